@@ -1,0 +1,255 @@
+//! Identifiers, each a newtype that is made by parsing: node, boot, step, request, operation, worker, MAC.
+//! What they identify lives elsewhere.
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::str::FromStr;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+/// What was read where an identifier was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadId {
+    pub kind: &'static str,
+    pub input: String,
+}
+
+impl fmt::Display for BadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a {}", self.input, self.kind)
+    }
+}
+
+impl core::error::Error for BadId {}
+
+fn bad(kind: &'static str, input: &str) -> BadId {
+    // Untrusted input is echoed, so it is cut: 64 characters name any id.
+    BadId { kind, input: input.chars().take(64).collect() }
+}
+
+/// Serialises as its text form, everywhere.
+macro_rules! text_form {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(de::Error::custom)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+        impl $name {
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(s: &str) -> Result<Self, BadId> {
+                // Only the hyphenated form: an id is one subject token and one key, and must have one spelling.
+                if s.len() != 36 {
+                    return Err(bad($kind, s));
+                }
+                Uuid::try_parse(s).map(Self).map_err(|_| bad($kind, s))
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.as_hyphenated().fmt(f)
+            }
+        }
+        text_form!($name);
+    };
+}
+
+uuid_id!(
+    /// A node, for as long as it is enrolled. The token `<id>` of every subject.
+    NodeId, "node id"
+);
+uuid_id!(
+    /// One boot of a ramdisk: random, made by the agent when it starts, gone when the machine reboots.
+    BootId, "boot id"
+);
+uuid_id!(
+    /// The machine's own UUID: SMBIOS type 1, offset 08h (DSP0134 §7.2.1), in the mixed-endian reading.
+    SystemUuid, "system uuid"
+);
+
+impl SystemUuid {
+    /// All zeros and all ones mean "not set" and "not settable" (DSP0134 §7.2.1); some vendors ship the rest.
+    pub fn is_meaningful(&self) -> bool {
+        let bytes = self.as_bytes();
+        !(bytes.iter().all(|b| *b == 0) || bytes.iter().all(|b| *b == 0xff))
+            && self.to_string() != "03000200-0400-0500-0006-000700080009"
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac([u8; 6]);
+
+impl Mac {
+    pub const fn from_bytes(bytes: [u8; 6]) -> Self {
+        Self(bytes)
+    }
+    pub const fn as_bytes(&self) -> &[u8; 6] {
+        &self.0
+    }
+    /// Twelve lower-case hex digits: how a MAC appears in a KV key.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = BadId;
+    /// Accepts `aa:bb:cc:dd:ee:ff`, `aa-bb-…` (iPXE's hexhyp) and twelve digits.
+    fn from_str(s: &str) -> Result<Self, BadId> {
+        let digits: alloc::vec::Vec<u8> = match s.len() {
+            12 => s.bytes().collect(),
+            17 if s.bytes().skip(2).step_by(3).all(|b| b == b':')
+                || s.bytes().skip(2).step_by(3).all(|b| b == b'-') =>
+            {
+                s.bytes().enumerate().filter(|(i, _)| i % 3 != 2).map(|(_, b)| b).collect()
+            }
+            _ => return Err(bad("MAC address", s)),
+        };
+        let mut out = [0u8; 6];
+        for (byte, pair) in out.iter_mut().zip(digits.chunks(2)) {
+            let high = (pair[0] as char).to_digit(16).ok_or_else(|| bad("MAC address", s))?;
+            let low = (pair[1] as char).to_digit(16).ok_or_else(|| bad("MAC address", s))?;
+            *byte = (high * 16 + low) as u8;
+        }
+        Ok(Self(out))
+    }
+}
+text_form!(Mac);
+
+/// A step the conductor wants done, unique within a node for ever: repeats are recognised by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub u64);
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A token that is safe as one NATS subject token and one KV key part: `[A-Za-z0-9_-]`, 1 to 63 characters.
+fn is_token(s: &str) -> bool {
+    (1..=63).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+macro_rules! token_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(s: &str) -> Result<Self, BadId> {
+                if is_token(s) { Ok(Self(s.to_string())) } else { Err(bad($kind, s)) }
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        text_form!($name);
+    };
+}
+
+token_id!(
+    /// An operator's name for a node. Also a host name label.
+    NodeName, "node name (letters, digits, '-' and '_', at most 63)"
+);
+token_id!(
+    /// One request of an operator: the same id sent twice counts once.
+    RequestId, "request id"
+);
+token_id!(
+    /// One write of a node record, and the act that follows it.
+    OpId, "operation id"
+);
+token_id!(
+    /// A conductor worker.
+    WorkerId, "worker id"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_have_three_spellings_and_one_meaning() {
+        let mac: Mac = "52:54:00:77:01:0a".parse().unwrap();
+        for spelling in ["52-54-00-77-01-0A", "52540077010a", "52:54:00:77:01:0A"] {
+            assert_eq!(spelling.parse::<Mac>().unwrap(), mac, "{spelling}");
+        }
+        assert_eq!((mac.to_string(), mac.hex()), ("52:54:00:77:01:0a".into(), "52540077010a".into()));
+        for wrong in ["", "52:54:00:77:01", "52:54:00:77:01:0g", "52:54-00:77:01:0a", "é2540077010a", "52540077010a0"] {
+            assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+        assert_eq!(id.parse::<NodeId>().unwrap().to_string(), id);
+        for wrong in ["6ba7b8109dad11d180b400c04fd430c8", "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}", "", "*", ">"] {
+            assert!(wrong.parse::<NodeId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_one_token() {
+        assert!("rack1-node_07".parse::<NodeName>().is_ok());
+        for wrong in ["", "a.b", "a b", "*", ">", &"x".repeat(64)] {
+            assert!(wrong.parse::<NodeName>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn uuids_that_say_nothing_are_known() {
+        for (uuid, meaningful) in [
+            ("00000000-0000-0000-0000-000000000000", false),
+            ("ffffffff-ffff-ffff-ffff-ffffffffffff", false),
+            ("03000200-0400-0500-0006-000700080009", false),
+            ("6ba7b810-9dad-11d1-80b4-00c04fd430c8", true),
+        ] {
+            assert_eq!(uuid.parse::<SystemUuid>().unwrap().is_meaningful(), meaningful, "{uuid}");
+        }
+    }
+}
