@@ -167,11 +167,7 @@ impl NatsServer {
         if self.process.as_mut().is_some_and(Process::is_running) {
             bail!("nats-server at {} runs already", self.address);
         }
-        let command = self
-            .command
-            .as_ref()
-            .expect("set at construction, never taken");
-        let mut command = command.0()?;
+        let mut command = self.command.0()?;
         command.arg("-c").arg(self.dir.path().join("nats.conf"));
         let mut process =
             Process::start("nats-server", command, &self.dir.path().join("nats.log"))?;
