@@ -1,1 +1,405 @@
+//! Root device hints in Ironic's syntax, and the choice of one disk by them.
+//! What is done with the chosen disk is planned in `plan`.
+use crate::inventory::Disk;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use serde::{Deserialize, Serialize};
 
+const GIB: u64 = 1 << 30;
+/// A disk below this carries no operating system (Ironic's rule).
+pub const MIN_ROOT_GIB: u64 = 4;
+
+/// `{"size": ">= 100", "rotational": "false", "serial": "S1"}`: all hints must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hints(pub BTreeMap<String, String>);
+
+/// A hint that cannot be understood; found when it is set, not at three in the morning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadHint {
+    pub key: String,
+    pub why: String,
+}
+
+impl fmt::Display for BadHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "root device hint {:?}: {}", self.key, self.why)
+    }
+}
+
+impl core::error::Error for BadHint {}
+
+/// Why no disk was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoDisk {
+    /// The machine has none that could be written.
+    None { left_out: Vec<String> },
+    /// Per disk, the first hint that failed.
+    NoMatch { why: Vec<String> },
+    /// Several fit equally: the choice would be a matter of probing order.
+    Tie { between: Vec<String> },
+}
+
+impl fmt::Display for NoDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoDisk::None { left_out } if left_out.is_empty() => f.write_str("the machine has no disk"),
+            NoDisk::None { left_out } => write!(f, "no usable disk: {}", left_out.join("; ")),
+            NoDisk::NoMatch { why } => write!(f, "no disk matches the root device hints: {}", why.join("; ")),
+            NoDisk::Tie { between } => write!(
+                f,
+                "{} disks fit equally well ({}): add a root device hint such as serial, wwn or hctl",
+                between.len(),
+                between.join(", ")
+            ),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Text,
+    Size,
+    Bool,
+}
+
+const KEYS: [(&str, Kind); 12] = [
+    ("model", Kind::Text),
+    ("vendor", Kind::Text),
+    ("serial", Kind::Text),
+    ("wwn", Kind::Text),
+    ("name", Kind::Text),
+    ("hctl", Kind::Text),
+    ("by_path", Kind::Text),
+    ("tran", Kind::Text),
+    ("wwn_with_extension", Kind::Text),
+    ("wwn_vendor_extension", Kind::Text),
+    ("size", Kind::Size),
+    ("rotational", Kind::Bool),
+];
+
+impl Hints {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// # Errors
+    /// The first hint whose key or value cannot be understood.
+    pub fn check(&self) -> Result<(), BadHint> {
+        for (key, value) in &self.0 {
+            let bad = |why: String| BadHint { key: key.clone(), why };
+            let Some((_, kind)) = KEYS.iter().find(|(name, _)| name == key) else {
+                let known: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
+                return Err(bad(format!("unknown; known are {}", known.join(", "))));
+            };
+            match kind {
+                Kind::Text => {}
+                Kind::Bool => {
+                    parse_bool(value).ok_or_else(|| bad(format!("{value:?} is neither true nor false")))?;
+                }
+                Kind::Size => {
+                    size_test(value, 0).ok_or_else(|| bad(format!("{value:?} is not a size in GiB with an operator")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The one disk that all hints fit. Without hints: the smallest of at least [`MIN_ROOT_GIB`].
+    ///
+    /// # Errors
+    /// When none fits, or several do and nothing but their device name tells them apart.
+    pub fn choose<'a>(&self, disks: &'a [Disk]) -> Result<&'a Disk, NoDisk> {
+        let mut left_out = Vec::new();
+        let usable: Vec<&Disk> = disks
+            .iter()
+            .filter(|disk| match unusable(disk, self.0.contains_key("tran")) {
+                None => true,
+                Some(why) => {
+                    left_out.push(format!("{} is {why}", disk.name));
+                    false
+                }
+            })
+            .collect();
+        if usable.is_empty() {
+            return Err(NoDisk::None { left_out });
+        }
+        let mut why = Vec::new();
+        let mut fitting: Vec<&Disk> = usable
+            .into_iter()
+            .filter(|disk| match self.failing(disk) {
+                None => true,
+                Some(reason) => {
+                    why.push(reason);
+                    false
+                }
+            })
+            .collect();
+        if fitting.is_empty() {
+            return Err(NoDisk::NoMatch { why });
+        }
+        // Ironic takes the smallest; we refuse when "smallest" would be decided by probing order.
+        fitting.sort_by_key(|disk| disk.size_bytes);
+        let smallest = fitting[0].size_bytes;
+        let tied: Vec<&Disk> = fitting.iter().copied().filter(|disk| disk.size_bytes == smallest).collect();
+        match tied.as_slice() {
+            [one] => Ok(one),
+            several => Err(NoDisk::Tie { between: several.iter().map(|disk| describe(disk)).collect() }),
+        }
+    }
+
+    /// The first hint that this disk fails, in words.
+    fn failing(&self, disk: &Disk) -> Option<String> {
+        if self.0.is_empty() {
+            return (disk.size_bytes < MIN_ROOT_GIB * GIB)
+                .then(|| format!("{} is smaller than {MIN_ROOT_GIB} GiB", disk.name));
+        }
+        self.0.iter().find_map(|(key, value)| {
+            let (holds, have) = match key.as_str() {
+                "size" => (size_test(value, disk.size_bytes) == Some(true), format!("{} GiB", disk.size_bytes / GIB)),
+                "rotational" => (parse_bool(value) == Some(disk.rotational), disk.rotational.to_string()),
+                _ => {
+                    let have = text_of(disk, key);
+                    (have.as_deref().is_some_and(|have| text_test(value, have)), have.unwrap_or_else(|| "unknown".into()))
+                }
+            };
+            (!holds).then(|| format!("{}: {key} is {have}, wanted {value}", disk.name))
+        })
+    }
+}
+
+fn describe(disk: &Disk) -> String {
+    match (&disk.serial, &disk.wwn) {
+        (Some(serial), _) => format!("{} serial {serial}", disk.name),
+        (None, Some(wwn)) => format!("{} wwn {wwn}", disk.name),
+        (None, None) => disk.name.clone(),
+    }
+}
+
+/// Why a disk is never a root device: what an operator would be angry to see overwritten.
+fn unusable(disk: &Disk, transport_hinted: bool) -> Option<&'static str> {
+    if disk.read_only {
+        return Some("read-only");
+    }
+    if disk.size_bytes == 0 {
+        return Some("empty");
+    }
+    if disk.removable {
+        return Some("removable");
+    }
+    if disk.transport.as_deref() == Some("usb") && !transport_hinted {
+        return Some("on USB");
+    }
+    None
+}
+
+fn text_of(disk: &Disk, key: &str) -> Option<String> {
+    match key {
+        "model" => disk.model.clone(),
+        "vendor" => disk.vendor.clone(),
+        "serial" => disk.serial.clone(),
+        "wwn" | "wwn_with_extension" | "wwn_vendor_extension" => disk.wwn.clone(),
+        "name" => Some(disk.name.clone()),
+        "hctl" => disk.hctl.clone(),
+        "by_path" => disk.by_path.clone(),
+        "tran" => disk.transport.clone(),
+        _ => None,
+    }
+}
+
+/// A WWN is written with or without its kernel prefix and `0x`.
+fn normal(text: &str) -> String {
+    let text = text.trim().to_lowercase();
+    for prefix in ["naa.", "eui.", "0x"] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            return rest.to_string();
+        }
+    }
+    text
+}
+
+/// Ironic's string operators; none means equal. Case does not count.
+fn text_test(hint: &str, have: &str) -> bool {
+    let have = normal(have);
+    if let Some(rest) = hint.trim_start().strip_prefix("<or>") {
+        return rest.split("<or>").any(|choice| normal(choice) == have);
+    }
+    if let Some(rest) = hint.trim_start().strip_prefix("<all-in>") {
+        return rest.split_whitespace().all(|part| have.contains(&normal(part)));
+    }
+    if let Some(rest) = hint.trim_start().strip_prefix("<in>") {
+        return have.contains(&normal(rest));
+    }
+    // The longer operators first: "s<=" begins with "s<".
+    for (operator, holds) in [
+        ("s==", (|o| o == core::cmp::Ordering::Equal) as fn(core::cmp::Ordering) -> bool),
+        ("s!=", |o| o != core::cmp::Ordering::Equal),
+        ("s<=", |o| o != core::cmp::Ordering::Greater),
+        ("s>=", |o| o != core::cmp::Ordering::Less),
+        ("s<", |o| o == core::cmp::Ordering::Less),
+        ("s>", |o| o == core::cmp::Ordering::Greater),
+    ] {
+        if let Some(rest) = hint.trim_start().strip_prefix(operator) {
+            return holds(have.as_str().cmp(normal(rest).as_str()));
+        }
+    }
+    normal(hint) == have
+}
+
+/// Whether a size in bytes fits a hint in GiB; `None` when the hint is not one. `==` takes the floor or the nearest GiB,
+/// so that `465` finds a "500 GB" disk; the other operators compare whole GiB.
+fn size_test(hint: &str, bytes: u64) -> Option<bool> {
+    let hint = hint.trim();
+    let gib = bytes / GIB;
+    let rounded = bytes.saturating_add(GIB / 2) / GIB;
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    if let Some(rest) = hint.strip_prefix("<or>") {
+        return rest.split("<or>").try_fold(false, |any, choice| {
+            let wanted = number(choice)?;
+            Some(any || wanted == gib || wanted == rounded)
+        });
+    }
+    if let Some(rest) = hint.strip_prefix("<range-in>") {
+        return range_test(rest.trim(), gib);
+    }
+    for operator in ["==", "!=", "<=", ">=", "<", ">", "="] {
+        let Some(rest) = hint.strip_prefix(operator) else { continue };
+        let wanted = number(rest)?;
+        return Some(match operator {
+            "==" => wanted == gib || wanted == rounded,
+            "!=" => wanted != gib && wanted != rounded,
+            "<=" => gib <= wanted,
+            "<" => gib < wanted,
+            ">" => gib > wanted,
+            // A single "=" means "at least", in Ironic as here.
+            _ => gib >= wanted,
+        });
+    }
+    number(hint).map(|wanted| wanted == gib || wanted == rounded)
+}
+
+/// `[ 10 20 ]`, `( 10 20 )` and mixtures.
+fn range_test(range: &str, gib: u64) -> Option<bool> {
+    let inner = range.get(1..range.len().checked_sub(1)?)?;
+    let mut numbers = inner.split_whitespace().map(|n| n.parse::<u64>().ok());
+    let (low, high) = (numbers.next()??, numbers.next()??);
+    let above = match range.as_bytes().first()? {
+        b'[' => gib >= low,
+        b'(' => gib > low,
+        _ => return None,
+    };
+    let below = match range.as_bytes().last()? {
+        b']' => gib <= high,
+        b')' => gib < high,
+        _ => return None,
+    };
+    numbers.next().is_none().then_some(above && below)
+}
+
+fn parse_bool(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(name: &str, gib: u64) -> Disk {
+        Disk { name: name.into(), size_bytes: gib * GIB, ..Disk::default() }
+    }
+
+    fn hints(pairs: &[(&str, &str)]) -> Hints {
+        Hints(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+    }
+
+    fn rack() -> Vec<Disk> {
+        vec![
+            Disk {
+                serial: Some("S1".into()),
+                wwn: Some("naa.5000c500a1b2c3d4".into()),
+                model: Some("ST8000NM".into()),
+                rotational: true,
+                transport: Some("sata".into()),
+                hctl: Some("0:0:1:0".into()),
+                ..disk("/dev/sda", 7452)
+            },
+            Disk {
+                serial: Some("PHLJ1".into()),
+                model: Some("INTEL SSDPE2KX".into()),
+                transport: Some("nvme".into()),
+                ..disk("/dev/nvme0n1", 931)
+            },
+            Disk { transport: Some("usb".into()), ..disk("/dev/sdb", 14) },
+        ]
+    }
+
+    #[test]
+    fn hints_choose_one_disk() {
+        for (pairs, expected) in [
+            (vec![], "/dev/nvme0n1"),
+            (vec![("size", "== 7452")], "/dev/sda"),
+            (vec![("size", "> 931")], "/dev/sda"),
+            (vec![("size", "<range-in> [ 900 1000 ]")], "/dev/nvme0n1"),
+            (vec![("size", "<or> 10 <or> 931")], "/dev/nvme0n1"),
+            (vec![("serial", "s1")], "/dev/sda"),
+            (vec![("wwn", "0x5000C500A1B2C3D4")], "/dev/sda"),
+            (vec![("model", "<in> ssd")], "/dev/nvme0n1"),
+            (vec![("model", "<all-in> intel ssdpe")], "/dev/nvme0n1"),
+            (vec![("rotational", "true")], "/dev/sda"),
+            (vec![("hctl", "0:0:1:0"), ("size", ">= 1")], "/dev/sda"),
+            (vec![("tran", "usb")], "/dev/sdb"),
+            (vec![("serial", "<or> x <or> PHLJ1")], "/dev/nvme0n1"),
+            (vec![("name", "s!= /dev/sda")], "/dev/nvme0n1"),
+        ] {
+            let hints = hints(&pairs);
+            hints.check().unwrap();
+            assert_eq!(hints.choose(&rack()).map(|d| d.name.as_str()), Ok(expected), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_500_gb_disk_is_465_and_466_gib() {
+        let disks = [Disk { size_bytes: 500_107_862_016, ..disk("/dev/sda", 0) }];
+        for size in ["465", "== 466", "<or> 1 <or> 465"] {
+            assert!(hints(&[("size", size)]).choose(&disks).is_ok(), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_why_for_each_disk() {
+        let why = hints(&[("serial", "nope")]).choose(&rack()).unwrap_err().to_string();
+        assert!(why.contains("/dev/sda: serial is S1, wanted nope"), "{why}");
+        assert!(why.contains("/dev/nvme0n1: serial is PHLJ1, wanted nope"), "{why}");
+        let small = [disk("/dev/vda", 2)];
+        assert_eq!(
+            Hints::default().choose(&small).unwrap_err().to_string(),
+            "no disk matches the root device hints: /dev/vda is smaller than 4 GiB"
+        );
+        assert_eq!(Hints::default().choose(&[]).unwrap_err().to_string(), "the machine has no disk");
+    }
+
+    #[test]
+    fn two_equal_disks_are_not_decided_by_probing_order() {
+        let mut disks = [disk("/dev/sda", 100), disk("/dev/sdb", 100)];
+        disks[0].serial = Some("A".into());
+        let tie = Hints::default().choose(&disks).unwrap_err();
+        assert_eq!(tie, NoDisk::Tie { between: vec!["/dev/sda serial A".into(), "/dev/sdb".into()] });
+        assert_eq!(hints(&[("serial", "A")]).choose(&disks).unwrap().name, "/dev/sda");
+    }
+
+    #[test]
+    fn nonsense_is_refused_when_it_is_set() {
+        for (key, value) in
+            [("colour", "red"), ("size", "big"), ("size", ">= x"), ("rotational", "maybe"), ("size", "<range-in> 1 2"), ("size", "<range-in> [")]
+        {
+            assert!(hints(&[(key, value)]).check().is_err(), "{key}={value}");
+        }
+    }
+}

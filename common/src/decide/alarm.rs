@@ -1,0 +1,84 @@
+//! The time in `wake_at` has come: a worker died, a BMC pause is over, a machine is silent, a step hangs.
+//! Who watches the clock and brings the last heartbeat along is the conductor's affair.
+use super::agent::ends_agent;
+use super::job::{Fault, boot_disk_by_force, said};
+use super::{Draft, LastBeat, secs};
+use crate::id::WorkerId;
+use crate::node::{Phase, Step};
+use crate::wire::Status;
+use alloc::format;
+use alloc::string::String;
+
+pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
+    let now = draft.ctx.now;
+    if draft.node.wake_at.is_none_or(|at| at > now) {
+        return said("nothing is due yet");
+    }
+    match draft.job().phase.clone() {
+        Phase::Acting { worker, .. } => draft.retry(format!("worker {worker} did not report in time")),
+        Phase::Backoff { because, .. } => {
+            draft.begin();
+            format!("another try after: {because}")
+        }
+        Phase::AwaitingAgent { since, .. } => {
+            draft.reboot_ramdisk(&format!("no ramdisk has called for {} s after power-on", now.since(since).as_secs()))
+        }
+        Phase::AgentStep { .. } => step_due(draft, last_beat),
+    }
+}
+
+/// What a dead worker was doing is done by another at once, not only when its budget is over.
+pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId) -> String {
+    match draft.node.job().map(|job| &job.phase) {
+        Some(Phase::Acting { worker, .. }) if worker == lost => {
+            let tries = draft.job().tries;
+            if tries >= draft.ctx.policy.max_tries {
+                return draft.fail(Fault::Bmc, format!("worker {lost} died while it acted ({tries} tries)"));
+            }
+            draft.begin();
+            format!("worker {lost} died while it acted: begun again")
+        }
+        Some(
+            Phase::Acting { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. },
+        )
+        | None => said("the lost worker was not acting on this node"),
+    }
+}
+
+fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
+    let (now, policy, boot) = (draft.ctx.now, draft.ctx.policy, draft.node.boot);
+    let job = draft.job();
+    let name = job.step().name();
+    let ends = matches!(job.step(), Step::Agent(order) if ends_agent(order));
+    let Phase::AgentStep { id, since, until, seen, mark, marked } = &mut job.phase else {
+        unreachable!("the caller matched on the phase");
+    };
+    if let Some(beat) = last_beat.filter(|beat| Some(beat.boot) == boot) {
+        *seen = (*seen).max(beat.at.min(now));
+        if let Status::Running { step, progress } = &beat.status
+            && step == id
+            && mark.as_ref() != Some(progress)
+        {
+            *mark = Some(progress.clone());
+            *marked = beat.at.min(now).max(*marked);
+        }
+    }
+    let silent = now.since(*seen);
+    let hung = now.since(*marked);
+    let ran = now.since(*since);
+    let (over, seen) = (now >= *until, *seen);
+    if silent >= secs(policy.heartbeat_timeout_secs) {
+        if ends && boot_disk_by_force(job) {
+            draft.begin();
+            return format!("the machine was told to reboot and is silent since {seen}: booted by force");
+        }
+        return draft.reboot_ramdisk(&format!("the agent is silent since {seen}, in the middle of {name}"));
+    }
+    if over {
+        return draft.fail(Fault::Other, format!("{name} ran for {} s, its whole budget", ran.as_secs()));
+    }
+    if hung >= secs(policy.step_stall_secs) {
+        return draft.fail(Fault::Other, format!("{name} has made no progress for {} s", hung.as_secs()));
+    }
+    said("the agent lives and the step goes on")
+}

@@ -1,0 +1,59 @@
+//! What came of driving a BMC.
+//! How it is driven, and which of its errors are worth another try, is the conductor's knowledge.
+use super::Draft;
+use super::job::{Fault, said};
+use crate::id::OpId;
+use crate::node::{BmcAct, Phase, Power, PowerSource, Step};
+use alloc::format;
+use alloc::string::String;
+
+/// The act was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BmcReport {
+    /// What the BMC said last.
+    pub power_on: bool,
+}
+
+/// The act was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BmcFault {
+    /// What was attempted on what, and why it did not work. Holds no secret.
+    pub what: String,
+    /// Another try cannot help: wrong password, no such user, privilege too low.
+    pub permanent: bool,
+}
+
+pub(super) fn reported(draft: &mut Draft<'_>, op: &OpId, result: &Result<BmcReport, BmcFault>) -> String {
+    let act = match draft.node.job() {
+        Some(job) => match (&job.phase, job.step()) {
+            (Phase::Acting { op: present, .. }, Step::Bmc(act)) if present == op => *act,
+            (
+                Phase::Acting { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. },
+                Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
+            ) => return said("the act was not the present one"),
+        },
+        None => return said("the act was not the present one"),
+    };
+    match result {
+        Ok(report) => {
+            draft.node.power = Some(Power { on: report.power_on, at: draft.ctx.now, source: PowerSource::Bmc });
+            match contradiction(act, report.power_on) {
+                None => draft.advance(),
+                Some(lie) => draft.retry(said(lie)),
+            }
+        }
+        Err(fault) if fault.permanent => draft.fail(Fault::Bmc, format!("{}: {}", act.name(), fault.what)),
+        Err(fault) => draft.retry(format!("{}: {}", act.name(), fault.what)),
+    }
+}
+
+/// A worker reports success only with the power as the act wants it; this holds even if a worker has a bug.
+fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
+    match act {
+        BmcAct::Check | BmcAct::SetBootDisk => None,
+        BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk => {
+            (!power_on).then_some("the machine was turned on, but its BMC says it is off")
+        }
+        BmcAct::PowerOff => power_on.then_some("the machine was turned off, but its BMC says it is on"),
+    }
+}

@@ -1,0 +1,221 @@
+//! The one flow that all work shares: begin a step, go on to the next, finish, fail, boot the ramdisk again.
+//! Which steps a job has is planned in `plan`; what moves it is in `verbs`, `agent`, `bmc` and `alarm`.
+use super::{Draft, Effect, Policy, secs};
+use crate::id::StepId;
+use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, State, Step};
+use crate::plan;
+use crate::time::Time;
+use crate::wire::Order;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Whose fault a failure is: after the BMC's own there is no point in asking it to turn the machine off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    Bmc,
+    Other,
+}
+
+impl Draft<'_> {
+    pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
+        self.retire_boot();
+        // The phase is set by `begin` below, before anybody can see this one.
+        let phase = Phase::Backoff { since: self.ctx.now, until: self.ctx.now, because: String::new() };
+        self.node.last_error = None;
+        self.node.state =
+            State::Busy(Job { kind, goal, began: self.ctx.now, steps, at: 0, tries: 0, boots: 0, phase });
+        self.begin();
+        format!("{} begins", self.node.state.provision_state())
+    }
+
+    pub(super) fn job(&mut self) -> &mut Job {
+        match &mut self.node.state {
+            State::Busy(job) => job,
+            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => {
+                unreachable!("only a busy node has steps, and every caller has matched on that")
+            }
+        }
+    }
+
+    /// Begins, or begins again, the present step.
+    pub(super) fn begin(&mut self) {
+        let (now, policy) = (self.ctx.now, self.ctx.policy);
+        let (op, worker, boot) = (self.ctx.op.clone(), self.ctx.worker.clone(), self.node.boot);
+        let id = StepId(self.node.counter + 1);
+        let job = self.job();
+        job.tries += 1;
+        match job.step() {
+            Step::Bmc(act) => {
+                let act = *act;
+                let until = now.after(secs(policy.bmc_budget_secs));
+                job.boots += u32::from(act == BmcAct::Netboot);
+                job.phase = Phase::Acting { op: op.clone(), worker, since: now, until };
+                if !keeps_agent(act) {
+                    self.retire_boot();
+                }
+                self.effects.push(Effect::Bmc { op, act, until });
+            }
+            Step::AwaitAgent => {
+                job.phase = Phase::AwaitingAgent { since: now, until: now.after(secs(policy.boot_timeout_secs)) };
+            }
+            Step::Agent(_) if boot.is_none() => {
+                self.reboot_ramdisk("no ramdisk is left to run the next step");
+            }
+            Step::Agent(_) => {
+                job.phase = Phase::AgentStep {
+                    id,
+                    since: now,
+                    until: now.after(secs(policy.step_budget_secs)),
+                    seen: now,
+                    mark: None,
+                    marked: now,
+                };
+                self.node.counter = id.0;
+                self.effects.push(Effect::Nudge);
+            }
+        }
+    }
+
+    /// The present step is done.
+    pub(super) fn advance(&mut self) -> String {
+        let job = self.job();
+        let done = job.step().name();
+        job.tries = 0;
+        if job.at + 1 < job.steps.len() {
+            job.at += 1;
+            let next = job.step().name();
+            self.begin();
+            return format!("{done} is done, {next} follows");
+        }
+        let (kind, goal) = (job.kind, job.goal);
+        self.finish_job(kind, goal);
+        format!("{done} is done, the node is {}", self.node.state.provision_state())
+    }
+
+    fn finish_job(&mut self, kind: JobKind, goal: Goal) {
+        self.retire_boot();
+        self.node.state = match goal {
+            Goal::Manageable => State::Manageable,
+            Goal::Available => State::Available,
+            Goal::Active => State::Active,
+            Goal::Failed => State::Failed(kind),
+            Goal::Clean => {
+                self.node.instance = None;
+                self.start(JobKind::Clean, Goal::Available, plan::with_ramdisk());
+                return;
+            }
+        };
+        if goal != Goal::Failed {
+            self.node.last_error = None;
+        }
+        if goal == Goal::Available {
+            self.node.instance = None;
+        }
+    }
+
+    /// The job has failed. A machine that a failed deploy or inspection left running is turned off first.
+    pub(super) fn fail(&mut self, fault: Fault, what: String) -> String {
+        let state = self.node.state.provision_state();
+        let now = self.ctx.now;
+        let job = self.job();
+        let (kind, tidying) = (job.kind, job.goal == Goal::Failed);
+        let during = format!("{state}, step {} ({} of {})", job.step().name(), job.at + 1, job.steps.len());
+        if !tidying {
+            self.node.last_error = Some(LastError { at: now, during, what: what.clone() });
+        }
+        self.retire_boot();
+        match kind {
+            JobKind::Verify => self.node.state = State::Enroll,
+            JobKind::Inspect | JobKind::Deploy if fault == Fault::Other && !tidying => {
+                let job = self.job();
+                (job.goal, job.steps, job.at, job.tries) = (Goal::Failed, vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
+                self.begin();
+            }
+            JobKind::Inspect | JobKind::Deploy | JobKind::Delete | JobKind::Clean => self.node.state = State::Failed(kind),
+        }
+        what
+    }
+
+    /// The ramdisk is gone or never came: boot it once more, or give up.
+    pub(super) fn reboot_ramdisk(&mut self, because: &str) -> String {
+        let max_boots = self.ctx.policy.max_boots;
+        let job = self.job();
+        let netboot = job.steps.iter().position(|step| *step == Step::Bmc(BmcAct::Netboot));
+        match netboot {
+            Some(index) if job.boots < max_boots => {
+                (job.at, job.tries) = (index, 0);
+                self.begin();
+                format!("{because}: the ramdisk is booted again")
+            }
+            Some(_) | None => {
+                let boots = job.boots;
+                self.fail(Fault::Other, format!("{because}, {boots} ramdisk boots were tried"))
+            }
+        }
+    }
+
+    /// Begin the present step again after a failure of the BMC or a lost worker, or give up.
+    pub(super) fn retry(&mut self, because: String) -> String {
+        let (max_tries, now) = (self.ctx.policy.max_tries, self.ctx.now);
+        let wait = backoff(self.ctx.policy, self.job().tries);
+        let job = self.job();
+        if job.tries >= max_tries {
+            let what = format!("{because} ({} tries)", job.tries);
+            return self.fail(Fault::Bmc, what);
+        }
+        job.phase = Phase::Backoff { since: now, until: now.after(wait), because: because.clone() };
+        because
+    }
+
+    /// The present boot has no say any more; its late words will be recognised.
+    pub(super) fn retire_boot(&mut self) {
+        if let Some(boot) = self.node.boot.take() {
+            self.node.past_boots.push(boot);
+            let surplus = self.node.past_boots.len().saturating_sub(crate::node::MAX_PAST_BOOTS);
+            self.node.past_boots.drain(..surplus);
+        }
+    }
+}
+
+/// Whether the ramdisk lives on through this act.
+fn keeps_agent(act: BmcAct) -> bool {
+    match act {
+        BmcAct::SetBootDisk => true,
+        BmcAct::Check | BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk | BmcAct::PowerOff => false,
+    }
+}
+
+fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {
+    let doubled = policy.bmc_backoff_secs.saturating_mul(1u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX));
+    secs(doubled.min(policy.bmc_backoff_cap_secs))
+}
+
+/// The alarm follows from the phase alone.
+pub(super) fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
+    node.job().map(|job| match &job.phase {
+        Phase::Acting { until, .. } | Phase::Backoff { until, .. } | Phase::AwaitingAgent { until, .. } => *until,
+        Phase::AgentStep { until, seen, marked, .. } => {
+            let lost = seen.after(secs(policy.heartbeat_timeout_secs));
+            let hung = marked.after(secs(policy.step_stall_secs));
+            (*until).min(lost).min(hung)
+        }
+    })
+}
+
+/// The machine came back to the ramdisk although it was to boot its disk: the rest is done through the BMC.
+pub(super) fn boot_disk_by_force(job: &mut Job) -> bool {
+    let reboots = matches!(job.step(), Step::Agent(Order::Reboot));
+    if reboots && job.at + 1 < job.steps.len() {
+        job.at += 1;
+        job.steps[job.at] = Step::Bmc(BmcAct::BootDisk);
+        job.tries = 0;
+        return true;
+    }
+    false
+}
+
+pub(super) fn said(text: &str) -> String {
+    text.to_string()
+}

@@ -1,0 +1,10 @@
+//! The one place that reads the time. Decisions get it handed in.
+//! Time-outs of sockets use tokio's own clock.
+use ironbeat_common::time::Time;
+use std::time::SystemTime;
+
+/// Now, by the wall clock: records of several workers are compared with it, so their hosts keep NTP time.
+pub fn now() -> Time {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_unix_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
