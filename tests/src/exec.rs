@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -33,6 +34,14 @@ pub(crate) fn enter_netns(command: &mut Command, netns: File) {
         move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(io::Error::from)
     };
+    // SAFETY: the closure makes one system call on a descriptor that it owns, without allocating or locking, so it is
+    // sound between fork and exec.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+/// Leaves `descriptor` open in the child, under the same number.
+pub(crate) fn inherit(command: &mut Command, descriptor: OwnedFd) {
+    let before_exec = move || fcntl_setfd(&descriptor, FdFlags::empty()).map_err(io::Error::from);
     // SAFETY: the closure makes one system call on a descriptor that it owns, without allocating or locking, so it is
     // sound between fork and exec.
     unsafe { command.pre_exec(before_exec) };

@@ -2,7 +2,7 @@
 //! Leaves what they are and where they run to the callers.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Sender};
@@ -13,7 +13,6 @@ use std::{io, thread};
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
-use std::os::unix::process::CommandExt as _;
 
 use crate::exec::die_with_owner;
 use crate::logfile::{Found, LogCursor};

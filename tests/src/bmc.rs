@@ -1,0 +1,230 @@
+//! Owns one real BMC program (`ipmi_sim` of OpenIPMI) per node: its configuration, start, death and return.
+//! Leaves the chassis behind it to `chassis` and `machine`.
+
+use std::fmt;
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::layout::{IPMI_PORT, NodeNumber};
+use crate::netns::Netns;
+use crate::process::{Process, find_program};
+
+/// `ipmi_sim` answers within 0.1 s of its start on an idle machine.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who may log in to the BMCs of a rack.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// User name, at most 16 bytes.
+    pub user: String,
+    /// Password, at most 20 bytes.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    /// User `admin` with a password nobody knows beforehand.
+    ///
+    /// # Errors
+    /// When the kernel's random source can't be read.
+    pub fn generate() -> Result<Self> {
+        let mut random = [0_u8; 8];
+        let source = fs::File::open("/dev/urandom").context("open /dev/urandom")?;
+        std::io::Read::read_exact(&mut { source }, &mut random).context("read /dev/urandom")?;
+        let password = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            user: "admin".into(),
+            password,
+        })
+    }
+}
+
+/// The BMC of a node.
+#[derive(Debug)]
+pub struct Bmc {
+    node: NodeNumber,
+    login: Login,
+    dir: PathBuf,
+    netns: Arc<Netns>,
+    process: Option<Process>,
+}
+
+impl Bmc {
+    /// Writes the configuration under `dir` and starts the BMC; it need not answer yet ([`Self::wait_ready`]).
+    /// `chassis_script` is what [`crate::chassis::write_script`] wrote.
+    ///
+    /// # Errors
+    /// When a file can't be written or the program can't be started.
+    pub(crate) fn start(
+        node: NodeNumber,
+        login: &Login,
+        dir: PathBuf,
+        chassis_script: &Path,
+        netns: Arc<Netns>,
+    ) -> Result<Self> {
+        ensure!(
+            login.user.len() <= 16 && login.password.len() <= 20,
+            "a BMC login is at most 16 and 20 bytes long"
+        );
+        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+        ensure!(
+            plain(&login.user) && plain(&login.password),
+            "a BMC login of printable ASCII without quotes"
+        );
+        let state = dir.join("state");
+        fs::create_dir_all(&state).with_context(|| format!("make {}", state.display()))?;
+        fs::write(dir.join("lan.conf"), lan_conf(node, login, chassis_script))
+            .context("write lan.conf")?;
+        fs::write(dir.join("sim.emu"), EMULATED_MC).context("write sim.emu")?;
+        let mut bmc = Self {
+            node,
+            login: login.clone(),
+            dir,
+            netns,
+            process: None,
+        };
+        bmc.spawn()?;
+        Ok(bmc)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (self.node.bmc_address(), IPMI_PORT).into()
+    }
+
+    /// Who may log in.
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// Its process id, while it lives.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// kill -9: the BMC is dead, the machine stays as it is.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts it again after [`Self::kill`] and waits until it answers.
+    ///
+    /// # Errors
+    /// When it lives, or doesn't come up.
+    pub fn revive(&mut self) -> Result<()> {
+        ensure!(
+            self.process.is_none(),
+            "the BMC of node {} is alive",
+            self.node
+        );
+        self.spawn()?;
+        self.wait_ready()
+    }
+
+    /// Waits until it answers an RMCP presence ping (IPMI 2.0 §13.2.3).
+    ///
+    /// # Errors
+    /// When it doesn't in time, or has exited.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let address = self.address();
+        let socket = self.netns.inside(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0").context("open a UDP socket")?;
+            socket
+                .connect(address)
+                .with_context(|| format!("connect a UDP socket to {address}"))?;
+            Ok(socket)
+        })?;
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .context("bound UDP reads")?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            // RMCP header, ASF IANA 4542, type 0x80 presence ping, tag 1, no data.
+            let ping = [6, 0, 0xff, 6, 0, 0, 0x11, 0xbe, 0x80, 1, 0, 0];
+            let mut pong = [0; 64];
+            // Refused while nothing is bound, silent while it is busy; both mean another try.
+            let answered = socket.send(&ping).and_then(|_| socket.recv(&mut pong));
+            if matches!(answered, Ok(n) if n >= 12 && pong[8] == 0x40) {
+                return Ok(());
+            }
+            let process = self
+                .process
+                .as_mut()
+                .with_context(|| format!("the BMC of node {} is dead", self.node))?;
+            if !process.is_running() {
+                bail!(
+                    "ipmi_sim of node {} has exited: {}",
+                    self.node,
+                    process.log().tail()
+                );
+            }
+            std::thread::yield_now();
+        }
+        bail!(
+            "ipmi_sim of node {} doesn't answer at {address} within {START_TIMEOUT:?}",
+            self.node
+        )
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        let mut command = self
+            .netns
+            .command(find_program("ipmi_sim", Some("IPMI_SIM"))?)?;
+        command.arg("-n");
+        command.arg("-c").arg(self.dir.join("lan.conf"));
+        command.arg("-f").arg(self.dir.join("sim.emu"));
+        command.arg("-s").arg(self.dir.join("state"));
+        self.process = Some(Process::start(
+            "ipmi_sim",
+            command,
+            &self.dir.join("ipmi_sim.log"),
+        )?);
+        Ok(())
+    }
+}
+
+/// A management controller at 0x20 with a SEL and device id 0x23, enough for everything a LAN client asks.
+const EMULATED_MC: &str = "\
+mc_setbmc 0x20
+mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
+sel_enable 0x20 1000 0x0a
+mc_enable 0x20
+";
+
+fn lan_conf(node: NodeNumber, login: &Login, script: &Path) -> String {
+    let (address, script, Login { user, password }) = (node.bmc_address(), script.display(), login);
+    format!(
+        "name \"node{node}\"\n\
+         set_working_mc 0x20\n\
+         startlan 1\n\
+         addr {address} {IPMI_PORT}\n\
+         priv_limit admin\n\
+         allowed_auths_callback none md2 md5 straight\n\
+         allowed_auths_user none md2 md5 straight\n\
+         allowed_auths_operator none md2 md5 straight\n\
+         allowed_auths_admin none md2 md5 straight\n\
+         guid {guid}\n\
+         lan_config_program \"{script} {node} lan\"\n\
+         endlan\n\
+         chassis_control \"{script} {node}\"\n\
+         serial 15 127.0.0.1 {kcs} codec VM\n\
+         startnow false\n\
+         user 2 true \"{user}\" \"{password}\" admin 10 none md2 md5 straight\n",
+        guid = node.uuid().replace('-', ""),
+        kcs = node.kcs_port(),
+    )
+}
