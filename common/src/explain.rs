@@ -1,1 +1,214 @@
+//! What a node is doing, in words: what is waited for, since when, until when, which attempt, what comes next.
+//! It reads the record alone, so it answers even when everything else is down.
+use crate::decide::Policy;
+use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, State, Step};
+use crate::time::Time;
+use crate::wire::Order;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub provision_state: String,
+    /// Seconds in this state.
+    pub for_secs: u64,
+    /// What is waited for, and who has to do it.
+    pub waiting_for: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// `step 3 of 6, try 1 of 5, ramdisk boot 1 of 2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<String>,
+    /// What happens next, by itself or by whose hand.
+    pub next: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<String>,
+}
+
+pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
+    let (since, until) = match node.job().map(|job| &job.phase) {
+        Some(
+            Phase::Acting { since, until, .. }
+            | Phase::Backoff { since, until, .. }
+            | Phase::AwaitingAgent { since, until }
+            | Phase::AgentStep { since, until, .. },
+        ) => (Some(*since), Some(*until)),
+        None => (None, None),
+    };
+    Explanation {
+        provision_state: node.state.provision_state().to_string(),
+        for_secs: now.since(node.since).as_secs(),
+        waiting_for: waiting_for(node),
+        since,
+        until,
+        attempt: node.job().map(|job| attempt(job, policy)),
+        next: next(node, policy),
+        last_error: node.last_error.clone(),
+        maintenance: node
+            .maintenance
+            .as_ref()
+            .map(|m| format!("since {}: {}", m.since, m.reason)),
+    }
+}
+
+fn waiting_for(node: &Node) -> String {
+    let bmc = node.bmc.address();
+    match &node.state {
+        State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => {
+            "an operator".to_string()
+        }
+        State::Busy(job) => match (&job.phase, job.step()) {
+            (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
+                format!(
+                    "worker {worker} to {} through the BMC at {bmc}",
+                    act_words(*act)
+                )
+            }
+            (Phase::Backoff { because, .. }, _) => {
+                format!("a pause before another try, because: {because}")
+            }
+            (Phase::AwaitingAgent { .. }, _) => {
+                "the machine to boot the ramdisk and look up (POST, DHCP, kernel, agent)"
+                    .to_string()
+            }
+            (Phase::AgentStep { id, mark, .. }, step) => {
+                let progress = mark
+                    .as_ref()
+                    .map_or(String::new(), |mark| match mark.total {
+                        Some(total) => format!(", {} {} of {total}", mark.phase, mark.done),
+                        None => format!(", {} {}", mark.phase, mark.done),
+                    });
+                format!("the agent to {} (step id {id}{progress})", step_words(step))
+            }
+            (Phase::Acting { .. }, step) => format!("a worker to {}", step_words(step)),
+        },
+    }
+}
+
+fn attempt(job: &Job, policy: &Policy) -> String {
+    format!(
+        "step {} of {}, try {} of {}, ramdisk boot {} of {}",
+        job.at + 1,
+        job.steps.len(),
+        job.tries,
+        policy.max_tries,
+        job.boots,
+        policy.max_boots
+    )
+}
+
+fn next(node: &Node, policy: &Policy) -> String {
+    let job = match &node.state {
+        State::Enroll => return "the operator: manage".to_string(),
+        State::Manageable => return "the operator: inspect or provide".to_string(),
+        State::Available => return "the operator: deploy".to_string(),
+        State::Active => return "the operator: undeploy or rebuild".to_string(),
+        State::Failed(kind) => return after_failure(*kind).to_string(),
+        State::Busy(job) => job,
+    };
+    let done = match job.steps.get(job.at + 1) {
+        Some(step) => step_words(step),
+        None => match job.goal {
+            Goal::Manageable => "become manageable".to_string(),
+            Goal::Available => "become available".to_string(),
+            Goal::Active => "become active".to_string(),
+            Goal::Clean => "be cleaned".to_string(),
+            Goal::Failed => "wait for the operator with the failure on record".to_string(),
+        },
+    };
+    let otherwise = match &job.phase {
+        Phase::Acting { .. } | Phase::Backoff { .. } if job.tries < policy.max_tries => {
+            "another try".to_string()
+        }
+        Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } if job.boots < policy.max_boots => {
+            "if the machine falls silent, the ramdisk is booted again".to_string()
+        }
+        Phase::Acting { .. }
+        | Phase::Backoff { .. }
+        | Phase::AwaitingAgent { .. }
+        | Phase::AgentStep { .. } => "the job fails".to_string(),
+    };
+    format!("{done}; otherwise {otherwise}")
+}
+
+fn after_failure(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Verify => "the operator: manage",
+        JobKind::Inspect => "the operator: inspect again, or manage",
+        JobKind::Deploy => "the operator: deploy again, or undeploy",
+        JobKind::Delete => "the operator: undeploy again, or rebuild",
+        JobKind::Clean => "the operator: manage, then provide",
+    }
+}
+
+fn act_words(act: BmcAct) -> &'static str {
+    match act {
+        BmcAct::Check => "check address and credentials",
+        BmcAct::Netboot => "boot the ramdisk",
+        BmcAct::SetBootDisk => "set the boot device to the disk",
+        BmcAct::EnsureOn => "see the machine powered on with its disk as boot device",
+        BmcAct::BootDisk => "boot the disk by force",
+        BmcAct::PowerOff => "power the machine off",
+    }
+}
+
+fn step_words(step: &Step) -> String {
+    match step {
+        Step::Bmc(act) => act_words(*act).to_string(),
+        Step::AwaitAgent => "wait for the ramdisk".to_string(),
+        Step::Agent(Order::Inspect { .. }) => "read the hardware and listen for LLDP".to_string(),
+        Step::Agent(Order::WriteImage(write)) => format!("write the image to {}", write.disk),
+        Step::Agent(Order::SetBootEntry { .. }) => "make a UEFI boot entry".to_string(),
+        Step::Agent(Order::EraseMetadata { disks }) => {
+            format!("erase the metadata of {} disks", disks.len())
+        }
+        Step::Agent(Order::Reboot) => "reboot into the disk".to_string(),
+        Step::Agent(Order::PowerOff) => "power off".to_string(),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "state     {} for {}",
+            self.provision_state,
+            human(self.for_secs)
+        )?;
+        if let Some(reason) = &self.maintenance {
+            writeln!(f, "          in maintenance {reason}")?;
+        }
+        writeln!(f, "waits for {}", self.waiting_for)?;
+        if let (Some(since), Some(until)) = (self.since, self.until) {
+            writeln!(f, "          since {since}, until {until}")?;
+        }
+        if let Some(attempt) = &self.attempt {
+            writeln!(f, "attempt   {attempt}")?;
+        }
+        if let Some(error) = &self.last_error {
+            writeln!(
+                f,
+                "error     {} in {}: {}",
+                error.at, error.during, error.what
+            )?;
+        }
+        writeln!(f, "next      {}", self.next)
+    }
+}
+
+fn human(secs: u64) -> String {
+    let duration = Duration::from_secs(secs);
+    match duration.as_secs() {
+        s if s < 120 => format!("{s} s"),
+        s if s < 7200 => format!("{} min", s / 60),
+        s if s < 172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
+}

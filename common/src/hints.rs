@@ -46,9 +46,15 @@ pub enum NoDisk {
 impl fmt::Display for NoDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoDisk::None { left_out } if left_out.is_empty() => f.write_str("the machine has no disk"),
+            NoDisk::None { left_out } if left_out.is_empty() => {
+                f.write_str("the machine has no disk")
+            }
             NoDisk::None { left_out } => write!(f, "no usable disk: {}", left_out.join("; ")),
-            NoDisk::NoMatch { why } => write!(f, "no disk matches the root device hints: {}", why.join("; ")),
+            NoDisk::NoMatch { why } => write!(
+                f,
+                "no disk matches the root device hints: {}",
+                why.join("; ")
+            ),
             NoDisk::Tie { between } => write!(
                 f,
                 "{} disks fit equally well ({}): add a root device hint such as serial, wwn or hctl",
@@ -90,7 +96,10 @@ impl Hints {
     /// The first hint whose key or value cannot be understood.
     pub fn check(&self) -> Result<(), BadHint> {
         for (key, value) in &self.0 {
-            let bad = |why: String| BadHint { key: key.clone(), why };
+            let bad = |why: String| BadHint {
+                key: key.clone(),
+                why,
+            };
             let Some((_, kind)) = KEYS.iter().find(|(name, _)| name == key) else {
                 let known: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
                 return Err(bad(format!("unknown; known are {}", known.join(", "))));
@@ -98,10 +107,13 @@ impl Hints {
             match kind {
                 Kind::Text => {}
                 Kind::Bool => {
-                    parse_bool(value).ok_or_else(|| bad(format!("{value:?} is neither true nor false")))?;
+                    parse_bool(value)
+                        .ok_or_else(|| bad(format!("{value:?} is neither true nor false")))?;
                 }
                 Kind::Size => {
-                    size_test(value, 0).ok_or_else(|| bad(format!("{value:?} is not a size in GiB with an operator")))?;
+                    size_test(value, 0).ok_or_else(|| {
+                        bad(format!("{value:?} is not a size in GiB with an operator"))
+                    })?;
                 }
             }
         }
@@ -144,10 +156,16 @@ impl Hints {
         // Ironic takes the smallest; we refuse when "smallest" would be decided by probing order.
         fitting.sort_by_key(|disk| disk.size_bytes);
         let smallest = fitting[0].size_bytes;
-        let tied: Vec<&Disk> = fitting.iter().copied().filter(|disk| disk.size_bytes == smallest).collect();
+        let tied: Vec<&Disk> = fitting
+            .iter()
+            .copied()
+            .filter(|disk| disk.size_bytes == smallest)
+            .collect();
         match tied.as_slice() {
             [one] => Ok(one),
-            several => Err(NoDisk::Tie { between: several.iter().map(|disk| describe(disk)).collect() }),
+            several => Err(NoDisk::Tie {
+                between: several.iter().map(|disk| describe(disk)).collect(),
+            }),
         }
     }
 
@@ -159,11 +177,20 @@ impl Hints {
         }
         self.0.iter().find_map(|(key, value)| {
             let (holds, have) = match key.as_str() {
-                "size" => (size_test(value, disk.size_bytes) == Some(true), format!("{} GiB", disk.size_bytes / GIB)),
-                "rotational" => (parse_bool(value) == Some(disk.rotational), disk.rotational.to_string()),
+                "size" => (
+                    size_test(value, disk.size_bytes) == Some(true),
+                    format!("{} GiB", disk.size_bytes / GIB),
+                ),
+                "rotational" => (
+                    parse_bool(value) == Some(disk.rotational),
+                    disk.rotational.to_string(),
+                ),
                 _ => {
                     let have = text_of(disk, key);
-                    (have.as_deref().is_some_and(|have| text_test(value, have)), have.unwrap_or_else(|| "unknown".into()))
+                    (
+                        have.as_deref().is_some_and(|have| text_test(value, have)),
+                        have.unwrap_or_else(|| "unknown".into()),
+                    )
                 }
             };
             (!holds).then(|| format!("{}: {key} is {have}, wanted {value}", disk.name))
@@ -228,14 +255,19 @@ fn text_test(hint: &str, have: &str) -> bool {
         return rest.split("<or>").any(|choice| normal(choice) == have);
     }
     if let Some(rest) = hint.trim_start().strip_prefix("<all-in>") {
-        return rest.split_whitespace().all(|part| have.contains(&normal(part)));
+        return rest
+            .split_whitespace()
+            .all(|part| have.contains(&normal(part)));
     }
     if let Some(rest) = hint.trim_start().strip_prefix("<in>") {
         return have.contains(&normal(rest));
     }
     // The longer operators first: "s<=" begins with "s<".
     for (operator, holds) in [
-        ("s==", (|o| o == core::cmp::Ordering::Equal) as fn(core::cmp::Ordering) -> bool),
+        (
+            "s==",
+            (|o| o == core::cmp::Ordering::Equal) as fn(core::cmp::Ordering) -> bool,
+        ),
         ("s!=", |o| o != core::cmp::Ordering::Equal),
         ("s<=", |o| o != core::cmp::Ordering::Greater),
         ("s>=", |o| o != core::cmp::Ordering::Less),
@@ -266,7 +298,9 @@ fn size_test(hint: &str, bytes: u64) -> Option<bool> {
         return range_test(rest.trim(), gib);
     }
     for operator in ["==", "!=", "<=", ">=", "<", ">", "="] {
-        let Some(rest) = hint.strip_prefix(operator) else { continue };
+        let Some(rest) = hint.strip_prefix(operator) else {
+            continue;
+        };
         let wanted = number(rest)?;
         return Some(match operator {
             "==" => wanted == gib || wanted == rounded,
@@ -312,11 +346,20 @@ mod tests {
     use super::*;
 
     fn disk(name: &str, gib: u64) -> Disk {
-        Disk { name: name.into(), size_bytes: gib * GIB, ..Disk::default() }
+        Disk {
+            name: name.into(),
+            size_bytes: gib * GIB,
+            ..Disk::default()
+        }
     }
 
     fn hints(pairs: &[(&str, &str)]) -> Hints {
-        Hints(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+        Hints(
+            pairs
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
+        )
     }
 
     fn rack() -> Vec<Disk> {
@@ -336,7 +379,10 @@ mod tests {
                 transport: Some("nvme".into()),
                 ..disk("/dev/nvme0n1", 931)
             },
-            Disk { transport: Some("usb".into()), ..disk("/dev/sdb", 14) },
+            Disk {
+                transport: Some("usb".into()),
+                ..disk("/dev/sdb", 14)
+            },
         ]
     }
 
@@ -360,13 +406,20 @@ mod tests {
         ] {
             let hints = hints(&pairs);
             hints.check().unwrap();
-            assert_eq!(hints.choose(&rack()).map(|d| d.name.as_str()), Ok(expected), "{pairs:?}");
+            assert_eq!(
+                hints.choose(&rack()).map(|d| d.name.as_str()),
+                Ok(expected),
+                "{pairs:?}"
+            );
         }
     }
 
     #[test]
     fn a_500_gb_disk_is_465_and_466_gib() {
-        let disks = [Disk { size_bytes: 500_107_862_016, ..disk("/dev/sda", 0) }];
+        let disks = [Disk {
+            size_bytes: 500_107_862_016,
+            ..disk("/dev/sda", 0)
+        }];
         for size in ["465", "== 466", "<or> 1 <or> 465"] {
             assert!(hints(&[("size", size)]).choose(&disks).is_ok(), "{size}");
         }
@@ -374,15 +427,24 @@ mod tests {
 
     #[test]
     fn a_refusal_says_why_for_each_disk() {
-        let why = hints(&[("serial", "nope")]).choose(&rack()).unwrap_err().to_string();
+        let why = hints(&[("serial", "nope")])
+            .choose(&rack())
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("/dev/sda: serial is S1, wanted nope"), "{why}");
-        assert!(why.contains("/dev/nvme0n1: serial is PHLJ1, wanted nope"), "{why}");
+        assert!(
+            why.contains("/dev/nvme0n1: serial is PHLJ1, wanted nope"),
+            "{why}"
+        );
         let small = [disk("/dev/vda", 2)];
         assert_eq!(
             Hints::default().choose(&small).unwrap_err().to_string(),
             "no disk matches the root device hints: /dev/vda is smaller than 4 GiB"
         );
-        assert_eq!(Hints::default().choose(&[]).unwrap_err().to_string(), "the machine has no disk");
+        assert_eq!(
+            Hints::default().choose(&[]).unwrap_err().to_string(),
+            "the machine has no disk"
+        );
     }
 
     #[test]
@@ -390,15 +452,28 @@ mod tests {
         let mut disks = [disk("/dev/sda", 100), disk("/dev/sdb", 100)];
         disks[0].serial = Some("A".into());
         let tie = Hints::default().choose(&disks).unwrap_err();
-        assert_eq!(tie, NoDisk::Tie { between: vec!["/dev/sda serial A".into(), "/dev/sdb".into()] });
-        assert_eq!(hints(&[("serial", "A")]).choose(&disks).unwrap().name, "/dev/sda");
+        assert_eq!(
+            tie,
+            NoDisk::Tie {
+                between: vec!["/dev/sda serial A".into(), "/dev/sdb".into()]
+            }
+        );
+        assert_eq!(
+            hints(&[("serial", "A")]).choose(&disks).unwrap().name,
+            "/dev/sda"
+        );
     }
 
     #[test]
     fn nonsense_is_refused_when_it_is_set() {
-        for (key, value) in
-            [("colour", "red"), ("size", "big"), ("size", ">= x"), ("rotational", "maybe"), ("size", "<range-in> 1 2"), ("size", "<range-in> [")]
-        {
+        for (key, value) in [
+            ("colour", "red"),
+            ("size", "big"),
+            ("size", ">= x"),
+            ("rotational", "maybe"),
+            ("size", "<range-in> 1 2"),
+            ("size", "<range-in> ["),
+        ] {
             assert!(hints(&[(key, value)]).check().is_err(), "{key}={value}");
         }
     }

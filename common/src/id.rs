@@ -2,6 +2,7 @@
 //! What they identify lives elsewhere.
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -24,7 +25,10 @@ impl core::error::Error for BadId {}
 
 fn bad(kind: &'static str, input: &str) -> BadId {
     // Untrusted input is echoed, so it is cut: 64 characters name any id.
-    BadId { kind, input: input.chars().take(64).collect() }
+    BadId {
+        kind,
+        input: input.chars().take(64).collect(),
+    }
 }
 
 /// Serialises as its text form, everywhere.
@@ -130,19 +134,27 @@ impl FromStr for Mac {
     type Err = BadId;
     /// Accepts `aa:bb:cc:dd:ee:ff`, `aa-bb-…` (iPXE's hexhyp) and twelve digits.
     fn from_str(s: &str) -> Result<Self, BadId> {
-        let digits: alloc::vec::Vec<u8> = match s.len() {
+        let digits: Vec<u8> = match s.len() {
             12 => s.bytes().collect(),
             17 if s.bytes().skip(2).step_by(3).all(|b| b == b':')
                 || s.bytes().skip(2).step_by(3).all(|b| b == b'-') =>
             {
-                s.bytes().enumerate().filter(|(i, _)| i % 3 != 2).map(|(_, b)| b).collect()
+                s.bytes()
+                    .enumerate()
+                    .filter(|(i, _)| i % 3 != 2)
+                    .map(|(_, b)| b)
+                    .collect()
             }
             _ => return Err(bad("MAC address", s)),
         };
         let mut out = [0u8; 6];
         for (byte, pair) in out.iter_mut().zip(digits.chunks(2)) {
-            let high = (pair[0] as char).to_digit(16).ok_or_else(|| bad("MAC address", s))?;
-            let low = (pair[1] as char).to_digit(16).ok_or_else(|| bad("MAC address", s))?;
+            let high = (pair[0] as char)
+                .to_digit(16)
+                .ok_or_else(|| bad("MAC address", s))?;
+            let low = (pair[1] as char)
+                .to_digit(16)
+                .ok_or_else(|| bad("MAC address", s))?;
             *byte = (high * 16 + low) as u8;
         }
         Ok(Self(out))
@@ -163,7 +175,9 @@ impl fmt::Display for StepId {
 
 /// A token that is safe as one NATS subject token and one KV key part: `[A-Za-z0-9_-]`, 1 to 63 characters.
 fn is_token(s: &str) -> bool {
-    (1..=63).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=63).contains(&s.len())
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 macro_rules! token_id {
@@ -218,8 +232,18 @@ mod tests {
         for spelling in ["52-54-00-77-01-0A", "52540077010a", "52:54:00:77:01:0A"] {
             assert_eq!(spelling.parse::<Mac>().unwrap(), mac, "{spelling}");
         }
-        assert_eq!((mac.to_string(), mac.hex()), ("52:54:00:77:01:0a".into(), "52540077010a".into()));
-        for wrong in ["", "52:54:00:77:01", "52:54:00:77:01:0g", "52:54-00:77:01:0a", "é2540077010a", "52540077010a0"] {
+        assert_eq!(
+            (mac.to_string(), mac.hex()),
+            ("52:54:00:77:01:0a".into(), "52540077010a".into())
+        );
+        for wrong in [
+            "",
+            "52:54:00:77:01",
+            "52:54:00:77:01:0g",
+            "52:54-00:77:01:0a",
+            "é2540077010a",
+            "52540077010a0",
+        ] {
             assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
         }
     }
@@ -228,7 +252,13 @@ mod tests {
     fn an_id_has_one_spelling() {
         let id = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
         assert_eq!(id.parse::<NodeId>().unwrap().to_string(), id);
-        for wrong in ["6ba7b8109dad11d180b400c04fd430c8", "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}", "", "*", ">"] {
+        for wrong in [
+            "6ba7b8109dad11d180b400c04fd430c8",
+            "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+            "",
+            "*",
+            ">",
+        ] {
             assert!(wrong.parse::<NodeId>().is_err(), "{wrong}");
         }
     }
@@ -249,7 +279,11 @@ mod tests {
             ("03000200-0400-0500-0006-000700080009", false),
             ("6ba7b810-9dad-11d1-80b4-00c04fd430c8", true),
         ] {
-            assert_eq!(uuid.parse::<SystemUuid>().unwrap().is_meaningful(), meaningful, "{uuid}");
+            assert_eq!(
+                uuid.parse::<SystemUuid>().unwrap().is_meaningful(),
+                meaningful,
+                "{uuid}"
+            );
         }
     }
 }

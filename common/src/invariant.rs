@@ -1,6 +1,8 @@
 //! What must be true of every node record at every moment: checked after every step of the random histories, and by
 //! the conductor before it saves. Why it is true is `decide`'s affair.
-use crate::node::{Goal, JobKind, MAX_MACS, MAX_PAST_BOOTS, MAX_REQUESTS, Node, Phase, State, Step};
+use crate::node::{
+    Goal, JobKind, MAX_MACS, MAX_PAST_BOOTS, MAX_REQUESTS, Node, Phase, State, Step,
+};
 use alloc::string::String;
 use core::fmt;
 
@@ -19,15 +21,34 @@ impl core::error::Error for Broken {}
 /// # Errors
 /// The first contradiction found.
 pub fn check(node: &Node) -> Result<(), Broken> {
-    let holds = |condition: bool, what: &str| if condition { Ok(()) } else { Err(Broken(what.into())) };
-    holds(node.wake_at.is_some() == node.job().is_some(), "a node has an alarm exactly while it is busy")?;
+    let holds = |condition: bool, what: &str| {
+        if condition {
+            Ok(())
+        } else {
+            Err(Broken(what.into()))
+        }
+    };
+    holds(
+        node.wake_at.is_some() == node.job().is_some(),
+        "a node has an alarm exactly while it is busy",
+    )?;
     holds(node.requests.len() <= MAX_REQUESTS, "requests are bounded")?;
-    holds(node.past_boots.len() <= MAX_PAST_BOOTS, "past boots are bounded")?;
+    holds(
+        node.past_boots.len() <= MAX_PAST_BOOTS,
+        "past boots are bounded",
+    )?;
     holds(node.macs.len() <= MAX_MACS, "MAC addresses are bounded")?;
-    holds(node.boot.is_none_or(|boot| !node.past_boots.contains(&boot)), "the present boot is not a past one")?;
+    holds(
+        node.boot
+            .is_none_or(|boot| !node.past_boots.contains(&boot)),
+        "the present boot is not a past one",
+    )?;
     match &node.state {
         State::Enroll | State::Manageable | State::Available => {
-            holds(node.instance.is_none(), "a node that serves nobody has no instance")?;
+            holds(
+                node.instance.is_none(),
+                "a node that serves nobody has no instance",
+            )?;
             holds(node.boot.is_none(), "an idle node listens to no ramdisk")
         }
         State::Active => {
@@ -35,7 +56,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             holds(node.boot.is_none(), "an active node listens to no ramdisk")
         }
         State::Failed(kind) => {
-            holds(*kind != JobKind::Verify, "a failed verification leads back to enroll")?;
+            holds(
+                *kind != JobKind::Verify,
+                "a failed verification leads back to enroll",
+            )?;
             holds(node.last_error.is_some(), "a failed node says why")?;
             holds(node.boot.is_none(), "a failed node listens to no ramdisk")
         }
@@ -45,15 +69,26 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             let fits = match (&job.phase, job.step()) {
                 (Phase::Acting { .. } | Phase::Backoff { .. }, Step::Bmc(_)) => true,
                 (Phase::AwaitingAgent { .. }, Step::AwaitAgent) => true,
-                (Phase::AgentStep { id, .. }, Step::Agent(_)) => node.boot.is_some() && id.0 <= node.counter,
+                (Phase::AgentStep { id, .. }, Step::Agent(_)) => {
+                    node.boot.is_some() && id.0 <= node.counter
+                }
                 (
-                    Phase::Acting { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. },
+                    Phase::Acting { .. }
+                    | Phase::Backoff { .. }
+                    | Phase::AwaitingAgent { .. }
+                    | Phase::AgentStep { .. },
                     Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
                 ) => false,
             };
             holds(fits, "what is waited for belongs to the present step")?;
-            holds(job.goal != Goal::Failed || node.last_error.is_some(), "tidying up after a failure says which")?;
-            holds(job.kind != JobKind::Deploy || node.instance.is_some(), "a deploy has an instance")
+            holds(
+                job.goal != Goal::Failed || node.last_error.is_some(),
+                "tidying up after a failure says which",
+            )?;
+            holds(
+                job.kind != JobKind::Deploy || node.instance.is_some(),
+                "a deploy has an instance",
+            )
         }
     }
 }

@@ -209,7 +209,11 @@ pub struct BootFacts {
 
 impl Default for BootFacts {
     fn default() -> Self {
-        Self { mode: BootMode::Bios, interface: None, kernel: String::new() }
+        Self {
+            mode: BootMode::Bios,
+            interface: None,
+            kernel: String::new(),
+        }
     }
 }
 

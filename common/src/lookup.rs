@@ -51,10 +51,15 @@ pub enum By {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Match {
-    One { node: NodeId, by: By },
+    One {
+        node: NodeId,
+        by: By,
+    },
     None,
     /// Several nodes answer to what the machine is.
-    Ambiguous { nodes: Vec<NodeId> },
+    Ambiguous {
+        nodes: Vec<NodeId>,
+    },
 }
 
 impl fmt::Display for By {
@@ -94,7 +99,11 @@ pub fn find<'a>(machine: &Identity, nodes: impl Iterator<Item = (NodeId, &'a Ide
         ([_, _, ..], [one]) if by_uuid.contains(one) => (by_mac, By::Mac),
         (_, _) => (union(&by_uuid, &by_mac), By::Uuid),
     };
-    for (nodes, by) in [(strong, by), (by_serial, By::Serial), (by_bmc, By::BmcAddress)] {
+    for (nodes, by) in [
+        (strong, by),
+        (by_serial, By::Serial),
+        (by_bmc, By::BmcAddress),
+    ] {
         match nodes.as_slice() {
             [] => {}
             [node] => return Match::One { node: *node, by },
@@ -121,9 +130,17 @@ mod tests {
     fn known(uuid: u8, mac: u8, serial: &str, bmc: &str) -> Identity {
         Identity {
             uuid: (uuid > 0).then(|| SystemUuid::from_bytes([uuid; 16])),
-            macs: if mac > 0 { vec![Mac::from_bytes([2, 0, 0, 0, 0, mac])] } else { vec![] },
+            macs: if mac > 0 {
+                vec![Mac::from_bytes([2, 0, 0, 0, 0, mac])]
+            } else {
+                vec![]
+            },
             serial: (!serial.is_empty()).then(|| serial.into()),
-            bmc: if bmc.is_empty() { vec![] } else { vec![bmc.into()] },
+            bmc: if bmc.is_empty() {
+                vec![]
+            } else {
+                vec![bmc.into()]
+            },
         }
     }
 
@@ -141,14 +158,44 @@ mod tests {
             (known(1, 0, "", ""), one(1, By::Uuid), "UUID alone"),
             (known(7, 2, "", ""), one(2, By::Mac), "new board, same NIC"),
             (known(0, 0, "S2", ""), one(2, By::Serial), "serial alone"),
-            (known(0, 0, "", "10.0.0.3"), one(3, By::BmcAddress), "BMC address alone"),
-            (known(9, 3, "", ""), one(3, By::Mac), "duplicate UUID, clear MAC"),
+            (
+                known(0, 0, "", "10.0.0.3"),
+                one(3, By::BmcAddress),
+                "BMC address alone",
+            ),
+            (
+                known(9, 3, "", ""),
+                one(3, By::Mac),
+                "duplicate UUID, clear MAC",
+            ),
             (known(0, 0, "", "10.0.0.99"), Match::None, "unknown"),
-            (known(1, 2, "", ""), Match::Ambiguous { nodes: vec![id(1), id(2)] }, "UUID and MAC disagree"),
-            (known(9, 0, "", ""), Match::Ambiguous { nodes: vec![id(3), id(4)] }, "duplicate UUID alone"),
-            (known(0, 0, "S1", ""), Match::Ambiguous { nodes: vec![id(1), id(4)] }, "duplicate serial"),
+            (
+                known(1, 2, "", ""),
+                Match::Ambiguous {
+                    nodes: vec![id(1), id(2)],
+                },
+                "UUID and MAC disagree",
+            ),
+            (
+                known(9, 0, "", ""),
+                Match::Ambiguous {
+                    nodes: vec![id(3), id(4)],
+                },
+                "duplicate UUID alone",
+            ),
+            (
+                known(0, 0, "S1", ""),
+                Match::Ambiguous {
+                    nodes: vec![id(1), id(4)],
+                },
+                "duplicate serial",
+            ),
         ] {
-            assert_eq!(find(&machine, nodes.iter().map(|(id, node)| (*id, node))), expected, "{why}");
+            assert_eq!(
+                find(&machine, nodes.iter().map(|(id, node)| (*id, node))),
+                expected,
+                "{why}"
+            );
         }
     }
 }

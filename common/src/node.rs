@@ -148,7 +148,10 @@ impl Node {
         if let State::Busy(job) = &mut node.state {
             for step in &mut job.steps {
                 if let Step::Agent(Order::WriteImage(write)) = step {
-                    write.config_drive.iter_mut().for_each(|file| file.content = REDACTED.into());
+                    write
+                        .config_drive
+                        .iter_mut()
+                        .for_each(|file| file.content = REDACTED.into());
                 }
             }
         }
@@ -158,7 +161,11 @@ impl Node {
     pub fn job(&self) -> Option<&Job> {
         match &self.state {
             State::Busy(job) => Some(job),
-            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => None,
+            State::Enroll
+            | State::Manageable
+            | State::Available
+            | State::Active
+            | State::Failed(_) => None,
         }
     }
 }
@@ -318,9 +325,18 @@ impl BmcAct {
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// `worker` acts on the BMC and stops acting at `until` by its own clock.
-    Acting { op: OpId, worker: WorkerId, since: Time, until: Time },
+    Acting {
+        op: OpId,
+        worker: WorkerId,
+        since: Time,
+        until: Time,
+    },
     /// The BMC did not do it; the next try begins at `until`.
-    Backoff { since: Time, until: Time, because: String },
+    Backoff {
+        since: Time,
+        until: Time,
+        because: String,
+    },
     /// The ramdisk has not called yet.
     AwaitingAgent { since: Time, until: Time },
     /// `boot` shall run the step by this id.

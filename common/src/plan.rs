@@ -21,17 +21,33 @@ pub fn with_ramdisk() -> Vec<Step> {
 ///
 /// # Errors
 /// Why this machine cannot do what is wanted of it, for the operator.
-pub fn after_lookup(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Vec<Step>, String> {
-    let Some(job) = node.job() else { return Ok(Vec::new()) };
+pub fn after_lookup(
+    node: &Node,
+    inventory: &Inventory,
+    policy: &Policy,
+) -> Result<Vec<Step>, String> {
+    let Some(job) = node.job() else {
+        return Ok(Vec::new());
+    };
     match job.kind {
         JobKind::Deploy => deploy(node, inventory),
         JobKind::Inspect => Ok(vec![
-            Step::Agent(Order::Inspect { lldp_wait_secs: policy.lldp_wait_secs }),
+            Step::Agent(Order::Inspect {
+                lldp_wait_secs: policy.lldp_wait_secs,
+            }),
             Step::Bmc(BmcAct::PowerOff),
         ]),
         JobKind::Clean => {
-            let disks: Vec<DiskIdentity> = inventory.disks.iter().filter(|disk| erasable(disk)).map(DiskIdentity::of).collect();
-            let mut steps = vec![Step::Agent(Order::EraseMetadata { disks }), Step::Bmc(BmcAct::PowerOff)];
+            let disks: Vec<DiskIdentity> = inventory
+                .disks
+                .iter()
+                .filter(|disk| erasable(disk))
+                .map(DiskIdentity::of)
+                .collect();
+            let mut steps = vec![
+                Step::Agent(Order::EraseMetadata { disks }),
+                Step::Bmc(BmcAct::PowerOff),
+            ];
             // A diskless machine is clean.
             steps.retain(|step| !matches!(step, Step::Agent(Order::EraseMetadata { disks }) if disks.is_empty()));
             Ok(steps)
@@ -41,27 +57,51 @@ pub fn after_lookup(node: &Node, inventory: &Inventory, policy: &Policy) -> Resu
 }
 
 fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
-    let instance = node.instance.as_ref().ok_or("the node has no instance to deploy")?;
-    let hints = if instance.root_device.is_empty() { &node.root_device } else { &instance.root_device };
-    let disk = DiskIdentity::of(hints.choose(&inventory.disks).map_err(|why| why.to_string())?);
+    let instance = node
+        .instance
+        .as_ref()
+        .ok_or("the node has no instance to deploy")?;
+    let hints = if instance.root_device.is_empty() {
+        &node.root_device
+    } else {
+        &instance.root_device
+    };
+    let disk = DiskIdentity::of(
+        hints
+            .choose(&inventory.disks)
+            .map_err(|why| why.to_string())?,
+    );
     let write = Order::WriteImage(WriteImage {
         disk: disk.clone(),
         urls: vec![instance.image.source.clone()],
-        format: instance.image.format.unwrap_or_else(|| ImageFormat::of_name(&instance.image.source)),
+        format: instance
+            .image
+            .format
+            .unwrap_or_else(|| ImageFormat::of_name(&instance.image.source)),
         checksum: instance.image.checksum.clone(),
         config_drive: config_drive(node, instance),
     });
     let mut steps = vec![Step::Agent(write)];
     if inventory.boot.mode == BootMode::Uefi {
-        steps.push(Step::Agent(Order::SetBootEntry { disk, label: "ironbeat".into() }));
+        steps.push(Step::Agent(Order::SetBootEntry {
+            disk,
+            label: "ironbeat".into(),
+        }));
     }
-    steps.extend([Step::Bmc(BmcAct::SetBootDisk), Step::Agent(Order::Reboot), Step::Bmc(BmcAct::EnsureOn)]);
+    steps.extend([
+        Step::Bmc(BmcAct::SetBootDisk),
+        Step::Agent(Order::Reboot),
+        Step::Bmc(BmcAct::EnsureOn),
+    ]);
     Ok(steps)
 }
 
 /// Cleaning leaves alone what is not the machine's own.
 fn erasable(disk: &Disk) -> bool {
-    !disk.read_only && !disk.removable && disk.size_bytes > 0 && disk.transport.as_deref() != Some("usb")
+    !disk.read_only
+        && !disk.removable
+        && disk.size_bytes > 0
+        && disk.transport.as_deref() != Some("usb")
 }
 
 /// Whether an instance can be accepted at all, before a machine is booted for it.
@@ -69,24 +109,42 @@ fn erasable(disk: &Disk) -> bool {
 /// # Errors
 /// What is wrong with it.
 pub fn check_instance(node: &Node, instance: &Instance) -> Result<(), String> {
-    instance.root_device.check().map_err(|bad| bad.to_string())?;
+    instance
+        .root_device
+        .check()
+        .map_err(|bad| bad.to_string())?;
     let source = &instance.image.source;
     let scheme = source.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
         Some("http" | "https") => {}
-        Some(other) => return Err(format!("image source {source:?}: {other:?} is not http or https")),
+        Some(other) => {
+            return Err(format!(
+                "image source {source:?}: {other:?} is not http or https"
+            ));
+        }
         None if is_file_name(source) => {}
-        None => return Err(format!("image source {source:?} is neither a URL nor the plain name of a served file")),
+        None => {
+            return Err(format!(
+                "image source {source:?} is neither a URL nor the plain name of a served file"
+            ));
+        }
     }
     if let Some(hostname) = &instance.hostname {
-        let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let label = |l: &str| {
+            (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
         if hostname.len() > 253 || !hostname.split('.').all(label) {
             return Err(format!("{hostname:?} is not a host name"));
         }
     }
-    let bytes: usize = config_drive(node, instance).iter().map(|file| file.content.len()).sum();
+    let bytes: usize = config_drive(node, instance)
+        .iter()
+        .map(|file| file.content.len())
+        .sum();
     if bytes > MAX_CONFIG_DRIVE_BYTES {
-        return Err(format!("the config drive has {bytes} bytes, at most {MAX_CONFIG_DRIVE_BYTES}"));
+        return Err(format!(
+            "the config drive has {bytes} bytes, at most {MAX_CONFIG_DRIVE_BYTES}"
+        ));
     }
     Ok(())
 }
@@ -96,7 +154,9 @@ pub fn is_file_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255
         && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
 }
 
 /// OpenStack meta_data.json, as cloud-init's ConfigDrive data source reads it.
@@ -109,18 +169,43 @@ struct MetaData<'a> {
 }
 
 fn config_drive(node: &Node, instance: &Instance) -> Vec<ConfigFile> {
-    let own_name = node.name.as_ref().map_or_else(|| node.id.to_string(), |name| name.to_string());
+    let own_name = node
+        .name
+        .as_ref()
+        .map_or_else(|| node.id.to_string(), |name| name.to_string());
     let hostname = instance.hostname.clone().unwrap_or(own_name);
-    let public_keys =
-        instance.ssh_keys.iter().enumerate().map(|(i, key)| (format!("key-{i}"), key.as_str())).collect();
-    let meta = MetaData { uuid: node.id.to_string(), name: hostname.clone(), hostname, public_keys };
+    let public_keys = instance
+        .ssh_keys
+        .iter()
+        .enumerate()
+        .map(|(i, key)| (format!("key-{i}"), key.as_str()))
+        .collect();
+    let meta = MetaData {
+        uuid: node.id.to_string(),
+        name: hostname.clone(),
+        hostname,
+        public_keys,
+    };
     let meta = serde_json::to_string(&meta).expect("strings and a map with string keys are JSON");
     let mut files = vec![file("openstack/latest/meta_data.json", meta)];
-    files.extend(instance.user_data.clone().map(|text| file("openstack/latest/user_data", text)));
-    files.extend(instance.network_data.clone().map(|text| file("openstack/latest/network_data.json", text)));
+    files.extend(
+        instance
+            .user_data
+            .clone()
+            .map(|text| file("openstack/latest/user_data", text)),
+    );
+    files.extend(
+        instance
+            .network_data
+            .clone()
+            .map(|text| file("openstack/latest/network_data.json", text)),
+    );
     files
 }
 
 fn file(path: &str, content: String) -> ConfigFile {
-    ConfigFile { path: path.into(), content }
+    ConfigFile {
+        path: path.into(),
+        content,
+    }
 }

@@ -26,7 +26,10 @@ impl Time {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
     pub fn after(self, wait: Duration) -> Time {
-        Time::from_unix_ms(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(LAST_MS)))
+        Time::from_unix_ms(
+            self.0
+                .saturating_add(u64::try_from(wait.as_millis()).unwrap_or(LAST_MS)),
+        )
     }
 }
 
@@ -35,7 +38,11 @@ impl fmt::Display for Time {
         let (days, ms) = (self.0 / DAY_MS, self.0 % DAY_MS);
         let (year, month, day) = civil(days);
         let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+            ms % 1000
+        )
     }
 }
 
@@ -49,11 +56,16 @@ impl fmt::Debug for Time {
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -62,7 +74,8 @@ fn days_before(year: u64, month: u64, day: u64) -> u64 {
     let month_from_march = if month > 2 { month - 3 } else { month + 9 };
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
     let year_of_era = year % 400;
-    year / 400 * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    year / 400 * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
+        - 719_468
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,17 +93,31 @@ impl FromStr for Time {
         let b = s.as_bytes();
         let shape = b"0000-00-00T00:00:00.000Z";
         let fits = b.len() == shape.len()
-            && b.iter().zip(shape).all(|(have, want)| if *want == b'0' { have.is_ascii_digit() } else { have == want });
+            && b.iter().zip(shape).all(|(have, want)| {
+                if *want == b'0' {
+                    have.is_ascii_digit()
+                } else {
+                    have == want
+                }
+            });
         if !fits {
             return Err(BadTime);
         }
-        let number = |from: usize, to: usize| b[from..to].iter().fold(0u64, |n, d| n * 10 + u64::from(d - b'0'));
+        let number = |from: usize, to: usize| {
+            b[from..to]
+                .iter()
+                .fold(0u64, |n, d| n * 10 + u64::from(d - b'0'))
+        };
         let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
         let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
         if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return Err(BadTime);
         }
-        if hour > 23 || minute > 59 || second > 59 || civil(days_before(year, month, day)) != (year, month, day) {
+        if hour > 23
+            || minute > 59
+            || second > 59
+            || civil(days_before(year, month, day)) != (year, month, day)
+        {
             return Err(BadTime);
         }
         let of_day = hour * 3_600_000 + minute * 60_000 + second * 1000 + number(20, 23);

@@ -3,6 +3,7 @@
 use crate::disk::DiskIdentity;
 use crate::id::{BootId, NodeId, StepId};
 use crate::inventory::Inventory;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -127,7 +128,7 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     Nothing,
-    Inventory(alloc::boxed::Box<Inventory>),
+    Inventory(Box<Inventory>),
     Written(Written),
 }
 
@@ -162,12 +163,19 @@ pub enum HeartbeatReply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
     /// Read all hardware again, waiting for LLDP on every NIC that has a carrier.
-    Inspect { lldp_wait_secs: u32 },
+    Inspect {
+        lldp_wait_secs: u32,
+    },
     WriteImage(WriteImage),
     /// Make the firmware boot this disk first (UEFI boot entry).
-    SetBootEntry { disk: DiskIdentity, label: String },
+    SetBootEntry {
+        disk: DiskIdentity,
+        label: String,
+    },
     /// Make old signatures and tables of these disks unreadable.
-    EraseMetadata { disks: Vec<DiskIdentity> },
+    EraseMetadata {
+        disks: Vec<DiskIdentity>,
+    },
     Reboot,
     PowerOff,
 }
@@ -235,8 +243,12 @@ impl core::str::FromStr for Checksum {
         };
         let (algorithm, hex) = s.split_once(':').map_or((None, s), |(a, h)| (Some(a), h));
         match (algorithm, hex.len()) {
-            (None | Some("sha256"), 64) => Digest::from_hex(hex).map(Checksum::Sha256).ok_or_else(bad),
-            (None | Some("sha512"), 128) => Digest::from_hex(hex).map(Checksum::Sha512).ok_or_else(bad),
+            (None | Some("sha256"), 64) => {
+                Digest::from_hex(hex).map(Checksum::Sha256).ok_or_else(bad)
+            }
+            (None | Some("sha512"), 128) => {
+                Digest::from_hex(hex).map(Checksum::Sha512).ok_or_else(bad)
+            }
             _ => Err(bad()),
         }
     }
@@ -291,7 +303,8 @@ impl<const N: usize> Serialize for Digest<N> {
 impl<'de, const N: usize> Deserialize<'de> for Digest<N> {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let hex = String::deserialize(d)?;
-        Digest::from_hex(&hex).ok_or_else(|| serde::de::Error::custom(format!("not {N} bytes of hex")))
+        Digest::from_hex(&hex)
+            .ok_or_else(|| serde::de::Error::custom(format!("not {N} bytes of hex")))
     }
 }
 
@@ -305,7 +318,12 @@ pub struct ConfigFile {
 /// User data carries passwords: only sizes are shown.
 impl fmt::Debug for ConfigFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ConfigFile({:?}, {} bytes)", self.path, self.content.len())
+        write!(
+            f,
+            "ConfigFile({:?}, {} bytes)",
+            self.path,
+            self.content.len()
+        )
     }
 }
 
@@ -320,9 +338,13 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DecodeError::TooLong { bytes } => write!(f, "message of {bytes} bytes, at most {MAX_MESSAGE_BYTES}"),
+            DecodeError::TooLong { bytes } => {
+                write!(f, "message of {bytes} bytes, at most {MAX_MESSAGE_BYTES}")
+            }
             DecodeError::Malformed { why } => write!(f, "malformed CBOR: {why}"),
-            DecodeError::TrailingBytes { bytes } => write!(f, "{bytes} bytes after the end of the message"),
+            DecodeError::TrailingBytes { bytes } => {
+                write!(f, "{bytes} bytes after the end of the message")
+            }
         }
     }
 }
@@ -331,7 +353,8 @@ impl core::error::Error for DecodeError {}
 
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     let mut out = Vec::new();
-    ciborium::into_writer(message, &mut out).expect("a Vec takes any bytes, and our types serialise");
+    ciborium::into_writer(message, &mut out)
+        .expect("a Vec takes any bytes, and our types serialise");
     out
 }
 

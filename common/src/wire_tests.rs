@@ -1,0 +1,361 @@
+//! The wire, pinned: golden bytes of every message, and what hostile bytes get.
+use super::*;
+use crate::id::Mac;
+use crate::inventory::{BootFacts, BootMode, Disk, Nic, System};
+
+const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
+const NODE: NodeId = NodeId::from_bytes([0x01; 16]);
+
+fn disk() -> DiskIdentity {
+    DiskIdentity {
+        serial: Some("S1".into()),
+        wwn: None,
+        size_bytes: 5,
+        name: "/dev/vda".into(),
+    }
+}
+
+fn lookup() -> Lookup {
+    Lookup {
+        version: VERSION,
+        boot: BOOT,
+        agent: "0.1.0".into(),
+        inventory: Inventory {
+            system: System {
+                serial: Some("X".into()),
+                ..System::default()
+            },
+            disks: vec![Disk {
+                name: "/dev/vda".into(),
+                size_bytes: 5,
+                serial: Some("S1".into()),
+                ..Disk::default()
+            }],
+            nics: vec![Nic {
+                name: "eth0".into(),
+                mac: Mac::from_bytes([2, 0, 0, 0, 0, 1]),
+                carrier: true,
+                speed_mbps: None,
+                driver: None,
+                pci_address: None,
+                pci_id: None,
+                mtu: 1500,
+                addresses: vec![],
+                lldp: None,
+            }],
+            boot: BootFacts {
+                mode: BootMode::Uefi,
+                interface: None,
+                kernel: "6.1".into(),
+            },
+            ..Inventory::default()
+        },
+        timings: BootTimings {
+            agent_ms: 1,
+            modules_ms: 2,
+            network_ms: 3,
+            inventory_ms: 4,
+            lookup_ms: 5,
+        },
+    }
+}
+
+fn write_image() -> Order {
+    Order::WriteImage(WriteImage {
+        disk: disk(),
+        urls: vec!["http://h/os.zst".into()],
+        format: ImageFormat::Zstd,
+        checksum: Checksum::Sha256(Digest([7; 32])),
+        config_drive: vec![ConfigFile {
+            path: "p".into(),
+            content: "c".into(),
+        }],
+    })
+}
+
+/// The bytes as diagnostic hex; a protocol change shows here and nowhere else first.
+fn check<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(message: T, golden: &str) {
+    let bytes = encode(&message);
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex, golden, "{message:?}");
+    assert_eq!(decode::<T>(&bytes).expect("our own bytes"), message);
+}
+
+fn beat(status: Status) -> Heartbeat {
+    Heartbeat {
+        version: VERSION,
+        boot: BOOT,
+        seq: 3,
+        status,
+        nudge: None,
+    }
+}
+
+#[test]
+fn golden_bytes() {
+    for (message, golden) in GOLDEN_BEATS.iter().map(|(n, g)| (*n, *g)) {
+        let status = match message {
+            "idle" => Status::Idle,
+            "running" => Status::Running {
+                step: StepId(7),
+                progress: Progress {
+                    phase: "download".into(),
+                    done: 9,
+                    total: Some(10),
+                },
+            },
+            "done" => Status::Done {
+                step: StepId(7),
+                outcome: Outcome::Nothing,
+            },
+            "written" => Status::Done {
+                step: StepId(7),
+                outcome: Outcome::Written(Written {
+                    image_bytes: 5,
+                    millis: 6,
+                    resumed: 1,
+                }),
+            },
+            "failed" => Status::Failed {
+                step: StepId(7),
+                error: StepError { what: "no".into() },
+            },
+            other => panic!("no message {other}"),
+        };
+        check(beat(status), golden);
+    }
+    check(lookup(), GOLDEN_LOOKUP);
+    check(
+        LookupReply::Wait { retry_secs: 9 },
+        "a16457616974a16a72657472795f7365637309",
+    );
+    check(
+        LookupReply::Welcome {
+            node: NODE,
+            heartbeat_timeout_secs: 300,
+        },
+        GOLDEN_WELCOME,
+    );
+    check(HeartbeatReply::Idle, "6449646c65");
+    check(HeartbeatReply::LookUp, "664c6f6f6b5570");
+    check(
+        HeartbeatReply::Step {
+            id: StepId(7),
+            order: Order::Reboot,
+        },
+        "a16453746570a262696407656f72646572665265626f6f74",
+    );
+    check(
+        HeartbeatReply::Step {
+            id: StepId(7),
+            order: write_image(),
+        },
+        GOLDEN_WRITE,
+    );
+    check(
+        Order::Inspect { lldp_wait_secs: 32 },
+        "a167496e7370656374a16e6c6c64705f776169745f736563731820",
+    );
+    check(
+        Order::SetBootEntry {
+            disk: disk(),
+            label: "l".into(),
+        },
+        GOLDEN_BOOT_ENTRY,
+    );
+    check(
+        Order::EraseMetadata { disks: vec![] },
+        "a16d45726173654d65746164617461a1656469736b7380",
+    );
+    check(Order::PowerOff, "68506f7765724f6666");
+}
+
+const GOLDEN_BEATS: [(&str, &str); 5] = [
+    (
+        "idle",
+        concat!(
+            "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+            "3062306373657103667374617475736449646c65",
+        ),
+    ),
+    (
+        "running",
+        concat!(
+            "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+            "306230637365710366737461747573a16752756e6e696e67a26473746570076870726f6772657373a365706861736568646f",
+            "776e6c6f616464646f6e650965746f74616c0a",
+        ),
+    ),
+    (
+        "done",
+        concat!(
+            "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+            "306230637365710366737461747573a164446f6e65a2647374657007676f7574636f6d65674e6f7468696e67",
+        ),
+    ),
+    (
+        "written",
+        concat!(
+            "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+            "306230637365710366737461747573a164446f6e65a2647374657007676f7574636f6d65a1675772697474656ea36b696d61",
+            "67655f627974657305666d696c6c69730667726573756d656401",
+        ),
+    ),
+    (
+        "failed",
+        concat!(
+            "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+            "306230637365710366737461747573a1664661696c6564a2647374657007656572726f72a16477686174626e6f",
+        ),
+    ),
+];
+const GOLDEN_LOOKUP: &str = concat!(
+    "a56776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+    "306230656167656e7465302e312e3069696e76656e746f7279a76673797374656da26673657269616c6158686669726d7761",
+    "7265a063637075a56c61726368697465637475726560656d6f64656c6065636f756e740067736f636b6574730065666c6167",
+    "7380666d656d6f7279a26b746f74616c5f627974657300676d6f64756c657380656469736b7381a8646e616d65682f646576",
+    "2f7664616a73697a655f627974657305746c6f676963616c5f736563746f725f62797465730075706879736963616c5f7365",
+    "63746f725f6279746573006673657269616c6253316a726f746174696f6e616cf46972656d6f7661626c65f469726561645f",
+    "6f6e6c79f4646e69637381a5646e616d656465746830636d61637130323a30303a30303a30303a30303a3031676361727269",
+    "6572f5636d74751905dc696164647265737365738064626f6f74a2646d6f64656475656669666b65726e656c63362e316870",
+    "726f626c656d73806774696d696e6773a5686167656e745f6d73016a6d6f64756c65735f6d73026a6e6574776f726b5f6d73",
+    "036c696e76656e746f72795f6d7304696c6f6f6b75705f6d7305",
+);
+const GOLDEN_WELCOME: &str = concat!(
+    "a16757656c636f6d65a2646e6f6465782430313031303130312d303130312d303130312d303130312d303130313031303130",
+    "313031766865617274626561745f74696d656f75745f7365637319012c",
+);
+const GOLDEN_WRITE: &str = concat!(
+    "a16453746570a262696407656f72646572a16a5772697465496d616765a5646469736ba36673657269616c6253316a73697a",
+    "655f627974657305646e616d65682f6465762f7664616475726c73816f687474703a2f2f682f6f732e7a737466666f726d61",
+    "74647a73746468636865636b73756da166536861323536784030373037303730373037303730373037303730373037303730",
+    "3730373037303730373037303730373037303730373037303730373037303730373037303730376c636f6e6669675f647269",
+    "766581a26470617468617067636f6e74656e746163",
+);
+const GOLDEN_BOOT_ENTRY: &str = concat!(
+    "a16c536574426f6f74456e747279a2646469736ba36673657269616c6253316a73697a655f627974657305646e616d65682f",
+    "6465762f766461656c6162656c616c",
+);
+
+#[test]
+fn unknown_fields_are_ignored_and_missing_ones_are_not() {
+    #[derive(Serialize)]
+    struct Newer {
+        version: u32,
+        boot: BootId,
+        seq: u64,
+        status: Status,
+        mood: &'static str,
+    }
+    let newer = encode(&Newer {
+        version: 2,
+        boot: BOOT,
+        seq: 1,
+        status: Status::Idle,
+        mood: "fine",
+    });
+    assert_eq!(decode::<Heartbeat>(&newer).map(|beat| beat.seq), Ok(1));
+    #[derive(Serialize)]
+    struct Bare {
+        version: u32,
+    }
+    let error = decode::<Heartbeat>(&encode(&Bare { version: 1 }))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("missing field"), "{error}");
+}
+
+#[test]
+fn trailing_and_oversized_messages_are_refused() {
+    let mut bytes = encode(&beat(Status::Idle));
+    bytes.push(0);
+    assert_eq!(
+        decode::<Heartbeat>(&bytes),
+        Err(DecodeError::TrailingBytes { bytes: 1 })
+    );
+    let huge = vec![0u8; MAX_MESSAGE_BYTES + 1];
+    assert_eq!(
+        decode::<Heartbeat>(&huge),
+        Err(DecodeError::TooLong { bytes: huge.len() })
+    );
+}
+
+#[test]
+fn claimed_lengths_are_not_believed() {
+    for hostile in [
+        &[0x9b, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..], // an array of 2^62
+        &[0x5b, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],     // bytes
+        &[0x7b, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],     // text
+        &[0xbb, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],     // a map
+        &[0x81; 100_000],                                            // nesting
+        &[],
+    ] {
+        assert!(decode::<Lookup>(hostile).is_err());
+        assert!(decode::<HeartbeatReply>(hostile).is_err());
+    }
+}
+
+#[test]
+fn mutated_messages_never_panic() {
+    let seeds = [
+        encode(&lookup()),
+        encode(&beat(Status::Idle)),
+        encode(&write_image()),
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut decoded = 0u32;
+    for round in 0..60_000usize {
+        let mut bytes = seeds[round % seeds.len()].clone();
+        for _ in 0..1 + random() % 4 {
+            let at = (random() as usize) % bytes.len();
+            match random() % 3 {
+                0 => bytes[at] = random() as u8,
+                1 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, random() as u8),
+            }
+        }
+        decoded += u32::from(decode::<Lookup>(&bytes).is_ok());
+        decoded += u32::from(decode::<Heartbeat>(&bytes).is_ok());
+        decoded += u32::from(decode::<Order>(&bytes).is_ok());
+    }
+    assert!(
+        decoded > 100,
+        "mutants that still decode reach deeper: {decoded}"
+    );
+}
+
+#[test]
+fn formats_and_checksums_are_read_from_names() {
+    for (name, format) in [
+        ("os.raw", ImageFormat::Raw),
+        ("os.img.gz", ImageFormat::Gzip),
+        ("http://h/os.zst?token=a.gz", ImageFormat::Zstd),
+        ("os", ImageFormat::Raw),
+    ] {
+        assert_eq!(ImageFormat::of_name(name), format, "{name}");
+    }
+    let hex = "07".repeat(32);
+    for text in [hex.clone(), format!("sha256:{hex}")] {
+        assert_eq!(text.parse(), Ok(Checksum::Sha256(Digest([7; 32]))));
+    }
+    assert!(
+        format!("sha512:{}", "07".repeat(64))
+            .parse::<Checksum>()
+            .is_ok()
+    );
+    for wrong in [
+        "",
+        "md5:d41d8cd98f00b204e9800998ecf8427e",
+        "sha256:07",
+        &"0g".repeat(32),
+        &"é".repeat(32),
+    ] {
+        assert!(wrong.parse::<Checksum>().is_err(), "{wrong}");
+    }
+}

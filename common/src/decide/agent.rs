@@ -10,12 +10,18 @@ use crate::wire::{HeartbeatReply, Order, Outcome, Status};
 use alloc::format;
 use alloc::string::{String, ToString};
 
-pub(super) fn booted(draft: &mut Draft<'_>, boot: BootId, inventory: &Inventory) -> Result<String, Rejected> {
+pub(super) fn booted(
+    draft: &mut Draft<'_>,
+    boot: BootId,
+    inventory: &Inventory,
+) -> Result<String, Rejected> {
     if draft.node.past_boots.contains(&boot) {
         return Err(Rejected::OldBoot);
     }
     if !wants_agent(&draft.node) {
-        return Err(Rejected::AgentNotWanted { state: draft.node.state.provision_state().to_string() });
+        return Err(Rejected::AgentNotWanted {
+            state: draft.node.state.provision_state().to_string(),
+        });
     }
     if draft.node.boot == Some(boot) {
         return Ok(said("the same boot looked up again"));
@@ -23,41 +29,60 @@ pub(super) fn booted(draft: &mut Draft<'_>, boot: BootId, inventory: &Inventory)
     draft.retire_boot();
     draft.node.boot = Some(boot);
     draft.node.inventory = Some(inventory.clone());
-    draft.node.power = Some(Power { on: true, at: draft.ctx.now, source: PowerSource::Agent });
+    draft.node.power = Some(Power {
+        on: true,
+        at: draft.ctx.now,
+        source: PowerSource::Agent,
+    });
     let max_tries = draft.ctx.policy.max_tries;
     let job = draft.job();
     let phase = job.phase.clone();
     let because = match phase {
-        Phase::AwaitingAgent { .. } => match plan::after_lookup(&draft.node, inventory, draft.ctx.policy) {
-            Ok(steps) => {
-                let job = draft.job();
-                job.steps.truncate(job.at + 1);
-                job.steps.extend(steps);
-                draft.advance()
+        Phase::AwaitingAgent { .. } => {
+            match plan::after_lookup(&draft.node, inventory, draft.ctx.policy) {
+                Ok(steps) => {
+                    let job = draft.job();
+                    job.steps.truncate(job.at + 1);
+                    job.steps.extend(steps);
+                    draft.advance()
+                }
+                Err(why) => draft.fail(Fault::Other, why),
             }
-            Err(why) => draft.fail(Fault::Other, why),
-        },
+        }
         Phase::AgentStep { .. } if boot_disk_by_force(job) => {
             draft.begin();
             said("the machine came back to the ramdisk instead of its disk: booted by force")
         }
         Phase::AgentStep { .. } if job.tries >= max_tries => {
-            let what = format!("the machine rebooted in the middle of {} ({} tries)", job.step().name(), job.tries);
+            let what = format!(
+                "the machine rebooted in the middle of {} ({} tries)",
+                job.step().name(),
+                job.tries
+            );
             draft.fail(Fault::Other, what)
         }
         Phase::AgentStep { .. } => {
-            let because = format!("the machine rebooted in the middle of {}: begun again", job.step().name());
+            let because = format!(
+                "the machine rebooted in the middle of {}: begun again",
+                job.step().name()
+            );
             draft.begin();
             because
         }
-        Phase::Acting { .. } | Phase::Backoff { .. } => said("the machine rebooted while the BMC was driven"),
+        Phase::Acting { .. } | Phase::Backoff { .. } => {
+            said("the machine rebooted while the BMC was driven")
+        }
     };
     // The agent beats as soon as it is welcome: a nudge would only make it beat twice.
     draft.effects.retain(|effect| *effect != Effect::Nudge);
     Ok(because)
 }
 
-pub(super) fn beat(draft: &mut Draft<'_>, boot: BootId, status: &Status) -> Result<String, Rejected> {
+pub(super) fn beat(
+    draft: &mut Draft<'_>,
+    boot: BootId,
+    status: &Status,
+) -> Result<String, Rejected> {
     if draft.node.boot != Some(boot) {
         return Err(Rejected::UnknownBoot);
     }
@@ -71,7 +96,9 @@ pub(super) fn beat(draft: &mut Draft<'_>, boot: BootId, status: &Status) -> Resu
             }
             draft.advance()
         }
-        Status::Failed { step, error } if *step == id => draft.fail(Fault::Other, error.what.chars().take(2000).collect()),
+        Status::Failed { step, error } if *step == id => {
+            draft.fail(Fault::Other, error.what.chars().take(2000).collect())
+        }
         Status::Idle | Status::Running { .. } | Status::Done { .. } | Status::Failed { .. } => {
             return Ok(said("the step goes on"));
         }
@@ -85,7 +112,10 @@ pub(super) fn beat(draft: &mut Draft<'_>, boot: BootId, status: &Status) -> Resu
 fn wants_agent(node: &Node) -> bool {
     node.job().is_some_and(|job| {
         let booting = *job.step() == Step::Bmc(BmcAct::Netboot);
-        !booting && job.steps[job.at..].iter().any(|step| matches!(step, Step::AwaitAgent | Step::Agent(_)))
+        !booting
+            && job.steps[job.at..]
+                .iter()
+                .any(|step| matches!(step, Step::AwaitAgent | Step::Agent(_)))
     })
 }
 
@@ -96,10 +126,15 @@ pub fn wanted(node: &Node, boot: BootId) -> HeartbeatReply {
     }
     match &node.state {
         State::Busy(job) => match (job.step(), &job.phase) {
-            (Step::Agent(order), Phase::AgentStep { id, .. }) => HeartbeatReply::Step { id: *id, order: order.clone() },
+            (Step::Agent(order), Phase::AgentStep { id, .. }) => HeartbeatReply::Step {
+                id: *id,
+                order: order.clone(),
+            },
             (Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent, _) => HeartbeatReply::Idle,
         },
-        State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => HeartbeatReply::Idle,
+        State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => {
+            HeartbeatReply::Idle
+        }
     }
 }
 
@@ -107,6 +142,9 @@ pub fn wanted(node: &Node, boot: BootId) -> HeartbeatReply {
 pub(super) fn ends_agent(order: &Order) -> bool {
     match order {
         Order::Reboot | Order::PowerOff => true,
-        Order::Inspect { .. } | Order::WriteImage(_) | Order::SetBootEntry { .. } | Order::EraseMetadata { .. } => false,
+        Order::Inspect { .. }
+        | Order::WriteImage(_)
+        | Order::SetBootEntry { .. }
+        | Order::EraseMetadata { .. } => false,
     }
 }

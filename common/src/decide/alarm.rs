@@ -15,14 +15,17 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
         return said("nothing is due yet");
     }
     match draft.job().phase.clone() {
-        Phase::Acting { worker, .. } => draft.retry(format!("worker {worker} did not report in time")),
+        Phase::Acting { worker, .. } => {
+            draft.retry(format!("worker {worker} did not report in time"))
+        }
         Phase::Backoff { because, .. } => {
             draft.begin();
             format!("another try after: {because}")
         }
-        Phase::AwaitingAgent { since, .. } => {
-            draft.reboot_ramdisk(&format!("no ramdisk has called for {} s after power-on", now.since(since).as_secs()))
-        }
+        Phase::AwaitingAgent { since, .. } => draft.reboot_ramdisk(&format!(
+            "no ramdisk has called for {} s after power-on",
+            now.since(since).as_secs()
+        )),
         Phase::AgentStep { .. } => step_due(draft, last_beat),
     }
 }
@@ -33,13 +36,19 @@ pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId) -> String {
         Some(Phase::Acting { worker, .. }) if worker == lost => {
             let tries = draft.job().tries;
             if tries >= draft.ctx.policy.max_tries {
-                return draft.fail(Fault::Bmc, format!("worker {lost} died while it acted ({tries} tries)"));
+                return draft.fail(
+                    Fault::Bmc,
+                    format!("worker {lost} died while it acted ({tries} tries)"),
+                );
             }
             draft.begin();
             format!("worker {lost} died while it acted: begun again")
         }
         Some(
-            Phase::Acting { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. },
+            Phase::Acting { .. }
+            | Phase::Backoff { .. }
+            | Phase::AwaitingAgent { .. }
+            | Phase::AgentStep { .. },
         )
         | None => said("the lost worker was not acting on this node"),
     }
@@ -50,7 +59,15 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
     let job = draft.job();
     let name = job.step().name();
     let ends = matches!(job.step(), Step::Agent(order) if ends_agent(order));
-    let Phase::AgentStep { id, since, until, seen, mark, marked } = &mut job.phase else {
+    let Phase::AgentStep {
+        id,
+        since,
+        until,
+        seen,
+        mark,
+        marked,
+    } = &mut job.phase
+    else {
         unreachable!("the caller matched on the phase");
     };
     if let Some(beat) = last_beat.filter(|beat| Some(beat.boot) == boot) {
@@ -70,15 +87,25 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
     if silent >= secs(policy.heartbeat_timeout_secs) {
         if ends && boot_disk_by_force(job) {
             draft.begin();
-            return format!("the machine was told to reboot and is silent since {seen}: booted by force");
+            return format!(
+                "the machine was told to reboot and is silent since {seen}: booted by force"
+            );
         }
-        return draft.reboot_ramdisk(&format!("the agent is silent since {seen}, in the middle of {name}"));
+        return draft.reboot_ramdisk(&format!(
+            "the agent is silent since {seen}, in the middle of {name}"
+        ));
     }
     if over {
-        return draft.fail(Fault::Other, format!("{name} ran for {} s, its whole budget", ran.as_secs()));
+        return draft.fail(
+            Fault::Other,
+            format!("{name} ran for {} s, its whole budget", ran.as_secs()),
+        );
     }
     if hung >= secs(policy.step_stall_secs) {
-        return draft.fail(Fault::Other, format!("{name} has made no progress for {} s", hung.as_secs()));
+        return draft.fail(
+            Fault::Other,
+            format!("{name} has made no progress for {} s", hung.as_secs()),
+        );
     }
     said("the agent lives and the step goes on")
 }

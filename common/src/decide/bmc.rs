@@ -6,16 +6,17 @@ use crate::id::OpId;
 use crate::node::{BmcAct, Phase, Power, PowerSource, Step};
 use alloc::format;
 use alloc::string::String;
+use serde::{Deserialize, Serialize};
 
 /// The act was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BmcReport {
     /// What the BMC said last.
     pub power_on: bool,
 }
 
 /// The act was not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BmcFault {
     /// What was attempted on what, and why it did not work. Holds no secret.
     pub what: String,
@@ -23,12 +24,19 @@ pub struct BmcFault {
     pub permanent: bool,
 }
 
-pub(super) fn reported(draft: &mut Draft<'_>, op: &OpId, result: &Result<BmcReport, BmcFault>) -> String {
+pub(super) fn reported(
+    draft: &mut Draft<'_>,
+    op: &OpId,
+    result: &Result<BmcReport, BmcFault>,
+) -> String {
     let act = match draft.node.job() {
         Some(job) => match (&job.phase, job.step()) {
             (Phase::Acting { op: present, .. }, Step::Bmc(act)) if present == op => *act,
             (
-                Phase::Acting { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. },
+                Phase::Acting { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. }
+                | Phase::AgentStep { .. },
                 Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
             ) => return said("the act was not the present one"),
         },
@@ -36,13 +44,19 @@ pub(super) fn reported(draft: &mut Draft<'_>, op: &OpId, result: &Result<BmcRepo
     };
     match result {
         Ok(report) => {
-            draft.node.power = Some(Power { on: report.power_on, at: draft.ctx.now, source: PowerSource::Bmc });
+            draft.node.power = Some(Power {
+                on: report.power_on,
+                at: draft.ctx.now,
+                source: PowerSource::Bmc,
+            });
             match contradiction(act, report.power_on) {
                 None => draft.advance(),
                 Some(lie) => draft.retry(said(lie)),
             }
         }
-        Err(fault) if fault.permanent => draft.fail(Fault::Bmc, format!("{}: {}", act.name(), fault.what)),
+        Err(fault) if fault.permanent => {
+            draft.fail(Fault::Bmc, format!("{}: {}", act.name(), fault.what))
+        }
         Err(fault) => draft.retry(format!("{}: {}", act.name(), fault.what)),
     }
 }
@@ -54,6 +68,8 @@ fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
         BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk => {
             (!power_on).then_some("the machine was turned on, but its BMC says it is off")
         }
-        BmcAct::PowerOff => power_on.then_some("the machine was turned off, but its BMC says it is on"),
+        BmcAct::PowerOff => {
+            power_on.then_some("the machine was turned off, but its BMC says it is on")
+        }
     }
 }

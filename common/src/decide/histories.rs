@@ -1,1 +1,435 @@
+//! Random histories: 10,000 nodes live through 80 events each, and every record is judged after every event.
+//! A failing history is cut down and kept as a file in `common/histories/`, which `kept_histories` replays for ever.
+use super::tests::{enrolled, instance, inventory};
+use super::*;
+use crate::explain::explain;
+use crate::id::{NodeId, StepId};
+use crate::invariant;
+use crate::node::{JobKind, Phase, State, Step};
+use crate::wire::{Outcome, Progress, StepError};
+use std::path::PathBuf;
+use std::string::ToString;
 
+const HISTORIES: u64 = 10_000;
+const EVENTS: usize = 80;
+/// A node that nobody helps comes to rest within this many alarms: tries × steps × boots, with room.
+const MAX_ALARMS_TO_REST: usize = 200;
+
+/// One moment of a history. `op` and `worker` are what the deciding worker brought along.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Moment {
+    now: Time,
+    op: OpId,
+    worker: WorkerId,
+    event: Event,
+}
+
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 11) % n
+    }
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize].clone()
+    }
+}
+
+fn policy() -> Policy {
+    Policy::default()
+}
+
+fn worker(n: u64) -> WorkerId {
+    format!("w{n}")
+        .parse()
+        .expect("a letter and digits are a token")
+}
+
+fn boot_id(n: u64) -> BootId {
+    BootId::from_bytes([n as u8; 16])
+}
+
+/// Mostly what would come next in a good life, sometimes anything at all.
+fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
+    let present = node.boot.unwrap_or_else(|| boot_id(1 + rng.below(200)));
+    let any_boot = boot_id(1 + rng.below(200));
+    let request: RequestId = format!("r{}", if rng.below(8) == 0 { 1 } else { count + 2 })
+        .parse()
+        .expect("a token");
+    let step = match node.job().map(|job| &job.phase) {
+        Some(Phase::AgentStep { id, .. }) if rng.below(6) > 0 => *id,
+        Some(_) | None => StepId(rng.below(node.counter + 2)),
+    };
+    let status = match rng.below(7) {
+        0 => Status::Idle,
+        1 => Status::Failed {
+            step,
+            error: StepError {
+                what: "no space".to_string(),
+            },
+        },
+        2 => Status::Done {
+            step,
+            outcome: Outcome::Inventory(inventory(&["S1", "S2"]).into()),
+        },
+        3 | 4 => Status::Done {
+            step,
+            outcome: Outcome::Nothing,
+        },
+        _ => Status::Running {
+            step,
+            progress: Progress {
+                phase: "download".to_string(),
+                done: rng.below(4),
+                total: None,
+            },
+        },
+    };
+    let act = match node.job() {
+        Some(job) => match (&job.phase, job.step()) {
+            (Phase::Acting { op, .. }, Step::Bmc(act)) => Some((op.clone(), *act)),
+            (_, _) => None,
+        },
+        None => None,
+    };
+    match (rng.below(10), act) {
+        (0..=5, Some((op, act))) => {
+            let on = act != BmcAct::PowerOff;
+            Event::Bmc {
+                op,
+                result: match rng.below(9) {
+                    0 => Err(BmcFault {
+                        what: "no answer".to_string(),
+                        permanent: false,
+                    }),
+                    1 => Err(BmcFault {
+                        what: "wrong password".to_string(),
+                        permanent: true,
+                    }),
+                    2 => Ok(BmcReport { power_on: !on }),
+                    _ => Ok(BmcReport { power_on: on }),
+                },
+            }
+        }
+        (0..=2, None) => Event::Beat {
+            boot: present,
+            status,
+        },
+        (3, None) => Event::Booted {
+            boot: any_boot,
+            inventory: inventory(&["S1", "S2"]),
+        },
+        (4, None) => Event::Booted {
+            boot: any_boot,
+            inventory: inventory(if rng.below(4) == 0 { &[] } else { &["S1"] }),
+        },
+        (6, _) => Event::Beat {
+            boot: any_boot,
+            status,
+        },
+        (7, _) => {
+            let at = Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(900_000)));
+            let boot = if rng.below(4) == 0 { any_boot } else { present };
+            Event::Alarm {
+                last_beat: (rng.below(3) > 0).then_some(LastBeat { boot, at, status }),
+            }
+        }
+        (8, Some((op, _))) if rng.below(2) == 0 => Event::Bmc {
+            op,
+            result: Ok(BmcReport {
+                power_on: rng.below(2) == 0,
+            }),
+        },
+        (8, _) if rng.below(3) == 0 => Event::WorkerLost { worker: worker(9) },
+        (8, _) => Event::Bmc {
+            op: format!("op{}", rng.below(count as u64 + 1))
+                .parse()
+                .expect("a token"),
+            result: Ok(BmcReport { power_on: true }),
+        },
+        (_, _) => Event::Asked {
+            request,
+            verb: invent_verb(node, rng),
+        },
+    }
+}
+
+fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
+    let likely = match &node.state {
+        State::Enroll => Verb::Manage,
+        State::Manageable => rng.pick(&[Verb::Provide, Verb::Inspect]),
+        State::Available => Verb::Deploy(instance()),
+        State::Active => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
+        State::Failed(_) => rng.pick(&[
+            Verb::Manage,
+            Verb::Undeploy,
+            Verb::Deploy(instance()),
+            Verb::Inspect,
+        ]),
+        State::Busy(_) => rng.pick(&[Verb::Undeploy, Verb::Set(Patch::default())]),
+    };
+    if rng.below(4) > 0 {
+        return likely;
+    }
+    rng.pick(&[
+        Verb::Manage,
+        Verb::Inspect,
+        Verb::Provide,
+        Verb::Deploy(instance()),
+        Verb::Rebuild(Some(instance())),
+        Verb::Undeploy,
+        Verb::Abort,
+        Verb::Maintenance(Some("fan".to_string())),
+        Verb::Maintenance(None),
+        Verb::Maintenance(None),
+        Verb::Set(Patch {
+            macs: Some(vec![]),
+            ..Patch::default()
+        }),
+    ])
+}
+
+/// Applies one moment and judges the result.
+fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
+    let policy = policy();
+    let ctx = |op| Ctx {
+        now: moment.now,
+        op,
+        worker: &moment.worker,
+        policy: &policy,
+    };
+    let Ok(decision) = decide(node, &moment.event, ctx(&moment.op)) else {
+        return Ok(node.clone());
+    };
+    let after = &decision.node;
+    invariant::check(after).map_err(|broken| broken.to_string())?;
+
+    let twice: OpId = "twice".parse().expect("a token");
+    if let Ok(again) = decide(after, &moment.event, ctx(&twice)) {
+        let acts = again
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Bmc { .. }));
+        if again.node != *after || acts {
+            return Err(format!(
+                "twice is not once: {} / {}",
+                decision.because, again.because
+            ));
+        }
+    }
+    let acts: Vec<&Effect> = decision
+        .effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Bmc { .. }))
+        .collect();
+    match (acts.as_slice(), after.job().map(|job| &job.phase)) {
+        ([], _) => {}
+        ([Effect::Bmc { op, .. }], Some(Phase::Acting { op: recorded, .. })) if op == recorded => {}
+        (_, _) => return Err(format!("an act without a record of it: {acts:?}")),
+    }
+    let became_active = after.state == State::Active && node.state != State::Active;
+    if became_active
+        && !matches!(
+            &moment.event,
+            Event::Bmc {
+                result: Ok(BmcReport { power_on: true }),
+                ..
+            }
+        )
+    {
+        return Err("active, though no BMC said that the machine is on".to_string());
+    }
+    // Other events may come when an alarm is due and not yet delivered; a delivered one is dealt with.
+    if matches!(moment.event, Event::Alarm { .. })
+        && after.wake_at.is_some_and(|at| at <= moment.now)
+    {
+        return Err(format!("the alarm is still due: {}", decision.because));
+    }
+    let _ = explain(after, moment.now, &policy).to_string();
+    Ok(decision.node)
+}
+
+/// Left alone, with every alarm kept, a node comes to rest.
+fn rests(node: &Node) -> Result<(), String> {
+    let mut node = node.clone();
+    for n in 0..MAX_ALARMS_TO_REST {
+        let Some(now) = node.wake_at else {
+            return Ok(());
+        };
+        let op = format!("rest{n}").parse().expect("a token");
+        node = live(
+            &node,
+            &Moment {
+                now,
+                op,
+                worker: worker(1),
+                event: Event::Alarm { last_beat: None },
+            },
+        )?;
+    }
+    Err(format!(
+        "still {} after {MAX_ALARMS_TO_REST} alarms",
+        node.state.provision_state()
+    ))
+}
+
+fn replay(history: &[Moment]) -> Result<Node, String> {
+    let mut node = enrolled();
+    for moment in history {
+        node = live(&node, moment)?;
+    }
+    rests(&node)?;
+    Ok(node)
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("histories")
+}
+
+/// Leaves out every moment that the failure does not need, and keeps the rest as a file.
+fn keep(seed: u64, mut history: Vec<Moment>, why: &str) -> String {
+    let mut index = 0;
+    while index < history.len() {
+        let mut shorter = history.clone();
+        shorter.remove(index);
+        if replay(&shorter).is_err() {
+            history = shorter;
+        } else {
+            index += 1;
+        }
+    }
+    let path = folder().join(format!("seed-{seed}.json"));
+    let json = serde_json::to_string_pretty(&history).expect("moments are JSON");
+    std::fs::create_dir_all(folder())
+        .and_then(|()| std::fs::write(&path, json))
+        .expect("the history can be kept");
+    format!(
+        "{why}\nseed {seed}; {} moments kept in {}",
+        history.len(),
+        path.display()
+    )
+}
+
+#[test]
+fn ten_thousand_random_histories() {
+    let base = std::env::var("IRONBEAT_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| {
+            u64::from(std::process::id()) << 32
+                | std::time::UNIX_EPOCH
+                    .elapsed()
+                    .expect("after 1970")
+                    .subsec_nanos() as u64
+        });
+    println!("IRONBEAT_SEED={base}");
+    let mut seen = std::collections::BTreeMap::<&str, u64>::new();
+    let mut active_jobs = 0u64;
+    for n in 0..HISTORIES {
+        let seed = base.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
+        let mut rng = Rng(seed);
+        let mut node = enrolled();
+        let mut history = Vec::new();
+        let mut now = Time::from_unix_ms(1_800_000_000_000);
+        for count in 0..EVENTS {
+            let step = if rng.below(12) == 0 {
+                rng.below(2_000_000)
+            } else {
+                rng.below(5_000)
+            };
+            now = Time::from_unix_ms(now.unix_ms() + step);
+            let event = invent(&node, now, &mut rng, count);
+            let op = format!("op{count}").parse().expect("a token");
+            history.push(Moment {
+                now,
+                op,
+                worker: worker(rng.below(3)),
+                event,
+            });
+            let outcome = live(&node, &history[count]).and_then(|after| {
+                if count % 10 == 9 {
+                    rests(&after)?;
+                }
+                Ok(after)
+            });
+            match outcome {
+                Ok(after) => node = after,
+                Err(why) => panic!("{}", keep(seed, history, &why)),
+            }
+            *seen.entry(node.state.provision_state()).or_default() += 1;
+        }
+        active_jobs += u64::from(node.job().is_some_and(|job| job.kind == JobKind::Deploy));
+    }
+    println!("states seen: {seen:?}; deploys in flight at the end: {active_jobs}");
+    // A generator that never gets anywhere would prove nothing.
+    for state in [
+        "enroll",
+        "verifying",
+        "manageable",
+        "inspecting",
+        "inspect wait",
+        "inspect failed",
+        "available",
+        "deploying",
+        "wait call-back",
+        "deploy failed",
+        "active",
+        "deleting",
+        "error",
+        "cleaning",
+        "clean wait",
+        "clean failed",
+    ] {
+        assert!(
+            seen.get(state).is_some_and(|times| *times > 100),
+            "{state} was hardly ever reached: {seen:?}"
+        );
+    }
+}
+
+#[test]
+fn kept_histories() {
+    let Ok(files) = std::fs::read_dir(folder()) else {
+        return;
+    };
+    for file in files {
+        let path = file.expect("the folder can be listed").path();
+        let history: Vec<Moment> = serde_json::from_slice(&std::fs::read(&path).expect("readable"))
+            .expect("a history as `keep` writes it");
+        replay(&history).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    }
+}
+
+/// Deciding must not depend on which node it is.
+#[test]
+fn the_node_id_is_only_a_name() {
+    let mut other = enrolled();
+    other.id = NodeId::from_bytes([0xee; 16]);
+    let (op, worker, policy) = ("op".parse().expect("a token"), worker(1), policy());
+    let ctx = Ctx {
+        now: Time::from_unix_ms(5),
+        op: &op,
+        worker: &worker,
+        policy: &policy,
+    };
+    let event = Event::Asked {
+        request: "r".parse().expect("a token"),
+        verb: Verb::Manage,
+    };
+    let mut decided = decide(&other, &event, ctx)
+        .expect("manage is possible")
+        .node;
+    decided.id = enrolled().id;
+    assert_eq!(
+        decided,
+        decide(&enrolled(), &event, ctx)
+            .expect("manage is possible")
+            .node
+    );
+}

@@ -22,10 +22,22 @@ impl Draft<'_> {
     pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
         self.retire_boot();
         // The phase is set by `begin` below, before anybody can see this one.
-        let phase = Phase::Backoff { since: self.ctx.now, until: self.ctx.now, because: String::new() };
+        let phase = Phase::Backoff {
+            since: self.ctx.now,
+            until: self.ctx.now,
+            because: String::new(),
+        };
         self.node.last_error = None;
-        self.node.state =
-            State::Busy(Job { kind, goal, began: self.ctx.now, steps, at: 0, tries: 0, boots: 0, phase });
+        self.node.state = State::Busy(Job {
+            kind,
+            goal,
+            began: self.ctx.now,
+            steps,
+            at: 0,
+            tries: 0,
+            boots: 0,
+            phase,
+        });
         self.begin();
         format!("{} begins", self.node.state.provision_state())
     }
@@ -33,7 +45,11 @@ impl Draft<'_> {
     pub(super) fn job(&mut self) -> &mut Job {
         match &mut self.node.state {
             State::Busy(job) => job,
-            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => {
+            State::Enroll
+            | State::Manageable
+            | State::Available
+            | State::Active
+            | State::Failed(_) => {
                 unreachable!("only a busy node has steps, and every caller has matched on that")
             }
         }
@@ -51,14 +67,22 @@ impl Draft<'_> {
                 let act = *act;
                 let until = now.after(secs(policy.bmc_budget_secs));
                 job.boots += u32::from(act == BmcAct::Netboot);
-                job.phase = Phase::Acting { op: op.clone(), worker, since: now, until };
+                job.phase = Phase::Acting {
+                    op: op.clone(),
+                    worker,
+                    since: now,
+                    until,
+                };
                 if !keeps_agent(act) {
                     self.retire_boot();
                 }
                 self.effects.push(Effect::Bmc { op, act, until });
             }
             Step::AwaitAgent => {
-                job.phase = Phase::AwaitingAgent { since: now, until: now.after(secs(policy.boot_timeout_secs)) };
+                job.phase = Phase::AwaitingAgent {
+                    since: now,
+                    until: now.after(secs(policy.boot_timeout_secs)),
+                };
             }
             Step::Agent(_) if boot.is_none() => {
                 self.reboot_ramdisk("no ramdisk is left to run the next step");
@@ -91,7 +115,10 @@ impl Draft<'_> {
         }
         let (kind, goal) = (job.kind, job.goal);
         self.finish_job(kind, goal);
-        format!("{done} is done, the node is {}", self.node.state.provision_state())
+        format!(
+            "{done} is done, the node is {}",
+            self.node.state.provision_state()
+        )
     }
 
     fn finish_job(&mut self, kind: JobKind, goal: Goal) {
@@ -121,19 +148,31 @@ impl Draft<'_> {
         let now = self.ctx.now;
         let job = self.job();
         let (kind, tidying) = (job.kind, job.goal == Goal::Failed);
-        let during = format!("{state}, step {} ({} of {})", job.step().name(), job.at + 1, job.steps.len());
+        let during = format!(
+            "{state}, step {} ({} of {})",
+            job.step().name(),
+            job.at + 1,
+            job.steps.len()
+        );
         if !tidying {
-            self.node.last_error = Some(LastError { at: now, during, what: what.clone() });
+            self.node.last_error = Some(LastError {
+                at: now,
+                during,
+                what: what.clone(),
+            });
         }
         self.retire_boot();
         match kind {
             JobKind::Verify => self.node.state = State::Enroll,
             JobKind::Inspect | JobKind::Deploy if fault == Fault::Other && !tidying => {
                 let job = self.job();
-                (job.goal, job.steps, job.at, job.tries) = (Goal::Failed, vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
+                (job.goal, job.steps, job.at, job.tries) =
+                    (Goal::Failed, vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
                 self.begin();
             }
-            JobKind::Inspect | JobKind::Deploy | JobKind::Delete | JobKind::Clean => self.node.state = State::Failed(kind),
+            JobKind::Inspect | JobKind::Deploy | JobKind::Delete | JobKind::Clean => {
+                self.node.state = State::Failed(kind)
+            }
         }
         what
     }
@@ -142,7 +181,10 @@ impl Draft<'_> {
     pub(super) fn reboot_ramdisk(&mut self, because: &str) -> String {
         let max_boots = self.ctx.policy.max_boots;
         let job = self.job();
-        let netboot = job.steps.iter().position(|step| *step == Step::Bmc(BmcAct::Netboot));
+        let netboot = job
+            .steps
+            .iter()
+            .position(|step| *step == Step::Bmc(BmcAct::Netboot));
         match netboot {
             Some(index) if job.boots < max_boots => {
                 (job.at, job.tries) = (index, 0);
@@ -151,7 +193,10 @@ impl Draft<'_> {
             }
             Some(_) | None => {
                 let boots = job.boots;
-                self.fail(Fault::Other, format!("{because}, {boots} ramdisk boots were tried"))
+                self.fail(
+                    Fault::Other,
+                    format!("{because}, {boots} ramdisk boots were tried"),
+                )
             }
         }
     }
@@ -165,7 +210,11 @@ impl Draft<'_> {
             let what = format!("{because} ({} tries)", job.tries);
             return self.fail(Fault::Bmc, what);
         }
-        job.phase = Phase::Backoff { since: now, until: now.after(wait), because: because.clone() };
+        job.phase = Phase::Backoff {
+            since: now,
+            until: now.after(wait),
+            because: because.clone(),
+        };
         because
     }
 
@@ -173,7 +222,11 @@ impl Draft<'_> {
     pub(super) fn retire_boot(&mut self) {
         if let Some(boot) = self.node.boot.take() {
             self.node.past_boots.push(boot);
-            let surplus = self.node.past_boots.len().saturating_sub(crate::node::MAX_PAST_BOOTS);
+            let surplus = self
+                .node
+                .past_boots
+                .len()
+                .saturating_sub(crate::node::MAX_PAST_BOOTS);
             self.node.past_boots.drain(..surplus);
         }
     }
@@ -183,20 +236,34 @@ impl Draft<'_> {
 fn keeps_agent(act: BmcAct) -> bool {
     match act {
         BmcAct::SetBootDisk => true,
-        BmcAct::Check | BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk | BmcAct::PowerOff => false,
+        BmcAct::Check
+        | BmcAct::Netboot
+        | BmcAct::EnsureOn
+        | BmcAct::BootDisk
+        | BmcAct::PowerOff => false,
     }
 }
 
 fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {
-    let doubled = policy.bmc_backoff_secs.saturating_mul(1u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled = policy.bmc_backoff_secs.saturating_mul(
+        1u32.checked_shl(tries.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
     secs(doubled.min(policy.bmc_backoff_cap_secs))
 }
 
 /// The alarm follows from the phase alone.
 pub(super) fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
     node.job().map(|job| match &job.phase {
-        Phase::Acting { until, .. } | Phase::Backoff { until, .. } | Phase::AwaitingAgent { until, .. } => *until,
-        Phase::AgentStep { until, seen, marked, .. } => {
+        Phase::Acting { until, .. }
+        | Phase::Backoff { until, .. }
+        | Phase::AwaitingAgent { until, .. } => *until,
+        Phase::AgentStep {
+            until,
+            seen,
+            marked,
+            ..
+        } => {
             let lost = seen.after(secs(policy.heartbeat_timeout_secs));
             let hung = marked.after(secs(policy.step_stall_secs));
             (*until).min(lost).min(hung)

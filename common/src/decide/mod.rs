@@ -26,7 +26,8 @@ pub use agent::wanted;
 pub use bmc::{BmcFault, BmcReport};
 
 /// Everything that can happen to a node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// An operator asked for something; a repeat carries the same request id.
     Asked { request: RequestId, verb: Verb },
@@ -35,14 +36,17 @@ pub enum Event {
     /// An agent's heartbeat.
     Beat { boot: BootId, status: Status },
     /// What came of an act.
-    Bmc { op: OpId, result: Result<BmcReport, BmcFault> },
+    Bmc {
+        op: OpId,
+        result: Result<BmcReport, BmcFault>,
+    },
     /// The time in `wake_at` has come, as far as the sender knows. Brings the last beat along, which was not stored here.
     Alarm { last_beat: Option<LastBeat> },
     /// A worker's presence has lapsed, and with it its right to act.
     WorkerLost { worker: WorkerId },
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastBeat {
     pub boot: BootId,
     pub at: Time,
@@ -120,26 +124,42 @@ pub struct Decision {
 #[serde(rename_all = "snake_case")]
 pub enum Rejected {
     /// The verb is not possible in this state.
-    WrongState { verb: String, state: String },
-    InMaintenance { verb: String, reason: String },
-    Invalid { why: String },
+    WrongState {
+        verb: String,
+        state: String,
+    },
+    InMaintenance {
+        verb: String,
+        reason: String,
+    },
+    Invalid {
+        why: String,
+    },
     /// The heartbeat's boot is not the one this node listens to.
     UnknownBoot,
     /// A lookup of a boot that has already been replaced by a later one.
     OldBoot,
     /// A ramdisk is up on a node that has no work for it.
-    AgentNotWanted { state: String },
+    AgentNotWanted {
+        state: String,
+    },
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rejected::WrongState { verb, state } => write!(f, "cannot {verb} a node that is {state}"),
-            Rejected::InMaintenance { verb, reason } => write!(f, "cannot {verb}: the node is in maintenance ({reason})"),
+            Rejected::WrongState { verb, state } => {
+                write!(f, "cannot {verb} a node that is {state}")
+            }
+            Rejected::InMaintenance { verb, reason } => {
+                write!(f, "cannot {verb}: the node is in maintenance ({reason})")
+            }
             Rejected::Invalid { why } => f.write_str(why),
             Rejected::UnknownBoot => f.write_str("this boot is not the node's present one"),
             Rejected::OldBoot => f.write_str("this boot was replaced by a later one"),
-            Rejected::AgentNotWanted { state } => write!(f, "no work for a ramdisk: the node is {state}"),
+            Rejected::AgentNotWanted { state } => {
+                write!(f, "no work for a ramdisk: the node is {state}")
+            }
         }
     }
 }
@@ -211,7 +231,11 @@ fn secs(seconds: u32) -> Duration {
 /// # Errors
 /// When the event is not possible now; the node is as it was.
 pub fn decide(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejected> {
-    let mut draft = Draft { node: node.clone(), effects: Vec::new(), ctx };
+    let mut draft = Draft {
+        node: node.clone(),
+        effects: Vec::new(),
+        ctx,
+    };
     let because = match event {
         Event::Asked { request, verb } => verbs::asked(&mut draft, request, verb)?,
         Event::Booted { boot, inventory } => agent::booted(&mut draft, *boot, inventory)?,
@@ -240,6 +264,10 @@ impl Draft<'_> {
         if self.node != *before {
             self.node.op = self.ctx.op.clone();
         }
-        Decision { node: self.node, effects: self.effects, because }
+        Decision {
+            node: self.node,
+            effects: self.effects,
+            because,
+        }
     }
 }

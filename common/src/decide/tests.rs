@@ -1,1 +1,663 @@
+//! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
+use super::*;
+use crate::hints::Hints;
+use crate::id::{NodeId, StepId};
+use crate::inventory::Disk;
+use crate::node::{Image, JobKind, Phase, Secret, State, Step};
+use crate::wire::{Checksum, Digest, HeartbeatReply, Order, Outcome, Progress, StepError};
+use std::string::ToString;
 
+pub(super) fn enrolled() -> Node {
+    Node {
+        schema: crate::node::SCHEMA,
+        id: NodeId::from_bytes([1; 16]),
+        name: None,
+        bmc: BmcAccess::Ipmi {
+            address: "10.0.0.1".into(),
+            username: "admin".into(),
+            password: Secret::new("pw"),
+            cipher_suite: None,
+            kg: None,
+        },
+        macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, 1])],
+        system_uuid: None,
+        serial: None,
+        boot_mode: None,
+        root_device: Hints::default(),
+        instance: None,
+        state: State::Enroll,
+        since: Time::from_unix_ms(0),
+        wake_at: None,
+        power: None,
+        maintenance: None,
+        last_error: None,
+        boot: None,
+        past_boots: vec![],
+        inventory: None,
+        counter: 0,
+        requests: vec![],
+        op: "enroll".parse().unwrap(),
+    }
+}
+
+pub(super) fn instance() -> Instance {
+    Instance {
+        image: Image {
+            source: "os.zst".into(),
+            checksum: Checksum::Sha256(Digest([7; 32])),
+            format: None,
+        },
+        hostname: Some("web1".into()),
+        user_data: Some("#cloud-config\npassword: hush".into()),
+        network_data: None,
+        ssh_keys: vec!["ssh-ed25519 AAAA".into()],
+        root_device: Hints::default(),
+    }
+}
+
+pub(super) fn inventory(serials: &[&str]) -> Inventory {
+    let disk = |(i, serial): (usize, &&str)| Disk {
+        name: format!("/dev/sd{i}"),
+        size_bytes: (10 + i as u64) << 30,
+        logical_sector_bytes: 512,
+        serial: Some(serial.to_string()),
+        ..Disk::default()
+    };
+    Inventory {
+        disks: serials.iter().enumerate().map(disk).collect(),
+        ..Inventory::default()
+    }
+}
+
+/// A node and a clock, driven event by event.
+struct Story {
+    node: Node,
+    now: Time,
+    count: u32,
+    policy: Policy,
+    effects: Vec<Effect>,
+}
+
+const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
+const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);
+
+impl Story {
+    fn new() -> Self {
+        let now = Time::from_unix_ms(1_800_000_000_000);
+        Self {
+            node: enrolled(),
+            now,
+            count: 0,
+            policy: Policy::default(),
+            effects: vec![],
+        }
+    }
+
+    fn try_event(&mut self, event: Event) -> Result<(), Rejected> {
+        self.count += 1;
+        self.now = self.now.after(Duration::from_secs(1));
+        let op = format!("op{}", self.count).parse().unwrap();
+        let worker = "w1".parse().unwrap();
+        let ctx = Ctx {
+            now: self.now,
+            op: &op,
+            worker: &worker,
+            policy: &self.policy,
+        };
+        let decision = decide(&self.node, &event, ctx)?;
+        crate::invariant::check(&decision.node).unwrap();
+        (self.node, self.effects) = (decision.node, decision.effects);
+        Ok(())
+    }
+
+    fn event(mut self, event: Event) -> Self {
+        self.try_event(event).unwrap();
+        self
+    }
+
+    fn ask(self, verb: Verb) -> Self {
+        let request = format!("r{}", self.count).parse().unwrap();
+        self.event(Event::Asked { request, verb })
+    }
+
+    /// The worker did what it was told.
+    fn bmc_did(self) -> Self {
+        let (op, act) = self.acting();
+        self.event(Event::Bmc {
+            op,
+            result: Ok(BmcReport {
+                power_on: act != BmcAct::PowerOff,
+            }),
+        })
+    }
+
+    fn bmc_failed(self, permanent: bool) -> Self {
+        let (op, _) = self.acting();
+        self.event(Event::Bmc {
+            op,
+            result: Err(BmcFault {
+                what: "BMC 10.0.0.1: silent".into(),
+                permanent,
+            }),
+        })
+    }
+
+    fn acting(&self) -> (OpId, BmcAct) {
+        let job = self.node.job().expect("busy");
+        match (&job.phase, job.step()) {
+            (Phase::Acting { op, .. }, Step::Bmc(act)) => (op.clone(), *act),
+            other => panic!("nobody acts: {other:?}"),
+        }
+    }
+
+    fn boots(self, boot: BootId, serials: &[&str]) -> Self {
+        let inventory = inventory(serials);
+        self.event(Event::Booted { boot, inventory })
+    }
+
+    fn step_id(&self) -> StepId {
+        match self.node.job().map(|job| &job.phase) {
+            Some(Phase::AgentStep { id, .. }) => *id,
+            other => panic!("no agent step: {other:?}"),
+        }
+    }
+
+    fn agent_did(self) -> Self {
+        let status = Status::Done {
+            step: self.step_id(),
+            outcome: Outcome::Nothing,
+        };
+        let boot = self.node.boot.unwrap();
+        self.event(Event::Beat { boot, status })
+    }
+
+    fn alarm(mut self, last_beat: Option<LastBeat>) -> Self {
+        self.now = self.node.wake_at.expect("busy");
+        self.event(Event::Alarm { last_beat })
+    }
+
+    fn is(self, state: &str) -> Self {
+        assert_eq!(
+            self.node.state.provision_state(),
+            state,
+            "{:?}",
+            self.node.last_error
+        );
+        self
+    }
+
+    fn error(&self) -> String {
+        let error = self.node.last_error.as_ref().expect("an error");
+        format!("{}: {}", error.during, error.what)
+    }
+
+    fn available() -> Self {
+        let story = Story::new()
+            .ask(Verb::Manage)
+            .is("verifying")
+            .bmc_did()
+            .is("manageable");
+        let story = story
+            .ask(Verb::Provide)
+            .is("cleaning")
+            .bmc_did()
+            .is("clean wait");
+        story
+            .boots(BootId::from_bytes([9; 16]), &["S1"])
+            .is("clean wait")
+            .agent_did()
+            .is("cleaning")
+            .bmc_did()
+            .is("available")
+    }
+
+    fn writing() -> Self {
+        Story::available()
+            .ask(Verb::Deploy(instance()))
+            .is("deploying")
+            .bmc_did()
+            .is("wait call-back")
+            .boots(BOOT, &["S1", "S2"])
+    }
+}
+
+#[test]
+fn from_enroll_to_active_and_back_to_available() {
+    let story = Story::writing().is("wait call-back");
+    assert_eq!(
+        crate::boot::boot_for(&story.node),
+        crate::boot::Boot::Ramdisk
+    );
+    let story = story.agent_did().is("deploying");
+    assert_eq!(story.acting().1, BmcAct::SetBootDisk);
+    assert_eq!(crate::boot::boot_for(&story.node), crate::boot::Boot::Disk);
+    let story = story.bmc_did().is("wait call-back");
+    assert_eq!(story.effects, [Effect::Nudge]);
+    assert_eq!(
+        wanted(&story.node, BOOT),
+        HeartbeatReply::Step {
+            id: story.step_id(),
+            order: Order::Reboot
+        }
+    );
+    let story = story.agent_did().is("deploying").bmc_did().is("active");
+    assert_eq!(story.node.last_error, None);
+    let story = story
+        .ask(Verb::Undeploy)
+        .is("deleting")
+        .bmc_did()
+        .is("cleaning");
+    assert_eq!(story.node.instance, None);
+    story
+        .bmc_did()
+        .boots(NEXT_BOOT, &["S1"])
+        .agent_did()
+        .bmc_did()
+        .is("available");
+}
+
+#[test]
+fn inspection_stores_what_the_agent_saw_last() {
+    let story = Story::new()
+        .ask(Verb::Manage)
+        .bmc_did()
+        .ask(Verb::Inspect)
+        .is("inspecting")
+        .bmc_did()
+        .is("inspect wait");
+    let story = story.boots(BOOT, &["S1"]);
+    let (step, seen) = (story.step_id(), inventory(&["S1", "S2", "S3"]));
+    let status = Status::Done {
+        step,
+        outcome: Outcome::Inventory(seen.clone().into()),
+    };
+    let story = story
+        .event(Event::Beat { boot: BOOT, status })
+        .is("inspecting")
+        .bmc_did()
+        .is("manageable");
+    assert_eq!(story.node.inventory, Some(seen));
+}
+
+#[test]
+fn a_wrong_password_is_said_at_once() {
+    let story = Story::new().ask(Verb::Manage).bmc_failed(true).is("enroll");
+    assert_eq!(
+        story.error(),
+        "verifying, step check_bmc (1 of 1): check_bmc: BMC 10.0.0.1: silent"
+    );
+}
+
+#[test]
+fn a_silent_bmc_is_tried_five_times_with_growing_pauses() {
+    let mut story = Story::new().ask(Verb::Manage);
+    let mut pauses = vec![];
+    for _ in 0..4 {
+        story = story.bmc_failed(false).is("verifying");
+        pauses.push(story.node.wake_at.unwrap().since(story.now).as_secs());
+        story = story.alarm(None);
+    }
+    assert_eq!(pauses, [2, 4, 8, 16]);
+    let story = story.bmc_failed(false).is("enroll");
+    assert!(story.error().ends_with("(5 tries)"), "{}", story.error());
+}
+
+#[test]
+fn a_bmc_that_lies_about_power_is_not_believed() {
+    let story = Story::available().ask(Verb::Deploy(instance()));
+    let (op, _) = story.acting();
+    let story = story
+        .event(Event::Bmc {
+            op,
+            result: Ok(BmcReport { power_on: false }),
+        })
+        .is("deploying");
+    assert!(
+        crate::explain::explain(&story.node, story.now, &story.policy)
+            .waiting_for
+            .contains("says it is off")
+    );
+}
+
+#[test]
+fn a_dead_workers_act_is_begun_again_by_another() {
+    let story = Story::available().ask(Verb::Deploy(instance()));
+    let (before, _) = story.acting();
+    let story = story.event(Event::WorkerLost {
+        worker: "w1".parse().unwrap(),
+    });
+    let (after, act) = story.acting();
+    assert_ne!(before, after);
+    assert_eq!(act, BmcAct::Netboot);
+    // What the dead worker may still report is not the present act.
+    story
+        .event(Event::Bmc {
+            op: before,
+            result: Ok(BmcReport { power_on: true }),
+        })
+        .is("deploying")
+        .bmc_did()
+        .is("wait call-back");
+}
+
+#[test]
+fn no_call_back_boots_the_ramdisk_again_and_then_gives_up() {
+    let story = Story::available()
+        .ask(Verb::Deploy(instance()))
+        .bmc_did()
+        .alarm(None)
+        .is("deploying")
+        .bmc_did();
+    let story = story.alarm(None).is("deploying");
+    assert_eq!(
+        story.acting().1,
+        BmcAct::PowerOff,
+        "a failed deploy powers off"
+    );
+    let story = story.bmc_did().is("deploy failed");
+    assert_eq!(
+        story.error(),
+        "wait call-back, step await_agent (2 of 2): no ramdisk has called for 901 s after power-on, 2 ramdisk boots were tried"
+    );
+}
+
+#[test]
+fn a_machine_that_reboots_in_the_middle_of_a_step_begins_it_again() {
+    let story = Story::writing();
+    let first = story.step_id();
+    let mut story = story.boots(NEXT_BOOT, &["S1", "S2"]).is("wait call-back");
+    assert!(story.step_id() > first);
+    assert!(matches!(
+        wanted(&story.node, NEXT_BOOT),
+        HeartbeatReply::Step {
+            order: Order::WriteImage(_),
+            ..
+        }
+    ));
+    // Late words of the boot that is gone.
+    let late = Event::Beat {
+        boot: BOOT,
+        status: Status::Done {
+            step: first,
+            outcome: Outcome::Nothing,
+        },
+    };
+    assert_eq!(story.try_event(late), Err(Rejected::UnknownBoot));
+    assert_eq!(
+        story.try_event(Event::Booted {
+            boot: BOOT,
+            inventory: inventory(&["S1"])
+        }),
+        Err(Rejected::OldBoot)
+    );
+    story.agent_did().is("deploying");
+}
+
+#[test]
+fn a_machine_that_reboots_for_ever_fails() {
+    let mut story = Story::writing();
+    for n in 0..story.policy.max_tries as u8 {
+        story = story.boots(BootId::from_bytes([100 + n; 16]), &["S1", "S2"]);
+    }
+    let story = story.is("deploying").bmc_did().is("deploy failed");
+    assert!(
+        story
+            .error()
+            .contains("rebooted in the middle of write_image (5 tries)"),
+        "{}",
+        story.error()
+    );
+}
+
+#[test]
+fn a_machine_that_comes_back_to_the_ramdisk_is_booted_from_disk_by_force() {
+    let story = Story::writing().agent_did().bmc_did();
+    let story = story.boots(NEXT_BOOT, &["S1", "S2"]).is("deploying");
+    assert_eq!(story.acting().1, BmcAct::BootDisk);
+    story.bmc_did().is("active");
+}
+
+#[test]
+fn a_lost_reboot_report_does_not_lose_the_deploy() {
+    let story = Story::writing()
+        .agent_did()
+        .bmc_did()
+        .alarm(None)
+        .is("deploying");
+    assert_eq!(story.acting().1, BmcAct::BootDisk);
+    story.bmc_did().is("active");
+}
+
+#[test]
+fn an_agent_that_beats_without_progress_has_hung() {
+    let mut story = Story::writing();
+    let step = story.step_id();
+    let progress = Progress {
+        phase: "download".into(),
+        done: 5,
+        total: None,
+    };
+    while story.node.state.provision_state() == "wait call-back" {
+        let at = story.node.wake_at.unwrap();
+        let status = Status::Running {
+            step,
+            progress: progress.clone(),
+        };
+        story = story.alarm(Some(LastBeat {
+            boot: BOOT,
+            at,
+            status,
+        }));
+    }
+    assert!(
+        story
+            .error()
+            .contains("write_image has made no progress for 60"),
+        "{}",
+        story.error()
+    );
+}
+
+#[test]
+fn an_agent_that_makes_progress_may_take_its_time() {
+    let mut story = Story::writing();
+    let step = story.step_id();
+    for done in 0..12 {
+        let at = story.node.wake_at.unwrap();
+        let status = Status::Running {
+            step,
+            progress: Progress {
+                phase: "download".into(),
+                done,
+                total: None,
+            },
+        };
+        story = story
+            .alarm(Some(LastBeat {
+                boot: BOOT,
+                at,
+                status,
+            }))
+            .is("wait call-back");
+    }
+}
+
+#[test]
+fn a_silent_agent_is_rebooted_once() {
+    let story = Story::writing().alarm(None).is("deploying");
+    assert_eq!(story.acting().1, BmcAct::Netboot);
+    let story = story
+        .bmc_did()
+        .boots(NEXT_BOOT, &["S1", "S2"])
+        .alarm(None)
+        .bmc_did()
+        .is("deploy failed");
+    assert!(
+        story.error().contains("the agent is silent since"),
+        "{}",
+        story.error()
+    );
+}
+
+#[test]
+fn no_matching_disk_and_two_equal_disks_fail_before_anything_is_written() {
+    for (hints, disks, expected) in [
+        (
+            Some("nope"),
+            vec!["S1"],
+            "no disk matches the root device hints: /dev/sd0: serial is S1, wanted nope",
+        ),
+        (None, vec![], "the machine has no disk"),
+    ] {
+        let mut wish = instance();
+        wish.root_device
+            .0
+            .extend(hints.map(|serial| ("serial".to_string(), serial.to_string())));
+        let story = Story::available()
+            .ask(Verb::Deploy(wish))
+            .bmc_did()
+            .boots(BOOT, &disks);
+        assert!(story.error().contains(expected), "{}", story.error());
+        assert_eq!(story.acting().1, BmcAct::PowerOff);
+        story.bmc_did().is("deploy failed");
+    }
+}
+
+#[test]
+fn a_failed_step_says_what_the_agent_said() {
+    let story = Story::writing();
+    let status = Status::Failed {
+        step: story.step_id(),
+        error: StepError {
+            what: "GET http://h/os.zst: 404".into(),
+        },
+    };
+    let story = story.event(Event::Beat { boot: BOOT, status });
+    assert!(
+        story
+            .error()
+            .ends_with("write_image (3 of 6): GET http://h/os.zst: 404"),
+        "{}",
+        story.error()
+    );
+    let story = story.bmc_did().is("deploy failed");
+    story.ask(Verb::Deploy(instance())).is("deploying");
+}
+
+#[test]
+fn tidying_up_with_a_dead_bmc_keeps_the_first_error() {
+    let story = Story::writing();
+    let status = Status::Failed {
+        step: story.step_id(),
+        error: StepError {
+            what: "disk full".into(),
+        },
+    };
+    let mut story = story.event(Event::Beat { boot: BOOT, status });
+    while story.node.job().is_some() {
+        story = story.bmc_failed(false);
+        if story.node.job().is_some() {
+            story = story.alarm(None);
+        }
+    }
+    assert!(story.is("deploy failed").error().ends_with("disk full"));
+}
+
+#[test]
+fn abort_and_undeploy_work_while_waiting() {
+    let story = Story::writing()
+        .ask(Verb::Abort)
+        .bmc_did()
+        .is("deploy failed");
+    assert!(story.error().ends_with("aborted by the operator"));
+    Story::writing().ask(Verb::Undeploy).is("deleting");
+}
+
+#[test]
+fn the_same_request_counts_once() {
+    let mut story = Story::new();
+    let request: RequestId = "same".parse().unwrap();
+    let ask = |verb| Event::Asked {
+        request: request.clone(),
+        verb,
+    };
+    story.try_event(ask(Verb::Manage)).unwrap();
+    let mut story = story.bmc_did().is("manageable");
+    story.try_event(ask(Verb::Manage)).unwrap();
+    story.is("manageable");
+}
+
+#[test]
+fn verbs_are_refused_where_they_make_no_sense() {
+    let refused = |mut story: Story, verb: Verb| {
+        story
+            .try_event(Event::Asked {
+                request: "x".parse().unwrap(),
+                verb,
+            })
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        refused(Story::new(), Verb::Provide),
+        "cannot provide a node that is enroll"
+    );
+    assert_eq!(
+        refused(Story::writing(), Verb::Deploy(instance())),
+        "cannot deploy a node that is wait call-back"
+    );
+    let serviced = Story::available().ask(Verb::Maintenance(Some("fan".into())));
+    assert_eq!(
+        refused(serviced, Verb::Deploy(instance())),
+        "cannot deploy: the node is in maintenance (fan)"
+    );
+    let mut ftp = instance();
+    ftp.image.source = "ftp://h/os".into();
+    assert_eq!(
+        refused(Story::available(), Verb::Deploy(ftp)),
+        "image source \"ftp://h/os\": \"ftp\" is not http or https"
+    );
+    let mut climbing = instance();
+    climbing.image.source = "../shadow".into();
+    assert!(
+        refused(Story::available(), Verb::Deploy(climbing))
+            .contains("neither a URL nor the plain name")
+    );
+}
+
+#[test]
+fn the_config_drive_says_who_the_machine_is() {
+    let story = Story::writing();
+    let HeartbeatReply::Step {
+        order: Order::WriteImage(write),
+        ..
+    } = wanted(&story.node, BOOT)
+    else {
+        panic!("write_image comes first")
+    };
+    assert_eq!(write.disk.serial.as_deref(), Some("S1"));
+    assert_eq!(
+        write.config_drive[0].content,
+        r#"{"uuid":"01010101-0101-0101-0101-010101010101","name":"web1","hostname":"web1","public_keys":{"key-0":"ssh-ed25519 AAAA"}}"#
+    );
+    // And nobody else gets to read it.
+    let shown = serde_json::to_string(&story.node.redacted()).unwrap();
+    assert!(
+        !shown.contains("hush") && !shown.contains("\"pw\""),
+        "{shown}"
+    );
+    assert!(!format!("{:?}", story.node.bmc).contains("pw"));
+}
+
+#[test]
+fn a_record_survives_its_own_json() {
+    for story in [Story::new(), Story::writing(), Story::writing().agent_did()] {
+        let json = serde_json::to_string(&story.node).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Node>(&json).unwrap(),
+            story.node,
+            "{json}"
+        );
+    }
+    assert_eq!(State::Failed(JobKind::Delete).provision_state(), "error");
+}

@@ -3,13 +3,19 @@
 use super::job::{Fault, said};
 use super::{Draft, Patch, Rejected, Verb};
 use crate::id::RequestId;
-use crate::node::{BmcAct, Goal, Instance, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase, State, Step};
+use crate::node::{
+    BmcAct, Goal, Instance, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase, State, Step,
+};
 use crate::plan;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 
-pub(super) fn asked(draft: &mut Draft<'_>, request: &RequestId, verb: &Verb) -> Result<String, Rejected> {
+pub(super) fn asked(
+    draft: &mut Draft<'_>,
+    request: &RequestId,
+    verb: &Verb,
+) -> Result<String, Rejected> {
     if draft.node.requests.contains(request) {
         return Ok(said("this request was carried out before"));
     }
@@ -24,7 +30,9 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
     match verb {
         Verb::Maintenance(reason) => return Ok(maintenance(draft, reason.as_deref())),
         Verb::Set(patch) => return set(draft, patch),
-        Verb::Manage | Verb::Inspect | Verb::Provide | Verb::Deploy(_) => not_in_maintenance(draft, verb)?,
+        Verb::Manage | Verb::Inspect | Verb::Provide | Verb::Deploy(_) => {
+            not_in_maintenance(draft, verb)?
+        }
         Verb::Rebuild(_) | Verb::Undeploy => not_in_maintenance(draft, verb)?,
         Verb::Abort => {}
     }
@@ -34,9 +42,11 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
     };
     let automated_clean = draft.ctx.policy.automated_clean;
     match (&draft.node.state, verb) {
-        (State::Enroll, Verb::Manage) => {
-            Ok(draft.start(JobKind::Verify, Goal::Manageable, vec![Step::Bmc(BmcAct::Check)]))
-        }
+        (State::Enroll, Verb::Manage) => Ok(draft.start(
+            JobKind::Verify,
+            Goal::Manageable,
+            vec![Step::Bmc(BmcAct::Check)],
+        )),
         (State::Available | State::Failed(JobKind::Inspect | JobKind::Clean), Verb::Manage) => {
             draft.node.state = State::Manageable;
             draft.node.last_error = None;
@@ -52,10 +62,17 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
             draft.node.state = State::Available;
             Ok(said("provided without cleaning, as automated_clean is off"))
         }
-        (State::Available | State::Failed(JobKind::Deploy), Verb::Deploy(instance)) => deploy(draft, instance),
-        (State::Active | State::Failed(JobKind::Deploy | JobKind::Delete), Verb::Rebuild(instance)) => {
+        (State::Available | State::Failed(JobKind::Deploy), Verb::Deploy(instance)) => {
+            deploy(draft, instance)
+        }
+        (
+            State::Active | State::Failed(JobKind::Deploy | JobKind::Delete),
+            Verb::Rebuild(instance),
+        ) => {
             let instance = instance.clone().or_else(|| draft.node.instance.clone());
-            let instance = instance.ok_or_else(|| Rejected::Invalid { why: said("nothing was deployed that could be rebuilt") })?;
+            let instance = instance.ok_or_else(|| Rejected::Invalid {
+                why: said("nothing was deployed that could be rebuilt"),
+            })?;
             deploy(draft, &instance)
         }
         (State::Active | State::Failed(JobKind::Deploy | JobKind::Delete), Verb::Undeploy) => {
@@ -68,7 +85,12 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
             Ok(draft.fail(Fault::Other, said("aborted by the operator")))
         }
         (
-            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) | State::Busy(_),
+            State::Enroll
+            | State::Manageable
+            | State::Available
+            | State::Active
+            | State::Failed(_)
+            | State::Busy(_),
             Verb::Manage
             | Verb::Inspect
             | Verb::Provide
@@ -115,7 +137,11 @@ fn deploy(draft: &mut Draft<'_>, instance: &Instance) -> Result<String, Rejected
 }
 
 fn undeploy(draft: &mut Draft<'_>, automated_clean: bool) -> String {
-    let goal = if automated_clean { Goal::Clean } else { Goal::Available };
+    let goal = if automated_clean {
+        Goal::Clean
+    } else {
+        Goal::Available
+    };
     draft.start(JobKind::Delete, goal, vec![Step::Bmc(BmcAct::PowerOff)])
 }
 
@@ -125,23 +151,42 @@ fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
         (None, _) => draft.node.maintenance = None,
         (Some(reason), before) => {
             let since = before.as_ref().map_or(now, |before| before.since);
-            draft.node.maintenance = Some(Maintenance { since, reason: reason.chars().take(255).collect() });
+            draft.node.maintenance = Some(Maintenance {
+                since,
+                reason: reason.chars().take(255).collect(),
+            });
         }
     }
-    said(if reason.is_some() { "maintenance begins" } else { "maintenance ends" })
+    said(if reason.is_some() {
+        "maintenance begins"
+    } else {
+        "maintenance ends"
+    })
 }
 
 fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Rejected> {
     if let State::Busy(_) = draft.node.state {
         let state = draft.node.state.provision_state().to_string();
-        return Err(Rejected::WrongState { verb: said("change"), state });
+        return Err(Rejected::WrongState {
+            verb: said("change"),
+            state,
+        });
     }
     let invalid = |why: String| Rejected::Invalid { why };
-    let Patch { name, bmc, macs, boot_mode, root_device } = patch.clone();
+    let Patch {
+        name,
+        bmc,
+        macs,
+        boot_mode,
+        root_device,
+    } = patch.clone();
     let node = &mut draft.node;
     if let Some(macs) = macs {
         if macs.len() > MAX_MACS {
-            return Err(invalid(format!("{} MAC addresses, at most {MAX_MACS}", macs.len())));
+            return Err(invalid(format!(
+                "{} MAC addresses, at most {MAX_MACS}",
+                macs.len()
+            )));
         }
         node.macs = macs;
     }
