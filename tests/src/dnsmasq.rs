@@ -110,12 +110,13 @@ impl Dnsmasq {
         let mut command = netns.command(find_program("dnsmasq", Some("DNSMASQ"))?)?;
         command
             .arg(format!("--conf-file={}", config_path.display()))
-            // As root it would become user `dnsmasq`, which may not exist and can't read the rack's directory.
+            // As root it would become another user, who can't read the rack's directory; an empty group leaves the groups
+            // alone, which is all a user namespace permits.
             .args([
                 "--keep-in-foreground",
                 "--log-facility=-",
                 "--user=root",
-                "--group=root",
+                "--group=",
                 "--pid-file=",
             ])
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus_address(dir));

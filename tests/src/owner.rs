@@ -2,7 +2,6 @@
 //! Leaves the removal of namespaces to `netns` and of processes to `process`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io};
 
@@ -84,9 +83,8 @@ impl RunDir {
     /// # Errors
     /// When it can't be made.
     pub fn create_named(name: &str) -> Result<Self> {
-        static SWEEP: Once = Once::new();
-        // What earlier, killed runs left goes away with the first directory of this run; failing at that harms nobody.
-        SWEEP.call_once(|| drop(sweep_run_dirs()));
+        // What killed runs left goes first; failing at that harms nobody.
+        drop(sweep_run_dirs());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).with_context(|| format!("make run directory {}", path.display()))?;
         Ok(Self(path))

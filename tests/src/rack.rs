@@ -13,7 +13,9 @@ use anyhow::{Context as _, Result, ensure};
 use crate::bmc::{Bmc, Login};
 use crate::chassis::{self, ChassisServer};
 use crate::dnsmasq::Dnsmasq;
-use crate::layout::{BRIDGE, BRIDGE_TWO, GATEWAY, MAX_NICS, NATS_PORT, NodeNumber};
+use crate::http::HttpServer;
+use crate::layout::{BRIDGE, BRIDGE_TWO, GATEWAY, IMAGE_PORT, MAX_NICS, NATS_PORT, NodeNumber};
+use crate::lldp::LldpSender;
 use crate::logfile::LogCursor;
 use crate::machine::Machine;
 use crate::machine::spec::NodeSpec;
@@ -54,6 +56,8 @@ pub struct Rack {
     bmcs: Vec<Bmc>,
     chassis: Option<ChassisServer>,
     machines: Arc<[Machine]>,
+    lldp: Option<LldpSender>,
+    images: Option<HttpServer>,
     dnsmasq: Option<Dnsmasq>,
     nats: Option<NatsServer>,
     login: Login,
@@ -77,6 +81,8 @@ impl Rack {
             bmcs: Vec::new(),
             chassis: Some(ChassisServer::start(&netns, Arc::clone(&machines))?),
             machines,
+            lldp: None,
+            images: None,
             dnsmasq: None,
             nats: None,
             login,
@@ -95,6 +101,17 @@ impl Rack {
         rack.dnsmasq = Some(Dnsmasq::start(
             &rack.netns,
             &rack.dir.path().join("dnsmasq"),
+        )?);
+        let http_dir = rack.http_dir();
+        std::fs::create_dir(&http_dir).with_context(|| format!("make {}", http_dir.display()))?;
+        rack.images = Some(HttpServer::start_inside(
+            &rack.netns,
+            (GATEWAY, IMAGE_PORT).into(),
+            &http_dir,
+        )?);
+        rack.lldp = Some(LldpSender::start(
+            &rack.netns,
+            &switch_ports(&rack.machines),
         )?);
         rack.bmcs.iter_mut().try_for_each(Bmc::wait_ready)?;
         Ok(rack)
@@ -134,6 +151,16 @@ impl Rack {
     /// DHCP, TFTP and the private D-Bus.
     pub fn dnsmasq(&self) -> &Dnsmasq {
         self.dnsmasq.as_ref().expect("there from start to shutdown")
+    }
+
+    /// The HTTP server of OS images at [`GATEWAY`]:[`IMAGE_PORT`], which serves [`Self::http_dir`].
+    pub fn images(&self) -> &HttpServer {
+        self.images.as_ref().expect("there from start to shutdown")
+    }
+
+    /// Files put here are served by [`Self::images`].
+    pub fn http_dir(&self) -> PathBuf {
+        self.dir.path().join("http")
     }
 
     /// Who may log in to the BMCs.
@@ -227,6 +254,8 @@ impl Rack {
         for machine in self.machines.iter() {
             machine.remove();
         }
+        self.lldp = None;
+        self.images = None;
         self.dnsmasq = None;
         self.nats = None;
     }
@@ -261,4 +290,17 @@ fn create_machines(
         )?);
     }
     Ok(machines.into())
+}
+
+/// The cables on which the switch speaks LLDP, and the port at each cable's other end.
+fn switch_ports(machines: &[Machine]) -> Vec<(String, String)> {
+    let talking = machines.iter().filter(|machine| machine.spec().lldp);
+    let cables = talking.flat_map(|machine| {
+        (0..)
+            .zip(&machine.spec().nics)
+            .map(|(k, _)| (machine.node(), k))
+    });
+    cables
+        .map(|(node, k)| (node.tap(k), node.switch_port(k)))
+        .collect()
 }
