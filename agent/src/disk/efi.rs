@@ -1,0 +1,87 @@
+//! Makes UEFI firmware boot a disk first: one entry of ours, no old ones, everybody else's kept behind it.
+//! The bytes of an entry are in `load_option`, the variables in `efivars`, the loader is found in `esp`.
+use super::efivars::EfiVars;
+use super::esp::{self, Loader};
+use super::load_option::{self, Signature};
+use super::target;
+use crate::steps::StepContext;
+use anyhow::Context;
+use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::wire::Progress;
+use std::io;
+use std::path::Path;
+
+pub fn set_boot_entry(
+    identity: &DiskIdentity,
+    label: &str,
+    ctx: &StepContext<'_>,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    (ctx.progress)(Progress {
+        phase: "boot entry".to_owned(),
+        done: 0,
+        total: None,
+    });
+    let device = target::open(identity, &(ctx.disks)())?;
+    let loader = esp::find(&device)?;
+    drop(device);
+    let vars = EfiVars::open(folder).with_context(|| format!("no boot entry can be set: {}", folder.display()))?;
+    match put_first(&vars, label, &loader) {
+        Err(e) if e.kind() == io::ErrorKind::StorageFull && loader.has_fallback => {
+            tracing::warn!(error = %e, "the firmware has no space for a boot entry: it has to find the fallback loader");
+            Ok(())
+        }
+        other => other.with_context(|| format!("writing the boot entry {label:?} for {}", loader.file)),
+    }
+}
+
+/// Deletes what an earlier deployment left (same label, or same partition), writes the entry unless it is there already, and
+/// puts it first. All other entries, those that boot from the network among them, keep their order behind it.
+fn put_first(vars: &EfiVars<'_>, label: &str, loader: &Loader) -> io::Result<()> {
+    let label = load_option::cut_label(label);
+    let wanted = load_option::write(&label, &loader.partition, &loader.file);
+    let options = vars.options()?;
+    let is_ours = |option: &[u8]| {
+        load_option::read(option).is_some_and(|known| {
+            let same_partition = known
+                .partition
+                .is_some_and(|guid| loader.partition.signature == Signature::Gpt(guid));
+            known.label == label || same_partition
+        })
+    };
+    let kept = options
+        .iter()
+        .find(|(_, option)| *option == wanted)
+        .map(|(number, _)| *number);
+    let old: Vec<u16> = options
+        .iter()
+        .filter(|(_, option)| is_ours(option))
+        .map(|(number, _)| *number)
+        .collect();
+    for number in old.iter().filter(|number| Some(**number) != kept) {
+        vars.delete_option(*number)?;
+    }
+    let taken = |number: &u16| options.iter().any(|(there, _)| there == number) && !old.contains(number);
+    let number = match kept {
+        Some(number) => number,
+        None => {
+            let free = (0..=u16::MAX)
+                .find(|number| !taken(number))
+                .expect("options are bounded far below 65536");
+            vars.set_option(free, &wanted)?;
+            free
+        }
+    };
+    let before = vars.order()?;
+    let others = before.iter().filter(|there| **there != number && !old.contains(there));
+    let order: Vec<u16> = std::iter::once(&number).chain(others).copied().collect();
+    if order == before {
+        Ok(())
+    } else {
+        vars.set_order(&order)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/efi.rs"]
+mod tests;

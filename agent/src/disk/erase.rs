@@ -1,0 +1,123 @@
+//! Old metadata made unreadable: tables, RAID and volume-manager labels, file-system signatures and their copies.
+//! Erasing the data itself is another step.
+use super::device::Device;
+use super::gpt::{Gpt, Partition};
+use super::mbr::Mbr;
+use super::target;
+use crate::steps::StepContext;
+use anyhow::{anyhow, bail};
+use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::wire::Progress;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+
+/// Bytes at both ends of a disk and of each of its partitions. At the start: MBR, GPT, md 1.1 and 1.2, LVM, LUKS, ZFS, the
+/// file systems. At the end: GPT backup, md 0.90 and 1.0, DDF and the vendors' RAID, ZFS labels 2 and 3.
+const END_BYTES: u64 = 1 << 20;
+/// Positions in bytes, from the start of a disk or partition, of copies beyond its first MiB: VMFS and the second LUKS2
+/// header (1, 2, 4 MiB), btrfs superblocks (64 MiB, 256 GiB).
+const COPIES: [u64; 5] = [1 << 20, 2 << 20, 4 << 20, 64 << 20, 256 << 30];
+const COPY_BYTES: u64 = 64 << 10;
+/// Old partitions that are looked at; a table of 128 is the usual one.
+const MAX_PARTITIONS: usize = 128;
+
+/// All identities are checked before the first disk is touched; a disk that fails does not keep the others.
+pub fn erase_metadata(disks: &[DiskIdentity], ctx: &StepContext<'_>) -> anyhow::Result<()> {
+    let there = (ctx.disks)();
+    let devices = disks
+        .iter()
+        .map(|disk| target::open(disk, &there))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut problems = Vec::new();
+    for (done, device) in devices.iter().enumerate() {
+        let total = Some(devices.len() as u64);
+        (ctx.progress)(Progress {
+            phase: "erase".to_owned(),
+            done: done as u64,
+            total,
+        });
+        if let Err(e) = wipe(device, ctx.cancelled) {
+            problems.push(format!("{e:#}"));
+        }
+        device.reread_partitions();
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        bail!("erasing metadata: {}", problems.join("; "))
+    }
+}
+
+/// Wipes one disk and flushes it. From the first of these writes on it does not boot.
+pub fn wipe(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<()> {
+    let old = partitions(device)?;
+    wipe_ends(device)?;
+    for range in positions(device.bytes(), device.sector().into(), &old) {
+        device.zero(range, cancelled)?;
+    }
+    device.flush()?;
+    device.reread_partitions();
+    Ok(())
+}
+
+/// The two ends of a disk: nothing finds a table or a boot sector there afterwards.
+pub fn wipe_ends(device: &Device) -> anyhow::Result<()> {
+    let count = END_BYTES.min(device.bytes());
+    let zeros = vec![0; count as usize];
+    device.write(&zeros, 0)?;
+    device.write(&zeros, device.bytes() - count)?;
+    device.flush()
+}
+
+/// Where signatures can be, in whole sectors, each range within the disk.
+fn positions(disk_bytes: u64, sector: u64, partitions: &[Range<u64>]) -> Vec<Range<u64>> {
+    let whole = 0..disk_bytes;
+    let mut ranges = Vec::new();
+    for place in std::iter::once(&whole).chain(partitions) {
+        let copies = COPIES
+            .iter()
+            .map(|at| place.start.saturating_add(*at)..place.start.saturating_add(at + COPY_BYTES));
+        let start = place.start..place.start.saturating_add(END_BYTES);
+        let end = place.end.saturating_sub(END_BYTES)..place.end;
+        for range in copies.chain([start, end]) {
+            let start = range.start.max(place.start).next_multiple_of(sector);
+            let end = range.end.min(place.end).min(disk_bytes) / sector * sector;
+            if start < end {
+                ranges.push(start..end);
+            }
+        }
+    }
+    ranges
+}
+
+/// The old partitions, in bytes, as far as a table can be read: a damaged one must not keep anything from being wiped.
+fn partitions(device: &Device) -> anyhow::Result<Vec<Range<u64>>> {
+    let sector = u64::from(device.sector());
+    let end_bytes = END_BYTES.min(device.bytes()) as usize;
+    let head = device.read(0, end_bytes)?;
+    let tail_at = device.sectors() - end_bytes as u64 / sector;
+    let tail = device.read(tail_at * sector, end_bytes)?;
+    let last = device
+        .sectors()
+        .checked_sub(1)
+        .ok_or_else(|| anyhow!("{} has no sectors", device.path()))?;
+    let primary = Gpt::parse(&head, 0, 1, device.sector());
+    let gpt = primary.or_else(|_| Gpt::parse(&tail, tail_at, last, device.sector()));
+    let of_gpt = |part: &Partition| part.first * sector..(part.last + 1) * sector;
+    let mut found: Vec<Range<u64>> = gpt
+        .map(|gpt| gpt.partitions().iter().map(of_gpt).collect())
+        .unwrap_or_default();
+    if let Some(mbr) = Mbr::parse(&head) {
+        found.extend(
+            mbr.entries()
+                .iter()
+                .map(|entry| u64::from(entry.first) * sector..entry.end() * sector),
+        );
+    }
+    found.truncate(MAX_PARTITIONS);
+    Ok(found)
+}
+
+#[cfg(test)]
+#[path = "tests/erase.rs"]
+mod tests;

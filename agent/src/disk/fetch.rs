@@ -1,0 +1,326 @@
+//! One object from several mirrors: a broken transfer goes on where it stopped, at the same mirror or the next.
+//! What the bytes mean, and whether they are the right ones, is checked by the reader.
+use super::http::{self, Body, Head, Patience, Wish};
+use super::url::Url;
+use anyhow::{Context, anyhow, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const MAX_REDIRECTS: usize = 5;
+
+/// When to stop trying. Every number is a choice for a provisioning network: servers that restart within half a minute.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub connect: Duration,
+    /// Without a single byte: then the connection counts as broken.
+    pub stall: Duration,
+    /// Rounds over all mirrors in a row without a new byte.
+    pub rounds: u32,
+    /// Wait after the first fruitless round; doubled after each further one.
+    pub pause: Duration,
+    /// Transfers taken up again in all: a server that cuts every connection after a few bytes is not worth more.
+    pub resumes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            stall: Duration::from_secs(20),
+            rounds: 7,
+            pause: Duration::from_millis(500),
+            resumes: 256,
+        }
+    }
+}
+
+struct Mirror {
+    url: Url,
+    /// ETag or else Last-Modified of what was read there first.
+    version: Option<String>,
+    /// Why it is not asked any more.
+    struck: Option<String>,
+}
+
+/// Why a request brought nothing: worth another try, or not at this mirror.
+enum Refusal {
+    Transient(anyhow::Error),
+    Final(anyhow::Error),
+}
+
+pub struct Download<'a> {
+    mirrors: Vec<Mirror>,
+    current: usize,
+    limits: Limits,
+    cancelled: &'a AtomicBool,
+    body: Option<Body<'a>>,
+    position: u64,
+    total: Option<u64>,
+    resumed: u32,
+    /// In a row, without a new byte.
+    failures: u32,
+}
+
+impl<'a> Download<'a> {
+    /// Finds a mirror that answers; afterwards the size is known where the server tells it.
+    pub fn open(urls: &[String], limits: Limits, cancelled: &'a AtomicBool) -> anyhow::Result<Self> {
+        let mirror = |text: &String| {
+            let url = Url::parse(text).with_context(|| format!("image URL {}", without_query(text)))?;
+            Ok(Mirror {
+                url,
+                version: None,
+                struck: None,
+            })
+        };
+        let mirrors = urls.iter().map(mirror).collect::<anyhow::Result<Vec<_>>>()?;
+        if mirrors.is_empty() {
+            bail!("the order names no image URL");
+        }
+        let mut download = Self {
+            mirrors,
+            current: 0,
+            limits,
+            cancelled,
+            body: None,
+            position: 0,
+            total: None,
+            resumed: 0,
+            failures: 0,
+        };
+        download.connect(None)?;
+        Ok(download)
+    }
+
+    /// Size of the whole, in bytes.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+    /// How often a broken transfer was taken up again.
+    pub fn resumed(&self) -> u32 {
+        self.resumed
+    }
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Reads on, over breaks; 0 only at the end of the object.
+    pub fn read(&mut self, out: &mut [u8]) -> anyhow::Result<usize> {
+        loop {
+            let Some(body) = &mut self.body else {
+                bail!("the download is over");
+            };
+            match body.read(out) {
+                Ok(0) if self.total.is_none_or(|total| total == self.position) => return Ok(0),
+                Ok(0) => {
+                    let broken = anyhow!("it ended at byte {}", self.position);
+                    self.connect(Some(broken))?;
+                }
+                Ok(count) => {
+                    self.position += count as u64;
+                    self.failures = 0;
+                    return Ok(count);
+                }
+                Err(e) => self.connect(Some(e.into()))?,
+            }
+        }
+    }
+
+    /// Gets a body that goes on at `position`; `broken` says why the last one did not.
+    fn connect(&mut self, broken: Option<anyhow::Error>) -> anyhow::Result<()> {
+        self.body = None;
+        let mut last = broken;
+        loop {
+            if let Some(error) = &last {
+                self.give_up_or_wait(error)?;
+            }
+            if self.position > 0 && self.resumed >= self.limits.resumes {
+                bail!("{} broke off {} times", self.describe(), self.resumed);
+            }
+            match self.request() {
+                Ok(body) => {
+                    self.body = Some(body);
+                    self.resumed += u32::from(self.position > 0);
+                    return Ok(());
+                }
+                Err(Refusal::Transient(error)) => last = Some(error),
+                Err(Refusal::Final(error)) => {
+                    self.mirrors[self.current].struck = Some(format!("{error:#}"));
+                    last = None;
+                    self.next_mirror()?;
+                }
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                bail!("given up at {}", self.describe());
+            }
+        }
+    }
+
+    fn give_up_or_wait(&mut self, error: &anyhow::Error) -> anyhow::Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            bail!("given up at {}", self.describe());
+        }
+        tracing::warn!(image = %self.mirrors[self.current].url, position = self.position, error = format!("{error:#}"), "broken transfer");
+        let live = self
+            .mirrors
+            .iter()
+            .filter(|mirror| mirror.struck.is_none())
+            .count()
+            .max(1) as u32;
+        self.failures += 1;
+        let rounds = self.failures / live;
+        if rounds >= self.limits.rounds {
+            bail!("{}: {error:#} (tried {} times)", self.describe(), self.failures);
+        }
+        if self.failures.is_multiple_of(live) {
+            self.wait(self.limits.pause.saturating_mul(1 << (rounds - 1).min(4)));
+        }
+        self.next_mirror()
+    }
+
+    fn wait(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            if self.cancelled.load(Ordering::Relaxed) {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(100)));
+        }
+    }
+
+    fn next_mirror(&mut self) -> anyhow::Result<()> {
+        let count = self.mirrors.len();
+        let next = (1..=count)
+            .map(|step| (self.current + step) % count)
+            .find(|&i| self.mirrors[i].struck.is_none());
+        if let Some(next) = next {
+            self.current = next;
+            return Ok(());
+        }
+        let reasons: Vec<String> = self.mirrors.iter().filter_map(|mirror| mirror.struck.clone()).collect();
+        bail!("{}", reasons.join("; "));
+    }
+
+    fn describe(&self) -> String {
+        let total = self.total.map_or_else(String::new, |total| format!(" of {total}"));
+        format!(
+            "download of {} at byte {}{total}",
+            self.mirrors[self.current].url, self.position
+        )
+    }
+
+    /// One try at the current mirror, redirects followed.
+    fn request(&mut self) -> Result<Body<'a>, Refusal> {
+        let first = self.mirrors[self.current].url.clone();
+        let mut url = first.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let patience = Patience {
+                connect: self.limits.connect,
+                stall: self.limits.stall,
+                cancelled: self.cancelled,
+            };
+            let version = self.mirrors[self.current].version.as_deref();
+            // A weak tag or a date promises nothing about single bytes: it is compared, but not sent (RFC 9110 §13.1.5).
+            let strong = version.filter(|version| self.position > 0 && version.starts_with('"'));
+            let answer = http::get(
+                &url,
+                &Wish {
+                    from: self.position,
+                    if_range: strong,
+                },
+                patience,
+            );
+            let (head, body) = match answer {
+                Ok(answer) => answer,
+                Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                    return Err(Refusal::Final(anyhow!(e).context(format!("GET {url}"))));
+                }
+                Err(e) => return Err(Refusal::Transient(anyhow!(e).context(format!("GET {url}")))),
+            };
+            let status = head.status;
+            match status {
+                200 | 206 => return self.accept(&url, head, body),
+                301 | 302 | 303 | 307 | 308 => {
+                    let location = head.location.unwrap_or_default();
+                    let next = url.join(&location);
+                    url = next.map_err(|e| Refusal::Final(anyhow!(e).context(format!("GET {url} was redirected"))))?;
+                }
+                408 | 425 | 429 | 500.. => {
+                    return Err(Refusal::Transient(anyhow!("GET {url}: HTTP status {status}")));
+                }
+                _ => return Err(Refusal::Final(anyhow!("GET {url}: HTTP status {status}"))),
+            }
+        }
+        Err(Refusal::Final(anyhow!(
+            "GET {first}: more than {MAX_REDIRECTS} redirects"
+        )))
+    }
+
+    /// Checks that the answer goes on with the same object at the right byte. A server that ignores `Range` sends all of
+    /// it again; so does one whose object changed, and `If-Range` is ignored by some: so version and size are compared here.
+    fn accept(&mut self, url: &Url, head: Head, mut body: Body<'a>) -> Result<Body<'a>, Refusal> {
+        let refuse = |why: String| Err(Refusal::Final(anyhow!("GET {url}: {why}")));
+        let version = head.etag.or(head.last_modified);
+        let mirror = &mut self.mirrors[self.current];
+        if self.position > 0 && mirror.version.is_some() && mirror.version != version {
+            return refuse(format!(
+                "the image changed while it was read (at byte {})",
+                self.position
+            ));
+        }
+        mirror.version = version;
+        let total = match (head.status, head.content_range) {
+            (206, Some((first, last, total))) => {
+                if first != self.position || total.is_some_and(|total| last + 1 != total) {
+                    return refuse(format!(
+                        "asked for the bytes from {}, was sent {first} to {last}",
+                        self.position
+                    ));
+                }
+                if head.length.is_some_and(|length| length != last - first + 1) {
+                    return refuse("Content-Length and Content-Range disagree".to_owned());
+                }
+                total.or(Some(last + 1))
+            }
+            (206, None) => return refuse("a part without its range".to_owned()),
+            _ => head.length,
+        };
+        if let (Some(before), Some(now)) = (self.total, total)
+            && before != now
+        {
+            return refuse(format!(
+                "it has {now} bytes there, and {before} where the download began"
+            ));
+        }
+        if head.status == 200 {
+            self.skip(&mut body)
+                .map_err(|e| Refusal::Transient(e.context(format!("GET {url}"))))?;
+        }
+        self.total = self.total.or(total);
+        Ok(body)
+    }
+
+    /// Reads up to `position` again, from a server that cannot start there.
+    fn skip(&self, body: &mut Body<'a>) -> anyhow::Result<()> {
+        let mut left = self.position;
+        let mut waste = vec![0; 64 * 1024];
+        while left > 0 {
+            let wanted = waste.len().min(left.try_into().unwrap_or(usize::MAX));
+            let count = body.read(&mut waste[..wanted])?;
+            if count == 0 {
+                bail!("it ended at byte {}", self.position - left);
+            }
+            left -= count as u64;
+        }
+        Ok(())
+    }
+}
+
+fn without_query(text: &str) -> &str {
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    let text = &text[..end];
+    if text.contains('@') { "(with credentials)" } else { text }
+}
+
+#[cfg(test)]
+#[path = "tests/fetch.rs"]
+mod tests;

@@ -1,0 +1,47 @@
+//! The checksum of an image as it is served, computed while it passes.
+//! What a wrong one means for the disk is decided in `write`.
+use ironbeat_common::wire::{self, Checksum};
+use sha2::{Digest, Sha256, Sha512};
+
+pub enum Hasher {
+    Sha256(Sha256),
+    Sha512(Box<Sha512>),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the image's checksum is wrong: expected {expected}, got {got}")]
+pub struct WrongChecksum {
+    expected: Checksum,
+    got: Checksum,
+}
+
+impl Hasher {
+    pub fn new(kind: &Checksum) -> Self {
+        match kind {
+            Checksum::Sha256(_) => Hasher::Sha256(Sha256::new()),
+            Checksum::Sha512(_) => Hasher::Sha512(Box::default()),
+        }
+    }
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hasher::Sha256(hasher) => hasher.update(bytes),
+            Hasher::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+    /// # Errors
+    /// When all that was hashed is not what was expected; both values are named.
+    pub fn check(self, expected: &Checksum) -> Result<(), WrongChecksum> {
+        let got = match self {
+            Hasher::Sha256(hasher) => Checksum::Sha256(wire::Digest(hasher.finalize().into())),
+            Hasher::Sha512(hasher) => Checksum::Sha512(wire::Digest(hasher.finalize().into())),
+        };
+        if got == *expected {
+            Ok(())
+        } else {
+            Err(WrongChecksum {
+                expected: expected.clone(),
+                got,
+            })
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the first MiB of an image says about it, and what its partition table becomes on this disk: planned before anything
+//! is written. How the plan is carried out is `commit`'s affair.
+use super::buffer::BUFFER_BYTES;
+use super::gpt::{self, Gpt};
+use super::guid::Guid;
+use super::mbr::{self, Mbr};
+use super::write::Stop;
+use anyhow::anyhow;
+use sha2::{Digest, Sha256};
+use std::ops::Range;
+
+/// Bytes at the start of a disk that are written last. MBR, GPT and the usual boot code before the first partition.
+pub const HEAD_BYTES: usize = BUFFER_BYTES;
+/// Bytes. Partitions begin at multiples of it, as every tool has them.
+const ALIGN_BYTES: u64 = 1 << 20;
+
+pub struct Disk {
+    pub bytes: u64,
+    pub sector: u32,
+}
+
+/// What to write beside the image's own bytes. Positions in bytes.
+#[derive(Debug, PartialEq)]
+pub struct Layout {
+    /// Laid over the head of the image.
+    pub head: Vec<(u64, Vec<u8>)>,
+    /// At the end of the disk, in this order.
+    pub backup: Vec<(u64, Vec<u8>)>,
+    /// Where the config drive goes.
+    pub drive_at: Option<u64>,
+    /// The image's own backup table, which lies in the middle of a larger disk, and would be found again by some tool.
+    pub stale: Range<u64>,
+    /// Where the image's last partition ends. An image may stop before that; what follows must not be old data.
+    pub covered_bytes: u64,
+}
+
+/// # Errors
+/// `Damaged` when this is no whole-disk image (a wrong checksum would explain it); `Failed` when it cannot go onto this disk.
+pub fn plan(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
+    let other = if disk.sector == 512 { 4096 } else { 512 };
+    if Gpt::is_at(head, disk.sector as usize) {
+        plan_gpt(head, disk, drive)
+    } else if Gpt::is_at(head, other) {
+        Err(Stop::Failed(anyhow!(
+            "the image is made for sectors of {other} bytes, the disk has {}",
+            disk.sector
+        )))
+    } else if let Some(mbr) = Mbr::parse(head) {
+        plan_mbr(mbr, disk, drive)
+    } else {
+        Err(Stop::Damaged(anyhow!(
+            "the image has no partition table: it is not the image of a whole disk"
+        )))
+    }
+}
+
+fn plan_gpt(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
+    let sector = u64::from(disk.sector);
+    let mut gpt = Gpt::parse(head, 0, 1, disk.sector).map_err(|e| Stop::Damaged(e.into()))?;
+    let stale = gpt.stale_backup();
+    gpt.fit(disk.bytes / sector)
+        .map_err(|e| Stop::Failed(anyhow!(e).context("the image does not fit onto the disk")))?;
+    let covered_bytes = gpt
+        .partitions()
+        .iter()
+        .map(|part| (part.last + 1) * sector)
+        .max()
+        .unwrap_or(0);
+    let drive_at = match drive {
+        None => None,
+        Some(drive) => {
+            let guid = Guid::from_hash(
+                &Sha256::new()
+                    .chain_update(gpt.disk().0)
+                    .chain_update(drive)
+                    .finalize()
+                    .into(),
+            );
+            let (sectors, align) = ((drive.len() as u64).div_ceil(sector), ALIGN_BYTES / sector);
+            let place = gpt
+                .add_last(gpt::BASIC_DATA, guid, "config-2", sectors, align)
+                .map_err(no_config_drive)?;
+            Some(place.start * sector)
+        }
+    };
+    let in_bytes = |parts: [(u64, Vec<u8>); 2]| parts.into_iter().map(|(lba, bytes)| (lba * sector, bytes));
+    let mut new_head: Vec<(u64, Vec<u8>)> = in_bytes(gpt.primary()).collect();
+    if let Some(mut mbr) = Mbr::parse(head) {
+        mbr.protect(disk.bytes / sector);
+        new_head.push((0, mbr.bytes().to_vec()));
+    }
+    Ok(Layout {
+        head: new_head,
+        backup: in_bytes(gpt.backup()).collect(),
+        drive_at,
+        stale,
+        covered_bytes,
+    })
+}
+
+fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
+    let sector = u64::from(disk.sector);
+    if mbr.entries().iter().any(|entry| entry.kind == mbr::PROTECTIVE) {
+        return Err(Stop::Damaged(anyhow!(
+            "the image's MBR protects a GPT that is not there"
+        )));
+    }
+    if sector != 512 {
+        // Its entries count sectors without saying of which size, and all the tools mean 512 bytes.
+        return Err(Stop::Failed(anyhow!(
+            "the image has an MBR, which counts sectors of 512 bytes; the disk has {sector}"
+        )));
+    }
+    let covered_bytes = mbr.end_of_partitions() * sector;
+    if covered_bytes > disk.bytes {
+        let why = anyhow!(
+            "its last MBR partition ends at byte {covered_bytes}, the disk has {}",
+            disk.bytes
+        );
+        return Err(Stop::Failed(why.context("the image does not fit onto the disk")));
+    }
+    let drive_at = match drive {
+        None => None,
+        Some(drive) => {
+            let (sectors, align) = ((drive.len() as u64).div_ceil(sector), ALIGN_BYTES / sector);
+            let place = mbr
+                .add_last(mbr::FAT_LBA, sectors, disk.bytes / sector, sector, align)
+                .map_err(no_config_drive)?;
+            Some(place.start * sector)
+        }
+    };
+    let head = vec![(0, mbr.bytes().to_vec())];
+    Ok(Layout {
+        head,
+        backup: Vec::new(),
+        drive_at,
+        stale: 0..0,
+        covered_bytes,
+    })
+}
+
+fn no_config_drive(e: impl std::error::Error + Send + Sync + 'static) -> Stop {
+    Stop::Failed(anyhow!(e).context("the config drive has no place on the disk"))
+}
+
+#[cfg(test)]
+#[path = "tests/layout.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! From the identity in an order to an open disk: exactly one disk fits, nobody else uses it, and it is what was planned.
+//! What happens to the disk afterwards is decided elsewhere.
+use super::device::Device;
+use anyhow::{Context, bail};
+use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::inventory::Disk;
+use std::path::Path;
+
+/// Finds the disk among those that are there now and opens it for exclusive use.
+///
+/// # Errors
+/// None or several fit, the disk is read-only, in use (the holder is named), or of another size or sector than the
+/// inventory said.
+pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
+    let disk = find(wanted, disks)?;
+    let device = match Device::open(&disk.name, disk.logical_sector_bytes) {
+        Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => {
+            let users = users(&disk.name, Path::new("/sys/class/block"), Path::new("/proc"));
+            let users = if users.is_empty() {
+                "by whom is not to be seen".to_owned()
+            } else {
+                users.join(", ")
+            };
+            bail!("{} is in use: {users}", disk.name);
+        }
+        other => other.with_context(|| format!("opening {}", disk.name))?,
+    };
+    let (bytes, sector) = (device.bytes(), device.sector());
+    if bytes != wanted.size_bytes || sector != disk.logical_sector_bytes {
+        bail!(
+            "{} changed: it was planned with {} bytes in sectors of {}, and has {bytes} in sectors of {sector}",
+            disk.name,
+            wanted.size_bytes,
+            disk.logical_sector_bytes,
+        );
+    }
+    Ok(device)
+}
+
+fn find<'a>(wanted: &DiskIdentity, disks: &'a [Disk]) -> anyhow::Result<&'a Disk> {
+    let fitting: Vec<&Disk> = disks.iter().filter(|disk| wanted.is(disk)).collect();
+    match fitting[..] {
+        [disk] if disk.read_only => bail!("{} is read-only", disk.name),
+        [disk] => Ok(disk),
+        [] => bail!("no disk is {wanted}; there are: {}", list(disks.iter())),
+        _ => bail!(
+            "{} disks are {wanted}: {}; refusing to choose",
+            fitting.len(),
+            list(fitting.into_iter())
+        ),
+    }
+}
+
+fn list<'a>(disks: impl Iterator<Item = &'a Disk>) -> String {
+    let all: Vec<String> = disks.map(|disk| DiskIdentity::of(disk).to_string()).collect();
+    if all.is_empty() {
+        "none at all".to_owned()
+    } else {
+        all.join("; ")
+    }
+}
+
+/// Who uses a disk or one of its partitions, in words: what is mounted, swapped to, or stacked upon it.
+fn users(path: &str, sysfs: &Path, proc: &Path) -> Vec<String> {
+    let Some(disk) = Path::new(path).file_name().and_then(|name| name.to_str()) else {
+        return Vec::new();
+    };
+    let names_in = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    };
+    let mut parts = vec![disk.to_owned()];
+    let is_partition = |name: &String| sysfs.join(disk).join(name).join("partition").exists();
+    parts.extend(names_in(&sysfs.join(disk)).into_iter().filter(is_partition));
+
+    let read = |file: &str| std::fs::read_to_string(proc.join(file)).unwrap_or_default();
+    let (mounts, swaps) = (read("self/mounts"), read("swaps"));
+    let mut users = Vec::new();
+    for part in &parts {
+        let device = format!("/dev/{part}");
+        let mounted = mounts
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(source, _)| *source == device);
+        users
+            .extend(mounted.map(|(_, rest)| format!("{part} is mounted on {}", rest.split(' ').next().unwrap_or("?"))));
+        if swaps
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some(&device))
+        {
+            users.push(format!("{part} is swap space"));
+        }
+        let inside = if part == disk {
+            sysfs.join(disk)
+        } else {
+            sysfs.join(disk).join(part)
+        };
+        users.extend(
+            names_in(&inside.join("holders"))
+                .iter()
+                .map(|holder| format!("{part} is part of {holder}")),
+        );
+    }
+    users
+}
+
+#[cfg(test)]
+#[path = "tests/target.rs"]
+mod tests;
