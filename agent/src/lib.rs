@@ -1,5 +1,16 @@
 //! The ramdisk's only program: says what the machine is made of, then keeps saying how it is doing, and does what it is told.
 //! What should be done is the conductor's affair; the messages are `ironbeat_common::wire`.
 
+pub mod beat;
+pub mod clock;
+pub mod cmdline;
+pub mod collect;
 pub mod disk;
+pub mod link;
+pub mod log;
+pub mod machine;
+#[cfg(test)]
+mod mutate;
+pub mod net;
+pub mod random;
 pub mod steps;

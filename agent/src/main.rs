@@ -1,1 +1,53 @@
-fn main() {}
+//! Starts the agent: as PID 1 of a ramdisk it makes the machine usable first, otherwise it only looks unless told `--really`.
+//! Everything it then does is in the library.
+use ironbeat_agent::machine;
+use ironbeat_agent::steps::Authority;
+use ironbeat_agent::{cmdline, log};
+
+const HELP: &str = "\
+ironbeat-agent: says what this machine is made of and carries out what a conductor wants
+
+usage: ironbeat-agent [--really] [ib.nats=nats://HOST:4222[,...]] [ib.prefix=ib.v1] [ib.mac=MAC] [ib.log=debug]
+
+As PID 1 of a ramdisk it reads the same words from the kernel's command line and owns the machine. As an ordinary
+process it looks and reports, but writes to no disk and never reboots, unless started with --really.
+
+  --really   carry out every order, on this machine
+  --version  print the version
+  --help     print this text
+";
+
+fn main() -> std::process::ExitCode {
+    let mut authority = Authority::LookOnly;
+    let mut words = Vec::new();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--version" => {
+                println!("ironbeat-agent {}", env!("CARGO_PKG_VERSION"));
+                return std::process::ExitCode::SUCCESS;
+            }
+            "--help" | "-h" => {
+                print!("{HELP}");
+                return std::process::ExitCode::SUCCESS;
+            }
+            "--really" => authority = Authority::Full,
+            word if word.starts_with("ib.") => words.push(argument),
+            _ => {
+                eprint!("ironbeat-agent: {argument:?} is not understood\n\n{HELP}");
+                return std::process::ExitCode::from(2);
+            }
+        }
+    }
+    let mut hints = cmdline::parse(&words.join(" "));
+    if hints.nats.is_empty() {
+        hints.nats.push("nats://127.0.0.1:4222".to_string());
+    }
+    let lines = log::start(hints.debug);
+    match machine::run_as_process(hints, lines, authority) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

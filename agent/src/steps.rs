@@ -1,8 +1,14 @@
 //! Carries out one order at a time on a thread of its own, with its progress shared and a flag to give it up.
 //! When a step starts and what is said of it is decided in `beat`; the bytes on disks are `disk`'s.
+use anyhow::{Context, bail};
+use ironbeat_common::id::StepId;
 use ironbeat_common::inventory::Disk;
-use ironbeat_common::wire::Progress;
-use std::sync::atomic::AtomicBool;
+use ironbeat_common::wire::{Order, Outcome, Progress, Status, StepError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::mpsc;
 
 /// What a running step is given: where to tell its progress, when to give up, what disks there are now.
 pub struct StepContext<'a> {
@@ -15,3 +21,333 @@ pub struct StepContext<'a> {
     /// For sockets: the step's own thread may `block_on` with it.
     pub runtime: tokio::runtime::Handle,
 }
+
+/// Does an order. Called on a thread of its own; blocks until it is over.
+pub type Perform = dyn Fn(&Order, &StepContext<'_>) -> anyhow::Result<Outcome> + Send + Sync;
+pub type ReadDisks = dyn Fn() -> Vec<Disk> + Send + Sync;
+
+/// How this agent's life ends: only by an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Reboot,
+    PowerOff,
+}
+
+/// What came of a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is running since then.
+    Started(Instant),
+    /// It is running or over already.
+    AlreadyThere,
+    /// Another one is being given up; this one starts when that has ended.
+    Waits,
+}
+
+/// The one step there is.
+pub struct Runner {
+    perform: Arc<Perform>,
+    disks: Arc<ReadDisks>,
+    current: Current,
+    /// What starts when the current step has ended.
+    next: Option<(StepId, Order)>,
+    ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
+}
+
+enum Current {
+    Nothing,
+    /// `forgotten`: for a node that this machine no longer is; nobody is told of it.
+    Running {
+        step: StepId,
+        shared: Arc<Shared>,
+        forgotten: bool,
+    },
+    Over(Ended),
+}
+
+#[derive(Default)]
+struct Shared {
+    progress: Mutex<Progress>,
+    cancelled: AtomicBool,
+}
+
+struct Ended {
+    step: StepId,
+    result: Result<Outcome, StepError>,
+    ending: Option<Ending>,
+}
+
+impl Runner {
+    pub fn new(perform: Arc<Perform>, disks: Arc<ReadDisks>) -> Self {
+        Self {
+            perform,
+            disks,
+            current: Current::Nothing,
+            next: None,
+            ended: mpsc::channel(1),
+        }
+    }
+
+    /// Makes `step` the wanted one: starts it, or has the running one given up first. Must be called on the runtime.
+    pub fn want(&mut self, step: StepId, order: Order) -> Taken {
+        match &self.current {
+            Current::Running {
+                step: running,
+                forgotten: false,
+                ..
+            } if *running == step => {
+                self.next = None;
+                Taken::AlreadyThere
+            }
+            Current::Running {
+                step: running,
+                shared,
+                ..
+            } => {
+                if !shared.cancelled.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        step = running.0,
+                        wanted = step.0,
+                        "giving up the running step"
+                    );
+                }
+                self.next = Some((step, order));
+                Taken::Waits
+            }
+            Current::Over(ended) if ended.step == step => Taken::AlreadyThere,
+            Current::Over(_) | Current::Nothing => self.start(step, order),
+        }
+    }
+
+    /// Nothing new is wanted: a running step goes on, one that waits is forgotten.
+    pub fn want_nothing_new(&mut self) {
+        self.next = None;
+    }
+
+    /// This machine is another node now: what was done for the old one is not told to the new one.
+    pub fn forget(&mut self) {
+        self.next = None;
+        match &mut self.current {
+            Current::Running {
+                shared, forgotten, ..
+            } => {
+                shared.cancelled.store(true, Ordering::Relaxed);
+                *forgotten = true;
+            }
+            Current::Over(_) | Current::Nothing => self.current = Current::Nothing,
+        }
+    }
+
+    /// Returns when the running step has ended, for ever waiting without one; the step that waits for it is then started.
+    pub async fn ended(&mut self) -> Option<Taken> {
+        let ended = match self.ended.1.recv().await {
+            Some(ended) => ended,
+            None => std::future::pending().await,
+        };
+        match &ended.result {
+            Ok(_) => tracing::info!(step = ended.step.0, "step done"),
+            Err(error) => tracing::error!(step = ended.step.0, error = error.what, "step failed"),
+        }
+        let forgotten = matches!(
+            self.current,
+            Current::Running {
+                forgotten: true,
+                ..
+            }
+        );
+        self.current = if forgotten {
+            Current::Nothing
+        } else {
+            Current::Over(ended)
+        };
+        self.next
+            .take()
+            .map(|(step, order)| self.start(step, order))
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.current, Current::Running { .. })
+    }
+
+    /// Set once the step that ends this agent is done.
+    pub fn ending(&self) -> Option<Ending> {
+        match &self.current {
+            Current::Over(Ended { ending, .. }) => *ending,
+            Current::Running { .. } | Current::Nothing => None,
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        match &self.current {
+            Current::Nothing
+            | Current::Running {
+                forgotten: true, ..
+            } => Status::Idle,
+            Current::Running { step, shared, .. } => Status::Running {
+                step: *step,
+                progress: shared.progress(),
+            },
+            Current::Over(Ended {
+                step,
+                result: Ok(outcome),
+                ..
+            }) => Status::Done {
+                step: *step,
+                outcome: outcome.clone(),
+            },
+            Current::Over(Ended {
+                step,
+                result: Err(error),
+                ..
+            }) => Status::Failed {
+                step: *step,
+                error: error.clone(),
+            },
+        }
+    }
+
+    fn start(&mut self, step: StepId, order: Order) -> Taken {
+        tracing::info!(step = step.0, order = order.name(), "step starts");
+        let shared = Arc::new(Shared::default());
+        let job = Job {
+            step,
+            order,
+            shared: shared.clone(),
+            perform: self.perform.clone(),
+            disks: self.disks.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let ended = self.ended.0.clone();
+        let spawned = std::thread::Builder::new()
+            .name(format!("step-{step}"))
+            // One place is always free: the next step starts only after this message was read.
+            .spawn(move || drop(ended.blocking_send(job.run())));
+        self.current = match spawned {
+            Ok(_) => Current::Running {
+                step,
+                shared,
+                forgotten: false,
+            },
+            Err(error) => {
+                let error = StepError {
+                    what: format!("starting a thread for the step: {error}"),
+                };
+                Current::Over(Ended {
+                    step,
+                    result: Err(error),
+                    ending: None,
+                })
+            }
+        };
+        Taken::Started(Instant::now())
+    }
+}
+
+impl Shared {
+    fn progress(&self) -> Progress {
+        self.progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+struct Job {
+    step: StepId,
+    order: Order,
+    shared: Arc<Shared>,
+    perform: Arc<Perform>,
+    disks: Arc<ReadDisks>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Job {
+    fn run(self) -> Ended {
+        let shared = &self.shared;
+        let context = StepContext {
+            progress: &|progress| {
+                *shared
+                    .progress
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = progress
+            },
+            cancelled: &shared.cancelled,
+            disks: &*self.disks,
+            runtime: self.runtime,
+        };
+        // In the ramdisk a panic ends the machine; as an ordinary process it ends the step.
+        let result = catch_unwind(AssertUnwindSafe(|| (self.perform)(&self.order, &context)))
+            .unwrap_or_else(|_| {
+                Err(anyhow::anyhow!(
+                    "the step panicked; the agent's log says where"
+                ))
+            });
+        let ending = match (&self.order, &result) {
+            (Order::Reboot, Ok(_)) => Some(Ending::Reboot),
+            (Order::PowerOff, Ok(_)) => Some(Ending::PowerOff),
+            _ => None,
+        };
+        let result = result.map_err(|error| StepError {
+            what: format!("{error:#}"),
+        });
+        Ended {
+            step: self.step,
+            result,
+            ending,
+        }
+    }
+}
+
+/// Whether this process may change the machine it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// It may: PID 1 of a ramdisk, or told `--really`.
+    Full,
+    /// It only looks: a developer runs it on a machine that is in use.
+    LookOnly,
+}
+
+/// Does an order on this machine.
+///
+/// # Errors
+/// What was attempted on what, and why it failed.
+pub fn perform(
+    order: &Order,
+    context: &StepContext<'_>,
+    authority: Authority,
+    inspect: &dyn Fn(std::time::Duration, &AtomicBool) -> ironbeat_common::inventory::Inventory,
+) -> anyhow::Result<Outcome> {
+    if authority == Authority::LookOnly && !matches!(order, Order::Inspect { .. }) {
+        bail!(
+            "this agent runs on a machine in use: it refuses to {} unless started with --really",
+            order.name()
+        );
+    }
+    match order {
+        Order::Inspect { lldp_wait_secs } => {
+            let wait =
+                std::time::Duration::from_secs(u64::from(*lldp_wait_secs).min(MAX_LLDP_WAIT_SECS));
+            let inventory = inspect(wait, context.cancelled);
+            if context.cancelled.load(Ordering::Relaxed) {
+                bail!("inspection was given up: something else is wanted");
+            }
+            Ok(Outcome::Inventory(Box::new(inventory)))
+        }
+        Order::WriteImage(image) => crate::disk::write_image(image, context)
+            .map(Outcome::Written)
+            .with_context(|| format!("writing the image to {}", image.disk)),
+        Order::SetBootEntry { disk, label } => {
+            bail!("making {disk} the first boot entry as {label:?}: this build has no boot entries")
+        }
+        Order::EraseMetadata { disks } => crate::disk::erase_metadata(disks, context)
+            .map(|()| Outcome::Nothing)
+            .context("erasing old metadata"),
+        Order::Reboot | Order::PowerOff => {
+            rustix::fs::sync();
+            Ok(Outcome::Nothing)
+        }
+    }
+}
+
+/// Twice the longest interval of common switches, 30 s: who has not spoken by then does not speak LLDP.
+const MAX_LLDP_WAIT_SECS: u64 = 120;

@@ -1,0 +1,277 @@
+//! What the boot script passed on the kernel's command line (`ib.*`, `BOOTIF`), or a developer as arguments.
+//! What is done with it is decided in `main`, `net` and `link`.
+use ironbeat_common::id::Mac;
+use ironbeat_common::wire::subject;
+use std::net::Ipv4Addr;
+
+/// Servers tried; a cluster has three or five.
+const MAX_SERVERS: usize = 16;
+/// Of each list of addresses.
+const MAX_NAME_SERVERS: usize = 3;
+/// Of remarks about what was not understood, so that a hostile line cannot fill the log.
+const MAX_REFUSED: usize = 16;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// `nats://10.77.0.1:4222`, any of which will do.
+    pub nats: Vec<String>,
+    pub prefix: String,
+    /// The NIC that the firmware booted from.
+    pub booted: Option<Mac>,
+    /// The address that the network boot already had.
+    pub address: Option<Address>,
+    pub name_servers: Vec<Ipv4Addr>,
+    pub debug: bool,
+    /// What was not understood, in words: reported, never fatal.
+    pub refused: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub ip: Ipv4Addr,
+    pub prefix_len: u8,
+    pub gateway: Option<Ipv4Addr>,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self {
+            nats: Vec::new(),
+            prefix: subject::DEFAULT_PREFIX.to_string(),
+            booted: None,
+            address: None,
+            name_servers: Vec::new(),
+            debug: false,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// Reads words separated by white space; those of others (`console=`, `quiet`) are none of ours. The last of a kind counts.
+pub fn parse(text: &str) -> Hints {
+    let mut hints = Hints::default();
+    let (mut ip, mut mask, mut gateway) = (None, None, None);
+    let (mut mac, mut bootif) = (None, None);
+    for word in text.split_ascii_whitespace() {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        if key != "BOOTIF" && !key.starts_with("ib.") {
+            continue;
+        }
+        // iPXE leaves the value empty where it has none.
+        if value.is_empty() && word.contains('=') {
+            continue;
+        }
+        let understood = match key {
+            "BOOTIF" => set(&mut bootif, bootif_mac(value)),
+            "ib.mac" => set(&mut mac, value.parse().ok()),
+            "ib.nats" => servers(value).map(|list| hints.nats = list).is_some(),
+            "ib.prefix" => {
+                is_prefix(value) && {
+                    hints.prefix = value.to_string();
+                    true
+                }
+            }
+            "ib.ip" => set(&mut ip, value.parse().ok()),
+            "ib.mask" => set(&mut mask, prefix_len(value)),
+            "ib.gw" => set(&mut gateway, value.parse::<Ipv4Addr>().ok()),
+            "ib.dns" => addresses(value)
+                .map(|list| hints.name_servers = list)
+                .is_some(),
+            "ib.log" => {
+                ["debug", "info"].contains(&value) && {
+                    hints.debug = value == "debug";
+                    true
+                }
+            }
+            _ => false,
+        };
+        if !understood && hints.refused.len() < MAX_REFUSED {
+            hints.refused.push(word.chars().take(120).collect());
+        }
+    }
+    hints.booted = mac.or(bootif);
+    let no_gateway = |g: &Ipv4Addr| !g.is_unspecified();
+    hints.address = match (ip, mask) {
+        (Some(ip), Some(prefix_len)) => Some(Address {
+            ip,
+            prefix_len,
+            gateway: gateway.filter(no_gateway),
+        }),
+        (Some(ip), None) => {
+            hints.refused.push(format!("ib.ip={ip} without ib.mask"));
+            None
+        }
+        (None, _) => None,
+    };
+    hints
+}
+
+fn set<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
+    let understood = value.is_some();
+    if understood {
+        *slot = value;
+    }
+    understood
+}
+
+/// `01-aa-bb-cc-dd-ee-ff`: pxelinux's form, the hardware type before the address.
+fn bootif_mac(value: &str) -> Option<Mac> {
+    value.strip_prefix("01-")?.parse().ok()
+}
+
+fn servers(value: &str) -> Option<Vec<String>> {
+    let list: Vec<String> = value.split(',').map(str::to_string).collect();
+    let good = |s: &String| {
+        (s.starts_with("nats://") || s.starts_with("tls://"))
+            && s.parse::<async_nats::ServerAddr>().is_ok()
+    };
+    (list.len() <= MAX_SERVERS && list.iter().all(good)).then_some(list)
+}
+
+fn addresses(value: &str) -> Option<Vec<Ipv4Addr>> {
+    let list: Vec<Ipv4Addr> = value
+        .split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    Some(list.into_iter().take(MAX_NAME_SERVERS).collect())
+}
+
+/// Subject tokens that mean only themselves.
+fn is_prefix(value: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    value.len() <= 64
+        && value
+            .split('.')
+            .all(|token| !token.is_empty() && token.bytes().all(plain))
+}
+
+/// A dotted netmask or a bare length.
+fn prefix_len(value: &str) -> Option<u8> {
+    if let Ok(length) = value.parse::<u8>() {
+        return (length <= 32).then_some(length);
+    }
+    mask_len(value.parse().ok()?)
+}
+
+/// The length of a netmask, unless it has holes.
+pub fn mask_len(mask: Ipv4Addr) -> Option<u8> {
+    let bits = u32::from(mask);
+    let length = bits.leading_ones();
+    (bits.checked_shl(length).unwrap_or(0) == 0).then_some(length as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> Vec<String> {
+        parse(text).refused
+    }
+
+    #[test]
+    fn a_whole_line_of_a_boot_script_is_read() {
+        let hints = parse(
+            "initrd=ramdisk console=ttyS0 quiet ib.nats=nats://10.77.0.1:4222,tls://10.77.0.2:4222 ib.prefix=lab.v1 \
+             ib.mac=52:54:00:77:01:0a BOOTIF=01-52-54-00-77-01-0b ib.ip=10.77.0.11 ib.mask=255.255.255.0 \
+             ib.gw=10.77.0.1 ib.dns=10.77.0.1,10.77.0.2 ib.log=debug\n",
+        );
+        assert_eq!(
+            hints.nats,
+            ["nats://10.77.0.1:4222", "tls://10.77.0.2:4222"]
+        );
+        assert_eq!((hints.prefix.as_str(), hints.debug), ("lab.v1", true));
+        assert_eq!(
+            hints.booted,
+            Some("52:54:00:77:01:0a".parse().unwrap()),
+            "ib.mac is ours, BOOTIF anybody's"
+        );
+        let ip = |last| Ipv4Addr::new(10, 77, 0, last);
+        assert_eq!(
+            hints.address,
+            Some(Address {
+                ip: ip(11),
+                prefix_len: 24,
+                gateway: Some(ip(1))
+            })
+        );
+        assert_eq!(hints.name_servers, [ip(1), ip(2)]);
+        assert!(hints.refused.is_empty(), "{:?}", hints.refused);
+    }
+
+    #[test]
+    fn an_empty_line_has_defaults() {
+        assert_eq!(parse(""), Hints::default());
+        assert_eq!(parse("").prefix, "ib.v1");
+        assert_eq!(
+            parse("BOOTIF=01-52-54-00-77-01-0b").booted,
+            Some("52:54:00:77:01:0b".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn empty_values_are_absent_values() {
+        let hints = parse("ib.ip=10.0.0.2 ib.mask=8 ib.gw= ib.dns= ib.mac=");
+        assert_eq!(
+            hints.address,
+            Some(Address {
+                ip: Ipv4Addr::new(10, 0, 0, 2),
+                prefix_len: 8,
+                gateway: None
+            })
+        );
+        assert!(hints.refused.is_empty(), "{:?}", hints.refused);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said_and_the_rest_counts() {
+        for wrong in [
+            "ib.nats=10.0.0.1",
+            "ib.nats=http://10.0.0.1",
+            "ib.nats=nats://a:4222,",
+            "ib.prefix=ib..v1",
+            "ib.prefix=ib.*",
+            "ib.prefix=>",
+            "ib.mac=52:54",
+            "BOOTIF=52-54-00-77-01-0b",
+            "ib.ip=10.0.0",
+            "ib.mask=255.0.255.0",
+            "ib.mask=33",
+            "ib.gw=nowhere",
+            "ib.dns=10.0.0.1,x",
+            "ib.log=loud",
+            "ib.colour=blue",
+            "ib.nats",
+        ] {
+            assert_eq!(refused(wrong), [wrong]);
+            assert_eq!(parse(&format!("{wrong} ib.log=debug")).refused, [wrong]);
+        }
+        assert_eq!(
+            refused("ib.ip=10.0.0.2"),
+            ["ib.ip=10.0.0.2 without ib.mask"]
+        );
+        assert_eq!(refused(&"ib.x=1 ".repeat(50)).len(), MAX_REFUSED);
+    }
+
+    #[test]
+    fn netmasks_are_lengths() {
+        for (mask, length) in [
+            ("0.0.0.0", 0),
+            ("128.0.0.0", 1),
+            ("255.255.254.0", 23),
+            ("255.255.255.255", 32),
+        ] {
+            assert_eq!(mask_len(mask.parse().unwrap()), Some(length), "{mask}");
+        }
+        assert_eq!(mask_len("0.255.255.255".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn any_bytes_are_survived() {
+        let line = "ib.nats=nats://10.77.0.1:4222 ib.prefix=ib.v1 ib.ip=10.77.0.11 ib.mask=255.255.255.0 BOOTIF=01-52-54-00-77-01-0b";
+        crate::mutate::mutants(line.as_bytes(), 20_000, |bytes| {
+            let hints = parse(&String::from_utf8_lossy(bytes));
+            assert!(hints.refused.len() <= MAX_REFUSED + 1 && hints.nats.len() <= MAX_SERVERS);
+        });
+    }
+}

@@ -1,0 +1,472 @@
+//! The disks that could carry an operating system, from sysfs alone: names, sizes, and what tells one from another.
+//! Which of them is meant is decided in the plan, and checked again by `ironbeat_common::disk`.
+use super::{Fill, Roots, problem};
+use anyhow::Context;
+use ironbeat_common::inventory::Disk;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// More than any machine has; a broken sysfs ends here.
+const MAX_DISKS: usize = 1024;
+/// What is never a place for an operating system: made by software, read-only by nature, or a part of something else.
+const NOT_DISKS: [&str; 9] = [
+    "loop", "ram", "zram", "sr", "fd", "md", "dm-", "nbd", "mtdblock",
+];
+/// Longest text kept, in characters; VPD pages and NVMe identify fields are shorter.
+const MAX_TEXT_CHARS: usize = 256;
+
+pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
+    let (disks, unread) = list(&roots.sys)?;
+    Ok(Box::new(move |inventory| {
+        inventory.disks = disks;
+        for what in unread {
+            problem(inventory, "disks", what);
+        }
+    }))
+}
+
+/// All disks by name, and what was said of those that could not be read.
+///
+/// # Errors
+/// When the kernel has no block devices at all to show.
+pub fn list(sys: &Path) -> anyhow::Result<(Vec<Disk>, Vec<String>)> {
+    let dir = sys.join("block");
+    let entries = fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    let (mut disks, mut unread) = (Vec::new(), Vec::new());
+    for name in names
+        .iter()
+        .filter(|name| !NOT_DISKS.iter().any(|no| is_kind(name, no)))
+        .take(MAX_DISKS)
+    {
+        match disk(&dir.join(name), name) {
+            Ok(disk) => disks.extend(disk),
+            Err(error) => unread.push(format!("{error:#}")),
+        }
+    }
+    Ok((disks, unread))
+}
+
+/// `md127` is of the kind `md`, `mdraid` is not: the kind is followed by digits, or letters for `sda`-like names.
+fn is_kind(name: &str, kind: &str) -> bool {
+    name.strip_prefix(kind)
+        .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `None` for what is no disk: an empty card reader, a hidden path of a multipath disk, a member of an array.
+fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
+    let size = dir.join("size");
+    let text = fs::read_to_string(&size).with_context(|| format!("reading {}", size.display()))?;
+    // In units of 512 bytes, whatever the sector size (Documentation/ABI/stable/sysfs-block).
+    let sectors: u64 = text
+        .trim()
+        .parse()
+        .with_context(|| format!("{} says {text:?}", size.display()))?;
+    if sectors == 0 || number(dir, "hidden") == Some(1) || is_member(dir) {
+        return Ok(None);
+    }
+    let device = fs::canonicalize(dir.join("device")).unwrap_or_else(|_| dir.join("device"));
+    let hctl = hctl(&device);
+    Ok(Some(Disk {
+        name: format!("/dev/{}", name.replace('!', "/")),
+        size_bytes: sectors.saturating_mul(512),
+        logical_sector_bytes: number(dir, "queue/logical_block_size").unwrap_or(512),
+        physical_sector_bytes: number(dir, "queue/physical_block_size").unwrap_or(0),
+        model: text_of(&device, "model"),
+        // PCI-like vendors are numbers: no vendor of a disk.
+        vendor: text_of(&device, "vendor").filter(|vendor| !vendor.starts_with("0x")),
+        serial: text_of(dir, "serial")
+            .or_else(|| text_of(&device, "serial"))
+            .or_else(|| vpd_serial(&device)),
+        wwn: text_of(dir, "wwid")
+            .or_else(|| text_of(&device, "wwid"))
+            .filter(|wwn| is_wwn(wwn)),
+        rotational: number(dir, "queue/rotational") == Some(1),
+        removable: number(dir, "removable") == Some(1),
+        read_only: number(dir, "ro") == Some(1),
+        transport: transport(&device).map(str::to_string),
+        by_path: by_path(&device, dir, hctl.as_deref()),
+        hctl,
+    }))
+}
+
+fn is_member(dir: &Path) -> bool {
+    let Ok(holders) = fs::read_dir(dir.join("holders")) else {
+        return false;
+    };
+    holders.flatten().any(|holder| {
+        holder
+            .file_name()
+            .to_str()
+            .is_some_and(|name| is_kind(name, "md"))
+    })
+}
+
+/// A name given by the maker. `t10.` names are the vendor, model and serial once more, padded with blanks.
+fn is_wwn(wwid: &str) -> bool {
+    ["naa.", "eui.", "nvme.", "uuid."]
+        .iter()
+        .any(|kind| wwid.starts_with(kind))
+}
+
+/// SCSI's Unit Serial Number page (SPC-5 section 7.7.17): the only place of a SATA or SAS disk's serial number.
+fn vpd_serial(device: &Path) -> Option<String> {
+    parse_vpd_serial(&fs::read(device.join("vpd_pg80")).ok()?)
+}
+
+fn parse_vpd_serial(page: &[u8]) -> Option<String> {
+    let [_, 0x80, high, low, rest @ ..] = page else {
+        return None;
+    };
+    let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
+    clean(&String::from_utf8_lossy(&rest[..length]))
+}
+
+/// Host, channel, target and lun: the name of a SCSI device's directory.
+fn hctl(device: &Path) -> Option<String> {
+    let name = device.file_name()?.to_str()?;
+    let numbers: Vec<&str> = name.split(':').collect();
+    (numbers.len() == 4 && numbers.iter().all(|n| n.parse::<u64>().is_ok()))
+        .then(|| name.to_string())
+}
+
+fn components(device: &Path) -> impl DoubleEndedIterator<Item = &str> {
+    device.components().filter_map(|c| c.as_os_str().to_str())
+}
+
+fn numbered(name: &str, kind: &str) -> bool {
+    name.len() > kind.len() && is_kind(name, kind)
+}
+
+/// By the way the device hangs on the machine.
+fn transport(device: &Path) -> Option<&'static str> {
+    let any = |kind: &str| components(device).any(|c| numbered(c, kind));
+    if any("nvme")
+        || components(device).any(|c| c == "nvme-subsystem" || c.starts_with("nvme-subsys"))
+    {
+        Some("nvme")
+    } else if any("usb") {
+        Some("usb")
+    } else if any("ata") {
+        Some("sata")
+    } else if components(device).any(|c| c.starts_with("end_device-")) {
+        Some("sas")
+    } else if any("host") {
+        Some("scsi")
+    } else if any("virtio") {
+        Some("virtio")
+    } else {
+        None
+    }
+}
+
+/// The slot in words, as udev's `path_id` builds `/dev/disk/by-path`: the PCI function, then the way on from there.
+fn by_path(device: &Path, dir: &Path, hctl: Option<&str>) -> Option<String> {
+    let pci = components(device).rfind(|c| is_pci_address(c))?;
+    let mut path = format!("pci-{pci}");
+    match transport(device)? {
+        "nvme" => path += &format!("-nvme-{}", number::<u32>(dir, "nsid").unwrap_or(1)),
+        "usb" => {
+            // `1-2:1.0` is interface 1.0 of the device in port 2; the bus number depends on the order of discovery.
+            let interface = components(device).find(|c| c.contains(':') && c.contains('-'))?;
+            path += &format!("-usb-0:{}", interface.split_once('-')?.1);
+            path += &format!("-scsi-{}", host_zero(hctl?)?);
+        }
+        "sata" => {
+            let port = components(device)
+                .find_map(|c| c.strip_prefix("ata").filter(|n| n.parse::<u32>().is_ok()))?;
+            path += &format!("-ata-{}", ata_port(device, port)?);
+        }
+        "sas" | "scsi" => path += &format!("-scsi-{}", host_zero(hctl?)?),
+        _ => {}
+    }
+    Some(path)
+}
+
+/// Host numbers depend on the order of discovery: a controller's own first is 0, which holds for all but odd controllers.
+fn host_zero(hctl: &str) -> Option<String> {
+    Some(format!("0:{}", hctl.split_once(':')?.1))
+}
+
+/// `ataN` is numbered over all controllers; its port on this one is in the transport class.
+fn ata_port(device: &Path, port: &str) -> Option<u32> {
+    let mut root = PathBuf::new();
+    for component in device.components() {
+        root.push(component);
+        if component.as_os_str().to_str() == Some(&format!("ata{port}")) {
+            return number(&root, &format!("ata_port/ata{port}/port_no"));
+        }
+    }
+    None
+}
+
+/// `0000:00:03.0`
+pub(super) fn is_pci_address(name: &str) -> bool {
+    let hex = |s: &str, digits| s.len() == digits && s.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts: Vec<&str> = name.split([':', '.']).collect();
+    matches!(parts[..], [domain, bus, slot, function]
+        if domain.len() >= 4 && hex(domain, domain.len()) && hex(bus, 2) && hex(slot, 2) && hex(function, 1))
+        && name.contains('.')
+}
+
+pub(super) fn number<T: std::str::FromStr>(dir: &Path, file: &str) -> Option<T> {
+    fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
+}
+
+pub(super) fn text_of(dir: &Path, file: &str) -> Option<String> {
+    clean(&String::from_utf8_lossy(&fs::read(dir.join(file)).ok()?))
+}
+
+fn clean(text: &str) -> Option<String> {
+    let text: String = text
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_TEXT_CHARS)
+        .collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A sysfs as the kernel lays it out: real directories under `devices`, links under `block`.
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            let tree = Self(tempfile::tempdir().unwrap());
+            fs::create_dir_all(tree.sys().join("block")).unwrap();
+            tree
+        }
+        fn sys(&self) -> PathBuf {
+            self.0.path().join("sys")
+        }
+        fn write(&self, path: &str, content: &[u8]) {
+            let path = self.sys().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        /// `device` is the parent's directory under `devices`, `block` what lies between it and the disk.
+        fn disk(&self, name: &str, device: &str, block: &str, files: &[(&str, &str)]) {
+            let dir = format!("devices/{device}/{block}{name}");
+            self.write(&format!("{dir}/size"), b"2097152\n");
+            for (file, content) in files {
+                self.write(&format!("{dir}/{file}"), format!("{content}\n").as_bytes());
+            }
+            symlink(
+                self.sys().join(format!("devices/{device}")),
+                self.sys().join(&dir).join("device"),
+            )
+            .unwrap();
+            symlink(self.sys().join(&dir), self.sys().join("block").join(name)).unwrap();
+        }
+        fn list(&self) -> Vec<Disk> {
+            let (disks, unread) = list(&self.sys()).unwrap();
+            assert_eq!(unread, Vec::<String>::new());
+            disks
+        }
+    }
+
+    #[test]
+    fn a_virtio_disk() {
+        let tree = Tree::new();
+        let device = "pci0000:00/0000:00:03.0/virtio1";
+        let files = [
+            ("serial", "VD-0001"),
+            ("queue/logical_block_size", "512"),
+            ("queue/physical_block_size", "4096"),
+            ("queue/rotational", "1"),
+            ("ro", "0"),
+            ("removable", "0"),
+        ];
+        tree.disk("vda", device, "block/", &files);
+        tree.write(&format!("devices/{device}/vendor"), b"0x1af4\n");
+        let expected = Disk {
+            name: "/dev/vda".into(),
+            size_bytes: 1 << 30,
+            logical_sector_bytes: 512,
+            physical_sector_bytes: 4096,
+            serial: Some("VD-0001".into()),
+            rotational: true,
+            transport: Some("virtio".into()),
+            by_path: Some("pci-0000:00:03.0".into()),
+            ..Disk::default()
+        };
+        assert_eq!(tree.list(), [expected]);
+    }
+
+    #[test]
+    fn an_nvme_disk() {
+        let tree = Tree::new();
+        let device = "pci0000:00/0000:01:00.0/nvme/nvme0";
+        tree.disk(
+            "nvme0n1",
+            device,
+            "",
+            &[
+                ("wwid", "nvme.1b36-4e56-51"),
+                ("nsid", "1"),
+                ("queue/rotational", "0"),
+            ],
+        );
+        tree.write(
+            &format!("devices/{device}/model"),
+            b"QEMU NVMe Ctrl                          \n",
+        );
+        tree.write(
+            &format!("devices/{device}/serial"),
+            b"NV-0001             \n",
+        );
+        let disk = tree.list().remove(0);
+        assert_eq!(disk.model.as_deref(), Some("QEMU NVMe Ctrl"));
+        assert_eq!(
+            (disk.serial.as_deref(), disk.wwn.as_deref()),
+            (Some("NV-0001"), Some("nvme.1b36-4e56-51"))
+        );
+        assert_eq!(disk.by_path.as_deref(), Some("pci-0000:01:00.0-nvme-1"));
+        assert_eq!(
+            (disk.transport.as_deref(), disk.rotational),
+            (Some("nvme"), false)
+        );
+    }
+
+    #[test]
+    fn a_sata_disk_has_its_serial_in_a_vpd_page() {
+        let tree = Tree::new();
+        let device = "pci0000:00/0000:00:1f.2/ata3/host2/target2:0:0/2:0:0:0";
+        tree.disk("sda", device, "block/", &[]);
+        tree.write(
+            &format!("devices/{device}/vpd_pg80"),
+            b"\0\x80\0\x14SA-0001             ",
+        );
+        tree.write(&format!("devices/{device}/wwid"), b"naa.5000c50000000001\n");
+        tree.write(&format!("devices/{device}/vendor"), b"ATA     \n");
+        tree.write(
+            "devices/pci0000:00/0000:00:1f.2/ata3/ata_port/ata3/port_no",
+            b"1\n",
+        );
+        let disk = tree.list().remove(0);
+        assert_eq!(
+            (disk.serial.as_deref(), disk.wwn.as_deref()),
+            (Some("SA-0001"), Some("naa.5000c50000000001"))
+        );
+        assert_eq!(
+            (disk.transport.as_deref(), disk.hctl.as_deref()),
+            (Some("sata"), Some("2:0:0:0"))
+        );
+        assert_eq!(
+            (disk.by_path.as_deref(), disk.vendor.as_deref()),
+            (Some("pci-0000:00:1f.2-ata-1"), Some("ATA"))
+        );
+    }
+
+    #[test]
+    fn scsi_sas_and_usb_disks() {
+        let tree = Tree::new();
+        let scsi = "pci0000:00/0000:00:05.0/virtio2/host3/target3:0:1/3:0:1:0";
+        let sas = "pci0000:00/0000:02:00.0/host0/port-0:0/end_device-0:0/target0:0:0/0:0:0:0";
+        let usb = "pci0000:00/0000:00:14.0/usb1/1-2/1-2:1.0/host7/target7:0:0/7:0:0:0";
+        for (name, device) in [("sda", scsi), ("sdb", sas), ("sdc", usb)] {
+            tree.disk(name, device, "block/", &[]);
+        }
+        tree.write(
+            &format!("devices/{scsi}/wwid"),
+            b"t10.QEMU    QEMU HARDDISK   drive-scsi0\n",
+        );
+        let disks = tree.list();
+        let facts: Vec<_> = disks
+            .iter()
+            .map(|d| (d.transport.as_deref(), d.by_path.as_deref()))
+            .collect();
+        let expected = [
+            (Some("scsi"), Some("pci-0000:00:05.0-scsi-0:0:1:0")),
+            (Some("sas"), Some("pci-0000:02:00.0-scsi-0:0:0:0")),
+            (
+                Some("usb"),
+                Some("pci-0000:00:14.0-usb-0:2:1.0-scsi-0:0:0:0"),
+            ),
+        ];
+        assert_eq!(facts, expected);
+        assert_eq!(disks[0].wwn, None, "a t10 name is no WWN");
+    }
+
+    #[test]
+    fn what_is_no_disk_is_left_out() {
+        let tree = Tree::new();
+        for name in [
+            "loop0", "ram1", "zram0", "sr0", "fd0", "md127", "dm-3", "nbd0",
+        ] {
+            tree.disk(name, "virtual/block", "", &[]);
+        }
+        tree.disk(
+            "sda",
+            "pci0000:00/0000:00:05.0/virtio2/host3/target3:0:1/3:0:1:0",
+            "block/",
+            &[("size", "0")],
+        );
+        tree.disk(
+            "vdb",
+            "pci0000:00/0000:00:06.0/virtio3",
+            "block/",
+            &[("holders/md0", "")],
+        );
+        assert_eq!(tree.list(), []);
+    }
+
+    #[test]
+    fn one_dead_disk_is_said_and_the_others_are_there() {
+        let tree = Tree::new();
+        tree.disk(
+            "vda",
+            "pci0000:00/0000:00:03.0/virtio1",
+            "block/",
+            &[("size", "")],
+        );
+        tree.disk("vdb", "pci0000:00/0000:00:04.0/virtio2", "block/", &[]);
+        let (disks, unread) = list(&tree.sys()).unwrap();
+        assert_eq!(
+            (disks.len(), disks[0].name.as_str(), unread.len()),
+            (1, "/dev/vdb", 1)
+        );
+        assert!(unread[0].contains("block/vda/size"), "{unread:?}");
+    }
+
+    #[test]
+    fn vpd_pages_are_cut_where_they_end() {
+        assert_eq!(
+            parse_vpd_serial(b"\0\x80\0\x04ABCDEFGH").as_deref(),
+            Some("ABCD")
+        );
+        for nothing in [
+            &b""[..],
+            b"\0\x80\0",
+            b"\0\x83\0\x01A",
+            b"\0\x80\0\x04    ",
+            b"\0\x80\xff\xff",
+        ] {
+            assert_eq!(parse_vpd_serial(nothing), None, "{nothing:?}");
+        }
+        crate::mutate::mutants(b"\0\x80\0\x14SA-0001             ", 5_000, |bytes| {
+            drop(parse_vpd_serial(bytes))
+        });
+    }
+
+    #[test]
+    fn pci_addresses_are_known() {
+        for (name, is) in [
+            ("0000:00:03.0", true),
+            ("10000:e1:00.0", true),
+            ("3:0:1:0", false),
+            ("pci0000:00", false),
+        ] {
+            assert_eq!(is_pci_address(name), is, "{name}");
+        }
+    }
+}

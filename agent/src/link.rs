@@ -1,0 +1,214 @@
+//! The connection to NATS: made once, kept for ever, and questions asked over it in CBOR with a bound on the wait.
+//! What is asked, and when again, is decided in `beat`.
+use crate::cmdline::Hints;
+use crate::random;
+use async_nats::connection::State;
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr, Subscriber,
+};
+use ironbeat_common::id::BootId;
+use ironbeat_common::wire::{self, CONTENT_TYPE, DecodeError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A conductor answers in milliseconds; a busy one, or one that waits for a JetStream leader, in a second or two.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A machine that was switched off or a server that hangs is noticed after two of them.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// For TCP and the greeting, on a link that may have come up this moment.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between tries to connect: the first at once, then growing from here ...
+const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+/// ... to here, so that a restarted server is found within seconds and a rack does not come back in one.
+const RECONNECT_LIMIT: Duration = Duration::from_secs(8);
+/// Nudges waiting to be read: they all mean the same.
+const WAITING_NUDGES: usize = 16;
+/// A private authority's certificate, where the image has one.
+const AUTHORITY_FILE: &str = "/etc/ironbeat/ca.pem";
+const CONTENT_TYPE_HEADER: &str = "Content-Type";
+/// How a NATS service says that it refused (ADR-32).
+const SERVICE_ERROR_HEADER: &str = "Nats-Service-Error";
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("not connected to NATS")]
+    Offline,
+    #[error("no conductor is listening on {subject}")]
+    NobodyListens { subject: String },
+    #[error("no answer on {subject} within {} s", ANSWER_TIMEOUT.as_secs())]
+    TimedOut { subject: String },
+    #[error("the conductor refused {subject}: {why}")]
+    Refused { subject: String, why: String },
+    #[error("the answer on {subject} makes no sense")]
+    Malformed {
+        subject: String,
+        source: DecodeError,
+    },
+    #[error("cannot ask on {subject}")]
+    Failed {
+        subject: String,
+        source: async_nats::RequestError,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("{server:?} is not the address of a NATS server")]
+    Address {
+        server: String,
+        source: std::io::Error,
+    },
+    #[error("cannot set up the connection to NATS")]
+    Connect(#[source] async_nats::ConnectError),
+}
+
+pub struct Link {
+    client: Client,
+    events: watch::Receiver<u64>,
+}
+
+impl Link {
+    /// Starts connecting in the background and returns at once; it goes on until the process ends.
+    ///
+    /// # Errors
+    /// When the addresses are no addresses or the authority file is broken: nothing that time would heal.
+    pub async fn start(hints: &Hints, boot: &BootId, name: &str) -> Result<Self, LinkError> {
+        let servers = hints
+            .nats
+            .iter()
+            .map(|s| {
+                s.parse().map_err(|source| LinkError::Address {
+                    server: s.clone(),
+                    source,
+                })
+            })
+            .collect::<Result<Vec<ServerAddr>, _>>()?;
+        let (happened, events) = watch::channel(0);
+        let mut options = ConnectOptions::new()
+            .name(name)
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(Some(ANSWER_TIMEOUT))
+            .ping_interval(PING_INTERVAL)
+            .custom_inbox_prefix(format!("_INBOX.{boot}"))
+            .subscription_capacity(WAITING_NUDGES)
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback(move |event| {
+                log_event(&event);
+                happened.send_modify(|n| *n += 1);
+                std::future::ready(())
+            });
+        if Path::new(AUTHORITY_FILE).exists() {
+            options = options.add_root_certificates(AUTHORITY_FILE.into());
+        }
+        let client = options.connect(servers).await.map_err(LinkError::Connect)?;
+        Ok(Self { client, events })
+    }
+
+    pub fn is_online(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Returns when there is a connection.
+    pub async fn online(&self) {
+        self.until(State::Connected).await;
+    }
+
+    async fn until(&self, state: State) {
+        // The library drops events when nobody reads them fast enough: then this looks again by itself.
+        const LOOK_AGAIN: Duration = Duration::from_secs(1);
+        let mut events = self.events.clone();
+        events.mark_unchanged();
+        while self.client.connection_state() != state {
+            let _ = tokio::time::timeout(LOOK_AGAIN, events.changed()).await;
+        }
+    }
+
+    /// Asks, and waits at most [`ANSWER_TIMEOUT`]; not at all without a connection, so that no stale question is sent later.
+    ///
+    /// # Errors
+    /// [`AskError`]; asking again is always right.
+    pub async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        subject: String,
+        question: &Q,
+    ) -> Result<A, AskError> {
+        if !self.is_online() {
+            return Err(AskError::Offline);
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE_HEADER, CONTENT_TYPE);
+        let request = Request::new()
+            .headers(headers)
+            .payload(wire::encode(question).into());
+        let sent = self.client.send_request(subject.clone(), request);
+        let answer = tokio::select! {
+            answer = sent => answer,
+            () = self.until(State::Disconnected) => return Err(AskError::Offline),
+        };
+        let message = answer.map_err(|e| match e.kind() {
+            RequestErrorKind::NoResponders => AskError::NobodyListens {
+                subject: subject.clone(),
+            },
+            RequestErrorKind::TimedOut => AskError::TimedOut {
+                subject: subject.clone(),
+            },
+            _ => AskError::Failed {
+                subject: subject.clone(),
+                source: e,
+            },
+        })?;
+        if let Some(why) = message
+            .headers
+            .as_ref()
+            .and_then(|h| h.get(SERVICE_ERROR_HEADER))
+        {
+            let why = why.as_str().chars().take(200).collect();
+            return Err(AskError::Refused { subject, why });
+        }
+        wire::decode(&message.payload).map_err(|source| AskError::Malformed { subject, source })
+    }
+
+    /// For watchers only: lost when there is no connection.
+    pub async fn tell<M: Serialize>(&self, subject: String, message: &M) {
+        if self.is_online()
+            && let Err(error) = self
+                .client
+                .publish(subject, wire::encode(message).into())
+                .await
+        {
+            tracing::debug!(%error, "cannot publish");
+        }
+    }
+
+    /// # Errors
+    /// Only when the connection was closed for good, which nobody does.
+    pub async fn listen(&self, subject: String) -> Result<Subscriber, async_nats::SubscribeError> {
+        self.client.subscribe(subject).await
+    }
+}
+
+fn reconnect_delay(attempt: usize) -> Duration {
+    match u32::try_from(attempt).unwrap_or(u32::MAX) {
+        0 | 1 => Duration::ZERO,
+        n => random::back_off(RECONNECT_FIRST, n - 2, RECONNECT_LIMIT),
+    }
+}
+
+fn log_event(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("NATS connection lost, reconnecting"),
+        // A forbidden subject shows up here and nowhere else.
+        Event::ServerError(error) => tracing::error!(%error, "NATS server refused"),
+        Event::ClientError(error) => tracing::warn!(%error, "NATS connection"),
+        Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining | Event::Closed => {
+            tracing::debug!(%event, "NATS connection");
+        }
+    }
+}

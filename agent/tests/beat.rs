@@ -1,0 +1,552 @@
+//! The agent's life against a real nats-server and a conductor that follows a script.
+//! What the real conductor would decide is tested with the conductor.
+use async_nats::{Client, Message, Subscriber};
+use futures_util::StreamExt;
+use ironbeat_agent::beat::{self, Heart};
+use ironbeat_agent::clock::Timings;
+use ironbeat_agent::cmdline;
+use ironbeat_agent::link::Link;
+use ironbeat_agent::log::Lines;
+use ironbeat_agent::random;
+use ironbeat_agent::steps::{Ending, Runner};
+use ironbeat_common::id::{BootId, NodeId, StepId};
+use ironbeat_common::inventory::Inventory;
+use ironbeat_common::wire::{
+    self, Heartbeat, HeartbeatReply, Lookup, LookupReply, Order, Outcome, Progress, Status,
+};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+/// A wait that never ends on a working agent; generous, because the machine may be busy.
+const FOR_EVER: Duration = Duration::from_secs(120);
+/// Long enough that no beat of its own comes during a test.
+const QUIET_SECS: u32 = 3600;
+
+struct Server {
+    port: u16,
+    child: Child,
+}
+
+impl Server {
+    fn start() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let base = 20_000 + (std::process::id() % 120) as u16 * 100;
+        loop {
+            let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return Self {
+                    port,
+                    child: Self::spawn(port),
+                };
+            }
+        }
+    }
+
+    fn spawn(port: u16) -> Child {
+        Command::new("nats-server")
+            .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nats-server is installed")
+    }
+
+    fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the conductor of the script received.
+enum Heard {
+    Lookup(Lookup),
+    Beat(NodeId, Heartbeat),
+}
+
+struct Conductor {
+    client: Client,
+    asked: Subscriber,
+}
+
+impl Conductor {
+    async fn at(server: &Server) -> Self {
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let client = options.connect(server.url()).await.unwrap();
+        let asked = client.subscribe("ib.v1.>").await.unwrap();
+        Self { client, asked }
+    }
+
+    async fn message(&mut self) -> Message {
+        loop {
+            let message = tokio::time::timeout(FOR_EVER, self.asked.next())
+                .await
+                .expect("the agent asks")
+                .unwrap();
+            if message.reply.is_some() {
+                return message;
+            }
+        }
+    }
+
+    async fn lookup(&mut self) -> (Message, Lookup) {
+        let message = self.message().await;
+        match hear(&message) {
+            Heard::Lookup(lookup) => (message, lookup),
+            Heard::Beat(_, beat) => panic!("a beat instead of a lookup: {beat:?}"),
+        }
+    }
+
+    async fn beat(&mut self) -> (Message, Heartbeat) {
+        let message = self.message().await;
+        match hear(&message) {
+            Heard::Beat(_, beat) => (message, beat),
+            Heard::Lookup(_) => panic!("a lookup instead of a beat"),
+        }
+    }
+
+    async fn answer(&self, message: &Message, answer: &impl serde::Serialize) {
+        self.raw(message, wire::encode(answer)).await;
+    }
+
+    async fn raw(&self, message: &Message, bytes: Vec<u8>) {
+        self.client
+            .publish(message.reply.clone().unwrap(), bytes.into())
+            .await
+            .unwrap();
+    }
+
+    async fn welcome(&mut self, node: NodeId, heartbeat_timeout_secs: u32) -> Lookup {
+        let (message, lookup) = self.lookup().await;
+        self.answer(
+            &message,
+            &LookupReply::Welcome {
+                node,
+                heartbeat_timeout_secs,
+            },
+        )
+        .await;
+        lookup
+    }
+
+    /// Answers the next beat and returns it.
+    async fn reply(&mut self, reply: HeartbeatReply) -> Heartbeat {
+        let (message, beat) = self.beat().await;
+        self.answer(&message, &reply).await;
+        beat
+    }
+
+    async fn nudge(&self, node: NodeId) {
+        self.client
+            .publish(wire::subject::nudge("ib.v1", &node), "".into())
+            .await
+            .unwrap();
+    }
+}
+
+fn hear(message: &Message) -> Heard {
+    assert_eq!(
+        message
+            .headers
+            .as_ref()
+            .unwrap()
+            .get("Content-Type")
+            .unwrap()
+            .as_str(),
+        "application/cbor"
+    );
+    let parts: Vec<&str> = message.subject.split('.').collect();
+    match parts[..] {
+        ["ib", "v1", "lookup"] => Heard::Lookup(wire::decode(&message.payload).unwrap()),
+        ["ib", "v1", "heartbeat", node] => Heard::Beat(
+            node.parse().unwrap(),
+            wire::decode(&message.payload).unwrap(),
+        ),
+        _ => panic!("nobody should ask on {}", message.subject),
+    }
+}
+
+/// Does what the test says: every order waits until it is released, or given up.
+struct Hands {
+    started: tokio::sync::mpsc::UnboundedReceiver<Order>,
+    release: mpsc::Sender<Result<Outcome, String>>,
+}
+
+impl Hands {
+    fn runner() -> (Runner, Hands) {
+        let (started_tx, started) = tokio::sync::mpsc::unbounded_channel();
+        let (release, released) = mpsc::channel::<Result<Outcome, String>>();
+        let released = Mutex::new(released);
+        let perform = move |order: &Order, context: &ironbeat_agent::steps::StepContext<'_>| {
+            started_tx.send(order.clone()).unwrap();
+            if matches!(order, Order::Reboot | Order::PowerOff) {
+                return Ok(Outcome::Nothing);
+            }
+            (context.progress)(Progress {
+                phase: "working".into(),
+                done: 1,
+                total: None,
+            });
+            loop {
+                match released
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_millis(5))
+                {
+                    Ok(result) => {
+                        return result.map_err(|e| anyhow::anyhow!(e).context("doing it"));
+                    }
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(mpsc::RecvTimeoutError::Disconnected) => anyhow::bail!("the test is over"),
+                }
+                if context.cancelled.load(Ordering::Relaxed) {
+                    anyhow::bail!("given up");
+                }
+            }
+        };
+        (
+            Runner::new(Arc::new(perform), Arc::new(Vec::new)),
+            Hands { started, release },
+        )
+    }
+
+    async fn started(&mut self) -> Order {
+        tokio::time::timeout(FOR_EVER, self.started.recv())
+            .await
+            .expect("the step starts")
+            .unwrap()
+    }
+}
+
+fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, Hands, BootId) {
+    let (runner, hands) = Hands::runner();
+    let boot = random::boot_id();
+    let hints = cmdline::parse(&format!("ib.nats={}", server.url()));
+    let life = async move {
+        let link = Link::start(&hints, &boot, "agent under test")
+            .await
+            .unwrap();
+        let inventory = || {
+            let mut inventory = Inventory::default();
+            inventory.cpu.count = 7;
+            inventory
+        };
+        beat::run(Heart {
+            link,
+            prefix: hints.prefix,
+            boot,
+            runner,
+            inventory: Arc::new(inventory),
+            timings: Arc::new(Timings::default()),
+            lines: Lines::default(),
+        })
+        .await
+    };
+    (tokio::spawn(life), hands, boot)
+}
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+fn inspect(id: u64) -> HeartbeatReply {
+    HeartbeatReply::Step {
+        id: StepId(id),
+        order: Order::Inspect { lldp_wait_secs: 0 },
+    }
+}
+
+fn is_running(beat: &Heartbeat, id: u64) -> bool {
+    matches!(&beat.status, Status::Running { step, .. } if *step == StepId(id))
+}
+
+fn is_done(beat: &Heartbeat, id: u64) -> bool {
+    matches!(&beat.status, Status::Done { step, .. } if *step == StepId(id))
+}
+
+#[tokio::test]
+async fn a_whole_life() {
+    let server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (life, mut hands, boot) = agent(&server);
+
+    let (message, lookup) = conductor.lookup().await;
+    assert_eq!(
+        (lookup.version, lookup.boot, lookup.inventory.cpu.count),
+        (wire::VERSION, boot, 7)
+    );
+    assert!(lookup.timings.lookup_ms > 0);
+    conductor
+        .answer(&message, &LookupReply::Wait { retry_secs: 1 })
+        .await;
+    let again = conductor.welcome(node(1), QUIET_SECS).await;
+    assert_eq!(again.boot, boot);
+
+    let beat = conductor.reply(HeartbeatReply::Idle).await;
+    assert_eq!(
+        (beat.boot, beat.seq, &beat.status, beat.nudge),
+        (boot, 1, &Status::Idle, None)
+    );
+
+    // A nudge brings a beat, the beat brings a step, and the next beat says so at once and how fast it was.
+    conductor.nudge(node(1)).await;
+    let beat = conductor.reply(inspect(4)).await;
+    assert_eq!((beat.seq, &beat.status), (2, &Status::Idle));
+    assert_eq!(hands.started().await, Order::Inspect { lldp_wait_secs: 0 });
+    let beat = conductor.reply(inspect(4)).await;
+    assert!(is_running(&beat, 4), "{beat:?}");
+    assert_eq!(beat.nudge.map(|n| n.step), Some(StepId(4)));
+
+    // Its end brings a beat at once, and asking for it again changes nothing.
+    hands.release.send(Ok(Outcome::Nothing)).unwrap();
+    let beat = conductor.reply(inspect(4)).await;
+    assert!(is_done(&beat, 4), "{beat:?}");
+    assert_eq!(beat.nudge, None, "the latency is said once");
+    conductor.nudge(node(1)).await;
+    let beat = conductor.reply(HeartbeatReply::Idle).await;
+    assert!(
+        is_done(&beat, 4),
+        "repeated until another one is wanted: {beat:?}"
+    );
+    assert!(
+        hands.started.try_recv().is_err(),
+        "a finished step is not started again"
+    );
+
+    // A failure has its cause in words.
+    conductor.nudge(node(1)).await;
+    conductor.reply(inspect(5)).await;
+    hands.started().await;
+    assert!(is_running(&conductor.reply(HeartbeatReply::Idle).await, 5));
+    hands.release.send(Err("no such disk".into())).unwrap();
+    match conductor.reply(HeartbeatReply::Idle).await.status {
+        Status::Failed { step, error } => assert_eq!(
+            (step, error.what.as_str()),
+            (StepId(5), "doing it: no such disk")
+        ),
+        other => panic!("{other:?}"),
+    }
+
+    // The last word is said before the end.
+    conductor.nudge(node(1)).await;
+    conductor
+        .reply(HeartbeatReply::Step {
+            id: StepId(6),
+            order: Order::Reboot,
+        })
+        .await;
+    loop {
+        let beat = conductor.reply(HeartbeatReply::Idle).await;
+        if is_done(&beat, 6) {
+            break;
+        }
+        assert!(is_running(&beat, 6), "{beat:?}");
+    }
+    assert_eq!(
+        tokio::time::timeout(FOR_EVER, life).await.unwrap().unwrap(),
+        Ending::Reboot
+    );
+}
+
+#[tokio::test]
+async fn answers_that_make_no_sense_are_asked_for_again() {
+    let server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (life, mut hands, _) = agent(&server);
+
+    let (message, _) = conductor.lookup().await;
+    conductor.raw(&message, b"\xff\xffnot CBOR".to_vec()).await;
+    let (message, _) = conductor.lookup().await;
+    conductor.raw(&message, Vec::new()).await;
+    conductor.welcome(node(1), QUIET_SECS).await;
+
+    let (message, first) = conductor.beat().await;
+    conductor.raw(&message, wire::encode(&"a text")).await;
+    let (message, second) = conductor.beat().await;
+    assert_eq!(second.seq, first.seq + 1);
+    let mut trailing = wire::encode(&HeartbeatReply::Idle);
+    trailing.push(0);
+    conductor.raw(&message, trailing).await;
+    // A service says that it refused by a header.
+    let (message, _) = conductor.beat().await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Service-Error", "the bucket is away");
+    headers.insert("Nats-Service-Error-Code", "503");
+    let to = message.reply.clone().unwrap();
+    conductor
+        .client
+        .publish_with_headers(to, headers, "".into())
+        .await
+        .unwrap();
+    // After all that a good answer counts.
+    conductor.reply(inspect(1)).await;
+    hands.started().await;
+    assert!(is_running(&conductor.reply(HeartbeatReply::Idle).await, 1));
+    life.abort();
+}
+
+#[tokio::test]
+async fn another_step_takes_the_place_of_the_running_one() {
+    let server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (life, mut hands, _) = agent(&server);
+    conductor.welcome(node(1), QUIET_SECS).await;
+    conductor.reply(inspect(1)).await;
+    hands.started().await;
+    assert!(is_running(&conductor.reply(inspect(1)).await, 1));
+
+    conductor.nudge(node(1)).await;
+    assert!(is_running(&conductor.reply(inspect(2)).await, 1));
+    // Nobody released the first: it was given up, and only then the second started.
+    hands.started().await;
+    let beat = conductor.reply(inspect(2)).await;
+    assert!(is_running(&beat, 2), "{beat:?}");
+    hands.release.send(Ok(Outcome::Nothing)).unwrap();
+    assert!(is_done(&conductor.reply(HeartbeatReply::Idle).await, 2));
+    life.abort();
+}
+
+#[tokio::test]
+async fn a_running_step_outlives_a_server_restart() {
+    let mut server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (life, mut hands, _) = agent(&server);
+    conductor.welcome(node(1), QUIET_SECS).await;
+    conductor.reply(inspect(1)).await;
+    hands.started().await;
+    assert!(is_running(&conductor.reply(inspect(1)).await, 1));
+
+    server.stop();
+    hands.release.send(Ok(Outcome::Nothing)).unwrap();
+    server.child = Server::spawn(server.port);
+    // The end could not be said while the server was away, and is said as soon as it is back.
+    assert!(is_done(&conductor.reply(HeartbeatReply::Idle).await, 1));
+    // Nudges arrive again too.
+    conductor.nudge(node(1)).await;
+    conductor.reply(inspect(2)).await;
+    hands.started().await;
+    assert!(!life.is_finished());
+    life.abort();
+}
+
+#[tokio::test]
+async fn an_agent_nobody_knows_looks_up_again() {
+    let server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (life, mut hands, boot) = agent(&server);
+    conductor.welcome(node(1), QUIET_SECS).await;
+    conductor.reply(inspect(1)).await;
+    hands.started().await;
+    assert!(is_running(
+        &conductor.reply(HeartbeatReply::LookUp).await,
+        1
+    ));
+    // The same node: what runs goes on, and the beats go on counting.
+    assert_eq!(conductor.welcome(node(1), QUIET_SECS).await.boot, boot);
+    let beat = conductor.reply(HeartbeatReply::Idle).await;
+    assert!(is_running(&beat, 1) && beat.seq == 3, "{beat:?}");
+
+    // Another node: what ran for the old one is given up, and its end is nothing to the new one's steps.
+    conductor.nudge(node(1)).await;
+    conductor.reply(HeartbeatReply::LookUp).await;
+    conductor.welcome(node(2), QUIET_SECS).await;
+    loop {
+        let beat = conductor.reply(HeartbeatReply::Idle).await;
+        if beat.status == Status::Idle {
+            break;
+        }
+        assert!(is_running(&beat, 1), "{beat:?}");
+    }
+    life.abort();
+}
+
+#[tokio::test]
+async fn a_conductor_that_comes_late_is_found() {
+    let mut server = Server::start();
+    let port = server.port;
+    server.stop();
+    let (life, _hands, _) = agent(&server);
+    // First there is no server, then one where nobody listens, then a conductor.
+    server.child = Server::spawn(port);
+    let client = loop {
+        if let Ok(client) = async_nats::connect(server.url()).await {
+            break client;
+        }
+        tokio::task::yield_now().await;
+    };
+    let mut knocks = client.subscribe("ib.v1.lookup").await.unwrap();
+    let knock = tokio::time::timeout(FOR_EVER, knocks.next())
+        .await
+        .unwrap()
+        .unwrap();
+    drop((knock, knocks));
+    let mut conductor = Conductor::at(&server).await;
+    conductor.welcome(node(1), 1).await;
+    // Beats come by themselves at 0.3 to 0.6 of the time-out.
+    for seq in 1..=3 {
+        assert_eq!(conductor.reply(HeartbeatReply::Idle).await.seq, seq);
+    }
+    life.abort();
+}
+
+#[tokio::test]
+async fn a_machine_told_to_power_off_does_so_though_nobody_takes_its_last_word() {
+    let server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (life, mut hands, _) = agent(&server);
+    conductor.welcome(node(1), QUIET_SECS).await;
+    conductor
+        .reply(HeartbeatReply::Step {
+            id: StepId(1),
+            order: Order::PowerOff,
+        })
+        .await;
+    assert_eq!(hands.started().await, Order::PowerOff);
+    assert_eq!(
+        tokio::time::timeout(FOR_EVER, life).await.unwrap().unwrap(),
+        Ending::PowerOff
+    );
+}
+
+#[tokio::test]
+async fn watchers_see_progress() {
+    let server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let mut watching = conductor
+        .client
+        .subscribe("ib.v1.agent.*.progress")
+        .await
+        .unwrap();
+    let (life, mut hands, _) = agent(&server);
+    conductor.welcome(node(1), QUIET_SECS).await;
+    conductor.reply(inspect(1)).await;
+    hands.started().await;
+    conductor.reply(HeartbeatReply::Idle).await;
+    loop {
+        let message = tokio::time::timeout(FOR_EVER, watching.next())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            message.subject.as_str(),
+            format!("ib.v1.agent.{}.progress", node(1))
+        );
+        let status: Status = wire::decode(&message.payload).unwrap();
+        if matches!(&status, Status::Running { progress, .. } if progress.phase == "working") {
+            break;
+        }
+    }
+    life.abort();
+}
