@@ -1,0 +1,393 @@
+//! The operators' API: one NATS endpoint per noun and verb, JSON or CBOR, answered in the encoding it was asked in.
+//! The command line is one client of it, the `nats` CLI another; what a verb does to a node is decided in the core.
+use crate::clock;
+use crate::listen::Reply;
+use crate::reconcile::{ReconcileError, reconcile};
+use crate::store::StoreError;
+use crate::worker::Worker;
+use ironbeat_common::decide::{Event, Patch, Verb};
+use ironbeat_common::explain::explain;
+use ironbeat_common::hints::Hints;
+use ironbeat_common::id::{Mac, NodeId, NodeName, RequestId, SystemUuid};
+use ironbeat_common::inventory::BootMode;
+use ironbeat_common::node::{BmcAccess, Instance, MAX_MACS, Node, SCHEMA, State};
+use ironbeat_common::time::Time;
+use ironbeat_common::wire::{self, MAX_MESSAGE_BYTES};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const ENDPOINTS: [&str; 19] = [
+    "node.enroll",
+    "node.list",
+    "node.show",
+    "node.explain",
+    "node.manage",
+    "node.inspect",
+    "node.provide",
+    "node.deploy",
+    "node.rebuild",
+    "node.undeploy",
+    "node.abort",
+    "node.maintenance",
+    "node.set",
+    "node.delete",
+    "knock.list",
+    "knock.show",
+    "worker.list",
+    "event.list",
+    "policy.show",
+];
+
+/// Events in one reply at most; with some 400 bytes each they fit a message.
+const MAX_EVENTS: usize = 1000;
+
+/// An HTTP-like code and the reason, which travel in the service error headers.
+#[derive(Debug)]
+pub struct ApiError {
+    pub code: usize,
+    pub why: String,
+}
+
+fn fail(code: usize, why: impl ToString) -> ApiError {
+    ApiError { code, why: why.to_string() }
+}
+
+impl From<ReconcileError> for ApiError {
+    fn from(error: ReconcileError) -> Self {
+        use ironbeat_common::decide::Rejected;
+        match &error {
+            ReconcileError::NoNode(_) => fail(404, error),
+            ReconcileError::Rejected(Rejected::Invalid { .. }) => fail(400, error),
+            ReconcileError::Rejected(_) => fail(409, error),
+            ReconcileError::Store(StoreError::Claimed { .. }) => fail(409, error),
+            ReconcileError::Store(_) | ReconcileError::Broken(..) | ReconcileError::Races(_) => fail(503, error),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        ReconcileError::Store(error).into()
+    }
+}
+
+/// A new node. `id` is chosen by the client, so that a repeated request enrolls one node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enroll {
+    #[serde(default)]
+    pub id: Option<NodeId>,
+    #[serde(default)]
+    pub name: Option<NodeName>,
+    pub bmc: BmcAccess,
+    #[serde(default)]
+    pub macs: Vec<Mac>,
+    #[serde(default)]
+    pub system_uuid: Option<SystemUuid>,
+    #[serde(default)]
+    pub serial: Option<String>,
+    #[serde(default)]
+    pub boot_mode: Option<BootMode>,
+    #[serde(default)]
+    pub root_device: Hints,
+    /// Take MACs, UUID, serial and inventory from what this machine sent: a key of `knock.list`, or the start of one.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+/// A verb for one node, named by id or name. Without a request id the request is its own and only one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    pub node: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// For deploy and rebuild.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
+    /// For maintenance; none ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// For set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Patch>,
+}
+
+/// One line of `node.list`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    pub id: NodeId,
+    #[serde(default)]
+    pub name: Option<NodeName>,
+    pub provision_state: String,
+    #[serde(default)]
+    pub target_provision_state: Option<String>,
+    pub since: Time,
+    #[serde(default)]
+    pub power_on: Option<bool>,
+    pub maintenance: bool,
+    pub bmc: String,
+    #[serde(default)]
+    pub last_error: Option<String>,
+}
+
+impl Summary {
+    fn of(node: &Node) -> Self {
+        Self {
+            id: node.id,
+            name: node.name.clone(),
+            provision_state: node.state.provision_state().into(),
+            target_provision_state: node.state.target_provision_state().map(Into::into),
+            since: node.since,
+            power_on: node.power.as_ref().map(|power| power.on),
+            maintenance: node.maintenance.is_some(),
+            bmc: node.bmc.address().into(),
+            last_error: node.last_error.as_ref().map(|error| error.what.clone()),
+        }
+    }
+}
+
+/// `node.show`: the record without its secrets, with Ironic's names for its state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    pub provision_state: String,
+    #[serde(default)]
+    pub target_provision_state: Option<String>,
+    #[serde(flatten)]
+    pub node: Node,
+}
+
+impl Shown {
+    fn of(node: &Node) -> Self {
+        Self {
+            provision_state: node.state.provision_state().into(),
+            target_provision_state: node.state.target_provision_state().map(Into::into),
+            node: node.redacted(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsWanted {
+    pub node: Option<String>,
+    pub last: Option<usize>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnockWanted {
+    pub key: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Json,
+    Cbor,
+}
+
+/// As the header says; without one, by the first byte: JSON documents begin with a bracket, a quote or white space.
+fn encoding(message: &async_nats::Message) -> Encoding {
+    let header = message.headers.as_ref().and_then(|headers| headers.get("Content-Type"));
+    match header.map(|value| value.as_str()) {
+        Some(wire::CONTENT_TYPE) => Encoding::Cbor,
+        Some("application/json") => Encoding::Json,
+        Some(_) | None => match message.payload.first() {
+            None | Some(b'{' | b'[' | b'"' | b' ' | b'\n' | b'\r' | b'\t') => Encoding::Json,
+            Some(_) => Encoding::Cbor,
+        },
+    }
+}
+
+struct Call<'a> {
+    message: &'a async_nats::Message,
+    encoding: Encoding,
+}
+
+impl Call<'_> {
+    fn body<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let bytes = &self.message.payload;
+        if bytes.len() > MAX_MESSAGE_BYTES {
+            return Err(fail(400, format!("{} bytes, at most {MAX_MESSAGE_BYTES}", bytes.len())));
+        }
+        match self.encoding {
+            Encoding::Cbor => wire::decode(bytes).map_err(|error| fail(400, error)),
+            Encoding::Json if bytes.is_empty() => serde_json::from_str("{}").map_err(|error| fail(400, error)),
+            Encoding::Json => serde_json::from_slice(bytes).map_err(|error| fail(400, error)),
+        }
+    }
+
+    fn reply<T: Serialize>(&self, value: &T) -> Result<Reply, ApiError> {
+        match self.encoding {
+            Encoding::Cbor => Ok(Reply { body: wire::encode(value).into(), content_type: wire::CONTENT_TYPE }),
+            Encoding::Json => {
+                let body = serde_json::to_vec(value).map_err(|error| fail(500, error))?;
+                Ok(Reply { body: body.into(), content_type: "application/json" })
+            }
+        }
+    }
+}
+
+/// Answers one request of an endpoint of [`ENDPOINTS`].
+///
+/// # Errors
+/// What was wrong with the request, or why it could not be carried out.
+pub async fn answer(worker: &Arc<Worker>, endpoint: &str, message: &async_nats::Message) -> Result<Reply, ApiError> {
+    let call = Call { message, encoding: encoding(message) };
+    match endpoint {
+        "node.enroll" => call.reply(&Shown::of(&enroll(worker, call.body()?).await?)),
+        "node.list" => {
+            worker.view.ready().await;
+            let mut nodes: Vec<Summary> = worker.view.all().iter().map(|node| Summary::of(node)).collect();
+            nodes.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+            call.reply(&nodes)
+        }
+        "node.show" => call.reply(&Shown::of(&load(worker, &call.body::<Ask>()?.node).await?)),
+        "node.explain" => {
+            let node = load(worker, &call.body::<Ask>()?.node).await?;
+            call.reply(&explain(&node, clock::now(), &worker.policy))
+        }
+        "node.delete" => {
+            let node = delete(worker, &call.body::<Ask>()?.node).await?;
+            call.reply(&Shown::of(&node))
+        }
+        "knock.list" => call.reply(&worker.knocks.list().await?),
+        "knock.show" => {
+            let KnockWanted { key } = call.body()?;
+            let knock = worker.knocks.get(&key).await?.ok_or_else(|| fail(404, format!("no machine {key:?} has knocked")))?;
+            call.reply(&knock)
+        }
+        "worker.list" => call.reply(&worker.presence.live()),
+        "event.list" => {
+            let EventsWanted { node, last } = call.body()?;
+            let id = match node {
+                Some(node) => Some(resolve(worker, &node).await?),
+                None => None,
+            };
+            call.reply(&worker.events.read(id, last.unwrap_or(100).min(MAX_EVENTS)).await?)
+        }
+        "policy.show" => call.reply(&worker.policy),
+        verb => {
+            let ask: Ask = call.body()?;
+            let id = resolve(worker, &ask.node).await?;
+            let request = ask.request.clone().unwrap_or_else(fresh_request);
+            let verb = verb_of(verb, ask)?;
+            let node = reconcile(worker, id, &Event::Asked { request, verb }).await?;
+            call.reply(&Shown::of(&node))
+        }
+    }
+}
+
+/// A request id that nobody has used.
+pub fn fresh_request() -> RequestId {
+    uuid::Uuid::new_v4().to_string().parse().expect("a UUID is hex digits and hyphens")
+}
+
+fn verb_of(endpoint: &str, ask: Ask) -> Result<Verb, ApiError> {
+    let missing = |what: &str| fail(400, format!("{endpoint} needs \"{what}\""));
+    Ok(match endpoint {
+        "node.manage" => Verb::Manage,
+        "node.inspect" => Verb::Inspect,
+        "node.provide" => Verb::Provide,
+        "node.deploy" => Verb::Deploy(ask.instance.ok_or_else(|| missing("instance"))?),
+        "node.rebuild" => Verb::Rebuild(ask.instance),
+        "node.undeploy" => Verb::Undeploy,
+        "node.abort" => Verb::Abort,
+        "node.maintenance" => Verb::Maintenance(ask.reason),
+        "node.set" => Verb::Set(ask.patch.ok_or_else(|| missing("patch"))?),
+        other => return Err(fail(404, format!("no endpoint {other}"))),
+    })
+}
+
+/// The view may be a moment behind a node that was just enrolled.
+async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let name: NodeName = text.parse().map_err(|bad| fail(400, bad))?;
+    for _ in 0..10 {
+        if let Some(node) = worker.view.all().iter().find(|node| node.name.as_ref() == Some(&name)) {
+            return Ok(node.id);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(fail(404, format!("there is no node {name}")))
+}
+
+async fn load(worker: &Worker, node: &str) -> Result<Node, ApiError> {
+    let id = resolve(worker, node).await?;
+    let (node, _) = worker.store.load(id).await?.ok_or_else(|| fail(404, format!("there is no node {id}")))?;
+    Ok(node)
+}
+
+async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
+    wish.root_device.check().map_err(|bad| fail(400, bad))?;
+    let id = wish.id.unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
+    let mut node = Node {
+        schema: SCHEMA,
+        id,
+        name: wish.name,
+        bmc: wish.bmc,
+        macs: wish.macs,
+        system_uuid: wish.system_uuid,
+        serial: wish.serial,
+        boot_mode: wish.boot_mode,
+        root_device: wish.root_device,
+        instance: None,
+        state: State::Enroll,
+        since: clock::now(),
+        wake_at: None,
+        power: None,
+        maintenance: None,
+        last_error: None,
+        boot: None,
+        past_boots: vec![],
+        inventory: None,
+        counter: 0,
+        requests: vec![],
+        op: worker.fresh_op(),
+    };
+    if let Some(key) = wish.from {
+        let knock = worker.knocks.get(&key).await?.ok_or_else(|| fail(404, format!("no machine {key:?} has knocked")))?;
+        let inventory = knock.inventory;
+        node.system_uuid = node.system_uuid.or(inventory.system.uuid.filter(SystemUuid::is_meaningful));
+        node.serial = node.serial.or_else(|| inventory.system.serial.clone());
+        if node.macs.is_empty() {
+            node.macs = inventory.nics.iter().map(|nic| nic.mac).take(MAX_MACS).collect();
+        }
+        node.inventory = Some(inventory);
+    }
+    node.macs.sort();
+    node.macs.dedup();
+    if node.macs.len() > MAX_MACS {
+        return Err(fail(400, format!("{} MAC addresses, at most {MAX_MACS}", node.macs.len())));
+    }
+    match worker.store.create(&node).await {
+        Ok(_) => {
+            tracing::info!(node = %node.id, name = node.name.as_ref().map(|n| n.as_str()), bmc = node.bmc.address(), "enrolled");
+            Ok(node)
+        }
+        // The client repeats itself: the node it asked for is there.
+        Err(StoreError::Conflict { .. }) => load(worker, &id.to_string()).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn delete(worker: &Worker, node: &str) -> Result<Node, ApiError> {
+    let id = resolve(worker, node).await?;
+    let (node, revision) = worker.store.load(id).await?.ok_or_else(|| fail(404, format!("there is no node {id}")))?;
+    let idle = match &node.state {
+        State::Enroll | State::Manageable | State::Available => true,
+        State::Active | State::Failed(_) => node.maintenance.is_some(),
+        State::Busy(_) => false,
+    };
+    if !idle {
+        let state = node.state.provision_state();
+        return Err(fail(409, format!("cannot delete a node that is {state} (undeploy it, or set maintenance)")));
+    }
+    worker.store.remove(&node, revision).await?;
+    tracing::info!(node = %id, "deleted");
+    Ok(node)
+}

@@ -1,0 +1,169 @@
+//! The operator's command line: arguments, and which function each subcommand is.
+//! Requests are sent in `client`, nodes are shown in `node`, the CBOR filter is `decode`.
+mod client;
+mod decode;
+mod node;
+
+use crate::api::{EventsWanted, KnockWanted};
+use crate::config::Config;
+use crate::knocks::KnockEntry;
+use crate::presence::WorkerInfo;
+use clap::{Args, Parser, Subcommand};
+use client::Client;
+use std::path::PathBuf;
+
+/// Bare metal from rack to running.
+#[derive(Parser)]
+#[command(name = "ironbeat", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    connect: Connect,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Connect {
+    /// NATS servers, separated by commas.
+    #[arg(long, env = "IRONBEAT_NATS", default_value = "nats://127.0.0.1:4222", global = true, value_delimiter = ',')]
+    nats: Vec<String>,
+    /// Subject prefix.
+    #[arg(long, env = "IRONBEAT_PREFIX", default_value = ironbeat_common::wire::subject::DEFAULT_PREFIX, global = true)]
+    prefix: String,
+    /// Print replies as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a conductor worker.
+    Conductor {
+        #[arg(long, default_value = "/etc/ironbeat/conductor.toml")]
+        config: PathBuf,
+    },
+    /// Enroll, inspect, deploy and watch nodes.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Who looked up, what was found, and why it was refused.
+    Lookups {
+        /// One machine in full: a key of the list, or the start of one.
+        key: Option<String>,
+    },
+    /// Live workers.
+    Workers,
+    /// What happened, oldest first.
+    Events {
+        /// Only this node: id or name.
+        node: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        last: usize,
+        /// Go on as things happen.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Read CBOR (or JSON) on standard input, print JSON: for `nats sub 'ib.v1.>' --translate 'ironbeat decode'`.
+    Decode,
+}
+
+/// # Errors
+/// What was attempted and why it did not work, for the operator.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let connect = || Client::connect(&cli.connect.nats, &cli.connect.prefix, cli.connect.json);
+    match cli.command {
+        Command::Conductor { config } => crate::run::run(Config::read(&config)?).await,
+        Command::Decode => decode::run(),
+        Command::Node(command) => node::run(connect().await?, command).await,
+        Command::Workers => workers(&connect().await?).await,
+        Command::Lookups { key: None } => lookups(&connect().await?).await,
+        Command::Lookups { key: Some(key) } => {
+            let knock: serde_json::Value = connect().await?.ask("knock.show", &KnockWanted { key }).await?;
+            print_json(&knock)
+        }
+        Command::Events { node, last, follow } => events(&connect().await?, node, last, follow).await,
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+async fn workers(client: &Client) -> anyhow::Result<()> {
+    let workers: Vec<WorkerInfo> = client.ask("worker.list", &serde_json::json!({})).await?;
+    if client.json {
+        return print_json(&workers);
+    }
+    let rows = workers.iter().map(|w| vec![w.id.to_string(), w.url.clone(), w.version.clone(), w.started.to_string()]);
+    print_table(&["WORKER", "HTTP", "VERSION", "STARTED"], rows.collect());
+    Ok(())
+}
+
+async fn lookups(client: &Client) -> anyhow::Result<()> {
+    let knocks: Vec<KnockEntry> = client.ask("knock.list", &serde_json::json!({})).await?;
+    if client.json {
+        return print_json(&knocks);
+    }
+    let rows = knocks.iter().map(|entry| {
+        let knock = &entry.knock;
+        let system = &knock.inventory.system;
+        let what = [&system.manufacturer, &system.product, &system.serial];
+        vec![
+            entry.key.clone(),
+            knock.at.to_string(),
+            what.into_iter().flatten().cloned().collect::<Vec<_>>().join(" "),
+            knock.inventory.nics.first().map_or(String::new(), |nic| nic.mac.to_string()),
+            knock.outcome.clone(),
+        ]
+    });
+    print_table(&["KNOCK", "LAST", "MACHINE", "FIRST MAC", "ANSWER"], rows.collect());
+    Ok(())
+}
+
+async fn events(client: &Client, node: Option<String>, last: usize, follow: bool) -> anyhow::Result<()> {
+    // Subscribed before the past is read, so that nothing falls between.
+    let mut live = client.watch_events(node.as_deref()).await?;
+    let past: Vec<crate::events::Event> = client.ask("event.list", &EventsWanted { node, last: Some(last) }).await?;
+    for event in &past {
+        print_event(client, &event.subject, &event.body)?;
+    }
+    while follow {
+        let Some((subject, body)) = live.next().await else { break };
+        print_event(client, &subject, &body)?;
+    }
+    Ok(())
+}
+
+fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+    if client.json {
+        println!("{}", serde_json::json!({ "subject": subject, "body": body }));
+        return Ok(());
+    }
+    let kind = subject.rsplit('.').next().unwrap_or_default();
+    let text = |key: &str| body.get(key).and_then(|v| v.as_str()).unwrap_or_default();
+    let who = [text("name"), text("node")].into_iter().find(|t| !t.is_empty()).unwrap_or_default();
+    let what = match kind {
+        "state" => format!("{} -> {}: {}", text("from"), text("to"), text("because")),
+        "step" => format!("{}: {}", text("from"), text("because")),
+        _ => body.to_string(),
+    };
+    println!("{} {who} {kind} {what}", text("at"));
+    Ok(())
+}
+
+/// Columns as wide as their widest cell; the last one is not padded.
+fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let mut text = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            text += &format!("{cell:width$}  ");
+        }
+        println!("{}", text.trim_end());
+    };
+    line(&head.iter().map(|cell| cell.to_string()).collect::<Vec<_>>());
+    rows.iter().for_each(|row| line(row));
+}

@@ -1,0 +1,308 @@
+//! `ironbeat node …`: the arguments of each verb, and how nodes are shown.
+//! The verbs themselves are endpoints of the conductor.
+use super::client::Client;
+use super::{print_json, print_table};
+use crate::api::{Ask, Enroll, Shown, Summary, fresh_request};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use ironbeat_common::explain::Explanation;
+use ironbeat_common::hints::Hints;
+use ironbeat_common::id::{Mac, NodeId, NodeName, SystemUuid};
+use ironbeat_common::inventory::BootMode;
+use ironbeat_common::node::{BmcAccess, Image, Instance, Node, Secret};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Subcommand)]
+pub enum NodeCommand {
+    /// Make a machine known: how to reach its BMC, and how to recognise its lookups.
+    Enroll(Box<EnrollArgs>),
+    List,
+    /// The whole record, without its secrets.
+    Show { node: String },
+    /// What it is doing, what it waits for, what comes next.
+    Explain { node: String },
+    /// Check the BMC's address and credentials; leads to manageable.
+    Manage(Which),
+    /// Boot the ramdisk and store what it finds.
+    Inspect(Which),
+    /// Clean and make available.
+    Provide(Which),
+    /// Write an image and boot it.
+    Deploy {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        instance: Box<InstanceArgs>,
+    },
+    /// Deploy again what is deployed.
+    Rebuild(Which),
+    /// Tear down, clean, make available.
+    Undeploy(Which),
+    /// Stop what is in flight, while it waits.
+    Abort(Which),
+    /// Keep every automatic hand off the node; without a reason, end it.
+    Maintenance {
+        #[command(flatten)]
+        which: Which,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Forget a node.
+    Delete { node: String },
+}
+
+#[derive(Args, Clone)]
+pub struct Which {
+    /// Id or name.
+    node: String,
+    /// Wait until the node has come to rest, printing each step; fail if it did not get where it was sent.
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after so many seconds.
+    #[arg(long, default_value_t = 3600)]
+    timeout: u64,
+}
+
+#[derive(Args)]
+pub struct EnrollArgs {
+    #[arg(long)]
+    name: Option<NodeName>,
+    /// BMC address: `10.0.0.1`, `10.0.0.1:6230`, `[fd00::1]:623`.
+    #[arg(long)]
+    bmc: String,
+    #[arg(long, default_value = "admin")]
+    bmc_user: String,
+    /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD. Never an argument: those are seen by everybody.
+    #[arg(long)]
+    bmc_password_file: Option<PathBuf>,
+    /// RMCP+ cipher suite, 3 or 17; default: the best the BMC has.
+    #[arg(long)]
+    cipher_suite: Option<u8>,
+    /// MAC address; may be given several times.
+    #[arg(long = "mac")]
+    macs: Vec<Mac>,
+    /// SMBIOS system UUID.
+    #[arg(long)]
+    uuid: Option<SystemUuid>,
+    #[arg(long)]
+    serial: Option<String>,
+    #[arg(long, value_parser = boot_mode)]
+    boot_mode: Option<BootMode>,
+    /// Root device hint, `serial=S1` or `size=>= 100`; may be given several times.
+    #[arg(long = "root-device", value_parser = hint)]
+    root_device: Vec<(String, String)>,
+    /// Take MACs, UUID, serial and inventory from a machine that knocked (`ironbeat lookups`).
+    #[arg(long)]
+    from: Option<String>,
+}
+
+#[derive(Args)]
+pub struct InstanceArgs {
+    /// `http://…`, or the name of a file in the workers' image directory.
+    #[arg(long)]
+    image: String,
+    /// `sha256:<hex>` or `sha512:<hex>` of the image as it is served.
+    #[arg(long)]
+    checksum: ironbeat_common::wire::Checksum,
+    #[arg(long)]
+    hostname: Option<String>,
+    /// cloud-init user data.
+    #[arg(long)]
+    user_data: Option<PathBuf>,
+    /// OpenStack network_data.json.
+    #[arg(long)]
+    network_data: Option<PathBuf>,
+    /// SSH public key; may be given several times.
+    #[arg(long = "ssh-key")]
+    ssh_keys: Vec<String>,
+    /// Root device hint of this instance; beats the node's own.
+    #[arg(long = "root-device", value_parser = hint)]
+    root_device: Vec<(String, String)>,
+}
+
+fn boot_mode(text: &str) -> Result<BootMode, String> {
+    match text {
+        "bios" => Ok(BootMode::Bios),
+        "uefi" => Ok(BootMode::Uefi),
+        _ => Err("bios or uefi".into()),
+    }
+}
+
+fn hint(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a hint is key=value")?;
+    Ok((key.trim().into(), value.trim().into()))
+}
+
+fn hints(pairs: Vec<(String, String)>) -> anyhow::Result<Hints> {
+    let hints = Hints(pairs.into_iter().collect());
+    hints.check()?;
+    Ok(hints)
+}
+
+pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
+    match command {
+        NodeCommand::Enroll(args) => enroll(&client, *args).await,
+        NodeCommand::List => list(&client).await,
+        NodeCommand::Show { node } => print_json(&client.ask::<serde_json::Value>("node.show", &ask(&node)).await?),
+        NodeCommand::Explain { node } => {
+            let explanation: Explanation = client.ask("node.explain", &ask(&node)).await?;
+            if client.json {
+                return print_json(&explanation);
+            }
+            print!("{explanation}");
+            Ok(())
+        }
+        NodeCommand::Manage(which) => verb(&client, "manage", which, Ask::default()).await,
+        NodeCommand::Inspect(which) => verb(&client, "inspect", which, Ask::default()).await,
+        NodeCommand::Provide(which) => verb(&client, "provide", which, Ask::default()).await,
+        NodeCommand::Rebuild(which) => verb(&client, "rebuild", which, Ask::default()).await,
+        NodeCommand::Undeploy(which) => verb(&client, "undeploy", which, Ask::default()).await,
+        NodeCommand::Abort(which) => verb(&client, "abort", which, Ask::default()).await,
+        NodeCommand::Deploy { which, instance } => {
+            let instance = Some(read_instance(*instance)?);
+            verb(&client, "deploy", which, Ask { instance, ..Ask::default() }).await
+        }
+        NodeCommand::Maintenance { which, reason } => {
+            verb(&client, "maintenance", which, Ask { reason, ..Ask::default() }).await
+        }
+        NodeCommand::Delete { node } => {
+            let gone: Shown = client.ask("node.delete", &ask(&node)).await?;
+            println!("{} is forgotten", gone.node.id);
+            Ok(())
+        }
+    }
+}
+
+fn ask(node: &str) -> Ask {
+    Ask { node: node.into(), ..Ask::default() }
+}
+
+fn read_instance(args: InstanceArgs) -> anyhow::Result<Instance> {
+    let read = |path: Option<PathBuf>| {
+        path.map(|path| std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))).transpose()
+    };
+    Ok(Instance {
+        image: Image { source: args.image, checksum: args.checksum, format: None },
+        hostname: args.hostname,
+        user_data: read(args.user_data)?,
+        network_data: read(args.network_data)?,
+        ssh_keys: args.ssh_keys,
+        root_device: hints(args.root_device)?,
+    })
+}
+
+async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
+    let password = match args.bmc_password_file {
+        Some(path) => std::fs::read_to_string(&path)
+            .with_context(|| format!("read the BMC password from {}", path.display()))?
+            .trim_end_matches(['\r', '\n'])
+            .to_string(),
+        None => std::env::var("IRONBEAT_BMC_PASSWORD").context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD")?,
+    };
+    let bmc = BmcAccess::Ipmi {
+        address: args.bmc,
+        username: args.bmc_user,
+        password: Secret::new(password),
+        cipher_suite: args.cipher_suite,
+        kg: None,
+    };
+    let wish = Enroll {
+        // Chosen here, so that a repeated request enrolls one node.
+        id: Some(NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes())),
+        name: args.name,
+        bmc,
+        macs: args.macs,
+        system_uuid: args.uuid,
+        serial: args.serial,
+        boot_mode: args.boot_mode,
+        root_device: hints(args.root_device)?,
+        from: args.from,
+    };
+    let shown: serde_json::Value = client.ask("node.enroll", &wish).await?;
+    if client.json {
+        return print_json(&shown);
+    }
+    println!("{} is enrolled", shown["id"].as_str().unwrap_or_default());
+    Ok(())
+}
+
+async fn list(client: &Client) -> anyhow::Result<()> {
+    let nodes: Vec<Summary> = client.ask("node.list", &serde_json::json!({})).await?;
+    if client.json {
+        return print_json(&nodes);
+    }
+    let rows = nodes.iter().map(|node| {
+        let power = match node.power_on {
+            Some(true) => "on",
+            Some(false) => "off",
+            None => "-",
+        };
+        vec![
+            node.id.to_string(),
+            node.name.as_ref().map_or("-".into(), ToString::to_string),
+            node.provision_state.clone(),
+            power.into(),
+            if node.maintenance { "yes".into() } else { "-".into() },
+            node.bmc.clone(),
+            node.last_error.clone().unwrap_or_default(),
+        ]
+    });
+    print_table(&["ID", "NAME", "STATE", "POWER", "MAINT", "BMC", "LAST ERROR"], rows.collect());
+    Ok(())
+}
+
+async fn verb(client: &Client, verb: &str, which: Which, ask: Ask) -> anyhow::Result<()> {
+    let ask = Ask { node: which.node.clone(), request: Some(fresh_request()), ..ask };
+    let shown: Shown = client.ask(&format!("node.{verb}"), &ask).await?;
+    if which.wait {
+        return wait(client, &which, shown).await;
+    }
+    if client.json {
+        return print_json(&shown);
+    }
+    println!("{}: {}", which.node, shown.provision_state);
+    Ok(())
+}
+
+/// Until the node rests. Told by its events, and asked now and then in case one was missed.
+async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
+    let goal = shown.target_provision_state.clone();
+    let deadline = Instant::now() + Duration::from_secs(which.timeout);
+    let mut events = client.watch_events(Some(&shown.node.id.to_string())).await?;
+    let mut last = String::new();
+    loop {
+        shown = client.ask("node.show", &ask(&which.node)).await?;
+        let line = progress_line(&shown.node);
+        if line != last {
+            println!("{}: {line}", which.node);
+            last = line;
+        }
+        if shown.node.job().is_none() {
+            break;
+        }
+        if Instant::now() > deadline {
+            bail!("{} is still {} after {} s", which.node, shown.provision_state, which.timeout);
+        }
+        tokio::select! {
+            event = events.next() => { event.context("the connection to NATS was closed")?; }
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+    match (&goal, &shown.node.last_error) {
+        (Some(goal), error) if *goal != shown.provision_state => match error {
+            Some(error) => bail!("{} is {}: {} ({})", which.node, shown.provision_state, error.what, error.during),
+            None => bail!("{} is {}, not {goal}", which.node, shown.provision_state),
+        },
+        (_, _) => Ok(()),
+    }
+}
+
+fn progress_line(node: &Node) -> String {
+    let state = node.state.provision_state();
+    match node.job() {
+        Some(job) => format!("{state} ({}, step {} of {})", job.step().name(), job.at + 1, job.steps.len()),
+        None => state.to_string(),
+    }
+}

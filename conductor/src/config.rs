@@ -1,0 +1,136 @@
+//! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
+//! Limits and time-outs are `ironbeat_common::decide::Policy`.
+use anyhow::Context;
+use ironbeat_common::decide::Policy;
+use ironbeat_common::id::WorkerId;
+use ironbeat_common::wire::subject::DEFAULT_PREFIX;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This worker's name; default: the host name.
+    pub id: Option<WorkerId>,
+    #[serde(default)]
+    pub nats: Nats,
+    pub http: Http,
+    /// Only on the host where dnsmasq runs.
+    pub dnsmasq: Option<DnsmasqConfig>,
+    /// Boot the ramdisk on machines that no node is known for, and remember them.
+    #[serde(default = "yes")]
+    pub discovery: bool,
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nats {
+    /// Tried in turn.
+    pub servers: Vec<String>,
+    /// What the ramdisk connects to, if it sees the servers under other addresses.
+    pub servers_for_agents: Vec<String>,
+    pub prefix: String,
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            servers: vec!["nats://127.0.0.1:4222".into()],
+            servers_for_agents: vec![],
+            prefix: DEFAULT_PREFIX.into(),
+        }
+    }
+}
+
+impl Nats {
+    pub fn for_agents(&self) -> &[String] {
+        if self.servers_for_agents.is_empty() { &self.servers } else { &self.servers_for_agents }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: SocketAddr,
+    /// How machines reach it; default: `http://<listen>`.
+    pub url: Option<String>,
+    /// Holds `vmlinuz` and `initrd`, as `cargo xtask image` writes them.
+    pub boot_dir: PathBuf,
+    /// Images named without a URL are served from here.
+    pub image_dir: PathBuf,
+    /// Appended to the ramdisk's kernel command line.
+    #[serde(default)]
+    pub kernel_args: String,
+}
+
+impl Http {
+    pub fn url(&self) -> String {
+        self.url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsmasqConfig {
+    /// `dhcp-hostsdir` of dnsmasq.
+    pub hosts_dir: PathBuf,
+    /// `tftp-root` of dnsmasq; `boot.ipxe` is written there.
+    pub tftp_dir: PathBuf,
+    /// D-Bus address; default: the system bus.
+    pub bus: Option<String>,
+    /// `enable-dbus=<name>` of dnsmasq.
+    #[serde(default = "dnsmasq_name")]
+    pub bus_name: String,
+}
+
+fn dnsmasq_name() -> String {
+    "uk.org.thekelleys.dnsmasq".into()
+}
+
+impl Config {
+    /// # Errors
+    /// When the file cannot be read or does not say what it should.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("understand {}", path.display()))
+    }
+
+    pub fn worker_id(&self) -> anyhow::Result<WorkerId> {
+        if let Some(id) = &self.id {
+            return Ok(id.clone());
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").context("read the host name")?;
+        host.trim().replace('.', "-").parse().context("use the host name as worker id")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "[http]\nlisten = '10.0.0.1:8080'\nboot_dir = '/b'\nimage_dir = '/i'\n";
+
+    #[test]
+    fn the_smallest_file_gets_every_default() {
+        let config: Config = toml::from_str(SMALLEST).unwrap();
+        assert_eq!(config.http.url(), "http://10.0.0.1:8080");
+        assert_eq!(config.nats.for_agents(), ["nats://127.0.0.1:4222"]);
+        assert!(config.discovery && config.dnsmasq.is_none());
+        assert_eq!(config.policy, Policy::default());
+    }
+
+    #[test]
+    fn a_misspelt_option_is_an_error() {
+        for wrong in ["discovry = false", "[policy]\nheartbeat_timeout = 3", "[nats]\nurl = 'x'"] {
+            let text = format!("{wrong}\n{SMALLEST}");
+            assert!(toml::from_str::<Config>(&text).unwrap_err().to_string().contains("unknown field"), "{wrong}");
+        }
+    }
+}

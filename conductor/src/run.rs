@@ -1,0 +1,196 @@
+//! One worker process, from configuration to shutdown: what is started, in which order, and how it stops.
+//! What the parts do is in the parts.
+use crate::bmc::Bmcs;
+use crate::boot_script::entry_script;
+use crate::config::{Config, DnsmasqConfig};
+use crate::dnsmasq::Dnsmasq;
+use crate::events::Events;
+use crate::http::{self, BootAnswers};
+use crate::knocks::Knocks;
+use crate::presence::{Presence, WorkerInfo};
+use crate::seen::Seen;
+use crate::store::{Names, Store};
+use crate::view::View;
+use crate::worker::Worker;
+use crate::{alarm, clock, listen};
+use anyhow::Context;
+use ironbeat_common::boot::{Boot, boot_for};
+use ironbeat_common::id::{Mac, NodeId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// At shutdown, work in flight gets this long; then its alarms take over.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a part cannot be started.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    start_log();
+    let id = config.worker_id()?;
+    let client = connect(&config, id.as_str()).await?;
+    let names = Names { prefix: config.nats.prefix.clone(), ..Names::default() };
+    let store = Store::open(client.clone(), &names).await.context("open the node store")?;
+    let view = View::start(&store);
+    let info = WorkerInfo {
+        id: id.clone(),
+        url: config.http.url(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        started: clock::now(),
+    };
+    let presence = Presence::start(&store, info).await.context("announce this worker")?;
+    let worker = Arc::new(Worker {
+        id: id.clone(),
+        prefix: config.nats.prefix.clone(),
+        seen: Seen::open(&store).await.context("open the stream of last heartbeats")?,
+        events: Events::open(&store).await.context("open the event stream")?,
+        knocks: Knocks::open(&store).await.context("open the bucket of knocks")?,
+        bmcs: Bmcs::start().context("open a socket for IPMI")?,
+        client,
+        store,
+        view,
+        presence,
+        policy: config.policy.clone(),
+        discovery: config.discovery,
+        ops: AtomicU64::new(0),
+        incarnation: uuid::Uuid::new_v4().as_u128() as u32,
+        tasks: TaskTracker::new(),
+    });
+    worker.view.ready().await;
+    let http = http::start(boot_answers(&worker, &config)).await.context("serve HTTP")?;
+    let background = vec![
+        tokio::spawn(alarm::run(Arc::clone(&worker))),
+        tokio::spawn(stage(Arc::clone(&worker), config.dnsmasq.clone())),
+    ];
+    let service = listen::start(&worker).await?;
+    tracing::info!(worker = %id, http = config.http.url(), nodes = worker.view.all().len(), "ready");
+
+    wait_for_signal().await?;
+    tracing::info!(worker = %id, "stopping");
+    // First no new work, then the work in flight, then the presence that entitles to it.
+    if let Err(error) = service.stop().await {
+        tracing::warn!("stop the service: {error}");
+    }
+    background.iter().for_each(|task| task.abort());
+    worker.tasks.close();
+    if tokio::time::timeout(GRACE, worker.tasks.wait()).await.is_err() {
+        tracing::warn!("{} tasks were still running; other workers take over", worker.tasks.len());
+    }
+    worker.presence.leave().await;
+    worker.bmcs.close().await;
+    http.stop().await;
+    if let Err(error) = worker.client.drain().await {
+        tracing::warn!("drain the NATS connection: {error}");
+    }
+    Ok(())
+}
+
+fn start_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("IRONBEAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second subscriber is refused, which only tests that start several workers would meet.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}
+
+async fn connect(config: &Config, id: &str) -> anyhow::Result<async_nats::Client> {
+    async_nats::ConnectOptions::new()
+        .name(format!("conductor/{id}"))
+        .ping_interval(Duration::from_secs(10))
+        .retry_on_initial_connect()
+        .event_callback(|event| async move {
+            match event {
+                async_nats::Event::Connected => tracing::info!("nats: connected"),
+                other => tracing::warn!("nats: {other}"),
+            }
+        })
+        .connect(&config.nats.servers)
+        .await
+        .with_context(|| format!("connect to NATS at {}", config.nats.servers.join(", ")))
+}
+
+/// What the HTTP side needs to know to answer a machine that boots.
+fn boot_answers(worker: &Arc<Worker>, config: &Config) -> BootAnswers {
+    let (for_boot, for_fetch) = (Arc::clone(worker), Arc::clone(worker));
+    BootAnswers {
+        listen: config.http.listen,
+        boot_dir: config.http.boot_dir.clone(),
+        image_dir: config.http.image_dir.clone(),
+        nats: config.nats.for_agents().to_vec(),
+        prefix: config.nats.prefix.clone(),
+        kernel_args: config.http.kernel_args.clone(),
+        boot_of: Arc::new(move |mac| boot_of(&for_boot, mac)),
+        workers: {
+            let worker = Arc::clone(worker);
+            Arc::new(move || worker_urls(&worker))
+        },
+        on_fetch: Arc::new(move |mac, what| {
+            if let Some(node) = node_of(&for_fetch, mac) {
+                let now = clock::now();
+                let body = serde_json::json!({ "node": node, "at": now, "mac": mac, "what": what });
+                for_fetch.events.publish(node, "netboot", &body, &format!("{node}:netboot:{}", now.unix_ms()));
+            }
+        }),
+    }
+}
+
+/// This worker first, then the others.
+fn worker_urls(worker: &Worker) -> Vec<String> {
+    let mut live = worker.presence.live();
+    live.sort_by_key(|info| (info.id != worker.id, info.id.clone()));
+    live.into_iter().map(|info| info.url).collect()
+}
+
+fn node_of(worker: &Worker, mac: Mac) -> Option<NodeId> {
+    worker.view.all().iter().find(|node| node.macs.contains(&mac)).map(|node| node.id)
+}
+
+fn boot_of(worker: &Worker, mac: Mac) -> Boot {
+    match worker.view.all().iter().find(|node| node.macs.contains(&mac)) {
+        Some(node) => boot_for(node),
+        None if worker.discovery => Boot::Ramdisk,
+        None => Boot::Disk,
+    }
+}
+
+/// Follows the records and keeps dnsmasq's directories as they want it.
+async fn stage(worker: Arc<Worker>, config: Option<DnsmasqConfig>) {
+    let Some(config) = config else { return };
+    let on_lease = {
+        let worker = Arc::clone(&worker);
+        move |mac: Mac, ip: std::net::IpAddr| {
+            if let Some(node) = node_of(&worker, mac) {
+                let now = clock::now();
+                let body = serde_json::json!({ "node": node, "at": now, "mac": mac, "ip": ip });
+                worker.events.publish(node, "lease", &body, &format!("{node}:lease:{}", now.unix_ms()));
+            }
+        }
+    };
+    let mut dnsmasq = Dnsmasq::start(config, on_lease);
+    let mut changes = worker.view.changes();
+    loop {
+        let desired: BTreeMap<NodeId, (Vec<Mac>, Boot)> =
+            worker.view.all().iter().map(|node| (node.id, (node.macs.clone(), boot_for(node)))).collect();
+        let mut urls: Vec<String> = worker.presence.live().into_iter().map(|info| info.url).collect();
+        urls.sort();
+        if let Err(error) = dnsmasq.apply(&desired, &entry_script(&urls)).await {
+            tracing::warn!("dnsmasq: {error}");
+        }
+        // Workers come and go without a record changing: the entry script is looked at every few seconds too.
+        let _ = tokio::time::timeout(Duration::from_secs(3), changes.changed()).await;
+    }
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
