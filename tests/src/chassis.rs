@@ -108,7 +108,7 @@ fn serve_one(mut stream: TcpStream, machines: &[Machine]) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Does one request: `NODE get NAME…`, `NODE set NAME VALUE…`, `NODE lan CHANNEL get NAME…`.
+/// Does one request: `NODE get NAME…`, `NODE set NAME VALUE…`, `NODE lan get NAME…`.
 fn answer(request: &str, machines: &[Machine]) -> Result<String> {
     let mut words = request.split_whitespace();
     let number = words
@@ -121,11 +121,11 @@ fn answer(request: &str, machines: &[Machine]) -> Result<String> {
         .with_context(|| format!("the rack has no node {node}"))?;
     let words: Vec<&str> = words.collect();
     match words.as_slice() {
-        ["lan", _channel, "get", names @ ..] => {
+        ["lan", "get", names @ ..] => {
             Ok(names.iter().map(|name| lan_parameter(node, name)).collect())
         }
         // Changes of LAN parameters are taken and forgotten.
-        ["lan", _channel, "set", ..] => Ok(String::new()),
+        ["lan", "set" | "check", ..] => Ok(String::new()),
         ["get", names @ ..] => names.iter().map(|name| get(machine, name)).collect(),
         ["set", pairs @ ..] => {
             ensure!(

@@ -172,8 +172,8 @@ fn start_bus(netns: &Netns, dir: &Path) -> Result<Process> {
          <listen>{}</listen>\n\
          <auth>EXTERNAL</auth>\n\
          <policy context=\"default\">\n\
-         <allow user=\"*\"/>\n<allow own=\"*\"/>\n<allow send_type=\"method_call\"/>\n<allow send_type=\"signal\"/>\n\
-         <allow eavesdrop=\"true\"/>\n\
+         <allow user=\"*\"/>\n<allow own=\"*\"/>\n\
+         <allow send_destination=\"*\" eavesdrop=\"true\"/>\n<allow receive_sender=\"*\" eavesdrop=\"true\"/>\n\
          </policy>\n\
          </busconfig>\n",
         bus_address(dir)

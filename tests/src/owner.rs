@@ -1,6 +1,7 @@
 //! Owns the names under which a test process leaves things behind, so that a later run can tell dead owners from live ones.
 //! Leaves the removal of namespaces to `netns` and of processes to `process`.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io};
@@ -70,7 +71,7 @@ pub fn unique_name() -> String {
 pub struct RunDir(PathBuf);
 
 impl RunDir {
-    /// Makes an empty directory with a name of its own.
+    /// Makes an empty directory with a name of its own, for this user only.
     ///
     /// # Errors
     /// When it can't be made.
@@ -86,7 +87,10 @@ impl RunDir {
         // What killed runs left goes first; failing at that harms nobody.
         drop(sweep_run_dirs());
         let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).with_context(|| format!("make run directory {}", path.display()))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("make run directory {}", path.display()))?;
         Ok(Self(path))
     }
 

@@ -35,6 +35,29 @@ pub(super) fn make(disk: &DiskSpec, path: &Path) -> Result<()> {
     file.set_len(disk.bytes).with_context(what)
 }
 
+/// A disk's first sector that says `text` on the first serial port when a BIOS boots it, and then halts.
+///
+/// # Panics
+/// When `text` is longer than 400 bytes.
+pub fn boot_sector(text: &str) -> [u8; 512] {
+    assert!(
+        text.len() <= 400,
+        "a boot sector has room for 400 bytes of text"
+    );
+    // xor ax,ax; mov ds,ax; mov si,text
+    // next: lodsb; test al,al; jz end; mov ah,1; xor dx,dx; int 0x14; jmp next
+    // end: hlt; jmp end
+    let code = [
+        0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x17, 0x7c, 0xac, 0x84, 0xc0, 0x74, 0x08, 0xb4, 0x01, 0x31,
+        0xd2, 0xcd, 0x14, 0xeb, 0xf3, 0xf4, 0xeb, 0xfd,
+    ];
+    let mut sector = [0; 512];
+    sector[..code.len()].copy_from_slice(&code);
+    sector[code.len()..][..text.len()].copy_from_slice(text.as_bytes());
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
 fn fill(path: &Path, byte: u8, bytes: u64) -> std::io::Result<()> {
     let block = vec![byte; 1 << 20];
     let mut file = File::create(path)?;

@@ -8,4 +8,5 @@ mod qmp;
 pub mod spec;
 
 pub use board::{Machine, Post, PowerEvent};
+pub use disk::boot_sector;
 pub use qmp::End;

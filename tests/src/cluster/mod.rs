@@ -1,0 +1,300 @@
+//! Owns the product in the rack: conductor workers as they ship, driven through the operator's command line.
+//! Leaves the rack's parts to `rack`; what a test expects of the product is the test's affair.
+
+pub mod timeline;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::dnsmasq::BUS_NAME;
+use crate::layout::{BOOT_PORT, GATEWAY, NATS_PORT};
+use crate::logfile::LogCursor;
+use crate::process::{Process, run, run_ok};
+use crate::rack::{Rack, RackSpec};
+
+/// One call of the command line takes some 30 ms; an overloaded machine gets room.
+const CLI_TIMEOUT: Duration = Duration::from_secs(30);
+/// A worker is ready within a second; its view of the nodes is loaded by then.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is under test, built beforehand by `cargo xtask`, and where it is.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// The `ironbeat` binary.
+    pub ironbeat: PathBuf,
+    /// Holds `vmlinuz` and `initrd`.
+    pub boot_dir: PathBuf,
+    /// The demo operating system, compressed: served by the workers under its file name.
+    pub image: PathBuf,
+    /// SHA-256 of that file, hex.
+    pub image_sha256: String,
+}
+
+impl Product {
+    /// From `IRONBEAT_PRODUCT`, a JSON file that `cargo xtask` writes when it builds what the rack needs.
+    ///
+    /// # Errors
+    /// When it is not set or does not lead to the files.
+    pub fn from_env() -> Result<Self> {
+        let path = std::env::var_os("IRONBEAT_PRODUCT")
+            .context("IRONBEAT_PRODUCT is not set: rack tests are run by `cargo xtask ci` or `cargo xtask test-rack`")?;
+        Self::read(Path::new(&path))
+    }
+
+    /// # Errors
+    /// When the file cannot be read or a field is missing.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let value: Value = serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+        let field = |name: &str| {
+            value[name].as_str().map(str::to_owned).with_context(|| format!("{} has no {name:?}", path.display()))
+        };
+        let product = Self {
+            ironbeat: field("ironbeat")?.into(),
+            boot_dir: field("boot_dir")?.into(),
+            image: field("image")?.into(),
+            image_sha256: field("image_sha256")?,
+        };
+        for file in [&product.ironbeat, &product.boot_dir, &product.image] {
+            ensure!(file.exists(), "{} is missing", file.display());
+        }
+        Ok(product)
+    }
+
+    /// What [`Self::read`] reads.
+    pub fn to_json(&self) -> Value {
+        serde_json::json!({
+            "ironbeat": self.ironbeat, "boot_dir": self.boot_dir, "image": self.image, "image_sha256": self.image_sha256,
+        })
+    }
+
+    /// The image's file name, which is how a deploy names it.
+    pub fn image_name(&self) -> String {
+        self.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// A rack with workers.
+#[derive(Debug)]
+pub struct Cluster {
+    workers: Vec<Option<Process>>,
+    product: Product,
+    /// `[policy]` of every worker, as TOML lines.
+    policy: String,
+    /// The rack; its nodes are enrolled by [`Self::enroll`].
+    pub rack: Rack,
+}
+
+impl Cluster {
+    /// Starts the rack and `workers` workers, and waits until they answer. `policy` is lines of the worker's `[policy]`.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub fn start(product: Product, spec: RackSpec, workers: usize, policy: &str) -> Result<Self> {
+        let rack = Rack::start(spec)?;
+        let images = rack.dir().join("images");
+        std::fs::create_dir(&images).with_context(|| format!("make {}", images.display()))?;
+        std::os::unix::fs::symlink(&product.image, images.join(product.image_name())).context("link the image")?;
+        let mut cluster = Self { workers: Vec::new(), product, policy: policy.into(), rack };
+        for index in 0..workers {
+            cluster.workers.push(None);
+            cluster.start_worker(index)?;
+        }
+        for index in 0..workers {
+            cluster.wait_worker(index)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts worker `index` (from 0), or starts it again.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_worker(&mut self, index: usize) -> Result<()> {
+        let name = worker_name(index);
+        let port = BOOT_PORT + u16::try_from(index).context("worker number")?;
+        let dnsmasq = self.rack.dnsmasq();
+        let config = format!(
+            "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\n[http]\nlisten = '{GATEWAY}:{port}'\n\
+             boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = 'console=ttyS0 quiet'\n\
+             [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n[policy]\n{}\n",
+            self.product.boot_dir.display(),
+            self.rack.dir().join("images").display(),
+            dnsmasq.hosts_dir().display(),
+            dnsmasq.tftp_dir().display(),
+            dnsmasq.bus_address(),
+            self.policy,
+        );
+        let path = self.rack.dir().join(format!("{name}.toml"));
+        std::fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
+        let mut command = Command::new(&self.product.ironbeat);
+        command.arg("conductor").arg("--config").arg(&path).env("IRONBEAT_LOG", "info,ironbeat=debug");
+        self.workers[index] = Some(self.rack.spawn_worker(&name, command)?);
+        Ok(())
+    }
+
+    /// # Errors
+    /// When the worker does not say that it is ready.
+    pub fn wait_worker(&mut self, index: usize) -> Result<()> {
+        let worker = self.workers[index].as_mut().context("the worker was not started")?;
+        worker.wait_for_log("ready", READY_TIMEOUT)?;
+        Ok(())
+    }
+
+    /// Kills a worker as `kill -9` does.
+    pub fn kill_worker(&mut self, index: usize) {
+        if let Some(mut worker) = self.workers[index].take() {
+            worker.kill();
+        }
+    }
+
+    /// Whether every started worker still runs.
+    pub fn workers_alive(&mut self) -> bool {
+        self.workers.iter_mut().flatten().all(Process::is_running)
+    }
+
+    /// All that a worker has printed.
+    pub fn worker_log(&self, index: usize) -> LogCursor {
+        LogCursor::at_start(self.rack.worker_log(&worker_name(index)))
+    }
+
+    /// The product's command line inside the rack, connected to its NATS.
+    ///
+    /// # Errors
+    /// When no more files can be opened.
+    pub fn cli_command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = self.rack.command(&self.product.ironbeat)?;
+        command.env("IRONBEAT_NATS", format!("nats://{GATEWAY}:{NATS_PORT}"));
+        command.env("IRONBEAT_BMC_PASSWORD", &self.rack.login().password);
+        command.args(args);
+        Ok(command)
+    }
+
+    /// Runs `ironbeat ARGS --json`.
+    ///
+    /// # Errors
+    /// What the command line printed as its error.
+    pub fn cli(&self, args: &[&str]) -> Result<Value> {
+        let mut command = self.cli_command(args)?;
+        command.arg("--json");
+        let output = run(command, CLI_TIMEOUT)?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        serde_json::from_slice(&output.stdout).with_context(|| format!("understand the output of ironbeat {}", args.join(" ")))
+    }
+
+    /// Runs `ironbeat ARGS` and returns what a person would read.
+    ///
+    /// # Errors
+    /// What the command line printed as its error.
+    pub fn cli_text(&self, args: &[&str]) -> Result<String> {
+        run_ok(self.cli_command(args)?, CLI_TIMEOUT)
+    }
+
+    /// Enrolls a node of the rack as `node<I>`, known by its first NIC's MAC; `extra` is more arguments.
+    ///
+    /// # Errors
+    /// When the conductor refuses.
+    pub fn enroll(&self, node: usize, extra: &[&str]) -> Result<Value> {
+        let number = self.rack.machine(node).node();
+        let (name, bmc) = (node_name(node), number.bmc_address().to_string());
+        let (mac, user) = (number.mac(0).to_string(), self.rack.login().user.clone());
+        let mut args = vec!["node", "enroll", "--name", &name, "--bmc", &bmc, "--bmc-user", &user, "--mac", &mac];
+        args.extend(extra);
+        self.cli(&args)
+    }
+
+    /// Deploys the product's own demo image.
+    ///
+    /// # Errors
+    /// When the conductor refuses.
+    pub fn deploy(&self, node: usize, hostname: &str) -> Result<Value> {
+        let checksum = format!("sha256:{}", self.product.image_sha256);
+        let image = self.product.image_name();
+        self.cli(&["node", "deploy", &node_name(node), "--image", &image, "--checksum", &checksum, "--hostname", hostname])
+    }
+
+    /// `ironbeat node show`.
+    ///
+    /// # Errors
+    /// When the conductor does not answer.
+    pub fn show(&self, node: usize) -> Result<Value> {
+        self.cli(&["node", "show", &node_name(node)])
+    }
+
+    /// Waits until the node is in one of these states.
+    ///
+    /// # Errors
+    /// When it rests in another state, or `timeout` passes; says what `explain` says.
+    pub fn wait_state(&self, node: usize, states: &[&str], timeout: Duration) -> Result<Value> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let shown = self.show(node)?;
+            let state = shown["provision_state"].as_str().unwrap_or_default().to_owned();
+            if states.contains(&state.as_str()) {
+                return Ok(shown);
+            }
+            let resting = shown.get("wake_at").is_none_or(Value::is_null);
+            if resting || Instant::now() > deadline {
+                let explained = self.cli_text(&["node", "explain", &node_name(node)])?;
+                bail!("{} is {state}, not {states:?}:\n{explained}", node_name(node));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Waits until the node is working at this step of its job.
+    ///
+    /// # Errors
+    /// When it comes to rest before, or `timeout` passes.
+    pub fn wait_step(&self, node: usize, step: &str, timeout: Duration) -> Result<Value> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let shown = self.show(node)?;
+            let job = &shown["state"]["busy"];
+            let at = job["at"].as_u64().unwrap_or_default() as usize;
+            let text = job["steps"][at].to_string();
+            if !job.is_null() && text.contains(step) {
+                return Ok(shown);
+            }
+            if job.is_null() || Instant::now() > deadline {
+                bail!("{} never came to {step}: {}", node_name(node), shown["provision_state"]);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// From enroll to `available`.
+    ///
+    /// # Errors
+    /// When a step does not lead where it should.
+    pub fn make_available(&self, node: usize, timeout: Duration) -> Result<()> {
+        self.cli(&["node", "manage", &node_name(node)])?;
+        self.wait_state(node, &["manageable"], timeout)?;
+        self.cli(&["node", "provide", &node_name(node)])?;
+        self.wait_state(node, &["available"], timeout)?;
+        Ok(())
+    }
+
+    /// The error on record, in the operator's words.
+    ///
+    /// # Errors
+    /// When the conductor does not answer.
+    pub fn last_error(&self, node: usize) -> Result<String> {
+        Ok(self.show(node)?["last_error"]["what"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn worker_name(index: usize) -> String {
+    format!("w{}", index + 1)
+}
+
+/// How the cluster names a node of the rack.
+pub fn node_name(node: usize) -> String {
+    format!("node{node}")
+}
