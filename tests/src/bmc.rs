@@ -17,6 +17,9 @@ use crate::process::{Process, find_program};
 /// `ipmi_sim` answers within 0.1 s of its start on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Pause between two pings while a BMC starts.
+const PING_EVERY: Duration = Duration::from_millis(10);
+
 /// Who may log in to the BMCs of a rack.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
@@ -172,7 +175,7 @@ impl Bmc {
                     process.log().tail()
                 );
             }
-            std::thread::yield_now();
+            std::thread::sleep(PING_EVERY);
         }
         bail!(
             "ipmi_sim of node {} doesn't answer at {address} within {START_TIMEOUT:?}",

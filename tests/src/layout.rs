@@ -88,6 +88,11 @@ impl NodeNumber {
         format!("1b000000-0000-4000-8000-0000000000{:02x}", self.0)
     }
 
+    /// SMBIOS serial number, unless the node's identity says another.
+    pub fn serial(self) -> String {
+        format!("IBRACK{:04}", self.0)
+    }
+
     /// Loopback port in the namespace where its BMC speaks the VM protocol with the machine (in-band KCS).
     pub fn kcs_port(self) -> u16 {
         CHASSIS_PORT + u16::from(self.0)

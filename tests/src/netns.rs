@@ -153,6 +153,9 @@ impl Netns {
     /// # Errors
     /// When `ip` refuses one of them.
     pub fn ip(&self, lines: &[String]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
         let mut batch = tempfile::NamedTempFile::new().context("make a file of ip commands")?;
         batch
             .write_all(lines.join("\n").as_bytes())
@@ -165,18 +168,21 @@ impl Netns {
         Ok(())
     }
 
-    /// Adds a tap device and plugs it into a bridge.
+    /// Adds tap devices and plugs each into a bridge: `(tap, bridge)`.
     ///
     /// # Errors
     /// When `ip` refuses.
-    pub fn add_tap(&self, tap: &str, bridge: &str) -> Result<()> {
-        self.ip(&[
-            format!("tuntap add dev {tap} mode tap"),
-            // No IPv6 on the host's end: it would only send router solicitations into the rack.
-            format!("link set {tap} addrgenmode none"),
-            format!("link set {tap} master {bridge}"),
-            format!("link set {tap} up"),
-        ])
+    pub fn add_taps(&self, cables: &[(String, &str)]) -> Result<()> {
+        let lines = cables.iter().flat_map(|(tap, bridge)| {
+            [
+                format!("tuntap add dev {tap} mode tap"),
+                // No IPv6 on the host's end: it would only send router solicitations into the rack.
+                format!("link set {tap} addrgenmode none"),
+                format!("link set {tap} master {bridge}"),
+                format!("link set {tap} up"),
+            ]
+        });
+        self.ip(&lines.collect::<Vec<_>>())
     }
 
     /// Names of the links inside.

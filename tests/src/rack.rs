@@ -36,6 +36,19 @@ pub struct RackSpec {
     pub nats: NatsBinary,
     /// Lines added to its configuration.
     pub nats_config: String,
+    /// Who answers at the nodes' BMC addresses.
+    pub bmc: BmcKind,
+    /// Who may log in to the BMCs; `None` makes a login nobody knows beforehand.
+    pub login: Option<Login>,
+}
+
+/// Who answers at the nodes' BMC addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BmcKind {
+    /// OpenIPMI's `ipmi_sim`, one per node.
+    IpmiSim,
+    /// Nobody, until the rack's user binds those addresses inside the namespace and drives [`Rack::machines`].
+    None,
 }
 
 impl Default for RackSpec {
@@ -44,6 +57,8 @@ impl Default for RackSpec {
             nodes: Vec::new(),
             nats: NatsBinary::Floor,
             nats_config: String::new(),
+            bmc: BmcKind::IpmiSim,
+            login: None,
         }
     }
 }
@@ -75,7 +90,7 @@ impl Rack {
         let dir = RunDir::create_named(&name)?;
         let two_bridges = spec.nodes.iter().any(|node| node.nics.len() > 1);
         let netns = Arc::new(Netns::create(&name, two_bridges)?);
-        let login = Login::generate()?;
+        let login = spec.login.map_or_else(Login::generate, Ok)?;
         let machines = create_machines(spec.nodes, &dir, &netns)?;
         let mut rack = Self {
             bmcs: Vec::new(),
@@ -89,7 +104,10 @@ impl Rack {
             netns,
             dir,
         };
-        rack.start_bmcs()?;
+        match spec.bmc {
+            BmcKind::IpmiSim => rack.start_bmcs()?,
+            BmcKind::None => {}
+        }
         let server_netns = Arc::clone(&rack.netns);
         let program = spec.nats.path()?;
         let address = SocketAddr::from((GATEWAY, NATS_PORT));
@@ -178,7 +196,7 @@ impl Rack {
         &self.machines[node - 1]
     }
 
-    /// The BMC of a node, which counts from 1.
+    /// The `ipmi_sim` of a node, which counts from 1.
     pub fn bmc(&mut self, node: usize) -> &mut Bmc {
         &mut self.bmcs[node - 1]
     }
@@ -272,24 +290,28 @@ fn create_machines(
     dir: &RunDir,
     netns: &Arc<Netns>,
 ) -> Result<Arc<[Machine]>> {
-    let mut machines = Vec::new();
+    let mut numbered = Vec::new();
+    let mut cables = Vec::new();
     for (i, spec) in nodes.into_iter().enumerate() {
         let node = NodeNumber::new(i + 1).context("too many nodes for one rack")?;
         ensure!(
             spec.nics.len() <= usize::from(MAX_NICS),
             "node {node} has more than {MAX_NICS} NICs"
         );
-        for (k, bridge) in (0..).zip([BRIDGE, BRIDGE_TWO]).take(spec.nics.len()) {
-            netns.add_tap(&node.tap(k), bridge)?;
-        }
-        machines.push(Machine::create(
+        let nics = (0..).zip([BRIDGE, BRIDGE_TWO]).take(spec.nics.len());
+        cables.extend(nics.map(|(k, bridge)| (node.tap(k), bridge)));
+        numbered.push((node, spec));
+    }
+    netns.add_taps(&cables)?;
+    let machine = |(node, spec)| {
+        Machine::create(
             node,
             spec,
             dir.path().join(format!("node{node}")),
             Arc::clone(netns),
-        )?);
-    }
-    Ok(machines.into())
+        )
+    };
+    numbered.into_iter().map(machine).collect()
 }
 
 /// The cables on which the switch speaks LLDP, and the port at each cable's other end.

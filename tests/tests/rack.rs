@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ironbeat_tests::layout::{DHCP_FIRST, NodeNumber};
 use ironbeat_tests::machine::qemu::PostFirmware;
 use ironbeat_tests::machine::spec::{
-    BootDevice, BootFlags, DiskContent, Firmware, NicRom, NodeSpec,
+    BootDevice, BootFlags, DiskContent, DiskKind, Firmware, NicModel, NicRom, NodeSpec,
 };
 use ironbeat_tests::machine::{End, PowerEvent, boot_sector};
 use ironbeat_tests::packet::PacketSocket;
@@ -111,37 +111,52 @@ fn machines_obey_their_bmcs() {
     rack.shutdown();
 }
 
+/// One machine of every kind of NIC and disk.
 #[test]
-fn a_bios_machine_boots_from_the_network_once_and_then_from_disk() {
-    let mut node = NodeSpec::bios();
+fn bios_machines_boot_from_the_network_once_and_then_from_disk() {
     let seed = owner::RunDir::create().unwrap();
     let sector = seed.path().join("sector");
     fs::write(&sector, boot_sector("HELLO-DISK\r\n")).unwrap();
-    node.disks[0].content = DiskContent::File(sector);
-    let rack = rack(vec![node]);
+    let node = |model, kind| {
+        let mut node = NodeSpec::bios();
+        node.nics[0].model = model;
+        node.disks[0].kind = kind;
+        node.disks[0].content = DiskContent::File(sector.clone());
+        node
+    };
+    let rack = rack(vec![
+        node(NicModel::VirtioNet, DiskKind::VirtioBlk),
+        node(NicModel::E1000, DiskKind::Sata),
+        node(NicModel::E1000e, DiskKind::Scsi),
+        node(NicModel::VirtioNet, DiskKind::Nvme),
+    ]);
     // The last letter would still be in the serial port when the machine resets.
     write_boot_script(&rack, "sleep 1\nreboot");
-    let mut console = rack.console(1);
-    rack.ipmitool(1, &["chassis", "bootdev", "pxe"]).unwrap();
-    rack.ipmitool(1, &["power", "on"]).unwrap();
-    console
-        .wait_for("HELLO-IPXE pcbios 52:54:00:77:00:01", BOOT)
-        .unwrap();
-    console.wait_for("HELLO-DISK", BOOT).unwrap();
-    let events: Vec<PowerEvent> = rack
-        .machine(1)
-        .events()
-        .into_iter()
-        .map(|(_, event)| event)
-        .collect();
-    assert_eq!(events[1], PowerEvent::Ended(End::Reset));
-    assert_eq!(
-        posts(&rack, 1),
-        [
-            (PostFirmware::Bios, BootDevice::Pxe),
-            (PostFirmware::Bios, BootDevice::Disk)
-        ]
-    );
+    for node in 1..=4 {
+        rack.ipmitool(node, &["chassis", "bootdev", "pxe"]).unwrap();
+        rack.ipmitool(node, &["power", "on"]).unwrap();
+    }
+    for node in 1..=4 {
+        let mut console = rack.console(node);
+        console
+            .wait_for(&format!("HELLO-IPXE pcbios 52:54:00:77:00:0{node}"), BOOT)
+            .unwrap();
+        console.wait_for("HELLO-DISK", BOOT).unwrap();
+        let events: Vec<PowerEvent> = rack
+            .machine(node)
+            .events()
+            .into_iter()
+            .map(|(_, event)| event)
+            .collect();
+        assert_eq!(events[1], PowerEvent::Ended(End::Reset));
+        assert_eq!(
+            posts(&rack, node),
+            [
+                (PostFirmware::Bios, BootDevice::Pxe),
+                (PostFirmware::Bios, BootDevice::Disk)
+            ]
+        );
+    }
 }
 
 #[test]

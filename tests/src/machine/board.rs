@@ -48,6 +48,8 @@ struct State {
     /// For every POST.
     standing: BootFlags,
     posts: u32,
+    /// CPU time of QEMUs that have ended.
+    cpu_time: Duration,
     events: Vec<(SystemTime, PowerEvent)>,
     /// Threads that watch present and past QEMUs; joined at the end.
     watchers: Vec<JoinHandle<()>>,
@@ -116,6 +118,7 @@ impl Machine {
             next: None,
             standing: BootFlags::default(),
             posts: 0,
+            cpu_time: Duration::ZERO,
             events: Vec::new(),
             watchers: Vec::new(),
             removed: false,
@@ -257,6 +260,16 @@ impl Machine {
             .map(|running| running.process.pid())
     }
 
+    /// CPU time that its QEMUs have used so far: what its work costs, whatever else the host is doing.
+    pub fn cpu_time(&self) -> Duration {
+        let state = self.state();
+        state.cpu_time
+            + state
+                .qemu
+                .as_ref()
+                .map_or(Duration::ZERO, |running| running.process.cpu_time())
+    }
+
     /// Switches it off for ever and waits for its threads.
     pub fn remove(&self) {
         let watchers = {
@@ -354,6 +367,7 @@ impl Machine {
         if running.process.wait_exit(EXIT_TIMEOUT).is_err() {
             running.process.kill();
         }
+        state.cpu_time += running.process.cpu_time();
         state.note(PowerEvent::Ended(end));
         if end == End::Reset
             && !state.removed
@@ -372,6 +386,7 @@ impl State {
             return false;
         };
         running.process.kill();
+        self.cpu_time += running.process.cpu_time();
         running.qmp.close();
         true
     }

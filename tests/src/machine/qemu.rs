@@ -116,6 +116,11 @@ fn smbios(args: &mut Args, node: NodeNumber, spec: &NodeSpec) {
     } else {
         id.uuid.clone()
     };
+    let serial = if id.serial.is_empty() {
+        node.serial()
+    } else {
+        id.serial.clone()
+    };
     args.option("-uuid", uuid);
     let table = |number: u8, fields: &[(&str, &str)]| {
         let given = fields.iter().filter(|(_, text)| !text.is_empty());
@@ -128,7 +133,7 @@ fn smbios(args: &mut Args, node: NodeNumber, spec: &NodeSpec) {
         ("product", id.product.as_str()),
     );
     let (serial, asset) = (
-        ("serial", id.serial.as_str()),
+        ("serial", serial.as_str()),
         ("asset", id.asset_tag.as_str()),
     );
     let (sku, family) = (("sku", id.sku.as_str()), ("family", id.family.as_str()));

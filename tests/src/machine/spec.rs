@@ -105,12 +105,12 @@ pub enum NicRom {
     None,
 }
 
-/// What SMBIOS tables 1 to 3 say. An empty string leaves QEMU's own value.
+/// What SMBIOS tables 1 to 3 say. An empty string leaves QEMU's own value, unless said otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// System UUID; empty means one made from the node's number.
     pub uuid: String,
-    /// System and chassis serial number.
+    /// System, board and chassis serial number; empty means one made from the node's number.
     pub serial: String,
     /// Manufacturer of system, board and chassis.
     pub manufacturer: String,

@@ -1,10 +1,10 @@
 //! Owns child programs that live as long as something in the rack does: their start, log, signals, bounded stop.
-//! Leaves what they are and where they run to the callers.
+//! Leaves short commands to `run`, and what the programs are and where they run to the callers.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,6 +13,10 @@ use std::{io, thread};
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+
+mod run;
+
+pub use run::{find_program, run, run_ok};
 
 use crate::exec::die_with_owner;
 use crate::logfile::{Found, LogCursor};
@@ -25,7 +29,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(3);
 pub struct Process {
     name: String,
     child: Child,
-    status: Option<ExitStatus>,
+    end: Option<(ExitStatus, Duration)>,
     log: LogCursor,
 }
 
@@ -52,7 +56,7 @@ impl Process {
         Ok(Self {
             name: name.to_owned(),
             child,
-            status: None,
+            end: None,
             log: cursor,
         })
     }
@@ -74,7 +78,7 @@ impl Process {
 
     /// True until it has exited.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.try_status(), Ok(None))
+        matches!(self.exited_within(Duration::ZERO), Ok(None))
     }
 
     /// Waits for `pattern` in what it writes from this start on.
@@ -93,22 +97,20 @@ impl Process {
     /// # Errors
     /// When it is still running after `timeout`.
     pub fn wait_exit(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        if let Some(status) = self.try_status()? {
-            return Ok(status);
-        }
-        if !exited_within(&self.child, timeout)? {
-            bail!(
+        match self.exited_within(timeout)? {
+            Some(status) => Ok(status),
+            None => bail!(
                 "{} (pid {}) still runs after {timeout:?}",
                 self.name,
                 self.pid()
-            );
+            ),
         }
-        let status = self
-            .child
-            .wait()
-            .with_context(|| format!("reap {}", self.name))?;
-        self.status = Some(status);
-        Ok(status)
+    }
+
+    /// The CPU time it has used so far, in user and kernel mode, or had used when it ended.
+    pub fn cpu_time(&self) -> Duration {
+        self.end
+            .map_or_else(|| cpu_time_of(self.pid()), |(_, cpu_time)| cpu_time)
     }
 
     /// Sends a signal to the program (not to its group). Nothing happens when it is gone already.
@@ -138,18 +140,23 @@ impl Process {
             // Either fails only when there is nothing left to kill.
             let _ = kill_process_group(pid_of(&self.child), Signal::KILL);
             let _ = self.child.kill();
-            self.status = self.child.wait().ok();
+            // A killed program ends, however long the kernel takes to clean up after it.
+            let _ = self.exited_within(Duration::MAX);
         }
     }
 
-    fn try_status(&mut self) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = self
+    /// Its exit status if it ends within `timeout`, reaping it then.
+    fn exited_within(&mut self, timeout: Duration) -> Result<Option<ExitStatus>> {
+        if self.end.is_none() && exited_within(&self.child, timeout)? {
+            // Asked before the reaping, while the kernel still knows.
+            let cpu_time = cpu_time_of(self.pid());
+            let status = self
                 .child
-                .try_wait()
-                .with_context(|| format!("ask whether {} runs", self.name))?;
+                .wait()
+                .with_context(|| format!("reap {}", self.name))?;
+            self.end = Some((status, cpu_time));
         }
-        Ok(self.status)
+        Ok(self.end.map(|(status, _)| status))
     }
 }
 
@@ -159,118 +166,42 @@ impl Drop for Process {
     }
 }
 
-/// Runs a short command to its end and returns what it printed.
-///
-/// # Errors
-/// When it can't be started or runs longer than `timeout` (it is killed then). A non-zero exit is not an error here.
-pub fn run(mut command: Command, timeout: Duration) -> Result<Output> {
-    let what = describe(&command);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    die_with_owner(&mut command);
-    let mut child = command.spawn().with_context(|| format!("run {what}"))?;
-    // Pipes are drained by threads, or a talkative program would wait for us while we wait for it.
-    let stdout = drain(
-        child
-            .stdout
-            .take()
-            .expect("stdout was asked to be a pipe above"),
-    );
-    let stderr = drain(
-        child
-            .stderr
-            .take()
-            .expect("stderr was asked to be a pipe above"),
-    );
-    let in_time = exited_within(&child, timeout)?;
-    if !in_time {
-        child.kill().with_context(|| format!("kill {what}"))?;
-    }
-    let status = child.wait().with_context(|| format!("reap {what}"))?;
-    if !in_time {
-        bail!("{what} took longer than {timeout:?}");
-    }
-    let collect = |bytes: thread::JoinHandle<Vec<u8>>| {
-        bytes
-            .join()
-            .expect("the draining thread has no panic in it")
-    };
-    Ok(Output {
-        status,
-        stdout: collect(stdout),
-        stderr: collect(stderr),
-    })
-}
-
-/// As [`run`], and a non-zero exit is an error that shows what the program said. Returns its standard output.
-///
-/// # Errors
-/// As [`run`]; and when the program exits with anything but 0.
-pub fn run_ok(command: Command, timeout: Duration) -> Result<String> {
-    let what = describe(&command);
-    let output = run(command, timeout)?;
-    if !output.status.success() {
-        let said = [output.stderr, output.stdout].concat();
-        bail!(
-            "{what}: {}: {}",
-            output.status,
-            String::from_utf8_lossy(&said).trim()
-        );
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The path of a program: `variable` from the environment when set, else the first hit in PATH and the system
-/// directories that a non-root user's PATH lacks.
-///
-/// # Errors
-/// When it is nowhere.
-pub fn find_program(name: &str, variable: Option<&str>) -> Result<std::path::PathBuf> {
-    if let Some(path) = variable.and_then(std::env::var_os) {
-        return Ok(path.into());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs =
-        std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/bin"].map(Into::into));
-    let found = dirs
-        .map(|dir| dir.join(name))
-        .find(|path| fs::metadata(path).is_ok_and(|meta| meta.is_file()));
-    found.with_context(|| format!("find the program {name} in PATH, /usr/sbin or /sbin"))
-}
-
-fn describe(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn drain(mut pipe: impl io::Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // A read error is the end of what there is to read.
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
-}
-
 fn pid_of(child: &Child) -> Pid {
     Pid::from_child(child)
+}
+
+/// User and kernel CPU time of a process, dead or alive, that was not reaped yet; zero when there is none.
+fn cpu_time_of(pid: u32) -> Duration {
+    /// The kernel's USER_HZ, which is 100 on all of our architectures: 10 ms a tick.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc(5): utime and stime are fields 14 and 15; the name before them may hold anything up to the last `)`.
+    let fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, fields)| fields)
+        .split_whitespace();
+    let ticks = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u32>().ok());
+    ticks.map(|ticks| TICK * ticks).sum()
 }
 
 /// Waits for the child to become reapable, without reaping it.
 fn exited_within(child: &Child, timeout: Duration) -> Result<bool> {
     let pidfd = pidfd_open(pid_of(child), PidfdFlags::empty()).context("open a pidfd")?;
-    let deadline = Instant::now() + timeout;
+    let started = Instant::now();
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        // At most an hour at a time, to stay within the kernel's range.
+        let left = timeout
+            .saturating_sub(started.elapsed())
+            .min(Duration::from_secs(3_600));
         let left = Timespec::try_from(left).context("a time-out beyond the kernel's range")?;
         match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
             Err(rustix::io::Errno::INTR) => {}
-            other => return Ok(other.context("poll a pidfd")? > 0),
+            Err(error) => return Err(error).context("poll a pidfd"),
+            Ok(0) if started.elapsed() < timeout => {}
+            Ok(ready) => return Ok(ready > 0),
         }
     }
 }
@@ -327,6 +258,7 @@ mod tests {
         let mut process = Process::start("teller", shell("echo ready; exit 3"), &log).unwrap();
         process.wait_for_log("ready", SOON).unwrap();
         assert_eq!(process.wait_exit(SOON).unwrap().code(), Some(3));
+        assert!(!process.is_running());
         let error = process.wait_for_log("more", SOON).unwrap_err();
         assert!(format!("{error:#}").contains("teller"), "{error:#}");
     }
@@ -360,13 +292,20 @@ mod tests {
     }
 
     #[test]
-    fn short_commands_report_failure_and_are_bounded() {
-        assert_eq!(run_ok(shell("echo hello"), SOON).unwrap(), "hello\n");
-        let error = run_ok(shell("echo bad disk >&2; exit 4"), SOON)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("bad disk") && error.contains('4'), "{error}");
-        assert!(run(shell("exec sleep 1000"), Duration::from_millis(1)).is_err());
-        assert!(run(Command::new("/nonexistent/program"), SOON).is_err());
+    fn cpu_time_is_known_during_and_after_a_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::start(
+            "busy",
+            shell("while :; do :; done"),
+            &dir.path().join("log"),
+        )
+        .unwrap();
+        let deadline = Instant::now() + SOON;
+        while process.cpu_time() < Duration::from_millis(30) {
+            assert!(Instant::now() < deadline, "a busy loop uses no CPU");
+            thread::yield_now();
+        }
+        process.kill();
+        assert!(process.cpu_time() >= Duration::from_millis(30));
     }
 }
