@@ -18,7 +18,11 @@ impl Buffer {
     pub fn new() -> Self {
         let memory = vec![0; BUFFER_BYTES + ALIGN];
         let start = memory.as_ptr().align_offset(ALIGN);
-        Self { memory, start, len: 0 }
+        Self {
+            memory,
+            start,
+            len: 0,
+        }
     }
     pub fn filled(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.len]
@@ -87,7 +91,8 @@ pub fn pipe(count: usize) -> (Filler, Drain) {
     let (give, spare) = channel();
     let (send, full) = sync_channel(count);
     for _ in 0..count {
-        give.send(Buffer::new()).expect("the receiver is in this function");
+        give.send(Buffer::new())
+            .expect("the receiver is in this function");
     }
     (Filler { spare, full: send }, Drain { full, spare: give })
 }

@@ -34,7 +34,8 @@ fn write_rest(device: &Device, mut held: Held, drive: Option<&[u8]>) -> anyhow::
     }
     device.write(&held.tail, held.tail_at)?;
     let image_end = held.image_bytes.next_multiple_of(device.sector().into());
-    let stale = held.layout.stale.start.max(held.head.filled().len() as u64)..held.layout.stale.end.min(image_end);
+    let stale = held.layout.stale.start.max(held.head.filled().len() as u64)
+        ..held.layout.stale.end.min(image_end);
     if !stale.is_empty() {
         device.zero(stale, &never)?;
     }
@@ -42,9 +43,17 @@ fn write_rest(device: &Device, mut held: Held, drive: Option<&[u8]>) -> anyhow::
     if let (Some(at), Some(drive)) = (held.layout.drive_at, drive) {
         written.push((at, drive));
     }
-    let (first, rest) = held.head.filled().split_at(FIRST_BYTES.min(held.head.filled().len()));
+    let (first, rest) = held
+        .head
+        .filled()
+        .split_at(FIRST_BYTES.min(held.head.filled().len()));
     written.push((FIRST_BYTES as u64, rest));
-    written.extend(held.layout.backup.iter().map(|(at, bytes)| (*at, bytes.as_slice())));
+    written.extend(
+        held.layout
+            .backup
+            .iter()
+            .map(|(at, bytes)| (*at, bytes.as_slice())),
+    );
     for (at, bytes) in &written {
         device.write(bytes, *at)?;
     }
@@ -54,7 +63,10 @@ fn write_rest(device: &Device, mut held: Held, drive: Option<&[u8]>) -> anyhow::
     written.push((0, first));
     for (at, bytes) in &written {
         if device.read(*at, bytes.len())? != *bytes {
-            bail!("{} gives back other bytes than were written at {at}", device.path());
+            bail!(
+                "{} gives back other bytes than were written at {at}",
+                device.path()
+            );
         }
     }
     Ok(())

@@ -21,8 +21,11 @@ pub fn decode(format: ImageFormat, input: Drain, output: Filler) -> Result<(), S
         ImageFormat::Raw => copy(input, output),
         ImageFormat::Gzip => copy(MultiGzDecoder::new(input), output),
         ImageFormat::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(|e| damaged("zstd", e))?;
-            decoder.window_log_max(MAX_WINDOW_LOG).map_err(|e| damaged("zstd", e))?;
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(input).map_err(|e| damaged("zstd", e))?;
+            decoder
+                .window_log_max(MAX_WINDOW_LOG)
+                .map_err(|e| damaged("zstd", e))?;
             copy(decoder, output)
         }
     }
@@ -85,7 +88,10 @@ impl BufRead for Input {
             self.ended = self.current.is_none();
             self.at = 0;
         }
-        Ok(self.current.as_ref().map_or(&[], |buffer| &buffer.filled()[self.at..]))
+        Ok(self
+            .current
+            .as_ref()
+            .map_or(&[], |buffer| &buffer.filled()[self.at..]))
     }
     fn consume(&mut self, bytes: usize) {
         self.at += bytes;

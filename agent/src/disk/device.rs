@@ -35,7 +35,9 @@ impl Device {
         };
         // Some file systems refuse O_DIRECT at the open; everything works without it, at half the speed.
         let (mut file, direct) = match open(OFlags::EXCL | OFlags::DIRECT) {
-            Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => (open(OFlags::EXCL)?, false),
+            Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                (open(OFlags::EXCL)?, false)
+            }
             other => (other?, true),
         };
         let is_block = file.metadata()?.file_type().is_block_device();
@@ -86,7 +88,10 @@ impl Device {
                     disk = self.path,
                     "direct writes are refused: going through the page cache"
                 );
-                fcntl_setfl(&self.file, fcntl_getfl(&self.file)?.difference(OFlags::DIRECT))?;
+                fcntl_setfl(
+                    &self.file,
+                    fcntl_getfl(&self.file)?.difference(OFlags::DIRECT),
+                )?;
                 self.file.write_all_at(bytes, offset)
             }
             other => other,
@@ -144,7 +149,9 @@ impl Device {
                         self.zeroes.store(false, Ordering::Relaxed);
                     }
                     Err(e) => {
-                        return Err(e).with_context(|| format!("zeroing {count} bytes at {at} of {}", self.path));
+                        return Err(e).with_context(|| {
+                            format!("zeroing {count} bytes at {at} of {}", self.path)
+                        });
                     }
                 }
             } else {
@@ -159,7 +166,9 @@ impl Device {
 
     /// Returns when all that was written is on the medium.
     pub fn flush(&self) -> anyhow::Result<()> {
-        self.file.sync_all().with_context(|| format!("flushing {}", self.path))
+        self.file
+            .sync_all()
+            .with_context(|| format!("flushing {}", self.path))
     }
 
     /// Lets the kernel read the partition table again. Nothing here depends on it, so a refusal is only logged.

@@ -25,13 +25,16 @@ pub fn set_boot_entry(
     let device = target::open(identity, &(ctx.disks)())?;
     let loader = esp::find(&device)?;
     drop(device);
-    let vars = EfiVars::open(folder).with_context(|| format!("no boot entry can be set: {}", folder.display()))?;
+    let vars = EfiVars::open(folder)
+        .with_context(|| format!("no boot entry can be set: {}", folder.display()))?;
     match put_first(&vars, label, &loader) {
         Err(e) if e.kind() == io::ErrorKind::StorageFull && loader.has_fallback => {
             tracing::warn!(error = %e, "the firmware has no space for a boot entry: it has to find the fallback loader");
             Ok(())
         }
-        other => other.with_context(|| format!("writing the boot entry {label:?} for {}", loader.file)),
+        other => {
+            other.with_context(|| format!("writing the boot entry {label:?} for {}", loader.file))
+        }
     }
 }
 
@@ -61,7 +64,8 @@ fn put_first(vars: &EfiVars<'_>, label: &str, loader: &Loader) -> io::Result<()>
     for number in old.iter().filter(|number| Some(**number) != kept) {
         vars.delete_option(*number)?;
     }
-    let taken = |number: &u16| options.iter().any(|(there, _)| there == number) && !old.contains(number);
+    let taken =
+        |number: &u16| options.iter().any(|(there, _)| there == number) && !old.contains(number);
     let number = match kept {
         Some(number) => number,
         None => {
@@ -73,7 +77,9 @@ fn put_first(vars: &EfiVars<'_>, label: &str, loader: &Loader) -> io::Result<()>
         }
     };
     let before = vars.order()?;
-    let others = before.iter().filter(|there| **there != number && !old.contains(there));
+    let others = before
+        .iter()
+        .filter(|there| **there != number && !old.contains(there));
     let order: Vec<u16> = std::iter::once(&number).chain(others).copied().collect();
     if order == before {
         Ok(())

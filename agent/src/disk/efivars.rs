@@ -22,7 +22,10 @@ impl<'a> EfiVars<'a> {
     pub fn open(folder: &'a Path) -> io::Result<Self> {
         match fs::read_dir(folder)?.next() {
             Some(_) => Ok(Self { folder }),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "there are no UEFI variables")),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "there are no UEFI variables",
+            )),
         }
     }
 
@@ -38,7 +41,11 @@ impl<'a> EfiVars<'a> {
     fn write(&self, name: &str, value: &[u8]) -> io::Result<()> {
         let path = self.path(name);
         make_mutable(&path);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         // One write is one SetVariable.
         let bytes = [&ATTRIBUTES.to_le_bytes(), value].concat();
         file.write_all(&bytes)?;
@@ -97,7 +104,10 @@ impl<'a> EfiVars<'a> {
     }
 
     pub fn set_order(&self, order: &[u16]) -> io::Result<()> {
-        let bytes: Vec<u8> = order.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let bytes: Vec<u8> = order
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
         self.write("BootOrder", &bytes)
     }
 }

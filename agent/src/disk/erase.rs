@@ -80,7 +80,11 @@ fn positions(disk_bytes: u64, sector: u64, partitions: &[Range<u64>]) -> Vec<Ran
         let start = place.start..place.start.saturating_add(END_BYTES);
         let end = place.end.saturating_sub(END_BYTES)..place.end;
         for range in copies.chain([start, end]) {
-            let start = range.start.max(place.start).next_multiple_of(sector);
+            let start = range
+                .start
+                .max(place.start)
+                .min(disk_bytes)
+                .next_multiple_of(sector);
             let end = range.end.min(place.end).min(disk_bytes) / sector * sector;
             if start < end {
                 ranges.push(start..end);

@@ -51,7 +51,12 @@ pub fn find(device: &Device) -> anyhow::Result<Loader> {
     let root = fs.root_dir();
     let has = |path: &str| root.open_file(path).is_ok();
     let mut folders = Vec::new();
-    for entry in root.open_dir("EFI").with_context(what)?.iter().take(MAX_FOLDERS) {
+    for entry in root
+        .open_dir("EFI")
+        .with_context(what)?
+        .iter()
+        .take(MAX_FOLDERS)
+    {
         let name = entry.with_context(what)?.file_name();
         if !name.starts_with('.') && !name.eq_ignore_ascii_case("BOOT") {
             folders.push(name);
@@ -87,7 +92,10 @@ fn find_partition(device: &Device) -> anyhow::Result<HardDrive> {
     if Gpt::is_at(&head, device.sector() as usize) {
         let gpt = Gpt::parse(&head, 0, 1, device.sector())
             .with_context(|| format!("partition table of {}", device.path()))?;
-        let esp = gpt.partitions().into_iter().find(|part| part.kind == gpt::ESP);
+        let esp = gpt
+            .partitions()
+            .into_iter()
+            .find(|part| part.kind == gpt::ESP);
         let esp = esp.with_context(|| format!("{} has no EFI system partition", device.path()))?;
         let sectors = esp.last - esp.first + 1;
         return Ok(HardDrive {
@@ -97,9 +105,14 @@ fn find_partition(device: &Device) -> anyhow::Result<HardDrive> {
             signature: Signature::Gpt(esp.guid),
         });
     }
-    let mbr = Mbr::parse(&head).with_context(|| format!("{} has no partition table", device.path()))?;
-    let esp = mbr.entries().into_iter().find(|entry| entry.kind == mbr::ESP);
-    let esp = esp.with_context(|| format!("{} has no EFI system partition in its MBR", device.path()))?;
+    let mbr =
+        Mbr::parse(&head).with_context(|| format!("{} has no partition table", device.path()))?;
+    let esp = mbr
+        .entries()
+        .into_iter()
+        .find(|entry| entry.kind == mbr::ESP);
+    let esp =
+        esp.with_context(|| format!("{} has no EFI system partition in its MBR", device.path()))?;
     let signature = Signature::Mbr(mbr.signature());
     Ok(HardDrive {
         number: esp.number,

@@ -63,16 +63,24 @@ pub struct Download<'a> {
 
 impl<'a> Download<'a> {
     /// Finds a mirror that answers; afterwards the size is known where the server tells it.
-    pub fn open(urls: &[String], limits: Limits, cancelled: &'a AtomicBool) -> anyhow::Result<Self> {
+    pub fn open(
+        urls: &[String],
+        limits: Limits,
+        cancelled: &'a AtomicBool,
+    ) -> anyhow::Result<Self> {
         let mirror = |text: &String| {
-            let url = Url::parse(text).with_context(|| format!("image URL {}", without_query(text)))?;
+            let url =
+                Url::parse(text).with_context(|| format!("image URL {}", without_query(text)))?;
             Ok(Mirror {
                 url,
                 version: None,
                 struck: None,
             })
         };
-        let mirrors = urls.iter().map(mirror).collect::<anyhow::Result<Vec<_>>>()?;
+        let mirrors = urls
+            .iter()
+            .map(mirror)
+            .collect::<anyhow::Result<Vec<_>>>()?;
         if mirrors.is_empty() {
             bail!("the order names no image URL");
         }
@@ -169,7 +177,11 @@ impl<'a> Download<'a> {
         self.failures += 1;
         let rounds = self.failures / live;
         if rounds >= self.limits.rounds {
-            bail!("{}: {error:#} (tried {} times)", self.describe(), self.failures);
+            bail!(
+                "{}: {error:#} (tried {} times)",
+                self.describe(),
+                self.failures
+            );
         }
         if self.failures.is_multiple_of(live) {
             self.wait(self.limits.pause.saturating_mul(1 << (rounds - 1).min(4)));
@@ -196,12 +208,18 @@ impl<'a> Download<'a> {
             self.current = next;
             return Ok(());
         }
-        let reasons: Vec<String> = self.mirrors.iter().filter_map(|mirror| mirror.struck.clone()).collect();
+        let reasons: Vec<String> = self
+            .mirrors
+            .iter()
+            .filter_map(|mirror| mirror.struck.clone())
+            .collect();
         bail!("{}", reasons.join("; "));
     }
 
     fn describe(&self) -> String {
-        let total = self.total.map_or_else(String::new, |total| format!(" of {total}"));
+        let total = self
+            .total
+            .map_or_else(String::new, |total| format!(" of {total}"));
         format!(
             "download of {} at byte {}{total}",
             self.mirrors[self.current].url, self.position
@@ -240,12 +258,20 @@ impl<'a> Download<'a> {
             match status {
                 200 | 206 => return self.accept(&url, head, body),
                 301 | 302 | 303 | 307 | 308 => {
-                    let location = head.location.unwrap_or_default();
+                    let Some(location) = head.location else {
+                        return Err(Refusal::Final(anyhow!(
+                            "GET {url}: HTTP status {status} without a place to go"
+                        )));
+                    };
                     let next = url.join(&location);
-                    url = next.map_err(|e| Refusal::Final(anyhow!(e).context(format!("GET {url} was redirected"))))?;
+                    url = next.map_err(|e| {
+                        Refusal::Final(anyhow!(e).context(format!("GET {url} was redirected")))
+                    })?;
                 }
                 408 | 425 | 429 | 500.. => {
-                    return Err(Refusal::Transient(anyhow!("GET {url}: HTTP status {status}")));
+                    return Err(Refusal::Transient(anyhow!(
+                        "GET {url}: HTTP status {status}"
+                    )));
                 }
                 _ => return Err(Refusal::Final(anyhow!("GET {url}: HTTP status {status}"))),
             }
@@ -318,7 +344,11 @@ impl<'a> Download<'a> {
 fn without_query(text: &str) -> &str {
     let end = text.find(['?', '#']).unwrap_or(text.len());
     let text = &text[..end];
-    if text.contains('@') { "(with credentials)" } else { text }
+    if text.contains('@') {
+        "(with credentials)"
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]

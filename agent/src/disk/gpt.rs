@@ -61,14 +61,22 @@ pub enum BadGpt {
     },
     #[error("the GPT has no free entry")]
     NoFreeEntry,
-    #[error("the last {bytes} bytes of the disk are not free: partition {number} ends at byte {end_bytes}")]
-    NoRoom { bytes: u64, number: u32, end_bytes: u64 },
+    #[error(
+        "the last {bytes} bytes of the disk are not free: partition {number} ends at byte {end_bytes}"
+    )]
+    NoRoom {
+        bytes: u64,
+        number: u32,
+        end_bytes: u64,
+    },
 }
 
 impl Gpt {
     /// Is there something at `header_at` that calls itself a GPT header?
     pub fn is_at(bytes: &[u8], header_at: usize) -> bool {
-        bytes.get(header_at..).is_some_and(|rest| rest.starts_with(SIGNATURE))
+        bytes
+            .get(header_at..)
+            .is_some_and(|rest| rest.starts_with(SIGNATURE))
     }
 
     /// Reads the table whose header is logical sector `own`. `window` holds the disk from sector `window_at` on, header and
@@ -76,15 +84,23 @@ impl Gpt {
     pub fn parse(window: &[u8], window_at: u64, own: u64, sector: u32) -> Result<Self, BadGpt> {
         let sector = sector as usize;
         let slice = |lba: u64, len: usize| -> Option<&[u8]> {
-            let start = usize::try_from(lba.checked_sub(window_at)?).ok()?.checked_mul(sector)?;
+            let start = usize::try_from(lba.checked_sub(window_at)?)
+                .ok()?
+                .checked_mul(sector)?;
             window.get(start..start.checked_add(len)?)
         };
         let header = slice(own, sector).ok_or(BadGpt::Field("position", own))?;
-        let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
-        let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        let u32_at =
+            |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let u64_at =
+            |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
         let guid_at = |at: usize| Guid(header[at..at + 16].try_into().expect("sixteen bytes"));
         let sane = |good: bool, what: &'static str, value: u64| {
-            if good { Ok(()) } else { Err(BadGpt::Field(what, value)) }
+            if good {
+                Ok(())
+            } else {
+                Err(BadGpt::Field(what, value))
+            }
         };
 
         sane(header.starts_with(SIGNATURE), "signature", u64_at(0))?;
@@ -101,8 +117,8 @@ impl Gpt {
         }
         sane(u64_at(24) == own, "own position", u64_at(24))?;
         let (entry_count, entry_bytes) = (u32_at(80), u32_at(84));
-        let entry_bytes_good =
-            (MIN_ENTRY_BYTES..=MAX_ENTRY_BYTES).contains(&entry_bytes) && entry_bytes.is_power_of_two();
+        let entry_bytes_good = (MIN_ENTRY_BYTES..=MAX_ENTRY_BYTES).contains(&entry_bytes)
+            && entry_bytes.is_power_of_two();
         sane(entry_bytes_good, "entry size", entry_bytes.into())?;
         let table_bytes = entry_count as usize * entry_bytes as usize;
         sane(
@@ -111,7 +127,8 @@ impl Gpt {
             entry_count.into(),
         )?;
         let entries_at = u64_at(72);
-        let entries = slice(entries_at, table_bytes).ok_or(BadGpt::Field("position of entries", entries_at))?;
+        let entries = slice(entries_at, table_bytes)
+            .ok_or(BadGpt::Field("position of entries", entries_at))?;
         if crc(entries) != u32_at(88) {
             return Err(BadGpt::Checksum("entries"));
         }
@@ -139,7 +156,11 @@ impl Gpt {
         )?;
         if own == 1 {
             let free = 2..=gpt.first_usable.saturating_sub(gpt.table_sectors());
-            sane(free.contains(&entries_at), "position of entries", entries_at)?;
+            sane(
+                free.contains(&entries_at),
+                "position of entries",
+                entries_at,
+            )?;
         }
         gpt.check_partitions()?;
         Ok(gpt)
@@ -148,12 +169,18 @@ impl Gpt {
     fn check_partitions(&self) -> Result<(), BadGpt> {
         let mut partitions = self.partitions();
         for part in &partitions {
-            if part.first < self.first_usable || part.last > self.last_usable || part.first > part.last {
+            if part.first < self.first_usable
+                || part.last > self.last_usable
+                || part.first > part.last
+            {
                 return Err(BadGpt::Outside(part.number));
             }
         }
         partitions.sort_by_key(|part| part.first);
-        match partitions.windows(2).find(|pair| pair[1].first <= pair[0].last) {
+        match partitions
+            .windows(2)
+            .find(|pair| pair[1].first <= pair[0].last)
+        {
             Some(pair) => Err(BadGpt::Overlap(pair[0].number, pair[1].number)),
             None => Ok(()),
         }
@@ -187,7 +214,10 @@ impl Gpt {
 
     /// Sectors of the disk, in bytes, where the image had its backup, as far as no partition lies there.
     pub fn stale_backup(&self) -> Range<u64> {
-        let end = self.other.saturating_add(1).min(i64::MAX as u64 / self.sector as u64);
+        let end = self
+            .other
+            .saturating_add(1)
+            .min(i64::MAX as u64 / self.sector as u64);
         let start = self
             .end_of_partitions()
             .max(end.saturating_sub(self.table_sectors() + 1));
@@ -198,7 +228,11 @@ impl Gpt {
     pub fn fit(&mut self, disk_sectors: u64) -> Result<(), BadGpt> {
         let tail = self.table_sectors() + 1;
         let last_usable = disk_sectors.saturating_sub(tail + 1);
-        if let Some(part) = self.partitions().into_iter().find(|part| part.last > last_usable) {
+        if let Some(part) = self
+            .partitions()
+            .into_iter()
+            .find(|part| part.last > last_usable)
+        {
             let bytes = |sectors: u64| sectors.saturating_mul(self.sector as u64);
             let (end_bytes, disk_bytes) = (bytes(part.last + 1 + tail), bytes(disk_sectors));
             return Err(BadGpt::DiskTooSmall {
@@ -226,9 +260,14 @@ impl Gpt {
     ) -> Result<Range<u64>, BadGpt> {
         let start = (self.last_usable + 1).saturating_sub(sectors) / align * align;
         let end_of_partitions = self.end_of_partitions();
-        if start < end_of_partitions.max(self.first_usable) || start + sectors > self.last_usable + 1 {
+        if start < end_of_partitions.max(self.first_usable)
+            || start + sectors > self.last_usable + 1
+        {
             let last = self.partitions().into_iter().max_by_key(|part| part.last);
-            let (bytes, end_bytes) = (sectors * self.sector as u64, end_of_partitions * self.sector as u64);
+            let (bytes, end_bytes) = (
+                sectors * self.sector as u64,
+                end_of_partitions * self.sector as u64,
+            );
             return Err(BadGpt::NoRoom {
                 bytes,
                 number: last.map_or(0, |part| part.number),

@@ -8,9 +8,15 @@ pub struct Guid(pub [u8; 16]);
 impl Guid {
     /// From the fields as they are printed; `node` is the last two of them.
     pub const fn new(a: u32, b: u16, c: u16, node: u64) -> Self {
-        let (a, b, c, d) = (a.to_le_bytes(), b.to_le_bytes(), c.to_le_bytes(), node.to_be_bytes());
+        let (a, b, c, d) = (
+            a.to_le_bytes(),
+            b.to_le_bytes(),
+            c.to_le_bytes(),
+            node.to_be_bytes(),
+        );
         Self([
-            a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7],
+            a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5],
+            d[6], d[7],
         ])
     }
 

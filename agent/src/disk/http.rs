@@ -98,11 +98,16 @@ pub fn get<'a>(url: &Url, wish: &Wish<'_>, patience: Patience<'a>) -> io::Result
             continue;
         }
         body.framing = match (head.chunked, head.length) {
-            (true, _) => Framing::Chunk { left: 0, first: true },
+            (true, _) => Framing::Chunk {
+                left: 0,
+                first: true,
+            },
             (false, Some(length)) => Framing::Length(length),
             (false, None) if head.status != 200 && head.status != 206 => Framing::Ended,
             (false, None) => {
-                return Err(malformed("the answer has neither a Content-Length nor chunks"));
+                return Err(malformed(
+                    "the answer has neither a Content-Length nor chunks",
+                ));
             }
         };
         return Ok((head, body));
@@ -172,7 +177,9 @@ impl Body<'_> {
         }
         let line = self.line(MAX_CHUNK_LINE_BYTES)?;
         let digits = line.split(';').next().unwrap_or("").trim_end();
-        let good = !digits.is_empty() && digits.len() <= 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let good = !digits.is_empty()
+            && digits.len() <= 16
+            && digits.bytes().all(|b| b.is_ascii_hexdigit());
         let size = good.then(|| u64::from_str_radix(digits, 16).ok()).flatten();
         self.framing = match size.ok_or_else(|| malformed("a chunk without a size"))? {
             0 => Framing::Ended,
@@ -191,7 +198,8 @@ impl Body<'_> {
             line.push(byte[0]);
             if line.ends_with(b"\r\n") {
                 line.truncate(line.len() - 2);
-                return String::from_utf8(line).map_err(|_| malformed("a chunk-size line that is not text"));
+                return String::from_utf8(line)
+                    .map_err(|_| malformed("a chunk-size line that is not text"));
             }
             if line.len() > limit {
                 return Err(malformed("a line without an end between two chunks"));
@@ -238,11 +246,14 @@ impl Body<'_> {
                 Err(e)
                     if matches!(
                         e.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                        io::ErrorKind::WouldBlock
+                            | io::ErrorKind::TimedOut
+                            | io::ErrorKind::Interrupted
                     ) =>
                 {
                     if since.elapsed() >= self.patience.stall {
-                        let why = format!("not a byte came for {} s", self.patience.stall.as_secs());
+                        let why =
+                            format!("not a byte came for {} s", self.patience.stall.as_secs());
                         return Err(io::Error::new(io::ErrorKind::TimedOut, why));
                     }
                 }
@@ -254,7 +265,8 @@ impl Body<'_> {
 
 /// Status line and fields, without what is of no use here. `bytes` ends with the empty line.
 pub fn parse_head(bytes: &[u8]) -> io::Result<Head> {
-    let text = std::str::from_utf8(bytes).map_err(|_| malformed("the head of the answer is not text"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| malformed("the head of the answer is not text"))?;
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1."));
     let status = status
@@ -284,7 +296,8 @@ pub fn parse_head(bytes: &[u8]) -> io::Result<Head> {
                 return Err(malformed("a transfer encoding that was not asked for"));
             }
             "content-range" => {
-                head.content_range = Some(parse_range(value).ok_or_else(|| malformed("a senseless Content-Range"))?)
+                head.content_range =
+                    Some(parse_range(value).ok_or_else(|| malformed("a senseless Content-Range"))?)
             }
             "etag" => head.etag = Some(value.to_owned()),
             "last-modified" => head.last_modified = Some(value.to_owned()),
@@ -298,7 +311,11 @@ pub fn parse_head(bytes: &[u8]) -> io::Result<Head> {
 /// `bytes 100-199/200`, or `/*` where the whole is not known. `bytes */200` (of a 416) has no range.
 fn parse_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = value.strip_prefix("bytes ")?.split_once('/')?;
-    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    let total = if total == "*" {
+        None
+    } else {
+        Some(total.parse().ok()?)
+    };
     if range == "*" {
         return Some((0, 0, total));
     }

@@ -83,7 +83,8 @@ fn plan_gpt(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, St
             Some(place.start * sector)
         }
     };
-    let in_bytes = |parts: [(u64, Vec<u8>); 2]| parts.into_iter().map(|(lba, bytes)| (lba * sector, bytes));
+    let in_bytes =
+        |parts: [(u64, Vec<u8>); 2]| parts.into_iter().map(|(lba, bytes)| (lba * sector, bytes));
     let mut new_head: Vec<(u64, Vec<u8>)> = in_bytes(gpt.primary()).collect();
     if let Some(mut mbr) = Mbr::parse(head) {
         mbr.protect(disk.bytes / sector);
@@ -100,7 +101,11 @@ fn plan_gpt(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, St
 
 fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
     let sector = u64::from(disk.sector);
-    if mbr.entries().iter().any(|entry| entry.kind == mbr::PROTECTIVE) {
+    if mbr
+        .entries()
+        .iter()
+        .any(|entry| entry.kind == mbr::PROTECTIVE)
+    {
         return Err(Stop::Damaged(anyhow!(
             "the image's MBR protects a GPT that is not there"
         )));
@@ -117,7 +122,9 @@ fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, S
             "its last MBR partition ends at byte {covered_bytes}, the disk has {}",
             disk.bytes
         );
-        return Err(Stop::Failed(why.context("the image does not fit onto the disk")));
+        return Err(Stop::Failed(
+            why.context("the image does not fit onto the disk"),
+        ));
     }
     let drive_at = match drive {
         None => None,

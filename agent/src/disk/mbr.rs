@@ -35,7 +35,9 @@ impl Entry {
 pub enum BadMbr {
     #[error("all four entries of the MBR are taken: no room for a config drive")]
     NoFreeEntry,
-    #[error("there are no {bytes} bytes between the last MBR partition and the end of the disk (or 2 TiB)")]
+    #[error(
+        "there are no {bytes} bytes between the last MBR partition and the end of the disk (or 2 TiB)"
+    )]
     NoRoom { bytes: u64 },
 }
 
@@ -45,10 +47,12 @@ impl Mbr {
     pub fn parse(head: &[u8]) -> Option<Self> {
         let boot: [u8; 512] = head.get(..512)?.try_into().ok()?;
         let mbr = Self { boot };
-        let sane =
-            |entry: &[u8]| matches!(entry[0], 0 | 0x80) && (entry[4] != 0 || entry.iter().all(|byte| *byte == 0));
+        let sane = |entry: &[u8]| {
+            matches!(entry[0], 0 | 0x80) && (entry[4] != 0 || entry.iter().all(|byte| *byte == 0))
+        };
         let table = mbr.boot[TABLE..510].chunks_exact(ENTRY_BYTES);
-        (mbr.boot[510..] == [0x55, 0xaa] && table.clone().all(sane) && !mbr.entries().is_empty()).then_some(mbr)
+        (mbr.boot[510..] == [0x55, 0xaa] && table.clone().all(sane) && !mbr.entries().is_empty())
+            .then_some(mbr)
     }
 
     pub fn bytes(&self) -> &[u8; 512] {
@@ -96,7 +100,9 @@ impl Mbr {
             });
         }
         let mut entries = self.boot[TABLE..510].chunks_exact_mut(ENTRY_BYTES);
-        let entry = entries.find(|entry| entry[4] == 0).ok_or(BadMbr::NoFreeEntry)?;
+        let entry = entries
+            .find(|entry| entry[4] == 0)
+            .ok_or(BadMbr::NoFreeEntry)?;
         entry.fill(0);
         entry[1..4].copy_from_slice(&CHS_BEYOND);
         entry[4] = kind;

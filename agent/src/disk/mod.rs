@@ -9,6 +9,7 @@ mod efi;
 mod efivars;
 mod erase;
 mod esp;
+mod fat;
 mod fetch;
 mod gpt;
 mod guid;
@@ -53,6 +54,10 @@ pub fn erase_metadata(disks: &[DiskIdentity], ctx: &StepContext<'_>) -> anyhow::
 /// # Errors
 /// The disk is not the one meant, has no EFI system partition or no boot loader in it, the machine did not boot by UEFI, or
 /// the firmware refuses. No space for variables is no error when firmware finds the disk's fallback loader by itself.
-pub fn set_boot_entry(disk: &DiskIdentity, label: &str, ctx: &StepContext<'_>) -> anyhow::Result<()> {
+pub fn set_boot_entry(
+    disk: &DiskIdentity,
+    label: &str,
+    ctx: &StepContext<'_>,
+) -> anyhow::Result<()> {
     efi::set_boot_entry(disk, label, ctx, Path::new("/sys/firmware/efi/efivars"))
 }

@@ -15,7 +15,11 @@ pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
     let disk = find(wanted, disks)?;
     let device = match Device::open(&disk.name, disk.logical_sector_bytes) {
         Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => {
-            let users = users(&disk.name, Path::new("/sys/class/block"), Path::new("/proc"));
+            let users = users(
+                &disk.name,
+                Path::new("/sys/class/block"),
+                Path::new("/proc"),
+            );
             let users = if users.is_empty() {
                 "by whom is not to be seen".to_owned()
             } else {
@@ -52,7 +56,9 @@ fn find<'a>(wanted: &DiskIdentity, disks: &'a [Disk]) -> anyhow::Result<&'a Disk
 }
 
 fn list<'a>(disks: impl Iterator<Item = &'a Disk>) -> String {
-    let all: Vec<String> = disks.map(|disk| DiskIdentity::of(disk).to_string()).collect();
+    let all: Vec<String> = disks
+        .map(|disk| DiskIdentity::of(disk).to_string())
+        .collect();
     if all.is_empty() {
         "none at all".to_owned()
     } else {
@@ -86,8 +92,12 @@ fn users(path: &str, sysfs: &Path, proc: &Path) -> Vec<String> {
             .lines()
             .filter_map(|line| line.split_once(' '))
             .filter(|(source, _)| *source == device);
-        users
-            .extend(mounted.map(|(_, rest)| format!("{part} is mounted on {}", rest.split(' ').next().unwrap_or("?"))));
+        users.extend(mounted.map(|(_, rest)| {
+            format!(
+                "{part} is mounted on {}",
+                rest.split(' ').next().unwrap_or("?")
+            )
+        }));
         if swaps
             .lines()
             .any(|line| line.split_whitespace().next() == Some(&device))

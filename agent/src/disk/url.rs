@@ -44,7 +44,10 @@ impl Url {
         if authority.contains('@') {
             return Err(BadUrl::Credentials);
         }
-        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let (host, port) = match authority
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+        {
             Some((address, "")) => (address, None),
             Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(BadUrl::Host)?)),
             None => authority
@@ -57,7 +60,9 @@ impl Url {
         }
         let (path, query) = target
             .split_once('?')
-            .map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
+            .map_or((target, None), |(path, query)| {
+                (path, Some(query.to_owned()))
+            });
         let path = if path.is_empty() { "/" } else { path };
         Ok(Self {
             host: host.to_owned(),

@@ -46,7 +46,11 @@ pub struct Held {
     pub layout: Layout,
 }
 
-pub fn write_image(order: &WriteImage, ctx: &StepContext<'_>, limits: Limits) -> anyhow::Result<Written> {
+pub fn write_image(
+    order: &WriteImage,
+    ctx: &StepContext<'_>,
+    limits: Limits,
+) -> anyhow::Result<Written> {
     let started = Instant::now();
     let device = target::open(&order.disk, &(ctx.disks)())?;
     let drive = config_drive::build(&order.config_drive, device.sector())?;
@@ -55,7 +59,11 @@ pub fn write_image(order: &WriteImage, ctx: &StepContext<'_>, limits: Limits) ->
         && order.format == ImageFormat::Raw
         && total > device.bytes()
     {
-        bail!("the image has {total} bytes, {} has {}", device.path(), device.bytes());
+        bail!(
+            "the image has {total} bytes, {} has {}",
+            device.path(),
+            device.bytes()
+        );
     }
     let held = transfer(order, ctx, &device, drive.as_deref(), &mut download)?;
     let image_bytes = held.image_bytes;
@@ -134,7 +142,9 @@ fn transfer(
         match (hasher.check(&order.checksum), damage) {
             (Err(wrong), Ok(_)) => Err(anyhow!(wrong)),
             (Err(wrong), Err(damage)) => Err(damage.context(wrong)),
-            (Ok(()), Err(damage)) => Err(damage.context("the image has the right checksum, but cannot be used")),
+            (Ok(()), Err(damage)) => {
+                Err(damage.context("the image has the right checksum, but cannot be used"))
+            }
             (Ok(()), Ok(held)) => Ok(held),
         }
     })
@@ -197,7 +207,12 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(device: &'a Device, drive: Option<&'a [u8]>, cancelled: &'a AtomicBool, written: &'a AtomicU64) -> Self {
+    fn new(
+        device: &'a Device,
+        drive: Option<&'a [u8]>,
+        cancelled: &'a AtomicBool,
+        written: &'a AtomicU64,
+    ) -> Self {
         Self {
             device,
             drive,
@@ -212,7 +227,10 @@ impl<'a> Writer<'a> {
     fn run(mut self, drain: Drain) -> Result<Held, Stop> {
         while let Some(mut buffer) = drain.next()? {
             if self.cancelled.load(Ordering::Relaxed) {
-                return Err(Stop::Failed(anyhow!("given up while writing {}", self.device.path())));
+                return Err(Stop::Failed(anyhow!(
+                    "given up while writing {}",
+                    self.device.path()
+                )));
             }
             match &mut self.held {
                 None => {
@@ -240,7 +258,8 @@ impl<'a> Writer<'a> {
         let layout = layout::plan(head.filled(), &disk, self.drive)?;
         erase::wipe(device, self.cancelled).map_err(Stop::Failed)?;
         let image_bytes = head.filled().len() as u64;
-        let tail_at = device.bytes().saturating_sub(TAIL_BYTES) / buffer::ALIGN as u64 * buffer::ALIGN as u64;
+        let tail_at =
+            device.bytes().saturating_sub(TAIL_BYTES) / buffer::ALIGN as u64 * buffer::ALIGN as u64;
         head.pad(device.sector() as usize);
         self.position = image_bytes.max(HEAD_BYTES as u64);
         self.zeros_from = self.position;
@@ -266,7 +285,10 @@ impl<'a> Writer<'a> {
             );
         }
         let held = self.held.as_mut().expect("take comes after begin");
-        let now = held.tail_at.saturating_sub(self.position).min(bytes.len() as u64) as usize;
+        let now = held
+            .tail_at
+            .saturating_sub(self.position)
+            .min(bytes.len() as u64) as usize;
         let (now, later) = bytes.split_at(now);
         held.tail.extend_from_slice(later);
         if is_zero(now) {
@@ -292,7 +314,11 @@ impl<'a> Writer<'a> {
         let Some(held) = self.held.take() else {
             return Err(Stop::Damaged(anyhow!("the image is empty")));
         };
-        let covered = held.layout.covered_bytes.max(self.position).min(held.tail_at);
+        let covered = held
+            .layout
+            .covered_bytes
+            .max(self.position)
+            .min(held.tail_at);
         self.make_zeros(covered)
             .and_then(|()| self.device.flush())
             .map_err(Stop::Failed)?;

@@ -1,1 +1,274 @@
-//! Tests.
+//! Boot entries in a folder that looks like efivarfs, for disks whose ESP somebody else made.
+use super::super::load_option::{self, HardDrive, Known, Signature};
+use super::super::testing::image;
+use super::super::testing::{Bench, MIB, TestDisk};
+use super::{EfiVars, set_boot_entry};
+use crate::disk::guid::Guid;
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+const ESP: Guid = Guid([0xa1; 16]);
+
+/// Firmware with a network entry 0000, an unknown device 0003, and this order.
+fn firmware(order: &[u16]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let put = |name: &str, value: &[u8]| {
+        let bytes = [&7u32.to_le_bytes(), value].concat();
+        fs::write(variable(folder.path(), name), bytes).expect("room");
+    };
+    let drive = HardDrive {
+        number: 1,
+        first: 1,
+        sectors: 1,
+        signature: Signature::Mbr([0; 4]),
+    };
+    put(
+        "Boot0000",
+        &load_option::write("UEFI PXEv4 (MAC:525400000001)", &drive, "x"),
+    );
+    put("Boot0003", b"?");
+    put(
+        "BootOrder",
+        &order
+            .iter()
+            .flat_map(|n| n.to_le_bytes())
+            .collect::<Vec<u8>>(),
+    );
+    put("Timeout", &[0, 0]);
+    folder
+}
+
+fn variable(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}-{GLOBAL}"))
+}
+
+/// An image whose ESP has these empty files, made by mtools.
+fn disk_with(files: &[&str]) -> TestDisk {
+    let esp = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(esp.path(), vec![0; 2 * MIB as usize]).expect("room");
+    let path = esp.path().to_str().expect("a plain name");
+    let mtools = |program: &str, words: &[&str]| {
+        let output = Command::new(program)
+            .args(["-i", path])
+            .args(words)
+            .output()
+            .expect("mtools are installed");
+        assert!(
+            output.status.success(),
+            "{program} {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    mtools("mformat", &["-T", "4096", "-h", "16", "-s", "63", "::"]);
+    mtools("mmd", &["::/EFI"]);
+    let mut folders: Vec<&str> = files
+        .iter()
+        .filter_map(|file| file.rsplit_once('/'))
+        .map(|(folder, _)| folder)
+        .collect();
+    folders.sort();
+    folders.dedup();
+    folders
+        .iter()
+        .for_each(|folder| mtools("mmd", &[&format!("::/EFI/{folder}")]));
+    files
+        .iter()
+        .for_each(|file| mtools("mcopy", &["/dev/null", &format!("::/EFI/{file}")]));
+    let mut image = image::gpt(16 * MIB, 512);
+    let content = fs::read(esp.path()).expect("it was written");
+    image[MIB as usize..3 * MIB as usize].copy_from_slice(&content);
+    let disk = TestDisk::dirty(16 * MIB, 512);
+    disk.put(&image, 0);
+    disk
+}
+
+fn set(disk: &TestDisk, label: &str, folder: &Path) -> Result<(), String> {
+    let bench = Bench::new(&[disk]);
+    bench
+        .run(|ctx| set_boot_entry(&disk.identity(), label, ctx, folder))
+        .map_err(|e| format!("{e:#}"))
+}
+
+/// The numbers of ours, and the order.
+fn state(folder: &Path) -> (Vec<u16>, Vec<u16>) {
+    let vars = EfiVars::open(folder).expect("it is there");
+    let known =
+        |option: &[u8]| load_option::read(option).is_some_and(|known| known.partition == Some(ESP));
+    let options = vars.options().expect("they can be read").into_iter();
+    (
+        options
+            .filter(|(_, option)| known(option))
+            .map(|(number, _)| number)
+            .collect(),
+        vars.order().expect("it can be read"),
+    )
+}
+
+#[test]
+fn ours_is_first_and_others_stay() {
+    let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
+    let firmware = firmware(&[3, 0]);
+    set(&disk, "Ironbeat n1", firmware.path()).expect("nothing is wrong");
+    assert_eq!(state(firmware.path()), (vec![1], vec![1, 3, 0]));
+    let bytes = fs::read(variable(firmware.path(), "Boot0001")).expect("it is there");
+    assert_eq!(bytes[..4], [7, 0, 0, 0]);
+    let drive = HardDrive {
+        number: 1,
+        first: 2048,
+        sectors: 4096,
+        signature: Signature::Gpt(ESP),
+    };
+    let arch = if cfg!(target_arch = "x86_64") {
+        "X64"
+    } else {
+        "AA64"
+    };
+    assert_eq!(
+        bytes[4..],
+        load_option::write(
+            "Ironbeat n1",
+            &drive,
+            &format!("\\EFI\\BOOT\\BOOT{arch}.EFI")
+        )
+    );
+
+    // Twice is once.
+    set(&disk, "Ironbeat n1", firmware.path()).expect("nothing is wrong");
+    assert_eq!(state(firmware.path()), (vec![1], vec![1, 3, 0]));
+    // The same disk under another name: the old entry goes.
+    set(&disk, "Ironbeat n2", firmware.path()).expect("nothing is wrong");
+    assert_eq!(state(firmware.path()), (vec![1], vec![1, 3, 0]));
+    let bytes = fs::read(variable(firmware.path(), "Boot0001")).expect("it is there");
+    let known = load_option::read(&bytes[4..]);
+    assert_eq!(
+        known,
+        Some(Known {
+            label: "Ironbeat n2".to_owned(),
+            partition: Some(ESP)
+        })
+    );
+}
+
+#[test]
+fn entries_of_earlier_deployments_go() {
+    let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
+    let firmware = firmware(&[7, 0, 9, 3]);
+    let drive = |guid: u8| HardDrive {
+        number: 1,
+        first: 1,
+        sectors: 1,
+        signature: Signature::Gpt(Guid([guid; 16])),
+    };
+    let options = [
+        (7, load_option::write("Ironbeat n1", &drive(5), "x")),
+        (9, load_option::write("debian", &drive(0xa1), "x")),
+    ];
+    let vars = EfiVars::open(firmware.path()).expect("it is there");
+    for (number, option) in &options {
+        vars.set_option(*number, option).expect("room");
+    }
+    set(&disk, "Ironbeat n1", firmware.path()).expect("nothing is wrong");
+    assert_eq!(state(firmware.path()), (vec![1], vec![1, 0, 3]));
+    assert!(
+        !variable(firmware.path(), "Boot0007").exists()
+            && !variable(firmware.path(), "Boot0009").exists()
+    );
+}
+
+/// The flag that efivarfs sets on variables, on a file system that has it too.
+#[test]
+fn immutable_variables_are_written_all_the_same() {
+    let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
+    let firmware = firmware(&[0]);
+    let order = File::open(variable(firmware.path(), "BootOrder")).expect("it is there");
+    // A temporary folder in memory, or an ordinary user, has no such flag: then the write is an ordinary one.
+    let flagged = ioctl_getflags(&order)
+        .and_then(|flags| ioctl_setflags(&order, flags | IFlags::IMMUTABLE))
+        .is_ok();
+    println!("the flag could be set: {flagged}");
+    set(&disk, "Ironbeat n1", firmware.path()).expect("nothing is wrong");
+    assert_eq!(state(firmware.path()), (vec![1], vec![1, 0]));
+}
+
+#[test]
+fn the_best_known_loader_is_taken() {
+    let check = |files: &[&str], wanted: &str| {
+        let disk = disk_with(files);
+        let firmware = firmware(&[]);
+        set(&disk, "x", firmware.path()).expect("nothing is wrong");
+        let bytes = fs::read(variable(firmware.path(), "Boot0001")).expect("it is there");
+        let name: Vec<u8> = wanted.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(
+            bytes.windows(name.len()).any(|window| window == name),
+            "{wanted} for {files:?}"
+        );
+    };
+    let arch = if cfg!(target_arch = "x86_64") {
+        "x64"
+    } else {
+        "aa64"
+    };
+    let [shim, grub, systemd] =
+        ["shim", "grub", "systemd-boot"].map(|loader| format!("{loader}{arch}.efi"));
+    let fallback = format!("BOOT/BOOT{}.EFI", arch.to_uppercase());
+    check(
+        &[
+            &fallback,
+            &format!("debian/{grub}"),
+            &format!("debian/{shim}"),
+        ],
+        &format!("\\EFI\\debian\\{shim}"),
+    );
+    check(
+        &[
+            &fallback,
+            &format!("fedora/{grub}"),
+            &format!("systemd/{systemd}"),
+        ],
+        &format!("\\EFI\\fedora\\{grub}"),
+    );
+    check(
+        &[&fallback, &format!("systemd/{systemd}")],
+        &format!("\\EFI\\systemd\\{systemd}"),
+    );
+    check(
+        &[&fallback, "Dell/tool.efi"],
+        &format!("\\EFI\\{}", fallback.replace('/', "\\")),
+    );
+}
+
+#[test]
+fn refusals_name_the_reason() {
+    let firmware = firmware(&[0]);
+    let check = |disk: &TestDisk, folder: &Path, words: &str| {
+        let error = set(disk, "x", folder).expect_err("this must be refused");
+        assert!(error.contains(words), "{error}");
+    };
+    check(
+        &disk_with(&["other/thing.efi"]),
+        firmware.path(),
+        "no boot loader is known",
+    );
+    let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
+    check(
+        &disk,
+        Path::new("/not/there"),
+        "no boot entry can be set: /not/there",
+    );
+    check(
+        &disk,
+        tempfile::tempdir().expect("a temporary folder").path(),
+        "there are no UEFI variables",
+    );
+    disk.put(&image::mbr(16 * MIB), 0);
+    check(&disk, firmware.path(), "no EFI system partition in its MBR");
+    check(
+        &TestDisk::dirty(4 * MIB, 512),
+        firmware.path(),
+        "has no partition table",
+    );
+    assert_eq!(state(firmware.path()), (vec![], vec![0]));
+}

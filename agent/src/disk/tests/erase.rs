@@ -1,1 +1,153 @@
-//! Tests.
+//! What is left of old metadata: nothing; and of the data beside it: all.
+use super::super::testing::image::{self, noise};
+use super::super::testing::{Bench, MIB, TestDisk};
+use super::{erase_metadata, positions, wipe};
+use crate::disk::device::Device;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+#[test]
+fn positions_are_whole_sectors_within_the_disk() {
+    let all = positions(600 << 30, 4096, &[3 * MIB + 512..5 * MIB]);
+    assert!(
+        all.iter().all(|range| range.start % 4096 == 0
+            && range.end % 4096 == 0
+            && range.start < range.end)
+    );
+    let has = |start: u64, bytes: u64| {
+        assert!(
+            all.iter()
+                .any(|r| r.start <= start && start + bytes <= r.end),
+            "{start}"
+        )
+    };
+    has(0, MIB);
+    has(4 << 20, 4096);
+    has(64 << 20, 4096);
+    has(256 << 30, 4096);
+    has((600 << 30) - MIB, MIB);
+    // Within the partition, and nothing of what is before or behind it.
+    has(3 * MIB + 4096, MIB - 4096);
+    has(4 * MIB, MIB);
+    assert!(!all.iter().any(|range| range.contains(&(3 * MIB))));
+    assert_eq!(positions(MIB / 2, 512, &[]), [0..MIB / 2, 0..MIB / 2]);
+    assert_eq!(
+        positions(MIB, 512, &[u64::MAX - 5..u64::MAX, 5..3]),
+        [0..MIB, 0..MIB]
+    );
+}
+
+/// A disk with a table and signatures at its ends, in its partitions and at their ends.
+fn old_disk() -> TestDisk {
+    let disk = TestDisk::dirty(32 * MIB, 512);
+    disk.put(&image::gpt(32 * MIB, 512), 0);
+    // LVM, as blkid wants to see it, in the second partition; a FAT volume in the first; an md 0.90 label at the end.
+    let label = [
+        b"LABELONE".as_slice(),
+        &1u64.to_le_bytes(),
+        &[0x76, 0x57, 0x34, 0x12, 0x20, 0, 0, 0],
+        b"LVM2 001",
+    ]
+    .concat();
+    disk.put(&label, 4 * MIB as usize + 512);
+    disk.put(
+        &[0xfc, 0x4e, 0x2b, 0xa9, 0, 0, 0, 0, 90, 0, 0, 0],
+        32 * MIB as usize - 65536,
+    );
+    disk
+}
+
+fn assert_erased(disk: &TestDisk, before: &[u8]) {
+    let content = disk.content();
+    disk.assert_does_not_boot();
+    for (offset, bytes) in [(0, 32 * MIB), (MIB, 2 * MIB), (4 * MIB, 28 * MIB)] {
+        let probe = [
+            "-p",
+            "-O",
+            &offset.to_string(),
+            "-S",
+            &bytes.to_string(),
+            disk.path(),
+        ];
+        let output = Command::new("blkid")
+            .args(probe)
+            .output()
+            .expect("util-linux is installed");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "",
+            "blkid sees something at {offset}"
+        );
+    }
+    let kept = 9 * MIB as usize..20 * MIB as usize;
+    assert!(
+        content[kept.clone()] == before[kept],
+        "data between the signatures"
+    );
+}
+
+#[test]
+fn nothing_is_recognised_afterwards() {
+    let (one, two) = (old_disk(), old_disk());
+    let before = one.content();
+    let bench = Bench::new(&[&one, &two]);
+    let both = [one.identity(), two.identity()];
+    bench
+        .run(|ctx| erase_metadata(&both, ctx))
+        .expect("nothing is wrong");
+    assert_erased(&one, &before);
+    assert_erased(&two, &before);
+    // Twice is once.
+    bench
+        .run(|ctx| erase_metadata(&both, ctx))
+        .expect("nothing is wrong");
+    let told = bench.told.into_inner().expect("nobody panicked");
+    assert_eq!((told[1].done, told[1].total), (1, Some(2)));
+}
+
+#[test]
+fn zeros_are_written_where_the_device_does_not_make_them() {
+    let disk = old_disk();
+    let before = disk.content();
+    let device = Device::open(disk.path(), 512)
+        .expect("it is free")
+        .without_tricks();
+    wipe(&device, &AtomicBool::new(false)).expect("nothing is wrong");
+    drop(device);
+    assert_erased(&disk, &before);
+}
+
+#[test]
+fn one_wrong_disk_keeps_all_from_being_touched() {
+    let (one, two) = (TestDisk::dirty(4 * MIB, 512), TestDisk::dirty(4 * MIB, 512));
+    let bench = Bench::new(&[&one, &two]);
+    let mut other = two.identity();
+    other.serial = Some("another".to_owned());
+    let error = bench
+        .run(|ctx| erase_metadata(&[one.identity(), other], ctx))
+        .expect_err("one is not there");
+    assert!(format!("{error:#}").contains("serial another"), "{error:#}");
+    assert!(one.is_untouched() && two.is_untouched());
+}
+
+#[test]
+fn garbage_is_no_obstacle() {
+    let disk = TestDisk::dirty(4 * MIB, 512);
+    disk.put(&noise(4 * MIB as usize, 8), 0);
+    disk.put(b"EFI PART", 512);
+    disk.put(&[0x55, 0xaa], 510);
+    Bench::new(&[&disk])
+        .run(|ctx| erase_metadata(&[disk.identity()], ctx))
+        .expect("nothing is wrong");
+    disk.assert_does_not_boot();
+}
+
+#[test]
+fn giving_up_leaves_a_disk_that_does_not_boot() {
+    let disk = old_disk();
+    let device = Device::open(disk.path(), 512).expect("it is free");
+    let error = wipe(&device, &AtomicBool::new(true)).expect_err("it was given up");
+    assert!(format!("{error:#}").contains("given up"), "{error:#}");
+    drop(device);
+    disk.assert_does_not_boot();
+}

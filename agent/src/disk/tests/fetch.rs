@@ -1,1 +1,301 @@
-//! Tests.
+//! Downloads over breaks, other mirrors, and servers that do not keep to the rules.
+use super::super::testing::LIMITS;
+use super::super::testing::image::noise;
+use super::super::testing::server::{Reply, Request, Server};
+use super::Download;
+use std::sync::atomic::AtomicBool;
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+const BYTES: usize = 500_000;
+const CUT: usize = 300_000;
+
+fn object() -> Vec<u8> {
+    noise(BYTES, 5)
+}
+
+/// All bytes and how often it was taken up again, or the words of the error.
+fn download(urls: &[String]) -> Result<(Vec<u8>, u32), String> {
+    let read = || {
+        let mut download = Download::open(urls, LIMITS, &NEVER)?;
+        let (mut all, mut piece) = (Vec::new(), vec![0; 50_000]);
+        loop {
+            match download.read(&mut piece)? {
+                0 => return anyhow::Ok((all, download.resumed())),
+                count => all.extend(&piece[..count]),
+            }
+        }
+    };
+    read().map_err(|e| format!("{e:#}"))
+}
+
+fn check(server: &Server, resumed: u32) {
+    let (all, count) = download(&[server.url("/o")]).expect("it arrives");
+    assert!(all == object(), "other bytes");
+    assert_eq!(count, resumed);
+}
+
+fn check_refused(server: &Server, words: &str) {
+    let error = download(&[server.url("/o?token=hidden")]).expect_err("this must fail");
+    assert!(error.contains(words), "{words:?} is not in {error:?}");
+    assert!(!error.contains("hidden"), "{error}");
+}
+
+/// The first answer is cut; the later ones are what `then` makes of them.
+fn after_a_cut(then: impl Fn(&Request, &[u8]) -> Reply + Send + Sync + 'static) -> Server {
+    let object = object();
+    Server::start(move |request| match request.number {
+        0 => Reply::object(&object, "one", request).cut_at(CUT),
+        _ => then(request, &object),
+    })
+}
+
+#[test]
+fn the_rest_is_asked_for() {
+    let server = after_a_cut(|request, object| Reply::object(object, "one", request));
+    check(&server, 1);
+    assert_eq!(server.seen()[1].range_from, Some(CUT));
+}
+
+#[test]
+fn a_server_without_ranges_sends_all_again() {
+    check(
+        &after_a_cut(|_, object| Reply::object(object, "one", &whole())),
+        1,
+    );
+    let weak = |request: &Request| {
+        Reply::object(
+            &object(),
+            "one",
+            &Request {
+                range_from: None,
+                ..request.clone()
+            },
+        )
+    };
+    let server = Server::start(move |request| {
+        let reply = weak(request).with("ETag", "W/\"w\"");
+        if request.number == 0 {
+            reply.cut_at(CUT)
+        } else {
+            reply
+        }
+    });
+    check(&server, 1);
+    assert_eq!(
+        server.seen()[1].if_range,
+        None,
+        "a weak tag says nothing about bytes"
+    );
+}
+
+fn whole() -> Request {
+    Request {
+        number: 0,
+        target: String::new(),
+        host: String::new(),
+        range_from: None,
+        if_range: None,
+    }
+}
+
+#[test]
+fn a_silent_server_counts_as_broken() {
+    let object = object();
+    let server = Server::start(move |request| {
+        let reply = Reply::object(&object, "one", request);
+        if request.number == 0 {
+            reply.silent_at(CUT)
+        } else {
+            reply
+        }
+    });
+    check(&server, 1);
+}
+
+#[test]
+fn a_server_that_cuts_often_is_followed_to_the_end_but_not_for_ever() {
+    let often = |piece: usize| {
+        let object = object();
+        Server::start(move |request| Reply::object(&object, "one", request).cut_at(piece))
+    };
+    check(&often(20_000), 24);
+    check_refused(&often(5_000), "broke off 50 times");
+    check_refused(
+        &often(0),
+        "at byte 0 of 500000: the server closed the connection too early",
+    );
+}
+
+#[test]
+fn a_changed_image_is_not_glued_together() {
+    let other = |request: &Request| Reply::object(&noise(BYTES, 6), "two", request);
+    check_refused(
+        &after_a_cut(move |request, _| other(request)),
+        "the image changed while it was read",
+    );
+    // As some servers do: If-Range ignored, a part of the new object sent.
+    let ignoring = move |request: &Request, _: &[u8]| {
+        other(&Request {
+            if_range: None,
+            ..request.clone()
+        })
+    };
+    check_refused(
+        &after_a_cut(ignoring),
+        "the image changed while it was read",
+    );
+    let longer = |request: &Request, _: &[u8]| Reply::object(&noise(BYTES + 1, 5), "one", request);
+    check_refused(
+        &after_a_cut(longer),
+        "it has 500001 bytes there, and 500000 where the download began",
+    );
+}
+
+#[test]
+fn wrong_ranges_are_refused() {
+    let ranged = |range: &'static str| {
+        after_a_cut(move |request, object| {
+            Reply::object(object, "one", request).with("Content-Range", range)
+        })
+    };
+    check_refused(
+        &ranged("bytes 0-499999/500000"),
+        "asked for the bytes from 300000, was sent 0 to 499999",
+    );
+    check_refused(
+        &ranged("bytes 300000-399999/500000"),
+        "was sent 300000 to 399999",
+    );
+    check_refused(
+        &ranged("bytes 300000-299999/500000"),
+        "senseless Content-Range",
+    );
+    check_refused(
+        &ranged("bytes 300000-499999/499999"),
+        "senseless Content-Range",
+    );
+    check_refused(
+        &after_a_cut(|request, object| {
+            Reply::object(object, "one", request).without("Content-Range")
+        }),
+        "a part without its range",
+    );
+    check_refused(
+        &after_a_cut(|request, object| {
+            Reply::object(object, "one", request).with("Content-Length", "7")
+        }),
+        "Content-Length and Content-Range disagree",
+    );
+    check_refused(&after_a_cut(|_, _| Reply::status(416)), "HTTP status 416");
+}
+
+#[test]
+fn a_wrong_length_is_noticed() {
+    let server = |length: &'static str| {
+        let object = object();
+        Server::start(move |request| {
+            Reply::object(&object, "one", request).with("Content-Length", length)
+        })
+    };
+    check_refused(
+        &server("500001"),
+        "at byte 500000 of 500001: the server closed the connection too early",
+    );
+    let (all, _) = download(&[server("499999").url("/")]).expect("the checksum will tell");
+    assert_eq!(all.len(), 499_999);
+}
+
+#[test]
+fn chunked_bodies_are_taken_up_again_too() {
+    let object = object();
+    let server = Server::start(move |request| {
+        let reply = Reply::object(&object, "one", request).chunked();
+        if request.number == 0 {
+            reply.cut_at(CUT)
+        } else {
+            reply
+        }
+    });
+    check(&server, 1);
+}
+
+#[test]
+fn the_next_mirror_takes_over() {
+    let cut = after_a_cut(|_, _| Reply::status(503));
+    let good = Server::of(object());
+    let missing = Server::start(|_| Reply::status(404));
+    let gone = { Server::of(Vec::new()).url("/") };
+    let urls = [gone, missing.url("/"), cut.url("/"), good.url("/")];
+    let (all, resumed) = download(&urls).expect("one is good");
+    assert!(all == object());
+    assert_eq!((resumed, good.seen()[0].range_from), (1, Some(CUT)));
+    // Tags are each server's own: the second one's is not compared with the first one's.
+    assert_eq!(good.seen()[0].if_range, None);
+    let error = download(&[missing.url("/a"), missing.url("/b")]).expect_err("both miss it");
+    assert!(
+        error.contains("/a: HTTP status 404; GET") && error.contains("/b: HTTP status 404"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let object = object();
+    let server = Server::start(move |request| match request.number {
+        0 => Reply::status(503),
+        1 => Reply::status(429),
+        _ => Reply::object(&object, "one", request),
+    });
+    check(&server, 0);
+    check_refused(
+        &Server::start(|_| Reply::status(500)),
+        "HTTP status 500 (tried 4 times)",
+    );
+}
+
+#[test]
+fn redirects_are_followed_but_not_for_ever() {
+    let object = object();
+    let server = Server::start(move |request| match request.target.as_str() {
+        "/o" => Reply::status(302).with("Location", "/a/b"),
+        "/a/b" => Reply::status(307).with("Location", "c?d"),
+        _ => Reply::object(&object, "one", request),
+    });
+    check(&server, 0);
+    assert_eq!(server.seen()[2].target, "/a/c?d");
+    assert_eq!(
+        server.seen()[2].host,
+        server.url("").trim_start_matches("http://")
+    );
+    let to = |location: &'static str| {
+        Server::start(move |_| Reply::status(301).with("Location", location))
+    };
+    check_refused(&to("/o"), "more than 5 redirects");
+    check_refused(&to("https://h/"), "https is not supported yet");
+    check_refused(
+        &Server::start(|_| Reply::status(301)),
+        "HTTP status 301 without a place to go",
+    );
+}
+
+#[test]
+fn other_protocols_are_refused() {
+    for (urls, words) in [
+        (
+            vec!["https://h/i?sig=hidden".to_owned()],
+            "image URL https://h/i: https is not supported yet",
+        ),
+        (
+            vec!["http://user:hidden@h/i".to_owned()],
+            "(with credentials): a user or password",
+        ),
+        (vec!["nfs://h/i".to_owned()], "not an http:// URL"),
+        (vec![], "names no image URL"),
+    ] {
+        let error = download(&urls).expect_err("this must be refused");
+        assert!(
+            error.contains(words) && !error.contains("hidden"),
+            "{error}"
+        );
+    }
+}

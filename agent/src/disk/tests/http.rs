@@ -1,1 +1,163 @@
-//! Tests.
+//! Heads and chunks as servers send them, good ones and others.
+use super::super::testing::image::noise;
+use super::super::testing::server::{Reply, Server};
+use super::{Body, Framing, Head, Patience, Wish, get, parse_head};
+use crate::disk::url::Url;
+use crate::mutate::mutants;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+const GOOD: &str = "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\ncontent-RANGE: bytes 5-9/10\r\nContent-Length:5\r\n\
+    Last-Modified: Mon\r\nLocation: /x\r\nX: y\r\n\r\n";
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+const PATIENCE: Patience<'static> = Patience {
+    connect: Duration::from_secs(5),
+    stall: Duration::from_secs(30),
+    cancelled: &NEVER,
+};
+
+#[test]
+fn a_head_is_read() {
+    let head = parse_head(GOOD.as_bytes()).expect("it is good");
+    let wanted = Head {
+        status: 206,
+        length: Some(5),
+        chunked: false,
+        content_range: Some((5, 9, Some(10))),
+        etag: Some("\"a\"".to_owned()),
+        last_modified: Some("Mon".to_owned()),
+        location: Some("/x".to_owned()),
+    };
+    assert_eq!(head, wanted);
+}
+
+#[test]
+fn bad_heads_are_refused() {
+    for (text, words) in [
+        ("SSH-2.0-OpenSSH\r\n\r\n", "not an HTTP answer"),
+        ("HTTP/1.1 20 OK\r\n\r\n", "not an HTTP answer"),
+        ("HTTP/2 200\r\n\r\n", "not an HTTP answer"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "not a number",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "two different",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "not asked for",
+        ),
+        (
+            "HTTP/1.1 206 OK\r\nContent-Range: bytes 9-5/10\r\n\r\n",
+            "senseless",
+        ),
+        (
+            "HTTP/1.1 206 OK\r\nContent-Range: bytes 5-10/10\r\n\r\n",
+            "senseless",
+        ),
+    ] {
+        let error = parse_head(text.as_bytes()).expect_err(text).to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn broken_heads_do_not_panic() {
+    mutants(GOOD.as_bytes(), 20_000, |bytes| drop(parse_head(bytes)));
+}
+
+fn read_all(mut body: Body<'_>) -> std::io::Result<Vec<u8>> {
+    let (mut all, mut piece) = (Vec::new(), [0; 1000]);
+    loop {
+        match body.read(&mut piece)? {
+            0 => return Ok(all),
+            count => all.extend(&piece[..count]),
+        }
+    }
+}
+
+#[test]
+fn chunks_are_put_together() {
+    let object = noise(300_000, 3);
+    let sent = object.clone();
+    let server = Server::start(move |request| Reply::object(&sent, "one", request).chunked());
+    let url = Url::parse(&server.url("/")).expect("an URL");
+    let (head, body) = get(&url, &Wish::default(), PATIENCE).expect("it answers");
+    assert!(head.chunked && head.length.is_none());
+    assert!(read_all(body).expect("all of it comes") == object);
+}
+
+/// A body that reads what a peer sent who then closed.
+fn body_of(sent: &[u8], framing: Framing) -> Body<'static> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback");
+    let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+    let (stream, _) = listener.accept().expect("it connected");
+    peer.write_all(sent).expect("it fits into the socket");
+    Body {
+        stream,
+        patience: PATIENCE,
+        early: Vec::new(),
+        early_at: 0,
+        framing,
+    }
+}
+
+#[test]
+fn broken_chunks_are_refused() {
+    let chunked = || Framing::Chunk {
+        left: 0,
+        first: true,
+    };
+    let check = |sent: &[u8], words: &str| {
+        let error = read_all(body_of(sent, chunked()))
+            .expect_err("this is no body")
+            .to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    check(b"", "too early");
+    check(b"5\r\nhel", "too early");
+    check(b"5\r\nhello", "too early");
+    check(b"5\r\nhello\r\n", "too early");
+    check(b"5\r\nhelloo\r\n0\r\n\r\n", "longer than it said");
+    check(b"\r\nhello", "without a size");
+    check(b"-5\r\nhello", "without a size");
+    check(b"11111111111111111\r\nhello", "without a size");
+    check(&[b'5'; 1000], "without an end");
+    assert_eq!(
+        read_all(body_of(b"5\r\nhello\r\n0\r\n\r\n", chunked())).expect("good"),
+        b"hello"
+    );
+    let good = b"5;a=b\r\nhello\r\n1F\r\n0123456789012345678901234567890\r\n0\r\n\r\n";
+    mutants(good, 300, |bytes| drop(read_all(body_of(bytes, chunked()))));
+}
+
+#[test]
+fn a_body_without_an_end_is_refused() {
+    let server =
+        Server::start(|request| Reply::object(b"hello", "one", request).without("Content-Length"));
+    let url = Url::parse(&server.url("/")).expect("an URL");
+    let error = get(&url, &Wish::default(), PATIENCE)
+        .map(|_| ())
+        .expect_err("how would a cut be told?");
+    assert!(
+        error
+            .to_string()
+            .contains("neither a Content-Length nor chunks"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_head_without_an_end_is_refused() {
+    let server = Server::start(|_| Reply::status(200).with("X", &"y".repeat(40_000)));
+    let url = Url::parse(&server.url("/")).expect("an URL");
+    let error = get(&url, &Wish::default(), PATIENCE)
+        .map(|_| ())
+        .expect_err("it is too long");
+    assert!(error.to_string().contains("does not end"), "{error}");
+}

@@ -1,1 +1,59 @@
-//! Tests.
+//! Plans for images on disks, without either.
+use super::super::testing::MIB;
+use super::super::testing::image;
+use super::{Disk, HEAD_BYTES, plan};
+use crate::disk::write::Stop;
+use crate::mutate::mutants;
+
+const DISK: Disk = Disk {
+    bytes: 32 * MIB,
+    sector: 512,
+};
+
+#[test]
+fn a_gpt_image_on_a_larger_disk() {
+    let image = image::gpt(16 * MIB, 512);
+    let layout = plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 3 << 20])).expect("it fits");
+    assert_eq!(layout.drive_at, Some(28 * MIB));
+    assert_eq!(layout.covered_bytes, 16 * MIB - 33 * 512);
+    assert_eq!(layout.stale, 16 * MIB - 33 * 512..16 * MIB);
+    let places = |parts: &[(u64, Vec<u8>)]| -> Vec<_> {
+        parts.iter().map(|(at, bytes)| (*at, bytes.len())).collect()
+    };
+    assert_eq!(
+        places(&layout.head),
+        [(512, 512), (1024, 128 * 128), (0, 512)]
+    );
+    assert_eq!(
+        places(&layout.backup),
+        [(32 * MIB - 33 * 512, 128 * 128), (32 * MIB - 512, 512)]
+    );
+    // The same order twice gives the same disk, byte for byte.
+    assert_eq!(
+        plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 3 << 20])).expect("as before"),
+        layout
+    );
+}
+
+#[test]
+fn a_config_drive_without_a_place_is_refused() {
+    for image in [image::gpt(32 * MIB, 512), image::mbr(32 * MIB)] {
+        assert!(plan(&image[..HEAD_BYTES], &DISK, None).is_ok());
+        match plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 1 << 20])) {
+            Err(Stop::Failed(e)) => assert!(
+                format!("{e:#}").contains("config drive has no place"),
+                "{e:#}"
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn mutated_heads_do_not_panic() {
+    for image in [image::gpt(16 * MIB, 512), image::mbr(16 * MIB)] {
+        mutants(&image[..40 * 512], 2_000, |head| {
+            drop(plan(head, &DISK, Some(&[0; 1 << 20])))
+        });
+    }
+}

@@ -1,0 +1,236 @@
+//! A web server on loopback that answers as it is told: whole, cut, with other tags, wrong ranges, silent.
+//! Only in tests.
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// From 0: how many requests came before.
+    pub number: u32,
+    pub target: String,
+    pub host: String,
+    pub range_from: Option<usize>,
+    pub if_range: Option<String>,
+}
+
+/// What is answered; the fields as a well-behaved server would have them unless a test changes them.
+pub struct Reply {
+    pub status: u16,
+    pub fields: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    /// So many bytes of the body are sent, then the connection is closed.
+    pub cut_at: Option<usize>,
+    /// After these many bytes of the body nothing more comes, but the connection stays.
+    pub silent_at: Option<usize>,
+}
+
+impl Reply {
+    pub fn status(status: u16) -> Self {
+        let fields = vec![("Content-Length", "0".to_owned())];
+        Self {
+            status,
+            fields,
+            body: Vec::new(),
+            cut_at: None,
+            silent_at: None,
+        }
+    }
+
+    /// The object with its tag, or the part of it that was asked for.
+    pub fn object(object: &[u8], tag: &str, request: &Request) -> Self {
+        let tag = format!("\"{tag}\"");
+        let matches = request
+            .if_range
+            .as_ref()
+            .is_none_or(|wanted| *wanted == tag);
+        let from = request
+            .range_from
+            .filter(|from| matches && *from < object.len());
+        let mut fields = vec![("ETag", tag)];
+        if let Some(from) = from {
+            fields.push((
+                "Content-Range",
+                format!("bytes {from}-{}/{}", object.len() - 1, object.len()),
+            ));
+        }
+        let body = object[from.unwrap_or(0)..].to_vec();
+        fields.push(("Content-Length", body.len().to_string()));
+        let status = if from.is_some() { 206 } else { 200 };
+        Self {
+            status,
+            fields,
+            body,
+            cut_at: None,
+            silent_at: None,
+        }
+    }
+
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.fields.retain(|(there, _)| *there != name);
+        self.fields.push((name, value.to_owned()));
+        self
+    }
+    pub fn without(mut self, name: &str) -> Self {
+        self.fields.retain(|(there, _)| *there != name);
+        self
+    }
+    pub fn cut_at(mut self, bytes: usize) -> Self {
+        self.cut_at = Some(bytes);
+        self
+    }
+    pub fn silent_at(mut self, bytes: usize) -> Self {
+        self.silent_at = Some(bytes);
+        self
+    }
+    /// The body in chunks (RFC 9112 §7.1) of many sizes.
+    pub fn chunked(mut self) -> Self {
+        let mut body = Vec::new();
+        let mut rest = self.body.as_slice();
+        for size in (1..).map(|n: usize| (n * 7919) % 100_000 + 1) {
+            let size = size.min(rest.len());
+            body.extend(format!("{size:x};note=1\r\n").bytes());
+            body.extend(&rest[..size]);
+            body.extend(b"\r\n");
+            rest = &rest[size..];
+            if size == 0 {
+                break;
+            }
+        }
+        self.body = body;
+        self.without("Content-Length")
+            .with("Transfer-Encoding", "chunked")
+    }
+}
+
+type Answer = dyn Fn(&Request) -> Reply + Send + Sync;
+
+pub struct Server {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = (0..5000)
+            .find_map(|_| TcpListener::bind(("127.0.0.1", next_port())).ok())
+            .expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let (answer, stopped, all) = (Arc::new(answer) as Arc<Answer>, stop.clone(), seen.clone());
+        let accepting = thread::spawn(move || {
+            let mut serving = Vec::new();
+            for stream in listener.incoming().flatten() {
+                if stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                let (answer, all) = (answer.clone(), all.clone());
+                // A client that goes away in the middle is none of the server's business.
+                serving.push(thread::spawn(move || drop(serve(stream, &*answer, &all))));
+            }
+            serving
+                .into_iter()
+                .for_each(|thread| thread.join().expect("no answer panics"));
+        });
+        Self {
+            address,
+            stop,
+            accepting: Some(accepting),
+            seen,
+        }
+    }
+
+    /// A well-behaved server with one object.
+    pub fn of(object: Vec<u8>) -> Self {
+        Self::start(move |request| Reply::object(&object, "one", request))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+    pub fn seen(&self) -> Vec<Request> {
+        self.seen.lock().expect("nobody panicked").clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let woken = TcpStream::connect(self.address).is_ok();
+        if let Some(thread) = self.accepting.take().filter(|_| woken) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Below 32768, where the kernel takes the ports of outgoing connections from.
+fn next_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id() * 37;
+    20_000 + ((start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000) as u16
+}
+
+fn serve(stream: TcpStream, answer: &Answer, seen: &Mutex<Vec<Request>>) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut next = || -> std::io::Result<String> {
+        let mut line = String::new();
+        lines.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    };
+    let target = next()?.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut request = Request {
+        number: 0,
+        target,
+        host: String::new(),
+        range_from: None,
+        if_range: None,
+    };
+    loop {
+        let line = next()?;
+        let Some((name, value)) = line.split_once(": ") else {
+            break;
+        };
+        match name {
+            "Host" => request.host = value.to_owned(),
+            "If-Range" => request.if_range = Some(value.to_owned()),
+            "Range" => {
+                request.range_from = value
+                    .trim_start_matches("bytes=")
+                    .trim_end_matches('-')
+                    .parse()
+                    .ok()
+            }
+            _ => {}
+        }
+    }
+    {
+        let mut seen = seen.lock().expect("nobody panicked");
+        request.number = seen.len() as u32;
+        seen.push(request.clone());
+    }
+    let reply = answer(&request);
+    let mut stream = stream;
+    let fields: String = reply
+        .fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    write!(stream, "HTTP/1.1 {} Whatever\r\n{fields}\r\n", reply.status)?;
+    let end = reply
+        .cut_at
+        .or(reply.silent_at)
+        .unwrap_or(reply.body.len())
+        .min(reply.body.len());
+    stream.write_all(&reply.body[..end])?;
+    if reply.silent_at.is_some() {
+        // Until the client has had enough.
+        stream.read_to_end(&mut Vec::new())?;
+    }
+    Ok(())
+}
