@@ -15,7 +15,19 @@
 //! rack.shutdown(); // or drop; a killed owner's rack is swept by the next one
 //! # Ok(()) }
 //! ```
-//! [`nats::NatsServer::start_loopback`] stands alone, for tests that need only a server.
+//! Alone, for tests that need no machines: [`nats::NatsServer::start_loopback`], [`http::HttpServer::start_loopback`]
+//! (with faults on request), [`ports::PortLease`], [`process::Process`] and [`logfile::LogCursor`].
+//!
+//! | to find | look in |
+//! |---|---|
+//! | every address, port and name of the network | [`layout`] |
+//! | what a machine can be made of | [`machine::spec`] |
+//! | power, boot flags, POSTs with their times, CPU time, cables | [`machine::Machine`] |
+//! | a BMC's death and return | [`bmc::Bmc`]; or bring another BMC: [`rack::BmcKind::None`] |
+//! | the product's dnsmasq configuration, its directories and bus | [`dnsmasq`] |
+//! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |
+//! | a deployment with nothing in it, to be compared with | [`floor`] |
+//! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 
 pub mod bmc;
 mod chassis;

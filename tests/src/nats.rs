@@ -234,7 +234,7 @@ fn config_text(address: SocketAddr, store: &Path, extra: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead as _, BufReader};
+    use std::io::{BufRead as _, BufReader, Write as _};
     use std::net::TcpStream;
 
     /// The INFO line a server greets with.
@@ -256,11 +256,33 @@ mod tests {
         );
     }
 
+    /// One request to the JetStream API, by hand.
+    fn jetstream(server: &NatsServer, subject: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let request = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB _INBOX.t 1\r\nPUB $JS.API.{subject} _INBOX.t {}\r\n{body}\r\n",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.find(|line| line.starts_with("MSG _INBOX.t")).unwrap();
+        lines.next().unwrap()
+    }
+
     #[test]
     fn kill_and_restart_keep_port_and_store() {
         let mut server = NatsServer::start_loopback(NatsBinary::Floor).unwrap();
         let address = server.address();
         let pid = server.pid();
+        let created = jetstream(
+            &server,
+            "STREAM.CREATE.T",
+            r#"{"name":"T","subjects":["t"],"storage":"file"}"#,
+        );
+        assert!(created.contains("\"did_create\":true"), "{created}");
         server.kill();
         assert!(TcpStream::connect(address).is_err());
         server.start().unwrap();
@@ -268,7 +290,8 @@ mod tests {
         server.restart().unwrap();
         assert_eq!(server.address(), address);
         assert_ne!(server.pid(), pid);
-        greeting(&server);
+        let info = jetstream(&server, "STREAM.INFO.T", "");
+        assert!(info.contains("\"subjects\":[\"t\"]"), "{info}");
         let store = server.dir.path().to_owned();
         assert!(store.join("store/jetstream").exists());
         drop(server);

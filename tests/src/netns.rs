@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ const NAMED: &str = "/run/netns";
 pub struct Netns {
     kind: Kind,
     handle: File,
+    removed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl Netns {
         Ok(Self {
             kind: Kind::Named(name.to_owned()),
             handle,
+            removed: AtomicBool::new(false),
         })
     }
 
@@ -88,6 +91,7 @@ impl Netns {
                 _only_rack_here: only_rack_here,
             },
             handle,
+            removed: AtomicBool::new(false),
         };
         netns.delete_links()?;
         Ok(netns)
@@ -185,6 +189,18 @@ impl Netns {
         self.ip(&lines.collect::<Vec<_>>())
     }
 
+    /// Kills what still runs inside and removes the namespace, whoever else holds a handle to it. Once is enough.
+    pub fn remove(&self) {
+        if self.removed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Failures leave it to the next run's sweep.
+        let _ = match &self.kind {
+            Kind::Named(name) => remove_named(name),
+            Kind::Current { .. } => self.delete_links(),
+        };
+    }
+
     /// Names of the links inside.
     fn links(&self) -> Result<Vec<String>> {
         let mut command = ip_command(&["-o", "link", "show"])?;
@@ -211,11 +227,7 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // Failures leave it to the next run's sweep.
-        let _ = match &self.kind {
-            Kind::Named(name) => remove_named(name),
-            Kind::Current { .. } => self.delete_links(),
-        };
+        self.remove();
     }
 }
 

@@ -264,7 +264,8 @@ impl Rack {
         run_ok(command, IPMITOOL_TIMEOUT)
     }
 
-    /// Tears everything down. What is left of the handle can only be dropped.
+    /// Tears everything down but the rack's directory, whose logs stay readable until the drop. What is left of the
+    /// handle can only tell where things were.
     pub fn shutdown(&mut self) {
         // BMCs first, or one of them might switch a machine on again.
         self.bmcs.clear();
@@ -276,6 +277,7 @@ impl Rack {
         self.images = None;
         self.dnsmasq = None;
         self.nats = None;
+        self.netns.remove();
     }
 }
 

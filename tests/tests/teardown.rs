@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ironbeat_tests::machine::spec::NodeSpec;
 use ironbeat_tests::netns;
 use ironbeat_tests::owner::sweep_run_dirs;
+use ironbeat_tests::rack::{Rack, RackSpec};
 
 /// Ends of programs are a matter of milliseconds, and of seconds on a loaded machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -39,7 +41,7 @@ impl Holder {
                 .to_owned()
         };
         let (dir, netns) = (PathBuf::from(value("dir")), value("netns"));
-        let children = descendants(child.id());
+        let children = children_of(child.id());
         Self {
             child,
             dir,
@@ -49,8 +51,8 @@ impl Holder {
     }
 }
 
-/// Processes below `pid`: (command name, id).
-fn descendants(pid: u32) -> Vec<u32> {
+/// The children of `pid`.
+fn children_of(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     for task in tasks {
@@ -105,13 +107,41 @@ fn an_orderly_end_leaves_nothing() {
 }
 
 #[test]
+fn a_kept_handle_keeps_nothing_up() {
+    let mut rack = Rack::start(RackSpec {
+        nodes: vec![NodeSpec::bios()],
+        ..RackSpec::default()
+    })
+    .unwrap();
+    let name = rack.netns().name().unwrap().to_owned();
+    let machine = rack.machine(1).clone();
+    machine.power_on().unwrap();
+    let pids = [
+        machine.qemu_pid().unwrap(),
+        rack.nats().pid().unwrap(),
+        rack.bmc(1).pid().unwrap(),
+    ];
+    rack.shutdown();
+    assert!(!pids.iter().any(is_alive));
+    assert!(!netns::named_by_us().unwrap().contains(&name));
+    assert!(
+        machine.power_on().is_err(),
+        "a machine without its rack stays off"
+    );
+    let dir = rack.dir().to_owned();
+    assert!(dir.exists());
+    drop(rack);
+    assert!(!dir.exists());
+}
+
+#[test]
 fn a_killed_holder_leaves_nothing_after_the_next_sweep() {
     let mut holder = Holder::start(hold());
     assert_eq!(holder.children.len(), 7, "{:?}", holder.children);
     holder.child.kill().unwrap();
     holder.child.wait().unwrap();
     wait_until_gone(&holder.children);
-    // A tests's parallel neighbour may have swept already; after this call nobody has anything left to sweep.
+    // A test's parallel neighbour may have swept already; after this call nobody has anything left to sweep.
     netns::sweep().unwrap();
     sweep_run_dirs().unwrap();
     assert!(!netns::named_by_us().unwrap().contains(&holder.netns));
