@@ -1,0 +1,117 @@
+//! What can go wrong with a BMC, told apart: what was attempted, on which BMC, and why it did not work.
+//! Whether it is worth another try is the caller's decision, helped by [`Error::is_permanent`].
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("BMC {bmc}: {attempt}: {kind}")]
+pub struct Error {
+    pub bmc: SocketAddr,
+    /// What was attempted, `open a session` or `chassis status`.
+    pub attempt: &'static str,
+    pub kind: ErrorKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    #[error("no answer to {tries} tries in {} ms", waited.as_millis())]
+    Unreachable { tries: u32, waited: Duration },
+    #[error(
+        "it answered at first, but not to the login: it may hide that the user {user:?} is unknown"
+    )]
+    SilentLogin { user: String },
+    #[error("it knows no user {user:?}")]
+    NoSuchUser { user: String },
+    #[error("wrong password for user {user:?}")]
+    WrongPassword { user: String },
+    #[error(
+        "it does not prove that it knows the password of {user:?} (wrong password, or wrong key K_g)"
+    )]
+    WrongKey { user: String },
+    #[error("user {user:?} may not have the privilege {privilege}")]
+    PrivilegeTooLow {
+        user: String,
+        privilege: &'static str,
+    },
+    #[error(
+        "it accepts none of the cipher suites {0} (suites 0 to 2 protect nothing and are never used)"
+    )]
+    CipherRefused(String),
+    #[error("it has no room for another session")]
+    OutOfSessions,
+    #[error("it refuses the session with RMCP+ status {0:#04x}")]
+    Refused(u8),
+    #[error("the session was lost")]
+    SessionLost,
+    #[error("it says {0}")]
+    Completion(CompletionCode),
+    #[error("it answered nonsense: {0}")]
+    Malformed(&'static str),
+    #[error("the {0}-byte user name is longer than the 16 bytes of IPMI")]
+    UserTooLong(usize),
+    #[error("send: {0}")]
+    Io(String),
+}
+
+impl Error {
+    /// Another try with the same address and credentials cannot help.
+    pub fn is_permanent(&self) -> bool {
+        match self.kind {
+            ErrorKind::NoSuchUser { .. }
+            | ErrorKind::WrongPassword { .. }
+            | ErrorKind::WrongKey { .. }
+            | ErrorKind::PrivilegeTooLow { .. }
+            | ErrorKind::CipherRefused(_)
+            | ErrorKind::UserTooLong(_) => true,
+            ErrorKind::Unreachable { .. }
+            | ErrorKind::SilentLogin { .. }
+            | ErrorKind::OutOfSessions
+            | ErrorKind::Refused(_)
+            | ErrorKind::SessionLost
+            | ErrorKind::Completion(_)
+            | ErrorKind::Malformed(_)
+            | ErrorKind::Io(_) => false,
+        }
+    }
+}
+
+/// IPMI 2.0 §5.2, table 5-2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompletionCode(pub u8);
+
+impl fmt::Display for CompletionCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            0x00 => "completed",
+            0xc0 => "node busy",
+            0xc1 => "invalid command",
+            0xc2 => "command invalid for this LUN",
+            0xc3 => "time-out while processing",
+            0xc4 => "out of space",
+            0xc5 => "reservation cancelled",
+            0xc6 => "request data truncated",
+            0xc7 => "request data length invalid",
+            0xc8 => "request data field length limit exceeded",
+            0xc9 => "parameter out of range",
+            0xca => "cannot return that many bytes",
+            0xcb => "no such sensor, data or record",
+            0xcc => "invalid data field",
+            0xcd => "command illegal for this sensor or record",
+            0xce => "no response could be provided",
+            0xcf => "duplicated request",
+            0xd0 => "SDR repository in update mode",
+            0xd1 => "device in firmware update mode",
+            0xd2 => "BMC initialisation in progress",
+            0xd3 => "destination unavailable",
+            0xd4 => "insufficient privilege",
+            0xd5 => "not supported in the present state",
+            0xd6 => "sub-function disabled",
+            0xff => "unspecified error",
+            0x80..=0xbe => "command-specific code",
+            0x01..=0x7e => "device-specific code",
+            _ => "reserved code",
+        };
+        write!(f, "{name} ({:#04x})", self.0)
+    }
+}

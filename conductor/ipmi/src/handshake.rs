@@ -1,0 +1,281 @@
+//! How a session is opened: Open Session and RAKP 1 to 4 (IPMI 2.0 §13.17 to §13.24), without a socket or a clock.
+//! Whoever drives it sends `datagram()`, again if nothing comes, and hands in what arrives.
+use crate::Secret;
+use crate::crypto::{Suite, same};
+use crate::error::ErrorKind;
+use crate::packet::{self, OPEN_REQUEST, OPEN_RESPONSE, RAKP_1, RAKP_2, RAKP_3, RAKP_4};
+use crate::session::{Keys, Session};
+
+/// Requested maximum privilege (table 22-19); a role of the user is looked up by name only (§13.20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    User,
+    Operator,
+    Administrator,
+}
+
+impl Privilege {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Privilege::User => 2,
+            Privilege::Operator => 3,
+            Privilege::Administrator => 4,
+        }
+    }
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Privilege::User => "USER",
+            Privilege::Operator => "OPERATOR",
+            Privilege::Administrator => "ADMINISTRATOR",
+        }
+    }
+}
+
+/// Bit 4 of the role byte: look the user up by name alone.
+const NAME_ONLY: u8 = 0x10;
+/// Longest user name (§22.28).
+pub(crate) const MAX_USER: usize = 16;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub user: String,
+    pub password: Secret,
+    pub kg: Option<Secret>,
+    pub privilege: Privilege,
+    pub suite: Suite,
+}
+
+/// What must never be the same twice; handed in, so that a test can know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Fresh {
+    /// Our session id; not zero.
+    pub console_id: u32,
+    pub console_random: [u8; 16],
+}
+
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    login: Login,
+    fresh: Fresh,
+    tag: u8,
+    state: State,
+    datagram: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    Opening,
+    Rakp1 {
+        bmc_id: u32,
+    },
+    Rakp3 {
+        bmc_id: u32,
+        sik: Vec<u8>,
+        bmc_guid: [u8; 16],
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The bytes were not for this stage: a duplicate, or somebody else's.
+    Ignored,
+    /// Send `datagram()`.
+    Next,
+    Open(Session),
+}
+
+impl Handshake {
+    pub(crate) fn begin(login: Login, fresh: Fresh) -> Self {
+        let mut payload = vec![1, login.privilege.code(), 0, 0];
+        payload.extend(fresh.console_id.to_le_bytes());
+        for (kind, algorithm) in (0u8..).zip(login.suite.algorithms()) {
+            payload.extend([kind, 0, 0, 8, algorithm, 0, 0, 0]);
+        }
+        let datagram = packet::plain(OPEN_REQUEST, &payload);
+        Self {
+            login,
+            fresh,
+            tag: 1,
+            state: State::Opening,
+            datagram,
+        }
+    }
+
+    /// What to send now, and again when no answer comes.
+    pub(crate) fn datagram(&self) -> &[u8] {
+        &self.datagram
+    }
+
+    /// Whether the BMC has answered at all.
+    pub(crate) fn was_answered(&self) -> bool {
+        !matches!(self.state, State::Opening)
+    }
+
+    pub(crate) fn receive(&mut self, datagram: &[u8]) -> Result<Progress, ErrorKind> {
+        let outer = packet::parse(datagram).map_err(ErrorKind::Malformed)?;
+        let expected = match self.state {
+            State::Opening => OPEN_RESPONSE,
+            State::Rakp1 { .. } => RAKP_2,
+            State::Rakp3 { .. } => RAKP_4,
+        };
+        let payload = outer.payload;
+        let ours = outer.payload_type == expected && payload.first() == Some(&self.tag);
+        if !ours || outer.authenticated {
+            return Ok(Progress::Ignored);
+        }
+        let status = *payload
+            .get(1)
+            .ok_or(ErrorKind::Malformed("a login answer without a status"))?;
+        if status != 0 {
+            return Err(self.refusal(status));
+        }
+        if payload.get(4..8) != Some(&self.fresh.console_id.to_le_bytes()[..]) {
+            return Ok(Progress::Ignored);
+        }
+        match &self.state {
+            State::Opening => self.opened(payload),
+            State::Rakp1 { bmc_id } => self.rakp_2(*bmc_id, payload),
+            State::Rakp3 {
+                bmc_id,
+                sik,
+                bmc_guid,
+            } => self.rakp_4(*bmc_id, sik, bmc_guid, payload),
+        }
+    }
+
+    fn opened(&mut self, payload: &[u8]) -> Result<Progress, ErrorKind> {
+        let answer: &[u8; 36] = payload
+            .first_chunk()
+            .ok_or(ErrorKind::Malformed("an open-session answer cut short"))?;
+        let bmc_id = u32::from_le_bytes([answer[8], answer[9], answer[10], answer[11]]);
+        if [answer[16], answer[24], answer[32]] != self.login.suite.algorithms() {
+            return Err(ErrorKind::Malformed(
+                "it chose other algorithms than the ones proposed",
+            ));
+        }
+        if bmc_id == 0 {
+            return Err(ErrorKind::Malformed("it gave the session the number zero"));
+        }
+        self.next_tag();
+        let user = self.login.user.as_bytes();
+        let mut rakp_1 = vec![self.tag, 0, 0, 0];
+        rakp_1.extend(bmc_id.to_le_bytes());
+        rakp_1.extend(self.fresh.console_random);
+        rakp_1.extend([self.role(), 0, 0, user.len() as u8]);
+        rakp_1.extend(user);
+        self.datagram = packet::plain(RAKP_1, &rakp_1);
+        self.state = State::Rakp1 { bmc_id };
+        Ok(Progress::Next)
+    }
+
+    fn rakp_2(&mut self, bmc_id: u32, payload: &[u8]) -> Result<Progress, ErrorKind> {
+        let suite = self.login.suite;
+        let short = ErrorKind::Malformed("RAKP 2 cut short");
+        let bmc_random: [u8; 16] = *payload
+            .get(8..)
+            .and_then(|p| p.first_chunk())
+            .ok_or(short.clone())?;
+        let bmc_guid: [u8; 16] = *payload
+            .get(24..)
+            .and_then(|p| p.first_chunk())
+            .ok_or(short.clone())?;
+        let code = payload.get(40..40 + suite.digest_len()).ok_or(short)?;
+        let (console_id, bmc_sid) = (self.fresh.console_id.to_le_bytes(), bmc_id.to_le_bytes());
+        let (console_random, role) = (self.fresh.console_random, [self.role()]);
+        let user = self.login.user.clone();
+        let length = [user.len() as u8];
+        let name: [&[u8]; 3] = [&role, &length, user.as_bytes()];
+        let password = self.login.password.reveal();
+        let expected = suite.hmac(
+            password,
+            &[
+                &console_id,
+                &bmc_sid,
+                &console_random,
+                &bmc_random,
+                &bmc_guid,
+                name[0],
+                name[1],
+                name[2],
+            ],
+        );
+        if !same(&expected, code) {
+            return Err(ErrorKind::WrongPassword { user });
+        }
+        let kg = self.login.kg.as_ref().map_or(password, Secret::reveal);
+        let sik = suite.hmac(
+            kg,
+            &[&console_random, &bmc_random, name[0], name[1], name[2]],
+        );
+        let proof = suite.hmac(
+            password,
+            &[&bmc_random, &console_id, name[0], name[1], name[2]],
+        );
+        self.next_tag();
+        let mut rakp_3 = vec![self.tag, 0, 0, 0];
+        rakp_3.extend(bmc_sid);
+        rakp_3.extend(proof);
+        self.datagram = packet::plain(RAKP_3, &rakp_3);
+        self.state = State::Rakp3 {
+            bmc_id,
+            sik,
+            bmc_guid,
+        };
+        Ok(Progress::Next)
+    }
+
+    fn rakp_4(
+        &self,
+        bmc_id: u32,
+        sik: &[u8],
+        bmc_guid: &[u8; 16],
+        payload: &[u8],
+    ) -> Result<Progress, ErrorKind> {
+        let suite = self.login.suite;
+        let code = payload
+            .get(8..8 + suite.check_len())
+            .ok_or(ErrorKind::Malformed("RAKP 4 cut short"))?;
+        let whole = suite.hmac(
+            sik,
+            &[&self.fresh.console_random, &bmc_id.to_le_bytes(), bmc_guid],
+        );
+        if !same(&whole[..suite.check_len()], code) {
+            return Err(ErrorKind::WrongKey {
+                user: self.login.user.clone(),
+            });
+        }
+        Ok(Progress::Open(Session::new(
+            suite,
+            self.fresh.console_id,
+            bmc_id,
+            Keys::derive(suite, sik),
+        )))
+    }
+
+    fn role(&self) -> u8 {
+        self.login.privilege.code() | NAME_ONLY
+    }
+
+    fn next_tag(&mut self) {
+        self.tag = self.tag.wrapping_add(1);
+    }
+
+    /// RMCP+ status codes (table 13-15).
+    fn refusal(&self, status: u8) -> ErrorKind {
+        let user = self.login.user.clone();
+        match status {
+            0x01 | 0x0b => ErrorKind::OutOfSessions,
+            0x04..=0x07 | 0x10 | 0x11 => {
+                ErrorKind::CipherRefused(self.login.suite.number().to_string())
+            }
+            0x09 | 0x0a => ErrorKind::PrivilegeTooLow {
+                user,
+                privilege: self.login.privilege.name(),
+            },
+            0x0c | 0x0d => ErrorKind::NoSuchUser { user },
+            0x0f => ErrorKind::WrongPassword { user },
+            0x02 | 0x08 => ErrorKind::SessionLost,
+            other => ErrorKind::Refused(other),
+        }
+    }
+}
