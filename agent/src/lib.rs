@@ -9,8 +9,10 @@ pub mod disk;
 pub mod link;
 pub mod log;
 pub mod machine;
+pub mod modules;
 #[cfg(test)]
 mod mutate;
 pub mod net;
+pub mod pid1;
 pub mod random;
 pub mod steps;

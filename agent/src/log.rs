@@ -15,8 +15,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lines kept while nobody could be told: the start of a boot fits; older ones are dropped.
 const KEPT_LINES: usize = 200;
-/// Longest line kept, in bytes; the console has the rest.
-const LINE_BYTES: usize = 1000;
+/// Longest line kept, in characters; the console has the rest.
+const LINE_CHARS: usize = 1000;
 
 /// The lines not yet published.
 #[derive(Clone, Default)]
@@ -33,8 +33,7 @@ impl Lines {
         if lines.len() == KEPT_LINES {
             lines.pop_front();
         }
-        let cut = line.floor_char_boundary(LINE_BYTES);
-        lines.push_back(line[..cut].to_string());
+        lines.push_back(line.chars().take(LINE_CHARS).collect());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<String>> {
@@ -106,10 +105,10 @@ mod tests {
         for n in 0..KEPT_LINES + 3 {
             lines.push(&format!("line {n}"));
         }
-        lines.push(&"é".repeat(LINE_BYTES));
+        lines.push(&"é".repeat(LINE_CHARS + 1));
         let kept = lines.take();
         assert_eq!((kept.len(), kept[0].as_str()), (KEPT_LINES, "line 4"));
-        assert_eq!(kept.last().unwrap().len(), LINE_BYTES);
+        assert_eq!(kept.last().unwrap().chars().count(), LINE_CHARS);
         assert!(lines.take().is_empty());
     }
 }

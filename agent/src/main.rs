@@ -9,7 +9,7 @@ ironbeat-agent: says what this machine is made of and carries out what a conduct
 
 usage: ironbeat-agent [--really] [ib.nats=nats://HOST:4222[,...]] [ib.prefix=ib.v1] [ib.mac=MAC] [ib.log=debug]
 
-As PID 1 of a ramdisk it reads the same words from the kernel's command line and owns the machine. As an ordinary
+As /init of a ramdisk (PID 1) it reads the same words from the kernel's command line and owns the machine. As an ordinary
 process it looks and reports, but writes to no disk and never reboots, unless started with --really.
 
   --really   carry out every order, on this machine
@@ -18,6 +18,14 @@ process it looks and reports, but writes to no disk and never reboots, unless st
 ";
 
 fn main() -> std::process::ExitCode {
+    // A container's first process is PID 1 too, but the kernel starts its own by this name.
+    if std::process::id() == 1
+        && std::env::args()
+            .next()
+            .is_some_and(|name| name.ends_with("init"))
+    {
+        machine::run_as_init();
+    }
     let mut authority = Authority::LookOnly;
     let mut words = Vec::new();
     for argument in std::env::args().skip(1) {
@@ -43,7 +51,7 @@ fn main() -> std::process::ExitCode {
         hints.nats.push("nats://127.0.0.1:4222".to_string());
     }
     let lines = log::start(hints.debug);
-    match machine::run_as_process(hints, lines, authority) {
+    match machine::run_as_process(&hints, lines, authority) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -23,6 +23,11 @@ pub fn boot_id() -> BootId {
     BootId::from_bytes(id)
 }
 
+/// Any number: a transaction id.
+pub fn number() -> u32 {
+    u32::from_le_bytes(bytes())
+}
+
 /// Uniform in 0..1.
 fn unit() -> f64 {
     let top = u64::from_le_bytes(bytes::<8>()) >> 11;

@@ -336,9 +336,9 @@ pub fn perform(
         Order::WriteImage(image) => crate::disk::write_image(image, context)
             .map(Outcome::Written)
             .with_context(|| format!("writing the image to {}", image.disk)),
-        Order::SetBootEntry { disk, label } => {
-            bail!("making {disk} the first boot entry as {label:?}: this build has no boot entries")
-        }
+        Order::SetBootEntry { disk, label } => crate::disk::set_boot_entry(disk, label, context)
+            .map(|()| Outcome::Nothing)
+            .with_context(|| format!("making {disk} the first boot entry")),
         Order::EraseMetadata { disks } => crate::disk::erase_metadata(disks, context)
             .map(|()| Outcome::Nothing)
             .context("erasing old metadata"),

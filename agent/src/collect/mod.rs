@@ -1,5 +1,6 @@
 //! Reads what the machine is made of: every collector in parallel, each with a bound; what failed is said beside the rest.
 //! One file per collector; what the facts mean is for the conductor.
+pub mod bmc;
 pub mod boot;
 pub mod cpu;
 pub mod disks;
@@ -220,8 +221,8 @@ mod tests {
 
     #[test]
     fn who_hangs_is_left_behind_and_not_started_twice() {
-        let (release, wait) = std::sync::mpsc::channel::<()>();
-        let (finished_tx, finished): (_, Receiver<()>) = std::sync::mpsc::channel();
+        let (release, wait) = channel::<()>();
+        let (finished_tx, finished): (_, Receiver<()>) = channel();
         let wait = Mutex::new(wait);
         let collectors = Collectors::new(vec![collector("slow", move || {
             let _ = wait.lock().unwrap().recv();

@@ -1,15 +1,26 @@
 //! The machine's network interfaces: bringing them up, addressing the booted one, and what only the kernel knows of them.
 //! What is said over them is `link`'s affair.
+pub mod dhcp;
+pub mod events;
+pub mod lldp;
+pub mod packet;
+pub mod setup;
 pub mod sys;
 
-use crate::collect::nics::Live;
+use crate::collect::nics::{self, Live};
 use ironbeat_common::id::Mac;
 use ironbeat_common::inventory::LldpNeighbour;
+use lldp::Neighbours;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// One reading of what sysfs does not know of the interfaces.
 pub struct Seen {
+    neighbours: Arc<Neighbours>,
     socket: OwnedFd,
     addresses: BTreeMap<String, Vec<String>>,
 }
@@ -17,8 +28,9 @@ pub struct Seen {
 impl Seen {
     /// # Errors
     /// When the kernel has no network.
-    pub fn now() -> std::io::Result<Self> {
+    pub fn now(neighbours: Arc<Neighbours>) -> std::io::Result<Self> {
         Ok(Self {
+            neighbours,
             socket: sys::control_socket()?,
             addresses: sys::addresses()?,
         })
@@ -33,7 +45,40 @@ impl Live for Seen {
     fn addresses(&self, name: &str) -> Vec<String> {
         self.addresses.get(name).cloned().unwrap_or_default()
     }
-    fn neighbour(&self, _name: &str) -> Option<LldpNeighbour> {
-        None
+    fn neighbour(&self, name: &str) -> Option<LldpNeighbour> {
+        self.neighbours.get(sys::index(&self.socket, name).ok()?)
+    }
+}
+
+/// Waits until every interface with a link has heard from its neighbour, at most `limit`.
+pub fn wait_for_neighbours(
+    sys_root: &Path,
+    neighbours: &Neighbours,
+    limit: Duration,
+    cancelled: &AtomicBool,
+) {
+    let Ok(socket) = sys::control_socket() else {
+        return;
+    };
+    let linked = nics::names(sys_root)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| nics::carrier(sys_root, name));
+    let interfaces: Vec<i32> = linked
+        .filter_map(|name| sys::index(&socket, &name).ok())
+        .collect();
+    neighbours.wait_for(&interfaces, limit, cancelled);
+}
+
+/// Listens for neighbours on the interfaces that are there, without touching them.
+pub fn listen_everywhere(sys_root: &Path, neighbours: &Neighbours) {
+    let Ok(socket) = sys::control_socket() else {
+        return;
+    };
+    for name in nics::names(sys_root).unwrap_or_default() {
+        let listening = sys::index(&socket, &name).and_then(|index| neighbours.listen_on(index));
+        if let Err(error) = listening {
+            tracing::warn!(%error, name, "cannot listen for LLDP");
+        }
     }
 }

@@ -104,6 +104,27 @@ pub fn set_gateway(socket: &OwnedFd, gateway: Ipv4Addr) -> io::Result<()> {
     }
 }
 
+/// Lets the socket send and receive on this interface alone, even before it has an address.
+pub fn bind_to_device(socket: &OwnedFd, name: &str) -> io::Result<()> {
+    // Checks the name; the bytes are then given without a NUL, which the kernel takes (socket(7)).
+    request(name)?;
+    // SAFETY: the pointer and length are those of `name`, which the kernel only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            name.len() as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// The kernel's number of an interface.
 pub fn index(socket: &OwnedFd, name: &str) -> io::Result<c_int> {
     let mut request = request(name)?;

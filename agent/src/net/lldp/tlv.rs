@@ -1,0 +1,327 @@
+//! Reads one LLDP frame (IEEE 802.1AB-2016 clauses 8 and 9, and the 802.1 and 802.3 organisational TLVs).
+//! Which frames there are, and for how long they count, is `lldp`'s affair.
+use ironbeat_common::inventory::LldpNeighbour;
+use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// VLANs kept of one port; a trunk may announce more than anybody reads.
+const MAX_VLANS: usize = 256;
+const MAX_MANAGEMENT_ADDRESSES: usize = 8;
+/// IEEE 802.1 and 802.3, as they number their own TLVs.
+const OUI_8021: [u8; 3] = [0x00, 0x80, 0xc2];
+const OUI_8023: [u8; 3] = [0x00, 0x12, 0x0f];
+
+/// Why a frame was not taken. A frame that is wrong anywhere is not believed anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFrame {
+    #[error("a TLV goes past the end of the frame")]
+    Truncated,
+    #[error("chassis id, port id and time to live must come first, once and in this order")]
+    Order,
+    #[error("TLV of type {kind} cannot have {length} bytes")]
+    Length { kind: u8, length: usize },
+}
+
+/// Reads the frame's payload, the part after the EtherType. What follows the End TLV is padding.
+pub fn parse(mut rest: &[u8]) -> Result<LldpNeighbour, BadFrame> {
+    let mut neighbour = LldpNeighbour::default();
+    let mut position = 0usize;
+    while !rest.is_empty() {
+        let (head, after) = rest.split_at_checked(2).ok_or(BadFrame::Truncated)?;
+        let head = u16::from_be_bytes([head[0], head[1]]);
+        let (kind, length) = ((head >> 9) as u8, usize::from(head & 0x1ff));
+        let (value, after) = after.split_at_checked(length).ok_or(BadFrame::Truncated)?;
+        rest = after;
+        position += 1;
+        let mandatory = (1..=3).contains(&kind).then_some(usize::from(kind));
+        if mandatory != (position <= 3).then_some(position) {
+            return Err(BadFrame::Order);
+        }
+        let bad_length = BadFrame::Length { kind, length };
+        match kind {
+            0 if length == 0 => break,
+            0 => return Err(bad_length),
+            1 => neighbour.chassis_id = id(value, 4, 5).ok_or(bad_length)?,
+            2 => neighbour.port_id = id(value, 3, 4).ok_or(bad_length)?,
+            3 => neighbour.ttl_secs = number(value).ok_or(bad_length)?,
+            4 => set(&mut neighbour.port_description, value, bad_length)?,
+            5 => set(&mut neighbour.system_name, value, bad_length)?,
+            6 => set(&mut neighbour.system_description, value, bad_length)?,
+            8 => {
+                let address = management_address(value).ok_or(bad_length)?;
+                if neighbour.management_addresses.len() < MAX_MANAGEMENT_ADDRESSES {
+                    neighbour.management_addresses.push(address);
+                }
+            }
+            127 => organisational(&mut neighbour, value, bad_length)?,
+            // Capabilities, and what later editions reserve.
+            _ => {}
+        }
+    }
+    if position < 3 {
+        Err(BadFrame::Order)
+    } else {
+        Ok(neighbour)
+    }
+}
+
+fn organisational(
+    neighbour: &mut LldpNeighbour,
+    value: &[u8],
+    bad: BadFrame,
+) -> Result<(), BadFrame> {
+    let [a, b, c, subtype, value @ ..] = value else {
+        return Err(bad);
+    };
+    match ([*a, *b, *c], *subtype) {
+        // Port VLAN id (802.1Q Annex D.2.1); 0 means none.
+        (OUI_8021, 1) => neighbour.pvid = Some(number(value).ok_or(bad)?).filter(|vlan| *vlan != 0),
+        // VLAN name (D.2.3): id, length of the name, name.
+        (OUI_8021, 3) => {
+            let [high, low, length, name @ ..] = value else {
+                return Err(bad);
+            };
+            if name.len() != usize::from(*length) {
+                return Err(bad);
+            }
+            if neighbour.vlans.len() < MAX_VLANS {
+                neighbour.vlans.push(u16::from_be_bytes([*high, *low]));
+            }
+        }
+        // Maximum frame size (802.3 79.3.4).
+        (OUI_8023, 4) => neighbour.max_frame_bytes = Some(number(value).ok_or(bad)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Chassis and port ids differ in which subtypes are a MAC and a network address; the others are text.
+fn id(value: &[u8], mac_subtype: u8, network_subtype: u8) -> Option<String> {
+    let [subtype, id @ ..] = value else {
+        return None;
+    };
+    if id.is_empty() || id.len() > 255 {
+        return None;
+    }
+    match id {
+        [_, _, _, _, _, _] if *subtype == mac_subtype => Some(hex(id, ":")),
+        [family, address @ ..] if *subtype == network_subtype => {
+            Some(network_address(*family, address))
+        }
+        _ => Some(text(id)),
+    }
+}
+
+/// Families as IANA numbers them: 1 is IPv4, 2 is IPv6.
+fn network_address(family: u8, address: &[u8]) -> String {
+    if let (1, Ok(ip)) = (family, <[u8; 4]>::try_from(address)) {
+        Ipv4Addr::from(ip).to_string()
+    } else if let (2, Ok(ip)) = (family, <[u8; 16]>::try_from(address)) {
+        Ipv6Addr::from(ip).to_string()
+    } else {
+        hex(address, ":")
+    }
+}
+
+/// Clause 8.5.9: length, family and address; kind and number of an interface; length of an object id and that id.
+fn management_address(value: &[u8]) -> Option<String> {
+    let [length, rest @ ..] = value else {
+        return None;
+    };
+    if !(2..=32).contains(length) {
+        return None;
+    }
+    let (address, rest) = rest.split_at_checked(usize::from(*length))?;
+    let (interface, rest) = rest.split_at_checked(6)?;
+    (rest.len() == usize::from(interface[5])).then(|| network_address(address[0], &address[1..]))
+}
+
+fn number(value: &[u8]) -> Option<u16> {
+    <[u8; 2]>::try_from(value).ok().map(u16::from_be_bytes)
+}
+
+/// The first of a kind counts.
+fn set(slot: &mut Option<String>, value: &[u8], bad: BadFrame) -> Result<(), BadFrame> {
+    if value.len() > 255 {
+        return Err(bad);
+    }
+    if slot.is_none() && !value.is_empty() {
+        *slot = Some(text(value));
+    }
+    Ok(())
+}
+
+/// Text where it is text, bytes where it is not; switches end it with NUL now and then.
+fn text(value: &[u8]) -> String {
+    let end = value
+        .iter()
+        .rposition(|b| *b != 0)
+        .map_or(0, |last| last + 1);
+    match std::str::from_utf8(&value[..end]) {
+        Ok(text) if text.chars().all(|c| !c.is_control() || c.is_whitespace()) => {
+            text.trim().to_string()
+        }
+        _ => hex(value, ":"),
+    }
+}
+
+fn hex(bytes: &[u8], between: &str) -> String {
+    let mut out = String::new();
+    for (n, byte) in bytes.iter().enumerate() {
+        let between = if n == 0 { "" } else { between };
+        write!(out, "{between}{byte:02x}").expect("a String takes any text");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutate::mutants;
+
+    fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
+        let mut out = (u16::from(kind) << 9 | value.len() as u16)
+            .to_be_bytes()
+            .to_vec();
+        out.extend(value);
+        out
+    }
+
+    fn start() -> Vec<u8> {
+        [
+            tlv(1, &[4, 0x52, 0x54, 0, 0xaa, 0, 1]),
+            tlv(2, b"\x05Ethernet1/1"),
+            tlv(3, &[0, 120]),
+        ]
+        .concat()
+    }
+
+    fn whole() -> Vec<u8> {
+        [
+            start(),
+            tlv(4, b"to rack1-node01"),
+            tlv(5, b"tor1\0"),
+            tlv(6, b"Switch OS 4.2\nbuild 7"),
+            tlv(7, &[0, 0x14, 0, 0x14]),
+            tlv(8, &[5, 1, 10, 77, 0, 254, 2, 0, 0, 0, 1, 0]),
+            tlv(127, &[0x00, 0x80, 0xc2, 1, 0, 100]),
+            tlv(
+                127,
+                &[0x00, 0x80, 0xc2, 3, 0, 100, 4, b'p', b'r', b'o', b'v'],
+            ),
+            tlv(127, &[0x00, 0x80, 0xc2, 3, 0, 200, 0]),
+            tlv(127, &[0x00, 0x12, 0x0f, 4, 0x24, 0x00]),
+            tlv(127, &[0x00, 0x12, 0xbb, 1, 0]),
+            tlv(0, &[]),
+            // Padding that would be a broken TLV.
+            vec![0xff; 7],
+        ]
+        .concat()
+    }
+
+    fn with(more: &[u8]) -> Result<LldpNeighbour, BadFrame> {
+        parse(&[&start(), more].concat())
+    }
+
+    #[test]
+    fn all_of_a_switch_port_is_read() {
+        let expected = LldpNeighbour {
+            chassis_id: "52:54:00:aa:00:01".into(),
+            port_id: "Ethernet1/1".into(),
+            ttl_secs: 120,
+            port_description: Some("to rack1-node01".into()),
+            system_name: Some("tor1".into()),
+            system_description: Some("Switch OS 4.2\nbuild 7".into()),
+            management_addresses: vec!["10.77.0.254".into()],
+            pvid: Some(100),
+            vlans: vec![100, 200],
+            max_frame_bytes: Some(9216),
+        };
+        assert_eq!(parse(&whole()), Ok(expected));
+    }
+
+    #[test]
+    fn ids_have_many_forms() {
+        let ids = |chassis: &[u8], port: &[u8]| {
+            let frame = [tlv(1, chassis), tlv(2, port), tlv(3, &[0, 1])].concat();
+            parse(&frame).map(|n| (n.chassis_id, n.port_id))
+        };
+        let two = |a: &str, b: &str| Ok((a.to_string(), b.to_string()));
+        assert_eq!(
+            ids(b"\x07tor1", b"\x07Ethernet1/1"),
+            two("tor1", "Ethernet1/1")
+        );
+        assert_eq!(
+            ids(&[5, 1, 10, 0, 0, 1], &[3, 1, 2, 3, 4, 5, 6]),
+            two("10.0.0.1", "01:02:03:04:05:06")
+        );
+        let v6 = [
+            &[5, 2][..],
+            &[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ]
+        .concat();
+        assert_eq!(ids(&v6, &[4, 6, 1, 2]), two("fe80::1", "01:02"));
+        assert_eq!(ids(&[7, 0xff, 1], &[6, 0, 7]), two("ff:01", "00:07"));
+        assert_eq!(
+            ids(&[4], b"\x05e"),
+            Err(BadFrame::Length { kind: 1, length: 1 })
+        );
+    }
+
+    #[test]
+    fn the_first_three_are_fixed() {
+        let [chassis, port, ttl] = [tlv(1, b"\x07a"), tlv(2, b"\x07b"), tlv(3, &[0, 1])];
+        for wrong in [
+            vec![],
+            chassis.clone(),
+            [port.clone(), chassis.clone(), ttl.clone()].concat(),
+            [chassis.clone(), port.clone(), tlv(0, &[])].concat(),
+        ] {
+            assert_eq!(parse(&wrong), Err(BadFrame::Order), "{wrong:?}");
+        }
+        assert!(
+            parse(&[chassis.clone(), port, ttl].concat()).is_ok(),
+            "the End TLV may be absent"
+        );
+        assert_eq!(with(&chassis), Err(BadFrame::Order), "twice");
+    }
+
+    #[test]
+    fn lengths_are_strict() {
+        assert_eq!(with(&[0x0a]), Err(BadFrame::Truncated));
+        assert_eq!(with(&[0x0a, 5, b't', b'o', b'r']), Err(BadFrame::Truncated));
+        for (kind, value) in [
+            (0u8, &[1u8][..]),
+            (8, &[5, 1, 10, 77, 0, 254, 2, 0, 0, 0, 1]),
+            (8, &[5, 1, 10, 77, 0, 254, 2, 0, 0, 0, 1, 1]),
+            (8, &[0, 2, 0, 0, 0, 1, 0]),
+            (127, &[0, 0x80, 0xc2]),
+            (127, &[0, 0x80, 0xc2, 1, 0]),
+            (127, &[0, 0x80, 0xc2, 3, 0, 1, 9, b'x']),
+            (127, &[0, 0x12, 0x0f, 4, 1, 2, 3]),
+        ] {
+            assert_eq!(
+                with(&tlv(kind, value)),
+                Err(BadFrame::Length {
+                    kind,
+                    length: value.len()
+                }),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_survived() {
+        let frame = whole();
+        for cut in 0..frame.len() {
+            drop(parse(&frame[..cut]));
+        }
+        mutants(&frame, 50_000, |bytes| {
+            if let Ok(neighbour) = parse(bytes) {
+                assert!(neighbour.vlans.len() <= MAX_VLANS);
+                assert!(neighbour.management_addresses.len() <= MAX_MANAGEMENT_ADDRESSES);
+            }
+        });
+    }
+}

@@ -1,0 +1,298 @@
+//! Brings every interface up and gives the booted one its address: the boot script's, or one from DHCP.
+//! It goes on watching, so that a card or a cable that comes later is used too.
+use super::dhcp::{Client, Lease};
+use super::events::LinkEvents;
+use super::lldp::Neighbours;
+use super::sys;
+use crate::clock::Timings;
+use crate::cmdline::{Address, Hints};
+use crate::collect::nics;
+use anyhow::Context;
+use ironbeat_common::id::Mac;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Without any event the interfaces are looked at again this often: nothing in the kernel should need it.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// The booted NIC gets this long before others are tried: its driver or its switch port may be slow, but it worked once.
+const BOOTED_ONLY: Duration = Duration::from_secs(20);
+/// How often the log says that there is no network yet.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
+
+/// Told once, when the first address is in use on a NIC with a link.
+struct Ready {
+    tell: Mutex<Option<oneshot::Sender<()>>>,
+    timings: Arc<Timings>,
+}
+
+impl Ready {
+    fn now(&self) {
+        let tell = self
+            .tell
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(tell) = tell {
+            self.timings.note(|t, now| t.network_ms = now);
+            // Who asked may have stopped asking.
+            let _ = tell.send(());
+        }
+    }
+}
+
+struct Setup {
+    sys: PathBuf,
+    booted: Option<Mac>,
+    address: Option<Address>,
+    name_servers: Vec<Ipv4Addr>,
+    neighbours: Arc<Neighbours>,
+    ready: Arc<Ready>,
+    socket: OwnedFd,
+    /// Interfaces set up.
+    up: BTreeSet<String>,
+    /// Interfaces on which DHCP was started.
+    asking: BTreeSet<String>,
+    /// Set when one interface has an address: the others stop asking.
+    addressed: Arc<AtomicBool>,
+}
+
+/// Starts the work on a thread of its own; the receiver is told when the network can be used.
+///
+/// # Errors
+/// When the kernel has no network or no thread to give.
+pub fn start(
+    hints: &Hints,
+    sys_root: &Path,
+    neighbours: Arc<Neighbours>,
+    timings: Arc<Timings>,
+) -> anyhow::Result<oneshot::Receiver<()>> {
+    let (tell, ready) = oneshot::channel();
+    let socket = sys::control_socket().context("opening a socket for network set-up")?;
+    let events = LinkEvents::open().context("listening for network interfaces")?;
+    let mut setup = Setup {
+        sys: sys_root.to_path_buf(),
+        booted: hints.booted,
+        address: hints.address,
+        name_servers: hints.name_servers.clone(),
+        neighbours,
+        ready: Arc::new(Ready {
+            tell: Mutex::new(Some(tell)),
+            timings,
+        }),
+        socket,
+        up: BTreeSet::new(),
+        asking: BTreeSet::new(),
+        addressed: Arc::default(),
+    };
+    std::thread::Builder::new()
+        .name("network".to_string())
+        .spawn(move || setup.run(&events))
+        .context("starting the network thread")?;
+    Ok(ready)
+}
+
+impl Setup {
+    fn run(&mut self, events: &LinkEvents) {
+        if let Err(error) = sys::set_up(&self.socket, "lo") {
+            tracing::warn!(%error, "cannot bring up the loopback interface");
+        }
+        let started = Instant::now();
+        let mut complain = started + COMPLAIN_EVERY;
+        loop {
+            self.look(started.elapsed());
+            if Instant::now() >= complain && !self.addressed.load(Ordering::Relaxed) {
+                complain = Instant::now() + COMPLAIN_EVERY;
+                tracing::warn!(
+                    seconds = started.elapsed().as_secs(),
+                    nics = self.describe(),
+                    "no network yet"
+                );
+            }
+            if let Err(error) = events.wait(LOOK_AGAIN) {
+                tracing::warn!(%error, "cannot listen for network interfaces");
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        let one = |name: &String| {
+            format!(
+                "{name} {}",
+                if nics::carrier(&self.sys, name) {
+                    "up"
+                } else {
+                    "no link"
+                }
+            )
+        };
+        if self.up.is_empty() {
+            "none".to_string()
+        } else {
+            self.up.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+    }
+
+    fn look(&mut self, since_start: Duration) {
+        let names = nics::names(&self.sys).unwrap_or_default();
+        for name in &names {
+            if self.up.insert(name.clone())
+                && let Err(error) = self.bring_up(name)
+            {
+                tracing::warn!("{error:#}");
+            }
+        }
+        if self.addressed.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.address {
+            Some(address) => self.use_address(&names, &address),
+            None => {
+                let only_booted = since_start < BOOTED_ONLY;
+                for name in &names {
+                    if nics::carrier(&self.sys, name)
+                        && (self.is_booted(name) || !only_booted || self.booted.is_none())
+                    {
+                        self.ask_dhcp(name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn bring_up(&self, name: &str) -> anyhow::Result<()> {
+        sys::set_up(&self.socket, name).with_context(|| format!("bringing up {name}"))?;
+        let index = sys::index(&self.socket, name)
+            .with_context(|| format!("asking for the number of {name}"))?;
+        self.neighbours
+            .listen_on(index)
+            .with_context(|| format!("listening for LLDP on {name}"))
+    }
+
+    fn is_booted(&self, name: &str) -> bool {
+        let permanent = || sys::permanent_mac(&self.socket, name).ok().flatten();
+        self.booted.is_some_and(|booted| {
+            nics::mac(&self.sys, name) == Some(booted) || permanent() == Some(booted)
+        })
+    }
+
+    /// The boot script's address belongs to the booted NIC; without a word about that, to the first with a link.
+    fn use_address(&mut self, names: &[String], address: &Address) {
+        let linked = || names.iter().find(|name| nics::carrier(&self.sys, name));
+        let name = match self.booted {
+            Some(_) => names.iter().find(|name| self.is_booted(name)),
+            None => linked(),
+        };
+        let Some(name) = name.filter(|name| nics::carrier(&self.sys, name)) else {
+            return;
+        };
+        let lease = Lease {
+            ip: address.ip,
+            prefix_len: address.prefix_len,
+            gateway: address.gateway,
+            name_servers: self.name_servers.clone(),
+            renew_after: Duration::MAX,
+        };
+        match apply(&self.socket, name, &lease) {
+            Ok(()) => {
+                self.addressed.store(true, Ordering::Relaxed);
+                self.ready.now();
+            }
+            Err(error) => tracing::error!("{error:#}"),
+        }
+    }
+
+    fn ask_dhcp(&mut self, name: &str) {
+        let Some(mac) = nics::mac(&self.sys, name).filter(|_| self.asking.insert(name.to_string()))
+        else {
+            return;
+        };
+        let asking = Asking {
+            name: name.to_string(),
+            mac,
+            addressed: self.addressed.clone(),
+            ready: self.ready.clone(),
+        };
+        let spawned = std::thread::Builder::new()
+            .name(format!("dhcp {name}"))
+            .spawn(move || {
+                if let Err(error) = asking.run() {
+                    tracing::error!("{error:#}");
+                }
+            });
+        if let Err(error) = spawned {
+            tracing::error!(%error, name, "cannot start the DHCP client");
+            self.asking.remove(name);
+        }
+    }
+}
+
+/// DHCP on one interface, for as long as the machine runs.
+struct Asking {
+    name: String,
+    mac: Mac,
+    addressed: Arc<AtomicBool>,
+    ready: Arc<Ready>,
+}
+
+impl Asking {
+    fn run(&self) -> anyhow::Result<()> {
+        let socket = sys::control_socket().context("opening a socket for network set-up")?;
+        let mut client = Client::open(&self.name, self.mac)?;
+        tracing::info!(nic = self.name, "asking for an address");
+        let Some(mut lease) = client.obtain(&self.addressed) else {
+            return Ok(());
+        };
+        if self.addressed.swap(true, Ordering::Relaxed) {
+            // Another interface was faster; this offer runs out by itself.
+            return Ok(());
+        }
+        apply(&socket, &self.name, &lease)?;
+        self.ready.now();
+        let never = AtomicBool::new(false);
+        loop {
+            std::thread::sleep(lease.renew_after);
+            match client.renew(lease.ip, &never) {
+                Some(renewed) => lease = renewed,
+                None => {
+                    // The address is kept: giving it up would certainly cut the machine off, keeping it only might.
+                    tracing::warn!(nic = self.name, ip = %lease.ip, "nobody extends the address");
+                    lease.renew_after = lease.renew_after.min(Duration::from_secs(60));
+                }
+            }
+        }
+    }
+}
+
+fn apply(socket: &OwnedFd, name: &str, lease: &Lease) -> anyhow::Result<()> {
+    let (ip, length) = (lease.ip, lease.prefix_len);
+    sys::set_address(socket, name, ip, length)
+        .with_context(|| format!("giving {name} the address {ip}/{length}"))?;
+    if let Some(gateway) = lease.gateway {
+        sys::set_gateway(socket, gateway)
+            .with_context(|| format!("making {gateway} the default gateway"))?;
+    }
+    if !lease.name_servers.is_empty() {
+        let lines: String = lease
+            .name_servers
+            .iter()
+            .map(|ip| format!("nameserver {ip}\n"))
+            .collect();
+        if let Err(error) = std::fs::write(RESOLVER_FILE, lines) {
+            tracing::warn!(%error, "cannot write {RESOLVER_FILE}");
+        }
+    }
+    tracing::info!(
+        nic = name,
+        address = format!("{ip}/{length}"),
+        "network is up"
+    );
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! The agent's own network code on a real wire: two interfaces in a namespace of its own, dnsmasq at the other end.
+//! Parsers alone are tested beside the code; setting interfaces up is tested by booting a machine.
+use ironbeat_agent::net::dhcp::Client;
+use ironbeat_agent::net::lldp::Neighbours;
+use ironbeat_agent::net::sys;
+use ironbeat_common::id::Mac;
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A wait that never ends on working code; generous, because the machine may be busy.
+const FOR_EVER: Duration = Duration::from_secs(120);
+const MAC: Mac = Mac::from_bytes([0x52, 0x54, 0, 0x77, 1, 1]);
+const INSIDE: &str = "IRONBEAT_TEST_IN_NAMESPACE";
+
+/// Runs the named test again in a network namespace of its own; returns whether this is already that run.
+fn in_namespace(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare is part of util-linux");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    false
+}
+
+fn ip(words: &str) {
+    let status = Command::new("ip")
+        .args(words.split_ascii_whitespace())
+        .status()
+        .expect("iproute2 is installed");
+    assert!(status.success(), "ip {words}");
+}
+
+/// The other end of the wire, in a namespace of its own: the kernel does not mistake its address for one of ours.
+struct Switch(Child);
+
+impl Switch {
+    /// `agent0` with the test's MAC here, wired to `switch0` there.
+    fn new() -> Self {
+        let mut holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo ready; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare is part of util-linux");
+        let mut ready = String::new();
+        BufReader::new(holder.stdout.take().unwrap())
+            .read_line(&mut ready)
+            .unwrap();
+        let switch = Self(holder);
+        ip("link add agent0 address 52:54:00:77:01:01 type veth peer name switch0");
+        ip(&format!("link set switch0 netns {}", switch.0.id()));
+        switch.ip("link set switch0 up");
+        sys::set_up(&sys::control_socket().unwrap(), "agent0").unwrap();
+        switch
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &self.0.id().to_string(), program]);
+        command
+    }
+
+    fn ip(&self, words: &str) {
+        let status = self
+            .command("ip")
+            .args(words.split_ascii_whitespace())
+            .status()
+            .expect("nsenter is part of util-linux");
+        assert!(status.success(), "ip {words}");
+    }
+
+    fn dnsmasq(&self, range: &str) -> Stopped {
+        let child = self
+            .command("dnsmasq")
+            .args([
+                "--no-daemon",
+                "--conf-file=/dev/null",
+                "--port=0",
+                "--interface=switch0",
+                "--bind-interfaces",
+            ])
+            .args([
+                "--no-ping",
+                "--dhcp-leasefile=/dev/null",
+                "--user=root",
+                "--group=root",
+                "--dhcp-authoritative",
+            ])
+            .args([range, "--dhcp-host=52:54:00:77:01:01,10.77.0.11"])
+            .args([
+                "--dhcp-option=option:router,10.77.0.1",
+                "--dhcp-option=option:dns-server,10.77.0.1,10.77.0.2",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dnsmasq-base is installed");
+        Stopped(child)
+    }
+
+    /// A frame as a switch sends it.
+    fn say(&self, payload: &[u8]) {
+        let frame: String = [
+            &[0x01u8, 0x80, 0xc2, 0, 0, 0x0e, 2, 0, 0, 0, 0, 1, 0x88, 0xcc][..],
+            payload,
+        ]
+        .concat()
+        .iter()
+        .map(|b| format!("\\x{b:02x}"))
+        .collect();
+        let program = format!(
+            "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('switch0', 0)); s.send(b'{frame}')"
+        );
+        assert!(
+            self.command("python3")
+                .args(["-c", &program])
+                .status()
+                .expect("python3 is installed")
+                .success()
+        );
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Set after `limit`, so that what never ends fails instead.
+fn give_up_after(limit: Duration) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = flag.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        set.store(true, Ordering::Relaxed);
+    });
+    flag
+}
+
+struct Stopped(Child);
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn dnsmasq_gives_an_address_and_more_time_for_it() {
+    if !in_namespace("dnsmasq_gives_an_address_and_more_time_for_it") {
+        return;
+    }
+    let switch = Switch::new();
+    switch.ip("address add 10.77.0.1/24 dev switch0");
+    let _server = switch.dnsmasq("--dhcp-range=10.77.0.100,10.77.0.200,255.255.255.0,1h");
+    let give_up = give_up_after(FOR_EVER);
+    let mut client = Client::open("agent0", MAC).unwrap();
+    let lease = client
+        .obtain(&give_up)
+        .expect("a lease before the test is given up");
+    assert_eq!(
+        (lease.ip, lease.prefix_len),
+        (Ipv4Addr::new(10, 77, 0, 11), 24)
+    );
+    assert_eq!(lease.gateway, Some(Ipv4Addr::new(10, 77, 0, 1)));
+    assert_eq!(
+        lease.name_servers,
+        [Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2)]
+    );
+    // The server shortens half the hour a little, so that a rack does not renew in step.
+    assert!(
+        (900..=1800).contains(&lease.renew_after.as_secs()),
+        "{lease:?}"
+    );
+
+    let socket = sys::control_socket().unwrap();
+    sys::set_address(&socket, "agent0", lease.ip, lease.prefix_len).unwrap();
+    sys::set_gateway(&socket, lease.gateway.unwrap()).unwrap();
+    sys::set_gateway(&socket, lease.gateway.unwrap()).unwrap();
+    assert_eq!(sys::addresses().unwrap()["agent0"], ["10.77.0.11/24"]);
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap();
+    assert!(
+        routes
+            .lines()
+            .any(|line| line.starts_with("agent0\t00000000\t01004D0A")),
+        "{routes}"
+    );
+
+    assert_eq!(
+        client.renew(lease.ip, &give_up).map(|renewed| renewed.ip),
+        Some(lease.ip)
+    );
+    // An address of another network is refused, and said so.
+    assert_eq!(client.renew(Ipv4Addr::new(192, 168, 1, 1), &give_up), None);
+}
+
+#[test]
+fn a_client_without_a_server_stops_when_told() {
+    if !in_namespace("a_client_without_a_server_stops_when_told") {
+        return;
+    }
+    let _switch = Switch::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = stop.clone();
+    let asking = std::thread::spawn(move || Client::open("agent0", MAC).unwrap().obtain(&told));
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(asking.join().unwrap(), None);
+    assert!(
+        Client::open("nosuch0", MAC)
+            .is_err_and(|e| e.to_string() == "opening a DHCP socket on nosuch0")
+    );
+}
+
+#[test]
+fn a_switch_is_heard() {
+    if !in_namespace("a_switch_is_heard") {
+        return;
+    }
+    let switch = Switch::new();
+    let neighbours = Neighbours::start();
+    let index = sys::index(&sys::control_socket().unwrap(), "agent0").unwrap();
+    neighbours.listen_on(index).unwrap();
+    let never = AtomicBool::new(false);
+    switch.say(b"not an LLDP frame at all");
+    switch.say(b"\x02\x05\x07tor1\x04\x0c\x05Ethernet1/1\x06\x02\x00\x78\x00\x00");
+    let started = Instant::now();
+    neighbours.wait_for(&[index], FOR_EVER, &never);
+    assert!(started.elapsed() < FOR_EVER, "it was heard, not waited out");
+    let neighbour = neighbours.get(index).unwrap();
+    assert_eq!(
+        (neighbour.chassis_id.as_str(), neighbour.port_id.as_str()),
+        ("tor1", "Ethernet1/1")
+    );
+    // Nobody else speaks: the wait for an interface that does not exist ends by itself, or when it is given up.
+    neighbours.wait_for(&[index, index + 1000], Duration::from_millis(1), &never);
+    neighbours.wait_for(&[index, index + 1000], FOR_EVER, &AtomicBool::new(true));
+}
