@@ -150,6 +150,10 @@ pub struct StepError {
 
 /// The answer to a heartbeat: what the conductor wants now, by id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a reply lives on the stack of one heartbeat"
+)]
 pub enum HeartbeatReply {
     /// Nothing to do: go on beating. A running step goes on too.
     Idle,

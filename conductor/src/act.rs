@@ -30,17 +30,26 @@ pub fn perform(worker: &Arc<Worker>, node: &Node, effect: Effect) {
 /// Firmware flavour of the next boot: as told, else as found, else UEFI (Ironic's `default_boot_mode`).
 fn boot_wish(node: &Node) -> BootWish {
     let found = node.inventory.as_ref().map(|inventory| inventory.boot.mode);
-    BootWish { mode: node.boot_mode.or(found).unwrap_or(BootMode::Uefi) }
+    BootWish {
+        mode: node.boot_mode.or(found).unwrap_or(BootMode::Uefi),
+    }
 }
 
 async fn drive_bmc(worker: Arc<Worker>, node: Node, op: OpId, act: BmcAct, until: Time) {
     let budget = until.since(crate::clock::now()).saturating_sub(MARGIN);
     let deadline = tokio::time::Instant::now() + budget;
     let fence = || worker.presence.may_act();
-    let result = worker.bmcs.perform(&node.bmc, act, boot_wish(&node), deadline, &fence).await;
+    let result = worker
+        .bmcs
+        .perform(&node.bmc, act, boot_wish(&node), deadline, &fence)
+        .await;
     match &result {
-        Ok(report) => tracing::debug!(node = %node.id, act = act.name(), power_on = report.power_on, "bmc act done"),
-        Err(fault) => tracing::warn!(node = %node.id, act = act.name(), permanent = fault.permanent, "{}", fault.what),
+        Ok(report) => {
+            tracing::debug!(node = %node.id, act = act.name(), power_on = report.power_on, "bmc act done")
+        }
+        Err(fault) => {
+            tracing::warn!(node = %node.id, act = act.name(), permanent = fault.permanent, "{}", fault.what)
+        }
     }
     report(&worker, node.id, &Event::Bmc { op, result }).await;
 }
@@ -50,7 +59,11 @@ async fn report(worker: &Arc<Worker>, id: NodeId, event: &Event) {
     for _ in 0..REPORTS {
         match reconcile(worker, id, event).await {
             Ok(_) => return,
-            Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_) | ReconcileError::Broken(..)) => {
+            Err(
+                ReconcileError::NoNode(_)
+                | ReconcileError::Rejected(_)
+                | ReconcileError::Broken(..),
+            ) => {
                 tracing::error!(node = %id, ?event, "a result found no taker");
                 return;
             }

@@ -51,7 +51,9 @@ fn due(worker: &Worker, node: &Node) -> Option<Event> {
     if let Phase::Acting { worker: acting, .. } = &job.phase {
         let gone = *acting != worker.id && worker.presence.is_live(acting) == Liveness::Lapsed;
         if gone && worker.presence.owns(node.id) {
-            return Some(Event::WorkerLost { worker: acting.clone() });
+            return Some(Event::WorkerLost {
+                worker: acting.clone(),
+            });
         }
     }
     let (now, at) = (clock::now(), node.wake_at?);

@@ -51,7 +51,10 @@ pub struct ApiError {
 }
 
 fn fail(code: usize, why: impl ToString) -> ApiError {
-    ApiError { code, why: why.to_string() }
+    ApiError {
+        code,
+        why: why.to_string(),
+    }
 }
 
 impl From<ReconcileError> for ApiError {
@@ -62,7 +65,9 @@ impl From<ReconcileError> for ApiError {
             ReconcileError::Rejected(Rejected::Invalid { .. }) => fail(400, error),
             ReconcileError::Rejected(_) => fail(409, error),
             ReconcileError::Store(StoreError::Claimed { .. }) => fail(409, error),
-            ReconcileError::Store(_) | ReconcileError::Broken(..) | ReconcileError::Races(_) => fail(503, error),
+            ReconcileError::Store(_) | ReconcileError::Broken(..) | ReconcileError::Races(_) => {
+                fail(503, error)
+            }
         }
     }
 }
@@ -190,7 +195,10 @@ enum Encoding {
 
 /// As the header says; without one, by the first byte: JSON documents begin with a bracket, a quote or white space.
 fn encoding(message: &async_nats::Message) -> Encoding {
-    let header = message.headers.as_ref().and_then(|headers| headers.get("Content-Type"));
+    let header = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get("Content-Type"));
     match header.map(|value| value.as_str()) {
         Some(wire::CONTENT_TYPE) => Encoding::Cbor,
         Some("application/json") => Encoding::Json,
@@ -210,21 +218,32 @@ impl Call<'_> {
     fn body<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let bytes = &self.message.payload;
         if bytes.len() > MAX_MESSAGE_BYTES {
-            return Err(fail(400, format!("{} bytes, at most {MAX_MESSAGE_BYTES}", bytes.len())));
+            return Err(fail(
+                400,
+                format!("{} bytes, at most {MAX_MESSAGE_BYTES}", bytes.len()),
+            ));
         }
         match self.encoding {
             Encoding::Cbor => wire::decode(bytes).map_err(|error| fail(400, error)),
-            Encoding::Json if bytes.is_empty() => serde_json::from_str("{}").map_err(|error| fail(400, error)),
+            Encoding::Json if bytes.is_empty() => {
+                serde_json::from_str("{}").map_err(|error| fail(400, error))
+            }
             Encoding::Json => serde_json::from_slice(bytes).map_err(|error| fail(400, error)),
         }
     }
 
     fn reply<T: Serialize>(&self, value: &T) -> Result<Reply, ApiError> {
         match self.encoding {
-            Encoding::Cbor => Ok(Reply { body: wire::encode(value).into(), content_type: wire::CONTENT_TYPE }),
+            Encoding::Cbor => Ok(Reply {
+                body: wire::encode(value).into(),
+                content_type: wire::CONTENT_TYPE,
+            }),
             Encoding::Json => {
                 let body = serde_json::to_vec(value).map_err(|error| fail(500, error))?;
-                Ok(Reply { body: body.into(), content_type: "application/json" })
+                Ok(Reply {
+                    body: body.into(),
+                    content_type: "application/json",
+                })
             }
         }
     }
@@ -234,13 +253,25 @@ impl Call<'_> {
 ///
 /// # Errors
 /// What was wrong with the request, or why it could not be carried out.
-pub async fn answer(worker: &Arc<Worker>, endpoint: &str, message: &async_nats::Message) -> Result<Reply, ApiError> {
-    let call = Call { message, encoding: encoding(message) };
+pub async fn answer(
+    worker: &Arc<Worker>,
+    endpoint: &str,
+    message: &async_nats::Message,
+) -> Result<Reply, ApiError> {
+    let call = Call {
+        message,
+        encoding: encoding(message),
+    };
     match endpoint {
         "node.enroll" => call.reply(&Shown::of(&enroll(worker, call.body()?).await?)),
         "node.list" => {
             worker.view.ready().await;
-            let mut nodes: Vec<Summary> = worker.view.all().iter().map(|node| Summary::of(node)).collect();
+            let mut nodes: Vec<Summary> = worker
+                .view
+                .all()
+                .iter()
+                .map(|node| Summary::of(node))
+                .collect();
             nodes.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
             call.reply(&nodes)
         }
@@ -256,7 +287,11 @@ pub async fn answer(worker: &Arc<Worker>, endpoint: &str, message: &async_nats::
         "knock.list" => call.reply(&worker.knocks.list().await?),
         "knock.show" => {
             let KnockWanted { key } = call.body()?;
-            let knock = worker.knocks.get(&key).await?.ok_or_else(|| fail(404, format!("no machine {key:?} has knocked")))?;
+            let knock = worker
+                .knocks
+                .get(&key)
+                .await?
+                .ok_or_else(|| fail(404, format!("no machine {key:?} has knocked")))?;
             call.reply(&knock)
         }
         "worker.list" => call.reply(&worker.presence.live()),
@@ -266,7 +301,12 @@ pub async fn answer(worker: &Arc<Worker>, endpoint: &str, message: &async_nats::
                 Some(node) => Some(resolve(worker, &node).await?),
                 None => None,
             };
-            call.reply(&worker.events.read(id, last.unwrap_or(100).min(MAX_EVENTS)).await?)
+            call.reply(
+                &worker
+                    .events
+                    .read(id, last.unwrap_or(100).min(MAX_EVENTS))
+                    .await?,
+            )
         }
         "policy.show" => call.reply(&worker.policy),
         verb => {
@@ -282,7 +322,10 @@ pub async fn answer(worker: &Arc<Worker>, endpoint: &str, message: &async_nats::
 
 /// A request id that nobody has used.
 pub fn fresh_request() -> RequestId {
-    uuid::Uuid::new_v4().to_string().parse().expect("a UUID is hex digits and hyphens")
+    uuid::Uuid::new_v4()
+        .to_string()
+        .parse()
+        .expect("a UUID is hex digits and hyphens")
 }
 
 fn verb_of(endpoint: &str, ask: Ask) -> Result<Verb, ApiError> {
@@ -308,7 +351,12 @@ async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
     }
     let name: NodeName = text.parse().map_err(|bad| fail(400, bad))?;
     for _ in 0..10 {
-        if let Some(node) = worker.view.all().iter().find(|node| node.name.as_ref() == Some(&name)) {
+        if let Some(node) = worker
+            .view
+            .all()
+            .iter()
+            .find(|node| node.name.as_ref() == Some(&name))
+        {
             return Ok(node.id);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -318,13 +366,19 @@ async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
 
 async fn load(worker: &Worker, node: &str) -> Result<Node, ApiError> {
     let id = resolve(worker, node).await?;
-    let (node, _) = worker.store.load(id).await?.ok_or_else(|| fail(404, format!("there is no node {id}")))?;
+    let (node, _) = worker
+        .store
+        .load(id)
+        .await?
+        .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
     Ok(node)
 }
 
 async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
     wish.root_device.check().map_err(|bad| fail(400, bad))?;
-    let id = wish.id.unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
+    let id = wish
+        .id
+        .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
     let mut node = Node {
         schema: SCHEMA,
         id,
@@ -350,19 +404,33 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
         op: worker.fresh_op(),
     };
     if let Some(key) = wish.from {
-        let knock = worker.knocks.get(&key).await?.ok_or_else(|| fail(404, format!("no machine {key:?} has knocked")))?;
+        let knock = worker
+            .knocks
+            .get(&key)
+            .await?
+            .ok_or_else(|| fail(404, format!("no machine {key:?} has knocked")))?;
         let inventory = knock.inventory;
-        node.system_uuid = node.system_uuid.or(inventory.system.uuid.filter(SystemUuid::is_meaningful));
+        node.system_uuid = node
+            .system_uuid
+            .or(inventory.system.uuid.filter(SystemUuid::is_meaningful));
         node.serial = node.serial.or_else(|| inventory.system.serial.clone());
         if node.macs.is_empty() {
-            node.macs = inventory.nics.iter().map(|nic| nic.mac).take(MAX_MACS).collect();
+            node.macs = inventory
+                .nics
+                .iter()
+                .map(|nic| nic.mac)
+                .take(MAX_MACS)
+                .collect();
         }
         node.inventory = Some(inventory);
     }
     node.macs.sort();
     node.macs.dedup();
     if node.macs.len() > MAX_MACS {
-        return Err(fail(400, format!("{} MAC addresses, at most {MAX_MACS}", node.macs.len())));
+        return Err(fail(
+            400,
+            format!("{} MAC addresses, at most {MAX_MACS}", node.macs.len()),
+        ));
     }
     match worker.store.create(&node).await {
         Ok(_) => {
@@ -377,7 +445,11 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
 
 async fn delete(worker: &Worker, node: &str) -> Result<Node, ApiError> {
     let id = resolve(worker, node).await?;
-    let (node, revision) = worker.store.load(id).await?.ok_or_else(|| fail(404, format!("there is no node {id}")))?;
+    let (node, revision) = worker
+        .store
+        .load(id)
+        .await?
+        .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
     let idle = match &node.state {
         State::Enroll | State::Manageable | State::Available => true,
         State::Active | State::Failed(_) => node.maintenance.is_some(),
@@ -385,7 +457,10 @@ async fn delete(worker: &Worker, node: &str) -> Result<Node, ApiError> {
     };
     if !idle {
         let state = node.state.provision_state();
-        return Err(fail(409, format!("cannot delete a node that is {state} (undeploy it, or set maintenance)")));
+        return Err(fail(
+            409,
+            format!("cannot delete a node that is {state} (undeploy it, or set maintenance)"),
+        ));
     }
     worker.store.remove(&node, revision).await?;
     tracing::info!(node = %id, "deleted");

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 /// Now, by the wall clock: records of several workers are compared with it, so their hosts keep NTP time.
 pub fn now() -> Time {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Time::from_unix_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -51,7 +51,11 @@ impl Default for Nats {
 
 impl Nats {
     pub fn for_agents(&self) -> &[String] {
-        if self.servers_for_agents.is_empty() { &self.servers } else { &self.servers_for_agents }
+        if self.servers_for_agents.is_empty() {
+            &self.servers
+        } else {
+            &self.servers_for_agents
+        }
     }
 }
 
@@ -72,7 +76,9 @@ pub struct Http {
 
 impl Http {
     pub fn url(&self) -> String {
-        self.url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
+        self.url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", self.listen))
     }
 }
 
@@ -98,7 +104,8 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or does not say what it should.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("understand {}", path.display()))
     }
 
@@ -106,8 +113,12 @@ impl Config {
         if let Some(id) = &self.id {
             return Ok(id.clone());
         }
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").context("read the host name")?;
-        host.trim().replace('.', "-").parse().context("use the host name as worker id")
+        let host =
+            std::fs::read_to_string("/proc/sys/kernel/hostname").context("read the host name")?;
+        host.trim()
+            .replace('.', "-")
+            .parse()
+            .context("use the host name as worker id")
     }
 }
 
@@ -128,9 +139,19 @@ mod tests {
 
     #[test]
     fn a_misspelt_option_is_an_error() {
-        for wrong in ["discovry = false", "[policy]\nheartbeat_timeout = 3", "[nats]\nurl = 'x'"] {
+        for wrong in [
+            "discovry = false",
+            "[policy]\nheartbeat_timeout = 3",
+            "[nats]\nurl = 'x'",
+        ] {
             let text = format!("{wrong}\n{SMALLEST}");
-            assert!(toml::from_str::<Config>(&text).unwrap_err().to_string().contains("unknown field"), "{wrong}");
+            assert!(
+                toml::from_str::<Config>(&text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("unknown field"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -36,11 +36,19 @@ pub async fn start(worker: &Arc<Worker>) -> anyhow::Result<async_nats::service::
         .await
         .map_err(|error| fail("announce the service", error))?;
     let gate = Arc::new(Semaphore::new(PARALLEL));
-    let mut endpoints =
-        vec![("lookup".to_string(), subject::lookup(&worker.prefix)), ("heartbeat".to_string(), format!("{}.heartbeat.*", worker.prefix))];
+    let mut endpoints = vec![
+        ("lookup".to_string(), subject::lookup(&worker.prefix)),
+        (
+            "heartbeat".to_string(),
+            format!("{}.heartbeat.*", worker.prefix),
+        ),
+    ];
     endpoints.extend(api::ENDPOINTS.iter().map(|name| {
         let (noun, verb) = name.split_once('.').expect("an endpoint is noun.verb");
-        (name.replace('.', "-"), subject::api(&worker.prefix, noun, verb))
+        (
+            name.replace('.', "-"),
+            subject::api(&worker.prefix, noun, verb),
+        )
     }));
     for (name, subject) in endpoints {
         let mut endpoint = service
@@ -53,7 +61,10 @@ pub async fn start(worker: &Arc<Worker>) -> anyhow::Result<async_nats::service::
         let (worker, gate) = (Arc::clone(worker), Arc::clone(&gate));
         tokio::spawn(async move {
             while let Some(request) = endpoint.next().await {
-                let permit = Arc::clone(&gate).acquire_owned().await.expect("the gate is never closed");
+                let permit = Arc::clone(&gate)
+                    .acquire_owned()
+                    .await
+                    .expect("the gate is never closed");
                 let task = answer(Arc::clone(&worker), name.clone(), request);
                 worker.tasks.spawn(async move {
                     task.await;
@@ -80,7 +91,11 @@ async fn answer(worker: Arc<Worker>, endpoint: String, request: Request) {
         Err(ApiError { code, why }) => {
             tracing::debug!(endpoint, code, why, "refused");
             // A header is one line of visible characters.
-            let status = why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
+            let status = why
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .take(1000)
+                .collect();
             request.respond(Err(ServiceError { status, code })).await
         }
     };
@@ -97,75 +112,133 @@ pub struct Reply {
 
 impl Reply {
     fn cbor<T: serde::Serialize>(message: &T) -> Self {
-        Self { body: wire::encode(message).into(), content_type: wire::CONTENT_TYPE }
+        Self {
+            body: wire::encode(message).into(),
+            content_type: wire::CONTENT_TYPE,
+        }
     }
 }
 
 fn malformed(what: &str, error: &wire::DecodeError) -> ApiError {
-    ApiError { code: 400, why: format!("{what}: {error}") }
+    ApiError {
+        code: 400,
+        why: format!("{what}: {error}"),
+    }
 }
 
 async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Reply, ApiError> {
     let lookup: Lookup = wire::decode(payload).map_err(|error| malformed("lookup", &error))?;
     let machine = Identity::of_machine(&lookup.inventory);
     let nodes = worker.view.all();
-    let known: Vec<(NodeId, Identity)> = nodes.iter().map(|node| (node.id, Identity::of_node(node))).collect();
+    let known: Vec<(NodeId, Identity)> = nodes
+        .iter()
+        .map(|node| (node.id, Identity::of_node(node)))
+        .collect();
     let matched = find(&machine, known.iter().map(|(id, node)| (*id, node)));
     let (outcome, welcome) = match &matched {
         Match::None => ("unknown machine: discovered".to_string(), None),
-        Match::Ambiguous { nodes } => (format!("refused: {} nodes answer to it", nodes.len()), None),
+        Match::Ambiguous { nodes } => {
+            (format!("refused: {} nodes answer to it", nodes.len()), None)
+        }
         Match::One { node, by } => {
-            let event = Event::Booted { boot: lookup.boot, inventory: lookup.inventory.clone() };
+            let event = Event::Booted {
+                boot: lookup.boot,
+                inventory: lookup.inventory.clone(),
+            };
             match reconcile(worker, *node, &event).await {
                 Ok(_) => (format!("welcome, by {by}"), Some(*node)),
                 Err(ReconcileError::Rejected(why)) => (format!("refused, by {by}: {why}"), None),
-                Err(error) => return Err(ApiError { code: 503, why: format!("lookup: {error}") }),
+                Err(error) => {
+                    return Err(ApiError {
+                        code: 503,
+                        why: format!("lookup: {error}"),
+                    });
+                }
             }
         }
     };
     tracing::info!(boot = %lookup.boot, serial = machine.serial, matched = ?matched, outcome, "lookup");
     if let Some(node) = welcome {
         let body = serde_json::json!({ "node": node, "at": crate::clock::now(), "boot": lookup.boot, "agent": lookup.agent, "timings": lookup.timings });
-        worker.events.publish(node, "lookup", &body, &format!("{node}:lookup:{}", lookup.boot));
+        worker.events.publish(
+            node,
+            "lookup",
+            &body,
+            &format!("{node}:lookup:{}", lookup.boot),
+        );
     }
-    worker.knocks.record(&machine, lookup.boot, matched, outcome, lookup.inventory);
+    worker
+        .knocks
+        .record(&machine, lookup.boot, matched, outcome, lookup.inventory);
     // The same answer for unknown, ambiguous and unwanted: nothing can be learnt by knocking.
     Ok(Reply::cbor(&match welcome {
-        Some(node) => LookupReply::Welcome { node, heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs },
-        None => LookupReply::Wait { retry_secs: RETRY_SECS },
+        Some(node) => LookupReply::Welcome {
+            node,
+            heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs,
+        },
+        None => LookupReply::Wait {
+            retry_secs: RETRY_SECS,
+        },
     }))
 }
 
 /// What happens on a heartbeat: decode, `decide` through `reconcile`, and the reply follows from the record.
 async fn heartbeat(worker: &Arc<Worker>, subject: &str, payload: &[u8]) -> Result<Reply, ApiError> {
     let token = subject.rsplit('.').next().unwrap_or_default();
-    let id: NodeId = token.parse().map_err(|bad| ApiError { code: 400, why: format!("heartbeat: {bad}") })?;
+    let id: NodeId = token.parse().map_err(|bad| ApiError {
+        code: 400,
+        why: format!("heartbeat: {bad}"),
+    })?;
     let beat: Heartbeat = wire::decode(payload).map_err(|error| malformed("heartbeat", &error))?;
-    let event = Event::Beat { boot: beat.boot, status: beat.status };
+    let event = Event::Beat {
+        boot: beat.boot,
+        status: beat.status,
+    };
     let reply = match reconcile(worker, id, &event).await {
         Ok(node) => with_mirrors(worker, &node, wanted(&node, beat.boot)),
-        Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => HeartbeatReply::LookUp,
-        Err(error) => return Err(ApiError { code: 503, why: format!("heartbeat: {error}") }),
+        Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => {
+            HeartbeatReply::LookUp
+        }
+        Err(error) => {
+            return Err(ApiError {
+                code: 503,
+                why: format!("heartbeat: {error}"),
+            });
+        }
     };
     if let Some(latency) = beat.nudge {
         let body = serde_json::json!({ "node": id, "at": crate::clock::now(), "step": latency.step, "micros": latency.micros });
-        worker.events.publish(id, "nudge", &body, &format!("{id}:nudge:{}", latency.step));
+        worker
+            .events
+            .publish(id, "nudge", &body, &format!("{id}:nudge:{}", latency.step));
     }
     Ok(Reply::cbor(&reply))
 }
 
 /// An image that the workers serve is had from any worker that lives now.
 fn with_mirrors(worker: &Worker, node: &Node, reply: HeartbeatReply) -> HeartbeatReply {
-    let HeartbeatReply::Step { id, order: Order::WriteImage(mut write) } = reply else { return reply };
+    let HeartbeatReply::Step {
+        id,
+        order: Order::WriteImage(mut write),
+    } = reply
+    else {
+        return reply;
+    };
     debug_assert!(matches!(node.state, State::Busy(_)));
     let mirrors = worker.presence.live();
     write.urls = write
         .urls
         .iter()
         .flat_map(|source| match is_file_name(source) {
-            true => mirrors.iter().map(|mirror| format!("{}/images/{source}", mirror.url)).collect(),
+            true => mirrors
+                .iter()
+                .map(|mirror| format!("{}/images/{source}", mirror.url))
+                .collect(),
             false => vec![source.clone()],
         })
         .collect();
-    HeartbeatReply::Step { id, order: Order::WriteImage(write) }
+    HeartbeatReply::Step {
+        id,
+        order: Order::WriteImage(write),
+    }
 }

@@ -30,11 +30,24 @@ pub enum ReconcileError {
 ///
 /// # Errors
 /// When the event is not possible now, or the record could not be read or written.
-pub async fn reconcile(worker: &Arc<Worker>, id: NodeId, event: &Event) -> Result<Node, ReconcileError> {
+pub async fn reconcile(
+    worker: &Arc<Worker>,
+    id: NodeId,
+    event: &Event,
+) -> Result<Node, ReconcileError> {
     for _ in 0..MAX_RACES {
-        let (before, revision) = worker.store.load(id).await?.ok_or(ReconcileError::NoNode(id))?;
+        let (before, revision) = worker
+            .store
+            .load(id)
+            .await?
+            .ok_or(ReconcileError::NoNode(id))?;
         let op = worker.fresh_op();
-        let ctx = Ctx { now: clock::now(), op: &op, worker: &worker.id, policy: &worker.policy };
+        let ctx = Ctx {
+            now: clock::now(),
+            op: &op,
+            worker: &worker.id,
+            policy: &worker.policy,
+        };
         let decision = decide(&before, event, ctx)?;
         let after = decision.node;
         if after != before {
@@ -56,15 +69,23 @@ pub async fn reconcile(worker: &Arc<Worker>, id: NodeId, event: &Event) -> Resul
 
 /// One log line and one event per transition, emitted where it is saved.
 fn announce(worker: &Arc<Worker>, before: &Node, after: &Node, because: &str) {
-    let (from, to) = (before.state.provision_state(), after.state.provision_state());
+    let (from, to) = (
+        before.state.provision_state(),
+        after.state.provision_state(),
+    );
     let step = after.job().map(|job| job.step().name());
     let name = after.name.as_ref().map(|name| name.as_str());
     tracing::info!(node = %after.id, name, from, to, step, because, "node");
-    let error = after.last_error.as_ref().filter(|_| before.last_error != after.last_error);
+    let error = after
+        .last_error
+        .as_ref()
+        .filter(|_| before.last_error != after.last_error);
     let body = serde_json::json!({
         "node": after.id, "name": name, "at": clock::now(), "worker": worker.id,
         "from": from, "to": to, "step": step, "because": because, "error": error,
     });
     let kind = if from == to { "step" } else { "state" };
-    worker.events.publish(after.id, kind, &body, &format!("{}:{}", after.id, after.op));
+    worker
+        .events
+        .publish(after.id, kind, &body, &format!("{}:{}", after.id, after.op));
 }

@@ -33,8 +33,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     start_log();
     let id = config.worker_id()?;
     let client = connect(&config, id.as_str()).await?;
-    let names = Names { prefix: config.nats.prefix.clone(), ..Names::default() };
-    let store = Store::open(client.clone(), &names).await.context("open the node store")?;
+    let names = Names {
+        prefix: config.nats.prefix.clone(),
+        ..Names::default()
+    };
+    let store = Store::open(client.clone(), &names)
+        .await
+        .context("open the node store")?;
     let view = View::start(&store);
     let info = WorkerInfo {
         id: id.clone(),
@@ -42,14 +47,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
         started: clock::now(),
     };
-    let presence = Presence::start(&store, info).await.context("announce this worker")?;
+    let presence = Presence::start(&store, info)
+        .await
+        .context("announce this worker")?;
     let worker = Arc::new(Worker {
         id: id.clone(),
         prefix: config.nats.prefix.clone(),
-        seen: Seen::open(&store).await.context("open the stream of last heartbeats")?,
-        events: Events::open(&store).await.context("open the event stream")?,
-        knocks: Knocks::open(&store).await.context("open the bucket of knocks")?,
-        bmcs: Bmcs::start().context("open a socket for IPMI")?,
+        seen: Seen::open(&store)
+            .await
+            .context("open the stream of last heartbeats")?,
+        events: Events::open(&store)
+            .await
+            .context("open the event stream")?,
+        knocks: Knocks::open(&store)
+            .await
+            .context("open the bucket of knocks")?,
+        bmcs: Bmcs::new(),
         client,
         store,
         view,
@@ -61,8 +74,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks: TaskTracker::new(),
     });
     worker.view.ready().await;
-    let http = http::start(boot_answers(&worker, &config)).await.context("serve HTTP")?;
-    let background = vec![
+    let http = http::start(boot_answers(&worker, &config))
+        .await
+        .context("serve HTTP")?;
+    let background = [
         tokio::spawn(alarm::run(Arc::clone(&worker))),
         tokio::spawn(stage(Arc::clone(&worker), config.dnsmasq.clone())),
     ];
@@ -77,8 +92,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     background.iter().for_each(|task| task.abort());
     worker.tasks.close();
-    if tokio::time::timeout(GRACE, worker.tasks.wait()).await.is_err() {
-        tracing::warn!("{} tasks were still running; other workers take over", worker.tasks.len());
+    if tokio::time::timeout(GRACE, worker.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "{} tasks were still running; other workers take over",
+            worker.tasks.len()
+        );
     }
     worker.presence.leave().await;
     worker.bmcs.close().await;
@@ -93,7 +114,11 @@ fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("IRONBEAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A second subscriber is refused, which only tests that start several workers would meet.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
 }
 
 async fn connect(config: &Config, id: &str) -> anyhow::Result<async_nats::Client> {
@@ -131,7 +156,12 @@ fn boot_answers(worker: &Arc<Worker>, config: &Config) -> BootAnswers {
             if let Some(node) = node_of(&for_fetch, mac) {
                 let now = clock::now();
                 let body = serde_json::json!({ "node": node, "at": now, "mac": mac, "what": what });
-                for_fetch.events.publish(node, "netboot", &body, &format!("{node}:netboot:{}", now.unix_ms()));
+                for_fetch.events.publish(
+                    node,
+                    "netboot",
+                    &body,
+                    &format!("{node}:netboot:{}", now.unix_ms()),
+                );
             }
         }),
     }
@@ -145,11 +175,21 @@ fn worker_urls(worker: &Worker) -> Vec<String> {
 }
 
 fn node_of(worker: &Worker, mac: Mac) -> Option<NodeId> {
-    worker.view.all().iter().find(|node| node.macs.contains(&mac)).map(|node| node.id)
+    worker
+        .view
+        .all()
+        .iter()
+        .find(|node| node.macs.contains(&mac))
+        .map(|node| node.id)
 }
 
 fn boot_of(worker: &Worker, mac: Mac) -> Boot {
-    match worker.view.all().iter().find(|node| node.macs.contains(&mac)) {
+    match worker
+        .view
+        .all()
+        .iter()
+        .find(|node| node.macs.contains(&mac))
+    {
         Some(node) => boot_for(node),
         None if worker.discovery => Boot::Ramdisk,
         None => Boot::Disk,
@@ -165,16 +205,30 @@ async fn stage(worker: Arc<Worker>, config: Option<DnsmasqConfig>) {
             if let Some(node) = node_of(&worker, mac) {
                 let now = clock::now();
                 let body = serde_json::json!({ "node": node, "at": now, "mac": mac, "ip": ip });
-                worker.events.publish(node, "lease", &body, &format!("{node}:lease:{}", now.unix_ms()));
+                worker.events.publish(
+                    node,
+                    "lease",
+                    &body,
+                    &format!("{node}:lease:{}", now.unix_ms()),
+                );
             }
         }
     };
     let mut dnsmasq = Dnsmasq::start(config, on_lease);
     let mut changes = worker.view.changes();
     loop {
-        let desired: BTreeMap<NodeId, (Vec<Mac>, Boot)> =
-            worker.view.all().iter().map(|node| (node.id, (node.macs.clone(), boot_for(node)))).collect();
-        let mut urls: Vec<String> = worker.presence.live().into_iter().map(|info| info.url).collect();
+        let desired: BTreeMap<NodeId, (Vec<Mac>, Boot)> = worker
+            .view
+            .all()
+            .iter()
+            .map(|node| (node.id, (node.macs.clone(), boot_for(node))))
+            .collect();
+        let mut urls: Vec<String> = worker
+            .presence
+            .live()
+            .into_iter()
+            .map(|info| info.url)
+            .collect();
         urls.sort();
         if let Err(error) = dnsmasq.apply(&desired, &entry_script(&urls)).await {
             tracing::warn!("dnsmasq: {error}");

@@ -38,7 +38,8 @@ impl Worker {
     pub fn fresh_op(&self) -> OpId {
         let count = self.ops.fetch_add(1, Ordering::Relaxed);
         let op = format!("{:.40}-{:x}-{count}", self.id.as_str(), self.incarnation);
-        op.parse().expect("a worker id, hex and digits joined by '-' are a token")
+        op.parse()
+            .expect("a worker id, hex and digits joined by '-' are a token")
     }
 
     /// Runs in the background; joined at shutdown.

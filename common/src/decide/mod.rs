@@ -28,6 +28,10 @@ pub use bmc::{BmcFault, BmcReport};
 /// Everything that can happen to a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an event lives on the stack of one decision"
+)]
 pub enum Event {
     /// An operator asked for something; a repeat carries the same request id.
     Asked { request: RequestId, verb: Verb },

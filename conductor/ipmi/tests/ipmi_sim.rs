@@ -52,7 +52,7 @@ impl Sim {
              allowed_auths_admin none md2 md5 straight\n guid a123456789abcdefa123456789abcdef\nendlan\n\
              chassis_control \"{}\"\nstartnow false\n\
              user 1 true \"\" \"test\" user 10 none md2 md5 straight\n\
-             user 2 true \"admin\" \"Rack-pw-1\" admin 10 none md2 md5 straight\n"
+             user 2 true \"admin\" \"Rack-pw-1\" admin 10 none md2 md5 straight\n",
             chassis.display()
         );
         std::fs::write(path("lan.conf"), lan).unwrap();

@@ -25,27 +25,46 @@ impl Client {
             .connect(servers)
             .await
             .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
-        Ok(Self { nats, prefix: prefix.into(), json })
+        Ok(Self {
+            nats,
+            prefix: prefix.into(),
+            json,
+        })
     }
 
     /// `endpoint` is `noun.verb`.
-    pub async fn ask<T: DeserializeOwned>(&self, endpoint: &str, body: &impl Serialize) -> anyhow::Result<T> {
-        let (noun, verb) = endpoint.split_once('.').context("an endpoint is noun.verb")?;
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        endpoint: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let (noun, verb) = endpoint
+            .split_once('.')
+            .context("an endpoint is noun.verb")?;
         let subject = subject::api(&self.prefix, noun, verb);
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
         let body = serde_json::to_vec(body)?;
-        let reply = match self.nats.request_with_headers(subject.clone(), headers, body.into()).await {
+        let reply = match self
+            .nats
+            .request_with_headers(subject.clone(), headers, body.into())
+            .await
+        {
             Ok(reply) => reply,
             Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
                 bail!("no conductor worker listens on {subject}: is one running on this NATS?")
             }
             Err(error) => return Err(error).with_context(|| format!("ask {subject}")),
         };
-        if let Some(why) = reply.headers.as_ref().and_then(|h| h.get("Nats-Service-Error")) {
+        if let Some(why) = reply
+            .headers
+            .as_ref()
+            .and_then(|h| h.get("Nats-Service-Error"))
+        {
             bail!("{why}");
         }
-        serde_json::from_slice(&reply.payload).with_context(|| format!("understand the reply of {subject}"))
+        serde_json::from_slice(&reply.payload)
+            .with_context(|| format!("understand the reply of {subject}"))
     }
 
     /// Events as they happen; of one node if its id is given (a name sees all).
@@ -54,9 +73,16 @@ impl Client {
         let token = id.map_or("*".to_string(), |id| id.to_string());
         let subject = format!("{}.event.{token}.>", self.prefix);
         let name = node.filter(|_| id.is_none()).map(Into::into);
-        let live = self.nats.subscribe(subject.clone()).await.with_context(|| format!("watch {subject}"))?;
+        let live = self
+            .nats
+            .subscribe(subject.clone())
+            .await
+            .with_context(|| format!("watch {subject}"))?;
         // A forbidden subscription is only noticed by the server's answer to the next exchange.
-        self.nats.flush().await.with_context(|| format!("watch {subject}"))?;
+        self.nats
+            .flush()
+            .await
+            .with_context(|| format!("watch {subject}"))?;
         Ok(EventWatch { live, name })
     }
 }
@@ -70,7 +96,9 @@ impl EventWatch {
     pub async fn next(&mut self) -> Option<(String, serde_json::Value)> {
         loop {
             let message = self.live.next().await?;
-            let Ok(body) = serde_json::from_slice::<serde_json::Value>(&message.payload) else { continue };
+            let Ok(body) = serde_json::from_slice::<serde_json::Value>(&message.payload) else {
+                continue;
+            };
             let named = body.get("name").and_then(|name| name.as_str());
             if self.name.is_none() || self.name.as_deref() == named {
                 return Some((message.subject.to_string(), body));

@@ -7,7 +7,10 @@ use std::io::Read;
 
 pub fn run() -> anyhow::Result<()> {
     let mut bytes = Vec::new();
-    std::io::stdin().take(64 << 20).read_to_end(&mut bytes).context("read standard input")?;
+    std::io::stdin()
+        .take(64 << 20)
+        .read_to_end(&mut bytes)
+        .context("read standard input")?;
     println!("{}", to_json(&bytes)?);
     Ok(())
 }
@@ -15,7 +18,9 @@ pub fn run() -> anyhow::Result<()> {
 fn to_json(bytes: &[u8]) -> anyhow::Result<String> {
     match bytes.first() {
         None => return Ok("{}".into()),
-        Some(b'{' | b'[' | b'"' | b' ' | b'\n') => return Ok(String::from_utf8_lossy(bytes).into_owned()),
+        Some(b'{' | b'[' | b'"' | b' ' | b'\n') => {
+            return Ok(String::from_utf8_lossy(bytes).into_owned());
+        }
         Some(_) => {}
     }
     let mut rest = bytes;
@@ -47,7 +52,12 @@ fn json(value: Value) -> serde_json::Value {
         Value::Array(items) => items.into_iter().map(json).collect::<Vec<_>>().into(),
         Value::Map(pairs) => pairs
             .into_iter()
-            .map(|(key, value)| (key.into_text().unwrap_or_else(|key| json(key).to_string()), json(value)))
+            .map(|(key, value)| {
+                (
+                    key.into_text().unwrap_or_else(|key| json(key).to_string()),
+                    json(value),
+                )
+            })
             .collect::<serde_json::Map<_, _>>()
             .into(),
         other => format!("{other:?}").into(),
@@ -62,9 +72,15 @@ mod tests {
 
     #[test]
     fn a_heartbeat_is_readable() {
-        let beat =
-            Heartbeat { version: 1, boot: BootId::from_bytes([1; 16]), seq: 2, status: Status::Idle, nudge: None };
-        let shown: serde_json::Value = serde_json::from_str(&to_json(&encode(&beat)).unwrap()).unwrap();
+        let beat = Heartbeat {
+            version: 1,
+            boot: BootId::from_bytes([1; 16]),
+            seq: 2,
+            status: Status::Idle,
+            nudge: None,
+        };
+        let shown: serde_json::Value =
+            serde_json::from_str(&to_json(&encode(&beat)).unwrap()).unwrap();
         assert_eq!(shown["seq"], 2);
         assert_eq!(shown["status"], "Idle");
     }

@@ -25,7 +25,13 @@ pub struct Cli {
 #[derive(Args)]
 struct Connect {
     /// NATS servers, separated by commas.
-    #[arg(long, env = "IRONBEAT_NATS", default_value = "nats://127.0.0.1:4222", global = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "IRONBEAT_NATS",
+        default_value = "nats://127.0.0.1:4222",
+        global = true,
+        value_delimiter = ','
+    )]
     nats: Vec<String>,
     /// Subject prefix.
     #[arg(long, env = "IRONBEAT_PREFIX", default_value = ironbeat_common::wire::subject::DEFAULT_PREFIX, global = true)]
@@ -77,10 +83,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Workers => workers(&connect().await?).await,
         Command::Lookups { key: None } => lookups(&connect().await?).await,
         Command::Lookups { key: Some(key) } => {
-            let knock: serde_json::Value = connect().await?.ask("knock.show", &KnockWanted { key }).await?;
+            let knock: serde_json::Value = connect()
+                .await?
+                .ask("knock.show", &KnockWanted { key })
+                .await?;
             print_json(&knock)
         }
-        Command::Events { node, last, follow } => events(&connect().await?, node, last, follow).await,
+        Command::Events { node, last, follow } => {
+            events(&connect().await?, node, last, follow).await
+        }
     }
 }
 
@@ -94,7 +105,14 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
     if client.json {
         return print_json(&workers);
     }
-    let rows = workers.iter().map(|w| vec![w.id.to_string(), w.url.clone(), w.version.clone(), w.started.to_string()]);
+    let rows = workers.iter().map(|w| {
+        vec![
+            w.id.to_string(),
+            w.url.clone(),
+            w.version.clone(),
+            w.started.to_string(),
+        ]
+    });
     print_table(&["WORKER", "HTTP", "VERSION", "STARTED"], rows.collect());
     Ok(())
 }
@@ -111,24 +129,50 @@ async fn lookups(client: &Client) -> anyhow::Result<()> {
         vec![
             entry.key.clone(),
             knock.at.to_string(),
-            what.into_iter().flatten().cloned().collect::<Vec<_>>().join(" "),
-            knock.inventory.nics.first().map_or(String::new(), |nic| nic.mac.to_string()),
+            what.into_iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(" "),
+            knock
+                .inventory
+                .nics
+                .first()
+                .map_or(String::new(), |nic| nic.mac.to_string()),
             knock.outcome.clone(),
         ]
     });
-    print_table(&["KNOCK", "LAST", "MACHINE", "FIRST MAC", "ANSWER"], rows.collect());
+    print_table(
+        &["KNOCK", "LAST", "MACHINE", "FIRST MAC", "ANSWER"],
+        rows.collect(),
+    );
     Ok(())
 }
 
-async fn events(client: &Client, node: Option<String>, last: usize, follow: bool) -> anyhow::Result<()> {
+async fn events(
+    client: &Client,
+    node: Option<String>,
+    last: usize,
+    follow: bool,
+) -> anyhow::Result<()> {
     // Subscribed before the past is read, so that nothing falls between.
     let mut live = client.watch_events(node.as_deref()).await?;
-    let past: Vec<crate::events::Event> = client.ask("event.list", &EventsWanted { node, last: Some(last) }).await?;
+    let past: Vec<crate::events::Event> = client
+        .ask(
+            "event.list",
+            &EventsWanted {
+                node,
+                last: Some(last),
+            },
+        )
+        .await?;
     for event in &past {
         print_event(client, &event.subject, &event.body)?;
     }
-    while follow {
-        let Some((subject, body)) = live.next().await else { break };
+    if !follow {
+        return Ok(());
+    }
+    while let Some((subject, body)) = live.next().await {
         print_event(client, &subject, &body)?;
     }
     Ok(())
@@ -136,12 +180,18 @@ async fn events(client: &Client, node: Option<String>, last: usize, follow: bool
 
 fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyhow::Result<()> {
     if client.json {
-        println!("{}", serde_json::json!({ "subject": subject, "body": body }));
+        println!(
+            "{}",
+            serde_json::json!({ "subject": subject, "body": body })
+        );
         return Ok(());
     }
     let kind = subject.rsplit('.').next().unwrap_or_default();
     let text = |key: &str| body.get(key).and_then(|v| v.as_str()).unwrap_or_default();
-    let who = [text("name"), text("node")].into_iter().find(|t| !t.is_empty()).unwrap_or_default();
+    let who = [text("name"), text("node")]
+        .into_iter()
+        .find(|t| !t.is_empty())
+        .unwrap_or_default();
     let what = match kind {
         "state" => format!("{} -> {}: {}", text("from"), text("to"), text("because")),
         "step" => format!("{}: {}", text("from"), text("because")),
@@ -154,7 +204,11 @@ fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyh
 /// Columns as wide as their widest cell; the last one is not padded.
 fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
     let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max().unwrap_or_default()
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .chain([head[column].len()])
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |cells: &[String]| {

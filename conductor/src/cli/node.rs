@@ -20,9 +20,13 @@ pub enum NodeCommand {
     Enroll(Box<EnrollArgs>),
     List,
     /// The whole record, without its secrets.
-    Show { node: String },
+    Show {
+        node: String,
+    },
     /// What it is doing, what it waits for, what comes next.
-    Explain { node: String },
+    Explain {
+        node: String,
+    },
     /// Check the BMC's address and credentials; leads to manageable.
     Manage(Which),
     /// Boot the ramdisk and store what it finds.
@@ -50,7 +54,9 @@ pub enum NodeCommand {
         reason: Option<String>,
     },
     /// Forget a node.
-    Delete { node: String },
+    Delete {
+        node: String,
+    },
 }
 
 #[derive(Args, Clone)]
@@ -145,7 +151,11 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
     match command {
         NodeCommand::Enroll(args) => enroll(&client, *args).await,
         NodeCommand::List => list(&client).await,
-        NodeCommand::Show { node } => print_json(&client.ask::<serde_json::Value>("node.show", &ask(&node)).await?),
+        NodeCommand::Show { node } => print_json(
+            &client
+                .ask::<serde_json::Value>("node.show", &ask(&node))
+                .await?,
+        ),
         NodeCommand::Explain { node } => {
             let explanation: Explanation = client.ask("node.explain", &ask(&node)).await?;
             if client.json {
@@ -162,10 +172,28 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
         NodeCommand::Abort(which) => verb(&client, "abort", which, Ask::default()).await,
         NodeCommand::Deploy { which, instance } => {
             let instance = Some(read_instance(*instance)?);
-            verb(&client, "deploy", which, Ask { instance, ..Ask::default() }).await
+            verb(
+                &client,
+                "deploy",
+                which,
+                Ask {
+                    instance,
+                    ..Ask::default()
+                },
+            )
+            .await
         }
         NodeCommand::Maintenance { which, reason } => {
-            verb(&client, "maintenance", which, Ask { reason, ..Ask::default() }).await
+            verb(
+                &client,
+                "maintenance",
+                which,
+                Ask {
+                    reason,
+                    ..Ask::default()
+                },
+            )
+            .await
         }
         NodeCommand::Delete { node } => {
             let gone: Shown = client.ask("node.delete", &ask(&node)).await?;
@@ -176,15 +204,25 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
 }
 
 fn ask(node: &str) -> Ask {
-    Ask { node: node.into(), ..Ask::default() }
+    Ask {
+        node: node.into(),
+        ..Ask::default()
+    }
 }
 
 fn read_instance(args: InstanceArgs) -> anyhow::Result<Instance> {
     let read = |path: Option<PathBuf>| {
-        path.map(|path| std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))).transpose()
+        path.map(|path| {
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        })
+        .transpose()
     };
     Ok(Instance {
-        image: Image { source: args.image, checksum: args.checksum, format: None },
+        image: Image {
+            source: args.image,
+            checksum: args.checksum,
+            format: None,
+        },
         hostname: args.hostname,
         user_data: read(args.user_data)?,
         network_data: read(args.network_data)?,
@@ -199,7 +237,8 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
             .with_context(|| format!("read the BMC password from {}", path.display()))?
             .trim_end_matches(['\r', '\n'])
             .to_string(),
-        None => std::env::var("IRONBEAT_BMC_PASSWORD").context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD")?,
+        None => std::env::var("IRONBEAT_BMC_PASSWORD")
+            .context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD")?,
     };
     let bmc = BmcAccess::Ipmi {
         address: args.bmc,
@@ -244,17 +283,28 @@ async fn list(client: &Client) -> anyhow::Result<()> {
             node.name.as_ref().map_or("-".into(), ToString::to_string),
             node.provision_state.clone(),
             power.into(),
-            if node.maintenance { "yes".into() } else { "-".into() },
+            if node.maintenance {
+                "yes".into()
+            } else {
+                "-".into()
+            },
             node.bmc.clone(),
             node.last_error.clone().unwrap_or_default(),
         ]
     });
-    print_table(&["ID", "NAME", "STATE", "POWER", "MAINT", "BMC", "LAST ERROR"], rows.collect());
+    print_table(
+        &["ID", "NAME", "STATE", "POWER", "MAINT", "BMC", "LAST ERROR"],
+        rows.collect(),
+    );
     Ok(())
 }
 
 async fn verb(client: &Client, verb: &str, which: Which, ask: Ask) -> anyhow::Result<()> {
-    let ask = Ask { node: which.node.clone(), request: Some(fresh_request()), ..ask };
+    let ask = Ask {
+        node: which.node.clone(),
+        request: Some(fresh_request()),
+        ..ask
+    };
     let shown: Shown = client.ask(&format!("node.{verb}"), &ask).await?;
     if which.wait {
         return wait(client, &which, shown).await;
@@ -270,7 +320,9 @@ async fn verb(client: &Client, verb: &str, which: Which, ask: Ask) -> anyhow::Re
 async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
     let goal = shown.target_provision_state.clone();
     let deadline = Instant::now() + Duration::from_secs(which.timeout);
-    let mut events = client.watch_events(Some(&shown.node.id.to_string())).await?;
+    let mut events = client
+        .watch_events(Some(&shown.node.id.to_string()))
+        .await?;
     let mut last = String::new();
     loop {
         shown = client.ask("node.show", &ask(&which.node)).await?;
@@ -283,7 +335,12 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
             break;
         }
         if Instant::now() > deadline {
-            bail!("{} is still {} after {} s", which.node, shown.provision_state, which.timeout);
+            bail!(
+                "{} is still {} after {} s",
+                which.node,
+                shown.provision_state,
+                which.timeout
+            );
         }
         tokio::select! {
             event = events.next() => { event.context("the connection to NATS was closed")?; }
@@ -292,7 +349,13 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
     }
     match (&goal, &shown.node.last_error) {
         (Some(goal), error) if *goal != shown.provision_state => match error {
-            Some(error) => bail!("{} is {}: {} ({})", which.node, shown.provision_state, error.what, error.during),
+            Some(error) => bail!(
+                "{} is {}: {} ({})",
+                which.node,
+                shown.provision_state,
+                error.what,
+                error.during
+            ),
             None => bail!("{} is {}, not {goal}", which.node, shown.provision_state),
         },
         (_, _) => Ok(()),
@@ -302,7 +365,12 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
 fn progress_line(node: &Node) -> String {
     let state = node.state.provision_state();
     match node.job() {
-        Some(job) => format!("{state} ({}, step {} of {})", job.step().name(), job.at + 1, job.steps.len()),
+        Some(job) => format!(
+            "{state} ({}, step {} of {})",
+            job.step().name(),
+            job.at + 1,
+            job.steps.len()
+        ),
         None => state.to_string(),
     }
 }

@@ -1,0 +1,75 @@
+//! The last heartbeat of every node, kept by the server: one message per subject in memory, no write of ours.
+//! Heartbeats are answered in `listen`; this stream never answers, or it would race the real reply.
+use crate::store::{Store, StoreError};
+use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, StorageType};
+use ironbeat_common::decide::LastBeat;
+use ironbeat_common::id::NodeId;
+use ironbeat_common::time::Time;
+use ironbeat_common::wire::{self, Heartbeat, subject};
+use std::time::Duration;
+
+/// Longer than any heartbeat time-out that makes sense.
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Clone)]
+pub struct Seen {
+    stream: stream::Stream,
+    prefix: String,
+}
+
+impl Seen {
+    pub async fn open(store: &Store) -> Result<Self, StoreError> {
+        let name = store.names.seen.clone();
+        let prefix = store.names.prefix.clone();
+        let config = stream::Config {
+            name: name.clone(),
+            subjects: vec![format!("{prefix}.heartbeat.*")],
+            storage: StorageType::Memory,
+            max_messages_per_subject: 1,
+            max_age: MAX_AGE,
+            no_ack: true,
+            ..stream::Config::default()
+        };
+        let fail = |why: String| StoreError::Stream {
+            what: format!("open stream {name}"),
+            why,
+        };
+        let stream = store
+            .js
+            .get_or_create_stream(config)
+            .await
+            .map_err(|error| fail(error.to_string()))?;
+        if !stream.cached_info().config.no_ack {
+            return Err(fail(
+                "it acknowledges, which would answer the agents' heartbeats".into(),
+            ));
+        }
+        Ok(Self { stream, prefix })
+    }
+
+    /// The newest beat and when the server got it. What cannot be decoded was refused when it came, and counts as none.
+    pub async fn last_beat(&self, id: NodeId) -> Result<Option<LastBeat>, StoreError> {
+        let subject = subject::heartbeat(&self.prefix, &id);
+        let message = match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => message,
+            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
+                return Ok(None);
+            }
+            Err(error) => {
+                return Err(StoreError::Stream {
+                    what: format!("read the last {subject}"),
+                    why: error.to_string(),
+                });
+            }
+        };
+        let Ok(beat) = wire::decode::<Heartbeat>(&message.payload) else {
+            return Ok(None);
+        };
+        let ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+        Ok(Some(LastBeat {
+            boot: beat.boot,
+            at: Time::from_unix_ms(ms),
+            status: beat.status,
+        }))
+    }
+}
