@@ -1,15 +1,17 @@
 //! The EFI system partition of a disk and the boot loader in it, read from the disk itself: nothing is mounted.
 //! What is done with them is `efi`'s affair.
 use super::device::Device;
+use super::fat_read::Fat;
 use super::gpt::{self, Gpt};
 use super::load_option::{HardDrive, Signature};
 use super::mbr::{self, Mbr};
 use anyhow::{Context, bail};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::cell::RefCell;
+use std::io;
 
 /// Bytes at the start of the disk that hold any table we read.
 const TABLE_BYTES: u64 = 1 << 20;
-/// Bytes read at once; a FAT directory and a stretch of its table.
+/// Bytes read at once: a folder and a stretch of the table come with few requests.
 const BLOCK_BYTES: u64 = 64 * 1024;
 /// Vendors' folders below `\EFI`; usually one or two.
 const MAX_FOLDERS: usize = 64;
@@ -32,59 +34,68 @@ pub struct Loader {
 
 pub fn find(device: &Device) -> anyhow::Result<Loader> {
     let partition = find_partition(device)?;
-    let sector = u64::from(device.sector());
-    let window = Window {
-        device,
-        start: partition.first * sector,
-        bytes: partition.sectors * sector,
-        at: 0,
-        block: None,
-    };
-    let what = || {
+    let files = loaders(device, &partition).with_context(|| {
         format!(
             "reading the EFI system partition (number {}) of {}",
             partition.number,
             device.path()
         )
-    };
-    let fs = fatfs::FileSystem::new(window, fatfs::FsOptions::new()).with_context(what)?;
-    let root = fs.root_dir();
-    let has = |path: &str| root.open_file(path).is_ok();
-    let mut folders = Vec::new();
-    for entry in root
-        .open_dir("EFI")
-        .with_context(what)?
-        .iter()
-        .take(MAX_FOLDERS)
-    {
-        let name = entry.with_context(what)?.file_name();
-        if !name.starts_with('.') && !name.eq_ignore_ascii_case("BOOT") {
-            folders.push(name);
-        }
-    }
-    folders.sort();
-    let fallback = format!("EFI/BOOT/BOOT{}.EFI", ARCH.to_uppercase());
-    let has_fallback = has(&fallback);
-    let own = LOADERS.iter().flat_map(|loader| {
-        folders
+    })?;
+    let is = |path: &str, wanted: &str| path.eq_ignore_ascii_case(wanted);
+    let fallback = format!("BOOT\\BOOT{ARCH}.EFI");
+    let fallback = files.iter().find(|path| is(path, &fallback));
+    let of_system = |path: &&String| !path.to_ascii_uppercase().starts_with("BOOT\\");
+    let named = |loader: &str| {
+        let name = format!("{loader}{ARCH}.efi");
+        files
             .iter()
-            .map(move |folder| format!("EFI/{folder}/{loader}{ARCH}.efi"))
-    });
-    let file = own
-        .into_iter()
-        .find(|path| has(path))
-        .or_else(|| has_fallback.then_some(fallback));
-    let Some(file) = file else {
+            .filter(of_system)
+            .find(|path| path.rsplit('\\').next().is_some_and(|file| is(file, &name)))
+    };
+    let Some(file) = LOADERS.iter().find_map(|loader| named(loader)).or(fallback) else {
         bail!(
-            "no boot loader is known in the EFI system partition of {} (folders: {folders:?})",
-            device.path()
+            "no boot loader is known in the EFI system partition of {} (it has: {})",
+            device.path(),
+            files.join(", ")
         );
     };
     Ok(Loader {
         partition,
-        file: format!("\\{}", file.replace('/', "\\")),
-        has_fallback,
+        file: format!("\\EFI\\{file}"),
+        has_fallback: fallback.is_some(),
     })
+}
+
+/// All `FOLDER\FILE.EFI` below `\EFI`, sorted.
+fn loaders(device: &Device, partition: &HardDrive) -> io::Result<Vec<String>> {
+    let window = Window::new(device, partition);
+    let read = |at, count| window.read(at, count);
+    let fat = Fat::open(&read)?;
+    let is_efi = |name: &str| {
+        name.get(name.len().saturating_sub(4)..)
+            .is_some_and(|end| end.eq_ignore_ascii_case(".efi"))
+    };
+    let mut files = Vec::new();
+    for efi in fat
+        .root()?
+        .iter()
+        .filter(|entry| entry.is_folder && entry.name.eq_ignore_ascii_case("EFI"))
+    {
+        for folder in fat
+            .folder(efi)?
+            .iter()
+            .filter(|entry| entry.is_folder)
+            .take(MAX_FOLDERS)
+        {
+            let here = fat
+                .folder(folder)?
+                .into_iter()
+                .filter(|entry| !entry.is_folder && is_efi(&entry.name));
+            files.extend(here.map(|entry| format!("{}\\{}", folder.name, entry.name)));
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn find_partition(device: &Device) -> anyhow::Result<HardDrive> {
@@ -122,57 +133,48 @@ fn find_partition(device: &Device) -> anyhow::Result<HardDrive> {
     })
 }
 
-/// A partition as a file that can only be read.
+/// A partition, read at any position; the device wants whole sectors.
 struct Window<'a> {
     device: &'a Device,
     start: u64,
     bytes: u64,
-    at: u64,
-    /// Where the block in hand begins, within the partition.
-    block: Option<(u64, Vec<u8>)>,
+    /// The block in hand, and where it begins within the partition.
+    block: RefCell<(u64, Vec<u8>)>,
 }
 
-impl Read for Window<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.at >= self.bytes {
-            return Ok(0);
+impl<'a> Window<'a> {
+    fn new(device: &'a Device, partition: &HardDrive) -> Self {
+        let sector = u64::from(device.sector());
+        let (start, bytes) = (partition.first * sector, partition.sectors * sector);
+        Self {
+            device,
+            start,
+            bytes,
+            block: RefCell::default(),
         }
-        let block_at = self.at / BLOCK_BYTES * BLOCK_BYTES;
-        let block = match self.block.take() {
-            Some((at, block)) if at == block_at => block,
-            _ => {
-                let count = BLOCK_BYTES.min(self.bytes - block_at) as usize;
-                self.device
-                    .read(self.start + block_at, count)
-                    .map_err(io::Error::other)?
+    }
+
+    fn read(&self, at: u64, count: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(count);
+        let mut block = self.block.borrow_mut();
+        while out.len() < count {
+            let at = at.saturating_add(out.len() as u64);
+            if at >= self.bytes {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-        };
-        let (_, block) = self.block.insert((block_at, block));
-        let rest = &block[(self.at - block_at) as usize..];
-        let count = rest.len().min(out.len());
-        out[..count].copy_from_slice(&rest[..count]);
-        self.at += count as u64;
-        Ok(count)
-    }
-}
-
-impl Seek for Window<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.bytes.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
-}
-
-impl Write for Window<'_> {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::PermissionDenied.into())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+            let block_at = at / BLOCK_BYTES * BLOCK_BYTES;
+            if block.0 != block_at || block.1.is_empty() {
+                let here = BLOCK_BYTES.min(self.bytes - block_at) as usize;
+                *block = (
+                    block_at,
+                    self.device
+                        .read(self.start + block_at, here)
+                        .map_err(io::Error::other)?,
+                );
+            }
+            let rest = &block.1[(at - block_at) as usize..];
+            out.extend_from_slice(&rest[..rest.len().min(count - out.len())]);
+        }
+        Ok(out)
     }
 }

@@ -220,7 +220,7 @@ fn folder(children: &[Child<'_>], first_cluster: &BTreeMap<&str, u16>) -> Vec<u8
             .iter()
             .fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
         let mut units = units(child.name);
-        if units.len() % UNITS_PER_ENTRY != 0 {
+        if !units.len().is_multiple_of(UNITS_PER_ENTRY) {
             units.push(0);
             units.resize(units.len().next_multiple_of(UNITS_PER_ENTRY), 0xffff);
         }

@@ -11,8 +11,8 @@ pub enum Hasher {
 #[derive(Debug, thiserror::Error)]
 #[error("the image's checksum is wrong: expected {expected}, got {got}")]
 pub struct WrongChecksum {
-    expected: Checksum,
-    got: Checksum,
+    expected: String,
+    got: String,
 }
 
 impl Hasher {
@@ -36,12 +36,11 @@ impl Hasher {
             Hasher::Sha512(hasher) => Checksum::Sha512(wire::Digest(hasher.finalize().into())),
         };
         if got == *expected {
-            Ok(())
-        } else {
-            Err(WrongChecksum {
-                expected: expected.clone(),
-                got,
-            })
+            return Ok(());
         }
+        Err(WrongChecksum {
+            expected: expected.to_string(),
+            got: got.to_string(),
+        })
     }
 }

@@ -10,6 +10,7 @@ mod efivars;
 mod erase;
 mod esp;
 mod fat;
+mod fat_read;
 mod fetch;
 mod gpt;
 mod guid;

@@ -256,8 +256,9 @@ impl<'a> Writer<'a> {
             sector: device.sector(),
         };
         let layout = layout::plan(head.filled(), &disk, self.drive)?;
-        erase::wipe(device, self.cancelled).map_err(Stop::Failed)?;
         let image_bytes = head.filled().len() as u64;
+        self.check_room(image_bytes).map_err(Stop::Failed)?;
+        erase::wipe(device, self.cancelled).map_err(Stop::Failed)?;
         let tail_at =
             device.bytes().saturating_sub(TAIL_BYTES) / buffer::ALIGN as u64 * buffer::ALIGN as u64;
         head.pad(device.sector() as usize);
@@ -277,13 +278,7 @@ impl<'a> Writer<'a> {
         buffer.pad(self.device.sector() as usize);
         let bytes = buffer.filled();
         let end = self.position + bytes.len() as u64;
-        if end > self.device.bytes() {
-            bail!(
-                "the image is larger than {}, which has {} bytes",
-                self.device.path(),
-                self.device.bytes()
-            );
-        }
+        self.check_room(end)?;
         let held = self.held.as_mut().expect("take comes after begin");
         let now = held
             .tail_at
@@ -299,6 +294,17 @@ impl<'a> Writer<'a> {
         self.device.write_aligned(now, self.position)?;
         self.position = end;
         self.zeros_from = end;
+        Ok(())
+    }
+
+    fn check_room(&self, bytes: u64) -> anyhow::Result<()> {
+        if bytes > self.device.bytes() {
+            bail!(
+                "the image is larger than {}, which has {} bytes",
+                self.device.path(),
+                self.device.bytes()
+            );
+        }
         Ok(())
     }
 
@@ -327,16 +333,11 @@ impl<'a> Writer<'a> {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    let (blocks, rest) = bytes.as_chunks::<64>();
-    let zero = |block: &[u8; 64]| {
-        block
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .fold(0, |or, word| or | u64::from_ne_bytes(*word))
-            == 0
-    };
-    rest.iter().all(|byte| *byte == 0) && blocks.iter().all(zero)
+    // Comparing is the fastest loop there is, whatever this crate is optimised for.
+    static ZEROS: [u8; 1024] = [0; 1024];
+    bytes
+        .chunks(ZEROS.len())
+        .all(|piece| *piece == ZEROS[..piece.len()])
 }
 
 const _: () = assert!(HEAD_BYTES == BUFFER_BYTES, "the first buffer is the head");

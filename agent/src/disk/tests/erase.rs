@@ -3,12 +3,14 @@ use super::super::testing::image::{self, noise};
 use super::super::testing::{Bench, MIB, TestDisk};
 use super::{erase_metadata, positions, wipe};
 use crate::disk::device::Device;
+use std::ops::Range;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 #[test]
 fn positions_are_whole_sectors_within_the_disk() {
-    let all = positions(600 << 30, 4096, &[3 * MIB + 512..5 * MIB]);
+    let partition = 3 * MIB + 512..5 * MIB;
+    let all = positions(600 << 30, 4096, std::slice::from_ref(&partition));
     assert!(
         all.iter().all(|range| range.start % 4096 == 0
             && range.end % 4096 == 0
@@ -32,7 +34,11 @@ fn positions_are_whole_sectors_within_the_disk() {
     assert!(!all.iter().any(|range| range.contains(&(3 * MIB))));
     assert_eq!(positions(MIB / 2, 512, &[]), [0..MIB / 2, 0..MIB / 2]);
     assert_eq!(
-        positions(MIB, 512, &[u64::MAX - 5..u64::MAX, 5..3]),
+        positions(
+            MIB,
+            512,
+            &[u64::MAX - 5..u64::MAX, Range { start: 5, end: 3 }]
+        ),
         [0..MIB, 0..MIB]
     );
 }

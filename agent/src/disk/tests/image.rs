@@ -14,10 +14,11 @@ const ENTRY_BYTES: usize = 128;
 /// Bytes that do not compress, other ones for another seed.
 pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut random = crate::mutate::Xorshift(seed | 1);
-    (0..bytes.div_ceil(8))
-        .flat_map(|_| random.next().to_le_bytes())
-        .take(bytes)
-        .collect()
+    let mut out = vec![0; bytes];
+    for place in out.chunks_mut(8) {
+        place.copy_from_slice(&random.next().to_le_bytes()[..place.len()]);
+    }
+    out
 }
 
 /// A GPT disk image: boot code before and behind the tables, an ESP from 1 to 3 MiB and a Linux partition from 4 MiB to the
