@@ -84,12 +84,21 @@ impl Heart {
             self.link.online().await;
             let inventory = self.read_inventory().await;
             self.timings.note(|t, now| t.lookup_ms = now);
+            let timings = self.timings.get();
+            tracing::info!(
+                agent_ms = timings.agent_ms,
+                modules_ms = timings.modules_ms,
+                network_ms = timings.network_ms,
+                inventory_ms = timings.inventory_ms,
+                lookup_ms = timings.lookup_ms,
+                "looking up"
+            );
             let lookup = Lookup {
                 version: wire::VERSION,
                 boot: self.boot,
                 agent: env!("CARGO_PKG_VERSION").to_string(),
                 inventory,
-                timings: self.timings.get(),
+                timings,
             };
             let wait = match self.link.ask(subject::lookup(&self.prefix), &lookup).await {
                 Ok(LookupReply::Welcome {

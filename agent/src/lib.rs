@@ -15,4 +15,5 @@ mod mutate;
 pub mod net;
 pub mod pid1;
 pub mod random;
+pub mod seed;
 pub mod steps;

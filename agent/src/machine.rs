@@ -8,7 +8,7 @@ use crate::link::Link;
 use crate::log::{self, Lines};
 use crate::net::lldp::Neighbours;
 use crate::steps::{Authority, Ending, Runner, perform};
-use crate::{modules, net, pid1, random};
+use crate::{modules, net, pid1, random, seed};
 use anyhow::Context;
 use ironbeat_common::inventory::{Disk, Inventory};
 use rustix::system::RebootCommand;
@@ -46,6 +46,7 @@ pub fn run_as_init() -> ! {
     timings.note(|t, now| t.agent_ms = now);
     let hints = cmdline::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
     let lines = log::start(hints.debug);
+    in_background("entropy", seed::when_needed);
     assert!(
         !hints.nats.is_empty(),
         "the kernel's command line names no NATS server (ib.nats=nats://HOST:PORT)"
@@ -91,10 +92,14 @@ fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
         timings.note(|t, now| t.inventory_ms = now);
         hardware.drivers.set();
     };
-    std::thread::Builder::new()
-        .name("drivers".to_string())
-        .spawn(load)
-        .expect("a machine that just booted has threads");
+    in_background("drivers", load);
+}
+
+fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
+    let spawned = std::thread::Builder::new()
+        .name(name.to_string())
+        .spawn(work);
+    spawned.expect("a machine that just booted has threads");
 }
 
 /// The agent's life, on one thread for all sockets. `network` is told when there is one; without it there is one already.

@@ -208,8 +208,6 @@ fn dnsmasq_gives_an_address_and_more_time_for_it() {
         client.renew(lease.ip, &give_up).map(|renewed| renewed.ip),
         Some(lease.ip)
     );
-    // An address of another network is refused, and said so.
-    assert_eq!(client.renew(Ipv4Addr::new(192, 168, 1, 1), &give_up), None);
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! Fills the kernel's entropy pool from timing jitter where the machine has no random instruction and no device for it.
+//! Without it the first random number of the TLS and NATS libraries waits a whole second on such a machine.
+use rustix::rand::{GetRandomFlags, getrandom};
+use sha2::{Digest, Sha512};
+use std::fs::File;
+use std::hint::black_box;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+/// What the kernel wants before it calls its generator ready (`POOL_READY_BITS` of `drivers/char/random.c`), in bits.
+const WANTED_BITS: usize = 256;
+/// Samples per bit credited. jitterentropy, which is certified (AIS 31, SP 800-90B), takes one to three; this is eight.
+const SAMPLES_PER_BIT: usize = 8;
+/// Samples taken at most, in case the clock is too coarse to see any jitter.
+const MAX_SAMPLES: usize = 16 * WANTED_BITS * SAMPLES_PER_BIT;
+/// Memory walked between two readings of the clock: more than a first-level cache, in bytes.
+const WALK_BYTES: usize = 128 * 1024;
+/// Steps of that walk per sample.
+const WALK_STEPS: usize = 64;
+/// `RNDADDENTROPY` of `linux/random.h`.
+const ADD_ENTROPY: libc::c_ulong = 0x4008_5203;
+
+/// Does nothing when the kernel is ready, which it is at once on anything with RDRAND.
+pub fn when_needed() {
+    let mut byte = [0u8; 1];
+    if getrandom(&mut byte[..], GetRandomFlags::NONBLOCK).is_ok() {
+        return;
+    }
+    let started = Instant::now();
+    match gather(&mut Clock::new()) {
+        Some(seed) => match credit(&seed) {
+            Ok(()) => tracing::debug!(ms = started.elapsed().as_millis(), "entropy pool filled"),
+            Err(error) => tracing::warn!(%error, "the kernel did not take entropy"),
+        },
+        None => {
+            tracing::info!("too little jitter for an entropy seed: waiting for the kernel's own")
+        }
+    }
+}
+
+/// Something that takes a slightly different time each time, and how long it took, in nanoseconds.
+trait Noise {
+    fn sample(&mut self) -> u64;
+}
+
+struct Clock {
+    memory: Vec<u8>,
+    at: usize,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            memory: vec![1; WALK_BYTES],
+            at: 0,
+        }
+    }
+}
+
+impl Noise for Clock {
+    fn sample(&mut self) -> u64 {
+        let started = Instant::now();
+        for _ in 0..WALK_STEPS {
+            // A stride that is prime to the size visits every byte, a new cache line each time.
+            self.at = (self.at + 4093) % WALK_BYTES;
+            self.memory[self.at] = black_box(self.memory[self.at].wrapping_add(1));
+        }
+        started.elapsed().as_nanos() as u64
+    }
+}
+
+/// A seed from enough samples that moved; `None` when they did not.
+fn gather(noise: &mut dyn Noise) -> Option<[u8; 64]> {
+    let mut hash = Sha512::new();
+    let (mut last, mut last_step, mut last_change) = (0u64, 0u64, 0u64);
+    let mut good = 0;
+    let mut seen = [0usize; 256];
+    for _ in 0..MAX_SAMPLES {
+        let sample = noise.sample();
+        hash.update(sample.to_le_bytes());
+        // jitterentropy's test for a stuck source: the value, its change and the change of that must all be new.
+        let step = sample.wrapping_sub(last);
+        let change = step.wrapping_sub(last_step);
+        if step != 0 && change != 0 && change != last_change {
+            good += 1;
+            seen[sample as usize % 256] += 1;
+        }
+        (last, last_step, last_change) = (sample, step, change);
+        if good == WANTED_BITS * SAMPLES_PER_BIT {
+            // The other test (SP 800-90B section 4.4.2): no value may be too common. A quarter would still be two bits a sample.
+            let commonest = seen.into_iter().max().unwrap_or(good);
+            return (commonest <= good / 4).then(|| hash.finalize().into());
+        }
+    }
+    None
+}
+
+/// `struct rand_pool_info`.
+#[repr(C)]
+struct PoolInfo {
+    entropy_bits: libc::c_int,
+    bytes: libc::c_int,
+    seed: [u8; 64],
+}
+
+fn credit(seed: &[u8; 64]) -> io::Result<()> {
+    let device = File::options().write(true).open("/dev/random")?;
+    let mut info = PoolInfo {
+        entropy_bits: WANTED_BITS as libc::c_int,
+        bytes: seed.len() as libc::c_int,
+        seed: *seed,
+    };
+    // SAFETY: the code names `rand_pool_info` with `bytes` bytes behind it, which `info` is and which lives until the return.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), ADD_ENTROPY as _, &mut info) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Made<F>(F);
+    impl<F: FnMut() -> u64> Noise for Made<F> {
+        fn sample(&mut self) -> u64 {
+            (self.0)()
+        }
+    }
+
+    #[test]
+    fn a_clock_that_shows_no_jitter_gives_no_seed() {
+        assert_eq!(gather(&mut Made(|| 1000)), None);
+        let mut ramp = 0;
+        assert_eq!(
+            gather(&mut Made(|| {
+                ramp += 7;
+                ramp
+            })),
+            None,
+            "a constant step is no jitter"
+        );
+        let mut flip = 0;
+        assert_eq!(
+            gather(&mut Made(|| {
+                flip ^= 64;
+                flip
+            })),
+            None,
+            "two values in turn are no jitter"
+        );
+    }
+
+    #[test]
+    fn this_machine_jitters_and_never_the_same_way() {
+        let [a, b] = [(); 2].map(|()| gather(&mut Clock::new()));
+        assert!(a.is_some() && a != b);
+    }
+}
