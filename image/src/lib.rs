@@ -1,1 +1,13 @@
+//! What machines boot: kernel and ramdisk for network boot, and a small operating system to deploy in demo and tests.
+//! Built from Debian packages that are unpacked, never installed; the same input gives the same bytes.
+pub mod cpio;
+pub mod demo_os;
 
+pub mod flavour;
+pub mod initramfs;
+pub mod kernel;
+mod modules;
+mod packages;
+mod run;
+
+pub use packages::ensure_packages;

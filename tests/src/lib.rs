@@ -31,6 +31,7 @@
 
 pub mod bmc;
 mod chassis;
+pub mod cluster;
 pub mod dnsmasq;
 mod exec;
 pub mod floor;

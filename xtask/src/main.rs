@@ -1,1 +1,63 @@
-fn main() {}
+//! `cargo xtask …`: everything that is done to this project, by people and by CI, through the same commands.
+//! Each command is a file; what a rack is made of is in `ironbeat-tests`, what a ramdisk is made of in `ironbeat-image`.
+mod artifacts;
+mod bench;
+mod ci;
+mod demo;
+mod interrupt;
+mod packages;
+mod rack;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Two machines from enroll to active on real parts, watched live.
+    Demo(demo::Args),
+    /// Format, lints, unit and integration tests, and whole rack cycles under QEMU.
+    Ci,
+    /// Only the rack tests of `ci`, optionally those whose name contains FILTER.
+    TestRack { filter: Option<String> },
+    /// Kernel and ramdisk for network boot.
+    Image {
+        /// `generic` for real machines, `small` for virtual ones.
+        #[arg(long, default_value = "generic")]
+        flavour: String,
+        /// Where `vmlinuz` and `initrd` go; default: target/image/<flavour>.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// A rack with workers and enrolled machines, up until Ctrl-C.
+    Rack(rack::Args),
+    /// Measure; results are JSON lines on standard output.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let result: Result<()> = match Xtask::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Ci => ci::run(),
+        Command::TestRack { filter } => ci::rack_tests(filter.as_deref()),
+        Command::Image { flavour, out } => artifacts::image_command(&flavour, out),
+        Command::Rack(args) => rack::run(&args),
+        Command::Bench(bench) => bench::run(bench),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

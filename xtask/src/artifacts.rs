@@ -1,0 +1,112 @@
+//! Builds what ships and what the rack needs: binaries, kernel, ramdisk, demo operating system. Everything below target/.
+//! What goes into a ramdisk is `ironbeat-image`'s affair.
+use crate::packages;
+use anyhow::{Context, Result, ensure};
+use ironbeat_image::flavour::Flavour;
+use ironbeat_image::{demo_os, initramfs, kernel};
+use ironbeat_tests::cluster::Product;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The agent is static, so that it is alone in its ramdisk. The target is named so that these flags do not reach build
+/// scripts; without the last one, random numbers would need /dev.
+const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
+const AGENT_RUSTFLAGS: &str =
+    "-C target-feature=+crt-static -C relocation-model=pie --cfg getrandom_backend=\"linux_getrandom\"";
+/// Level 19 takes 2 s and is decompressed as fast as any other.
+const ZSTD_LEVEL: i32 = 19;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Quick to build; what tests run.
+    Dev,
+    /// What ships.
+    Release,
+}
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_path_buf()
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn cache() -> PathBuf {
+    target().join("cache")
+}
+
+fn cargo(arguments: &[&str], rustflags: Option<&str>) -> Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).current_dir(root());
+    if let Some(flags) = rustflags {
+        command.env("RUSTFLAGS", flags);
+    }
+    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
+/// The `ironbeat` binary.
+pub fn ironbeat(profile: Profile) -> Result<PathBuf> {
+    match profile {
+        Profile::Dev => cargo(&["build", "--package", "ironbeat"], None)?,
+        Profile::Release => cargo(&["build", "--release", "--package", "ironbeat"], None)?,
+    }
+    let dir = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => "release",
+    };
+    Ok(target().join(dir).join("ironbeat"))
+}
+
+/// The static agent.
+pub fn agent() -> Result<PathBuf> {
+    let arguments = ["build", "--profile", "agent", "--target", AGENT_TARGET, "--package", "ironbeat-agent"];
+    cargo(&arguments, Some(AGENT_RUSTFLAGS))?;
+    Ok(target().join(AGENT_TARGET).join("agent/ironbeat-agent"))
+}
+
+pub fn kernel(flavour: Flavour) -> Result<kernel::Kernel> {
+    kernel::fetch(flavour, &cache().join("kernels"))
+}
+
+/// Kernel and ramdisk; prints their sizes.
+pub fn ramdisk(flavour: Flavour, out_dir: &Path) -> Result<initramfs::Built> {
+    let agent = agent()?;
+    let kernel = kernel(flavour)?;
+    let built =
+        initramfs::build(&initramfs::Spec { agent: &agent, kernel: &kernel, flavour, level: ZSTD_LEVEL, out_dir })?;
+    let agent_bytes = std::fs::metadata(&agent)?.len();
+    println!("{flavour} flavour, Linux {}:", kernel.version);
+    println!("  {:>10} bytes  agent, static", agent_bytes);
+    println!("  {:>10} bytes  {} (with {} modules; {} unpacked)", built.initrd_bytes, built.initrd.display(), built.modules, built.unpacked_bytes);
+    println!("  {:>10} bytes  {}", built.vmlinuz_bytes, built.vmlinuz.display());
+    if !built.unknown.is_empty() {
+        println!("  this kernel has no {}", built.unknown.join(", "));
+    }
+    Ok(built)
+}
+
+pub fn image_command(flavour: &str, out: Option<PathBuf>) -> Result<()> {
+    packages::ensure(&[packages::BUILD, packages::IMAGE])?;
+    let flavour: Flavour = flavour.parse()?;
+    let out = out.unwrap_or_else(|| target().join("image").join(flavour.to_string()));
+    ramdisk(flavour, &out).map(drop)
+}
+
+/// All that a rack of virtual machines needs.
+pub fn product(profile: Profile) -> Result<Product> {
+    let boot_dir = target().join("image/small");
+    let ironbeat = ironbeat(profile)?;
+    ramdisk(Flavour::Small, &boot_dir)?;
+    let os = demo_os::build(&kernel(Flavour::Small)?, &cache().join("demo-os"))?;
+    Ok(Product { ironbeat, boot_dir, image: os.zst, image_sha256: os.zst_sha256 })
+}
+
+/// Writes the file that `Product::from_env` reads, and returns its path.
+pub fn write_product(product: &Product) -> Result<PathBuf> {
+    let path = target().join("product.json");
+    std::fs::write(&path, product.to_json().to_string()).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}

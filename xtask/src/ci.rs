@@ -1,0 +1,47 @@
+//! What CI runs, which is what a person runs: format, lints, unit and integration tests, rack cycles.
+//! The tests themselves live beside the code and in `tests/`.
+use crate::artifacts::{self, Profile};
+use crate::packages;
+use anyhow::{Context, Result, ensure};
+use std::process::Command;
+use std::time::Instant;
+
+/// # Errors
+/// The first check that failed.
+pub fn run() -> Result<()> {
+    packages::ensure(&[packages::BUILD, packages::IMAGE, packages::DEMO_OS, packages::RACK, packages::TESTS])?;
+    let begin = Instant::now();
+    step("format", cargo(&["fmt", "--all", "--check"]))?;
+    step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--features", "ironbeat-tests/rack", "--", "-D", "warnings"]))?;
+    step("unit and integration tests", cargo(&["test", "--workspace"]))?;
+    rack_tests(None)?;
+    println!("ci: all passed in {} min", begin.elapsed().as_secs() / 60);
+    Ok(())
+}
+
+/// # Errors
+/// When something cannot be built or a rack test fails.
+pub fn rack_tests(filter: Option<&str>) -> Result<()> {
+    packages::ensure(&[packages::BUILD, packages::IMAGE, packages::DEMO_OS, packages::RACK])?;
+    let product = artifacts::product(Profile::Dev)?;
+    let mut command = cargo(&["test", "--package", "ironbeat-tests", "--features", "rack", "--test", "product"]);
+    // Two machines boot at once on two cores; more would only slow each other down.
+    command.args(filter).args(["--", "--nocapture", "--test-threads", "1"]);
+    command.env("IRONBEAT_PRODUCT", artifacts::write_product(&product)?);
+    step("rack tests", command)
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(args).current_dir(artifacts::root());
+    command
+}
+
+fn step(name: &str, mut command: Command) -> Result<()> {
+    println!("\n== {name}: {command:?}");
+    let begin = Instant::now();
+    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    ensure!(status.success(), "{name}: {command:?} ended with {status}");
+    println!("== {name}: passed in {} s", begin.elapsed().as_secs());
+    Ok(())
+}

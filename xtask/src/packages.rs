@@ -1,0 +1,52 @@
+//! Which Debian packages each command needs, and why. Installing them is `ironbeat_image::ensure_packages`.
+use anyhow::Result;
+
+type Packages = &'static [(&'static str, &'static str)];
+
+/// To compile: cmake-free C for zstd and ring.
+pub const BUILD: Packages = &[("gcc", "compile the C parts of ring and zstd"), ("libc6-dev", "link")];
+
+/// To make the ramdisk and the demo operating system.
+pub const IMAGE: Packages = &[
+    ("kmod", "depmod: which module needs which"),
+    ("xz-utils", "unpack compressed kernel modules"),
+    ("zstd", "check the ramdisk with the reference tool"),
+    ("cpio", "check the ramdisk with the reference tool"),
+];
+
+/// To build the bootable demo operating system.
+pub const DEMO_OS: Packages = &[
+    ("busybox-static", "userland of the demo operating system"),
+    ("grub-pc-bin", "its BIOS boot loader"),
+    ("grub-efi-amd64-bin", "its UEFI boot loader"),
+    ("grub-common", "grub-mkimage"),
+    ("mtools", "fill its EFI system partition without mounting"),
+    ("dosfstools", "make its EFI system partition"),
+    ("gdisk", "its partition table"),
+];
+
+/// To run a rack.
+pub const RACK: Packages = &[
+    ("iproute2", "network namespace, bridge and taps"),
+    ("nats-server", "the message bus"),
+    ("dnsmasq-base", "DHCP and first-stage TFTP"),
+    ("dbus-daemon", "the bus through which dnsmasq is driven"),
+    ("openipmi", "ipmi_sim, the BMCs"),
+    ("ipmitool", "a second opinion on the BMCs"),
+    ("qemu-system-x86", "the machines"),
+    ("qemu-utils", "their disks"),
+    ("ipxe-qemu", "network boot in their NICs"),
+    ("ipxe", "network boot for firmware without it"),
+    ("ovmf", "UEFI firmware"),
+    ("seabios", "BIOS firmware"),
+];
+
+/// Only the tests compare with these.
+pub const TESTS: Packages = &[("freeipmi-tools", "a third opinion on IPMI"), ("e2fsprogs", "file systems to erase")];
+
+/// # Errors
+/// When a package is missing and cannot be installed.
+pub fn ensure(sets: &[Packages]) -> Result<()> {
+    let all: Vec<(&str, &str)> = sets.iter().flat_map(|set| set.iter().copied()).collect();
+    ironbeat_image::ensure_packages(&all)
+}
