@@ -17,7 +17,7 @@ const MAX_SAMPLES: usize = 16 * WANTED_BITS * SAMPLES_PER_BIT;
 /// Memory walked between two readings of the clock: more than a first-level cache, in bytes.
 const WALK_BYTES: usize = 128 * 1024;
 /// Steps of that walk per sample.
-const WALK_STEPS: usize = 64;
+const WALK_STEPS: usize = 16;
 /// `RNDADDENTROPY` of `linux/random.h`.
 const ADD_ENTROPY: libc::c_ulong = 0x4008_5203;
 
