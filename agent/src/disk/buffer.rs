@@ -106,7 +106,7 @@ impl Filler {
         self.full.send(Item::Data(buffer)).map_err(|_| Gone)
     }
     /// Says that all was sent. A filler dropped without it has failed.
-    pub fn end(self) -> Result<(), Gone> {
+    pub fn end(&self) -> Result<(), Gone> {
         self.full.send(Item::End).map_err(|_| Gone)
     }
 }

@@ -2,7 +2,7 @@
 //! What is written was planned in `layout`; everything else of the image is on the disk and flushed by now.
 use super::device::Device;
 use super::erase;
-use super::write::Held;
+use super::writer::Held;
 use anyhow::{Context, bail};
 use std::sync::atomic::AtomicBool;
 

@@ -1,7 +1,7 @@
 //! The stage between download and disk: gzip and zstd streams decoded into aligned buffers.
 //! Raw images skip it; where the bytes come from and go to is `write`'s affair.
 use super::buffer::{Buffer, Drain, Filler};
-use super::write::Stop;
+use super::stage::Stop;
 use flate2::bufread::MultiGzDecoder;
 use ironbeat_common::wire::ImageFormat;
 use std::io::{self, BufRead, Read};
@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Read};
 const MAX_WINDOW_LOG: u32 = 27;
 
 /// Decodes all that comes in, every gzip member and every zstd frame of it.
-pub fn decode(format: ImageFormat, input: Drain, output: Filler) -> Result<(), Stop> {
+pub fn decode(format: ImageFormat, input: &Drain, output: &Filler) -> Result<(), Stop> {
     let input = Input {
         drain: input,
         current: None,
@@ -39,7 +39,7 @@ pub fn decode(format: ImageFormat, input: Drain, output: Filler) -> Result<(), S
     })
 }
 
-fn copy(mut decoder: impl Read, output: Filler) -> Result<(), Stop> {
+fn copy(mut decoder: impl Read, output: &Filler) -> Result<(), Stop> {
     let mut buffer = output.spare()?;
     loop {
         match decoder.read(buffer.room()) {
@@ -65,14 +65,14 @@ fn damaged(what: &'static str, e: io::Error) -> Stop {
 }
 
 /// The pipe as the decoders want to read it: without another copy.
-struct Input {
-    drain: Drain,
+struct Input<'a> {
+    drain: &'a Drain,
     current: Option<Buffer>,
     at: usize,
     ended: bool,
 }
 
-impl BufRead for Input {
+impl BufRead for Input<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while !self.ended
             && self
@@ -98,7 +98,7 @@ impl BufRead for Input {
     }
 }
 
-impl Read for Input {
+impl Read for Input<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let count = available.len().min(out.len());

@@ -4,7 +4,7 @@ use super::buffer::BUFFER_BYTES;
 use super::gpt::{self, Gpt};
 use super::guid::Guid;
 use super::mbr::{self, Mbr};
-use super::write::Stop;
+use super::stage::Stop;
 use anyhow::anyhow;
 use sha2::{Digest, Sha256};
 use std::ops::Range;

@@ -19,10 +19,12 @@ mod http;
 mod layout;
 mod load_option;
 mod mbr;
+mod stage;
 mod sys;
 mod target;
 mod url;
 mod write;
+mod writer;
 
 #[cfg(test)]
 #[path = "tests/mod.rs"]

@@ -5,7 +5,7 @@ use super::commit;
 use crate::disk::buffer::Buffer;
 use crate::disk::device::Device;
 use crate::disk::layout::{self, HEAD_BYTES};
-use crate::disk::write::Held;
+use crate::disk::writer::Held;
 
 fn held(image: &[u8], disk: &Device) -> Held {
     let mut head = Buffer::new();

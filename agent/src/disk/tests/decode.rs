@@ -12,7 +12,7 @@ fn run(format: ImageFormat, served: &[u8], piece: usize) -> Result<Vec<u8>, Stop
     let (filler, input) = pipe(2);
     let (output, drain) = pipe(2);
     thread::scope(|scope| {
-        let stage = scope.spawn(move || decode(format, input, output));
+        let stage = scope.spawn(move || decode(format, &input, &output));
         scope.spawn(move || {
             for piece in served.chunks(piece) {
                 let Ok(mut buffer) = filler.spare() else {
@@ -116,9 +116,10 @@ fn a_stage_whose_neighbour_stops_stops_too() {
     let (output, drain) = pipe(2);
     drop(filler);
     assert!(matches!(
-        decode(ImageFormat::Zstd, input, output),
+        decode(ImageFormat::Zstd, &input, &output),
         Err(Stop::Neighbour)
     ));
+    drop(output);
     assert!(drain.next().is_err());
 }
 

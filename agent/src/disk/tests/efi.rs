@@ -1,7 +1,7 @@
 //! Boot entries in a folder that looks like efivarfs, for disks whose ESP somebody else made.
 use super::super::load_option::{self, HardDrive, Known, Signature};
 use super::super::testing::image;
-use super::super::testing::{Bench, MIB, TestDisk};
+use super::super::testing::{Bench, MIB, TestDisk, run_alone};
 use super::{EfiVars, set_boot_entry};
 use crate::disk::guid::Guid;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
@@ -271,4 +271,54 @@ fn refusals_name_the_reason() {
         "has no partition table",
     );
     assert_eq!(state(firmware.path()), (vec![], vec![0]));
+}
+
+/// Firmware whose memory for variables is full: a file system of a few pages, in a mount namespace of its own.
+#[test]
+fn no_space_is_no_failure_where_the_firmware_finds_the_loader_itself() {
+    const ALONE: &str = "IRONBEAT_TEST_NO_SPACE";
+    if std::env::var(ALONE).is_err() {
+        let unshare = ["unshare", "--user", "--map-root-user", "--mount"];
+        let unshare = if rustix::process::geteuid().is_root() {
+            &["unshare", "--mount"][..]
+        } else {
+            &unshare
+        };
+        let name = "no_space_is_no_failure_where_the_firmware_finds_the_loader_itself";
+        return run_alone(module_path!(), name, unshare, ALONE, "1");
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=8k", "none"])
+        .arg(folder.path())
+        .status();
+    assert!(mount.expect("it is installed").success());
+    let order = [7u32.to_le_bytes().as_slice(), &[3, 0]].concat();
+    fs::write(variable(folder.path(), "BootOrder"), order).expect("the first page");
+    fs::write(variable(folder.path(), "Timeout"), [0; 4096]).expect("the second page");
+
+    let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
+    set(&disk, "x", folder.path()).expect("the firmware finds the fallback loader");
+    assert_eq!(
+        EfiVars::open(folder.path())
+            .expect("it is there")
+            .order()
+            .expect("as before"),
+        [3]
+    );
+    let arch = if cfg!(target_arch = "x86_64") {
+        "x64"
+    } else {
+        "aa64"
+    };
+    let error = set(
+        &disk_with(&[&format!("debian/grub{arch}.efi")]),
+        "x",
+        folder.path(),
+    )
+    .expect_err("nothing finds this");
+    assert!(
+        error.contains("writing the boot entry \"x\"") && error.contains("No space"),
+        "{error}"
+    );
 }

@@ -2,7 +2,7 @@
 use super::super::testing::MIB;
 use super::super::testing::image;
 use super::{Disk, HEAD_BYTES, plan};
-use crate::disk::write::Stop;
+use crate::disk::stage::Stop;
 use crate::mutate::mutants;
 
 const DISK: Disk = Disk {

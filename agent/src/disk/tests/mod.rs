@@ -189,6 +189,10 @@ pub fn sha256(bytes: &[u8]) -> Checksum {
     Checksum::Sha256(Digest(sha2::Sha256::digest(bytes).into()))
 }
 
+pub fn sha512(bytes: &[u8]) -> Checksum {
+    Checksum::Sha512(Digest(sha2::Sha512::digest(bytes).into()))
+}
+
 pub fn order(disk: &TestDisk, urls: &[String], format: ImageFormat, served: &[u8]) -> WriteImage {
     WriteImage {
         disk: disk.identity(),
@@ -215,4 +219,22 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
         .expect("an option that exists");
     encoder.write_all(bytes).expect("a Vec takes any bytes");
     encoder.finish().expect("a Vec takes any bytes")
+}
+
+/// Starts one test of this very program again, in a process of its own behind `prefix`, with `variable` set so that it does
+/// its work there; the test that calls this only watches.
+pub fn run_alone(module: &str, test: &str, prefix: &[&str], variable: &str, value: &str) {
+    let program = std::env::current_exe().expect("this test runs");
+    let program = program.to_str().expect("a plain name");
+    let (_, path) = module.split_once("::").expect("a crate and its modules");
+    let test = format!("{path}::{test}");
+    let words = [prefix, &[program, &test, "--exact", "--nocapture"]].concat();
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .env(variable, value)
+        .output();
+    let output = output.expect("it can be started");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let done = output.status.success() && text.contains("1 passed");
+    assert!(done, "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
