@@ -7,13 +7,13 @@ use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem};
 use crate::link::Link;
 use crate::log::{self, Lines};
 use crate::net::lldp::Neighbours;
-use crate::steps::{Authority, Ending, Runner, perform};
+use crate::steps::{Authority, Ending, Runner, StepContext, perform};
 use crate::{modules, net, pid1, random, seed};
 use anyhow::Context;
 use ironbeat_common::inventory::{Disk, Inventory};
+use ironbeat_common::wire::Progress;
 use rustix::system::RebootCommand;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -32,7 +32,7 @@ const DRIVERS_BOUND: Duration = Duration::from_secs(30);
 pub fn run_as_process(hints: &Hints, lines: Lines, authority: Authority) -> anyhow::Result<()> {
     let timings = Arc::new(Timings::default());
     timings.note(|t, now| t.agent_ms = now);
-    let neighbours = Neighbours::start();
+    let neighbours = Arc::new(Neighbours::default());
     net::listen_everywhere(Path::new("/sys"), &neighbours);
     let hardware = Arc::new(Hardware::new(hints, neighbours));
     hardware.drivers.set();
@@ -51,7 +51,7 @@ pub fn run_as_init() -> ! {
         !hints.nats.is_empty(),
         "the kernel's command line names no NATS server (ib.nats=nats://HOST:PORT)"
     );
-    let neighbours = Neighbours::start();
+    let neighbours = Arc::new(Neighbours::default());
     let hardware = Arc::new(Hardware::new(&hints, neighbours.clone()));
     load_modules(hardware.clone(), timings.clone());
     let ended = net::setup::start(&hints, Path::new("/sys"), neighbours, timings.clone())
@@ -118,7 +118,7 @@ fn live(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %boot, servers = hints.nats.join(","), "agent started");
     let inspect = {
         let hardware = hardware.clone();
-        move |lldp_wait, cancelled: &AtomicBool| hardware.inspect(lldp_wait, cancelled)
+        move |lldp_wait, context: &StepContext<'_>| hardware.inspect(lldp_wait, context)
     };
     let disks = {
         let hardware = hardware.clone();
@@ -217,9 +217,22 @@ impl Hardware {
         inventory
     }
 
-    fn inspect(&self, lldp_wait: Duration, cancelled: &AtomicBool) -> Inventory {
+    fn inspect(&self, lldp_wait: Duration, context: &StepContext<'_>) -> Inventory {
+        let tell = |phase: &str| {
+            (context.progress)(Progress {
+                phase: phase.to_string(),
+                ..Progress::default()
+            })
+        };
+        tell("hardware");
         let mut inventory = self.machine.read(INSPECT_BOUND);
-        net::wait_for_neighbours(&self.roots.sys, &self.neighbours, lldp_wait, cancelled);
+        tell("lldp");
+        net::wait_for_neighbours(
+            &self.roots.sys,
+            &self.neighbours,
+            lldp_wait,
+            context.cancelled,
+        );
         self.add_nics(&mut inventory);
         inventory
     }

@@ -72,13 +72,14 @@ impl Drop for Server {
 
 /// What the conductor of the script received.
 enum Heard {
-    Lookup(Lookup),
+    Lookup(Box<Lookup>),
     Beat(NodeId, Heartbeat),
 }
 
 struct Conductor {
     client: Client,
     asked: Subscriber,
+    welcomed_as: Option<NodeId>,
 }
 
 impl Conductor {
@@ -86,7 +87,11 @@ impl Conductor {
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
         let client = options.connect(server.url()).await.unwrap();
         let asked = client.subscribe("ib.v1.>").await.unwrap();
-        Self { client, asked }
+        Self {
+            client,
+            asked,
+            welcomed_as: None,
+        }
     }
 
     async fn message(&mut self) -> Message {
@@ -104,7 +109,7 @@ impl Conductor {
     async fn lookup(&mut self) -> (Message, Lookup) {
         let message = self.message().await;
         match hear(&message) {
-            Heard::Lookup(lookup) => (message, lookup),
+            Heard::Lookup(lookup) => (message, *lookup),
             Heard::Beat(_, beat) => panic!("a beat instead of a lookup: {beat:?}"),
         }
     }
@@ -112,7 +117,10 @@ impl Conductor {
     async fn beat(&mut self) -> (Message, Heartbeat) {
         let message = self.message().await;
         match hear(&message) {
-            Heard::Beat(_, beat) => (message, beat),
+            Heard::Beat(node, beat) => {
+                assert_eq!(Some(node), self.welcomed_as);
+                (message, beat)
+            }
             Heard::Lookup(_) => panic!("a lookup instead of a beat"),
         }
     }
@@ -130,6 +138,7 @@ impl Conductor {
 
     async fn welcome(&mut self, node: NodeId, heartbeat_timeout_secs: u32) -> Lookup {
         let (message, lookup) = self.lookup().await;
+        self.welcomed_as = Some(node);
         self.answer(
             &message,
             &LookupReply::Welcome {
@@ -169,7 +178,7 @@ fn hear(message: &Message) -> Heard {
     );
     let parts: Vec<&str> = message.subject.split('.').collect();
     match parts[..] {
-        ["ib", "v1", "lookup"] => Heard::Lookup(wire::decode(&message.payload).unwrap()),
+        ["ib", "v1", "lookup"] => Heard::Lookup(Box::new(wire::decode(&message.payload).unwrap())),
         ["ib", "v1", "heartbeat", node] => Heard::Beat(
             node.parse().unwrap(),
             wire::decode(&message.payload).unwrap(),

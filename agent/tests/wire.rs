@@ -233,7 +233,7 @@ fn a_switch_is_heard() {
         return;
     }
     let switch = Switch::new();
-    let neighbours = Neighbours::start();
+    let neighbours = Arc::new(Neighbours::default());
     let index = sys::index(&sys::control_socket().unwrap(), "agent0").unwrap();
     neighbours.listen_on(index).unwrap();
     let never = AtomicBool::new(false);

@@ -71,14 +71,14 @@ pub fn wait_for_neighbours(
 }
 
 /// Listens for neighbours on the interfaces that are there, without touching them.
-pub fn listen_everywhere(sys_root: &Path, neighbours: &Neighbours) {
+pub fn listen_everywhere(sys_root: &Path, neighbours: &Arc<Neighbours>) {
     let Ok(socket) = sys::control_socket() else {
         return;
     };
     for name in nics::names(sys_root).unwrap_or_default() {
         let listening = sys::index(&socket, &name).and_then(|index| neighbours.listen_on(index));
         if let Err(error) = listening {
-            tracing::warn!(%error, name, "cannot listen for LLDP");
+            tracing::info!(%error, name, "cannot listen for LLDP");
         }
     }
 }

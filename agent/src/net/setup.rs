@@ -152,17 +152,18 @@ impl Setup {
         if self.addressed.load(Ordering::Relaxed) {
             return;
         }
-        match self.address {
-            Some(address) => self.use_address(&names, &address),
-            None => {
-                let only_booted = since_start < BOOTED_ONLY;
-                for name in &names {
-                    if nics::carrier(&self.sys, name)
-                        && (self.is_booted(name) || !only_booted || self.booted.is_none())
-                    {
-                        self.ask_dhcp(name);
-                    }
-                }
+        if let Some(address) = self.address {
+            self.use_address(&names, &address);
+        }
+        // The booted NIC comes first: with the boot script's address, or else with one from DHCP. Any other only when that
+        // one has had its time.
+        let late = since_start >= BOOTED_ONLY;
+        for name in &names {
+            let its_turn =
+                late || self.address.is_none() && (self.booted.is_none() || self.is_booted(name));
+            if its_turn && !self.addressed.load(Ordering::Relaxed) && nics::carrier(&self.sys, name)
+            {
+                self.ask_dhcp(name);
             }
         }
     }

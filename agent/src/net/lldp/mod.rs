@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 const ETHER_TYPE: u16 = 0x88cc;
@@ -20,8 +20,10 @@ const FRAME: usize = 1600;
 const MAX_INTERFACES: usize = 256;
 
 /// What was heard, by the kernel's number of the interface.
+#[derive(Default)]
 pub struct Neighbours {
-    socket: Option<OwnedFd>,
+    /// Opened for the first interface: before that, the driver for it may not be loaded.
+    socket: OnceLock<OwnedFd>,
     heard: Mutex<BTreeMap<i32, Heard>>,
     changed: Condvar,
 }
@@ -32,29 +34,18 @@ struct Heard {
 }
 
 impl Neighbours {
-    /// Starts listening on a thread of its own. Where that is not allowed there are no neighbours, and the log says why.
-    pub fn start() -> Arc<Self> {
-        let socket = packet::open(ETHER_TYPE)
-            .inspect_err(|error| tracing::info!(%error, "cannot listen for LLDP"))
-            .ok();
-        let neighbours = Arc::new(Self {
-            socket,
-            heard: Mutex::default(),
-            changed: Condvar::new(),
-        });
-        let listener = neighbours.clone();
-        let spawned = std::thread::Builder::new()
-            .name("lldp".to_string())
-            .spawn(move || listener.listen());
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "cannot start listening for LLDP");
+    /// From now on, frames on this interface are heard, on a thread of its own.
+    ///
+    /// # Errors
+    /// Without the right to listen, which an ordinary process lacks.
+    pub fn listen_on(self: &Arc<Self>, interface: i32) -> io::Result<()> {
+        if self.socket.get().is_none() && self.socket.set(packet::open(ETHER_TYPE)?).is_ok() {
+            let listener = self.clone();
+            std::thread::Builder::new()
+                .name("lldp".to_string())
+                .spawn(move || listener.listen())?;
         }
-        neighbours
-    }
-
-    /// From now on, frames on this interface are heard.
-    pub fn listen_on(&self, interface: i32) -> io::Result<()> {
-        self.socket.as_ref().map_or(Ok(()), |socket| {
+        self.socket.get().map_or(Ok(()), |socket| {
             packet::join(socket, interface, NEAREST_BRIDGE)
         })
     }
@@ -73,7 +64,7 @@ impl Neighbours {
         const SLICE: Duration = Duration::from_millis(200);
         let deadline = Instant::now() + limit;
         let mut heard = self.lock();
-        while self.socket.is_some()
+        while self.socket.get().is_some()
             && !interfaces
                 .iter()
                 .all(|interface| heard.contains_key(interface))
@@ -92,7 +83,9 @@ impl Neighbours {
     }
 
     fn listen(&self) {
-        let Some(socket) = &self.socket else { return };
+        let Some(socket) = self.socket.get() else {
+            return;
+        };
         let mut buffer = [0u8; FRAME];
         loop {
             match packet::receive(socket, &mut buffer) {
@@ -137,14 +130,6 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    fn deaf() -> Arc<Neighbours> {
-        Arc::new(Neighbours {
-            socket: None,
-            heard: Mutex::default(),
-            changed: Condvar::new(),
-        })
-    }
-
     /// Chassis `a`, port `b`.
     fn frame(ttl: u8) -> Vec<u8> {
         vec![2, 2, 7, b'a', 4, 2, 7, b'b', 6, 2, 0, ttl, 0, 0]
@@ -152,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_newest_word_counts_until_it_is_taken_back() {
-        let neighbours = deaf();
+        let neighbours = Neighbours::default();
         neighbours.hear(3, &frame(120));
         assert_eq!(neighbours.get(3).unwrap().port_id, "b");
         assert_eq!(neighbours.get(4), None);
@@ -167,7 +152,7 @@ mod tests {
 
     #[test]
     fn interfaces_are_bounded() {
-        let neighbours = deaf();
+        let neighbours = Neighbours::default();
         for interface in 0..1000 {
             neighbours.hear(interface, &frame(120));
         }
