@@ -3,7 +3,7 @@
 use crate::config::DnsmasqConfig;
 use futures_util::StreamExt;
 use ironbeat_common::boot::Boot;
-use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_common::id::Mac;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// A D-Bus call that takes longer finds dnsmasq wedged.
-const CALL: Duration = Duration::from_secs(5);
 /// Between two tries to reach the bus.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Tags that dnsmasq's configuration knows: boot from the network, or fall through to the disk.
@@ -27,8 +25,6 @@ pub enum DnsmasqError {
     Write { path: PathBuf, source: io::Error },
     #[error("list {path}: {source}")]
     List { path: PathBuf, source: io::Error },
-    #[error("call {method} of dnsmasq over D-Bus: {why}")]
-    Call { method: &'static str, why: String },
 }
 
 pub struct Dnsmasq {
@@ -61,57 +57,56 @@ impl Dnsmasq {
     }
 
     /// Makes the directories say what is desired. Files are replaced whole, never seen half-written.
-    pub async fn apply(
+    ///
+    /// dnsmasq sees new and changed files by itself, but keeps the rule of a deleted one until it is restarted (its
+    /// D-Bus method that reads all again ends dnsmasq 2.90 where it serves no names). So no file is ever deleted: that
+    /// of a forgotten machine says what is true of every unknown one.
+    pub fn apply(
         &mut self,
-        desired: &BTreeMap<NodeId, (Vec<Mac>, Boot)>,
+        desired: &BTreeMap<Mac, Boot>,
         entry_script: &str,
     ) -> Result<(), DnsmasqError> {
-        let mut wanted: BTreeMap<PathBuf, String> = desired
-            .iter()
-            .filter(|(_, (macs, _))| !macs.is_empty())
-            .map(|(id, (macs, boot))| {
-                (
-                    self.config.hosts_dir.join(format!("{FILE_PREFIX}{id}")),
-                    hosts(macs, *boot),
-                )
-            })
-            .collect();
-        wanted.insert(self.config.tftp_dir.join("boot.ipxe"), entry_script.into());
         if !self.begun {
             self.written = self.found()?;
             self.begun = true;
         }
-        let gone: Vec<PathBuf> = self
+        let forgotten = self
             .written
             .keys()
-            .filter(|path| !wanted.contains_key(*path))
-            .cloned()
-            .collect();
-        let mut hosts_changed = false;
-        for (path, text) in wanted {
-            if self.written.get(&path) != Some(&text) {
-                write_whole(&path, &text)?;
-                hosts_changed |= path.starts_with(&self.config.hosts_dir);
-                self.written.insert(path, text);
-            }
+            .filter_map(|path| mac_of(path))
+            .map(|mac| (mac, Boot::Ramdisk));
+        let mut wanted: BTreeMap<Mac, Boot> = forgotten.collect();
+        wanted.extend(desired);
+        for (mac, boot) in wanted {
+            self.write(
+                self.config
+                    .hosts_dir
+                    .join(format!("{FILE_PREFIX}{}", mac.hex())),
+                host(mac, boot),
+            )?;
         }
-        for path in gone {
-            match std::fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(DnsmasqError::Write { path, source }),
-            }
-            hosts_changed = true;
-            self.written.remove(&path);
+        self.write(self.config.tftp_dir.join("boot.ipxe"), entry_script.into())
+    }
+
+    /// Written beside the directory's own names (dnsmasq ignores names that begin with a dot), then renamed.
+    fn write(&mut self, path: PathBuf, text: String) -> Result<(), DnsmasqError> {
+        if self.written.get(&path) == Some(&text) {
+            return Ok(());
         }
-        if hosts_changed {
-            // inotify tells dnsmasq of new files; rules of changed and deleted ones go only when it reads all again.
-            self.call_clear_cache().await?;
-        }
+        let fail = |source| DnsmasqError::Write {
+            path: path.clone(),
+            source,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Several workers may share the directory; each has its own half-written file.
+        let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        std::fs::write(&temporary, &text).map_err(fail)?;
+        std::fs::rename(&temporary, &path).map_err(fail)?;
+        self.written.insert(path, text);
         Ok(())
     }
 
-    /// Our files of an earlier life: what is as it should be is left alone, the rest goes.
+    /// Our files of an earlier life.
     fn found(&self) -> Result<BTreeMap<PathBuf, String>, DnsmasqError> {
         let list = |source| DnsmasqError::List {
             path: self.config.hosts_dir.clone(),
@@ -120,60 +115,29 @@ impl Dnsmasq {
         let mut found = BTreeMap::new();
         for entry in std::fs::read_dir(&self.config.hosts_dir).map_err(list)? {
             let path = entry.map_err(list)?.path();
-            let ours = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(FILE_PREFIX));
-            if ours {
-                found.insert(
-                    path.clone(),
-                    std::fs::read_to_string(&path).unwrap_or_default(),
-                );
+            if mac_of(&path).is_some() {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                found.insert(path, text);
             }
         }
         Ok(found)
     }
-
-    async fn call_clear_cache(&self) -> Result<(), DnsmasqError> {
-        let fail = |why: String| DnsmasqError::Call {
-            method: "ClearCache",
-            why,
-        };
-        let call = async {
-            let connection = connect(&self.config).await?;
-            proxy(&connection, &self.config)
-                .await?
-                .call_method("ClearCache", &())
-                .await
-        };
-        match tokio::time::timeout(CALL, call).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(fail(error.to_string())),
-            Err(_) => Err(fail(format!("no answer within {} s", CALL.as_secs()))),
-        }
-    }
 }
 
-fn hosts(macs: &[Mac], boot: Boot) -> String {
+fn mac_of(path: &Path) -> Option<Mac> {
+    path.file_name()?
+        .to_str()?
+        .strip_prefix(FILE_PREFIX)?
+        .parse()
+        .ok()
+}
+
+fn host(mac: Mac, boot: Boot) -> String {
     let tag = match boot {
         Boot::Ramdisk => NETBOOT,
         Boot::Disk => LOCAL,
     };
-    macs.iter()
-        .map(|mac| format!("{mac},set:{tag}\n"))
-        .collect()
-}
-
-/// Written beside the directory's own names (dnsmasq ignores names that begin with a dot), then renamed.
-fn write_whole(path: &Path, text: &str) -> Result<(), DnsmasqError> {
-    let fail = |source| DnsmasqError::Write {
-        path: path.into(),
-        source,
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Several workers may share the directory; each has its own half-written file.
-    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&temporary, text).map_err(fail)?;
-    std::fs::rename(&temporary, path).map_err(fail)
+    format!("{mac},set:{tag}\n")
 }
 
 async fn connect(config: &DnsmasqConfig) -> zbus::Result<zbus::Connection> {
@@ -243,4 +207,59 @@ async fn watch_leases_once(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_follow_the_records_and_a_forgotten_machine_boots_as_an_unknown_one() {
+        let (hosts, tftp) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = DnsmasqConfig {
+            hosts_dir: hosts.path().into(),
+            tftp_dir: tftp.path().into(),
+            bus: Some("unix:path=/nonexistent".into()),
+            bus_name: "uk.org.thekelleys.dnsmasq".into(),
+        };
+        let read = || {
+            let mut files: Vec<(String, String)> = std::fs::read_dir(hosts.path())
+                .unwrap()
+                .map(|entry| entry.unwrap())
+                .map(|e| {
+                    (
+                        e.file_name().to_string_lossy().into(),
+                        std::fs::read_to_string(e.path()).unwrap(),
+                    )
+                })
+                .collect();
+            files.sort();
+            files
+        };
+        let mac = |n| Mac::from_bytes([2, 0, 0, 0, 0, n]);
+        let mut first = Dnsmasq::start(config.clone(), |_, _| {});
+        first
+            .apply(
+                &BTreeMap::from([(mac(1), Boot::Ramdisk), (mac(2), Boot::Disk)]),
+                "#!ipxe\n",
+            )
+            .unwrap();
+        let file = |n: u8, tag: &str| {
+            (
+                format!("ironbeat-02000000000{n}"),
+                format!("02:00:00:00:00:0{n},set:{tag}\n"),
+            )
+        };
+        assert_eq!(read(), [file(1, "ibnetboot"), file(2, "iblocal")]);
+        assert_eq!(
+            std::fs::read_to_string(tftp.path().join("boot.ipxe")).unwrap(),
+            "#!ipxe\n"
+        );
+        // A worker that starts later finds what an earlier one wrote.
+        let mut second = Dnsmasq::start(config, |_, _| {});
+        second
+            .apply(&BTreeMap::from([(mac(1), Boot::Disk)]), "#!ipxe\n")
+            .unwrap();
+        assert_eq!(read(), [file(1, "iblocal"), file(2, "ibnetboot")]);
+    }
 }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Kept for a month, in at most 1 GiB: some two million events.
+/// Kept for a month, in at most 256 MiB: some half a million events. The server sets that much aside at once.
 const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
-const MAX_BYTES: i64 = 1 << 30;
+const MAX_BYTES: i64 = 256 << 20;
 /// A repeated publish of the same event within this time counts once.
 const DUPLICATES: Duration = Duration::from_secs(600);
 /// Events that wait while NATS is away. Beyond it they are dropped and counted: records matter more.

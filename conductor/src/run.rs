@@ -217,11 +217,10 @@ async fn stage(worker: Arc<Worker>, config: Option<DnsmasqConfig>) {
     let mut dnsmasq = Dnsmasq::start(config, on_lease);
     let mut changes = worker.view.changes();
     loop {
-        let desired: BTreeMap<NodeId, (Vec<Mac>, Boot)> = worker
-            .view
-            .all()
+        let nodes = worker.view.all();
+        let desired: BTreeMap<Mac, Boot> = nodes
             .iter()
-            .map(|node| (node.id, (node.macs.clone(), boot_for(node))))
+            .flat_map(|node| node.macs.iter().map(|mac| (*mac, boot_for(node))))
             .collect();
         let mut urls: Vec<String> = worker
             .presence
@@ -230,7 +229,7 @@ async fn stage(worker: Arc<Worker>, config: Option<DnsmasqConfig>) {
             .map(|info| info.url)
             .collect();
         urls.sort();
-        if let Err(error) = dnsmasq.apply(&desired, &entry_script(&urls)).await {
+        if let Err(error) = dnsmasq.apply(&desired, &entry_script(&urls)) {
             tracing::warn!("dnsmasq: {error}");
         }
         // Workers come and go without a record changing: the entry script is looked at every few seconds too.

@@ -11,8 +11,7 @@ use std::process::Command;
 /// The agent is static, so that it is alone in its ramdisk. The target is named so that these flags do not reach build
 /// scripts; without the last one, random numbers would need /dev.
 const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
-const AGENT_RUSTFLAGS: &str =
-    "-C target-feature=+crt-static -C relocation-model=pie --cfg getrandom_backend=\"linux_getrandom\"";
+const AGENT_RUSTFLAGS: &str = "-C target-feature=+crt-static -C relocation-model=pie --cfg getrandom_backend=\"linux_getrandom\"";
 /// Level 19 takes 2 s and is decompressed as fast as any other.
 const ZSTD_LEVEL: i32 = 19;
 
@@ -25,7 +24,10 @@ pub enum Profile {
 }
 
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is in the workspace")
+        .to_path_buf()
 }
 
 fn target() -> PathBuf {
@@ -42,7 +44,9 @@ fn cargo(arguments: &[&str], rustflags: Option<&str>) -> Result<()> {
     if let Some(flags) = rustflags {
         command.env("RUSTFLAGS", flags);
     }
-    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("start {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }
@@ -62,7 +66,15 @@ pub fn ironbeat(profile: Profile) -> Result<PathBuf> {
 
 /// The static agent.
 pub fn agent() -> Result<PathBuf> {
-    let arguments = ["build", "--profile", "agent", "--target", AGENT_TARGET, "--package", "ironbeat-agent"];
+    let arguments = [
+        "build",
+        "--profile",
+        "agent",
+        "--target",
+        AGENT_TARGET,
+        "--package",
+        "ironbeat-agent",
+    ];
     cargo(&arguments, Some(AGENT_RUSTFLAGS))?;
     Ok(target().join(AGENT_TARGET).join("agent/ironbeat-agent"))
 }
@@ -75,13 +87,28 @@ pub fn kernel(flavour: Flavour) -> Result<kernel::Kernel> {
 pub fn ramdisk(flavour: Flavour, out_dir: &Path) -> Result<initramfs::Built> {
     let agent = agent()?;
     let kernel = kernel(flavour)?;
-    let built =
-        initramfs::build(&initramfs::Spec { agent: &agent, kernel: &kernel, flavour, level: ZSTD_LEVEL, out_dir })?;
+    let built = initramfs::build(&initramfs::Spec {
+        agent: &agent,
+        kernel: &kernel,
+        flavour,
+        level: ZSTD_LEVEL,
+        out_dir,
+    })?;
     let agent_bytes = std::fs::metadata(&agent)?.len();
     println!("{flavour} flavour, Linux {}:", kernel.version);
     println!("  {:>10} bytes  agent, static", agent_bytes);
-    println!("  {:>10} bytes  {} (with {} modules; {} unpacked)", built.initrd_bytes, built.initrd.display(), built.modules, built.unpacked_bytes);
-    println!("  {:>10} bytes  {}", built.vmlinuz_bytes, built.vmlinuz.display());
+    println!(
+        "  {:>10} bytes  {} (with {} modules; {} unpacked)",
+        built.initrd_bytes,
+        built.initrd.display(),
+        built.modules,
+        built.unpacked_bytes
+    );
+    println!(
+        "  {:>10} bytes  {}",
+        built.vmlinuz_bytes,
+        built.vmlinuz.display()
+    );
     if !built.unknown.is_empty() {
         println!("  this kernel has no {}", built.unknown.join(", "));
     }
@@ -101,12 +128,18 @@ pub fn product(profile: Profile) -> Result<Product> {
     let ironbeat = ironbeat(profile)?;
     ramdisk(Flavour::Small, &boot_dir)?;
     let os = demo_os::build(&kernel(Flavour::Small)?, &cache().join("demo-os"))?;
-    Ok(Product { ironbeat, boot_dir, image: os.zst, image_sha256: os.zst_sha256 })
+    Ok(Product {
+        ironbeat,
+        boot_dir,
+        image: os.zst,
+        image_sha256: os.zst_sha256,
+    })
 }
 
 /// Writes the file that `Product::from_env` reads, and returns its path.
 pub fn write_product(product: &Product) -> Result<PathBuf> {
     let path = target().join("product.json");
-    std::fs::write(&path, product.to_json().to_string()).with_context(|| format!("write {}", path.display()))?;
+    std::fs::write(&path, product.to_json().to_string())
+        .with_context(|| format!("write {}", path.display()))?;
     Ok(path)
 }

@@ -9,11 +9,32 @@ use std::time::Instant;
 /// # Errors
 /// The first check that failed.
 pub fn run() -> Result<()> {
-    packages::ensure(&[packages::BUILD, packages::IMAGE, packages::DEMO_OS, packages::RACK, packages::TESTS])?;
+    packages::ensure(&[
+        packages::BUILD,
+        packages::IMAGE,
+        packages::DEMO_OS,
+        packages::RACK,
+        packages::TESTS,
+    ])?;
     let begin = Instant::now();
     step("format", cargo(&["fmt", "--all", "--check"]))?;
-    step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--features", "ironbeat-tests/rack", "--", "-D", "warnings"]))?;
-    step("unit and integration tests", cargo(&["test", "--workspace"]))?;
+    step(
+        "lints",
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "ironbeat-tests/rack",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    step(
+        "unit and integration tests",
+        cargo(&["test", "--workspace"]),
+    )?;
     rack_tests(None)?;
     println!("ci: all passed in {} min", begin.elapsed().as_secs() / 60);
     Ok(())
@@ -22,11 +43,26 @@ pub fn run() -> Result<()> {
 /// # Errors
 /// When something cannot be built or a rack test fails.
 pub fn rack_tests(filter: Option<&str>) -> Result<()> {
-    packages::ensure(&[packages::BUILD, packages::IMAGE, packages::DEMO_OS, packages::RACK])?;
+    packages::ensure(&[
+        packages::BUILD,
+        packages::IMAGE,
+        packages::DEMO_OS,
+        packages::RACK,
+    ])?;
     let product = artifacts::product(Profile::Dev)?;
-    let mut command = cargo(&["test", "--package", "ironbeat-tests", "--features", "rack", "--test", "product"]);
+    let mut command = cargo(&[
+        "test",
+        "--package",
+        "ironbeat-tests",
+        "--features",
+        "rack",
+        "--test",
+        "product",
+    ]);
     // Two machines boot at once on two cores; more would only slow each other down.
-    command.args(filter).args(["--", "--nocapture", "--test-threads", "1"]);
+    command
+        .args(filter)
+        .args(["--", "--nocapture", "--test-threads", "1"]);
     command.env("IRONBEAT_PRODUCT", artifacts::write_product(&product)?);
     step("rack tests", command)
 }
@@ -40,7 +76,9 @@ fn cargo(args: &[&str]) -> Command {
 fn step(name: &str, mut command: Command) -> Result<()> {
     println!("\n== {name}: {command:?}");
     let begin = Instant::now();
-    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("start {command:?}"))?;
     ensure!(status.success(), "{name}: {command:?} ended with {status}");
     println!("== {name}: passed in {} s", begin.elapsed().as_secs());
     Ok(())

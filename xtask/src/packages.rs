@@ -4,7 +4,10 @@ use anyhow::Result;
 type Packages = &'static [(&'static str, &'static str)];
 
 /// To compile: cmake-free C for zstd and ring.
-pub const BUILD: Packages = &[("gcc", "compile the C parts of ring and zstd"), ("libc6-dev", "link")];
+pub const BUILD: Packages = &[
+    ("gcc", "compile the C parts of ring and zstd"),
+    ("libc6-dev", "link"),
+];
 
 /// To make the ramdisk and the demo operating system.
 pub const IMAGE: Packages = &[
@@ -42,7 +45,10 @@ pub const RACK: Packages = &[
 ];
 
 /// Only the tests compare with these.
-pub const TESTS: Packages = &[("freeipmi-tools", "a third opinion on IPMI"), ("e2fsprogs", "file systems to erase")];
+pub const TESTS: Packages = &[
+    ("freeipmi-tools", "a third opinion on IPMI"),
+    ("e2fsprogs", "file systems to erase"),
+];
 
 /// # Errors
 /// When a package is missing and cannot be installed.

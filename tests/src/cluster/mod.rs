@@ -48,10 +48,15 @@ impl Product {
     /// # Errors
     /// When the file cannot be read or a field is missing.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let value: Value = serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let value: Value = serde_json::from_str(&text)
+            .with_context(|| format!("understand {}", path.display()))?;
         let field = |name: &str| {
-            value[name].as_str().map(str::to_owned).with_context(|| format!("{} has no {name:?}", path.display()))
+            value[name]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("{} has no {name:?}", path.display()))
         };
         let product = Self {
             ironbeat: field("ironbeat")?.into(),
@@ -74,7 +79,10 @@ impl Product {
 
     /// The image's file name, which is how a deploy names it.
     pub fn image_name(&self) -> String {
-        self.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        self.image
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
     }
 }
 
@@ -98,8 +106,14 @@ impl Cluster {
         let rack = Rack::start(spec)?;
         let images = rack.dir().join("images");
         std::fs::create_dir(&images).with_context(|| format!("make {}", images.display()))?;
-        std::os::unix::fs::symlink(&product.image, images.join(product.image_name())).context("link the image")?;
-        let mut cluster = Self { workers: Vec::new(), product, policy: policy.into(), rack };
+        std::os::unix::fs::symlink(&product.image, images.join(product.image_name()))
+            .context("link the image")?;
+        let mut cluster = Self {
+            workers: Vec::new(),
+            product,
+            policy: policy.into(),
+            rack,
+        };
         for index in 0..workers {
             cluster.workers.push(None);
             cluster.start_worker(index)?;
@@ -108,6 +122,11 @@ impl Cluster {
             cluster.wait_worker(index)?;
         }
         Ok(cluster)
+    }
+
+    /// The `ironbeat` binary.
+    pub fn ironbeat(&self) -> &Path {
+        &self.product.ironbeat
     }
 
     /// Starts worker `index` (from 0), or starts it again.
@@ -132,7 +151,11 @@ impl Cluster {
         let path = self.rack.dir().join(format!("{name}.toml"));
         std::fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
         let mut command = Command::new(&self.product.ironbeat);
-        command.arg("conductor").arg("--config").arg(&path).env("IRONBEAT_LOG", "info,ironbeat=debug");
+        command
+            .arg("conductor")
+            .arg("--config")
+            .arg(&path)
+            .env("IRONBEAT_LOG", "info,ironbeat=debug");
         self.workers[index] = Some(self.rack.spawn_worker(&name, command)?);
         Ok(())
     }
@@ -140,7 +163,9 @@ impl Cluster {
     /// # Errors
     /// When the worker does not say that it is ready.
     pub fn wait_worker(&mut self, index: usize) -> Result<()> {
-        let worker = self.workers[index].as_mut().context("the worker was not started")?;
+        let worker = self.workers[index]
+            .as_mut()
+            .context("the worker was not started")?;
         worker.wait_for_log("ready", READY_TIMEOUT)?;
         Ok(())
     }
@@ -185,7 +210,8 @@ impl Cluster {
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        serde_json::from_slice(&output.stdout).with_context(|| format!("understand the output of ironbeat {}", args.join(" ")))
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("understand the output of ironbeat {}", args.join(" ")))
     }
 
     /// Runs `ironbeat ARGS` and returns what a person would read.
@@ -204,7 +230,18 @@ impl Cluster {
         let number = self.rack.machine(node).node();
         let (name, bmc) = (node_name(node), number.bmc_address().to_string());
         let (mac, user) = (number.mac(0).to_string(), self.rack.login().user.clone());
-        let mut args = vec!["node", "enroll", "--name", &name, "--bmc", &bmc, "--bmc-user", &user, "--mac", &mac];
+        let mut args = vec![
+            "node",
+            "enroll",
+            "--name",
+            &name,
+            "--bmc",
+            &bmc,
+            "--bmc-user",
+            &user,
+            "--mac",
+            &mac,
+        ];
         args.extend(extra);
         self.cli(&args)
     }
@@ -216,7 +253,17 @@ impl Cluster {
     pub fn deploy(&self, node: usize, hostname: &str) -> Result<Value> {
         let checksum = format!("sha256:{}", self.product.image_sha256);
         let image = self.product.image_name();
-        self.cli(&["node", "deploy", &node_name(node), "--image", &image, "--checksum", &checksum, "--hostname", hostname])
+        self.cli(&[
+            "node",
+            "deploy",
+            &node_name(node),
+            "--image",
+            &image,
+            "--checksum",
+            &checksum,
+            "--hostname",
+            hostname,
+        ])
     }
 
     /// `ironbeat node show`.
@@ -235,14 +282,20 @@ impl Cluster {
         let deadline = Instant::now() + timeout;
         loop {
             let shown = self.show(node)?;
-            let state = shown["provision_state"].as_str().unwrap_or_default().to_owned();
+            let state = shown["provision_state"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             if states.contains(&state.as_str()) {
                 return Ok(shown);
             }
             let resting = shown.get("wake_at").is_none_or(Value::is_null);
             if resting || Instant::now() > deadline {
                 let explained = self.cli_text(&["node", "explain", &node_name(node)])?;
-                bail!("{} is {state}, not {states:?}:\n{explained}", node_name(node));
+                bail!(
+                    "{} is {state}, not {states:?}:\n{explained}",
+                    node_name(node)
+                );
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -263,7 +316,11 @@ impl Cluster {
                 return Ok(shown);
             }
             if job.is_null() || Instant::now() > deadline {
-                bail!("{} never came to {step}: {}", node_name(node), shown["provision_state"]);
+                bail!(
+                    "{} never came to {step}: {}",
+                    node_name(node),
+                    shown["provision_state"]
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -286,7 +343,10 @@ impl Cluster {
     /// # Errors
     /// When the conductor does not answer.
     pub fn last_error(&self, node: usize) -> Result<String> {
-        Ok(self.show(node)?["last_error"]["what"].as_str().unwrap_or_default().to_owned())
+        Ok(self.show(node)?["last_error"]["what"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 }
 

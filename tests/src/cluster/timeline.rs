@@ -6,7 +6,15 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 /// Stretches of one deploy, in the order in which they happen.
-pub const STRETCHES: [&str; 7] = ["POST", "network boot", "ramdisk", "lookup", "write", "reboot", "boot"];
+pub const STRETCHES: [&str; 7] = [
+    "POST",
+    "network boot",
+    "ramdisk",
+    "lookup",
+    "write",
+    "reboot",
+    "boot",
+];
 
 /// Moments of one deploy; a stretch is known when both its ends are.
 #[derive(Clone, Debug, Default)]
@@ -40,18 +48,35 @@ impl Timeline {
     pub fn read(&mut self, events: &[Value], since: SystemTime) {
         for event in events {
             let body = &event["body"];
-            let Some(at) = body["at"].as_str().and_then(parse_time).filter(|at| *at >= since) else { continue };
-            let kind = event["subject"].as_str().and_then(|s| s.rsplit('.').next()).unwrap_or_default();
+            let Some(at) = body["at"]
+                .as_str()
+                .and_then(parse_time)
+                .filter(|at| *at >= since)
+            else {
+                continue;
+            };
+            let kind = event["subject"]
+                .as_str()
+                .and_then(|s| s.rsplit('.').next())
+                .unwrap_or_default();
             let text = |key: &str| body[key].as_str().unwrap_or_default();
             match kind {
-                "netboot" if text("what").contains("script") => self.script = self.script.or(Some(at)),
+                "netboot" if text("what").contains("script") => {
+                    self.script = self.script.or(Some(at))
+                }
                 "lookup" => {
                     self.lookup = self.lookup.or(Some(at));
-                    let millis = |key: &str| body["timings"][key].as_u64().map(Duration::from_millis);
+                    let millis =
+                        |key: &str| body["timings"][key].as_u64().map(Duration::from_millis);
                     self.since_kernel = self.since_kernel.or(millis("lookup_ms"));
                     self.agent_start = self.agent_start.or(millis("network_ms"));
                 }
-                "nudge" => self.nudge = body["micros"].as_u64().map(Duration::from_micros).or(self.nudge),
+                "nudge" => {
+                    self.nudge = body["micros"]
+                        .as_u64()
+                        .map(Duration::from_micros)
+                        .or(self.nudge)
+                }
                 "state" | "step" => {
                     if text("because").starts_with("write_image is done") {
                         self.written = Some(at);
@@ -67,7 +92,8 @@ impl Timeline {
 
     /// How long each of [`STRETCHES`] took; `None` where an end was not seen.
     pub fn stretches(&self) -> [Option<Duration>; 7] {
-        let between = |from: Option<SystemTime>, to: Option<SystemTime>| to?.duration_since(from?).ok();
+        let between =
+            |from: Option<SystemTime>, to: Option<SystemTime>| to?.duration_since(from?).ok();
         let kernel_began = match (self.lookup, self.since_kernel) {
             (Some(at), Some(age)) => at.checked_sub(age),
             (_, _) => None,
@@ -104,9 +130,14 @@ pub fn parse_time(text: &str) -> Option<SystemTime> {
     // Days since 1970 of the proleptic Gregorian calendar, years counted from March.
     let year = if month <= 2 { year - 1 } else { year };
     let shifted = if month > 2 { month - 3 } else { month + 9 };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day - 1 - 719_468;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day
+        - 1
+        - 719_468;
     let seconds = u64::try_from(days).ok()? * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis.parse::<u64>().ok()?))
+    Some(
+        SystemTime::UNIX_EPOCH
+            + Duration::from_millis(seconds * 1000 + millis.parse::<u64>().ok()?),
+    )
 }
 
 #[cfg(test)]
@@ -115,7 +146,13 @@ mod tests {
 
     #[test]
     fn times_are_read() {
-        let ms = |text| parse_time(text).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        let ms = |text| {
+            parse_time(text)
+                .unwrap()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap()
+                .as_millis()
+        };
         assert_eq!(ms("1970-01-01T00:00:00.000Z"), 0);
         assert_eq!(ms("2026-11-21T04:51:16.123Z"), 1_795_236_676_123);
         assert!(parse_time("soon").is_none() && parse_time("2026-11-21").is_none());
@@ -132,15 +169,32 @@ mod tests {
         };
         let events = [
             event(4, "netboot", serde_json::json!({ "what": "script" })),
-            event(9, "lookup", serde_json::json!({ "timings": { "lookup_ms": 3000, "network_ms": 2000 } })),
-            event(12, "step", serde_json::json!({ "because": "write_image is done, set_boot_device follows" })),
+            event(
+                9,
+                "lookup",
+                serde_json::json!({ "timings": { "lookup_ms": 3000, "network_ms": 2000 } }),
+            ),
+            event(
+                12,
+                "step",
+                serde_json::json!({ "because": "write_image is done, set_boot_device follows" }),
+            ),
             event(14, "state", serde_json::json!({ "to": "active" })),
         ];
         let after = |secs| Some(start + Duration::from_secs(secs));
-        let mut timeline =
-            Timeline { asked: after(0), powered_on: after(1), rebooted: after(13), spoke: after(18), ..Timeline::default() };
+        let mut timeline = Timeline {
+            asked: after(0),
+            powered_on: after(1),
+            rebooted: after(13),
+            spoke: after(18),
+            ..Timeline::default()
+        };
         timeline.read(&events, start);
-        let secs: Vec<u64> = timeline.stretches().iter().map(|s| s.expect("all ends are known").as_secs()).collect();
+        let secs: Vec<u64> = timeline
+            .stretches()
+            .iter()
+            .map(|s| s.expect("all ends are known").as_secs())
+            .collect();
         assert_eq!(secs, [3, 2, 2, 1, 3, 1, 5]);
         assert_eq!(timeline.total(), Some(Duration::from_secs(18)));
     }
