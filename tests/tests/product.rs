@@ -1,0 +1,484 @@
+//! The whole product on real parts: machines in QEMU boot our ramdisk, our workers drive ipmi_sim and dnsmasq.
+//! Run by `cargo xtask ci`, or alone by `cargo xtask test-rack [FILTER]`, which build what is needed first.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use ironbeat_tests::cluster::{Cluster, Product, node_name};
+use ironbeat_tests::http::Fault;
+use ironbeat_tests::logfile::LogCursor;
+use ironbeat_tests::machine::spec::{DiskContent, DiskKind, DiskSpec, NodeSpec};
+use ironbeat_tests::rack::RackSpec;
+
+/// A step takes 10 s here; a loaded machine gets room.
+const PATIENCE: Duration = Duration::from_secs(400);
+const DISK: u64 = 5 << 30;
+
+fn bios() -> NodeSpec {
+    NodeSpec {
+        disks: vec![DiskSpec::blank(DiskKind::VirtioBlk, DISK, "IB-VIRTIO")],
+        ..NodeSpec::bios()
+    }
+}
+
+fn uefi() -> NodeSpec {
+    NodeSpec {
+        disks: vec![DiskSpec::blank(DiskKind::Nvme, DISK, "IB-NVME")],
+        ..NodeSpec::uefi()
+    }
+}
+
+/// Automated cleaning is its own test; the others start from `available` without a boot for it.
+const NO_CLEAN: &str = "automated_clean = false";
+
+fn cluster(nodes: Vec<NodeSpec>, policy: &str) -> Result<Cluster> {
+    Cluster::start(
+        Product::from_env()?,
+        RackSpec {
+            nodes,
+            ..RackSpec::default()
+        },
+        2,
+        policy,
+    )
+}
+
+/// A cursor that sees only what the machine says from now on.
+fn console_from_now(cluster: &Cluster, node: usize) -> LogCursor {
+    LogCursor::at_end(cluster.rack.console(node).path())
+}
+
+fn says_who_it_is(console: &mut LogCursor, hostname: &str) -> Result<()> {
+    let line = console.wait_for(" firmware=", PATIENCE)?.line;
+    ensure!(
+        line.contains(&format!("DEPLOYED-OK hostname={hostname} ")),
+        "{line}"
+    );
+    Ok(())
+}
+
+#[test]
+fn bios_and_uefi_machines_go_from_enroll_to_active_and_back() -> Result<()> {
+    let nodes = vec![bios(), uefi()];
+    let cluster = cluster(nodes, "")?;
+    for node in [1, 2] {
+        cluster.enroll(node, &[])?;
+        cluster.cli(&["node", "manage", &node_name(node)])?;
+    }
+    for (verb, goal) in [("inspect", "manageable"), ("provide", "available")] {
+        for node in [1, 2] {
+            cluster.wait_state(node, &["manageable"], PATIENCE)?;
+            cluster.cli(&["node", verb, &node_name(node)])?;
+        }
+        for node in [1, 2] {
+            cluster.wait_state(node, &[goal], PATIENCE)?;
+        }
+    }
+    for (node, mode, serial) in [(1, "bios", "IB-VIRTIO"), (2, "uefi", "IB-NVME")] {
+        let shown = cluster.show(node)?;
+        let inventory = &shown["inventory"];
+        ensure!(inventory["boot"]["mode"] == mode, "{inventory:#}");
+        ensure!(inventory["disks"][0]["serial"] == serial, "{inventory:#}");
+        ensure!(
+            inventory["system"]["product"] == "Virtual Rack Node",
+            "{inventory:#}"
+        );
+        let nic = &inventory["nics"][0];
+        ensure!(
+            nic["mac"] == cluster.rack.machine(node).node().mac(0).to_string(),
+            "{nic:#}"
+        );
+        ensure!(
+            nic["lldp"]["port_id"] == format!("Ethernet1/{node}"),
+            "{nic:#}"
+        );
+        ensure!(nic["lldp"]["system_name"] == "tor1", "{nic:#}");
+        ensure!(
+            inventory["memory"]["total_bytes"]
+                .as_u64()
+                .is_some_and(|b| b > 300 << 20),
+            "{inventory:#}"
+        );
+    }
+    let mut consoles = [1, 2].map(|node| console_from_now(&cluster, node));
+    for node in [1, 2] {
+        cluster.deploy(node, &format!("host{node}"))?;
+    }
+    for node in [1, 2] {
+        cluster.wait_state(node, &["active"], PATIENCE)?;
+        says_who_it_is(&mut consoles[node - 1], &format!("host{node}"))?;
+        ensure!(
+            cluster.rack.machine(node).is_on(),
+            "an active machine is on"
+        );
+    }
+    for node in [1, 2] {
+        cluster.cli(&["node", "undeploy", &node_name(node)])?;
+    }
+    for node in [1, 2] {
+        let shown = cluster.wait_state(node, &["available"], PATIENCE)?;
+        ensure!(
+            shown.get("instance").is_none(),
+            "an available node has no instance"
+        );
+        ensure!(
+            !cluster.rack.machine(node).is_on(),
+            "an available machine is off"
+        );
+        not_bootable(&cluster, node, "after cleaning")?;
+    }
+    no_secret_was_printed(&cluster)
+}
+
+/// Neither a master boot record nor a partition table, at either end.
+fn not_bootable(cluster: &Cluster, node: usize, when: &str) -> Result<()> {
+    use std::io::Seek as _;
+    let path = cluster.rack.machine(node).paths().disk(0);
+    let mut disk =
+        std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    let mut head = vec![0; 34 * 512];
+    disk.read_exact(&mut head)?;
+    ensure!(head[510..512] != [0x55, 0xaa], "a boot sector {when}");
+    ensure!(&head[512..520] != b"EFI PART", "a partition table {when}");
+    let mut tail = [0; 512];
+    disk.seek(std::io::SeekFrom::End(-512))?;
+    disk.read_exact(&mut tail)?;
+    ensure!(&tail[..8] != b"EFI PART", "a backup partition table {when}");
+    Ok(())
+}
+
+fn no_secret_was_printed(cluster: &Cluster) -> Result<()> {
+    let password = &cluster.rack.login().password;
+    for worker in [0, 1] {
+        let log = cluster.worker_log(worker).text();
+        ensure!(
+            log.contains("ready") && !log.contains(password),
+            "worker {worker} printed the BMC password"
+        );
+    }
+    let shown = cluster.cli_text(&["node", "show", "node1"])?
+        + &cluster.cli_text(&["events", "--last", "1000", "--json"])?;
+    ensure!(!shown.contains(password), "a reply shows the BMC password");
+    Ok(())
+}
+
+/// Which worker (from 0) acts on the node's BMC now.
+fn acting(cluster: &Cluster, node: usize) -> Result<Option<usize>> {
+    let shown = cluster.show(node)?;
+    let worker = shown["state"]["busy"]["phase"]["acting"]["worker"].as_str();
+    Ok(worker
+        .and_then(|id| id.strip_prefix('w')?.parse::<usize>().ok())
+        .map(|n| n - 1))
+}
+
+/// Kills a worker while the deploy is where `reach` brings it, and expects the other one to finish it.
+fn survives(
+    cluster: &mut Cluster,
+    moment: &str,
+    reach: impl Fn(&mut Cluster) -> Result<usize>,
+) -> Result<()> {
+    println!("kill -9 of a worker: {moment}");
+    let mut console = console_from_now(cluster, 1);
+    let killed = reach(cluster).with_context(|| moment.to_owned())?;
+    cluster.kill_worker(killed);
+    if cluster.rack.bmc(1).pid().is_none() {
+        cluster.rack.bmc(1).revive()?;
+    }
+    cluster
+        .wait_state(1, &["active"], PATIENCE)
+        .with_context(|| moment.to_owned())?;
+    says_who_it_is(&mut console, "phoenix").with_context(|| moment.to_owned())?;
+    cluster.start_worker(killed)?;
+    cluster.wait_worker(killed)
+}
+
+fn begin(cluster: &Cluster) -> Result<()> {
+    let state = cluster.show(1)?["provision_state"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    match state.as_str() {
+        "active" => cluster.cli(&["node", "rebuild", "node1"]).map(drop),
+        _ => cluster.deploy(1, "phoenix").map(drop),
+    }
+}
+
+#[test]
+fn a_killed_worker_is_replaced_at_five_moments_of_a_deploy() -> Result<()> {
+    let mut cluster = cluster(vec![bios()], NO_CLEAN)?;
+    cluster.enroll(1, &[])?;
+    cluster.make_available(1, PATIENCE)?;
+
+    survives(
+        &mut cluster,
+        "while it boots the ramdisk through the BMC",
+        |cluster| {
+            cluster.rack.bmc(1).kill();
+            begin(cluster)?;
+            acting(cluster, 1)?.context("nobody acts on a dead BMC")
+        },
+    )?;
+    survives(
+        &mut cluster,
+        "while it pauses after a BMC failure",
+        |cluster| {
+            cluster.rack.bmc(1).kill();
+            begin(cluster)?;
+            let first = acting(cluster, 1)?.context("nobody acts on a dead BMC")?;
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while cluster.show(1)?["state"]["busy"]["phase"]["backoff"].is_null() {
+                ensure!(
+                    std::time::Instant::now() < deadline,
+                    "the dead BMC was never given up"
+                );
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Ok(first)
+        },
+    )?;
+    survives(&mut cluster, "while the machine boots", |cluster| {
+        begin(cluster)?;
+        cluster.wait_step(1, "await_agent", PATIENCE)?;
+        Ok(1)
+    })?;
+    // The first worker is the agent's first source of the image: the download goes on at the second.
+    survives(&mut cluster, "while it serves the image", |cluster| {
+        begin(cluster)?;
+        cluster.wait_step(1, "WriteImage", PATIENCE)?;
+        Ok(0)
+    })?;
+    survives(&mut cluster, "while it sets the boot device", |cluster| {
+        begin(cluster)?;
+        cluster.wait_step(1, "WriteImage", PATIENCE)?;
+        cluster.rack.bmc(1).kill();
+        cluster.wait_step(1, "set_boot_disk", PATIENCE)?;
+        acting(cluster, 1)?.context("nobody acts on a dead BMC")
+    })?;
+    no_secret_was_printed(&cluster)
+}
+
+#[test]
+fn a_server_restart_and_a_reboot_in_the_middle_of_a_write_lose_nothing() -> Result<()> {
+    let mut cluster = cluster(vec![bios(), bios()], NO_CLEAN)?;
+    let mut consoles = Vec::new();
+    for node in [1, 2] {
+        cluster.enroll(node, &[])?;
+        cluster.make_available(node, PATIENCE)?;
+        consoles.push(console_from_now(&cluster, node));
+        cluster.deploy(node, &format!("host{node}"))?;
+    }
+    cluster.wait_step(2, "WriteImage", PATIENCE)?;
+    cluster.rack.machine(2).reset()?;
+    cluster.wait_step(1, "", PATIENCE)?;
+    cluster.rack.nats().restart()?;
+    for node in [1, 2] {
+        cluster.wait_state(node, &["active"], PATIENCE)?;
+        says_who_it_is(&mut consoles[node - 1], &format!("host{node}"))?;
+    }
+    ensure!(cluster.workers_alive(), "a worker died");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_machine_is_discovered_and_enrolled_from_its_knock() -> Result<()> {
+    let cluster = cluster(vec![bios()], NO_CLEAN)?;
+    cluster.rack.ipmitool(1, &["chassis", "bootdev", "pxe"])?;
+    cluster.rack.ipmitool(1, &["power", "on"])?;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let knock = loop {
+        let knocks = cluster.cli(&["lookups"])?;
+        if let Some(knock) = knocks.as_array().and_then(|list| list.first()) {
+            break knock.clone();
+        }
+        ensure!(std::time::Instant::now() < deadline, "nobody knocked");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    ensure!(
+        knock["outcome"] == "unknown machine: discovered",
+        "{knock:#}"
+    );
+    let key = knock["key"]
+        .as_str()
+        .context("a knock has a key")?
+        .to_owned();
+    let (bmc, user) = (
+        cluster.rack.machine(1).node().bmc_address().to_string(),
+        cluster.rack.login().user.clone(),
+    );
+    let args = [
+        "node",
+        "enroll",
+        "--name",
+        "node1",
+        "--bmc",
+        &bmc,
+        "--bmc-user",
+        &user,
+        "--from",
+        &key,
+    ];
+    let shown = cluster.cli(&args)?;
+    ensure!(
+        shown["macs"][0] == cluster.rack.machine(1).node().mac(0).to_string(),
+        "{shown:#}"
+    );
+    // The machine is still in the ramdisk that found it; deploying boots it afresh.
+    cluster.make_available(1, PATIENCE)?;
+    let mut console = console_from_now(&cluster, 1);
+    cluster.deploy(1, "found")?;
+    cluster.wait_state(1, &["active"], PATIENCE)?;
+    says_who_it_is(&mut console, "found")
+}
+
+/// Deploys `image` and returns the error on record once the deploy has failed.
+fn failed_deploy(
+    cluster: &Cluster,
+    node: usize,
+    image: &str,
+    checksum: &str,
+    extra: &[&str],
+) -> Result<String> {
+    let name = node_name(node);
+    let mut args = vec![
+        "node",
+        "deploy",
+        &name,
+        "--image",
+        image,
+        "--checksum",
+        checksum,
+    ];
+    args.extend(extra);
+    cluster.cli(&args)?;
+    cluster.wait_state(node, &["deploy failed"], PATIENCE)?;
+    let explained = cluster.cli_text(&["node", "explain", &name])?;
+    let error = cluster.last_error(node)?;
+    println!("{image}: {error}");
+    ensure!(
+        explained.contains(&error) && explained.contains("deploy again, or undeploy"),
+        "{explained}"
+    );
+    ensure!(
+        !cluster.rack.machine(node).is_on(),
+        "a machine whose deploy failed is off"
+    );
+    Ok(error)
+}
+
+#[test]
+fn bad_images_fail_with_a_reason_and_never_boot() -> Result<()> {
+    // What a previous owner left on the disk must not boot either.
+    let mut dirty = bios();
+    dirty.disks[0].content = DiskContent::Fill(0xff);
+    dirty.disks[0].bytes = 4 << 30;
+    let cluster = cluster(vec![dirty], NO_CLEAN)?;
+    cluster.enroll(1, &[])?;
+    cluster.make_available(1, PATIENCE)?;
+    let dir = cluster.rack.http_dir();
+    let product = Product::from_env()?;
+    std::fs::copy(&product.image, dir.join("os.zst"))?;
+    // 4.5 GiB of zeros, as a sparse file: larger than the disk.
+    std::fs::File::create(dir.join("huge.raw"))?.set_len(9 << 29)?;
+    let good = format!("sha256:{}", product.image_sha256);
+    let url = |file: &str| cluster.rack.images().url(file);
+
+    let error = failed_deploy(&cluster, 1, &url("none.zst"), &good, &[])?;
+    ensure!(
+        error.contains("404") && error.contains("none.zst"),
+        "{error}"
+    );
+    let error = failed_deploy(
+        &cluster,
+        1,
+        &url("os.zst"),
+        &format!("sha256:{}", "0".repeat(64)),
+        &[],
+    )?;
+    ensure!(
+        error.contains("checksum") && error.contains(&product.image_sha256),
+        "{error}"
+    );
+    not_bootable(&cluster, 1, "after a wrong checksum")?;
+    cluster.rack.images().break_file("os.zst", Fault::CutAt(0));
+    let error = failed_deploy(&cluster, 1, &url("os.zst"), &good, &[])?;
+    ensure!(error.contains("os.zst"), "{error}");
+    not_bootable(&cluster, 1, "after cut transfers")?;
+    cluster.rack.images().heal("os.zst");
+    let error = failed_deploy(&cluster, 1, &url("huge.raw"), &good, &[])?;
+    ensure!(
+        error.contains("huge.raw") || error.contains("larger") || error.contains("disk"),
+        "{error}"
+    );
+    let error = failed_deploy(
+        &cluster,
+        1,
+        &url("os.zst"),
+        &good,
+        &["--root-device", "serial=NOPE"],
+    )?;
+    ensure!(
+        error.contains(
+            "no disk matches the root device hints: /dev/vda: serial is IB-VIRTIO, wanted NOPE"
+        ),
+        "{error}"
+    );
+    // And the same machine is good for a deploy that can work, over a connection that is cut at 60 %.
+    let size = std::fs::metadata(dir.join("os.zst"))?.len();
+    cluster
+        .rack
+        .images()
+        .break_file("os.zst", Fault::CutAt(size * 6 / 10));
+    let mut console = console_from_now(&cluster, 1);
+    let args = [
+        "node",
+        "deploy",
+        "node1",
+        "--image",
+        &url("os.zst"),
+        "--checksum",
+        &good,
+        "--hostname",
+        "fine",
+    ];
+    cluster.cli(&args)?;
+    cluster.wait_state(1, &["active"], PATIENCE)?;
+    says_who_it_is(&mut console, "fine")
+}
+
+#[test]
+fn two_equal_disks_are_refused_and_a_hint_decides() -> Result<()> {
+    let twins = ["IB-A", "IB-B"].map(|serial| DiskSpec::blank(DiskKind::VirtioBlk, DISK, serial));
+    let cluster = cluster(
+        vec![NodeSpec {
+            disks: twins.into(),
+            ..bios()
+        }],
+        NO_CLEAN,
+    )?;
+    cluster.enroll(1, &[])?;
+    cluster.make_available(1, PATIENCE)?;
+    let product = Product::from_env()?;
+    let (image, good) = (
+        product.image_name(),
+        format!("sha256:{}", product.image_sha256),
+    );
+    let error = failed_deploy(&cluster, 1, &image, &good, &[])?;
+    ensure!(
+        error.contains("2 disks fit equally well (/dev/vda serial IB-A, /dev/vdb serial IB-B)"),
+        "{error}"
+    );
+    let args = [
+        "node",
+        "deploy",
+        "node1",
+        "--image",
+        &image,
+        "--checksum",
+        &good,
+        "--root-device",
+        "serial=IB-A",
+    ];
+    cluster.cli(&args)?;
+    cluster.wait_state(1, &["active"], PATIENCE).map(drop)
+}
