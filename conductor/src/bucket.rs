@@ -206,8 +206,13 @@ impl Bucket {
             .map_err(|error| fail(error.to_string()))
     }
 
-    /// The highest revision in the bucket.
+    /// The highest revision in the bucket; zero while it has never been written.
     pub async fn last_revision(&self) -> Result<Revision, BucketError> {
+        Ok(self.state().await?.last_sequence)
+    }
+
+    /// As the server has it now: the client's own status of a bucket is from when it was opened.
+    async fn state(&self) -> Result<stream::State, BucketError> {
         let fail = |why: String| BucketError::Read {
             key: self.name.clone(),
             why,
@@ -217,7 +222,7 @@ impl Bucket {
             .get_stream(format!("KV_{}", self.name))
             .await
             .map_err(|error| fail(error.to_string()))?;
-        Ok(stream.cached_info().state.last_sequence)
+        Ok(stream.cached_info().state.clone())
     }
 
     /// Every key and value that is there now. At most `limit` of them.
@@ -230,12 +235,7 @@ impl Bucket {
         let mut watch = self.watch(keys).await?;
         let mut found = Vec::new();
         // An empty watch never says that it has shown everything: ask first.
-        let count = self
-            .kv
-            .status()
-            .await
-            .map_err(|error| fail(error.to_string()))?
-            .values();
+        let count = self.state().await?.messages;
         if count == 0 {
             return Ok(found);
         }

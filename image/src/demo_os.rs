@@ -28,8 +28,21 @@ const GRUB: &str = "/usr/lib/grub";
 
 /// Drivers of the disks it may be written to, and of its config drive.
 const MODULES: [&str; 15] = [
-    "virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ahci", "nvme", "virtio_net", "vfat", "nls_cp437", "nls_ascii",
-    "isofs", "button", "evdev", "efivarfs", "e1000e",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
+    "ahci",
+    "nvme",
+    "virtio_net",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "isofs",
+    "button",
+    "evdev",
+    "efivarfs",
+    "e1000e",
 ];
 
 const INIT: &str = r#"#!/bin/busybox sh
@@ -81,9 +94,16 @@ pub struct DemoOs {
 /// # Errors
 /// When a program is missing (grub-pc-bin, grub-efi-amd64-bin, busybox-static, mtools, dosfstools, gdisk) or fails.
 pub fn build(kernel: &Kernel, cache_dir: &Path) -> Result<DemoOs> {
-    let busybox = fs::read("/bin/busybox").or_else(|_| fs::read("/usr/bin/busybox")).context("read busybox")?;
+    let busybox = fs::read("/bin/busybox")
+        .or_else(|_| fs::read("/usr/bin/busybox"))
+        .context("read busybox")?;
     let mut key = Sha256::new();
-    for part in [kernel.version.as_bytes(), &busybox, INIT.as_bytes(), include_bytes!("demo_os.rs")] {
+    for part in [
+        kernel.version.as_bytes(),
+        &busybox,
+        INIT.as_bytes(),
+        include_bytes!("demo_os.rs"),
+    ] {
         key.update(part);
     }
     let name = format!("demo-{}", &hex(&key.finalize())[..12]);
@@ -91,7 +111,7 @@ pub fn build(kernel: &Kernel, cache_dir: &Path) -> Result<DemoOs> {
     let path = |extension: &str| cache_dir.join(format!("{name}.{extension}"));
     let (raw, zst, gz) = (path("raw"), path("raw.zst"), path("raw.gz"));
     if !raw.exists() {
-        println!("demo image: build {}", raw.display());
+        eprintln!("demo image: build {}", raw.display());
         let work = cache_dir.join(format!("{name}.{}", std::process::id()));
         fs::create_dir_all(&work)?;
         let image = disk(kernel, busybox, &work)?;
@@ -105,7 +125,9 @@ pub fn build(kernel: &Kernel, cache_dir: &Path) -> Result<DemoOs> {
         fs::remove_dir_all(&work)?;
     }
     let digest = |path: &Path| -> Result<String> {
-        Ok(hex(&Sha256::digest(fs::read(path).with_context(|| format!("read {}", path.display()))?)))
+        Ok(hex(&Sha256::digest(
+            fs::read(path).with_context(|| format!("read {}", path.display()))?,
+        )))
     };
     Ok(DemoOs {
         raw_bytes: fs::metadata(&raw)?.len(),
@@ -131,18 +153,46 @@ fn disk(kernel: &Kernel, busybox: Vec<u8>, work: &Path) -> Result<Vec<u8>> {
     fs::File::create(&table)?.set_len(total)?;
     let sectors = |at: u64, bytes: u64| format!("{}:{}", at / SECTOR, (at + bytes) / SECTOR - 1);
     run(Command::new("sgdisk")
-        .args(["--clear", "--disk-guid", "1b000000-0000-4000-8000-000000000000"])
-        .args(["--new", &format!("1:{}", sectors(CORE_AT, ESP_AT - CORE_AT)), "--typecode", "1:ef02"])
-        .args(["--new", &format!("2:{}", sectors(ESP_AT, ESP_BYTES)), "--typecode", "2:ef00"])
-        .args(["--change-name", "2:esp", "--partition-guid", "1:1b000000-0000-4000-8000-000000000001"])
+        .args([
+            "--clear",
+            "--disk-guid",
+            "1b000000-0000-4000-8000-000000000000",
+        ])
+        .args([
+            "--new",
+            &format!("1:{}", sectors(CORE_AT, ESP_AT - CORE_AT)),
+            "--typecode",
+            "1:ef02",
+        ])
+        .args([
+            "--new",
+            &format!("2:{}", sectors(ESP_AT, ESP_BYTES)),
+            "--typecode",
+            "2:ef00",
+        ])
+        .args([
+            "--change-name",
+            "2:esp",
+            "--partition-guid",
+            "1:1b000000-0000-4000-8000-000000000001",
+        ])
         .args(["--partition-guid", "2:1b000000-0000-4000-8000-000000000002"])
         .arg(&table))?;
     let mut image = fs::read(&table)?;
-    ensure!(core.len() as u64 <= ESP_AT - CORE_AT, "GRUB's core has {} bytes", core.len());
+    ensure!(
+        core.len() as u64 <= ESP_AT - CORE_AT,
+        "GRUB's core has {} bytes",
+        core.len()
+    );
     place(&mut image, CORE_AT, &core);
     place(&mut image, ESP_AT, &esp);
-    let boot = fs::read(Path::new(GRUB).join("i386-pc/boot.img")).context("read GRUB's boot sector")?;
-    ensure!(boot.len() == SECTOR as usize, "GRUB's boot sector has {} bytes", boot.len());
+    let boot =
+        fs::read(Path::new(GRUB).join("i386-pc/boot.img")).context("read GRUB's boot sector")?;
+    ensure!(
+        boot.len() == SECTOR as usize,
+        "GRUB's boot sector has {} bytes",
+        boot.len()
+    );
     // Code only: from 1b8h on are the disk signature and the protective partition table.
     image[..0x1b8].copy_from_slice(&boot[..0x1b8]);
     image[0x5c..0x64].copy_from_slice(&(CORE_AT / SECTOR).to_le_bytes());
@@ -157,7 +207,10 @@ fn place(image: &mut [u8], at: u64, bytes: &[u8]) {
 /// GRUB for BIOS; its first sector is told where the rest is.
 fn bios_core(work: &Path) -> Result<Vec<u8>> {
     let config = work.join("bios.cfg");
-    fs::write(&config, "set root=(hd0,gpt2)\nset prefix=(hd0,gpt2)/boot/grub\n".to_string() + &grub_config())?;
+    fs::write(
+        &config,
+        "set root=(hd0,gpt2)\nset prefix=(hd0,gpt2)/boot/grub\n".to_string() + &grub_config(),
+    )?;
     let out = work.join("core.img");
     run(Command::new("grub-mkimage")
         .args(["-O", "i386-pc", "-p", "(hd0,gpt2)/boot/grub", "-c"])
@@ -173,14 +226,24 @@ fn bios_core(work: &Path) -> Result<Vec<u8>> {
 
 fn efi_loader(work: &Path) -> Result<PathBuf> {
     let config = work.join("efi.cfg");
-    fs::write(&config, "search --file --set=root /ironbeat-demo\n".to_string() + &grub_config())?;
+    fs::write(
+        &config,
+        "search --file --set=root /ironbeat-demo\n".to_string() + &grub_config(),
+    )?;
     let out = work.join("BOOTX64.EFI");
     run(Command::new("grub-mkimage")
         .args(["-O", "x86_64-efi", "-p", "/boot/grub", "-c"])
         .arg(&config)
         .arg("-o")
         .arg(&out)
-        .args(["part_gpt", "fat", "linux", "boot", "search", "search_fs_file"]))?;
+        .args([
+            "part_gpt",
+            "fat",
+            "linux",
+            "boot",
+            "search",
+            "search_fs_file",
+        ]))?;
     Ok(out)
 }
 
@@ -192,12 +255,22 @@ fn grub_config() -> String {
 fn system_partition(kernel: &Kernel, busybox: Vec<u8>, work: &Path) -> Result<Vec<u8>> {
     let image = work.join("esp");
     fs::File::create(&image)?.set_len(ESP_BYTES)?;
-    run(Command::new("mkfs.vfat").args(["-F", "32", "-n", "ESP", "-i", "1B0DE110"]).arg(&image))?;
+    run(Command::new("mkfs.vfat")
+        .args(["-F", "32", "-n", "ESP", "-i", "1B0DE110"])
+        .arg(&image))?;
     let initrd = work.join("initrd");
     fs::write(&initrd, initrd_bytes(kernel, busybox)?)?;
     let marker = work.join("ironbeat-demo");
     fs::write(&marker, "The operating system of Ironbeat's demo.\n")?;
-    mtools("mmd", &image, &["::/EFI".as_ref(), "::/EFI/BOOT".as_ref(), "::/ballast".as_ref()])?;
+    mtools(
+        "mmd",
+        &image,
+        &[
+            "::/EFI".as_ref(),
+            "::/EFI/BOOT".as_ref(),
+            "::/ballast".as_ref(),
+        ],
+    )?;
     for (from, to) in [
         (&kernel.vmlinuz, "::/vmlinuz"),
         (&initrd, "::/initrd"),
@@ -218,8 +291,18 @@ fn system_partition(kernel: &Kernel, busybox: Vec<u8>, work: &Path) -> Result<Ve
 
 fn mtools(program: &str, image: &Path, arguments: &[&Path]) -> Result<()> {
     // -D s: skip a name that is there already.
-    let clash: &[&str] = if program == "mcopy" { &["-D", "s"] } else { &[] };
-    run(Command::new(program).arg("-i").arg(image).args(clash).args(arguments).env("MTOOLS_SKIP_CHECK", "1")).map(drop)
+    let clash: &[&str] = if program == "mcopy" {
+        &["-D", "s"]
+    } else {
+        &[]
+    };
+    run(Command::new(program)
+        .arg("-i")
+        .arg(image)
+        .args(clash)
+        .args(arguments)
+        .env("MTOOLS_SKIP_CHECK", "1"))
+    .map(drop)
 }
 
 /// Module files of about so many bytes, the same ones every time.

@@ -22,7 +22,7 @@ pub fn fetch(flavour: Flavour, cache_dir: &Path) -> Result<Kernel> {
     let package = resolve(flavour)?;
     let dir = cache_dir.join(&package);
     if !dir.join("done").exists() {
-        println!("kernel: download and unpack {package}");
+        eprintln!("kernel: download and unpack {package}");
         let unpacking = cache_dir.join(format!("{package}.{}", std::process::id()));
         unpack(&package, &unpacking).with_context(|| format!("get {package}"))?;
         fs::write(unpacking.join("done"), "")?;

@@ -13,9 +13,9 @@ pub fn ensure_packages(wanted: &[(&str, &str)]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("Debian packages to install:");
+    eprintln!("Debian packages to install:");
     for (name, why) in &missing {
-        println!("  {name:<20} {why}");
+        eprintln!("  {name:<20} {why}");
     }
     let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
     ensure!(

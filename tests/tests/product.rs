@@ -482,3 +482,110 @@ fn two_equal_disks_are_refused_and_a_hint_decides() -> Result<()> {
     cluster.cli(&args)?;
     cluster.wait_state(1, &["active"], PATIENCE).map(drop)
 }
+
+/// A BMC that answers every datagram with nonsense of the same shape.
+fn babble(cluster: &Cluster) -> Result<std::net::SocketAddr> {
+    let address = std::net::SocketAddr::from(([10, 77, 1, 199], 623));
+    let socket = cluster
+        .rack
+        .netns()
+        .inside(|| Ok(std::net::UdpSocket::bind(address)?))?;
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2000];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            for index in 0..length {
+                buffer[index] = buffer[index].wrapping_add(1);
+                let _ = socket.send_to(&buffer[..length], from);
+            }
+        }
+    });
+    Ok(address)
+}
+
+#[test]
+fn bmcs_that_refuse_are_silent_or_babble_are_told_apart() -> Result<()> {
+    let policy = "max_tries = 2\nbmc_backoff_secs = 0";
+    let mut cluster = cluster(vec![bios(), bios()], policy)?;
+    let failed_manage = |cluster: &Cluster, name: &str| -> Result<String> {
+        cluster.cli(&["node", "manage", name])?;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let shown = cluster.cli(&["node", "show", name])?;
+            if shown["provision_state"] == "enroll" && shown["last_error"].is_object() {
+                return Ok(shown["last_error"]["what"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned());
+            }
+            ensure!(std::time::Instant::now() < deadline, "{shown:#}");
+            ensure!(
+                shown["provision_state"] != "manageable",
+                "{name} should not be manageable"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    // Wrong password: said at once, by name, and never shown.
+    let bmc = cluster.rack.machine(1).node().bmc_address().to_string();
+    let mut command =
+        cluster.cli_command(&["node", "enroll", "--name", "wrong", "--bmc", &bmc, "--json"])?;
+    command.env("IRONBEAT_BMC_PASSWORD", "hush-hush");
+    ensure!(
+        cluster
+            .rack
+            .exec(command, Duration::from_secs(30))?
+            .status
+            .success()
+    );
+    let error = failed_manage(&cluster, "wrong")?;
+    ensure!(
+        error.contains("wrong password") && error.contains(&bmc),
+        "{error}"
+    );
+    ensure!(
+        !cluster.worker_log(0).text().contains("hush-hush"),
+        "worker 0 printed a password"
+    );
+    ensure!(
+        !cluster.worker_log(1).text().contains("hush-hush"),
+        "worker 1 printed a password"
+    );
+    cluster.cli_text(&["node", "delete", "wrong"])?;
+    // Silent.
+    cluster.enroll(2, &[])?;
+    cluster.rack.bmc(2).kill();
+    let error = failed_manage(&cluster, "node2")?;
+    ensure!(
+        error.contains("no answer to 5 tries") && error.contains("(2 tries)"),
+        "{error}"
+    );
+    // Answering nonsense.
+    let address = babble(&cluster)?.to_string();
+    cluster.cli(&["node", "enroll", "--name", "babel", "--bmc", &address])?;
+    let error = failed_manage(&cluster, "babel")?;
+    ensure!(error.contains(&address), "{error}");
+    // The silent one comes back, and nobody has to say anything but the verb again.
+    cluster.rack.bmc(2).revive()?;
+    cluster.cli(&["node", "manage", "node2"])?;
+    cluster.wait_state(2, &["manageable"], PATIENCE)?;
+    // A second node that claims the first one's MAC is refused, and says whose it is.
+    let mac = cluster.rack.machine(2).node().mac(0).to_string();
+    let refused = cluster.cli(&[
+        "node",
+        "enroll",
+        "--name",
+        "thief",
+        "--bmc",
+        "10.77.1.77",
+        "--mac",
+        &mac,
+    ]);
+    let why = refused.err().context("two nodes got one MAC")?.to_string();
+    ensure!(
+        why.contains(&format!("MAC address {mac} belongs to node")),
+        "{why}"
+    );
+    ensure!(cluster.workers_alive(), "a worker died");
+    Ok(())
+}

@@ -95,22 +95,22 @@ pub fn ramdisk(flavour: Flavour, out_dir: &Path) -> Result<initramfs::Built> {
         out_dir,
     })?;
     let agent_bytes = std::fs::metadata(&agent)?.len();
-    println!("{flavour} flavour, Linux {}:", kernel.version);
-    println!("  {:>10} bytes  agent, static", agent_bytes);
-    println!(
+    eprintln!("{flavour} flavour, Linux {}:", kernel.version);
+    eprintln!("  {:>10} bytes  agent, static", agent_bytes);
+    eprintln!(
         "  {:>10} bytes  {} (with {} modules; {} unpacked)",
         built.initrd_bytes,
         built.initrd.display(),
         built.modules,
         built.unpacked_bytes
     );
-    println!(
+    eprintln!(
         "  {:>10} bytes  {}",
         built.vmlinuz_bytes,
         built.vmlinuz.display()
     );
     if !built.unknown.is_empty() {
-        println!("  this kernel has no {}", built.unknown.join(", "));
+        eprintln!("  this kernel has no {}", built.unknown.join(", "));
     }
     Ok(built)
 }
@@ -122,12 +122,17 @@ pub fn image_command(flavour: &str, out: Option<PathBuf>) -> Result<()> {
     ramdisk(flavour, &out).map(drop)
 }
 
+/// The demo's operating system.
+pub fn demo_os() -> Result<demo_os::DemoOs> {
+    demo_os::build(&kernel(Flavour::Small)?, &cache().join("demo-os"))
+}
+
 /// All that a rack of virtual machines needs.
 pub fn product(profile: Profile) -> Result<Product> {
     let boot_dir = target().join("image/small");
     let ironbeat = ironbeat(profile)?;
     ramdisk(Flavour::Small, &boot_dir)?;
-    let os = demo_os::build(&kernel(Flavour::Small)?, &cache().join("demo-os"))?;
+    let os = demo_os()?;
     Ok(Product {
         ironbeat,
         boot_dir,

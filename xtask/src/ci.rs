@@ -3,8 +3,12 @@
 use crate::artifacts::{self, Profile};
 use crate::packages;
 use anyhow::{Context, Result, ensure};
+use ironbeat_tests::cluster::Product;
 use std::process::Command;
 use std::time::Instant;
+
+const MAX_AGENT_BYTES: u64 = 3_500_000;
+const MAX_SMALL_RAMDISK_BYTES: u64 = 4_000_000;
 
 /// # Errors
 /// The first check that failed.
@@ -50,6 +54,7 @@ pub fn rack_tests(filter: Option<&str>) -> Result<()> {
         packages::RACK,
     ])?;
     let product = artifacts::product(Profile::Dev)?;
+    sizes(&product)?;
     let mut command = cargo(&[
         "test",
         "--package",
@@ -65,6 +70,24 @@ pub fn rack_tests(filter: Option<&str>) -> Result<()> {
         .args(["--", "--nocapture", "--test-threads", "1"]);
     command.env("IRONBEAT_PRODUCT", artifacts::write_product(&product)?);
     step("rack tests", command)
+}
+
+/// What a machine has to fetch and hold is kept small; a size is no matter of the day's load, so it is a check.
+fn sizes(product: &Product) -> Result<()> {
+    for (what, path, most) in [
+        ("the agent", artifacts::agent()?, MAX_AGENT_BYTES),
+        (
+            "the small flavour's ramdisk",
+            product.boot_dir.join("initrd"),
+            MAX_SMALL_RAMDISK_BYTES,
+        ),
+    ] {
+        let bytes = std::fs::metadata(&path)
+            .with_context(|| format!("look at {}", path.display()))?
+            .len();
+        ensure!(bytes <= most, "{what} has {bytes} bytes, at most {most}");
+    }
+    Ok(())
 }
 
 fn cargo(args: &[&str]) -> Command {

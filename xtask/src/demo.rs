@@ -60,7 +60,7 @@ pub fn bring_up(nodes: usize) -> Result<Cluster> {
         packages::DEMO_OS,
         packages::RACK,
     ])?;
-    let product = artifacts::product(Profile::Dev)?;
+    let product = artifacts::product(Profile::Release)?;
     interrupt::catch()?;
     println!(
         "\nrack: {nodes} machines, nats-server, dnsmasq, ipmi_sim, two conductor workers, in a network namespace of their own"
