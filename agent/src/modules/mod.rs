@@ -60,7 +60,7 @@ pub fn load_all(root: &Path) -> io::Result<Loaded> {
 }
 
 struct Queue {
-    /// Network, buses, the rest: in the order in which they were asked for.
+    /// The network's first, then buses and the rest as they were asked for.
     light: VecDeque<String>,
     /// Storage.
     heavy: VecDeque<String>,
@@ -73,12 +73,22 @@ struct Queue {
 
 impl Queue {
     fn add(&mut self, index: &Index<'_>, devices: &[String]) {
-        let (heavy, light): (Vec<String>, Vec<String>) =
-            devices.iter().cloned().partition(|d| is_storage(d));
-        for name in index.wanted(&light) {
+        let of = |kind: fn(&str) -> bool| {
+            devices
+                .iter()
+                .filter(|d| kind(d))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        for name in index.wanted(&of(is_network)).into_iter().rev() {
+            if self.known.insert(name.clone()) {
+                self.light.push_front(name);
+            }
+        }
+        for name in index.wanted(&of(|device| !is_storage(device))) {
             self.add_light(name);
         }
-        for name in index.wanted(&heavy) {
+        for name in index.wanted(&of(is_storage)) {
             if self.known.insert(name.clone()) {
                 self.heavy.push_back(name);
             }
@@ -126,14 +136,10 @@ fn load<'a>(
         heavy_busy: 0,
         loaded: Loaded::default(),
     };
-    let devices = scan();
-    let (network, others): (Vec<String>, Vec<String>) =
-        devices.into_iter().partition(|d| is_network(d));
-    queue.add(index, &network);
+    queue.add(index, &scan());
     always
         .map(index::normal)
         .for_each(|name| queue.add_light(name));
-    queue.add(index, &others);
     let hold_until = Instant::now() + storage_hold;
     let (queue, changed) = (Mutex::new(queue), Condvar::new());
     let there = Mutex::new(BTreeSet::new());
