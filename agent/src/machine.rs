@@ -11,11 +11,11 @@ use crate::steps::{Authority, Ending, Runner, StepContext, perform};
 use crate::{modules, net, pid1, random, seed};
 use anyhow::Context;
 use ironbeat_common::inventory::{Disk, Inventory};
-use ironbeat_common::wire::Progress;
+use ironbeat_common::wire::{Order, Progress};
 use rustix::system::RebootCommand;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// For an inventory that a lookup waits for: what takes longer (a BMC, a dying disk) is in the next one.
@@ -36,6 +36,7 @@ pub fn run_as_process(hints: &Hints, lines: Lines, authority: Authority) -> anyh
     net::listen_everywhere(Path::new("/sys"), &neighbours);
     let hardware = Arc::new(Hardware::new(hints, neighbours));
     hardware.drivers.set();
+    hardware.variables.set();
     end(live(hints, lines, authority, timings, hardware, None)?)
 }
 
@@ -86,11 +87,13 @@ fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
             // A kernel with everything built in has none.
             Err(error) => tracing::warn!(%error, "no modules"),
         }
-        pid1::mount_firmware_variables();
         timings.note(|t, now| t.modules_ms = now);
         hardware.read_ahead();
         timings.note(|t, now| t.inventory_ms = now);
         hardware.drivers.set();
+        // Firmware that is slow to list its variables takes a quarter of a second: no lookup waits for that.
+        pid1::mount_firmware_variables();
+        hardware.variables.set();
     };
     in_background("drivers", load);
 }
@@ -124,8 +127,14 @@ fn live(
         let hardware = hardware.clone();
         move || hardware.disks()
     };
+    let variables = hardware.clone();
     let runner = Runner::new(
-        Arc::new(move |order, context| perform(order, context, authority, &inspect)),
+        Arc::new(move |order, context| {
+            if matches!(order, Order::SetBootEntry { .. }) {
+                variables.variables.wait(DRIVERS_BOUND);
+            }
+            perform(order, context, authority, &inspect)
+        }),
         Arc::new(disks),
     );
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -158,12 +167,15 @@ fn live(
 
 /// What is read of this machine, and when.
 struct Hardware {
+    started: Instant,
     roots: Roots,
     neighbours: Arc<Neighbours>,
     /// Everything but the NICs, which change while the rest is read.
     machine: Collectors,
     nics: Collectors,
     drivers: Latch,
+    /// The firmware's variables can be read and written.
+    variables: Latch,
     /// Read as soon as there were drivers, for the first lookup.
     ahead: Mutex<Option<Inventory>>,
 }
@@ -187,11 +199,13 @@ impl Hardware {
             }),
         };
         Self {
+            started: Instant::now(),
             roots,
             neighbours,
             machine: Collectors::new(machine),
             nics: Collectors::new(vec![nics]),
             drivers: Latch::default(),
+            variables: Latch::default(),
             ahead: Mutex::default(),
         }
     }
@@ -230,6 +244,7 @@ impl Hardware {
         net::wait_for_neighbours(
             &self.roots.sys,
             &self.neighbours,
+            self.started,
             lldp_wait,
             context.cancelled,
         );

@@ -240,7 +240,7 @@ fn a_switch_is_heard() {
     switch.say(b"not an LLDP frame at all");
     switch.say(b"\x02\x05\x07tor1\x04\x0c\x05Ethernet1/1\x06\x02\x00\x78\x00\x00");
     let started = Instant::now();
-    neighbours.wait_for(&[index], FOR_EVER, &never);
+    neighbours.wait_for(&|| vec![index], FOR_EVER, &never);
     assert!(started.elapsed() < FOR_EVER, "it was heard, not waited out");
     let neighbour = neighbours.get(index).unwrap();
     assert_eq!(
@@ -248,6 +248,14 @@ fn a_switch_is_heard() {
         ("tor1", "Ethernet1/1")
     );
     // Nobody else speaks: the wait for an interface that does not exist ends by itself, or when it is given up.
-    neighbours.wait_for(&[index, index + 1000], Duration::from_millis(1), &never);
-    neighbours.wait_for(&[index, index + 1000], FOR_EVER, &AtomicBool::new(true));
+    neighbours.wait_for(
+        &|| vec![index, index + 1000],
+        Duration::from_millis(1),
+        &never,
+    );
+    neighbours.wait_for(
+        &|| vec![index, index + 1000],
+        FOR_EVER,
+        &AtomicBool::new(true),
+    );
 }

@@ -4,7 +4,13 @@ use super::device::Device;
 use anyhow::{Context, bail};
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::inventory::Disk;
+use std::io;
 use std::path::Path;
+use std::time::Duration;
+
+/// Together two seconds: longer than any look at a disk takes, and no step waits long for nothing.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Finds the disk among those that are there now and opens it for exclusive use.
 ///
@@ -13,8 +19,8 @@ use std::path::Path;
 /// inventory said.
 pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
     let disk = find(wanted, disks)?;
-    let device = match Device::open(&disk.name, disk.logical_sector_bytes) {
-        Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => {
+    let device = match patiently(|| Device::open(&disk.name, disk.logical_sector_bytes)) {
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
             let users = users(
                 &disk.name,
                 Path::new("/sys/class/block"),
@@ -39,6 +45,17 @@ pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
         );
     }
     Ok(device)
+}
+
+/// A disk may be claimed for a moment by the kernel or by whoever looks at new disks.
+fn patiently(open: impl Fn() -> io::Result<Device>) -> io::Result<Device> {
+    for _ in 0..BUSY_TRIES {
+        match open() {
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(BUSY_PAUSE),
+            other => return other,
+        }
+    }
+    open()
 }
 
 fn find<'a>(wanted: &DiskIdentity, disks: &'a [Disk]) -> anyhow::Result<&'a Disk> {

@@ -25,7 +25,7 @@ impl Tables {
 }
 
 pub struct Index<'a> {
-    /// By the bus before the first colon: pattern and module.
+    /// By the bus: pattern and module.
     aliases: BTreeMap<&'a str, Vec<(String, &'a str)>>,
     files: BTreeMap<String, Module<'a>>,
 }
@@ -120,8 +120,12 @@ impl<'a> Index<'a> {
     }
 }
 
+/// The bus, which a pattern may go on from with a star: `acpi*:IPI0001:*`.
 fn bus_of(alias: &str) -> &str {
-    alias.split(':').next().unwrap_or(alias)
+    alias
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .next()
+        .unwrap_or(alias)
 }
 
 /// One spelling: the kernel takes `-` and `_` in a module's name for the same.
@@ -290,6 +294,7 @@ mod tests {
         );
         assert_eq!(order("absent"), Vec::<String>::new());
         let wanted = |modalias: &str| index.wanted(&[modalias.to_string()]);
+        assert_eq!(wanted("acpi:IPI0001:"), ["ipmi_si"]);
         assert_eq!(
             wanted("platform:ipmi_si"),
             ["ipmi_si"],

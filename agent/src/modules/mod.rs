@@ -9,9 +9,15 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Drivers that wait for their hardware (a SATA port: 0.3 s, a RAID controller: 10 s) do not keep the others waiting.
 const LOADERS: usize = 4;
+/// Storage waits this long for the network's drivers. The kernel ends a module's loading only when every disk that is being
+/// looked for at that moment was found (`async_synchronize_full` in `do_init_module`), so disks would hold up the network.
+const STORAGE_HOLD: Duration = Duration::from_secs(1);
+/// A loader that waits for others looks again this often; they wake it before.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Devices looked at; more than any machine has, and a bound for a broken sysfs.
 const MAX_DEVICES: usize = 16_384;
 /// Names loaded on every machine, one a line, in this order.
@@ -49,63 +55,125 @@ pub fn load_all(root: &Path) -> io::Result<Loaded> {
             &mut scanned.lock().unwrap_or_else(PoisonError::into_inner),
         )
     };
-    Ok(load(&index, always, &scan, &|file| insert(&dir.join(file))))
+    let insert = |file: &str| insert(&dir.join(file));
+    Ok(load(&index, always, &scan, &insert, STORAGE_HOLD))
 }
 
 struct Queue {
-    waiting: VecDeque<String>,
+    /// The network's first, then buses and the rest as they were asked for.
+    light: VecDeque<String>,
+    /// Storage.
+    heavy: VecDeque<String>,
     /// Ever queued: each is tried once.
     known: BTreeSet<String>,
-    busy: usize,
+    light_busy: usize,
+    heavy_busy: usize,
     loaded: Loaded,
 }
 
-/// `scan` names the devices that were not there before, `insert` loads one file.
+impl Queue {
+    fn add(&mut self, index: &Index<'_>, devices: &[String]) {
+        let of = |kind: fn(&str) -> bool| {
+            devices
+                .iter()
+                .filter(|d| kind(d))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        for name in index.wanted(&of(is_network)).into_iter().rev() {
+            if self.known.insert(name.clone()) {
+                self.light.push_front(name);
+            }
+        }
+        for name in index.wanted(&of(|device| !is_storage(device))) {
+            self.add_light(name);
+        }
+        for name in index.wanted(&of(is_storage)) {
+            if self.known.insert(name.clone()) {
+                self.heavy.push_back(name);
+            }
+        }
+    }
+
+    fn add_light(&mut self, name: String) {
+        if self.known.insert(name.clone()) {
+            self.light.push_back(name);
+        }
+    }
+
+    /// The next name, whether it is storage, and whether all is done; nothing means wait.
+    fn next(&mut self, hold_is_over: bool) -> Option<(String, bool)> {
+        if let Some(name) = self.light.pop_front() {
+            self.light_busy += 1;
+            return Some((name, false));
+        }
+        if self.light_busy > 0 && !hold_is_over {
+            return None;
+        }
+        let name = self.heavy.pop_front()?;
+        self.heavy_busy += 1;
+        Some((name, true))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.light.is_empty() && self.heavy.is_empty() && self.light_busy + self.heavy_busy == 0
+    }
+}
+
+/// `scan` names the devices that were not there before, `insert` loads one file; storage waits for the rest at most so long.
 fn load<'a>(
     index: &Index<'_>,
     always: impl Iterator<Item = &'a str>,
     scan: &(dyn Fn() -> Vec<String> + Sync),
     insert: &(dyn Fn(&str) -> io::Result<()> + Sync),
+    storage_hold: Duration,
 ) -> Loaded {
     let mut queue = Queue {
-        waiting: VecDeque::new(),
+        light: VecDeque::new(),
+        heavy: VecDeque::new(),
         known: BTreeSet::new(),
-        busy: 0,
+        light_busy: 0,
+        heavy_busy: 0,
         loaded: Loaded::default(),
     };
-    for name in always.map(index::normal).chain(index.wanted(&scan())) {
-        queue.add(name);
-    }
+    queue.add(index, &scan());
+    always
+        .map(index::normal)
+        .for_each(|name| queue.add_light(name));
+    let hold_until = Instant::now() + storage_hold;
     let (queue, changed) = (Mutex::new(queue), Condvar::new());
+    let there = Mutex::new(BTreeSet::new());
     let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let work = || {
         loop {
-            let name = {
+            let (name, is_heavy) = {
                 let mut queue = lock();
                 loop {
-                    if let Some(name) = queue.waiting.pop_front() {
-                        queue.busy += 1;
-                        break name;
+                    let left = hold_until.saturating_duration_since(Instant::now());
+                    if let Some(next) = queue.next(left.is_zero()) {
+                        break next;
                     }
-                    if queue.busy == 0 {
+                    if queue.is_empty() {
                         return;
                     }
-                    queue = changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    let limit = if left.is_zero() { LOOK_AGAIN } else { left };
+                    queue = changed
+                        .wait_timeout(queue, limit)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
                 }
             };
-            let results = load_with_needs(index, &name, insert);
-            let wanted = index.wanted(&scan());
+            let loaded = load_with_needs(index, &name, &there, insert);
+            let devices = scan();
             let mut queue = lock();
-            for (name, result) in results {
-                queue.known.insert(name.clone());
-                match result {
-                    Ok(true) => queue.loaded.modules += 1,
-                    Ok(false) => {}
-                    Err(error) => queue.loaded.failed.push(format!("{name}: {error}")),
-                }
+            queue.add(index, &devices);
+            queue.loaded.modules += loaded.modules;
+            queue.loaded.failed.extend(loaded.failed);
+            if is_heavy {
+                queue.heavy_busy -= 1
+            } else {
+                queue.light_busy -= 1
             }
-            wanted.into_iter().for_each(|name| queue.add(name));
-            queue.busy -= 1;
             changed.notify_all();
         }
     };
@@ -124,32 +192,35 @@ fn load<'a>(
         .loaded
 }
 
-impl Queue {
-    fn add(&mut self, name: String) {
-        if self.known.insert(name.clone()) {
-            self.waiting.push_back(name);
-        }
-    }
-}
-
-/// A module's needs first. `Ok(true)` means loaded now, `Ok(false)` there already.
+/// A module's needs first; those `there` already are skipped.
 fn load_with_needs(
     index: &Index<'_>,
     name: &str,
+    there: &Mutex<BTreeSet<String>>,
     insert: &(dyn Fn(&str) -> io::Result<()> + Sync),
-) -> Vec<(String, io::Result<bool>)> {
-    let mut results = Vec::new();
+) -> Loaded {
+    let lock = || there.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut loaded = Loaded::default();
     for (name, file) in index.in_order(name) {
-        let result = match insert(file) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-            // "No such device": it looked and found nothing to drive.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
-            Err(error) => Err(error),
-        };
-        results.push((name, result));
+        if lock().contains(&name) {
+            continue;
+        }
+        let started = Instant::now();
+        let result = insert(file);
+        tracing::debug!(
+            module = name,
+            ms = started.elapsed().as_millis(),
+            "inserted"
+        );
+        match result.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(()) => loaded.modules += 1,
+            // There already: another loader was at it at the same time. Or "no such device": it looked, and found nothing.
+            Err((Some(libc::EEXIST | libc::ENODEV), _)) => {}
+            Err((_, error)) => loaded.failed.push(format!("{name}: {error}")),
+        }
+        lock().insert(name);
     }
-    results
+    loaded
 }
 
 fn insert(file: &Path) -> io::Result<()> {
@@ -160,7 +231,7 @@ fn insert(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The modaliases of the devices that `seen` does not have yet, those of network cards first: their links need time to come up.
+/// The modaliases of the devices that `seen` does not have yet.
 fn new_devices(bus: &Path, seen: &mut BTreeSet<PathBuf>) -> Vec<String> {
     let list = |dir: PathBuf| {
         std::fs::read_dir(dir)
@@ -182,14 +253,20 @@ fn new_devices(bus: &Path, seen: &mut BTreeSet<PathBuf>) -> Vec<String> {
         }
         seen.insert(device);
     }
-    found.sort_by_key(|modalias| !is_network(modalias));
     found
 }
 
-/// PCI class 02, or virtio device 1.
+/// PCI class 02, or virtio device 1: their links need time to come up, so they come first.
 fn is_network(modalias: &str) -> bool {
     modalias.starts_with("virtio:d00000001")
         || modalias.starts_with("pci:") && modalias.contains("bc02")
+}
+
+/// PCI class 01, but not virtio's bus driver, behind which everything else may be.
+fn is_storage(modalias: &str) -> bool {
+    modalias.starts_with("pci:")
+        && modalias.contains("bc01")
+        && !modalias.starts_with("pci:v00001AF4")
 }
 
 #[cfg(test)]
@@ -231,6 +308,7 @@ mod tests {
                     Ok(())
                 }
             },
+            Duration::from_secs(3600),
         );
         (loaded, order.into_inner().unwrap())
     }
@@ -279,7 +357,39 @@ mod tests {
     }
 
     #[test]
-    fn each_device_is_looked_at_once_and_network_cards_first() {
+    fn storage_comes_last_and_the_network_first() {
+        let tables = tables(
+            "alias pci:v00008086d00002922* ahci\nalias pci:v00008086d000010D3* e1000e\nalias acpi*:IPI0001:* ipmi_si\n\
+             alias pci:v00001AF4d* virtio_pci\nalias virtio:d00000001v* virtio_net\n",
+            "ahci.ko: libata.ko\nlibata.ko:\ne1000e.ko:\nipmi_si.ko:\nefivarfs.ko:\nvirtio_pci.ko:\nvirtio_net.ko:\n",
+            "",
+        );
+        let first = [
+            "pci:v00008086d00002922sv0sd0bc01sc06i01",
+            "acpi:IPI0001:",
+            "pci:v00001AF4d00001001sv0sd0bc01sc00i00",
+            "pci:v00008086d000010D3sv0sd0bc02sc00i00",
+        ];
+        let (_, order) = run(
+            &tables,
+            &["efivarfs"],
+            &first,
+            &[("virtio_pci", "virtio:d00000001v00001AF4")],
+        );
+        let at = |name: &str| {
+            order
+                .iter()
+                .position(|n| n == name)
+                .unwrap_or_else(|| panic!("{name} in {order:?}"))
+        };
+        for light in ["e1000e", "ipmi_si", "efivarfs", "virtio_pci", "virtio_net"] {
+            assert!(at(light) < at("libata"), "{order:?}");
+        }
+        assert!(at("libata") < at("ahci"));
+    }
+
+    #[test]
+    fn each_device_is_looked_at_once() {
         let root = tempfile::tempdir().unwrap();
         let device = |bus: &str, name: &str, modalias: &str| {
             let dir = root.path().join(bus).join("devices").join(name);
@@ -294,12 +404,13 @@ mod tests {
         );
         std::fs::create_dir_all(root.path().join("cpu/devices/cpu0")).unwrap();
         let mut seen = BTreeSet::new();
-        let first = new_devices(root.path(), &mut seen);
+        let mut first = new_devices(root.path(), &mut seen);
+        first.sort();
         assert_eq!(
             first,
             [
-                "pci:v00008086d00001572sv0sd0bc02sc00i00",
-                "acpi:PNP0A08:PNP0A03:"
+                "acpi:PNP0A08:PNP0A03:",
+                "pci:v00008086d00001572sv0sd0bc02sc00i00"
             ]
         );
         device("scsi", "0:0:0:0", "scsi:t-0x00");

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One reading of what sysfs does not know of the interfaces.
 pub struct Seen {
@@ -50,24 +50,30 @@ impl Live for Seen {
     }
 }
 
-/// Waits until every interface with a link has heard from its neighbour, at most `limit`.
+/// A link needs this long to come up after its interface was set up: 1 Gbit/s over copper takes some 3 s to negotiate.
+const LINK_GRACE: Duration = Duration::from_secs(5);
+
+/// Waits until every interface with a link, or that may still get one, has heard from its neighbour; at most `limit`.
+/// `up_since` is when the interfaces were set up.
 pub fn wait_for_neighbours(
     sys_root: &Path,
     neighbours: &Neighbours,
+    up_since: Instant,
     limit: Duration,
     cancelled: &AtomicBool,
 ) {
     let Ok(socket) = sys::control_socket() else {
         return;
     };
-    let linked = nics::names(sys_root)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|name| nics::carrier(sys_root, name));
-    let interfaces: Vec<i32> = linked
-        .filter_map(|name| sys::index(&socket, &name).ok())
-        .collect();
-    neighbours.wait_for(&interfaces, limit, cancelled);
+    let wanted = || {
+        let names = nics::names(sys_root).unwrap_or_default().into_iter();
+        let linked =
+            names.filter(|name| up_since.elapsed() < LINK_GRACE || nics::carrier(sys_root, name));
+        linked
+            .filter_map(|name| sys::index(&socket, &name).ok())
+            .collect()
+    };
+    neighbours.wait_for(&wanted, limit, cancelled);
 }
 
 /// Listens for neighbours on the interfaces that are there, without touching them.

@@ -28,7 +28,7 @@ fn held(image: &[u8], disk: &Device) -> Held {
 fn a_table_is_complete_or_not_there() {
     let image = image::gpt(16 * MIB, 512);
     let disk = TestDisk::dirty(32 * MIB, 512);
-    let device = Device::open(disk.path(), 512).expect("it is free");
+    let device = disk.open();
     let mut broken = held(&image, &device);
     // The last part of the backup does not fit onto the disk any more: everything before it was written by then.
     broken.layout.backup[1].0 = 32 * MIB + 512;
@@ -40,7 +40,7 @@ fn a_table_is_complete_or_not_there() {
     drop(device);
     disk.assert_does_not_boot();
 
-    let device = Device::open(disk.path(), 512).expect("it is free");
+    let device = disk.open();
     commit(&device, held(&image, &device), Some(&[1; 1 << 20])).expect("nothing is wrong");
     drop(device);
     disk.assert_sgdisk_agrees();

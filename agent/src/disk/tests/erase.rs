@@ -2,7 +2,6 @@
 use super::super::testing::image::{self, noise};
 use super::super::testing::{Bench, MIB, TestDisk};
 use super::{erase_metadata, positions, wipe};
-use crate::disk::device::Device;
 use std::ops::Range;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -115,9 +114,7 @@ fn nothing_is_recognised_afterwards() {
 fn zeros_are_written_where_the_device_does_not_make_them() {
     let disk = old_disk();
     let before = disk.content();
-    let device = Device::open(disk.path(), 512)
-        .expect("it is free")
-        .without_tricks();
+    let device = disk.open().without_tricks();
     wipe(&device, &AtomicBool::new(false)).expect("nothing is wrong");
     drop(device);
     assert_erased(&disk, &before);
@@ -151,7 +148,7 @@ fn garbage_is_no_obstacle() {
 #[test]
 fn giving_up_leaves_a_disk_that_does_not_boot() {
     let disk = old_disk();
-    let device = Device::open(disk.path(), 512).expect("it is free");
+    let device = disk.open();
     let error = wipe(&device, &AtomicBool::new(true)).expect_err("it was given up");
     assert!(format!("{error:#}").contains("given up"), "{error:#}");
     drop(device);

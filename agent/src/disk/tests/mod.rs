@@ -3,7 +3,9 @@
 pub mod image;
 pub mod server;
 
+use super::device::Device;
 use super::fetch::Limits;
+use super::target;
 use crate::steps::StepContext;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::inventory::Disk;
@@ -84,6 +86,11 @@ impl TestDisk {
     }
     pub fn identity(&self) -> DiskIdentity {
         DiskIdentity::of(&self.inventory())
+    }
+
+    /// As a step would open it.
+    pub fn open(&self) -> Device {
+        target::open(&self.identity(), &[self.inventory()]).expect("it is free")
     }
 
     pub fn content(&self) -> Vec<u8> {

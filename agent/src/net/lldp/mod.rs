@@ -58,27 +58,24 @@ impl Neighbours {
             .map(|heard| heard.neighbour.clone())
     }
 
-    /// Returns when all of `interfaces` have been heard on, after `limit`, or soon after `cancelled` was set.
-    pub fn wait_for(&self, interfaces: &[i32], limit: Duration, cancelled: &AtomicBool) {
-        /// So that a step that is given up ends soon.
+    /// Returns when all of the `wanted` interfaces have been heard on, after `limit`, or soon after `cancelled` was set.
+    pub fn wait_for(&self, wanted: &dyn Fn() -> Vec<i32>, limit: Duration, cancelled: &AtomicBool) {
+        /// So that a step that is given up ends soon, and a link that comes up is seen.
         const SLICE: Duration = Duration::from_millis(200);
         let deadline = Instant::now() + limit;
         let mut heard = self.lock();
         while self.socket.get().is_some()
-            && !interfaces
+            && !cancelled.load(Ordering::Relaxed)
+            && !wanted()
                 .iter()
                 .all(|interface| heard.contains_key(interface))
-            && !cancelled.load(Ordering::Relaxed)
         {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            heard = self
-                .changed
-                .wait_timeout(heard, left.min(SLICE))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let waited = self.changed.wait_timeout(heard, left.min(SLICE));
+            heard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
