@@ -13,6 +13,7 @@ pub mod modules;
 #[cfg(test)]
 mod mutate;
 pub mod net;
+pub mod perform;
 pub mod pid1;
 pub mod random;
 pub mod seed;

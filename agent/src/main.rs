@@ -1,7 +1,7 @@
 //! Starts the agent: as PID 1 of a ramdisk it makes the machine usable first, otherwise it only looks unless told `--really`.
 //! Everything it then does is in the library.
 use ironbeat_agent::machine;
-use ironbeat_agent::steps::Authority;
+use ironbeat_agent::perform::Authority;
 use ironbeat_agent::{cmdline, log};
 
 const HELP: &str = "\

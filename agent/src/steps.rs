@@ -1,14 +1,12 @@
 //! Carries out one order at a time on a thread of its own, with its progress shared and a flag to give it up.
-//! When a step starts and what is said of it is decided in `beat`; the bytes on disks are `disk`'s.
-use crate::disk;
-use anyhow::{Context, bail};
+//! When a step starts and what is said of it is decided in `beat`; what an order means is in `perform`.
 use ironbeat_common::id::StepId;
-use ironbeat_common::inventory::{Disk, Inventory};
+use ironbeat_common::inventory::Disk;
 use ironbeat_common::wire::{Order, Outcome, Progress, Status, StepError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// What a running step is given: where to tell its progress, when to give up, what disks there are now.
@@ -296,164 +294,5 @@ impl Job {
             result,
             ending,
         }
-    }
-}
-
-/// Whether this process may change the machine it runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authority {
-    /// It may: PID 1 of a ramdisk, or told `--really`.
-    Full,
-    /// It only looks: a developer runs it on a machine that is in use.
-    LookOnly,
-}
-
-/// Reads all hardware, waiting that long for LLDP.
-pub type Inspect = dyn Fn(Duration, &StepContext<'_>) -> Inventory;
-
-/// Twice the longest interval of common switches, and some: who has not spoken by then does not speak LLDP.
-const MAX_LLDP_WAIT: Duration = Duration::from_secs(120);
-
-/// Does an order on this machine.
-///
-/// # Errors
-/// What was attempted on what, and why it failed.
-pub fn perform(
-    order: &Order,
-    context: &StepContext<'_>,
-    authority: Authority,
-    inspect: &Inspect,
-) -> anyhow::Result<Outcome> {
-    if authority == Authority::LookOnly && !matches!(order, Order::Inspect { .. }) {
-        bail!(
-            "this agent runs on a machine in use: it refuses to {} unless started with --really",
-            order.name()
-        );
-    }
-    match order {
-        Order::Inspect { lldp_wait_secs } => {
-            let wait = Duration::from_secs(u64::from(*lldp_wait_secs)).min(MAX_LLDP_WAIT);
-            let inventory = inspect(wait, context);
-            if context.cancelled.load(Ordering::Relaxed) {
-                bail!("inspection was given up: something else is wanted");
-            }
-            Ok(Outcome::Inventory(Box::new(inventory)))
-        }
-        Order::WriteImage(image) => disk::write_image(image, context)
-            .map(Outcome::Written)
-            .with_context(|| format!("writing the image to {}", image.disk)),
-        Order::SetBootEntry { disk, label } => disk::set_boot_entry(disk, label, context)
-            .map(|()| Outcome::Nothing)
-            .with_context(|| format!("making {disk} the first boot entry")),
-        Order::EraseMetadata { disks } => disk::erase_metadata(disks, context)
-            .map(|()| Outcome::Nothing)
-            .context("erasing old metadata"),
-        Order::Reboot | Order::PowerOff => {
-            rustix::fs::sync();
-            Ok(Outcome::Nothing)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ironbeat_common::disk::DiskIdentity;
-
-    fn perform_here(
-        order: &Order,
-        authority: Authority,
-        cancelled: bool,
-    ) -> Result<Outcome, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let context = StepContext {
-            progress: &|_| {},
-            cancelled: &AtomicBool::new(cancelled),
-            disks: &Vec::new,
-            runtime: runtime.handle().clone(),
-        };
-        let inspect = |wait: Duration, _: &StepContext<'_>| {
-            let mut inventory = Inventory::default();
-            inventory.cpu.count = u32::try_from(wait.as_secs()).unwrap();
-            inventory
-        };
-        perform(order, &context, authority, &inspect).map_err(|error| format!("{error:#}"))
-    }
-
-    #[test]
-    fn a_machine_in_use_is_only_looked_at() {
-        let disk = DiskIdentity {
-            serial: None,
-            wwn: None,
-            size_bytes: 1,
-            name: "/dev/vda".into(),
-        };
-        for order in [
-            Order::Reboot,
-            Order::PowerOff,
-            Order::EraseMetadata {
-                disks: vec![disk.clone()],
-            },
-            Order::SetBootEntry {
-                disk,
-                label: "os".into(),
-            },
-        ] {
-            let error = perform_here(&order, Authority::LookOnly, false).unwrap_err();
-            assert!(
-                error.contains(&format!(
-                    "refuses to {} unless started with --really",
-                    order.name()
-                )),
-                "{error}"
-            );
-        }
-        assert!(
-            perform_here(
-                &Order::Inspect { lldp_wait_secs: 0 },
-                Authority::LookOnly,
-                false
-            )
-            .is_ok()
-        );
-    }
-
-    #[test]
-    fn an_inspection_is_bounded_and_can_be_given_up() {
-        match perform_here(
-            &Order::Inspect {
-                lldp_wait_secs: u32::MAX,
-            },
-            Authority::Full,
-            false,
-        ) {
-            Ok(Outcome::Inventory(inventory)) => assert_eq!(inventory.cpu.count, 120),
-            other => panic!("{other:?}"),
-        }
-        let error =
-            perform_here(&Order::Inspect { lldp_wait_secs: 1 }, Authority::Full, true).unwrap_err();
-        assert_eq!(error, "inspection was given up: something else is wanted");
-    }
-
-    #[test]
-    fn a_disk_that_is_not_there_is_named_in_the_error() {
-        let disk = DiskIdentity {
-            serial: Some("VD-0001".into()),
-            wwn: None,
-            size_bytes: 1,
-            name: "/dev/vda".into(),
-        };
-        let error = perform_here(
-            &Order::EraseMetadata { disks: vec![disk] },
-            Authority::Full,
-            false,
-        )
-        .unwrap_err();
-        assert!(
-            error.starts_with("erasing old metadata: ") && error.contains("VD-0001"),
-            "{error}"
-        );
     }
 }

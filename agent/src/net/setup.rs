@@ -24,6 +24,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const BOOTED_ONLY: Duration = Duration::from_secs(20);
 /// How often the log says that there is no network yet.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// The boot script's address has a lease of unknown length, which the firmware got and nobody extends: so this asks for more
+/// time, when the boot is over ...
+const HINT_RENEWAL: Duration = Duration::from_secs(60);
+/// ... and this often where nobody gave any; an address set by hand has nobody to ask.
+const RENEW_AGAIN: Duration = Duration::from_secs(120);
 const RESOLVER_FILE: &str = "/etc/resolv.conf";
 
 /// Told once, when the first address is in use on a NIC with a link.
@@ -199,20 +204,26 @@ impl Setup {
             prefix_len: address.prefix_len,
             gateway: address.gateway,
             name_servers: self.name_servers.clone(),
-            renew_after: Duration::MAX,
+            renew_after: HINT_RENEWAL,
         };
         match apply(&self.socket, name, &lease) {
             Ok(()) => {
                 self.addressed.store(true, Ordering::Relaxed);
                 self.ready.now();
+                self.spawn_dhcp(name, Some(lease));
             }
             Err(error) => tracing::error!("{error:#}"),
         }
     }
 
     fn ask_dhcp(&mut self, name: &str) {
-        let Some(mac) = nics::mac(&self.sys, name).filter(|_| self.asking.insert(name.to_string()))
-        else {
+        if self.asking.insert(name.to_string()) {
+            self.spawn_dhcp(name, None);
+        }
+    }
+
+    fn spawn_dhcp(&self, name: &str, lease: Option<Lease>) {
+        let Some(mac) = nics::mac(&self.sys, name) else {
             return;
         };
         let asking = Asking {
@@ -221,16 +232,16 @@ impl Setup {
             addressed: self.addressed.clone(),
             ready: self.ready.clone(),
         };
-        let spawned = std::thread::Builder::new()
+        let work = move || {
+            if let Err(error) = asking.run(lease) {
+                tracing::error!("{error:#}");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new()
             .name(format!("dhcp {name}"))
-            .spawn(move || {
-                if let Err(error) = asking.run() {
-                    tracing::error!("{error:#}");
-                }
-            });
-        if let Err(error) = spawned {
+            .spawn(work)
+        {
             tracing::error!(%error, name, "cannot start the DHCP client");
-            self.asking.remove(name);
         }
     }
 }
@@ -244,19 +255,16 @@ struct Asking {
 }
 
 impl Asking {
-    fn run(&self) -> anyhow::Result<()> {
-        let socket = sys::control_socket().context("opening a socket for network set-up")?;
+    /// Gets a lease, unless there is one, and keeps it.
+    fn run(&self, lease: Option<Lease>) -> anyhow::Result<()> {
         let mut client = Client::open(&self.name, self.mac)?;
-        tracing::info!(nic = self.name, "asking for an address");
-        let Some(mut lease) = client.obtain(&self.addressed) else {
-            return Ok(());
+        let mut lease = match lease {
+            Some(lease) => lease,
+            None => match self.get(&mut client)? {
+                Some(lease) => lease,
+                None => return Ok(()),
+            },
         };
-        if self.addressed.swap(true, Ordering::Relaxed) {
-            // Another interface was faster; this offer runs out by itself.
-            return Ok(());
-        }
-        apply(&socket, &self.name, &lease)?;
-        self.ready.now();
         let never = AtomicBool::new(false);
         loop {
             std::thread::sleep(lease.renew_after);
@@ -264,11 +272,26 @@ impl Asking {
                 Some(renewed) => lease = renewed,
                 None => {
                     // The address is kept: giving it up would certainly cut the machine off, keeping it only might.
-                    tracing::warn!(nic = self.name, ip = %lease.ip, "nobody extends the address");
-                    lease.renew_after = lease.renew_after.min(Duration::from_secs(60));
+                    tracing::debug!(nic = self.name, ip = %lease.ip, "nobody extends the address");
+                    lease.renew_after = RENEW_AGAIN;
                 }
             }
         }
+    }
+
+    fn get(&self, client: &mut Client) -> anyhow::Result<Option<Lease>> {
+        let socket = sys::control_socket().context("opening a socket for network set-up")?;
+        tracing::info!(nic = self.name, "asking for an address");
+        let Some(lease) = client.obtain(&self.addressed) else {
+            return Ok(None);
+        };
+        if self.addressed.swap(true, Ordering::Relaxed) {
+            // Another interface was faster; this offer runs out by itself.
+            return Ok(None);
+        }
+        apply(&socket, &self.name, &lease)?;
+        self.ready.now();
+        Ok(Some(lease))
     }
 }
 
