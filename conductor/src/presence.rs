@@ -19,7 +19,7 @@ const RENEW: Duration = Duration::from_secs(3);
 const MAY_ACT: Duration = Duration::from_secs(7);
 /// and is given up by the others after this long. The difference is what a BMC command may still take.
 const LAPSE: Duration = Duration::from_secs(10);
-/// Keys of dead workers vanish by themselves.
+/// Keys of dead workers vanish by themselves. In a file: what is in memory is gone when the server restarts, bucket and all.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Presence {
     /// Announces this worker and begins to watch the others.
     pub async fn start(store: &Store, own: WorkerInfo) -> Result<Self, StoreError> {
         let keep = Keep {
-            storage: StorageType::Memory,
+            storage: StorageType::File,
             max_age: MAX_AGE,
             max_bytes: -1,
         };

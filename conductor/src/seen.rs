@@ -1,4 +1,5 @@
-//! The last heartbeat of every node, kept by the server: one message per subject in memory, no write of ours.
+//! The last heartbeat of every node, kept by the server: one message per subject, no write of ours. In a file: a stream in
+//! memory is gone when the server restarts, and every live agent would look silent.
 //! Heartbeats are answered in `listen`; this stream never answers, or it would race the real reply.
 use crate::store::{Store, StoreError};
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, StorageType};
@@ -24,7 +25,7 @@ impl Seen {
         let config = stream::Config {
             name: name.clone(),
             subjects: vec![format!("{prefix}.heartbeat.*")],
-            storage: StorageType::Memory,
+            storage: StorageType::File,
             max_messages_per_subject: 1,
             max_age: MAX_AGE,
             no_ack: true,

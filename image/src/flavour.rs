@@ -31,10 +31,10 @@ impl Flavour {
     /// Loaded on every machine, as no device asks for them.
     pub fn always(self) -> &'static [&'static str] {
         match self {
-            // Firmware variables (boot entries), packet sockets (LLDP, DHCP), SCSI disks.
-            Flavour::Small => &["efivarfs", "af_packet", "sd_mod"],
+            // Firmware variables (boot entries), packet sockets (LLDP, DHCP).
+            Flavour::Small => &["efivarfs", "af_packet"],
             // And the BMC from inside.
-            Flavour::Generic => &["efivarfs", "af_packet", "sd_mod", "ipmi_devintf", "ipmi_si"],
+            Flavour::Generic => &["efivarfs", "af_packet", "ipmi_devintf", "ipmi_si"],
         }
     }
 }
