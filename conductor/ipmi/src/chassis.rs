@@ -1,17 +1,29 @@
-//! Commands: device id, chassis power, boot device (IPMI 2.0 §20 and §28), with the quirks of vendors as data.
-//! Sending them and waiting is `bmc`'s affair.
+//! Chassis commands: power state and power control (IPMI 2.0 §28.2, §28.3).
+//! What the machine boots is in `boot`; whether the power really changed, the caller has to ask again.
 use crate::bmc::Bmc;
-use crate::error::{Error, ErrorKind};
-use crate::packet::Request;
+use crate::error::Error;
+use crate::message::{CHASSIS, Request};
 
-const CHASSIS: u8 = 0x00;
-const APP: u8 = 0x06;
-
+/// Get Chassis Status (§28.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChassisStatus {
     pub power_on: bool,
-    pub power_fault: bool,
     pub overload: bool,
+    pub interlock: bool,
+    pub power_fault: bool,
+    pub power_control_fault: bool,
+    /// What happens when mains power returns; none: the BMC does not say.
+    pub restore_policy: Option<RestorePolicy>,
+    pub intrusion: bool,
+    pub drive_fault: bool,
+    pub cooling_fault: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestorePolicy {
+    StayOff,
+    AsBefore,
+    PowerUp,
 }
 
 /// Chassis Control (§28.3).
@@ -26,180 +38,57 @@ pub enum ChassisControl {
     SoftShutdown,
 }
 
-/// Boot device selector, boot flags data 2 bits 5:2 (§28.13, table 28-14).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BootDevice {
-    None,
-    Pxe,
-    Disk,
-    Safe,
-    Cdrom,
-    Bios,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BootFlags {
-    pub efi: bool,
-    pub persistent: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceId {
-    /// IANA enterprise number.
-    pub manufacturer: u32,
-    pub product: u16,
-    /// Major and minor; the minor is BCD.
-    pub firmware: (u8, u8),
-    pub ipmi_version: u8,
-}
-
-/// What a vendor's BMC wants instead of the specification.
-struct Quirk {
-    manufacturer: u32,
-    /// Selector byte for "disk" under UEFI; `None`: setting it does harm, so it is left out.
-    efi_disk: Option<u8>,
-}
-
-/// From Ironic's `ipmitool` management interface: Supermicro (10876, 47488) takes 24h, Lenovo (19046) ignores the disk.
-const QUIRKS: [Quirk; 3] = [
-    Quirk {
-        manufacturer: 10876,
-        efi_disk: Some(0x24),
-    },
-    Quirk {
-        manufacturer: 47488,
-        efi_disk: Some(0x24),
-    },
-    Quirk {
-        manufacturer: 19046,
-        efi_disk: None,
-    },
-];
-
-impl BootDevice {
-    fn selector(self) -> u8 {
-        match self {
-            BootDevice::None => 0x00,
-            BootDevice::Pxe => 0x04,
-            BootDevice::Disk => 0x08,
-            BootDevice::Safe => 0x0c,
-            BootDevice::Cdrom => 0x14,
-            BootDevice::Bios => 0x18,
-        }
-    }
-}
-
-/// The five bytes of boot option parameter 5; `None` when this vendor is better left alone.
-fn boot_flags(device: BootDevice, flags: BootFlags, manufacturer: u32) -> Option<[u8; 5]> {
-    const VALID: u8 = 0x80;
-    const PERSISTENT: u8 = 0x40;
-    const EFI: u8 = 0x20;
-    let first =
-        VALID | if flags.persistent { PERSISTENT } else { 0 } | if flags.efi { EFI } else { 0 };
-    let quirk = QUIRKS
-        .iter()
-        .find(|quirk| quirk.manufacturer == manufacturer);
-    let selector = match quirk {
-        Some(quirk) if flags.efi && device == BootDevice::Disk => quirk.efi_disk?,
-        Some(_) | None => device.selector(),
+fn parse_status(data: &[u8]) -> Option<ChassisStatus> {
+    let [power, _last_event, rest @ ..] = data else {
+        return None;
     };
-    Some([first, selector, 0, 0, 0])
+    let misc = rest.first().copied().unwrap_or(0);
+    Some(ChassisStatus {
+        power_on: power & 0x01 != 0,
+        overload: power & 0x02 != 0,
+        interlock: power & 0x04 != 0,
+        power_fault: power & 0x08 != 0,
+        power_control_fault: power & 0x10 != 0,
+        restore_policy: match power >> 5 & 3 {
+            0 => Some(RestorePolicy::StayOff),
+            1 => Some(RestorePolicy::AsBefore),
+            2 => Some(RestorePolicy::PowerUp),
+            _ => None,
+        },
+        intrusion: misc & 0x01 != 0,
+        drive_fault: misc & 0x04 != 0,
+        cooling_fault: misc & 0x08 != 0,
+    })
 }
 
 impl Bmc {
+    /// # Errors
+    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
     pub async fn chassis_status(&self) -> Result<ChassisStatus, Error> {
+        let attempt = "chassis status";
         let data = self
-            .command("chassis status", request(CHASSIS, 0x01, &[]))
+            .command(attempt, Request::new(CHASSIS, 0x01, &[]))
             .await?;
-        let state = *data
-            .first()
-            .ok_or_else(|| self.malformed("chassis status", "an empty chassis status"))?;
-        Ok(ChassisStatus {
-            power_on: state & 0x01 != 0,
-            overload: state & 0x02 != 0,
-            power_fault: state & 0x08 != 0,
-        })
+        parse_status(&data).ok_or_else(|| self.malformed(attempt, "a chassis status cut short"))
     }
 
+    /// The BMC accepts the command; the power changes when it changes. Cycle, reset, diagnostic interrupt and soft
+    /// shutdown are never sent a second time by this client unless the BMC can tell a repetition.
+    ///
+    /// # Errors
+    /// `Unconfirmed` when one of those four was sent and nobody knows whether it arrived.
     pub async fn chassis_control(&self, control: ChassisControl) -> Result<(), Error> {
-        let (code, attempt) = match control {
-            ChassisControl::PowerDown => (0x00, "power off"),
-            ChassisControl::PowerUp => (0x01, "power on"),
-            ChassisControl::PowerCycle => (0x02, "power cycle"),
-            ChassisControl::HardReset => (0x03, "hard reset"),
-            ChassisControl::Diag => (0x04, "diagnostic interrupt"),
-            ChassisControl::SoftShutdown => (0x05, "soft shutdown"),
+        let state = |code| Request::new(CHASSIS, 0x02, &[code]);
+        let event = |code| Request::once(CHASSIS, 0x02, &[code]);
+        let (request, attempt) = match control {
+            ChassisControl::PowerDown => (state(0x00), "power off"),
+            ChassisControl::PowerUp => (state(0x01), "power on"),
+            ChassisControl::PowerCycle => (event(0x02), "power cycle"),
+            ChassisControl::HardReset => (event(0x03), "hard reset"),
+            ChassisControl::Diag => (event(0x04), "diagnostic interrupt"),
+            ChassisControl::SoftShutdown => (event(0x05), "soft shutdown"),
         };
-        self.command(attempt, request(CHASSIS, 0x02, &[code]))
-            .await
-            .map(drop)
-    }
-
-    /// Get Device ID (§20.1).
-    pub async fn device_id(&self) -> Result<DeviceId, Error> {
-        let data = self
-            .command("get device id", request(APP, 0x01, &[]))
-            .await?;
-        let id: &[u8; 11] = data
-            .first_chunk()
-            .ok_or_else(|| self.malformed("get device id", "a device id cut short"))?;
-        Ok(DeviceId {
-            manufacturer: u32::from_le_bytes([id[6], id[7], id[8] & 0x0f, 0]),
-            product: u16::from_le_bytes([id[9], id[10]]),
-            firmware: (id[2] & 0x7f, id[3]),
-            ipmi_version: id[4],
-        })
-    }
-
-    /// What the next boot, or every boot, shall use. The 60 s after which a BMC forgets boot flags are switched off
-    /// first (parameter 3, §28.13); a BMC that knows no such parameter is not asked to.
-    pub async fn set_boot_device(&self, device: BootDevice, flags: BootFlags) -> Result<(), Error> {
-        let manufacturer = match self.device_id().await {
-            Ok(id) => id.manufacturer,
-            Err(Error {
-                kind: ErrorKind::Completion(_),
-                ..
-            }) => 0,
-            Err(error) => return Err(error),
-        };
-        let Some(bytes) = boot_flags(device, flags, manufacturer) else {
-            return Ok(());
-        };
-        match self
-            .command(
-                "keep boot flags beyond 60 s",
-                request(CHASSIS, 0x08, &[0x03, 0x08]),
-            )
-            .await
-        {
-            Ok(_)
-            | Err(Error {
-                kind: ErrorKind::Completion(_),
-                ..
-            }) => {}
-            Err(error) => return Err(error),
-        }
-        let mut data = vec![0x05];
-        data.extend(bytes);
-        self.command("set boot device", request(CHASSIS, 0x08, &data))
-            .await
-            .map(drop)
-    }
-
-    fn malformed(&self, attempt: &'static str, what: &'static str) -> Error {
-        Error {
-            bmc: self.address(),
-            attempt,
-            kind: ErrorKind::Malformed(what),
-        }
-    }
-}
-
-fn request(netfn: u8, command: u8, data: &[u8]) -> Request {
-    Request {
-        netfn,
-        command,
-        data: data.to_vec(),
+        self.command(attempt, request).await.map(drop)
     }
 }
 
@@ -208,49 +97,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boot_flags_are_ironics_bytes() {
-        let once = |efi| BootFlags {
-            efi,
-            persistent: false,
-        };
-        let always = |efi| BootFlags {
-            efi,
-            persistent: true,
-        };
-        for (device, flags, manufacturer, expected) in [
-            (BootDevice::Pxe, once(true), 0, Some([0xa0, 0x04, 0, 0, 0])),
-            (BootDevice::Pxe, once(false), 0, Some([0x80, 0x04, 0, 0, 0])),
-            (
-                BootDevice::Disk,
-                always(true),
-                0,
-                Some([0xe0, 0x08, 0, 0, 0]),
-            ),
-            (
-                BootDevice::Disk,
-                always(false),
-                10876,
-                Some([0xc0, 0x08, 0, 0, 0]),
-            ),
-            (
-                BootDevice::Disk,
-                always(true),
-                10876,
-                Some([0xe0, 0x24, 0, 0, 0]),
-            ),
-            (BootDevice::Disk, always(true), 19046, None),
-            (
-                BootDevice::Pxe,
-                once(true),
-                19046,
-                Some([0xa0, 0x04, 0, 0, 0]),
-            ),
-        ] {
-            assert_eq!(
-                boot_flags(device, flags, manufacturer),
-                expected,
-                "{device:?} {flags:?} {manufacturer}"
-            );
-        }
+    fn a_status_is_read_bit_by_bit() {
+        let quiet = parse_status(&[0x41, 0x00, 0x40, 0x00]).unwrap();
+        assert!(quiet.power_on && !quiet.power_fault && !quiet.overload && !quiet.intrusion);
+        assert_eq!(quiet.restore_policy, Some(RestorePolicy::PowerUp));
+        let loud = parse_status(&[0x7e, 0x10, 0x0d]).unwrap();
+        assert!(!loud.power_on && loud.overload && loud.interlock && loud.power_fault);
+        assert!(loud.power_control_fault && loud.intrusion && loud.drive_fault);
+        assert!(loud.cooling_fault);
+        assert_eq!(loud.restore_policy, None);
+        assert!(parse_status(&[0x01, 0x00]).unwrap().power_on);
+        assert_eq!(parse_status(&[0x01]), None);
     }
 }

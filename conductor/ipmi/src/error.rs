@@ -17,6 +17,14 @@ pub struct Error {
 pub enum ErrorKind {
     #[error("no answer to {tries} tries in {} ms", waited.as_millis())]
     Unreachable { tries: u32, waited: Duration },
+    /// The command was sent, is not harmless to repeat, and nobody knows whether it was carried out.
+    #[error(
+        "no answer to {tries} tries in {} ms: it may have been carried out, look before doing it again",
+        waited.as_millis()
+    )]
+    Unconfirmed { tries: u32, waited: Duration },
+    #[error("it answers, but speaks no IPMI 2.0 (and IPMI 1.5 was not asked for)")]
+    NoRmcpPlus,
     #[error(
         "it answered at first, but not to the login: it may hide that the user {user:?} is unknown"
     )]
@@ -25,9 +33,8 @@ pub enum ErrorKind {
     NoSuchUser { user: String },
     #[error("wrong password for user {user:?}")]
     WrongPassword { user: String },
-    #[error(
-        "it does not prove that it knows the password of {user:?} (wrong password, or wrong key K_g)"
-    )]
+    /// Its check of RAKP 4 is made with another key than ours, though it knows the password.
+    #[error("it takes the password of {user:?}, but uses another key K_g than ours")]
     WrongKey { user: String },
     #[error("user {user:?} may not have the privilege {privilege}")]
     PrivilegeTooLow {
@@ -48,13 +55,25 @@ pub enum ErrorKind {
     Completion(CompletionCode),
     #[error("it answered nonsense: {0}")]
     Malformed(&'static str),
-    #[error("the {0}-byte user name is longer than the 16 bytes of IPMI")]
-    UserTooLong(usize),
+    #[error("the user name, the password or the key K_g is longer than IPMI allows: {0}")]
+    LoginTooLong(&'static str),
+    #[error("{0} commands wait for it already")]
+    Overloaded(usize),
+    #[error("it cannot do that: {0}")]
+    Unsupported(&'static str),
     #[error("send: {0}")]
     Io(String),
 }
 
 impl Error {
+    /// The completion code, if the BMC answered with one.
+    pub fn completion(&self) -> Option<CompletionCode> {
+        let ErrorKind::Completion(code) = self.kind else {
+            return None;
+        };
+        Some(code)
+    }
+
     /// Another try with the same address and credentials cannot help.
     pub fn is_permanent(&self) -> bool {
         match self.kind {
@@ -63,8 +82,12 @@ impl Error {
             | ErrorKind::WrongKey { .. }
             | ErrorKind::PrivilegeTooLow { .. }
             | ErrorKind::CipherRefused(_)
-            | ErrorKind::UserTooLong(_) => true,
+            | ErrorKind::NoRmcpPlus
+            | ErrorKind::Unsupported(_)
+            | ErrorKind::LoginTooLong(_) => true,
             ErrorKind::Unreachable { .. }
+            | ErrorKind::Unconfirmed { .. }
+            | ErrorKind::Overloaded(_)
             | ErrorKind::SilentLogin { .. }
             | ErrorKind::OutOfSessions
             | ErrorKind::Refused(_)

@@ -5,6 +5,7 @@ use crate::crypto::{Suite, same};
 use crate::error::ErrorKind;
 use crate::packet::{self, OPEN_REQUEST, OPEN_RESPONSE, RAKP_1, RAKP_2, RAKP_3, RAKP_4};
 use crate::session::{Keys, Session};
+use std::time::Duration;
 
 /// Requested maximum privilege (table 22-19); a role of the user is looked up by name only (§13.20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +34,12 @@ impl Privilege {
 
 /// Bit 4 of the role byte: look the user up by name alone.
 const NAME_ONLY: u8 = 0x10;
-/// Longest user name (§22.28).
-pub(crate) const MAX_USER: usize = 16;
+/// Longest user name (§22.28), password (§22.30) and key K_g (§22.25), in bytes.
+const MAX_USER: usize = 16;
+const MAX_PASSWORD: usize = 20;
+const MAX_KG: usize = 20;
+/// RMCP+ status "invalid integrity check value" (table 13-15).
+const WRONG_CHECK: u8 = 0x0f;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
@@ -43,6 +48,23 @@ pub(crate) struct Login {
     pub kg: Option<Secret>,
     pub privilege: Privilege,
     pub suite: Suite,
+}
+
+impl Login {
+    /// Which part, if any, no BMC can know because it is too long.
+    pub(crate) fn too_long(&self) -> Option<&'static str> {
+        let kg = self.kg.as_ref().map_or(0, |kg| kg.reveal().len());
+        [
+            (self.user.len() > MAX_USER, "a name has 16 bytes"),
+            (
+                self.password.reveal().len() > MAX_PASSWORD,
+                "a password has 20 bytes",
+            ),
+            (kg > MAX_KG, "a key K_g has 20 bytes"),
+        ]
+        .iter()
+        .find_map(|(too_long, what)| too_long.then_some(*what))
+    }
 }
 
 /// What must never be the same twice; handed in, so that a test can know it.
@@ -106,9 +128,27 @@ impl Handshake {
         &self.datagram
     }
 
-    /// Whether the BMC has answered at all.
-    pub(crate) fn was_answered(&self) -> bool {
-        !matches!(self.state, State::Opening)
+    /// What it means that nothing answers any more.
+    pub(crate) fn silence(&self, tries: u32, waited: Duration) -> ErrorKind {
+        match self.state {
+            State::Opening => ErrorKind::Unreachable { tries, waited },
+            State::Rakp1 { .. } => ErrorKind::SilentLogin {
+                user: self.login.user.clone(),
+            },
+            // It may have let us in, lost its answer on the way, and be deaf to the repeated question.
+            State::Rakp3 { .. } => ErrorKind::SessionLost,
+        }
+    }
+
+    /// RAKP 3 with an error in place of a proof: the BMC gets its session slot back (§13.22). Nothing before it gave one.
+    pub(crate) fn farewell(&self) -> Option<Vec<u8>> {
+        let bmc_id = match self.state {
+            State::Opening => return None,
+            State::Rakp1 { bmc_id } | State::Rakp3 { bmc_id, .. } => bmc_id,
+        };
+        let mut rakp_3 = vec![self.tag.wrapping_add(1), WRONG_CHECK, 0, 0];
+        rakp_3.extend(bmc_id.to_le_bytes());
+        Some(packet::plain(RAKP_3, &rakp_3))
     }
 
     pub(crate) fn receive(&mut self, datagram: &[u8]) -> Result<Progress, ErrorKind> {
@@ -260,22 +300,34 @@ impl Handshake {
         self.tag = self.tag.wrapping_add(1);
     }
 
-    /// RMCP+ status codes (table 13-15).
+    /// RMCP+ status codes (table 13-15). What they mean depends on what was asked.
     fn refusal(&self, status: u8) -> ErrorKind {
         let user = self.login.user.clone();
+        let opening = matches!(self.state, State::Opening);
         match status {
             0x01 | 0x0b => ErrorKind::OutOfSessions,
-            0x04..=0x07 | 0x10 | 0x11 => {
+            0x03..=0x07 | 0x10 | 0x11 => {
                 ErrorKind::CipherRefused(self.login.suite.number().to_string())
             }
+            // "Illegal parameter": nothing but the algorithms is up for debate in the first message.
+            0x12 if opening => ErrorKind::CipherRefused(self.login.suite.number().to_string()),
             0x09 | 0x0a => ErrorKind::PrivilegeTooLow {
                 user,
                 privilege: self.login.privilege.name(),
             },
             0x0c | 0x0d => ErrorKind::NoSuchUser { user },
-            0x0f => ErrorKind::WrongPassword { user },
+            WRONG_CHECK => match self.state {
+                // The BMC has proved by then that it holds the same password; a lost and repeated message makes it
+                // draw a second random number, and the two sides disagree.
+                State::Rakp3 { .. } => ErrorKind::SessionLost,
+                State::Opening | State::Rakp1 { .. } => ErrorKind::WrongPassword { user },
+            },
             0x02 | 0x08 => ErrorKind::SessionLost,
             other => ErrorKind::Refused(other),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

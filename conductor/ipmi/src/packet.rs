@@ -1,16 +1,13 @@
-//! Bytes of RMCP, the RMCP+ session header and the IPMI LAN message (IPMI 2.0 §13.1 to §13.8).
-//! Keys and sequence numbers are `session`'s affair; every length is checked before it is believed.
+//! Bytes of RMCP and the RMCP+ session header (IPMI 2.0 §13.1 to §13.6); every length is checked before it is believed.
+//! Keys and sequence numbers are `session`'s affair, what is inside an IPMI payload `message`'s.
 
 /// RMCP version 1.0, no acknowledgement, class IPMI (§13.1.3).
-const RMCP_IPMI: [u8; 4] = [0x06, 0x00, 0xff, 0x07];
+pub(crate) const RMCP_IPMI: [u8; 4] = [0x06, 0x00, 0xff, 0x07];
 /// Authentication type "RMCP+" (§13.6).
 const AUTH_RMCP_PLUS: u8 = 0x06;
 /// The largest IPMI message over LAN is far below one Ethernet frame.
 pub(crate) const MAX_DATAGRAM: usize = 1500;
 const HEADER: usize = 16;
-/// Addresses of BMC and remote console (§13.8).
-const BMC: u8 = 0x20;
-const CONSOLE: u8 = 0x81;
 
 /// Payload types (table 13-16).
 pub(crate) const IPMI: u8 = 0x00;
@@ -141,111 +138,9 @@ pub(crate) fn split_signature<'a>(
     Ok(whole.split_at(at))
 }
 
-/// Two's complement sum over `bytes` (§13.8).
-fn checksum(bytes: &[u8]) -> u8 {
-    bytes
-        .iter()
-        .fold(0u8, |sum, byte| sum.wrapping_add(*byte))
-        .wrapping_neg()
-}
-
-/// A command for the BMC itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub netfn: u8,
-    pub command: u8,
-    pub data: Vec<u8>,
-}
-
-impl Request {
-    pub(crate) fn encode(&self, rq_seq: u8) -> Vec<u8> {
-        let mut out = vec![BMC, self.netfn << 2];
-        out.push(checksum(&out));
-        out.extend([CONSOLE, rq_seq << 2, self.command]);
-        out.extend(&self.data);
-        out.push(checksum(&out[3..]));
-        out
-    }
-}
-
-/// An answer, its checksums verified.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Response {
-    pub netfn: u8,
-    pub rq_seq: u8,
-    pub command: u8,
-    pub completion: u8,
-    pub data: Vec<u8>,
-}
-
-pub(crate) fn parse_response(message: &[u8]) -> Result<Response, &'static str> {
-    let [_, netfn, _, _, seq, command, completion, ..] = *message else {
-        return Err("an IPMI message shorter than its header");
-    };
-    let (body, last) = message.split_at(message.len() - 1);
-    if body.len() < 7 {
-        return Err("an IPMI message without its completion code");
-    }
-    if checksum(&body[..2]) != body[2] || checksum(&body[3..]) != last[0] {
-        return Err("an IPMI message with a wrong checksum");
-    }
-    Ok(Response {
-        netfn: netfn >> 2,
-        rq_seq: seq >> 2,
-        command,
-        completion,
-        data: body[7..].to_vec(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_is_the_bytes_of_the_specification() {
-        // Get Chassis Status, rqSeq 1: checksums by hand.
-        let request = Request {
-            netfn: 0x00,
-            command: 0x01,
-            data: vec![],
-        };
-        assert_eq!(
-            request.encode(1),
-            [0x20, 0x00, 0xe0, 0x81, 0x04, 0x01, 0x7a]
-        );
-        let request = Request {
-            netfn: 0x00,
-            command: 0x02,
-            data: vec![0x01],
-        };
-        assert_eq!(
-            request.encode(2),
-            [0x20, 0x00, 0xe0, 0x81, 0x08, 0x02, 0x01, 0x74]
-        );
-    }
-
-    #[test]
-    fn a_response_is_read_and_checked() {
-        let mut message = vec![0x81, 0x04, 0x7b, 0x20, 0x04, 0x01, 0x00, 0x61];
-        message.push(checksum(&message[3..]));
-        let expected = Response {
-            netfn: 1,
-            rq_seq: 1,
-            command: 1,
-            completion: 0,
-            data: vec![0x61],
-        };
-        assert_eq!(parse_response(&message), Ok(expected));
-        message[7] ^= 1;
-        assert_eq!(
-            parse_response(&message),
-            Err("an IPMI message with a wrong checksum")
-        );
-        for short in 0..8 {
-            assert!(parse_response(&message[..short]).is_err());
-        }
-    }
 
     #[test]
     fn a_plain_message_survives_and_a_lying_length_does_not() {

@@ -1,11 +1,12 @@
 //! Sockets: one UDP socket per address family for all BMCs, and who gets which datagram.
-//! A datagram belongs to whoever has registered the console session id in it, if it comes from that BMC.
+//! A datagram belongs to whoever talks to its sender and has registered the console session id in it.
 use crate::bmc::{Bmc, BmcConfig};
 use crate::packet::{self, MAX_DATAGRAM};
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
@@ -24,7 +25,20 @@ struct Inner {
     routes: Arc<Mutex<Routes>>,
 }
 
-type Routes = HashMap<u32, (SocketAddr, mpsc::Sender<Vec<u8>>)>;
+/// After an error of the socket itself, so that a broken one does not eat a core.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
+
+/// By peer: nearly always one session each. Scope and flow of an IPv6 address are not the BMC's, so they are left out.
+type Routes = HashMap<(IpAddr, u16), Vec<Route>>;
+
+struct Route {
+    console_id: u32,
+    inbox: mpsc::Sender<Vec<u8>>,
+}
+
+fn key(peer: SocketAddr) -> (IpAddr, u16) {
+    (peer.ip(), peer.port())
+}
 
 struct Socket {
     udp: Arc<UdpSocket>,
@@ -76,22 +90,35 @@ impl Transport {
             .map(drop)
     }
 
-    /// Reserves a session id that nobody else here uses, and an inbox for its datagrams.
+    /// Sends now or not at all; for farewells.
+    pub(crate) fn try_send(&self, datagram: &[u8], to: SocketAddr) {
+        let cell = if to.is_ipv4() { &self.0.v4 } else { &self.0.v6 };
+        if let Some(socket) = cell.get() {
+            let _ = socket.udp.try_send_to(datagram, to);
+        }
+    }
+
+    /// Reserves a session id that nobody else uses with this BMC, and an inbox for its datagrams.
     pub(crate) fn register(&self, peer: SocketAddr) -> io::Result<Inbox> {
         let (sender, receiver) = mpsc::channel(INBOX);
         let mut routes = lock(&self.0.routes);
+        let of_peer = routes.entry(key(peer)).or_default();
         let console_id = loop {
             let mut bytes = [0; 4];
             getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
             let id = u32::from_le_bytes(bytes);
-            if id != 0 && !routes.contains_key(&id) {
+            if id != 0 && of_peer.iter().all(|route| route.console_id != id) {
                 break id;
             }
         };
-        routes.insert(console_id, (peer, sender));
+        of_peer.push(Route {
+            console_id,
+            inbox: sender,
+        });
         Ok(Inbox {
             console_id,
             receiver,
+            peer,
             routes: Arc::clone(&self.0.routes),
         })
     }
@@ -101,12 +128,19 @@ impl Transport {
 pub(crate) struct Inbox {
     pub(crate) console_id: u32,
     pub(crate) receiver: mpsc::Receiver<Vec<u8>>,
+    peer: SocketAddr,
     routes: Arc<Mutex<Routes>>,
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        lock(&self.routes).remove(&self.console_id);
+        let mut routes = lock(&self.routes);
+        if let Some(of_peer) = routes.get_mut(&key(self.peer)) {
+            of_peer.retain(|route| route.console_id != self.console_id);
+            if of_peer.is_empty() {
+                routes.remove(&key(self.peer));
+            }
+        }
     }
 }
 
@@ -123,34 +157,31 @@ fn console_id(datagram: &[u8]) -> Option<u32> {
         .map(|id| u32::from_le_bytes(*id))
 }
 
-/// Scope and flow of an IPv6 address are not the BMC's.
-fn same_peer(a: SocketAddr, b: SocketAddr) -> bool {
-    (a.ip(), a.port()) == (b.ip(), b.port())
-}
-
 async fn receive(udp: Arc<UdpSocket>, routes: Arc<Mutex<Routes>>) {
     let mut buffer = [0; MAX_DATAGRAM + 1];
     loop {
-        let (length, from) = match udp.recv_from(&mut buffer).await {
-            Ok(received) => received,
+        match udp.recv_from(&mut buffer).await {
+            Ok((length, from)) => deliver(&lock(&routes), &buffer[..length], from),
             Err(error) => {
-                // An ICMP error of an earlier send; the time-out of that BMC deals with it.
+                // Mostly an ICMP error of an earlier send; the time-out of that BMC deals with it.
                 tracing::trace!("ipmi socket: {error}");
-                continue;
+                tokio::time::sleep(AFTER_ERROR).await;
             }
-        };
-        let datagram = &buffer[..length];
-        // Full means flooded: like any UDP receiver, drop.
-        let deliver = |inbox: &mpsc::Sender<Vec<u8>>| drop(inbox.try_send(datagram.to_vec()));
-        let routes = lock(&routes);
-        match console_id(datagram).map(|id| routes.get(&id)) {
-            Some(Some((peer, inbox))) if same_peer(*peer, from) => deliver(inbox),
-            Some(_) => {}
-            // A refusal may be cut short before the id (ipmi_sim's is): its tag tells whether it is meant.
-            None => routes
-                .values()
-                .filter(|(peer, _)| same_peer(*peer, from))
-                .for_each(|(_, inbox)| deliver(inbox)),
+        }
+    }
+}
+
+fn deliver(routes: &Routes, datagram: &[u8], from: SocketAddr) {
+    let Some(of_peer) = routes.get(&key(from)) else {
+        return;
+    };
+    // A message outside a session names none; and a refusal may be cut short before the id, as ipmi_sim's is. The tag in
+    // it tells whether it is meant.
+    let id = console_id(datagram);
+    for route in of_peer {
+        if id.is_none_or(|id| id == route.console_id) {
+            // Full means flooded: like any UDP receiver, drop.
+            let _ = route.inbox.try_send(datagram.to_vec());
         }
     }
 }

@@ -1,112 +1,18 @@
 //! The client against OpenIPMI's `ipmi_sim`: a BMC that somebody else wrote.
+//! Which files and processes that takes is in `support`.
+mod support;
+
 use ironbeat_ipmi::{
-    BmcConfig, BootDevice, BootFlags, ChassisControl, ErrorKind, Secret, Suite, Timing, Transport,
+    BmcConfig, BootDevice, BootFlags, ChassisControl, ErrorKind, Privilege, Secret, Suite, Timing,
+    Transport,
 };
-use std::net::{SocketAddr, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tempfile::TempDir;
-
-/// A running BMC, its power state in a file.
-struct Sim {
-    child: Child,
-    dir: TempDir,
-    address: SocketAddr,
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A free port below the range that outgoing connections use.
-fn free_port() -> u16 {
-    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    let base = 20_000 + (std::process::id() % 6000) as u16 * 2;
-    (0..200)
-        .map(|_| base % 32_000 + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-        .find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok())
-        .expect("one of 200 ports is free")
-}
-
-impl Sim {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let path = |name: &str| dir.path().join(name);
-        let chassis = path("chassis");
-        let script = format!(
-            "#!/bin/sh\ncd {}\ncase \"$1 $2\" in\n'get power') echo power:$(cat power);;\n'get boot') echo boot:$(cat boot);;\n\
-             'set '*) shift; while [ $# -gt 1 ]; do echo $2 > $1; echo $1 $2 >> log; shift 2; done;;\nesac\n",
-            dir.path().display()
-        );
-        std::fs::write(&chassis, script).unwrap();
-        std::fs::set_permissions(&chassis, PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::write(path("power"), "0\n").unwrap();
-        std::fs::write(path("boot"), "default\n").unwrap();
-        let lan = format!(
-            "name \"bmc\"\nset_working_mc 0x20\nstartlan 1\n addr 127.0.0.1 {port}\n priv_limit admin\n \
-             allowed_auths_admin none md2 md5 straight\n guid a123456789abcdefa123456789abcdef\nendlan\n\
-             chassis_control \"{}\"\nstartnow false\n\
-             user 1 true \"\" \"test\" user 10 none md2 md5 straight\n\
-             user 2 true \"admin\" \"Rack-pw-1\" admin 10 none md2 md5 straight\n",
-            chassis.display()
-        );
-        std::fs::write(path("lan.conf"), lan).unwrap();
-        std::fs::write(
-            path("sim.emu"),
-            "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
-             sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n",
-        )
-        .unwrap();
-        let child = Command::new("ipmi_sim")
-            .arg("-n")
-            .args([std::ffi::OsStr::new("-c"), path("lan.conf").as_os_str()])
-            .args([std::ffi::OsStr::new("-f"), path("sim.emu").as_os_str()])
-            .args([std::ffi::OsStr::new("-s"), dir.path().as_os_str()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("ipmi_sim is installed (Debian package openipmi)");
-        Self {
-            child,
-            dir,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-        }
-    }
-
-    fn login(&self) -> BmcConfig {
-        BmcConfig::new(self.address, "admin", Secret::new("Rack-pw-1"))
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.dir.path().join(name))
-            .unwrap_or_default()
-            .trim()
-            .into()
-    }
-}
-
-/// Many tries: the simulator may still be starting, and the machine may be busy.
-fn patient() -> Timing {
-    Timing {
-        first_timeout: Duration::from_millis(300),
-        tries: 12,
-        ..Timing::default()
-    }
-}
+use support::{Sim, free_port, patient};
 
 #[tokio::test]
 async fn power_is_read_and_switched() {
     let sim = Sim::start();
-    let bmc = Transport::new().bmc(BmcConfig {
-        timing: patient(),
-        ..sim.login()
-    });
+    let bmc = sim.bmc();
     assert!(!bmc.chassis_status().await.unwrap().power_on);
     bmc.chassis_control(ChassisControl::PowerUp).await.unwrap();
     assert!(bmc.chassis_status().await.unwrap().power_on);
@@ -115,35 +21,76 @@ async fn power_is_read_and_switched() {
         .await
         .unwrap();
     assert!(!bmc.chassis_status().await.unwrap().power_on);
-    assert_eq!(bmc.device_id().await.unwrap().manufacturer, 0x1291);
     bmc.close().await;
     // The handle goes on with a new session.
     assert!(!bmc.chassis_status().await.unwrap().power_on);
+    assert!(bmc.round_trip().await.is_some());
 }
 
 #[tokio::test]
 async fn the_boot_device_arrives() {
     let sim = Sim::start();
-    let bmc = Transport::new().bmc(BmcConfig {
-        timing: patient(),
-        ..sim.login()
-    });
+    let bmc = sim.bmc();
     for (device, word) in [
         (BootDevice::Pxe, "pxe"),
         (BootDevice::Disk, "default"),
         (BootDevice::None, "none"),
+        (BootDevice::Cdrom, "cdrom"),
     ] {
-        bmc.set_boot_device(
-            device,
-            BootFlags {
-                efi: true,
-                persistent: false,
-            },
-        )
-        .await
-        .unwrap();
+        let flags = BootFlags {
+            efi: true,
+            persistent: false,
+        };
+        bmc.set_boot_device(device, flags).await.unwrap();
         assert_eq!(sim.read("boot"), word);
+        // It keeps the device alone: "valid", EFI and "persistent" are lost.
+        let read = bmc.boot_flags().await.unwrap();
+        assert_eq!(read.device, Some(device));
     }
+}
+
+#[tokio::test]
+async fn it_says_who_it_is() {
+    let sim = Sim::start();
+    let bmc = sim.bmc();
+    let id = bmc.device_id().await.unwrap();
+    assert_eq!(
+        (id.manufacturer, id.product, id.firmware, id.ipmi_version),
+        (0x1291, 0xf02, (9, 8), 2)
+    );
+    // The same command by hand, and one that nobody has.
+    let raw = bmc.raw(0x06, 0, 0x01, &[]).await.unwrap();
+    assert_eq!(raw[6..8], [0x91, 0x12]);
+    let error = bmc.raw(0x06, 0, 0xfe, &[]).await.unwrap_err();
+    assert_eq!(error.completion().map(|code| code.0), Some(0xc1), "{error}");
+    let error = bmc.raw(0x07, 0, 0x01, &[]).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unsupported(_)), "{error}");
+    let error = bmc.device_guid().await.unwrap_err();
+    assert_eq!(error.completion().map(|code| code.0), Some(0xc1), "{error}");
+    assert_eq!(bmc.system_guid().await.unwrap()[..3], [0xa1, 0x23, 0x45]);
+    let lan = bmc.lan_parameters(1).await.unwrap();
+    // Without a configuration program it has nothing to say but zeros.
+    assert!(lan.address.is_some_and(|ip| ip.is_unspecified()) && lan.ipv6.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_login_it_tells_what_it_can() {
+    let sim = Sim::start();
+    let config = BmcConfig {
+        password: Secret::new("not needed"),
+        ..sim.login()
+    };
+    let bmc = Transport::new().bmc(config);
+    let presence = bmc.presence().await.unwrap();
+    assert!(presence.capabilities.ipmi_v2 && !presence.capabilities.kg_needed);
+    // It claims suites that it refuses when they are used, among them 0 to 2.
+    let ids: Vec<u8> = presence
+        .cipher_suites
+        .unwrap()
+        .iter()
+        .map(|s| s.id)
+        .collect();
+    assert!(ids.contains(&0) && ids.contains(&3), "{ids:?}");
 }
 
 #[tokio::test]
@@ -151,84 +98,132 @@ async fn refusals_are_told_apart() {
     let sim = Sim::start();
     let transport = Transport::new();
     let ask = async |config: BmcConfig| {
-        let error = transport
-            .bmc(BmcConfig {
-                timing: patient(),
-                ..config
-            })
-            .device_id()
-            .await
-            .unwrap_err();
+        let error = transport.bmc(config).device_id().await.unwrap_err();
         assert!(error.is_permanent(), "{error}");
         assert!(!error.to_string().contains("hush"), "{error}");
+        assert!(
+            error.to_string().contains(&sim.address.to_string()),
+            "{error}"
+        );
         error.kind
     };
+    let user = |name: &str| name.to_string();
+    let wrong_password = BmcConfig {
+        password: Secret::new("hush"),
+        ..sim.login()
+    };
     assert_eq!(
-        ask(BmcConfig {
-            password: Secret::new("hush"),
-            ..sim.login()
-        })
-        .await,
+        ask(wrong_password).await,
         ErrorKind::WrongPassword {
-            user: "admin".into()
+            user: user("admin")
         }
     );
+    let unknown = BmcConfig {
+        username: "nobody".into(),
+        ..sim.login()
+    };
     assert_eq!(
-        ask(BmcConfig {
-            username: "nobody".into(),
-            ..sim.login()
-        })
-        .await,
+        ask(unknown).await,
         ErrorKind::NoSuchUser {
-            user: "nobody".into()
+            user: user("nobody")
         }
     );
+    // It gives any user any privilege at the login, and minds it at each command.
+    let reader = transport.bmc(BmcConfig {
+        username: "reader".into(),
+        password: Secret::new("Rack-pw-2"),
+        privilege: Privilege::User,
+        ..sim.login()
+    });
+    assert!(!reader.chassis_status().await.unwrap().power_on);
+    let error = reader
+        .chassis_control(ChassisControl::PowerUp)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::PrivilegeTooLow { .. }),
+        "{error}"
+    );
+    let seventeen = BmcConfig {
+        suite: Some(Suite::Seventeen),
+        ..sim.login()
+    };
+    assert_eq!(ask(seventeen).await, ErrorKind::CipherRefused("17".into()));
+    let wrong_key = BmcConfig {
+        kg: Some(Secret::new("hush")),
+        ..sim.login()
+    };
     assert_eq!(
-        ask(BmcConfig {
-            suite: Some(Suite::Seventeen),
-            ..sim.login()
-        })
-        .await,
-        ErrorKind::CipherRefused("17".into())
+        ask(wrong_key).await,
+        ErrorKind::WrongKey {
+            user: user("admin")
+        }
     );
 }
 
 #[tokio::test]
 async fn a_restarted_bmc_is_entered_again() {
     let mut sim = Sim::start();
-    let timing = Timing {
-        tries: 4,
-        first_timeout: Duration::from_millis(300),
-        ..patient()
-    };
     let bmc = Transport::new().bmc(BmcConfig {
-        timing,
+        timing: Timing {
+            tries: 6,
+            ..patient()
+        },
         ..sim.login()
     });
-    while bmc.chassis_status().await.is_err() {}
-    sim.child.kill().unwrap();
-    sim.child.wait().unwrap();
-    assert!(bmc.chassis_status().await.is_err());
-    let path = |name: &str| sim.dir.path().join(name).into_os_string();
-    sim.child = Command::new("ipmi_sim")
-        .args([
-            "-n".into(),
-            "-c".into(),
-            path("lan.conf"),
-            "-f".into(),
-            path("sim.emu"),
-            "-s".into(),
-            path(""),
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut tries = 0;
-    while let Err(error) = bmc.chassis_status().await {
-        tries += 1;
-        assert!(tries < 20, "{error}");
+    assert!(!bmc.chassis_status().await.unwrap().power_on);
+    sim.kill();
+    let error = bmc.chassis_status().await.unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::Unreachable { tries: 6, .. }),
+        "{error}"
+    );
+    sim.restart();
+    assert!(!bmc.chassis_status().await.unwrap().power_on);
+    // The session dies with the BMC, the next command opens another.
+    sim.restart();
+    assert!(!bmc.chassis_status().await.unwrap().power_on);
+}
+
+/// `ipmi_sim` has 63 session slots; each of these leaves one unless it is given back.
+#[tokio::test]
+async fn slots_are_given_back() {
+    let sim = Sim::start();
+    let transport = Transport::new();
+    for round in 0..100 {
+        let bmc = transport.bmc(sim.login());
+        match round % 3 {
+            0 => {
+                bmc.device_id().await.unwrap();
+                bmc.close().await;
+            }
+            1 => drop(bmc.device_id().await.unwrap()),
+            _ => {
+                let wrong = BmcConfig {
+                    password: Secret::new("hush"),
+                    ..sim.login()
+                };
+                transport.bmc(wrong).device_id().await.unwrap_err();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_command_leaves_a_usable_session() {
+    let sim = Sim::start();
+    let bmc = sim.bmc();
+    bmc.device_id().await.unwrap();
+    for _ in 0..20 {
+        // Polled once: sent, and nobody waits for the answer.
+        let mut status = Box::pin(bmc.chassis_status());
+        std::future::poll_fn(|context| {
+            let _ = status.as_mut().poll(context);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(status);
+        assert_eq!(bmc.device_id().await.unwrap().manufacturer, 0x1291);
     }
 }
 
@@ -239,22 +234,29 @@ async fn a_silent_bmc_and_a_babbling_one_are_bounded() {
         first_timeout: Duration::from_millis(50),
         ..Timing::default()
     };
-    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let config = BmcConfig::new(silent.local_addr().unwrap(), "admin", Secret::new("pw"));
     let transport = Transport::new();
-    let error = transport
-        .bmc(BmcConfig { timing, ..config })
-        .chassis_status()
-        .await
-        .unwrap_err();
+    let bind = async || {
+        tokio::net::UdpSocket::bind(("127.0.0.1", free_port()))
+            .await
+            .unwrap()
+    };
+    let at = |socket: &tokio::net::UdpSocket| {
+        let address = socket.local_addr().unwrap();
+        transport.bmc(BmcConfig {
+            timing,
+            ..BmcConfig::new(address, "admin", Secret::new("pw"))
+        })
+    };
+    let silent = bind().await;
+    let error = at(&silent).chassis_status().await.unwrap_err();
     assert!(
         matches!(error.kind, ErrorKind::Unreachable { tries: 3, .. }),
         "{error}"
     );
 
     // Echoes every request, and adds noise.
-    let babbling = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = BmcConfig::new(babbling.local_addr().unwrap(), "admin", Secret::new("pw"));
+    let babbling = bind().await;
+    let bmc = at(&babbling);
     let babble = tokio::spawn(async move {
         let mut buffer = [0; 2000];
         while let Ok((len, from)) = babbling.recv_from(&mut buffer).await {
@@ -264,11 +266,7 @@ async fn a_silent_bmc_and_a_babbling_one_are_bounded() {
             }
         }
     });
-    let error = transport
-        .bmc(BmcConfig { timing, ..config })
-        .chassis_status()
-        .await
-        .unwrap_err();
+    let error = bmc.chassis_status().await.unwrap_err();
     assert!(!error.is_permanent(), "{error}");
     babble.abort();
 }

@@ -1,0 +1,532 @@
+//! One BMC's session and what is known of its manners: opens, retransmits, notices losses, opens again.
+//! Bytes are `handshake`'s and `session`'s affair, sockets `transport`'s; whose turn it is decides `bmc`.
+use crate::bmc::BmcConfig;
+use crate::crypto::Suite;
+use crate::error::{CompletionCode, ErrorKind};
+use crate::handshake::{Fresh, Handshake, Login, Progress};
+use crate::message::{APP, Repeat, Request, Response};
+use crate::pace::Pace;
+use crate::presession::{self, AuthCapabilities};
+use crate::session::Session;
+use crate::transport::{Inbox, Transport};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A BMC ends an idle session after 60 s ± 3 s (§6.12.15). One that has been idle for longer than this is not trusted.
+const SESSION_IDLE: Duration = Duration::from_secs(45);
+/// A session that answered this recently needs no proof of life before a command that must not be sent twice.
+const SURELY_ALIVE: Duration = Duration::from_secs(2);
+/// Transmissions over a kept session before a fresh one is tried: it costs less to ask than to wait.
+const KEPT_TRIES: u32 = 2;
+/// Logins at one go. The second is for a login whose messages crossed; a BMC that needs a third is lost.
+const LOGINS: u32 = 3;
+/// How often a BMC may say "node busy" to one command, the pause before the first repetition, doubled at each.
+const BUSY_TRIES: u32 = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// Transmissions of Close Session.
+const CLOSE_TRIES: u32 = 2;
+
+const NODE_BUSY: u8 = 0xc0;
+const DUPLICATED_REQUEST: u8 = 0xcf;
+
+#[derive(Default)]
+pub(crate) struct Link {
+    open: Option<Open>,
+    pace: Pace,
+    last_sent: Option<Instant>,
+    /// What this BMC accepted last.
+    suite: Option<Suite>,
+}
+
+/// An open session. Dropping it tells the BMC, once and without waiting: BMCs have four to eight slots.
+struct Open {
+    session: Session,
+    inbox: Inbox,
+    transport: Transport,
+    peer: SocketAddr,
+    last_used: Instant,
+    closed: bool,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        let rq_seq = self.session.next_rq_seq();
+        let request = self.session.close_request();
+        if let Ok(iv) = random() {
+            let datagram = self.session.seal(&request, rq_seq, iv);
+            self.transport.try_send(&datagram, self.peer);
+        }
+    }
+}
+
+/// A login under way. Dropping it before its end gives the BMC its slot back.
+struct Entering {
+    handshake: Handshake,
+    transport: Transport,
+    peer: SocketAddr,
+    done: bool,
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        if let (false, Some(datagram)) = (self.done, self.handshake.farewell()) {
+            self.transport.try_send(&datagram, self.peer);
+        }
+    }
+}
+
+/// What went wrong, and while doing what, if that was not the command itself.
+pub(crate) struct Fault {
+    pub attempt: Option<&'static str>,
+    pub kind: ErrorKind,
+}
+
+impl From<ErrorKind> for Fault {
+    fn from(kind: ErrorKind) -> Self {
+        Self {
+            attempt: None,
+            kind,
+        }
+    }
+}
+
+fn entering(kind: ErrorKind) -> Fault {
+    Fault {
+        attempt: Some("open a session"),
+        kind,
+    }
+}
+
+impl Link {
+    /// Sends a command and waits for its answer; opens a session if there is none, and once more if it was lost.
+    pub(crate) async fn run(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        request: &Request,
+    ) -> Result<Response, Fault> {
+        let mut pause = BUSY_PAUSE;
+        for _ in 1..BUSY_TRIES {
+            let response = self.run_once(transport, config, request).await?;
+            match (response.completion, request.repeat) {
+                // Not carried out: nothing is done twice.
+                (NODE_BUSY, _) => {}
+                // A retransmission arrived, and this BMC does not keep answers: it was carried out, the answer is lost.
+                (DUPLICATED_REQUEST, Repeat::Never) => {
+                    return Ok(Response {
+                        completion: 0,
+                        ..response
+                    });
+                }
+                (DUPLICATED_REQUEST, Repeat::Harmless) => {}
+                _ => return Ok(response),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.run_once(transport, config, request).await
+    }
+
+    async fn run_once(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        request: &Request,
+    ) -> Result<Response, Fault> {
+        let tries = config.timing.tries.max(1);
+        if let Some(idle) = self.kept(config).await {
+            // A fresh session would not know that it sees a repetition; so make sure first that this one lives.
+            let proof = Request::new(APP, 0x01, &[]);
+            let prove = request.repeat == Repeat::Never && idle >= SURELY_ALIVE;
+            let alive = !prove || self.exchange(config, &proof, KEPT_TRIES).await.is_ok();
+            let tries = match request.repeat {
+                Repeat::Harmless => tries.min(KEPT_TRIES),
+                Repeat::Never => tries,
+            };
+            if alive {
+                match (self.exchange(config, request, tries).await, request.repeat) {
+                    (Ok(response), _) => return Ok(response),
+                    (Err(kind), Repeat::Never) => return Err(self.lost(kind, request)),
+                    (Err(_), Repeat::Harmless) => {}
+                }
+            }
+            self.open = None;
+        }
+        self.enter(transport, config).await.map_err(entering)?;
+        self.exchange(config, request, tries)
+            .await
+            .map_err(|kind| self.lost(kind, request))
+    }
+
+    /// An exchange failed for good: the session goes, and a command that may have been carried out is reported as such.
+    fn lost(&mut self, kind: ErrorKind, request: &Request) -> Fault {
+        self.open = None;
+        match (kind, request.repeat) {
+            (ErrorKind::Unreachable { tries, waited }, Repeat::Never) => {
+                ErrorKind::Unconfirmed { tries, waited }.into()
+            }
+            (kind, _) => kind.into(),
+        }
+    }
+
+    /// For how long the session has been idle, if there is one that can be trusted.
+    async fn kept(&mut self, config: &BmcConfig) -> Option<Duration> {
+        let idle = self.open.as_ref()?.last_used.elapsed();
+        if idle < SESSION_IDLE {
+            return Some(idle);
+        }
+        self.close(config).await;
+        None
+    }
+
+    /// Ends the session, if there is one.
+    pub(crate) async fn close(&mut self, config: &BmcConfig) {
+        let Some(open) = &self.open else {
+            return;
+        };
+        let request = open.session.close_request();
+        // No answer: the BMC is gone, or it has ended the session itself.
+        let answered = self.exchange(config, &request, CLOSE_TRIES).await;
+        if let Some(open) = &mut self.open {
+            open.closed = answered.is_ok();
+        }
+        self.open = None;
+    }
+
+    async fn enter(&mut self, transport: &Transport, config: &BmcConfig) -> Result<(), ErrorKind> {
+        let suites: &[Suite] = match config.suite.or(self.suite) {
+            Some(Suite::Three) => &[Suite::Three],
+            Some(Suite::Seventeen) if config.suite.is_some() => &[Suite::Seventeen],
+            Some(Suite::Seventeen) | None => &[Suite::Seventeen, Suite::Three],
+        };
+        let mut refused = None;
+        for suite in suites {
+            match self.log_in(transport, config, *suite).await {
+                Ok(open) => {
+                    self.suite = Some(open.session.suite());
+                    self.open = Some(open);
+                    return self.raise_privilege(config).await;
+                }
+                // Some BMCs limit the privilege per suite and call it an invalid role.
+                Err(kind @ (ErrorKind::CipherRefused(_) | ErrorKind::PrivilegeTooLow { .. })) => {
+                    refused = Some(kind);
+                }
+                // Silence may mean that it drops what it does not know. Ask something that every BMC answers.
+                Err(kind @ ErrorKind::Unreachable { .. }) if *suite != suites[suites.len() - 1] => {
+                    match self.capabilities(transport, config, 1).await {
+                        Ok(can) if can.ipmi_v2 => {}
+                        Ok(_) => return Err(ErrorKind::NoRmcpPlus),
+                        Err(_) => return Err(kind),
+                    }
+                }
+                Err(kind) => return Err(kind),
+            }
+        }
+        // What it accepted once it may refuse after an update of its firmware.
+        self.suite = None;
+        Err(match refused {
+            Some(ErrorKind::PrivilegeTooLow { user, privilege }) => {
+                ErrorKind::PrivilegeTooLow { user, privilege }
+            }
+            _ => {
+                let tried: Vec<_> = suites.iter().map(|s| s.number().to_string()).collect();
+                ErrorKind::CipherRefused(tried.join(" and "))
+            }
+        })
+    }
+
+    async fn log_in(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        suite: Suite,
+    ) -> Result<Open, ErrorKind> {
+        let login = Login {
+            user: config.username.clone(),
+            password: config.password.clone(),
+            kg: config.kg.clone(),
+            privilege: config.privilege,
+            suite,
+        };
+        if let Some(what) = login.too_long() {
+            return Err(ErrorKind::LoginTooLong(what));
+        }
+        for _ in 1..LOGINS {
+            match self.log_in_once(transport, config, login.clone()).await {
+                Err(ErrorKind::SessionLost) => {}
+                result => return result,
+            }
+        }
+        self.log_in_once(transport, config, login).await
+    }
+
+    async fn log_in_once(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        login: Login,
+    ) -> Result<Open, ErrorKind> {
+        let mut inbox = transport.register(config.address).map_err(io)?;
+        let fresh = Fresh {
+            console_id: inbox.console_id,
+            console_random: random()?,
+        };
+        let mut entering = Entering {
+            handshake: Handshake::begin(login, fresh),
+            transport: transport.clone(),
+            peer: config.address,
+            done: false,
+        };
+        let begin = Instant::now();
+        let mut nonsense = None;
+        'stage: loop {
+            for tried in 0..config.timing.tries.max(1) {
+                let datagram = entering.handshake.datagram();
+                let sent = self.send(transport, config, datagram).await?;
+                let deadline = sent + self.pace.timeout(&config.timing, tried);
+                while let Ok(Some(datagram)) =
+                    tokio::time::timeout_at(deadline, inbox.receiver.recv()).await
+                {
+                    match entering.handshake.receive(&datagram) {
+                        Ok(Progress::Ignored) => {}
+                        Ok(Progress::Next) => {
+                            self.pace.answered(tried, sent.elapsed());
+                            continue 'stage;
+                        }
+                        Ok(Progress::Open(session)) => {
+                            entering.done = true;
+                            self.pace.answered(tried, sent.elapsed());
+                            return Ok(Open {
+                                session,
+                                inbox,
+                                transport: transport.clone(),
+                                peer: config.address,
+                                last_used: Instant::now(),
+                                closed: false,
+                            });
+                        }
+                        // As in a session: the real answer may follow.
+                        Err(ErrorKind::Malformed(why)) => nonsense = Some(why),
+                        Err(kind) => {
+                            self.pace.answered(tried, sent.elapsed());
+                            return Err(kind);
+                        }
+                    }
+                }
+            }
+            let tries = config.timing.tries.max(1);
+            let silence = entering.handshake.silence(tries, begin.elapsed());
+            return Err(nonsense.map_or(silence, ErrorKind::Malformed));
+        }
+    }
+
+    /// A session begins at User privilege (§22.18).
+    async fn raise_privilege(&mut self, config: &BmcConfig) -> Result<(), ErrorKind> {
+        let request = Request::new(APP, 0x3b, &[config.privilege.code()]);
+        let tries = config.timing.tries.max(1);
+        let answer = self.exchange(config, &request, tries).await;
+        let kind = match answer {
+            Ok(Response { completion: 0, .. }) => return Ok(()),
+            // 80h and 81h: not available for this user, exceeds the channel's limit.
+            Ok(Response {
+                completion: 0x80 | 0x81 | 0xd4,
+                ..
+            }) => ErrorKind::PrivilegeTooLow {
+                user: config.username.clone(),
+                privilege: config.privilege.name(),
+            },
+            Ok(response) => ErrorKind::Completion(CompletionCode(response.completion)),
+            Err(kind) => kind,
+        };
+        self.open = None;
+        Err(kind)
+    }
+
+    /// One request and its answer over the open session. Retransmissions carry the same rqSeq: a BMC runs it once.
+    async fn exchange(
+        &mut self,
+        config: &BmcConfig,
+        request: &Request,
+        tries: u32,
+    ) -> Result<Response, ErrorKind> {
+        // Nothing is taken out of `self`, so that a cancelled command leaves the session where it is.
+        let Link {
+            open: Some(open),
+            pace,
+            last_sent,
+            ..
+        } = self
+        else {
+            return Err(ErrorKind::SessionLost);
+        };
+        let rq_seq = open.session.next_rq_seq();
+        let begin = Instant::now();
+        let mut nonsense = None;
+        for tried in 0..tries {
+            space(last_sent, config.timing.spacing).await;
+            let datagram = open.session.seal(request, rq_seq, random()?);
+            let sent = Instant::now();
+            *last_sent = Some(sent);
+            open.transport
+                .send(&datagram, open.peer)
+                .await
+                .map_err(io)?;
+            let deadline = sent + pace.timeout(&config.timing, tried);
+            while let Ok(Some(datagram)) =
+                tokio::time::timeout_at(deadline, open.inbox.receiver.recv()).await
+            {
+                match open.session.open(&datagram) {
+                    Ok(Some(response)) if response.answers(request, rq_seq) => {
+                        open.last_used = Instant::now();
+                        pace.answered(tried, open.last_used - sent);
+                        return Ok(response);
+                    }
+                    // A late answer to an earlier command.
+                    Ok(_) => {}
+                    // A forged or torn datagram must not end a session: the real answer may follow.
+                    Err(why) => nonsense = Some(why),
+                }
+            }
+        }
+        let silence = ErrorKind::Unreachable {
+            tries,
+            waited: begin.elapsed(),
+        };
+        Err(nonsense.map_or(silence, ErrorKind::Malformed))
+    }
+
+    async fn send(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        datagram: &[u8],
+    ) -> Result<Instant, ErrorKind> {
+        space(&self.last_sent, config.timing.spacing).await;
+        let sent = Instant::now();
+        self.last_sent = Some(sent);
+        transport.send(datagram, config.address).await.map_err(io)?;
+        Ok(sent)
+    }
+
+    /// Get Channel Authentication Capabilities (§22.13), outside a session.
+    pub(crate) async fn capabilities(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        tries: u32,
+    ) -> Result<AuthCapabilities, ErrorKind> {
+        let privilege = config.privilege.code();
+        let mut response = None;
+        for extended in [true, false] {
+            let request = presession::auth_capabilities_request(extended, privilege);
+            let answer = self.ask_plain(transport, config, &request, tries).await?;
+            let refused = answer.completion != 0;
+            response = Some(answer);
+            if !refused {
+                break;
+            }
+        }
+        match response {
+            Some(Response {
+                completion: 0,
+                data,
+                ..
+            }) => presession::parse_auth_capabilities(&data).ok_or(ErrorKind::Malformed(
+                "authentication capabilities cut short",
+            )),
+            Some(Response { completion, .. }) => {
+                Err(ErrorKind::Completion(CompletionCode(completion)))
+            }
+            None => Err(ErrorKind::SessionLost),
+        }
+    }
+
+    /// A command outside a session. Everybody can read and forge the answer; nothing secret may depend on it.
+    pub(crate) async fn ask_plain(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        request: &Request,
+        tries: u32,
+    ) -> Result<Response, ErrorKind> {
+        let mut inbox = transport.register(config.address).map_err(io)?;
+        let [random] = random::<1>()?;
+        let rq_seq = random & 0x3f;
+        let datagram = presession::plain_request(request, rq_seq);
+        let begin = Instant::now();
+        for tried in 0..tries {
+            let sent = self.send(transport, config, &datagram).await?;
+            let deadline = sent + self.pace.timeout(&config.timing, tried);
+            while let Ok(Some(datagram)) =
+                tokio::time::timeout_at(deadline, inbox.receiver.recv()).await
+            {
+                if let Some(response) = presession::plain_response(&datagram)
+                    && response.answers(request, rq_seq)
+                {
+                    self.pace.answered(tried, sent.elapsed());
+                    return Ok(response);
+                }
+            }
+        }
+        Err(ErrorKind::Unreachable {
+            tries,
+            waited: begin.elapsed(),
+        })
+    }
+
+    /// ASF presence ping: whether something at this address says that it speaks IPMI.
+    pub(crate) async fn ping(
+        &mut self,
+        transport: &Transport,
+        config: &BmcConfig,
+        tries: u32,
+    ) -> Result<Duration, ErrorKind> {
+        let mut inbox = transport.register(config.address).map_err(io)?;
+        let [tag] = random::<1>()?;
+        // FFh would ask for no answer (§13.2.3).
+        let tag = tag & 0x7f;
+        let begin = Instant::now();
+        for tried in 0..tries {
+            let sent = self.send(transport, config, &presession::ping(tag)).await?;
+            let deadline = sent + self.pace.timeout(&config.timing, tried);
+            while let Ok(Some(datagram)) =
+                tokio::time::timeout_at(deadline, inbox.receiver.recv()).await
+            {
+                if presession::pong(&datagram) == Some(tag) {
+                    return Ok(sent.elapsed());
+                }
+            }
+        }
+        Err(ErrorKind::Unreachable {
+            tries,
+            waited: begin.elapsed(),
+        })
+    }
+
+    /// The smoothed round trip, once one was measured.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.pace.round_trip()
+    }
+}
+
+async fn space(last_sent: &Option<Instant>, spacing: Duration) {
+    if let Some(last) = last_sent
+        && !spacing.is_zero()
+    {
+        tokio::time::sleep_until(*last + spacing).await;
+    }
+}
+
+pub(crate) fn io(error: std::io::Error) -> ErrorKind {
+    ErrorKind::Io(error.to_string())
+}
+
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], ErrorKind> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| ErrorKind::Io(format!("random bytes: {error}")))?;
+    Ok(bytes)
+}

@@ -1,0 +1,127 @@
+//! How long to wait for one BMC before asking again: measured round trips, doubled at every silence (RFC 6298).
+//! It has no clock; who sends and waits is `link`'s affair.
+use std::time::Duration;
+
+/// How long to wait and how often to ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Before the first retransmission, until a round trip has been measured.
+    pub first_timeout: Duration,
+    /// The shortest and the longest wait for an answer.
+    pub min_timeout: Duration,
+    pub max_timeout: Duration,
+    /// Transmissions of one message.
+    pub tries: u32,
+    /// Between two transmissions; some BMCs drop what comes faster.
+    pub spacing: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            first_timeout: Duration::from_secs(1),
+            min_timeout: Duration::from_millis(250),
+            max_timeout: Duration::from_secs(5),
+            tries: 5,
+            spacing: Duration::ZERO,
+        }
+    }
+}
+
+/// Doublings that are remembered from one command to the next; 2^4 times any estimate is above every sane maximum.
+const MAX_BACKOFF: u32 = 4;
+
+/// What is known of one BMC's speed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    smooth: Option<Duration>,
+    variation: Duration,
+    /// Doublings that the last answer needed; it stays until an answer comes without one.
+    backoff: u32,
+}
+
+impl Pace {
+    /// How long to wait after transmission number `tried`, counted from 0.
+    pub(crate) fn timeout(&self, timing: &Timing, tried: u32) -> Duration {
+        let base = self.smooth.map_or(timing.first_timeout, |smooth| {
+            (smooth + 4 * self.variation).max(timing.min_timeout)
+        });
+        let doublings = self.backoff.saturating_add(tried).min(16);
+        base.saturating_mul(1 << doublings).min(timing.max_timeout)
+    }
+
+    /// An answer came `after` the latest of `tried` + 1 transmissions.
+    pub(crate) fn answered(&mut self, tried: u32, after: Duration) {
+        if tried > 0 {
+            // Nobody knows which transmission was answered (Karn): no sample, but wait longer from now on.
+            self.backoff = self.backoff.saturating_add(tried).min(MAX_BACKOFF);
+            return;
+        }
+        self.backoff = 0;
+        match self.smooth {
+            None => {
+                self.smooth = Some(after);
+                self.variation = after / 2;
+            }
+            Some(smooth) => {
+                self.variation = (self.variation * 3 + smooth.abs_diff(after)) / 4;
+                self.smooth = Some((smooth * 7 + after) / 8);
+            }
+        }
+    }
+
+    /// The smoothed round trip, once one was measured.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.smooth
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn waits_double_up_to_the_maximum() {
+        let (timing, pace) = (Timing::default(), Pace::default());
+        let waits: Vec<_> = (0..5).map(|tried| pace.timeout(&timing, tried)).collect();
+        assert_eq!(waits, [ms(1000), ms(2000), ms(4000), ms(5000), ms(5000)]);
+        assert_eq!(pace.timeout(&timing, u32::MAX), ms(5000));
+    }
+
+    #[test]
+    fn a_fast_bmc_is_asked_again_soon_and_a_slow_one_is_given_time() {
+        let timing = Timing::default();
+        let mut fast = Pace::default();
+        fast.answered(0, ms(1));
+        assert_eq!(fast.timeout(&timing, 0), timing.min_timeout);
+        let mut slow = Pace::default();
+        slow.answered(0, ms(800));
+        assert_eq!(slow.timeout(&timing, 0), ms(2400));
+        for _ in 0..20 {
+            slow.answered(0, ms(800));
+        }
+        assert!(slow.timeout(&timing, 0) < ms(850));
+    }
+
+    #[test]
+    fn a_bmc_that_always_needs_three_seconds_ends_up_measured() {
+        let timing = Timing::default();
+        let mut pace = Pace::default();
+        let mut needed = Vec::new();
+        for _ in 0..4 {
+            // The answer to the first transmission comes after 3 s; how many were sent by then?
+            let (mut tried, mut waited) = (0, pace.timeout(&timing, 0));
+            while waited < ms(3000) {
+                tried += 1;
+                waited += pace.timeout(&timing, tried);
+            }
+            pace.answered(tried, ms(3000));
+            needed.push(tried);
+        }
+        assert_eq!(needed, [1, 1, 0, 0]);
+    }
+}

@@ -1,0 +1,92 @@
+//! What a BMC tells without a login: whether it is there, how one may log in, which cipher suites it offers.
+//! For people who ask why a login fails; a login itself asks none of this.
+use crate::bmc::Bmc;
+use crate::error::{Error, ErrorKind};
+use crate::presession::{
+    AuthCapabilities, CipherSuite, SUITE_CHUNK, SUITE_CHUNKS, cipher_suites_request,
+    parse_cipher_suites,
+};
+use std::time::Duration;
+
+/// Transmissions of a question that some BMCs never answer.
+const OPTIONAL_TRIES: u32 = 2;
+
+/// What answers at a BMC's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Answers the ASF presence ping, and says that it speaks IPMI. Some BMCs never do.
+    pub pong: Option<Duration>,
+    pub capabilities: AuthCapabilities,
+    /// None: it does not say (`ipmi_sim` never does).
+    pub cipher_suites: Option<Vec<CipherSuite>>,
+}
+
+impl Bmc {
+    /// ASF presence ping (§13.2.3): the time until the answer.
+    ///
+    /// # Errors
+    /// `Unreachable` when nothing answers, which need not mean that no BMC is there.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let mut link = self.turn("presence ping").await?;
+        let tries = self.config().timing.tries.max(1);
+        link.ping(self.transport(), self.config(), tries)
+            .await
+            .map_err(|kind| self.error("presence ping", kind))
+    }
+
+    /// All that can be asked before a login. None of it is authenticated.
+    ///
+    /// # Errors
+    /// `Unreachable` when nothing answers at all.
+    pub async fn presence(&self) -> Result<Presence, Error> {
+        let attempt = "get authentication capabilities";
+        let (transport, config) = (self.transport(), self.config());
+        let mut link = self.turn(attempt).await?;
+        let tries = config.timing.tries.max(1);
+        let capabilities = link
+            .capabilities(transport, config, tries)
+            .await
+            .map_err(|kind| self.error(attempt, kind))?;
+        let pong = link.ping(transport, config, OPTIONAL_TRIES).await.ok();
+        drop(link);
+        let cipher_suites = self.cipher_suites().await.ok();
+        Ok(Presence {
+            pong,
+            capabilities,
+            cipher_suites,
+        })
+    }
+
+    /// Get Channel Cipher Suites (§22.15): what it claims. `ipmi_sim` claims more than it can.
+    ///
+    /// # Errors
+    /// `Unreachable` when it does not say, as some never do.
+    pub async fn cipher_suites(&self) -> Result<Vec<CipherSuite>, Error> {
+        let attempt = "get cipher suites";
+        let mut link = self.turn(attempt).await?;
+        let mut records = Vec::new();
+        for index in 0..SUITE_CHUNKS {
+            let request = cipher_suites_request(index);
+            let response = link
+                .ask_plain(self.transport(), self.config(), &request, OPTIONAL_TRIES)
+                .await
+                .map_err(|kind| self.error(attempt, kind))?;
+            if response.completion != 0 {
+                return Err(self.error(attempt, self.completion(response.completion)));
+            }
+            let [_channel, chunk @ ..] = response.data.as_slice() else {
+                return Err(self.error(attempt, ErrorKind::Malformed("cipher suites cut short")));
+            };
+            records.extend(chunk);
+            if chunk.len() < SUITE_CHUNK {
+                break;
+            }
+        }
+        Ok(parse_cipher_suites(&records))
+    }
+
+    /// The smoothed round trip of this BMC, once one was measured. Waits for a command under way.
+    pub async fn round_trip(&self) -> Option<Duration> {
+        self.turn("round trip").await.ok()?.round_trip()
+    }
+}
