@@ -272,6 +272,7 @@ fn a_server_restart_and_a_reboot_in_the_middle_of_a_write_lose_nothing() -> Resu
     cluster.rack.machine(2).reset()?;
     cluster.wait_step(1, "", PATIENCE)?;
     cluster.rack.nats().restart()?;
+    cluster.wait_answer()?;
     for node in [1, 2] {
         cluster.wait_state(node, &["active"], PATIENCE)?;
         says_who_it_is(&mut consoles[node - 1], &format!("host{node}"))?;

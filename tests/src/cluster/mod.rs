@@ -274,6 +274,21 @@ impl Cluster {
         self.cli(&["node", "show", &node_name(node)])
     }
 
+    /// Waits until a worker answers again: after the NATS server was away, they come back within seconds.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub fn wait_answer(&self) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            match self.cli(&["workers"]) {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
     /// Waits until the node is in one of these states.
     ///
     /// # Errors
