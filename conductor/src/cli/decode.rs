@@ -16,12 +16,12 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 fn to_json(bytes: &[u8]) -> anyhow::Result<String> {
-    match bytes.first() {
-        None => return Ok("{}".into()),
-        Some(b'{' | b'[' | b'"' | b' ' | b'\n') => {
-            return Ok(String::from_utf8_lossy(bytes).into_owned());
-        }
-        Some(_) => {}
+    if bytes.is_empty() {
+        return Ok("{}".into());
+    }
+    // Not by the first byte: `[` and `{` begin CBOR strings too.
+    if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
+        return Ok(String::from_utf8_lossy(bytes).into_owned());
     }
     let mut rest = bytes;
     let value: Value = ciborium::from_reader(&mut rest).context("decode CBOR")?;
@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(to_json(b"{\"a\":1}").unwrap(), "{\"a\":1}");
         assert_eq!(to_json(&[0x42, 1, 0xff]).unwrap(), "\"h'01ff'\"");
         assert_eq!(to_json(&[0xa1, 0x01, 0x02]).unwrap(), "{\n  \"1\": 2\n}");
+        assert_eq!(to_json(b"7").unwrap(), "7");
         assert_eq!(to_json(&[0x01, 0x02]).unwrap(), "1\n(1 bytes follow)");
         assert!(to_json(&[0x5b, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
     }
