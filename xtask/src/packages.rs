@@ -47,10 +47,7 @@ pub const RACK: Packages = &[
 /// Only the tests need these.
 pub const TESTS: Packages = &[
     ("mount", "losetup: disks to write to"),
-    (
-        "python3",
-        "a raw frame sent by somebody else's code",
-    ),
+    ("python3", "a raw frame sent by somebody else's code"),
 ];
 
 /// # Errors

@@ -28,7 +28,7 @@ pub(super) fn booted(
     }
     draft.retire_boot();
     draft.node.boot = Some(boot);
-    draft.node.inventory = Some(inventory.clone());
+    draft.node.inventory = Some(with_neighbours(inventory, draft.node.inventory.as_ref()));
     draft.node.power = Some(Power {
         on: true,
         at: draft.ctx.now,
@@ -76,6 +76,18 @@ pub(super) fn booted(
     // The agent beats as soon as it is welcome: a nudge would only make it beat twice.
     draft.effects.retain(|effect| *effect != Effect::Nudge);
     Ok(because)
+}
+
+/// A lookup does not wait for the switches, as an inspection does: what they said before is kept until they say more.
+fn with_neighbours(fresh: &Inventory, known: Option<&Inventory>) -> Inventory {
+    let mut fresh = fresh.clone();
+    for nic in &mut fresh.nics {
+        let before = known.and_then(|known| known.nics.iter().find(|before| before.mac == nic.mac));
+        if nic.lldp.is_none() {
+            nic.lldp = before.and_then(|before| before.lldp.clone());
+        }
+    }
+    fresh
 }
 
 pub(super) fn beat(

@@ -280,6 +280,51 @@ fn inspection_stores_what_the_agent_saw_last() {
 }
 
 #[test]
+fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
+    let nic = |port: Option<&str>| crate::inventory::Nic {
+        name: "eth0".into(),
+        mac: Mac::from_bytes([2, 0, 0, 0, 0, 1]),
+        carrier: true,
+        speed_mbps: None,
+        driver: None,
+        pci_address: None,
+        pci_id: None,
+        mtu: 1500,
+        addresses: vec![],
+        lldp: port.map(|port| crate::inventory::LldpNeighbour {
+            port_id: port.into(),
+            ..Default::default()
+        }),
+    };
+    let with = |port| Inventory {
+        nics: vec![nic(port)],
+        ..inventory(&["S1"])
+    };
+    let story = Story::new()
+        .ask(Verb::Manage)
+        .bmc_did()
+        .ask(Verb::Inspect)
+        .bmc_did()
+        .boots(BOOT, &["S1"]);
+    let seen = Outcome::Inventory(with(Some("Ethernet1/1")).into());
+    let status = Status::Done {
+        step: story.step_id(),
+        outcome: seen,
+    };
+    let story = story
+        .event(Event::Beat { boot: BOOT, status })
+        .bmc_did()
+        .ask(Verb::Provide)
+        .bmc_did();
+    let story = story.event(Event::Booted {
+        boot: NEXT_BOOT,
+        inventory: with(None),
+    });
+    let neighbour = story.node.inventory.unwrap().nics[0].lldp.clone().unwrap();
+    assert_eq!(neighbour.port_id, "Ethernet1/1");
+}
+
+#[test]
 fn a_wrong_password_is_said_at_once() {
     let story = Story::new().ask(Verb::Manage).bmc_failed(true).is("enroll");
     assert_eq!(
