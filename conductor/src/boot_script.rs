@@ -1,10 +1,14 @@
 //! iPXE scripts: a pure function of what a machine shall boot and where it can get it.
-//! What it shall boot is `ironbeat_common::boot`; serving the script is `http`'s affair.
+//! What it shall boot is `ironbeat_common::boot`; serving the script, kernel and ramdisk is `http`'s affair.
 use ironbeat_common::boot::Boot;
-use std::fmt::Write as _;
 
-/// How often a machine goes round all workers before it reboots and starts over; the pauses grow from 1 to 10 s.
+/// How often a machine goes round all workers before it reboots and starts over. The pauses grow by a second each, so
+/// it gives up after 45 s: BMC, firmware and boot order get their chance again, and a wedged NIC its reset.
 const ROUNDS: u32 = 10;
+
+/// Names under `/boot/` of every worker, as `cargo xtask image` writes them.
+pub const KERNEL: &str = "vmlinuz";
+pub const RAMDISK: &str = "initrd";
 
 /// What a boot script says beside what to boot.
 #[derive(Clone, Debug, Default)]
@@ -19,43 +23,24 @@ pub struct Facts {
 }
 
 /// The first script, the same for every machine: asks each worker in turn for this machine's own.
+///
+/// `netX` is the NIC that iPXE configured last, which is the one that it booted from.
 pub fn entry_script(workers: &[String]) -> String {
-    let mut script = String::from("#!ipxe\nset tries:int32 0\n:again\n");
-    for url in workers {
-        // The NIC that iPXE has configured last is the one that it booted from.
-        writeln!(
-            script,
-            "chain --replace --autofree {url}/v1/boot/${{netX/mac:hexhyp}} ||"
-        )
-        .expect("a String grows");
-    }
-    pause_and_repeat(&mut script);
-    script
-}
-
-fn pause_and_repeat(script: &mut String) {
-    let lines = [
-        "inc tries",
-        &format!("iseq ${{tries}} {ROUNDS} && reboot ||"),
-        "echo ironbeat: no conductor answered, try ${tries}",
-        "sleep ${tries}",
-        "goto again",
-    ];
-    for line in lines {
-        writeln!(script, "{line}").expect("a String grows");
-    }
+    let ask = |url| format!("chain --replace --autofree {url}/v1/boot/${{netX/mac:hexhyp}} ||");
+    script(again_and_again(workers.iter().map(ask).collect()))
 }
 
 pub fn script_for(boot: Boot, facts: &Facts) -> String {
     match boot {
-        Boot::Ramdisk => ramdisk(facts),
-        Boot::Disk => disk(),
+        Boot::Ramdisk => script(again_and_again(ramdisk(facts))),
+        Boot::Disk => script(disk()),
     }
 }
 
-fn ramdisk(facts: &Facts) -> String {
+fn ramdisk(facts: &Facts) -> Vec<String> {
     let arguments = [
-        "initrd=initrd".to_string(),
+        // The EFI stub finds its ramdisk by this name; a BIOS kernel ignores it.
+        format!("initrd={RAMDISK}"),
         "BOOTIF=01-${netX/mac:hexhyp}".into(),
         "ib.mac=${netX/mac}".into(),
         "ib.ip=${netX/ip}".into(),
@@ -64,34 +49,56 @@ fn ramdisk(facts: &Facts) -> String {
         "ib.dns=${netX/dns}".into(),
         format!("ib.nats={}", facts.nats.join(",")),
         format!("ib.prefix={}", facts.prefix),
-        facts.kernel_args.clone(),
-    ]
-    .join(" ");
-    let mut script = String::from("#!ipxe\nset tries:int32 0\n:again\n");
-    for (n, url) in facts.workers.iter().enumerate() {
-        let next = format!("next{n}");
-        for line in [
+    ];
+    // A line break in the configuration must not become a line of the script.
+    let configured = facts.kernel_args.split_whitespace().map(str::to_string);
+    let arguments: Vec<String> = arguments.into_iter().chain(configured).collect();
+    let arguments = arguments.join(" ");
+    let from_worker = |(n, url): (usize, &String)| {
+        // The MAC is for the worker's events; the file is the same for all.
+        let file = |name| format!("{url}/boot/{name}?mac=${{netX/mac:hexhyp}}");
+        let (kernel, initrd) = (file(KERNEL), file(RAMDISK));
+        [
             "imgfree".into(),
-            format!(
-                "kernel {url}/boot/vmlinuz {} || goto {next}",
-                arguments.trim()
-            ),
-            format!("initrd --name initrd {url}/boot/initrd || goto {next}"),
-            format!("boot || goto {next}"),
-            format!(":{next}"),
-        ] {
-            writeln!(script, "{line}").expect("a String grows");
-        }
-    }
-    pause_and_repeat(&mut script);
-    script
+            format!("kernel {kernel} {arguments} || goto next{n}"),
+            format!("initrd --name {RAMDISK} {initrd} || goto next{n}"),
+            format!("boot || goto next{n}"),
+            format!(":next{n}"),
+        ]
+    };
+    facts
+        .workers
+        .iter()
+        .enumerate()
+        .flat_map(from_worker)
+        .collect()
 }
 
-/// Under UEFI a failure status makes the firmware go on to its next entry; status 0 would end its boot loop. Under
-/// BIOS the first disk is booted directly, as some firmware does not go on at all.
-fn disk() -> String {
-    "#!ipxe\niseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80 || exit 1\n"
-        .into()
+/// Under UEFI a failure status makes the firmware go on to its next entry; status 0 would end its boot loop
+/// (<https://github.com/tinkerbell/tinkerbell/pull/984>). Under BIOS the first disk is booted from here, because some
+/// firmware does not go on after a network boot at all; where there is none to boot, it gets its chance.
+fn disk() -> Vec<String> {
+    vec![
+        "iseq ${platform} efi && exit 1 ||".into(),
+        "sanboot --no-describe --drive 0x80 || exit 1".into(),
+    ]
+}
+
+/// `lines` over and over, with growing pauses, [`ROUNDS`] times: they end elsewhere or have failed.
+fn again_and_again(lines: Vec<String>) -> Vec<String> {
+    let before = ["set tries:int32 0".into(), ":again".into()];
+    let after = [
+        "inc tries".into(),
+        format!("iseq ${{tries}} {ROUNDS} && reboot ||"),
+        "echo ironbeat: no conductor answered, try ${tries}".into(),
+        "sleep ${tries}".into(),
+        "goto again".into(),
+    ];
+    before.into_iter().chain(lines).chain(after).collect()
+}
+
+fn script(lines: Vec<String>) -> String {
+    format!("#!ipxe\n{}\n", lines.join("\n"))
 }
 
 #[cfg(test)]
@@ -100,44 +107,81 @@ mod tests {
 
     fn facts() -> Facts {
         Facts {
-            workers: vec!["http://w1".into(), "http://w2".into()],
-            nats: vec!["nats://n:4222".into()],
+            workers: vec!["http://w1:8081".into(), "http://[fd77::2]:8081".into()],
+            nats: vec!["nats://n1:4222".into(), "nats://n2:4222".into()],
             prefix: "ib.v1".into(),
-            kernel_args: "console=ttyS0".into(),
+            kernel_args: " console=ttyS0\nquiet ".into(),
         }
+    }
+
+    fn check(script: &str, expected: &[&str]) {
+        assert_eq!(script.lines().collect::<Vec<_>>(), expected);
+        assert!(script.ends_with('\n'));
     }
 
     #[test]
     fn a_machine_asks_every_worker_in_turn() {
-        assert_eq!(
-            entry_script(&facts().workers),
-            "#!ipxe\nset tries:int32 0\n:again\n\
-             chain --replace --autofree http://w1/v1/boot/${netX/mac:hexhyp} ||\n\
-             chain --replace --autofree http://w2/v1/boot/${netX/mac:hexhyp} ||\n\
-             inc tries\niseq ${tries} 10 && reboot ||\necho ironbeat: no conductor answered, try ${tries}\n\
-             sleep ${tries}\ngoto again\n"
+        check(
+            &entry_script(&facts().workers),
+            &[
+                "#!ipxe",
+                "set tries:int32 0",
+                ":again",
+                "chain --replace --autofree http://w1:8081/v1/boot/${netX/mac:hexhyp} ||",
+                "chain --replace --autofree http://[fd77::2]:8081/v1/boot/${netX/mac:hexhyp} ||",
+                "inc tries",
+                "iseq ${tries} 10 && reboot ||",
+                "echo ironbeat: no conductor answered, try ${tries}",
+                "sleep ${tries}",
+                "goto again",
+            ],
         );
     }
 
     #[test]
     fn the_ramdisk_is_fetched_from_any_worker() {
-        let script = script_for(Boot::Ramdisk, &facts());
-        for line in [
-            "kernel http://w1/boot/vmlinuz initrd=initrd BOOTIF=01-${netX/mac:hexhyp} ib.mac=${netX/mac} \
-             ib.ip=${netX/ip} ib.mask=${netX/netmask} ib.gw=${netX/gateway} ib.dns=${netX/dns} \
-             ib.nats=nats://n:4222 ib.prefix=ib.v1 console=ttyS0 || goto next0",
-            "initrd --name initrd http://w2/boot/initrd || goto next1",
-            ":next1",
-        ] {
-            assert!(
-                script.lines().any(|have| have == line),
-                "{line:?} in\n{script}"
-            );
-        }
+        let arguments = "initrd=initrd BOOTIF=01-${netX/mac:hexhyp} ib.mac=${netX/mac} ib.ip=${netX/ip} \
+                         ib.mask=${netX/netmask} ib.gw=${netX/gateway} ib.dns=${netX/dns} \
+                         ib.nats=nats://n1:4222,nats://n2:4222 ib.prefix=ib.v1 console=ttyS0 quiet";
+        let kernel = |url: &str, n: u32| {
+            format!(
+                "kernel {url}/boot/vmlinuz?mac=${{netX/mac:hexhyp}} {arguments} || goto next{n}"
+            )
+        };
+        check(
+            &script_for(Boot::Ramdisk, &facts()),
+            &[
+                "#!ipxe",
+                "set tries:int32 0",
+                ":again",
+                "imgfree",
+                &kernel("http://w1:8081", 0),
+                "initrd --name initrd http://w1:8081/boot/initrd?mac=${netX/mac:hexhyp} || goto next0",
+                "boot || goto next0",
+                ":next0",
+                "imgfree",
+                &kernel("http://[fd77::2]:8081", 1),
+                "initrd --name initrd http://[fd77::2]:8081/boot/initrd?mac=${netX/mac:hexhyp} || goto next1",
+                "boot || goto next1",
+                ":next1",
+                "inc tries",
+                "iseq ${tries} 10 && reboot ||",
+                "echo ironbeat: no conductor answered, try ${tries}",
+                "sleep ${tries}",
+                "goto again",
+            ],
+        );
     }
 
     #[test]
-    fn a_machine_that_is_to_boot_its_disk_leaves_ipxe_with_a_failure() {
-        assert!(script_for(Boot::Disk, &facts()).contains("efi && exit 1"));
+    fn a_machine_that_is_to_boot_its_disk_leaves_ipxe_for_it() {
+        check(
+            &script_for(Boot::Disk, &facts()),
+            &[
+                "#!ipxe",
+                "iseq ${platform} efi && exit 1 ||",
+                "sanboot --no-describe --drive 0x80 || exit 1",
+            ],
+        );
     }
 }

@@ -1,0 +1,227 @@
+//! All BMCs of this worker: a kept handle for each, one act at a time under a permit that ends.
+//! What an act is made of is in `act`, how an address and a login are read in `login`; which act is due decides the core.
+mod act;
+mod login;
+#[cfg(test)]
+mod test_sim;
+#[cfg(test)]
+mod tests;
+
+use act::Patience;
+use ironbeat_common::decide::{BmcFault, BmcReport};
+use ironbeat_common::inventory::BootMode;
+use ironbeat_common::node::{BmcAccess, BmcAct};
+use ironbeat_ipmi::{Bmc, Error as IpmiError, Timing, Transport};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Handles kept, each with a session of its own; more than any one worker should look after.
+const MAX_HANDLES: usize = 16_384;
+/// An act under way asks this often whether it still may: well within the three seconds between the moment when a worker
+/// must stop and the moment when others take over.
+const FENCE_LOOK: Duration = Duration::from_millis(250);
+/// At shutdown every BMC is told that its session is over, this many at a time, for this long in all.
+const CLOSE_AT_ONCE: usize = 256;
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// How the machine shall boot next.
+#[derive(Clone, Copy, Debug)]
+pub struct BootWish {
+    pub mode: BootMode,
+}
+
+pub struct Bmcs {
+    transport: Transport,
+    timing: Timing,
+    patience: Patience,
+    handles: Mutex<HashMap<String, Handle>>,
+}
+
+/// By address: a BMC belongs to one node, and changed credentials replace the old ones.
+struct Handle {
+    access: BmcAccess,
+    bmc: Bmc,
+    used: Instant,
+}
+
+impl Default for Bmcs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Bmcs {
+    pub fn new() -> Self {
+        Self::with(Timing::default(), Patience::default())
+    }
+
+    fn with(timing: Timing, patience: Patience) -> Self {
+        Self {
+            transport: Transport::new(),
+            timing,
+            patience,
+            handles: Mutex::default(),
+        }
+    }
+
+    /// Does one act. `fence` says before every command, and a few times a second, whether this worker may still act;
+    /// when it may not, or `until` has come, a command under way is not repeated any more.
+    ///
+    /// # Errors
+    /// What was attempted on which BMC, and whether another try makes sense. Holds no secret.
+    pub async fn perform(
+        &self,
+        access: &BmcAccess,
+        act: BmcAct,
+        wish: BootWish,
+        until: Instant,
+        fence: &(dyn Fn() -> bool + Sync),
+    ) -> Result<BmcReport, BmcFault> {
+        let permit = Permit {
+            until,
+            fence,
+            doing: Mutex::new("begin"),
+        };
+        let work = async {
+            let bmc = self.handle(access).await?;
+            act::carry_out(&bmc, act, wish, &permit, self.patience).await
+        };
+        let result = tokio::select! {
+            biased;
+            why = permit.end() => Err(why),
+            result = work => result,
+        };
+        match result {
+            Ok(report) => Ok(report),
+            Err(Stop::Fault(fault)) => {
+                self.forget_if_named(access.address());
+                Err(fault)
+            }
+            Err(Stop::NotAllowed(why)) => {
+                let (address, doing) = (access.address(), permit.doing());
+                let what = format!("BMC {address}: {doing}: stopped, because {why}");
+                Err(transient(what))
+            }
+        }
+    }
+
+    async fn handle(&self, access: &BmcAccess) -> Result<Bmc, BmcFault> {
+        let address = access.address();
+        if let Some(handle) = self.lock().get_mut(address)
+            && handle.access == *access
+        {
+            handle.used = Instant::now();
+            return Ok(handle.bmc.clone());
+        }
+        let config = login::config(access, self.timing).await?;
+        let handle = Handle {
+            access: access.clone(),
+            bmc: self.transport.bmc(config),
+            used: Instant::now(),
+        };
+        let bmc = handle.bmc.clone();
+        let mut handles = self.lock();
+        if handles.len() >= MAX_HANDLES && !handles.contains_key(address) {
+            let oldest = handles.iter().min_by_key(|(_, handle)| handle.used);
+            // Whoever uses it has a clone; the last one to go ends its session.
+            if let Some(oldest) = oldest.map(|(address, _)| address.clone()) {
+                handles.remove(&oldest);
+            }
+        }
+        handles.insert(address.into(), handle);
+        Ok(bmc)
+    }
+
+    /// A name may lead elsewhere next time.
+    fn forget_if_named(&self, address: &str) {
+        if login::literal(address).is_none() {
+            self.lock().remove(address);
+        }
+    }
+
+    /// Gives every BMC its session slot back, as far as they answer.
+    pub async fn close(&self) {
+        use futures_util::StreamExt;
+        let handles: Vec<Bmc> = self.lock().drain().map(|(_, handle)| handle.bmc).collect();
+        let closing = futures_util::stream::iter(&handles)
+            .for_each_concurrent(CLOSE_AT_ONCE, |bmc| bmc.close());
+        // Those that were not reached get a farewell without an answer when their handle is dropped.
+        let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
+        // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why an act is over before its end.
+enum Stop {
+    Fault(BmcFault),
+    NotAllowed(&'static str),
+}
+
+impl From<BmcFault> for Stop {
+    fn from(fault: BmcFault) -> Self {
+        Stop::Fault(fault)
+    }
+}
+
+impl From<IpmiError> for Stop {
+    fn from(error: IpmiError) -> Self {
+        Stop::Fault(BmcFault {
+            permanent: error.is_permanent(),
+            what: error.to_string(),
+        })
+    }
+}
+
+fn transient(what: String) -> BmcFault {
+    BmcFault {
+        what,
+        permanent: false,
+    }
+}
+
+/// What an act runs under: until when, and whether this worker is still entitled to it.
+struct Permit<'a> {
+    until: Instant,
+    fence: &'a (dyn Fn() -> bool + Sync),
+    /// What was begun last.
+    doing: Mutex<&'static str>,
+}
+
+impl Permit<'_> {
+    /// Asked before every command.
+    fn check(&self, doing: &'static str) -> Result<(), Stop> {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+        match self.refusal() {
+            Some(why) => Err(Stop::NotAllowed(why)),
+            None => Ok(()),
+        }
+    }
+
+    fn refusal(&self) -> Option<&'static str> {
+        if !(self.fence)() {
+            return Some("this worker lost touch with NATS and leaves the node to others");
+        }
+        (Instant::now() >= self.until).then_some("the time for this act is over")
+    }
+
+    /// Resolves when there is no permit any more.
+    async fn end(&self) -> Stop {
+        loop {
+            if let Some(why) = self.refusal() {
+                return Stop::NotAllowed(why);
+            }
+            let next = Instant::now() + FENCE_LOOK;
+            tokio::time::sleep_until(next.min(self.until)).await;
+        }
+    }
+
+    fn doing(&self) -> &'static str {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,321 @@
+//! Each act against a BMC that somebody else wrote, and against BMCs that are dead, deaf, lying or mad.
+//! Bytes on the wire are judged in `ironbeat-ipmi`.
+use super::test_sim::{PASSWORD, Sim};
+use super::*;
+use ironbeat_common::node::Secret;
+use std::net::UdpSocket;
+
+const WISH: BootWish = BootWish {
+    mode: BootMode::Bios,
+};
+
+/// The simulator may still be starting, and the machine may be busy.
+fn patient() -> Timing {
+    Timing {
+        first_timeout: Duration::from_millis(300),
+        tries: 12,
+        ..Timing::default()
+    }
+}
+
+fn quick() -> Patience {
+    Patience {
+        confirm: Duration::from_secs(60),
+        look_first: Duration::from_millis(1),
+        look_last: Duration::from_millis(5),
+        repeat: Duration::from_millis(20),
+    }
+}
+
+fn bmcs() -> Bmcs {
+    Bmcs::with(patient(), quick())
+}
+
+fn late() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
+async fn perform(bmcs: &Bmcs, access: &BmcAccess, act: BmcAct) -> Result<BmcReport, BmcFault> {
+    let result = bmcs.perform(access, act, WISH, late(), &|| true).await;
+    if let Err(fault) = &result {
+        assert!(!fault.what.contains(PASSWORD), "{fault:?}");
+        assert!(fault.what.contains(access.address()), "{fault:?}");
+    }
+    result
+}
+
+#[tokio::test]
+async fn every_act_does_what_it_says_and_no_more() {
+    for (act, on, told, on_after) in [
+        (BmcAct::Check, false, &[][..], false),
+        (BmcAct::Check, true, &[], true),
+        (
+            BmcAct::Netboot,
+            true,
+            &["power 0", "boot pxe", "power 1"],
+            true,
+        ),
+        (BmcAct::Netboot, false, &["boot pxe", "power 1"], true),
+        (BmcAct::SetBootDisk, true, &["boot default"], true),
+        (BmcAct::SetBootDisk, false, &["boot default"], false),
+        (BmcAct::EnsureOn, false, &["power 1"], true),
+        (BmcAct::EnsureOn, true, &[], true),
+        (
+            BmcAct::BootDisk,
+            true,
+            &["power 0", "boot default", "power 1"],
+            true,
+        ),
+        (BmcAct::PowerOff, true, &["power 0"], false),
+        (BmcAct::PowerOff, false, &[], false),
+    ] {
+        let (sim, bmcs) = (Sim::start(on), bmcs());
+        let report = perform(&bmcs, &sim.access(), act).await.unwrap();
+        assert_eq!(report.power_on, on_after, "{act:?}");
+        assert_eq!(
+            (sim.told(), sim.is_on()),
+            (owned(told), on_after),
+            "{act:?}"
+        );
+        bmcs.close().await;
+        // The handles are gone, not the ability.
+        let report = perform(&bmcs, &sim.access(), BmcAct::Check).await;
+        assert_eq!(report.unwrap().power_on, on_after, "{act:?}");
+    }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| word.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_slow_machine_is_waited_for_and_a_deaf_bmc_told_again() {
+    let bmcs = bmcs();
+    let sim = Sim::start(true);
+    sim.write("late", "7");
+    let report = perform(&bmcs, &sim.access(), BmcAct::PowerOff).await;
+    assert!(!report.unwrap().power_on && !sim.is_on());
+    sim.write("deaf", "2");
+    let report = perform(&bmcs, &sim.access(), BmcAct::EnsureOn).await;
+    assert!(report.unwrap().power_on && sim.is_on());
+    assert!(sim.told().len() >= 4, "{:?}", sim.told());
+}
+
+#[tokio::test]
+async fn a_machine_that_never_obeys_is_reported() {
+    let patience = Patience {
+        confirm: Duration::from_millis(100),
+        ..quick()
+    };
+    let (sim, bmcs) = (Sim::start(true), Bmcs::with(patient(), patience));
+    sim.write("deaf", "1000000");
+    let fault = perform(&bmcs, &sim.access(), BmcAct::Netboot).await;
+    let fault = fault.unwrap_err();
+    let said = "told to power off, it does not say that it is off";
+    assert!(!fault.permanent && fault.what.contains(said), "{fault:?}");
+    // What comes after the power-off was left alone.
+    assert!(sim.told().iter().all(|told| told == "power 0"));
+}
+
+#[tokio::test]
+async fn refusals_are_permanent_and_told_apart() {
+    let (sim, bmcs) = (Sim::start(false), bmcs());
+    for (access, why) in [
+        (
+            sim.access_as("admin", "hush", None),
+            "wrong password for user \"admin\"",
+        ),
+        (
+            sim.access_as("nobody", PASSWORD, None),
+            "knows no user \"nobody\"",
+        ),
+        (
+            sim.access_as("admin", PASSWORD, Some(17)),
+            "none of the cipher suites 17",
+        ),
+        (sim.access_as("admin", PASSWORD, Some(0)), "cipher suite 0"),
+    ] {
+        let fault = perform(&bmcs, &access, BmcAct::Netboot).await.unwrap_err();
+        assert!(
+            fault.permanent && fault.what.contains(why),
+            "{why}: {fault:?}"
+        );
+        assert!(!fault.what.contains("hush"), "{fault:?}");
+    }
+    assert_eq!(sim.told(), owned(&[]));
+    // New credentials take the place of the old ones.
+    perform(&bmcs, &sim.access(), BmcAct::Check).await.unwrap();
+    assert_eq!(bmcs.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn an_act_stops_where_the_permit_ends() {
+    let (sim, bmcs) = (Sim::start(true), bmcs());
+    let fault = bmcs
+        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &|| false)
+        .await
+        .unwrap_err();
+    assert!(fault.what.contains("lost touch"), "{fault:?}");
+    let fault = bmcs
+        .perform(
+            &sim.access(),
+            BmcAct::Netboot,
+            WISH,
+            Instant::now(),
+            &|| true,
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        fault.what.contains("time for this act is over"),
+        "{fault:?}"
+    );
+    assert_eq!(sim.told(), owned(&[]));
+    // Between two commands: the machine is off, and is not told to boot by a worker that lost the node.
+    let fence = || sim.told().is_empty();
+    let fault = bmcs
+        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &fence)
+        .await
+        .unwrap_err();
+    assert!(
+        !fault.permanent
+            && fault.what.contains("lost touch")
+            && fault.what.contains(&sim.address()),
+        "{fault:?}"
+    );
+    assert_eq!(sim.told(), owned(&["power 0"]));
+}
+
+/// The fence comes down while the client waits for a dead BMC: its patience does not count then.
+#[tokio::test]
+async fn an_act_stops_in_the_middle_of_a_command() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let endless = Timing {
+        tries: 1_000_000,
+        ..Timing::default()
+    };
+    let bmcs = Bmcs::with(endless, Patience::default());
+    let access = access(silent.local_addr().unwrap());
+    let fence = || {
+        silent.set_nonblocking(true).unwrap();
+        silent.recv(&mut [0; 512]).is_err()
+    };
+    let fault = bmcs
+        .perform(&access, BmcAct::EnsureOn, WISH, late(), &fence)
+        .await
+        .unwrap_err();
+    let said = "read the power state: stopped, because this worker lost touch";
+    assert!(fault.what.contains(said), "{fault:?}");
+    let soon = Instant::now() + Duration::from_millis(300);
+    let fault = bmcs
+        .perform(&access, BmcAct::Check, WISH, soon, &|| true)
+        .await
+        .unwrap_err();
+    let said = "ask for the device id: stopped, because the time";
+    assert!(!fault.permanent && fault.what.contains(said), "{fault:?}");
+}
+
+fn access(address: std::net::SocketAddr) -> BmcAccess {
+    BmcAccess::Ipmi {
+        address: address.to_string(),
+        username: "admin".into(),
+        password: Secret::new(PASSWORD),
+        cipher_suite: None,
+        kg: None,
+    }
+}
+
+fn hasty() -> Timing {
+    Timing {
+        first_timeout: Duration::from_millis(20),
+        min_timeout: Duration::from_millis(20),
+        max_timeout: Duration::from_millis(40),
+        tries: 3,
+        ..Timing::default()
+    }
+}
+
+#[tokio::test]
+async fn a_dead_bmc_is_another_try_and_one_that_returns_is_used_again() {
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let bmcs = Bmcs::with(hasty(), quick());
+    let access = access(nobody.local_addr().unwrap());
+    let fault = perform(&bmcs, &access, BmcAct::Check).await.unwrap_err();
+    assert!(
+        !fault.permanent && fault.what.contains("no answer"),
+        "{fault:?}"
+    );
+
+    let mut sim = Sim::start(false);
+    while perform(&bmcs, &sim.access(), BmcAct::Check).await.is_err() {}
+    sim.kill();
+    let fault = perform(&bmcs, &sim.access(), BmcAct::Netboot).await;
+    let fault = fault.unwrap_err();
+    assert!(
+        !fault.permanent && fault.what.contains("no answer"),
+        "{fault:?}"
+    );
+}
+
+/// Answers each datagram with noise, or with its own words bent.
+#[tokio::test]
+async fn a_mad_bmc_is_no_more_than_a_fault() {
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos();
+    println!("seed {seed}");
+    let mut state = u64::from(seed) | 1;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let mad = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = mad.local_addr().unwrap();
+    let rave = tokio::spawn(async move {
+        let mut buffer = [0; 2000];
+        while let Ok((length, from)) = mad.recv_from(&mut buffer).await {
+            for _ in 0..8 {
+                let mut answer = buffer[..length].to_vec();
+                match random() % 4 {
+                    0 => answer.iter_mut().for_each(|byte| *byte = random()),
+                    1 => answer.truncate(usize::from(random()) % (length + 1)),
+                    2 => answer.extend((0..random()).map(|n| n ^ 0x5a)),
+                    _ => {}
+                }
+                // A request for a session becomes an answer to one, with noise in it.
+                if let Some(kind) = answer.get_mut(5) {
+                    *kind = kind.wrapping_add(random() % 2);
+                }
+                for _ in 0..random() % 4 {
+                    let at = usize::from(random()) % answer.len().max(1);
+                    if let Some(byte) = answer.get_mut(at) {
+                        *byte = random();
+                    }
+                }
+                let _ = mad.send_to(&answer, from).await;
+            }
+        }
+    });
+    let bmcs = Bmcs::with(hasty(), quick());
+    for act in [BmcAct::Check, BmcAct::Netboot, BmcAct::PowerOff].repeat(20) {
+        let result = perform(&bmcs, &access(address), act).await;
+        assert!(result.is_err(), "{act:?}: {result:?}");
+    }
+    rave.abort();
+    assert!(rave.await.unwrap_err().is_cancelled());
+}
+
+#[tokio::test]
+async fn handles_are_bounded() {
+    let bmcs = Bmcs::with(hasty(), quick());
+    for n in 0..MAX_HANDLES + 10 {
+        let [_, a, b, c] = u32::try_from(n).unwrap().to_be_bytes();
+        let access = access(([127, a, b, c], 623).into());
+        bmcs.handle(&access).await.unwrap();
+    }
+    assert_eq!(bmcs.lock().len(), MAX_HANDLES);
+    assert!(!bmcs.lock().contains_key("127.0.0.0:623"));
+}

@@ -1,0 +1,238 @@
+//! Keeps dnsmasq's hosts directory and the first boot script as the records want them.
+//! DHCP itself is dnsmasq's, its D-Bus side is `bus`. An existing DHCP server with static rules works too; then nothing
+//! of this is configured.
+mod bus;
+#[cfg(test)]
+mod test_client;
+#[cfg(test)]
+mod tests;
+
+use crate::config::DnsmasqConfig;
+use ironbeat_common::boot::Boot;
+use ironbeat_common::id::Mac;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Tags that dnsmasq's configuration knows: boot from the network, or fall through to the disk.
+const NETBOOT: &str = "ibnetboot";
+const LOCAL: &str = "iblocal";
+/// What unknown machines get, as dnsmasq's configuration has it.
+const UNKNOWN: Boot = Boot::Ramdisk;
+/// Our files in the hosts directory, which are ours to change.
+const FILE_PREFIX: &str = "ironbeat-";
+/// The script that dnsmasq names to iPXE.
+const ENTRY_SCRIPT: &str = "boot.ipxe";
+/// Where files are written before they are renamed into place: a name that dnsmasq passes over, because of its dot, and
+/// a directory of its own, because dnsmasq would be woken for every file that is closed beside the others.
+const STAGING: &str = ".staging";
+/// Host files written at once; the rest has its turn with the next call. dnsmasq 2.90 goes through all rules it knows at
+/// every file (1 ms with 15,000) and answers no machine meanwhile; and what is beyond the kernel's 16,384 unread inotify
+/// events is never heard of by it.
+const MAX_WRITES: usize = 1000;
+/// The directories are read again this often: what others did to our files, or a lost disk, is put right. It is also how
+/// long a forgotten machine's last file stays, for dnsmasq to read.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A D-Bus call that takes longer finds dnsmasq wedged.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DnsmasqError {
+    #[error("write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("delete {}: {source}", path.display())]
+    Delete { path: PathBuf, source: io::Error },
+    #[error("list {}: {source}", path.display())]
+    List { path: PathBuf, source: io::Error },
+    /// What was attempted, such as `reach the bus …`.
+    #[error("{attempt}: {source}")]
+    Bus {
+        attempt: String,
+        source: Box<zbus::Error>,
+    },
+    #[error("{attempt}: no answer within {} s", CALL_TIMEOUT.as_secs())]
+    TimedOut { attempt: String },
+}
+
+/// Follows the records. Several workers may follow them into the same directories: they agree sooner or later, because
+/// each writes what the same records say.
+pub struct Dnsmasq {
+    config: DnsmasqConfig,
+    /// What our host files say, as far as we know.
+    hosts: BTreeMap<Mac, String>,
+    /// Forgotten machines, whose files said so already at the last look.
+    fading: BTreeSet<Mac>,
+    entry_script: String,
+    looked: Option<Instant>,
+    leases: JoinHandle<()>,
+}
+
+impl Drop for Dnsmasq {
+    fn drop(&mut self) {
+        self.leases.abort();
+    }
+}
+
+impl Dnsmasq {
+    /// Begins to listen for leases; `on_lease` is called for each new or renewed one, on a task that listens alone, so
+    /// it must not block. While the bus or dnsmasq is away it says so in the log and tries again.
+    pub fn start(
+        config: DnsmasqConfig,
+        on_lease: impl Fn(Mac, IpAddr) + Send + Sync + 'static,
+    ) -> Self {
+        let leases = tokio::spawn(bus::watch_leases(config.clone(), on_lease));
+        Self {
+            config,
+            hosts: BTreeMap::new(),
+            fading: BTreeSet::new(),
+            entry_script: String::new(),
+            looked: None,
+            leases,
+        }
+    }
+
+    /// dnsmasq's own counters (`GetMetrics`): packets by kind, leases, since it started.
+    ///
+    /// # Errors
+    /// When the bus or dnsmasq is away, or does not answer in time.
+    pub async fn metrics(config: &DnsmasqConfig) -> Result<BTreeMap<String, u32>, DnsmasqError> {
+        bus::call(config, "GetMetrics").await
+    }
+
+    /// # Errors
+    /// When the bus or dnsmasq is away, or does not answer in time.
+    pub async fn version(config: &DnsmasqConfig) -> Result<String, DnsmasqError> {
+        bus::call(config, "GetVersion").await
+    }
+
+    /// Makes the directories say what is desired. Files are replaced whole, never seen half-written.
+    ///
+    /// dnsmasq sees new and changed files by itself, and the latest word on a MAC counts; but it keeps the rule of a
+    /// deleted file until it is restarted. Reading all again (D-Bus `ClearCache`, SIGHUP) would drop it, but ends
+    /// dnsmasq 2.90 whenever a machine whose rule sets a tag has been answered before (double free). So the file of a
+    /// forgotten machine first says what is true of every unknown one, and goes when dnsmasq has read that.
+    ///
+    /// # Errors
+    /// The first of what could not be written; everything else was, and the next call tries again.
+    pub fn apply(
+        &mut self,
+        desired: &BTreeMap<Mac, Boot>,
+        entry_script: &str,
+    ) -> Result<(), DnsmasqError> {
+        let mut result = Ok(());
+        let due = self
+            .looked
+            .is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
+        if due {
+            result = result.and(self.look(desired));
+        }
+        result = result.and(self.write_entry_script(entry_script));
+        let forgotten = self.hosts.keys().map(|mac| (*mac, UNKNOWN));
+        let mut wanted: BTreeMap<Mac, Boot> = forgotten.collect();
+        wanted.extend(desired);
+        let changed = wanted
+            .into_iter()
+            .map(|(mac, boot)| (mac, rule(mac, boot)))
+            .filter(|(mac, rule)| self.hosts.get(mac) != Some(rule));
+        let changed: Vec<(Mac, String)> = changed.take(MAX_WRITES).collect();
+        for (mac, rule) in changed {
+            match put(&self.host_file(mac), &rule) {
+                Ok(()) => drop(self.hosts.insert(mac, rule)),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// Reads what is there, and deletes the files of machines that were forgotten before the last look.
+    fn look(&mut self, desired: &BTreeMap<Mac, Boot>) -> Result<(), DnsmasqError> {
+        self.looked = Some(Instant::now());
+        self.hosts.clear();
+        self.entry_script.clear();
+        let faded = std::mem::take(&mut self.fading);
+        let hosts_dir = self.config.hosts_dir.clone();
+        let list = |source| DnsmasqError::List {
+            path: hosts_dir.clone(),
+            source,
+        };
+        let mut result = Ok(());
+        for entry in std::fs::read_dir(&hosts_dir).map_err(list)? {
+            let path = entry.map_err(list)?.path();
+            let Some(mac) = mac_of(&path) else { continue };
+            // What cannot be read is written anew.
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            if !desired.contains_key(&mac) && text == rule(mac, UNKNOWN) {
+                if faded.contains(&mac) {
+                    result = result.and(delete(&path));
+                    continue;
+                }
+                self.fading.insert(mac);
+            }
+            self.hosts.insert(mac, text);
+        }
+        result
+    }
+
+    fn write_entry_script(&mut self, script: &str) -> Result<(), DnsmasqError> {
+        if self.entry_script != script {
+            put(&self.config.tftp_dir.join(ENTRY_SCRIPT), script)?;
+            self.entry_script = script.into();
+        }
+        Ok(())
+    }
+
+    fn host_file(&self, mac: Mac) -> PathBuf {
+        self.config
+            .hosts_dir
+            .join(format!("{FILE_PREFIX}{}", mac.hex()))
+    }
+}
+
+fn mac_of(path: &Path) -> Option<Mac> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix(FILE_PREFIX)?.parse().ok()
+}
+
+fn rule(mac: Mac, boot: Boot) -> String {
+    let tag = match boot {
+        Boot::Ramdisk => NETBOOT,
+        Boot::Disk => LOCAL,
+    };
+    format!("{mac},set:{tag}\n")
+}
+
+/// Replaces a file whole; leaves one alone that says so already, perhaps by another worker's hand.
+fn put(path: &Path, text: &str) -> Result<(), DnsmasqError> {
+    if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    let replace = || {
+        let staging = path.with_file_name(STAGING);
+        match std::fs::create_dir(&staging) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Each worker stages for itself.
+        let staged = staging.join(format!("{name}.{}", std::process::id()));
+        std::fs::write(&staged, text)?;
+        std::fs::rename(&staged, path)
+    };
+    replace().map_err(|source| DnsmasqError::Write {
+        path: path.into(),
+        source,
+    })
+}
+
+fn delete(path: &Path) -> Result<(), DnsmasqError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(DnsmasqError::Delete {
+            path: path.into(),
+            source,
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

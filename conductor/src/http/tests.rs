@@ -1,0 +1,269 @@
+//! The server over real connections: what it serves, what it refuses, and its bounds.
+//! Scripts are judged in `boot_script`, silence in `idle`.
+use super::*;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Of its files, an image is larger than what the kernel buffers for a connection.
+struct Site {
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    fetched: Arc<Mutex<Vec<String>>>,
+}
+
+const BIG: usize = 64 << 20;
+const BIG_REQUEST: &str = "GET /images/big.raw HTTP/1.1\r\nHost: h\r\n\r\n";
+
+async fn site(limits: Limits) -> Site {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, content) in [
+        ("boot/vmlinuz", "kernel"),
+        ("boot/initrd", "ramdisk"),
+        ("images/os.raw", "0123456789"),
+        ("secret", "hush"),
+    ] {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let big = std::fs::File::create(dir.path().join("images/big.raw")).unwrap();
+    big.set_len(BIG as u64).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fetched = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&fetched);
+    let answers = BootAnswers {
+        listen: address,
+        boot_dir: dir.path().join("boot"),
+        image_dir: dir.path().join("images"),
+        nats: vec!["nats://n".into()],
+        prefix: "ib.v1".into(),
+        kernel_args: String::new(),
+        boot_of: Arc::new(|mac| match mac.as_bytes()[5] {
+            1 => Boot::Ramdisk,
+            _ => Boot::Disk,
+        }),
+        workers: Arc::new(|| vec!["http://w1".into()]),
+        on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),
+    };
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(serve::serve(
+        listener,
+        router(answers),
+        limits,
+        stop.clone(),
+    ));
+    Site {
+        dir,
+        address,
+        stop,
+        task,
+        fetched,
+    }
+}
+
+impl Site {
+    async fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Status and body.
+    async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{headers}\r\n");
+        let mut reply = String::new();
+        let mut stream = self.send(&request).await;
+        stream.read_to_string(&mut reply).await.unwrap();
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.into())
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path, "").await
+    }
+}
+
+#[tokio::test]
+async fn a_machine_gets_what_its_record_says() {
+    let site = site(Limits::default()).await;
+    let (status, script) = site.get("/v1/boot/52-54-00-77-00-01").await;
+    assert_eq!(status, 200);
+    assert!(script.contains("kernel http://w1/boot/vmlinuz"), "{script}");
+    let (_, script) = site.get("/v1/boot/52:54:00:77:00:02").await;
+    assert!(script.contains("sanboot"), "{script}");
+    for wrong in ["nonsense", "52-54-00-77-00", "", "%00", "52-54-00-77-00-0g"] {
+        let (status, _) = site.get(&format!("/v1/boot/{wrong}")).await;
+        assert!(matches!(status, 400 | 404), "{wrong:?}: {status}");
+    }
+    assert_eq!(site.get("/healthz").await, (200, "ok\n".into()));
+}
+
+#[tokio::test]
+async fn what_a_machine_fetched_is_told_once_it_has_it() {
+    let site = site(Limits::default()).await;
+    for path in [
+        "/v1/boot/52-54-00-77-00-01",
+        "/boot/vmlinuz?mac=52-54-00-77-00-01",
+        "/boot/initrd?mac=52-54-00-77-00-01",
+        "/boot/initrd?mac=nonsense",
+        "/boot/initrd",
+        "/boot/missing?mac=52-54-00-77-00-01",
+    ] {
+        site.get(path).await;
+    }
+    std::fs::remove_file(site.dir.path().join("boot/initrd")).unwrap();
+    assert_eq!(site.get("/boot/initrd?mac=52-54-00-77-00-01").await.0, 404);
+    assert_eq!(
+        *site.fetched.lock().unwrap(),
+        [
+            "52:54:00:77:00:01 boot script: ramdisk",
+            "52:54:00:77:00:01 kernel",
+            "52:54:00:77:00:01 ramdisk"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn images_are_served_whole_and_in_parts() {
+    let site = site(Limits::default()).await;
+    let get = async |range: &str| site.ask("GET", "/images/os.raw", range).await;
+    assert_eq!(get("").await, (200, "0123456789".into()));
+    assert_eq!(get("Range: bytes=4-\r\n").await, (206, "456789".into()));
+    assert_eq!(get("Range: bytes=2-3\r\n").await, (206, "23".into()));
+    assert_eq!(get("Range: bytes=10-\r\n").await.0, 416);
+    assert_eq!(
+        site.ask("HEAD", "/images/os.raw", "").await,
+        (200, String::new())
+    );
+    assert_eq!(site.ask("POST", "/images/os.raw", "").await.0, 405);
+}
+
+#[tokio::test]
+async fn nothing_outside_the_directories_is_served() {
+    let site = site(Limits::default()).await;
+    for root in ["/images", "/boot"] {
+        for path in [
+            "/../secret",
+            "/..%2fsecret",
+            "/%2e%2e/secret",
+            "/%2e%2e%2fsecret",
+            "/..%5csecret",
+            "/..%252fsecret",
+            "//../secret",
+            "/./../secret",
+            "/os.raw/../../secret",
+            "/%00/../secret",
+            "/..;/secret",
+        ] {
+            let path = format!("{root}{path}");
+            let (status, body) = site.get(&path).await;
+            assert!(
+                status >= 400 && !body.contains("hush"),
+                "{path}: {status} {body}"
+            );
+        }
+        // An absolute path inside a path.
+        let absolute = site.dir.path().join("secret");
+        let path = format!("{root}/{}", absolute.display());
+        assert_eq!(site.get(&path).await.0, 404, "{path}");
+        assert_eq!(site.get(&format!("{root}/")).await.0, 404, "no listing");
+    }
+    for path in ["/secret", "//secret", "/", "/v1/boot/../../secret"] {
+        let (status, body) = site.get(path).await;
+        assert!(status >= 400 && !body.contains("hush"), "{path}: {status}");
+    }
+}
+
+/// Reads until the server ends the connection, in whatever way.
+async fn ended(mut stream: TcpStream) -> usize {
+    let mut buffer = vec![0; 1 << 16];
+    let mut total = 0;
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        total += n;
+    }
+    total
+}
+
+#[tokio::test]
+async fn dawdlers_and_silent_machines_are_cut_off() {
+    let limits = Limits {
+        request: Duration::from_millis(100),
+        silence: Duration::from_millis(100),
+        grace: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let site = site(limits).await;
+    // Says nothing; stops in the middle of a request; sends a request that never ends.
+    ended(site.send("").await).await;
+    ended(site.send("GET /healthz HT").await).await;
+    let endless = "GET /healthz HTTP/1.1\r\nX: ".to_string() + &"x".repeat(1 << 20);
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    // The server may end the connection before it has all.
+    let _ = stream.write_all(endless.as_bytes()).await;
+    ended(stream).await;
+    assert_eq!(site.get("/healthz").await.0, 200);
+    // Asks for a large file and takes nothing of it. The server does not wait for it when it stops: it is gone.
+    let mut taker = site.send(BIG_REQUEST).await;
+    taker.read_exact(&mut [0; 1]).await.unwrap();
+    site.stop.cancel();
+    site.task.await.unwrap();
+    assert!(ended(taker).await < BIG);
+}
+
+#[tokio::test]
+async fn more_connections_than_the_bound_wait_for_their_turn() {
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let site = site(limits).await;
+    let hold = async || {
+        let mut stream = site.send(BIG_REQUEST).await;
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        stream
+    };
+    let (one, two) = (hold().await, hold().await);
+    let mut third = Box::pin(site.get("/healthz"));
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(one);
+    assert_eq!(third.await.0, 200);
+    drop(two);
+}
+
+#[tokio::test]
+async fn shutdown_lets_a_download_end() {
+    let limits = Limits {
+        grace: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let site = site(limits).await;
+    let mut stream = site.send(BIG_REQUEST).await;
+    stream.read_exact(&mut [0; 1]).await.unwrap();
+    site.stop.cancel();
+    let (taken, stopped) = tokio::join!(ended(stream), site.task);
+    stopped.unwrap();
+    assert!(taken >= BIG, "{taken} of {BIG} and the headers");
+    assert!(TcpStream::connect(site.address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_ever() {
+    let limits = Limits {
+        grace: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let site = site(limits).await;
+    let mut stuck = site.send(BIG_REQUEST).await;
+    stuck.read_exact(&mut [0; 1]).await.unwrap();
+    site.stop.cancel();
+    site.task.await.unwrap();
+    assert!(ended(stuck).await < BIG);
+}
