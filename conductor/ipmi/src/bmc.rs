@@ -1,10 +1,11 @@
 //! A handle for one BMC: how to reach and enter it, one command at a time, closed when nobody needs it.
 //! What a command is made of is in `chassis` and its neighbours; sessions and retries are `link`'s affair.
 use crate::Secret;
+use crate::bridge::Bridge;
 use crate::crypto::Suite;
 use crate::error::{Error, ErrorKind};
 use crate::handshake::Privilege;
-use crate::link::Link;
+use crate::link::{Fault, Link};
 use crate::message::{Request, Response};
 use crate::pace::Timing;
 use crate::transport::Transport;
@@ -25,9 +26,20 @@ pub struct BmcConfig {
     /// Key K_g; none: the password serves.
     pub kg: Option<Secret>,
     pub privilege: Privilege,
+    pub protocol: Protocol,
     /// None: 17, and 3 when that is refused.
     pub suite: Option<Suite>,
     pub timing: Timing,
+}
+
+/// How to speak to a BMC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// IPMI 2.0: authenticated and encrypted.
+    #[default]
+    RmcpPlus,
+    /// IPMI 1.5 with MD5: everybody on the way can read it. Never chosen by itself.
+    Ipmi15,
 }
 
 impl BmcConfig {
@@ -38,6 +50,7 @@ impl BmcConfig {
             password,
             kg: None,
             privilege: Privilege::Administrator,
+            protocol: Protocol::RmcpPlus,
             suite: None,
             timing: Timing::default(),
         }
@@ -47,7 +60,10 @@ impl BmcConfig {
 /// A handle for one BMC; cheap to clone. Commands queue up: a BMC gets one at a time. Its session is kept for the next
 /// command, and closed by [`Bmc::close`] or when the last clone is dropped.
 #[derive(Clone)]
-pub struct Bmc(Arc<Inner>);
+pub struct Bmc {
+    inner: Arc<Inner>,
+    bridge: Option<Bridge>,
+}
 
 struct Inner {
     transport: Transport,
@@ -68,30 +84,42 @@ impl Drop for Ticket<'_> {
 
 impl Bmc {
     pub(crate) fn new(transport: Transport, config: BmcConfig) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             transport,
             config,
             waiting: AtomicUsize::new(0),
             manufacturer: OnceLock::new(),
             link: Mutex::new(Link::default()),
-        }))
+        };
+        Self {
+            inner: Arc::new(inner),
+            bridge: None,
+        }
+    }
+
+    /// A handle for a controller behind this BMC. Its commands go over the same session, and wait for the same turn.
+    pub fn behind(&self, bridge: Bridge) -> Bmc {
+        Self {
+            inner: Arc::clone(&self.inner),
+            bridge: Some(bridge),
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.0.config.address
+        self.inner.config.address
     }
 
     pub(crate) fn config(&self) -> &BmcConfig {
-        &self.0.config
+        &self.inner.config
     }
 
     pub(crate) fn transport(&self) -> &Transport {
-        &self.0.transport
+        &self.inner.transport
     }
 
-    /// Who made it (IANA number), once asked; see `boot`.
-    pub(crate) fn manufacturer(&self) -> &OnceLock<u32> {
-        &self.0.manufacturer
+    /// Who made it (IANA number), once asked; see `boot`. None behind a bridge.
+    pub(crate) fn manufacturer(&self) -> Option<&OnceLock<u32>> {
+        self.bridge.is_none().then_some(&self.inner.manufacturer)
     }
 
     pub(crate) fn error(&self, attempt: &'static str, kind: ErrorKind) -> Error {
@@ -108,12 +136,12 @@ impl Bmc {
 
     /// Waits until no other command is under way.
     pub(crate) async fn turn(&self, attempt: &'static str) -> Result<MutexGuard<'_, Link>, Error> {
-        let waiting = self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        let _ticket = Ticket(&self.0.waiting);
+        let waiting = self.inner.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ticket = Ticket(&self.inner.waiting);
         if waiting >= MAX_WAITING {
             return Err(self.error(attempt, ErrorKind::Overloaded(waiting)));
         }
-        Ok(self.0.link.lock().await)
+        Ok(self.inner.link.lock().await)
     }
 
     /// Sends a command and waits for its answer; opens a session if there is none, and once more if it was lost.
@@ -122,6 +150,10 @@ impl Bmc {
         attempt: &'static str,
         request: Request,
     ) -> Result<Vec<u8>, Error> {
+        let request = Request {
+            via: self.bridge,
+            ..request
+        };
         let response = self.respond(attempt, &request).await?;
         match response.completion {
             0 => Ok(response.data),
@@ -129,24 +161,23 @@ impl Bmc {
         }
     }
 
-    /// The same, for whom an error code is an answer too.
-    pub(crate) async fn respond(
-        &self,
-        attempt: &'static str,
-        request: &Request,
-    ) -> Result<Response, Error> {
+    async fn respond(&self, attempt: &'static str, request: &Request) -> Result<Response, Error> {
         let mut link = self.turn(attempt).await?;
-        link.run(&self.0.transport, &self.0.config, request)
+        link.run(&self.inner.transport, &self.inner.config, request)
             .await
-            .map_err(|fault| self.error(fault.attempt.unwrap_or(attempt), fault.kind))
+            .map_err(|fault| self.fault(attempt, fault))
+    }
+
+    pub(crate) fn fault(&self, attempt: &'static str, fault: Fault) -> Error {
+        self.error(fault.attempt.unwrap_or(attempt), fault.kind)
     }
 
     pub(crate) fn completion(&self, code: u8) -> ErrorKind {
         match code {
             // "Insufficient privilege level" (table 5-2).
             0xd4 => ErrorKind::PrivilegeTooLow {
-                user: self.0.config.username.clone(),
-                privilege: self.0.config.privilege.name(),
+                user: self.inner.config.username.clone(),
+                privilege: self.inner.config.privilege.name(),
             },
             code => ErrorKind::Completion(crate::CompletionCode(code)),
         }
@@ -178,8 +209,8 @@ impl Bmc {
     /// Ends the session, so that the BMC has its slot back. The handle can be used again. Bounded by two time-outs;
     /// a BMC that does not answer is left alone.
     pub async fn close(&self) {
-        let mut link = self.0.link.lock().await;
-        link.close(&self.0.config).await;
+        let mut link = self.inner.link.lock().await;
+        link.close(&self.inner.config).await;
     }
 }
 

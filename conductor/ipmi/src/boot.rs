@@ -162,11 +162,12 @@ impl Bmc {
 
     /// The IANA number of its maker, asked once; zero when it does not say.
     async fn maker(&self) -> Result<u32, Error> {
-        if let Some(known) = self.manufacturer().get() {
+        let cache = self.manufacturer();
+        if let Some(known) = cache.and_then(|cache| cache.get()) {
             return Ok(*known);
         }
         let maker = unless_refused(self.device_id().await)?.map_or(0, |id| id.manufacturer);
-        Ok(*self.manufacturer().get_or_init(|| maker))
+        Ok(cache.map_or(maker, |cache| *cache.get_or_init(|| maker)))
     }
 }
 

@@ -26,7 +26,7 @@ pub enum ErrorKind {
     #[error("it answers, but speaks no IPMI 2.0 (and IPMI 1.5 was not asked for)")]
     NoRmcpPlus,
     #[error(
-        "it answered at first, but not to the login: it may hide that the user {user:?} is unknown"
+        "it answered at first, but not to the login of {user:?}: some BMCs hide a wrong name or password so"
     )]
     SilentLogin { user: String },
     #[error("it knows no user {user:?}")]
@@ -53,6 +53,9 @@ pub enum ErrorKind {
     SessionLost,
     #[error("it says {0}")]
     Completion(CompletionCode),
+    /// A bridged command did not reach the controller behind the BMC.
+    #[error("it could not pass the command on: {}", pass_on(*.0))]
+    NotPassedOn(CompletionCode),
     #[error("it answered nonsense: {0}")]
     Malformed(&'static str),
     #[error("the user name, the password or the key K_g is longer than IPMI allows: {0}")]
@@ -93,9 +96,21 @@ impl Error {
             | ErrorKind::Refused(_)
             | ErrorKind::SessionLost
             | ErrorKind::Completion(_)
+            | ErrorKind::NotPassedOn(_)
             | ErrorKind::Malformed(_)
             | ErrorKind::Io(_) => false,
         }
+    }
+}
+
+/// Send Message has its own meanings (§22.7).
+fn pass_on(code: CompletionCode) -> String {
+    match code.0 {
+        0x81 => "lost arbitration on the bus (0x81)".into(),
+        0x82 => "bus error (0x82)".into(),
+        0x83 => "no controller at that address (0x83)".into(),
+        0xc3 => "it was sent, but no answer came back (0xc3)".into(),
+        _ => code.to_string(),
     }
 }
 

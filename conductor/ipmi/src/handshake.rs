@@ -5,6 +5,7 @@ use crate::crypto::{Suite, same};
 use crate::error::ErrorKind;
 use crate::packet::{self, OPEN_REQUEST, OPEN_RESPONSE, RAKP_1, RAKP_2, RAKP_3, RAKP_4};
 use crate::session::{Keys, Session};
+use crate::wire::{Progress, Wire};
 use std::time::Duration;
 
 /// Requested maximum privilege (table 22-19); a role of the user is looked up by name only (§13.20).
@@ -95,15 +96,6 @@ enum State {
         sik: Vec<u8>,
         bmc_guid: [u8; 16],
     },
-}
-
-#[derive(Debug)]
-pub(crate) enum Progress {
-    /// The bytes were not for this stage: a duplicate, or somebody else's.
-    Ignored,
-    /// Send `datagram()`.
-    Next,
-    Open(Session),
 }
 
 impl Handshake {
@@ -284,12 +276,12 @@ impl Handshake {
                 user: self.login.user.clone(),
             });
         }
-        Ok(Progress::Open(Session::new(
+        Ok(Progress::Open(Wire::Plus(Session::new(
             suite,
             self.fresh.console_id,
             bmc_id,
             Keys::derive(suite, sik),
-        )))
+        ))))
     }
 
     fn role(&self) -> u8 {

@@ -2,17 +2,19 @@
 //! What a BMC is told to do is the caller's affair; which wire bytes that takes is ours.
 //!
 //! Layers, each testable without the next:
-//! - bytes: `crypto`, `packet` (RMCP+), `message` (IPMI), `presession` (before a login);
-//! - a session without sockets or clocks: `handshake` opens it, `session` seals and opens its messages, `pace` says how
-//!   long to wait;
+//! - bytes: `crypto`, `packet` (RMCP+), `message` (IPMI), `bridge` (for a controller behind the BMC), `presession`;
+//! - a session without sockets or clocks, `wire`: `handshake` opens it and `session` seals its messages (`v15` both for
+//!   IPMI 1.5), `window` knows which are new, `pace` how long to wait;
 //! - the edge: `transport` (sockets), `link` (one BMC's session: retries, losses, reopening), `bmc` (the handle);
-//! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `probe`.
+//! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `users`, `sdr`, `sensor`, `sel`, `fru`, `probe`.
 mod bmc;
 mod boot;
+mod bridge;
 mod chassis;
 mod crypto;
 mod device;
 mod error;
+mod fru;
 mod handshake;
 mod lan;
 mod link;
@@ -23,21 +25,37 @@ mod pace;
 mod packet;
 mod presession;
 mod probe;
+mod sdr;
+mod sel;
+mod sensor;
 mod session;
+mod text;
 mod transport;
+mod units;
+mod users;
+mod v15;
+mod window;
+mod wire;
 
-pub use bmc::{Bmc, BmcConfig};
+pub use bmc::{Bmc, BmcConfig, Protocol};
 pub use boot::{BootDevice, BootFlags, BootSelection};
+pub use bridge::Bridge;
 pub use chassis::{ChassisControl, ChassisStatus, RestorePolicy};
 pub use crypto::Suite;
 pub use device::{BmcReset, DeviceId};
 pub use error::{CompletionCode, Error, ErrorKind};
+pub use fru::{Fru, FruBoard, FruChassis, FruProduct};
 pub use handshake::Privilege;
 pub use lan::{AddressSource, LanIpv6, LanParameters};
 pub use pace::Timing;
 pub use presession::{AuthCapabilities, CipherSuite};
 pub use probe::Presence;
+pub use sdr::{FruLocator, Sdr, SensorRecord};
+pub use sel::{SelEntry, SelEvent, SelInfo, SelTime};
+pub use sensor::{Health, Sensor, SensorReading, Thresholds};
 pub use transport::Transport;
+pub use units::{SensorType, Unit};
+pub use users::User;
 
 use std::fmt;
 

@@ -1,14 +1,16 @@
 //! One BMC's session and what is known of its manners: opens, retransmits, notices losses, opens again.
-//! Bytes are `handshake`'s and `session`'s affair, sockets `transport`'s; whose turn it is decides `bmc`.
-use crate::bmc::BmcConfig;
+//! Bytes are `wire`'s affair (and of what is behind it), sockets `transport`'s; whose turn it is decides `bmc`.
+use crate::bmc::{BmcConfig, Protocol};
+use crate::bridge::Verdict;
 use crate::crypto::Suite;
 use crate::error::{CompletionCode, ErrorKind};
-use crate::handshake::{Fresh, Handshake, Login, Progress};
+use crate::handshake::{Fresh, Handshake, Login};
 use crate::message::{APP, Repeat, Request, Response};
 use crate::pace::Pace;
 use crate::presession::{self, AuthCapabilities};
-use crate::session::Session;
 use crate::transport::{Inbox, Transport};
+use crate::v15::{Handshake15, Login15};
+use crate::wire::{Entry, Incoming, Progress, Wire};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,7 +29,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Transmissions of Close Session.
 const CLOSE_TRIES: u32 = 2;
 
+/// rqSeq has six bits.
+const RQ_SEQS: u8 = 64;
 const NODE_BUSY: u8 = 0xc0;
+/// "Time-out while processing", for a bridged command whose answer never came.
+const NO_ANSWER: u8 = 0xc3;
 const DUPLICATED_REQUEST: u8 = 0xcf;
 
 #[derive(Default)]
@@ -41,7 +47,8 @@ pub(crate) struct Link {
 
 /// An open session. Dropping it tells the BMC, once and without waiting: BMCs have four to eight slots.
 struct Open {
-    session: Session,
+    wire: Wire,
+    rq_seq: u8,
     inbox: Inbox,
     transport: Transport,
     peer: SocketAddr,
@@ -49,15 +56,23 @@ struct Open {
     closed: bool,
 }
 
+impl Open {
+    /// A number for a new request. Its retransmissions keep it, so that the BMC can tell them from new ones.
+    fn next_rq_seq(&mut self) -> u8 {
+        self.rq_seq = (self.rq_seq + 1) % RQ_SEQS;
+        self.rq_seq
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         if self.closed {
             return;
         }
-        let rq_seq = self.session.next_rq_seq();
-        let request = self.session.close_request();
+        let rq_seq = self.next_rq_seq();
+        let request = self.wire.close_request();
         if let Ok(iv) = random() {
-            let datagram = self.session.seal(&request, rq_seq, iv);
+            let datagram = self.wire.seal(&request.encode(rq_seq), iv);
             self.transport.try_send(&datagram, self.peer);
         }
     }
@@ -65,7 +80,7 @@ impl Drop for Open {
 
 /// A login under way. Dropping it before its end gives the BMC its slot back.
 struct Entering {
-    handshake: Handshake,
+    handshake: Entry,
     transport: Transport,
     peer: SocketAddr,
     done: bool,
@@ -150,6 +165,7 @@ impl Link {
             if alive {
                 match (self.exchange(config, request, tries).await, request.repeat) {
                     (Ok(response), _) => return Ok(response),
+                    (Err(kind @ ErrorKind::NotPassedOn(_)), _) => return Err(kind.into()),
                     (Err(kind), Repeat::Never) => return Err(self.lost(kind, request)),
                     (Err(_), Repeat::Harmless) => {}
                 }
@@ -164,6 +180,9 @@ impl Link {
 
     /// An exchange failed for good: the session goes, and a command that may have been carried out is reported as such.
     fn lost(&mut self, kind: ErrorKind, request: &Request) -> Fault {
+        if let ErrorKind::NotPassedOn(_) = kind {
+            return kind.into();
+        }
         self.open = None;
         match (kind, request.repeat) {
             (ErrorKind::Unreachable { tries, waited }, Repeat::Never) => {
@@ -188,7 +207,7 @@ impl Link {
         let Some(open) = &self.open else {
             return;
         };
-        let request = open.session.close_request();
+        let request = open.wire.close_request();
         // No answer: the BMC is gone, or it has ended the session itself.
         let answered = self.exchange(config, &request, CLOSE_TRIES).await;
         if let Some(open) = &mut self.open {
@@ -198,6 +217,11 @@ impl Link {
     }
 
     async fn enter(&mut self, transport: &Transport, config: &BmcConfig) -> Result<(), ErrorKind> {
+        if config.protocol == Protocol::Ipmi15 {
+            let open = self.log_in(transport, config, None).await?;
+            self.open = Some(open);
+            return self.raise_privilege(config).await;
+        }
         let suites: &[Suite] = match config.suite.or(self.suite) {
             Some(Suite::Three) => &[Suite::Three],
             Some(Suite::Seventeen) if config.suite.is_some() => &[Suite::Seventeen],
@@ -205,9 +229,9 @@ impl Link {
         };
         let mut refused = None;
         for suite in suites {
-            match self.log_in(transport, config, *suite).await {
+            match self.log_in(transport, config, Some(*suite)).await {
                 Ok(open) => {
-                    self.suite = Some(open.session.suite());
+                    self.suite = open.wire.suite();
                     self.open = Some(open);
                     return self.raise_privilege(config).await;
                 }
@@ -239,44 +263,31 @@ impl Link {
         })
     }
 
+    /// `suite`: none for IPMI 1.5.
     async fn log_in(
         &mut self,
         transport: &Transport,
         config: &BmcConfig,
-        suite: Suite,
+        suite: Option<Suite>,
     ) -> Result<Open, ErrorKind> {
-        let login = Login {
-            user: config.username.clone(),
-            password: config.password.clone(),
-            kg: config.kg.clone(),
-            privilege: config.privilege,
-            suite,
-        };
-        if let Some(what) = login.too_long() {
-            return Err(ErrorKind::LoginTooLong(what));
-        }
         for _ in 1..LOGINS {
-            match self.log_in_once(transport, config, login.clone()).await {
+            match self.log_in_once(transport, config, suite).await {
                 Err(ErrorKind::SessionLost) => {}
                 result => return result,
             }
         }
-        self.log_in_once(transport, config, login).await
+        self.log_in_once(transport, config, suite).await
     }
 
     async fn log_in_once(
         &mut self,
         transport: &Transport,
         config: &BmcConfig,
-        login: Login,
+        suite: Option<Suite>,
     ) -> Result<Open, ErrorKind> {
         let mut inbox = transport.register(config.address).map_err(io)?;
-        let fresh = Fresh {
-            console_id: inbox.console_id,
-            console_random: random()?,
-        };
         let mut entering = Entering {
-            handshake: Handshake::begin(login, fresh),
+            handshake: entry(config, suite, inbox.console_id)?,
             transport: transport.clone(),
             peer: config.address,
             done: false,
@@ -297,11 +308,12 @@ impl Link {
                             self.pace.answered(tried, sent.elapsed());
                             continue 'stage;
                         }
-                        Ok(Progress::Open(session)) => {
+                        Ok(Progress::Open(wire)) => {
                             entering.done = true;
                             self.pace.answered(tried, sent.elapsed());
                             return Ok(Open {
-                                session,
+                                wire,
+                                rq_seq: 0,
                                 inbox,
                                 transport: transport.clone(),
                                 peer: config.address,
@@ -363,12 +375,14 @@ impl Link {
         else {
             return Err(ErrorKind::SessionLost);
         };
-        let rq_seq = open.session.next_rq_seq();
+        let rq_seq = open.next_rq_seq();
+        let message = request.encode(rq_seq);
         let begin = Instant::now();
         let mut nonsense = None;
+        let mut accepted = false;
         for tried in 0..tries {
             space(last_sent, config.timing.spacing).await;
-            let datagram = open.session.seal(request, rq_seq, random()?);
+            let datagram = open.wire.seal(&message, random()?);
             let sent = Instant::now();
             *last_sent = Some(sent);
             open.transport
@@ -379,18 +393,35 @@ impl Link {
             while let Ok(Some(datagram)) =
                 tokio::time::timeout_at(deadline, open.inbox.receiver.recv()).await
             {
-                match open.session.open(&datagram) {
-                    Ok(Some(response)) if response.answers(request, rq_seq) => {
-                        open.last_used = Instant::now();
+                let response = match open.wire.open(&datagram) {
+                    Ok(Some(Incoming::Ipmi(response))) => response,
+                    Ok(Some(Incoming::Sol(_)) | None) => continue,
+                    // A forged or torn datagram must not end a session: the real answer may follow.
+                    Err(why) => {
+                        nonsense = Some(why);
+                        continue;
+                    }
+                };
+                let verdict = request.judge(rq_seq, response);
+                if verdict != Verdict::NotOurs {
+                    open.last_used = Instant::now();
+                }
+                match verdict {
+                    // A late answer to an earlier command.
+                    Verdict::NotOurs => {}
+                    Verdict::Accepted => accepted = true,
+                    Verdict::Refused(code) => {
+                        return Err(ErrorKind::NotPassedOn(CompletionCode(code)));
+                    }
+                    Verdict::Answer(response) => {
                         pace.answered(tried, open.last_used - sent);
                         return Ok(response);
                     }
-                    // A late answer to an earlier command.
-                    Ok(_) => {}
-                    // A forged or torn datagram must not end a session: the real answer may follow.
-                    Err(why) => nonsense = Some(why),
                 }
             }
+        }
+        if accepted {
+            return Err(ErrorKind::NotPassedOn(CompletionCode(NO_ANSWER)));
         }
         let silence = ErrorKind::Unreachable {
             tries,
@@ -511,6 +542,36 @@ impl Link {
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.pace.round_trip()
     }
+}
+
+/// A new login; `suite`: none for IPMI 1.5.
+fn entry(config: &BmcConfig, suite: Option<Suite>, console_id: u32) -> Result<Entry, ErrorKind> {
+    let Some(suite) = suite else {
+        let login = Login15 {
+            user: config.username.clone(),
+            password: config.password.clone(),
+            privilege: config.privilege,
+            // As good as any other number that nobody can guess, and never zero.
+            first_sequence: console_id,
+            rq_seq: 0,
+        };
+        return Handshake15::begin(login).map(Entry::Old);
+    };
+    let login = Login {
+        user: config.username.clone(),
+        password: config.password.clone(),
+        kg: config.kg.clone(),
+        privilege: config.privilege,
+        suite,
+    };
+    if let Some(what) = login.too_long() {
+        return Err(ErrorKind::LoginTooLong(what));
+    }
+    let fresh = Fresh {
+        console_id,
+        console_random: random()?,
+    };
+    Ok(Entry::Plus(Handshake::begin(login, fresh)))
 }
 
 async fn space(last_sent: &Option<Instant>, spacing: Duration) {

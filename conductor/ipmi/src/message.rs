@@ -1,13 +1,17 @@
 //! The IPMI message itself: addresses, network function, sequence number, checksums (IPMI 2.0 §13.8, IPMB §2.11).
 //! How it is wrapped for a LAN is in `packet`, how it is passed on to another controller in `bridge`.
 
+use crate::bridge::{Bridge, Verdict};
+
 /// Slave address of the BMC, and software id of the remote console (§13.8).
 pub(crate) const BMC: u8 = 0x20;
 pub(crate) const CONSOLE: u8 = 0x81;
 
 /// Network functions (table 5-1).
 pub(crate) const CHASSIS: u8 = 0x00;
+pub(crate) const SENSOR: u8 = 0x04;
 pub(crate) const APP: u8 = 0x06;
+pub(crate) const STORAGE: u8 = 0x0a;
 pub(crate) const TRANSPORT: u8 = 0x0c;
 
 /// Two's complement sum over `bytes`.
@@ -35,6 +39,8 @@ pub(crate) struct Request {
     pub command: u8,
     pub data: Vec<u8>,
     pub repeat: Repeat,
+    /// For a controller behind the BMC.
+    pub via: Option<Bridge>,
 }
 
 impl Request {
@@ -45,6 +51,7 @@ impl Request {
             command,
             data: data.to_vec(),
             repeat: Repeat::Harmless,
+            via: None,
         }
     }
 
@@ -57,7 +64,20 @@ impl Request {
 
     /// As the remote console sends it to the BMC.
     pub(crate) fn encode(&self, rq_seq: u8) -> Vec<u8> {
-        self.encode_between(CONSOLE, BMC, rq_seq)
+        match self.via {
+            None => self.encode_between(CONSOLE, BMC, rq_seq),
+            Some(bridge) => bridge
+                .wrap(self, rq_seq)
+                .encode_between(CONSOLE, BMC, rq_seq),
+        }
+    }
+
+    pub(crate) fn judge(&self, rq_seq: u8, response: Response) -> Verdict {
+        match self.via {
+            None if response.answers(self, rq_seq) => Verdict::Answer(response),
+            None => Verdict::NotOurs,
+            Some(bridge) => bridge.judge(self, rq_seq, response),
+        }
     }
 
     pub(crate) fn encode_between(&self, requester: u8, responder: u8, rq_seq: u8) -> Vec<u8> {

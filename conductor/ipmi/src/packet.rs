@@ -11,6 +11,7 @@ const HEADER: usize = 16;
 
 /// Payload types (table 13-16).
 pub(crate) const IPMI: u8 = 0x00;
+pub(crate) const SOL: u8 = 0x01;
 pub(crate) const OPEN_REQUEST: u8 = 0x10;
 pub(crate) const OPEN_RESPONSE: u8 = 0x11;
 pub(crate) const RAKP_1: u8 = 0x12;

@@ -1,13 +1,10 @@
-//! An open session: seals requests, opens answers, watches sequence numbers (IPMI 2.0 §13.28 to §13.32).
+//! An open RMCP+ session: seals requests, opens answers, watches sequence numbers (IPMI 2.0 §13.28 to §13.32).
 //! It has no socket and no clock; when to send again is `link`'s affair.
 use crate::crypto::{Suite, decrypt, encrypt, same};
-use crate::message::{self, APP, Request, Response};
-use crate::packet::{self, IPMI};
-
-/// How far an answer may lag behind the newest one and still be taken (§13.15.2: at least 16).
-const WINDOW: u32 = 32;
-/// rqSeq has six bits.
-const RQ_SEQS: u8 = 64;
+use crate::message;
+use crate::packet::{self, IPMI, SOL};
+use crate::window::Window;
+use crate::wire::Incoming;
 
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -38,10 +35,7 @@ pub(crate) struct Session {
     bmc_id: u32,
     keys: Keys,
     next_sequence: u32,
-    newest_seen: u32,
-    /// Bit n: `newest_seen - n` was seen.
-    seen: u32,
-    rq_seq: u8,
+    window: Window,
 }
 
 impl Session {
@@ -52,9 +46,7 @@ impl Session {
             bmc_id,
             keys,
             next_sequence: 1,
-            newest_seen: 0,
-            seen: 1,
-            rq_seq: 0,
+            window: Window::from(1),
         }
     }
 
@@ -62,34 +54,27 @@ impl Session {
         self.suite
     }
 
-    /// Close Session (§22.19).
-    pub(crate) fn close_request(&self) -> Request {
-        Request::once(APP, 0x3c, &self.bmc_id.to_le_bytes())
+    pub(crate) fn bmc_id(&self) -> u32 {
+        self.bmc_id
     }
 
-    /// A number for a new request. Its retransmissions keep it, so that the BMC can tell them from new ones.
-    pub(crate) fn next_rq_seq(&mut self) -> u8 {
-        self.rq_seq = (self.rq_seq + 1) % RQ_SEQS;
-        self.rq_seq
-    }
-
-    /// The bytes of one transmission. Each has its own session sequence number, a retransmission too.
-    pub(crate) fn seal(&mut self, request: &Request, rq_seq: u8, iv: [u8; 16]) -> Vec<u8> {
-        let payload = encrypt(&self.keys.confidentiality, iv, &request.encode(rq_seq));
+    /// The bytes of one transmission of a payload.
+    pub(crate) fn seal(&mut self, kind: u8, payload: &[u8], iv: [u8; 16]) -> Vec<u8> {
+        let payload = encrypt(&self.keys.confidentiality, iv, payload);
         let sequence = self.next_sequence;
         // Zero is for messages outside a session.
         self.next_sequence = self.next_sequence.checked_add(1).unwrap_or(1);
-        packet::sealed(IPMI, self.bmc_id, sequence, &payload, |signed| {
+        packet::sealed(kind, self.bmc_id, sequence, &payload, |signed| {
             let mut code = self.suite.hmac(&self.keys.integrity, &[signed]);
             code.truncate(self.suite.check_len());
             code
         })
     }
 
-    /// An authentic, new IPMI answer; `Ok(None)` for what is none of our business.
-    pub(crate) fn open(&mut self, datagram: &[u8]) -> Result<Option<Response>, &'static str> {
+    /// An authentic, new message; `Ok(None)` for what is none of our business.
+    pub(crate) fn open(&mut self, datagram: &[u8]) -> Result<Option<Incoming>, &'static str> {
         let outer = packet::parse(datagram)?;
-        if outer.session_id != self.console_id || outer.payload_type != IPMI {
+        if outer.session_id != self.console_id || !matches!(outer.payload_type, IPMI | SOL) {
             return Ok(None);
         }
         if !outer.authenticated || !outer.encrypted {
@@ -100,34 +85,22 @@ impl Session {
         if !same(&expected[..self.suite.check_len()], code) {
             return Err("a message with a wrong authentication code");
         }
-        if !self.is_new(outer.sequence) {
+        if !self.window.take(outer.sequence) {
             return Ok(None);
         }
-        let message = decrypt(&self.keys.confidentiality, outer.payload)
+        let payload = decrypt(&self.keys.confidentiality, outer.payload)
             .ok_or("a message that does not decrypt")?;
-        message::parse_response(&message).map(Some)
-    }
-
-    /// Within the window and not seen before; remembers it.
-    fn is_new(&mut self, sequence: u32) -> bool {
-        let ahead = sequence.wrapping_sub(self.newest_seen);
-        if ahead != 0 && ahead < 1 << 31 {
-            self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
-            self.newest_seen = sequence;
-            return true;
+        if outer.payload_type == SOL {
+            return Ok(Some(Incoming::Sol(payload)));
         }
-        let behind = self.newest_seen.wrapping_sub(sequence);
-        let fresh = behind < WINDOW && self.seen & (1 << behind) == 0;
-        if fresh {
-            self.seen |= 1 << behind;
-        }
-        fresh
+        message::parse_response(&payload).map(|response| Some(Incoming::Ipmi(response)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Request;
 
     fn session(suite: Suite) -> Session {
         Session::new(suite, 7, 7, Keys::derive(suite, &[3; 32]))
@@ -138,7 +111,7 @@ mod tests {
         let mut bmc = session(suite);
         bmc.next_sequence = sequence;
         let response = Request::new(1, 1, &[0, 0x21]);
-        bmc.seal(&response, 5, [1; 16])
+        bmc.seal(IPMI, &response.encode(5), [1; 16])
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub fn patient() -> Timing {
 
 impl Sim {
     pub fn start() -> Self {
+        Self::start_with("", "")
+    }
+
+    /// With more lines for its LAN configuration and for its emulation.
+    pub fn start_with(more_lan: &str, more_emu: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let path = |name: &str| dir.path().join(name);
@@ -61,16 +66,15 @@ impl Sim {
              chassis_control \"{}\"\nstartnow false\n\
              user 1 true \"\" \"test\" user 10 none md2 md5 straight\n\
              user 2 true \"admin\" \"Rack-pw-1\" admin 10 none md2 md5 straight\n\
-             user 3 true \"reader\" \"Rack-pw-2\" user 10 none md2 md5 straight\n",
+             user 3 true \"reader\" \"Rack-pw-2\" user 10 none md2 md5 straight\n{more_lan}",
             chassis.display()
         );
         std::fs::write(path("lan.conf"), lan).unwrap();
-        std::fs::write(
-            path("sim.emu"),
+        let emu = format!(
             "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
-             sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n",
-        )
-        .unwrap();
+             sel_enable 0x20 1000 0x0a\n{more_emu}mc_enable 0x20\n"
+        );
+        std::fs::write(path("sim.emu"), emu).unwrap();
         let child = spawn(&dir);
         Self {
             child,
