@@ -1,26 +1,32 @@
 //! Which workers live, who owns which node, and whether this worker may still act.
-//! Renewals are judged by the reader's own monotonic clock; wall clocks are not compared.
-use crate::bucket::{Bucket, Keep};
-use crate::store::{Store, StoreError};
-use async_nats::jetstream::kv::Operation;
-use async_nats::jetstream::stream::StorageType;
-use futures_util::StreamExt;
+//! What is concluded from renewals is in `roster`; here they are written and followed.
+mod roster;
+
+pub use roster::Liveness;
+use roster::{Roster, Timing, owner};
+
+use crate::clock;
+use crate::store::{Change, Followed, Keep, Kv, KvError, SILENCE, Store, StoreError};
+use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::{NodeId, WorkerId};
 use ironbeat_common::time::Time;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// A worker renews its key this often,
-const RENEW: Duration = Duration::from_secs(3);
-/// stops acting when it has not been able to for this long,
-const MAY_ACT: Duration = Duration::from_secs(7);
-/// and is given up by the others after this long. The difference is what a BMC command may still take.
-const LAPSE: Duration = Duration::from_secs(10);
 /// Keys of dead workers vanish by themselves. In a file: what is in memory is gone when the server restarts, bucket and all.
 const MAX_AGE: Duration = Duration::from_secs(60);
+/// Before a broken watch of the workers is made anew: their renewals must not be missed for long.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A watch that broke is known to be broken before a renewal that it did not show is held against anybody.
+const _: () = assert!(
+    SILENCE.as_millis() < Timing::DEFAULT.lapse.as_millis() - Timing::DEFAULT.renew.as_millis()
+);
+/// Workers known at once. A hundred serve any data centre; the rest is somebody's mistake.
+const MAX_WORKERS: i64 = 1024;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerInfo {
@@ -31,138 +37,163 @@ pub struct WorkerInfo {
     pub started: Time,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Liveness {
-    Live,
-    Lapsed,
-    /// Never seen, and this worker has not watched for long enough to tell.
-    Unknown,
+/// What is written at every renewal, for operators to read with `nats kv get`.
+#[derive(Serialize)]
+struct Renewal<'a> {
+    #[serde(flatten)]
+    info: &'a WorkerInfo,
+    host: &'a str,
+    renewed: Time,
 }
 
 #[derive(Clone)]
 pub struct Presence {
     own: WorkerInfo,
-    bucket: Bucket,
-    state: Arc<Mutex<State>>,
+    bucket: Kv,
+    timing: Timing,
+    roster: Arc<Mutex<Roster>>,
+    changes: watch::Sender<u64>,
+    renewing: Arc<Mutex<Option<AbortHandle>>>,
 }
 
-struct State {
-    began: Instant,
-    /// When this worker last renewed, counted from before the attempt.
-    renewed: Option<Instant>,
-    others: BTreeMap<WorkerId, (WorkerInfo, Instant)>,
-    left: bool,
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Presence {
-    /// Announces this worker and begins to watch the others.
+    /// Announces this worker and begins to follow the others.
+    ///
+    /// # Errors
+    /// When the bucket cannot be opened. A first renewal that fails is repeated like any other.
     pub async fn start(store: &Store, own: WorkerInfo) -> Result<Self, StoreError> {
+        Self::start_timed(store, own, Timing::DEFAULT).await
+    }
+
+    async fn start_timed(
+        store: &Store,
+        own: WorkerInfo,
+        timing: Timing,
+    ) -> Result<Self, StoreError> {
         let keep = Keep {
             storage: StorageType::File,
             max_age: MAX_AGE,
+            max_keys: MAX_WORKERS,
             max_bytes: -1,
+            full: DiscardPolicy::Old,
         };
-        let bucket = Bucket::open(&store.js, &store.names.workers, keep).await?;
-        let state = State {
-            began: Instant::now(),
-            renewed: None,
-            others: BTreeMap::new(),
-            left: false,
-        };
+        let bucket = Kv::open(&store.js, &store.names.workers, keep).await?;
         let presence = Self {
+            roster: Arc::new(Mutex::new(Roster::new(own.id.clone(), timing))),
             own,
             bucket,
-            state: Arc::new(Mutex::new(state)),
+            timing,
+            changes: watch::Sender::new(0),
+            renewing: Arc::default(),
         };
         presence.renew().await;
-        tokio::spawn(presence.clone().keep_renewing());
-        tokio::spawn(presence.clone().keep_watching());
+        let renewing = tokio::spawn(presence.clone().keep_renewing());
+        *lock(&presence.renewing) = Some(renewing.abort_handle());
+        tokio::spawn(presence.clone().keep_following());
         Ok(presence)
     }
 
     async fn renew(&self) {
-        let begin = Instant::now();
-        let value = serde_json::to_vec(&self.own).expect("a worker's facts are JSON");
-        match self.bucket.put(self.own.id.as_str(), value).await {
-            Ok(_) => lock(&self.state).renewed = Some(begin),
-            Err(error) => tracing::warn!("renew the presence: {error}"),
+        // The others count from when they see it: later than this.
+        let begun = Instant::now();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let renewal = Renewal {
+            info: &self.own,
+            host: host.trim(),
+            renewed: clock::now(),
+        };
+        let value = serde_json::to_vec(&renewal).expect("a worker's facts are JSON");
+        let put = self.bucket.put(self.own.id.as_str(), value);
+        // One that hangs must not hold up the next.
+        match tokio::time::timeout(self.timing.renew, put).await {
+            Ok(Ok(_)) => lock(&self.roster).renewed(begun),
+            Ok(Err(error)) => tracing::warn!("renew the presence: {error}"),
+            Err(_) => tracing::warn!(
+                "renew the presence: no answer within {:?}",
+                self.timing.renew
+            ),
         }
     }
 
     async fn keep_renewing(self) {
+        let mut ticks =
+            tokio::time::interval_at(Instant::now() + self.timing.renew, self.timing.renew);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(RENEW).await;
-            if lock(&self.state).left {
-                return;
-            }
+            ticks.tick().await;
             self.renew().await;
         }
     }
 
-    async fn keep_watching(self) {
+    async fn keep_following(self) {
         loop {
-            match self.bucket.watch(">").await {
-                Ok(mut watch) => {
-                    while let Some(Ok(entry)) = watch.next().await {
-                        self.saw(entry.operation, &entry.key, &entry.value);
-                    }
-                    tracing::warn!("the watch of the workers is interrupted");
-                }
-                Err(error) => tracing::warn!("watch the workers: {error}"),
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            let error = self.follow().await;
+            lock(&self.roster).blind();
+            tracing::warn!("the watch of the workers is interrupted: {error}");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    fn saw(&self, operation: Operation, key: &str, value: &[u8]) {
+    /// Returns why following ended.
+    async fn follow(&self) -> KvError {
+        let mut follow = match self.bucket.follow(">").await {
+            Ok(follow) => follow,
+            Err(error) => return error,
+        };
+        loop {
+            match follow.next().await {
+                Ok(Followed::Loaded) => lock(&self.roster).watching(Instant::now()),
+                Ok(Followed::Change(change)) => self.saw(change),
+                Err(error) => return error,
+            }
+            self.changes.send_modify(|ticks| *ticks += 1);
+        }
+    }
+
+    fn saw(&self, change: Change) {
+        let Change {
+            key,
+            value,
+            revision,
+        } = change;
         let Ok(id) = key.parse::<WorkerId>() else {
+            tracing::warn!(key, "a key that is no worker's");
             return;
         };
-        let mut state = lock(&self.state);
-        match (operation, serde_json::from_slice::<WorkerInfo>(value)) {
-            (Operation::Put, Ok(info)) if info.id == id => {
-                state.others.insert(id, (info, Instant::now()));
+        let Some(value) = value else {
+            lock(&self.roster).left(id);
+            return;
+        };
+        match serde_json::from_slice::<WorkerInfo>(&value) {
+            Ok(info) if info.id == self.own.id && info.started > self.own.started => {
+                tracing::error!(worker = %id, "another worker runs under this name since {}", info.started);
             }
-            (Operation::Put, _) => tracing::warn!(key, "a presence that is not understood"),
-            (Operation::Delete | Operation::Purge, _) => {
-                state.others.remove(&id);
-            }
+            Ok(info) if info.id == id => lock(&self.roster).saw(info, revision, Instant::now()),
+            Ok(_) | Err(_) => tracing::warn!(key, "a presence that is not understood"),
         }
     }
 
     /// Live workers by id; this one is among them while it may act.
     pub fn live(&self) -> Vec<WorkerInfo> {
-        let state = lock(&self.state);
-        let mut live: BTreeMap<WorkerId, WorkerInfo> = state
-            .others
-            .iter()
-            .filter(|(_, (_, seen))| seen.elapsed() < LAPSE)
-            .map(|(id, (info, _))| (id.clone(), info.clone()))
-            .collect();
-        if state.renewed.is_some_and(|at| at.elapsed() < MAY_ACT) {
-            live.insert(self.own.id.clone(), self.own.clone());
-        }
-        live.into_values().collect()
+        lock(&self.roster).live(&self.own, Instant::now())
+    }
+
+    /// Workers that were here and are not any more.
+    pub fn lapsed(&self) -> Vec<WorkerId> {
+        lock(&self.roster).lapsed(Instant::now())
     }
 
     pub fn is_live(&self, worker: &WorkerId) -> Liveness {
-        let state = lock(&self.state);
-        match state.others.get(worker) {
-            Some((_, seen)) if seen.elapsed() < LAPSE => Liveness::Live,
-            Some(_) => Liveness::Lapsed,
-            None if state.began.elapsed() < LAPSE => Liveness::Unknown,
-            None => Liveness::Lapsed,
-        }
+        lock(&self.roster).liveness(worker, Instant::now())
     }
 
     /// The fence: a worker that is cut off stops acting before others take over.
     pub fn may_act(&self) -> bool {
-        let state = lock(&self.state);
-        !state.left && state.renewed.is_some_and(|at| at.elapsed() < MAY_ACT)
+        lock(&self.roster).may_act(Instant::now())
     }
 
     /// Whether this worker looks after a node. Two may think so for a moment, which is harmless.
@@ -170,56 +201,33 @@ impl Presence {
         owner(node, self.live().iter().map(|info| &info.id)).is_some_and(|id| *id == self.own.id)
     }
 
-    /// Says good-bye, so that others need not wait.
+    /// Ticks whenever a worker was heard of, renewals included. Nothing ticks when one falls silent.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Says good-bye, so that others need not wait. From here on this worker may not act.
     pub async fn leave(&self) {
-        lock(&self.state).left = true;
+        lock(&self.roster).leave();
+        if let Some(renewing) = lock(&self.renewing).take() {
+            renewing.abort();
+        }
         let key = self.own.id.as_str();
-        if let Ok((Some(_), revision)) = self.bucket.read(key).await
-            && let Err(error) = self.bucket.delete(key, revision).await
-        {
-            tracing::debug!("leave: {error}");
+        // A renewal may still be under way: the good-bye must come after it.
+        for _ in 0..3 {
+            match self.bucket.read(key).await {
+                Ok((Some(_), revision)) => match self.bucket.delete(key, revision).await {
+                    Err(KvError::Conflict { .. }) => continue,
+                    Err(error) => tracing::debug!("leave: {error}"),
+                    Ok(()) => {}
+                },
+                Ok((None, _)) => {}
+                Err(error) => tracing::debug!("leave: {error}"),
+            }
+            return;
         }
     }
-}
-
-/// Rendezvous hashing: the worker with the highest weight for this node. When one leaves, only its nodes move.
-fn owner<'a>(node: NodeId, workers: impl Iterator<Item = &'a WorkerId>) -> Option<&'a WorkerId> {
-    workers.max_by_key(|worker| (weight(node, worker), *worker))
-}
-
-/// FNV-1a over both ids, its bits mixed once more, as FNV's high bits alone are poor.
-fn weight(node: NodeId, worker: &WorkerId) -> u64 {
-    let bytes = node.as_bytes().iter().chain(worker.as_str().as_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^ (mixed >> 33)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nodes_spread_evenly_and_only_the_lost_workers_nodes_move() {
-        let workers: Vec<WorkerId> = ["w1", "w2", "w3", "w4"]
-            .iter()
-            .map(|id| id.parse().unwrap())
-            .collect();
-        let mut counts = BTreeMap::new();
-        for n in 0..4000u32 {
-            let mut bytes = [0; 16];
-            bytes[12..].copy_from_slice(&n.to_be_bytes());
-            let node = NodeId::from_bytes(bytes);
-            let before = owner(node, workers.iter()).unwrap();
-            *counts.entry(before).or_insert(0u32) += 1;
-            let after = owner(node, workers[1..].iter()).unwrap();
-            assert!(before == after || *before == workers[0]);
-        }
-        assert!(
-            counts.values().all(|count| (800..1200).contains(count)),
-            "{counts:?}"
-        );
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
 //! The last heartbeat of every node, kept by the server: one message per subject, no write of ours. In a file: a stream in
 //! memory is gone when the server restarts, and every live agent would look silent.
 //! Heartbeats are answered in `listen`; this stream never answers, or it would race the real reply.
-use crate::store::{Store, StoreError};
-use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, StorageType};
+use crate::store::{Store, StoreError, ensure};
+use async_nats::jetstream::stream::{self, DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use ironbeat_common::decide::LastBeat;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::time::Time;
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// Longer than any heartbeat time-out that makes sense.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// 100,000 nodes at some 300 bytes a beat are 30 MB; a thousand of them may carry an inventory of 40 KB at once. Beyond
+/// it the oldest beats go. The server sets that much aside at once.
+const MAX_BYTES: i64 = 128 << 20;
 
 #[derive(Clone)]
 pub struct Seen {
@@ -19,36 +22,31 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// # Errors
+    /// When the stream cannot be made, or the one that is there would answer the agents.
     pub async fn open(store: &Store) -> Result<Self, StoreError> {
-        let name = store.names.seen.clone();
         let prefix = store.names.prefix.clone();
         let config = stream::Config {
-            name: name.clone(),
+            name: store.names.seen.clone(),
             subjects: vec![format!("{prefix}.heartbeat.*")],
             storage: StorageType::File,
+            discard: DiscardPolicy::Old,
             max_messages_per_subject: 1,
             max_age: MAX_AGE,
+            max_bytes: MAX_BYTES,
             no_ack: true,
             ..stream::Config::default()
         };
-        let fail = |why: String| StoreError::Stream {
-            what: format!("open stream {name}"),
-            why,
-        };
-        let stream = store
-            .js
-            .get_or_create_stream(config)
-            .await
-            .map_err(|error| fail(error.to_string()))?;
-        if !stream.cached_info().config.no_ack {
-            return Err(fail(
-                "it acknowledges, which would answer the agents' heartbeats".into(),
-            ));
-        }
-        Ok(Self { stream, prefix })
+        Ok(Self {
+            stream: ensure(&store.js, config).await?,
+            prefix,
+        })
     }
 
     /// The newest beat and when the server got it. What cannot be decoded was refused when it came, and counts as none.
+    ///
+    /// # Errors
+    /// When the stream does not answer.
     pub async fn last_beat(&self, id: NodeId) -> Result<Option<LastBeat>, StoreError> {
         let subject = subject::heartbeat(&self.prefix, &id);
         let message = match self.stream.get_last_raw_message_by_subject(&subject).await {
@@ -74,3 +72,6 @@ impl Seen {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

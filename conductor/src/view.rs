@@ -1,45 +1,60 @@
-//! All node records in memory, from one watch: for lists, lookups and alarms. May be a moment behind.
+//! All node records in memory, followed from the bucket: for lists, lookups and alarms. May be a moment behind.
 //! Decisions are made on what `store` loads from the leader.
-use crate::bucket::{Bucket, BucketError};
-use crate::store::{Store, parse};
-use async_nats::jetstream::kv::Operation;
-use futures_util::StreamExt;
+use crate::store::{Change, Followed, Kv, KvError, Store, parse};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::node::Node;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Before a broken watch is made anew.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The watch heartbeats every 5 s; without one for longer the client reports an error, which starts it anew.
+/// Before following begins anew, doubled each time until it works.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const KEYS: &str = "node.>";
 
-type Nodes = BTreeMap<NodeId, Arc<Node>>;
+#[derive(Clone, Default)]
+struct Copy {
+    nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Why a record that is there cannot be read. The last one that could be read stays in `nodes`.
+    unreadable: BTreeMap<String, String>,
+}
 
 #[derive(Clone)]
 pub struct View {
-    nodes: Arc<RwLock<Nodes>>,
+    copy: Arc<RwLock<Copy>>,
     changes: watch::Receiver<u64>,
+}
+
+fn read(copy: &RwLock<Copy>) -> RwLockReadGuard<'_, Copy> {
+    copy.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(copy: &RwLock<Copy>) -> RwLockWriteGuard<'_, Copy> {
+    copy.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl View {
     /// Begins to follow; goes on until the process ends.
     pub fn start(store: &Store) -> Self {
-        let nodes = Arc::new(RwLock::new(Nodes::new()));
+        let copy = Arc::new(RwLock::new(Copy::default()));
         let (tick, changes) = watch::channel(0);
-        tokio::spawn(follow(store.nodes.clone(), Arc::clone(&nodes), tick));
-        Self { nodes, changes }
+        tokio::spawn(follow(store.nodes.clone(), Arc::clone(&copy), tick));
+        Self { copy, changes }
     }
 
+    pub fn get(&self, id: &NodeId) -> Option<Arc<Node>> {
+        read(&self.copy).nodes.get(id).cloned()
+    }
+
+    /// In the order of their ids.
     pub fn all(&self) -> Vec<Arc<Node>> {
-        self.nodes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        read(&self.copy).nodes.values().cloned().collect()
+    }
+
+    /// Keys whose records cannot be read by this worker, and why.
+    pub fn unreadable(&self) -> BTreeMap<String, String> {
+        read(&self.copy).unreadable.clone()
     }
 
     /// Ticks at every change.
@@ -55,80 +70,70 @@ impl View {
     }
 }
 
-async fn follow(bucket: Bucket, nodes: Arc<RwLock<Nodes>>, tick: watch::Sender<u64>) {
+async fn follow(bucket: Kv, copy: Arc<RwLock<Copy>>, tick: watch::Sender<u64>) {
+    let mut pause = FIRST_PAUSE;
     loop {
-        if let Err(error) = follow_once(&bucket, &nodes, &tick).await {
-            tracing::warn!("the view of the nodes is interrupted: {error}");
-        }
-        tokio::time::sleep(PAUSE).await;
+        let loaded_before = *tick.borrow();
+        let error = follow_once(&bucket, &copy, &tick).await;
+        tracing::warn!("the view of the nodes is interrupted: {error}");
+        pause = match *tick.borrow() == loaded_before {
+            true => (pause * 2).min(LONGEST_PAUSE),
+            false => FIRST_PAUSE,
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
-async fn follow_once(
-    bucket: &Bucket,
-    nodes: &RwLock<Nodes>,
-    tick: &watch::Sender<u64>,
-) -> Result<(), BucketError> {
-    let all_until = bucket.last_revision().await?;
-    let mut watch = bucket.watch(KEYS).await?;
-    // Until everything present has been shown, what is new is gathered apart: nodes that vanished unseen must go.
-    let mut fresh = Nodes::new();
-    let mut complete = all_until == 0;
-    let publish = |nodes: &RwLock<Nodes>, change: &dyn Fn(&mut Nodes)| {
-        change(&mut nodes.write().unwrap_or_else(PoisonError::into_inner));
-        tick.send_modify(|ticks| *ticks += 1);
+/// Returns why following ended.
+async fn follow_once(bucket: &Kv, copy: &RwLock<Copy>, tick: &watch::Sender<u64>) -> KvError {
+    let mut follow = match bucket.follow(KEYS).await {
+        Ok(follow) => follow,
+        Err(error) => return error,
     };
-    if complete {
-        publish(nodes, &|nodes| nodes.clear());
-    }
+    // Until everything has been shown it is gathered apart: nodes that vanished meanwhile must go, the others stay.
+    let mut fresh = Some(Copy::default());
     loop {
-        let next = if complete {
-            watch.next().await
-        } else {
-            match tokio::time::timeout(Duration::from_millis(500), watch.next()).await {
-                Ok(next) => next,
-                // No node is there: a watch of no keys shows nothing and says nothing.
-                Err(_) => {
-                    complete = true;
-                    publish(nodes, &|nodes| *nodes = fresh.clone());
-                    continue;
+        match follow.next().await {
+            Err(error) => return error,
+            Ok(Followed::Loaded) => {
+                if let Some(fresh) = fresh.take() {
+                    *write(copy) = fresh;
                 }
             }
-        };
-        let Some(entry) = next else { return Ok(()) };
-        let entry = entry.map_err(|error| BucketError::Read {
-            key: KEYS.into(),
-            why: error.to_string(),
-        })?;
-        let Some(id) = entry
-            .key
-            .strip_prefix("node.")
-            .and_then(|id| id.parse::<NodeId>().ok())
-        else {
-            tracing::warn!(key = entry.key, "a key that is no node's");
-            continue;
-        };
-        let node = match entry.operation {
-            Operation::Delete | Operation::Purge => None,
-            Operation::Put => match parse(&entry.key, &entry.value) {
-                Ok(node) => Some(Arc::new(node)),
-                Err(error) => {
-                    tracing::error!("{error}");
-                    None
+            Ok(Followed::Change(change)) => match &mut fresh {
+                Some(fresh) => {
+                    fresh.apply(change, |id| read(copy).nodes.get(&id).cloned());
+                    continue;
                 }
+                None => write(copy).apply(change, |_| None),
             },
+        }
+        tick.send_modify(|ticks| *ticks += 1);
+    }
+}
+
+impl Copy {
+    /// `earlier` knows records from before this copy was begun.
+    fn apply(&mut self, change: Change, earlier: impl FnOnce(NodeId) -> Option<Arc<Node>>) {
+        let Change { key, value, .. } = change;
+        let id = key.strip_prefix("node.").map(str::parse::<NodeId>);
+        let Some(Ok(id)) = id else {
+            tracing::warn!(key, "a key that is no node's");
+            return;
         };
-        let apply = |nodes: &mut Nodes| match &node {
-            Some(node) => drop(nodes.insert(id, Arc::clone(node))),
-            None => drop(nodes.remove(&id)),
+        self.unreadable.remove(&key);
+        let Some(value) = value else {
+            self.nodes.remove(&id);
+            return;
         };
-        if complete {
-            publish(nodes, &apply);
-        } else {
-            apply(&mut fresh);
-            if entry.delta == 0 {
-                complete = true;
-                publish(nodes, &|nodes| *nodes = fresh.clone());
+        match parse(&key, &value) {
+            Ok(node) => drop(self.nodes.insert(id, Arc::new(node))),
+            Err(error) => {
+                tracing::error!("{error}");
+                self.unreadable.insert(key, error.to_string());
+                if let Some(node) = earlier(id) {
+                    self.nodes.entry(id).or_insert(node);
+                }
             }
         }
     }

@@ -1,278 +1,228 @@
-//! A whole worker on a real nats-server, and bytes that no friend would send: every endpoint answers with a reason, no
-//! worker dies, and what is asked properly afterwards is answered.
-use async_nats::{Client, HeaderMap, Message};
-use ironbeat_common::id::BootId;
-use ironbeat_common::inventory::{Inventory, System};
-use ironbeat_common::wire::{self, Heartbeat, HeartbeatReply, Lookup, LookupReply, Status};
-use ironbeat_tests::nats::{NatsBinary, NatsServer};
-use ironbeat_tests::process::Process;
-use serde_json::{Value, json};
-use std::process::Command;
-use std::time::Duration;
+//! Every endpoint of a living worker gets bytes that nobody should send. It refuses, and goes on.
+//! What decoders make of such bytes is judged beside them; here it is the whole way through NATS.
+mod support;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const NODE: &str = "01010101-0101-0101-0101-010101010101";
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use ironbeat_common::wire::{self, Heartbeat, MAX_MESSAGE_BYTES, Status};
+use serde_json::json;
+use support::{JSON, Reply, Site, boot, lookup, machine};
 
-struct Site {
-    nats: Client,
-    worker: Process,
-    _server: NatsServer,
-    _dir: tempfile::TempDir,
-}
+/// Requests under way at once, well below what a worker takes.
+const PARALLEL: usize = 64;
+const NODE: &str = "00000000-0000-4000-8000-000000000001";
 
-/// Below the range of outgoing connections, and free a moment ago.
-fn free_port() -> u16 {
-    let first = 21_000 + (std::process::id() % 5000) as u16;
-    (first..32_000)
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
-}
-
-async fn site() -> Site {
-    let server = NatsServer::start_loopback(NatsBinary::Floor).expect("nats-server starts");
-    let dir = tempfile::tempdir().expect("a directory");
-    let config = dir.path().join("worker.toml");
-    let text = format!(
-        "id = 'w1'\n[nats]\nservers = ['{}']\n[http]\nlisten = '127.0.0.1:{}'\nboot_dir = '/tmp'\nimage_dir = '/tmp'\n",
-        server.url(),
-        free_port()
-    );
-    std::fs::write(&config, text).expect("the configuration is written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ironbeat"));
-    command.arg("conductor").arg("--config").arg(&config);
-    let mut worker =
-        Process::start("w1", command, &dir.path().join("w1.log")).expect("the worker starts");
-    worker
-        .wait_for_log("ready", PATIENCE)
-        .expect("the worker gets ready");
-    let nats = async_nats::connect(server.url()).await.expect("connect");
-    Site {
-        nats,
-        worker,
-        _server: server,
-        _dir: dir,
-    }
-}
-
-impl Site {
-    async fn ask(&self, subject: &str, body: Vec<u8>, content_type: Option<&str>) -> Message {
-        let mut headers = HeaderMap::new();
-        if let Some(content_type) = content_type {
-            headers.insert("Content-Type", content_type);
-        }
-        self.nats
-            .request_with_headers(subject.to_owned(), headers, body.into())
-            .await
-            .unwrap_or_else(|error| panic!("{subject}: {error}"))
-    }
-
-    async fn ask_json(&self, endpoint: &str, body: Value) -> Result<Value, String> {
-        let subject = format!("ib.v1.api.{endpoint}");
-        let reply = self.ask(&subject, body.to_string().into(), None).await;
-        match refusal(&reply) {
-            Some(why) => Err(why),
-            None => Ok(serde_json::from_slice(&reply.payload).expect("JSON in, JSON out")),
-        }
-    }
-}
-
-fn refusal(reply: &Message) -> Option<String> {
-    let headers = reply.headers.as_ref()?;
-    headers
-        .get("Nats-Service-Error")
-        .map(|why| why.as_str().to_owned())
-}
-
-/// What the service says it listens on.
-async fn endpoints(site: &Site) -> Vec<String> {
-    let info = site.ask("$SRV.INFO.ironbeat", vec![], None).await;
-    let info: Value = serde_json::from_slice(&info.payload).expect("service info is JSON");
-    let list = info["endpoints"].as_array().expect("it has endpoints");
-    list.iter()
-        .map(|e| e["subject"].as_str().expect("a subject").to_owned())
+/// All that a worker says it listens on, with the heartbeat's token filled in.
+async fn subjects(site: &Site) -> Vec<String> {
+    let info = site.send("$SRV.INFO.ironbeat", None, Bytes::new()).await;
+    let info: serde_json::Value = serde_json::from_slice(&info.0.payload).unwrap();
+    let endpoints = info["endpoints"].as_array().unwrap();
+    let subject = |endpoint: &serde_json::Value| endpoint["subject"].as_str().unwrap().to_owned();
+    endpoints
+        .iter()
+        .map(|endpoint| subject(endpoint).replace('*', NODE))
         .collect()
 }
 
+/// Endpoints that want nothing and do not read what they get.
+fn takes_anything(subject: &str) -> bool {
+    ["node.list", "knock.list", "worker.list", "policy.show"]
+        .iter()
+        .any(|end| subject.ends_with(end))
+}
+
+/// `{}` is all that it needs.
+fn takes_nothing(subject: &str) -> bool {
+    subject.ends_with("event.list")
+}
+
+fn bad_bodies() -> Vec<(&'static str, Bytes)> {
+    let nested = |open: u8| Bytes::from(vec![open; MAX_MESSAGE_BYTES]);
+    let text = |text: &str| Bytes::from(text.to_owned());
+    vec![
+        ("noise", Bytes::from_static(b"\xff\xfe\x00\x01")),
+        ("a cut CBOR map", Bytes::from_static(b"\xa3\x64node\x61x")),
+        (
+            "CBOR that wants 2^63 bytes",
+            Bytes::from_static(b"\x5b\x7f\xff\xff\xff\xff\xff\xff\xff"),
+        ),
+        (
+            "CBOR that wants 2^63 items",
+            Bytes::from_static(b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"),
+        ),
+        ("CBOR null", Bytes::from_static(b"\xf6")),
+        (
+            "CBOR text that is no UTF-8",
+            Bytes::from_static(b"\x62\xc3\x28"),
+        ),
+        ("deep CBOR arrays", nested(0x81)),
+        ("deep CBOR tags", nested(0xc1)),
+        ("endless CBOR arrays", nested(0x9f)),
+        ("deep JSON arrays", nested(b'[')),
+        (
+            "deep JSON objects",
+            Bytes::from("{\"node\":".repeat(MAX_MESSAGE_BYTES / 8)),
+        ),
+        (
+            "too many bytes",
+            Bytes::from(vec![b' '; MAX_MESSAGE_BYTES + 1]),
+        ),
+        (
+            "a JSON number for a name",
+            text("{\"node\": 5, \"key\": 5, \"bmc\": 5}"),
+        ),
+        ("JSON of another shape", text("[1, 2, 3]")),
+        ("a JSON string", text("\"node\"")),
+        ("an unknown field", text("{\"nod\": \"x\"}")),
+        ("half a JSON document", text("{\"node\": \"x\"")),
+        ("two JSON documents", text("{} {}")),
+        (
+            "a name that is none",
+            text("{\"node\": \"../..\\u0000\\r\\nNats-Service-Error: x\", \"request\": \"*\"}"),
+        ),
+    ]
+}
+
+/// An answer that is no error can be read in the encoding it claims.
+fn is_readable(reply: &Reply) -> bool {
+    match reply.header("Content-Type") {
+        Some(JSON) => serde_json::from_slice::<serde_json::Value>(&reply.0.payload).is_ok(),
+        Some(wire::CONTENT_TYPE) => wire::decode::<ciborium::Value>(&reply.0.payload).is_ok(),
+        _ => false,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn every_endpoint_survives_every_kind_of_nonsense() {
-    let mut site = site().await;
-    let endpoints = endpoints(&site).await;
-    assert!(endpoints.len() > 20, "{endpoints:?}");
-    let nonsense: [&[u8]; 9] = [
-        b"",
-        b"{",
-        b"{\"node\": 7}",
-        b"[[[[",
-        &[0xff; 64],
-        &[0x9b, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-        &[0x81; 100_000],
-        &[0xa1, 0x64, b'n', b'o', b'd', b'e', 0xf6],
-        &[0; 800_000],
+async fn every_endpoint_refuses_what_it_cannot_read() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let subjects = subjects(&site).await;
+    assert!(subjects.len() > 20, "{subjects:?}");
+    let empty = ("nothing", Bytes::new());
+    let bodies: Vec<_> = bad_bodies().into_iter().chain([empty]).collect();
+    let types = [
+        None,
+        Some(JSON),
+        Some(wire::CONTENT_TYPE),
+        Some("text/plain"),
     ];
-    for subject in &endpoints {
-        let subject = subject.replace('*', NODE);
-        for body in nonsense {
-            for content_type in [
-                None,
-                Some("application/cbor"),
-                Some("application/json"),
-                Some("text/odd"),
-            ] {
-                let reply = site.ask(&subject, body.to_vec(), content_type).await;
-                // Lists ask for nothing, so that some nonsense is a proper request to them; nothing else is.
-                let needs_nothing = [
-                    "node.list",
-                    "worker.list",
-                    "knock.list",
-                    "event.list",
-                    "policy.show",
-                ]
-                .iter()
-                .any(|list| subject.ends_with(list));
-                let why = refusal(&reply);
-                assert!(
-                    why.is_some() || needs_nothing,
-                    "{subject} took {:?}",
-                    &body[..body.len().min(40)]
-                );
-                assert!(
-                    why.is_none_or(|why| why.len() > 5),
-                    "{subject} says nothing"
-                );
+    let mut cases = Vec::new();
+    for subject in &subjects {
+        for (what, body) in &bodies {
+            for kind in types {
+                cases.push((subject, *what, body.clone(), kind));
             }
         }
     }
-    for token in ["not-an-id", "0", "01010101010101010101010101010101"] {
-        let reply = site
-            .ask(&format!("ib.v1.heartbeat.{token}"), vec![0xa0], None)
-            .await;
-        assert!(
-            refusal(&reply).is_some_and(|why| why.contains("is not a node id")),
-            "{token}"
-        );
-    }
-    assert!(site.worker.is_running(), "the worker died");
-
-    // A machine that nobody knows is told to wait, and remembered.
-    let boot = BootId::from_bytes([7; 16]);
-    let system = System {
-        serial: Some("X-1".into()),
-        ..System::default()
-    };
-    let lookup = Lookup {
-        version: wire::VERSION,
-        boot,
-        agent: "test".into(),
-        inventory: Inventory {
-            system,
-            ..Inventory::default()
-        },
-        timings: Default::default(),
-    };
-    let reply = site
-        .ask(
-            "ib.v1.lookup",
-            wire::encode(&lookup),
-            Some(wire::CONTENT_TYPE),
-        )
+    let site = &site;
+    stream::iter(cases)
+        .for_each_concurrent(PARALLEL, |(subject, what, body, kind)| async move {
+            let no_body = body.is_empty() && kind != Some(wire::CONTENT_TYPE);
+            let reply = site.send(subject, kind, body).await;
+            let case = format!("{subject}: {what} as {kind:?}");
+            if takes_anything(subject) || (takes_nothing(subject) && no_body) {
+                assert_eq!(reply.error(), None, "{case}");
+                assert!(is_readable(&reply), "{case}");
+                return;
+            }
+            let (code, why) = reply.error().unwrap_or_else(|| panic!("{case}: accepted"));
+            assert_eq!(code, 400, "{case}: {why}");
+            assert!(!why.is_empty() && why.len() < 4100, "{case}: {why}");
+            assert!(reply.0.payload.is_empty(), "{case}");
+        })
         .await;
-    assert!(matches!(
-        wire::decode(&reply.payload),
-        Ok(LookupReply::Wait { .. })
-    ));
-    let beat = Heartbeat {
+    let nodes = site.ask("node.list", json!({})).await.good();
+    assert_eq!(nodes, json!([]));
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_names_its_node() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let beat = wire::encode(&beat());
+    let (long, bare) = ("y".repeat(3000), NODE.replace('-', ""));
+    for token in ["x", "0", &NODE[1..], &bare, &long] {
+        let subject = format!("ib.v1.heartbeat.{token}");
+        let reply = site.send(&subject, None, beat.clone().into()).await;
+        let why = reply.refused(400);
+        assert!(why.contains("is not a node id") && why.len() < 200, "{why}");
+    }
+    worker.assert_well();
+}
+
+fn beat() -> Heartbeat {
+    Heartbeat {
         version: wire::VERSION,
-        boot,
+        boot: boot(1),
         seq: 1,
         status: Status::Idle,
         nudge: None,
-    };
-    let reply = site
-        .ask(
-            &format!("ib.v1.heartbeat.{NODE}"),
-            wire::encode(&beat),
-            Some(wire::CONTENT_TYPE),
-        )
-        .await;
-    assert_eq!(wire::decode(&reply.payload), Ok(HeartbeatReply::LookUp));
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let knocks = loop {
-        let knocks = site
-            .ask_json("knock.list", json!({}))
-            .await
-            .expect("a list");
-        if knocks.as_array().is_some_and(|list| !list.is_empty())
-            || tokio::time::Instant::now() > deadline
-        {
-            break knocks;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(
-        knocks[0]["outcome"], "unknown machine: discovered",
-        "{knocks:#}"
-    );
-
-    // What is asked properly is answered, in the encoding it was asked in, and shows no password.
-    let wish = json!({
-        "id": NODE, "name": "n1", "macs": ["02:00:00:00:00:01"],
-        "bmc": { "protocol": "ipmi", "address": "127.0.0.1:9", "username": "admin", "password": "hush-hush" },
-    });
-    let shown = site
-        .ask_json("node.enroll", wish.clone())
-        .await
-        .expect("enrolled");
-    assert!(
-        shown["id"] == NODE && !shown.to_string().contains("hush-hush"),
-        "{shown}"
-    );
-    let again = site
-        .ask_json("node.enroll", wish.clone())
-        .await
-        .expect("a repeated request is the same node");
-    assert_eq!(again["id"], NODE);
-    let mut thief = wish;
-    thief["id"] = json!("02020202-0202-0202-0202-020202020202");
-    thief["name"] = json!("n2");
-    thief["bmc"]["address"] = json!("127.0.0.1:10");
-    let why = site
-        .ask_json("node.enroll", thief)
-        .await
-        .expect_err("two nodes got one MAC");
-    assert!(
-        why.contains("MAC address 02:00:00:00:00:01 belongs to node") && why.contains(NODE),
-        "{why}"
-    );
-    let why = site
-        .ask_json("node.provide", json!({ "node": "n1" }))
-        .await
-        .expect_err("not manageable yet");
-    assert_eq!(why, "cannot provide a node that is enroll");
-    let why = site
-        .ask_json("node.show", json!({ "node": "nobody" }))
-        .await
-        .expect_err("no such node");
-    assert_eq!(why, "there is no node nobody");
-    #[derive(serde::Serialize)]
-    struct Ask {
-        node: &'static str,
     }
-    let reply = site
-        .ask(
-            "ib.v1.api.node.show",
-            wire::encode(&Ask { node: "n1" }),
-            None,
-        )
+}
+
+fn xorshift(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Up to four bytes changed, lost or doubled.
+fn mutate(good: &[u8], state: &mut u64) -> Bytes {
+    let mut body = good.to_vec();
+    for _ in 0..=xorshift(state) % 4 {
+        let at = (xorshift(state) % body.len() as u64) as usize;
+        match xorshift(state) % 3 {
+            0 => body[at] = xorshift(state) as u8,
+            1 if body.len() > 1 => drop(body.remove(at)),
+            _ => body.insert(at, body[at]),
+        }
+    }
+    body.into()
+}
+
+/// Every request gets one answer, whatever became of it on the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn bent_messages_are_answered_too() {
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos();
+    println!("seed {seed}");
+    let mut state = u64::from(seed) | 1;
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let bmc = support::idle_bmc(1);
+    let ask = json!({
+        "node": NODE, "request": "r1", "reason": "why", "patch": { "name": "n", "macs": ["02:00:00:00:00:01"] },
+        "instance": { "image": { "source": "http://h/i", "checksum": "0".repeat(64) } },
+    });
+    let enroll = json!({ "id": NODE, "name": "n1", "bmc": bmc, "macs": ["02:00:00:00:00:01"] });
+    let mut cases = Vec::new();
+    for subject in subjects(&site).await {
+        let good = match subject.rsplit("ib.v1.").next().unwrap() {
+            "lookup" => wire::encode(&lookup(boot(1), machine(1))),
+            "api.node.enroll" => enroll.to_string().into_bytes(),
+            beat if beat.starts_with("heartbeat") => wire::encode(&self::beat()),
+            _ => ask.to_string().into_bytes(),
+        };
+        for _ in 0..60 {
+            cases.push((subject.clone(), mutate(&good, &mut state)));
+        }
+    }
+    let site = &site;
+    stream::iter(cases)
+        .for_each_concurrent(PARALLEL, |(subject, body)| async move {
+            let reply = site.send(&subject, None, body).await;
+            match reply.error() {
+                None => assert!(is_readable(&reply), "{subject}"),
+                Some((code, why)) => {
+                    assert!((400..500).contains(&code), "{subject}: {code} {why}");
+                }
+            }
+        })
         .await;
-    let headers = reply.headers.expect("a content type");
-    assert_eq!(
-        headers.get("Content-Type").map(|v| v.as_str()),
-        Some(wire::CONTENT_TYPE)
-    );
-    assert!(site.worker.is_running());
-    let log = site.worker.log().text();
-    assert!(
-        log.contains("enrolled") && !log.contains("hush-hush"),
-        "{log}"
-    );
+    worker.assert_well();
+    site.ask("knock.list", json!({})).await.good();
 }

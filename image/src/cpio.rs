@@ -1,5 +1,5 @@
 //! The archive the kernel unpacks as its first root: cpio "newc" (Documentation/driver-api/early-userspace).
-//! Same entries, same bytes: inode numbers count up, times are zero, everything is root's.
+//! Same entries, same bytes: inode numbers count up, times are zero, everything is root's. What is put in is the callers'.
 use std::collections::BTreeMap;
 
 /// Entries by path; directories of a path are made as needed.
@@ -147,10 +147,9 @@ mod tests {
         archive
     }
 
-    #[test]
-    fn the_reference_reader_agrees() {
+    fn cpio(arguments: &[&str]) -> String {
         let mut reader = Command::new("cpio")
-            .args(["-itv", "--quiet"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -161,7 +160,14 @@ mod tests {
             .unwrap()
             .write_all(&archive().finish())
             .unwrap();
-        let listing = String::from_utf8(reader.wait_with_output().unwrap().stdout).unwrap();
+        let output = reader.wait_with_output().unwrap();
+        assert!(output.status.success(), "{:?}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn the_reference_reader_agrees() {
+        let listing = cpio(&["-itv", "--quiet"]);
         let lines: Vec<Vec<&str>> = listing
             .lines()
             .map(|line| line.split_whitespace().collect())
@@ -186,7 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn same_in_same_out() {
-        assert_eq!(archive().finish(), archive().finish());
+    fn the_reference_reader_finds_the_contents() {
+        let content = cpio(&["-i", "--quiet", "--to-stdout", "init", "etc/deep/er/file"]);
+        assert_eq!(content, "\x07\x07\x07\x07\x07#!/bin/true\n");
+    }
+
+    #[test]
+    fn same_in_same_out_in_whatever_order() {
+        let mut other = Archive::new();
+        other.char_device("dev/console", 0o600, 5, 1);
+        other.symlink("sbin", "bin");
+        other.dir("dev");
+        other.file("etc/deep/er/file", 0o644, vec![7; 5]);
+        other.file("init", 0o755, b"#!/bin/true\n".to_vec());
+        assert_eq!(archive().finish(), other.finish());
     }
 }

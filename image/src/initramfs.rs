@@ -1,10 +1,10 @@
 //! The ramdisk: the agent as its only program, the modules it may need, and nothing else.
 //! Which modules is in `flavour` and `modules`; what the agent does with them is its own affair.
 use crate::cpio::Archive;
+use crate::error::{Error, Result, file};
 use crate::flavour::Flavour;
 use crate::kernel::Kernel;
-use crate::modules::closure;
-use anyhow::{Context, Result};
+use crate::modules::{closure, unsigned};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,8 @@ pub struct Spec<'a> {
     pub agent: &'a Path,
     pub kernel: &'a Kernel,
     pub flavour: Flavour,
-    /// zstd level: 19 for a release, 3 when time matters more.
+    /// zstd level: 19 for a release, 3 when time matters more. The kernel takes no window beyond 128 MiB; no level up to
+    /// 19 asks for more than 8.
     pub level: i32,
     pub out_dir: &'a Path,
 }
@@ -30,53 +31,63 @@ pub struct Built {
     pub unknown: Vec<String>,
 }
 
-/// Writes `vmlinuz` and `initrd` into the output directory.
+/// Writes `vmlinuz` and `initrd` into the output directory: the same input, the same bytes.
 ///
 /// # Errors
 /// When something cannot be read or written.
-pub fn build(spec: &Spec<'_>) -> Result<Built> {
+pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
     let mut archive = Archive::new();
     for dir in ["dev", "proc", "sys", "run", "tmp", "etc/ironbeat"] {
         archive.dir(dir);
     }
     archive.char_device("dev/console", 0o600, 5, 1);
     archive.char_device("dev/null", 0o666, 1, 3);
-    let agent =
-        fs::read(spec.agent).with_context(|| format!("read the agent {}", spec.agent.display()))?;
+    let agent = fs::read(spec.agent).map_err(file("read the agent", spec.agent))?;
     archive.file("init", 0o755, agent);
 
     let closure = closure(spec.kernel, spec.flavour.modules())?;
     let base = format!("lib/modules/{}", spec.kernel.version);
     for path in closure.files.values() {
         let from = spec.kernel.modules.join(path);
-        let content = fs::read(&from).with_context(|| format!("read {}", from.display()))?;
+        let mut content = fs::read(&from).map_err(file("read", &from))?;
+        if !spec.flavour.keeps_signatures() {
+            content.truncate(unsigned(&content).len());
+        }
         archive.file(&format!("{base}/{path}"), 0o644, content);
     }
-    for (name, text) in &closure.index {
-        archive.file(&format!("{base}/{name}"), 0o644, text.clone().into_bytes());
+    for (name, text) in closure.index {
+        archive.file(&format!("{base}/{name}"), 0o644, text.into_bytes());
     }
-    let always = spec
-        .flavour
-        .always()
-        .iter()
-        .filter(|name| closure.files.contains_key(**name));
-    let always: String = always.map(|name| format!("{name}\n")).collect();
+    let always = spec.flavour.always().iter();
+    let always: String = always
+        .filter(|name| closure.files.contains_key(**name))
+        .flat_map(|name| [name, "\n"])
+        .collect();
     archive.file("etc/ironbeat/modules", 0o644, always.into_bytes());
 
     let unpacked = archive.finish();
-    let packed = zstd::bulk::compress(&unpacked, spec.level).context("compress the ramdisk")?;
-    fs::create_dir_all(spec.out_dir).with_context(|| format!("make {}", spec.out_dir.display()))?;
-    let (vmlinuz, initrd) = (spec.out_dir.join("vmlinuz"), spec.out_dir.join("initrd"));
-    let vmlinuz_bytes = fs::copy(&spec.kernel.vmlinuz, &vmlinuz)
-        .with_context(|| format!("write {}", vmlinuz.display()))?;
-    fs::write(&initrd, &packed).with_context(|| format!("write {}", initrd.display()))?;
+    let packed = zstd::bulk::compress(&unpacked, spec.level).map_err(|source| Error::Compress {
+        what: "the ramdisk",
+        source,
+    })?;
+    fs::create_dir_all(spec.out_dir).map_err(file("make", spec.out_dir))?;
+    let vmlinuz = fs::read(&spec.kernel.vmlinuz).map_err(file("read", &spec.kernel.vmlinuz))?;
     Ok(Built {
-        vmlinuz,
-        initrd,
-        vmlinuz_bytes,
+        vmlinuz: put(spec.out_dir, "vmlinuz", &vmlinuz)?,
+        initrd: put(spec.out_dir, "initrd", &packed)?,
+        vmlinuz_bytes: vmlinuz.len() as u64,
         initrd_bytes: packed.len() as u64,
         unpacked_bytes: unpacked.len() as u64,
         modules: closure.files.len(),
         unknown: closure.unknown,
     })
+}
+
+/// By a rename: a worker may be serving the one that was there.
+fn put(dir: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
+    let path = dir.join(name);
+    let part = dir.join(format!("{name}.{}.part", std::process::id()));
+    fs::write(&part, content).map_err(file("write", &part))?;
+    fs::rename(&part, &path).map_err(file("write", &path))?;
+    Ok(path)
 }

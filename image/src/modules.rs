@@ -1,95 +1,193 @@
-//! Which module files a ramdisk gets: the named ones and all that they need, with an index cut to them.
-//! The agent reads `modules.dep`, `modules.alias` and `modules.softdep` below `/lib/modules/<version>/`, and loads the
-//! names in `/etc/ironbeat/modules` on every machine.
+//! Which module files a ramdisk gets: the named ones and all that they need, with depmod's index cut to them.
+//! Which ones are named is in `flavour`; loading them is the agent's affair.
+//!
+//! What the agent may rely on, below `/`:
+//! - `lib/modules/<uname -r>/` holds the module files, uncompressed, and `modules.dep` and `modules.alias` as depmod writes
+//!   them, with no line about a module that is not there. Paths in `modules.dep` are relative to that directory; a
+//!   module's needs are all listed, the nearest first.
+//! - `modules.softdep` there has a line `softdep <module> pre: <module> …` for each module that fails or does less unless
+//!   others are loaded before it. Where depmod's table has an alias, as in `libcrc32c pre: crc32c`, the modules behind it
+//!   are named; all of them are there.
+//! - `etc/ironbeat/modules` names what is loaded on every machine, one a line, in that order; each is there.
+use crate::error::{Result, file};
 use crate::kernel::Kernel;
-use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
+
+/// depmod's tables, and the kernel's own list of what is built in.
+pub struct Tables {
+    pub dep: String,
+    pub alias: String,
+    pub softdep: String,
+    pub builtin: String,
+}
+
+impl Tables {
+    pub fn read(dir: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).map_err(file("read", &path))
+        };
+        Ok(Self {
+            dep: read("modules.dep")?,
+            alias: read("modules.alias")?,
+            softdep: read("modules.softdep")?,
+            builtin: read("modules.builtin")?,
+        })
+    }
+}
 
 pub struct Closure {
-    /// In the order in which they can be inserted one after the other.
-    pub order: Vec<String>,
     /// Path below `/lib/modules/<version>/` of each module.
     pub files: BTreeMap<String, String>,
     /// Index files, by name.
-    pub index: Vec<(&'static str, String)>,
+    pub index: [(&'static str, String); 3],
     /// Names that this kernel has neither as module nor built in.
     pub unknown: Vec<String>,
 }
 
-/// `drivers/net/virtio_net.ko` is called `virtio_net`; `-` and `_` are the same.
-fn name_of(path: &str) -> String {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    file.split('.').next().unwrap_or(file).replace('-', "_")
+/// The closure of these names.
+pub fn closure(kernel: &Kernel, names: &[&str]) -> Result<Closure> {
+    Ok(close(&Tables::read(&kernel.modules)?, names))
 }
 
-pub fn closure(kernel: &Kernel, names: &[&str]) -> Result<Closure> {
-    let read = |name: &str| {
-        let path = kernel.modules.join(name);
-        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
-    };
-    let dep = read("modules.dep")?;
-    let needs: BTreeMap<String, (&str, Vec<&str>)> = dep
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(path, needs)| (name_of(path), (path, needs.split_whitespace().collect())))
+pub fn close(tables: &Tables, names: &[&str]) -> Closure {
+    let needs = tables.dep.lines().filter_map(|line| line.split_once(':'));
+    let needs: BTreeMap<String, (&str, &str)> = needs
+        .map(|(path, needs)| (name_of(path), (path, needs)))
         .collect();
-    let builtin: BTreeSet<String> = read("modules.builtin")?.lines().map(name_of).collect();
+    let builtin: BTreeSet<String> = tables.builtin.lines().map(name_of).collect();
+    let before = befores(tables, &needs);
+    let mut walk = Walk {
+        needs: &needs,
+        before: &before,
+        files: BTreeMap::new(),
+    };
+    names.iter().for_each(|name| walk.visit(name));
+    let files = walk.files;
 
-    let (mut order, mut files, mut unknown) = (Vec::new(), BTreeMap::new(), Vec::new());
-    for name in names {
-        match needs.get(*name) {
-            // modules.dep lists what is needed, nearest first: inserted from the back.
-            Some((path, more)) => {
-                for path in more.iter().rev().chain([path]) {
-                    if files.insert(name_of(path), path.to_string()).is_none() {
-                        order.push(name_of(path));
-                    }
-                }
-            }
-            None if builtin.contains(*name) => {}
-            None => unknown.push(name.to_string()),
-        }
-    }
-    let dep: String = dep
-        .lines()
-        .filter(|line| {
-            line.split(':')
-                .next()
-                .is_some_and(|path| files.contains_key(&name_of(path)))
-        })
-        .map(|line| format!("{line}\n"))
+    let absent = |name: &&&str| !files.contains_key(**name) && !builtin.contains(**name);
+    let unknown = names.iter().filter(absent).map(ToString::to_string);
+    let is_there = |name: &str| files.contains_key(&normal(name));
+    let softdep = before
+        .iter()
+        .filter(|(name, befores)| files.contains_key(*name) && !befores.is_empty())
+        .map(|(name, befores)| format!("softdep {name} pre: {}\n", befores.join(" ")))
         .collect();
-    // "alias <pattern> <module>", "softdep <module> pre: …"
-    let last_word = |line: &&str| {
-        line.split_whitespace()
-            .last()
-            .is_some_and(|name| files.contains_key(&name.replace('-', "_")))
-    };
-    let second_word = |line: &&str| {
-        line.split_whitespace()
-            .nth(1)
-            .is_some_and(|name| files.contains_key(&name.replace('-', "_")))
-    };
-    let alias = read("modules.alias")?
-        .lines()
-        .filter(last_word)
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let softdep = read("modules.softdep")?
-        .lines()
-        .filter(second_word)
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let index = vec![
-        ("modules.dep", dep),
-        ("modules.alias", alias),
+    let index = [
+        (
+            "modules.dep",
+            kept(&tables.dep, |line| {
+                line.split_once(':')
+                    .is_some_and(|(path, _)| is_there(&name_of(path)))
+            }),
+        ),
+        // "alias <pattern> <module>"
+        (
+            "modules.alias",
+            kept(&tables.alias, |line| {
+                line.split_whitespace().nth(2).is_some_and(is_there)
+            }),
+        ),
         ("modules.softdep", softdep),
     ];
-    Ok(Closure {
-        order,
+    Closure {
+        unknown: unknown.collect(),
         files,
         index,
-        unknown,
-    })
+    }
 }
+
+struct Walk<'a> {
+    /// Of every module: its path, and the paths of all that it needs, the nearest first.
+    needs: &'a BTreeMap<String, (&'a str, &'a str)>,
+    /// Of some: what is better loaded before.
+    before: &'a BTreeMap<String, Vec<String>>,
+    files: BTreeMap<String, String>,
+}
+
+impl Walk<'_> {
+    /// Goes at most once into each module, so circles end.
+    fn visit(&mut self, name: &str) {
+        let Some((path, needs)) = self.needs.get(name) else {
+            return;
+        };
+        if self.files.insert(name.into(), path.to_string()).is_some() {
+            return;
+        }
+        for name in self.before.get(name).into_iter().flatten() {
+            self.visit(name);
+        }
+        for path in needs.split_whitespace() {
+            self.visit(&name_of(path));
+        }
+    }
+}
+
+/// "softdep <module> pre: <module or alias> … post: …", as modules.
+fn befores(
+    tables: &Tables,
+    modules: &BTreeMap<String, (&str, &str)>,
+) -> BTreeMap<String, Vec<String>> {
+    // "alias <pattern> <module>"; those meant here have no wildcard.
+    let mut behind: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in tables.alias.lines() {
+        let mut words = line.split_whitespace().skip(1).map(normal);
+        if let (Some(alias), Some(name)) = (words.next(), words.next()) {
+            behind.entry(alias).or_default().push(name);
+        }
+    }
+    let mut befores: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in tables.softdep.lines() {
+        let mut words = line.split_whitespace();
+        let ("softdep", Some(name)) = (words.next().unwrap_or(""), words.next()) else {
+            continue;
+        };
+        let before = befores.entry(normal(name)).or_default();
+        let named = words.skip_while(|word| *word != "pre:").skip(1);
+        for name in named.take_while(|word| *word != "post:").map(normal) {
+            if modules.contains_key(&name) {
+                before.push(name);
+            } else {
+                before.extend(behind.get(&name).into_iter().flatten().cloned());
+            }
+        }
+    }
+    befores
+}
+
+fn kept(table: &str, keep: impl Fn(&str) -> bool) -> String {
+    let lines = table.lines().filter(|line| keep(line));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// `drivers/net/virtio_net.ko` is called `virtio_net`.
+fn name_of(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    normal(file.split('.').next().unwrap_or(file))
+}
+
+/// The kernel takes `-` and `_` in a module's name for the same.
+fn normal(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The module without its signature (`scripts/sign-file.c`: module, signature, 12 bytes that end with the signature's
+/// length, magic string); as it is when it has none.
+pub fn unsigned(module: &[u8]) -> &[u8] {
+    const MAGIC: &[u8] = b"~Module signature appended~\n";
+    const DESCRIPTION_BYTES: usize = 12;
+    let cut = || {
+        let rest = module.strip_suffix(MAGIC)?;
+        let (rest, description) =
+            rest.split_at_checked(rest.len().checked_sub(DESCRIPTION_BYTES)?)?;
+        let signature = u32::from_be_bytes(*description.last_chunk()?);
+        rest.get(..rest.len().checked_sub(signature as usize)?)
+    };
+    cut().unwrap_or(module)
+}
+
+#[cfg(test)]
+#[path = "modules_tests.rs"]
+mod tests;

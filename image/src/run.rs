@@ -1,25 +1,28 @@
 //! Runs one of Debian's programs to its end; says what it was and what it said when it fails.
 //! Which programs are run for what is the callers' affair.
-use anyhow::{Context, Result, ensure};
+use crate::error::{Error, Result};
 use std::process::{Command, Stdio};
 
 /// Runs it and returns its standard output.
 pub fn run(command: &mut Command) -> Result<Vec<u8>> {
-    command.stdin(Stdio::null());
-    let output = command
-        .output()
-        .with_context(|| format!("start {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?} ended with {}: {}",
-        output.status,
-        said.trim()
-    );
-    Ok(output.stdout)
+    // Their words are read by us: in English.
+    command.stdin(Stdio::null()).env("LC_ALL", "C");
+    let output = command.output().map_err(|source| Error::Start {
+        command: format!("{command:?}"),
+        source,
+    })?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(Error::Command {
+        command: format!("{command:?}"),
+        status: output.status,
+        said: String::from_utf8_lossy(&output.stderr).trim().to_string(),
+    })
 }
 
 /// The same for text.
 pub fn text(command: &mut Command) -> Result<String> {
-    String::from_utf8(run(command)?).with_context(|| format!("read the output of {command:?}"))
+    let output = run(command)?;
+    Ok(String::from_utf8_lossy(&output).into_owned())
 }

@@ -49,6 +49,12 @@ pub enum ErrorKind {
     OutOfSessions,
     #[error("it refuses the session with RMCP+ status {0:#04x}")]
     Refused(u8),
+    #[error("somebody else has its serial console")]
+    Busy,
+    #[error(
+        "the serial console was ended by the BMC: somebody else took it, or it was switched off"
+    )]
+    ConsoleTaken,
     #[error("the session was lost")]
     SessionLost,
     #[error("it says {0}")]
@@ -94,6 +100,8 @@ impl Error {
             | ErrorKind::SilentLogin { .. }
             | ErrorKind::OutOfSessions
             | ErrorKind::Refused(_)
+            | ErrorKind::Busy
+            | ErrorKind::ConsoleTaken
             | ErrorKind::SessionLost
             | ErrorKind::Completion(_)
             | ErrorKind::NotPassedOn(_)

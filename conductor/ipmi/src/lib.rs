@@ -6,11 +6,13 @@
 //! - a session without sockets or clocks, `wire`: `handshake` opens it and `session` seals its messages (`v15` both for
 //!   IPMI 1.5), `window` knows which are new, `pace` how long to wait;
 //! - the edge: `transport` (sockets), `link` (one BMC's session: retries, losses, reopening), `bmc` (the handle);
-//! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `users`, `sdr`, `sensor`, `sel`, `fru`, `probe`.
+//! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `users`, `sdr`, `sensor`, `sel`, `fru`, `probe`;
+//! - the serial console: `sol` (numbering and repetition, pure), `console` (the reader and writer).
 mod bmc;
 mod boot;
 mod bridge;
 mod chassis;
+mod console;
 mod crypto;
 mod device;
 mod error;
@@ -29,6 +31,7 @@ mod sdr;
 mod sel;
 mod sensor;
 mod session;
+mod sol;
 mod text;
 mod transport;
 mod units;
@@ -41,6 +44,7 @@ pub use bmc::{Bmc, BmcConfig, Protocol};
 pub use boot::{BootDevice, BootFlags, BootSelection};
 pub use bridge::Bridge;
 pub use chassis::{ChassisControl, ChassisStatus, RestorePolicy};
+pub use console::Console;
 pub use crypto::Suite;
 pub use device::{BmcReset, DeviceId};
 pub use error::{CompletionCode, Error, ErrorKind};

@@ -359,7 +359,7 @@ impl Link {
     }
 
     /// One request and its answer over the open session. Retransmissions carry the same rqSeq: a BMC runs it once.
-    async fn exchange(
+    pub(crate) async fn exchange(
         &mut self,
         config: &BmcConfig,
         request: &Request,
@@ -428,6 +428,36 @@ impl Link {
             waited: begin.elapsed(),
         };
         Err(nonsense.map_or(silence, ErrorKind::Malformed))
+    }
+
+    /// Sends a request and does not wait; the answer is among [`Self::incoming`].
+    pub(crate) async fn post(&mut self, request: &Request) -> Result<(), ErrorKind> {
+        let open = self.open.as_mut().ok_or(ErrorKind::SessionLost)?;
+        let rq_seq = open.next_rq_seq();
+        let datagram = open.wire.seal(&request.encode(rq_seq), random()?);
+        open.transport.send(&datagram, open.peer).await.map_err(io)
+    }
+
+    pub(crate) async fn send_sol(&mut self, packet: &[u8]) -> Result<(), ErrorKind> {
+        let open = self.open.as_mut().ok_or(ErrorKind::SessionLost)?;
+        let datagram = open
+            .wire
+            .seal_sol(packet, random()?)
+            .ok_or(ErrorKind::Unsupported("IPMI 1.5 has no serial console"))?;
+        open.transport.send(&datagram, open.peer).await.map_err(io)
+    }
+
+    /// The next authentic message of the open session. Cancelling it loses nothing.
+    pub(crate) async fn incoming(&mut self) -> Result<Incoming, ErrorKind> {
+        let open = self.open.as_mut().ok_or(ErrorKind::SessionLost)?;
+        loop {
+            let datagram = open.inbox.receiver.recv().await;
+            let datagram = datagram.ok_or(ErrorKind::SessionLost)?;
+            if let Ok(Some(incoming)) = open.wire.open(&datagram) {
+                open.last_used = Instant::now();
+                return Ok(incoming);
+            }
+        }
     }
 
     async fn send(

@@ -31,6 +31,14 @@ impl Wire {
         }
     }
 
+    /// None: IPMI 1.5 has no such thing.
+    pub(crate) fn seal_sol(&mut self, packet: &[u8], iv: [u8; 16]) -> Option<Vec<u8>> {
+        match self {
+            Wire::Plus(session) => Some(session.seal(crate::packet::SOL, packet, iv)),
+            Wire::Old(_) => None,
+        }
+    }
+
     /// `Ok(None)` for what is none of our business.
     pub(crate) fn open(&mut self, datagram: &[u8]) -> Result<Option<Incoming>, &'static str> {
         match self {

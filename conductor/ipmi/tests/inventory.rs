@@ -1,6 +1,5 @@
 //! Sensors, events, inventories, users and controllers behind the BMC, read from OpenIPMI's `ipmi_sim`.
 //! Which files and processes that takes is in `support`.
-#[expect(dead_code, reason = "each file of tests uses its part of the support")]
 mod support;
 
 use ironbeat_ipmi::{Bridge, ErrorKind, Health, Protocol, Sdr, SelEvent, SensorType, Transport};

@@ -167,6 +167,7 @@ async fn a_restarted_bmc_is_entered_again() {
     let bmc = Transport::new().bmc(BmcConfig {
         timing: Timing {
             tries: 6,
+            max_timeout: Duration::from_secs(1),
             ..patient()
         },
         ..sim.login()

@@ -1,5 +1,7 @@
 //! `ipmi_sim` of OpenIPMI as the BMC of one test: its files, its start, its end.
 //! What is asked of it is in the tests.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
 use ironbeat_ipmi::{Bmc, BmcConfig, Secret, Timing, Transport};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -21,13 +23,24 @@ impl Drop for Sim {
     }
 }
 
-/// A UDP port below the range that outgoing connections use, free a moment ago.
-pub fn free_port() -> u16 {
+/// Ports below the range that outgoing connections use.
+fn candidates() -> impl Iterator<Item = u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 20_000 + (std::process::id() % 6000) as u16 * 2;
-    (0..200)
-        .map(|_| base + NEXT.fetch_add(1, Ordering::Relaxed))
+    (0..200).map(move |_| base + NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A UDP port that was free a moment ago.
+pub fn free_port() -> u16 {
+    candidates()
         .find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok())
+        .expect("one of 200 ports is free")
+}
+
+/// The same for TCP.
+pub fn free_tcp_port() -> u16 {
+    candidates()
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("one of 200 ports is free")
 }
 

@@ -1,0 +1,306 @@
+//! A machine's serial console through its BMC, as something to read from and write to (IPMI 2.0 §15, §24.1 to §24.4).
+//! It has a session of its own, so that commands and console do not wait for each other; numbering is `sol`'s affair.
+use crate::bmc::{Bmc, BmcConfig, Protocol};
+use crate::error::{Error, ErrorKind};
+use crate::link::{Fault, Link};
+use crate::message::{APP, Request};
+use crate::sol::{Ended, Sol};
+use crate::transport::Transport;
+use crate::wire::Incoming;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+const ATTEMPT: &str = "serial console";
+/// Bytes between the task and who reads; beyond that the BMC has to wait.
+const BUFFER: usize = 16 * 1024;
+/// Keeps the session alive, as BMCs end one after 60 s without a command (§6.12.15) and SOL packets may not count; and
+/// notices a take-over, which not every BMC tells the loser (`ipmi_sim` does not).
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// At the end, what was typed still goes out; a BMC that takes it slower than this loses it.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Nothing came from the BMC for so long, not even answers to keep-alives: it is gone.
+const DEAD: Duration = Duration::from_secs(40);
+/// Requests of the handle that wait for the task.
+const CONTROLS: usize = 8;
+/// Payload type "SOL", first instance.
+const PAYLOAD: [u8; 2] = [0x01, 0x01];
+/// Encrypted and authenticated; serial alerts fail while it is active (table 24-2).
+const PROTECTED: u8 = 0xc0;
+const ALREADY_ACTIVE: u8 = 0x80;
+
+enum Control {
+    Break,
+    Close,
+}
+
+/// An open console. Dropping it ends it.
+pub struct Console {
+    stream: DuplexStream,
+    control: mpsc::Sender<Control>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        // The task sees the end of the stream, and closes; it bounds its own time.
+        let _ = self.control.try_send(Control::Close);
+    }
+}
+
+impl Console {
+    /// A break, which Linux takes for "magic SysRq".
+    ///
+    /// # Errors
+    /// When the console is gone.
+    pub async fn send_break(&self) -> io::Result<()> {
+        self.control
+            .send(Control::Break)
+            .await
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Ends it and says what became of it: `Ok` when it lived until now.
+    ///
+    /// # Errors
+    /// Why it ended before: the BMC gave it to somebody else, or fell silent.
+    pub async fn close(mut self) -> Result<(), Error> {
+        let _ = self.control.send(Control::Close).await;
+        match (&mut self.task).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+impl AsyncRead for Console {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Console {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Bmc {
+    /// Attaches to the serial console. `take_over`: from whoever has it; else that is an error.
+    ///
+    /// # Errors
+    /// `Busy` when somebody else has it, and whatever keeps answers away.
+    pub async fn console(&self, take_over: bool) -> Result<Console, Error> {
+        let fail = |fault: Fault| self.fault(ATTEMPT, fault);
+        if self.config().protocol != Protocol::RmcpPlus {
+            let kind = ErrorKind::Unsupported("IPMI 1.5 has no serial console");
+            return Err(self.error(ATTEMPT, kind));
+        }
+        let (transport, config) = (self.transport().clone(), self.config().clone());
+        let mut link = Link::default();
+        let room = activate(&mut link, &transport, &config, take_over)
+            .await
+            .map_err(fail)?;
+        let (stream, inner) = tokio::io::duplex(BUFFER);
+        let (control, controls) = mpsc::channel(CONTROLS);
+        let bmc = self.clone();
+        let task = tokio::spawn(async move {
+            let session = Attached {
+                link,
+                config,
+                sol: Sol::new(room),
+                begin: Instant::now(),
+            };
+            session
+                .run(inner, controls)
+                .await
+                .map_err(|kind| bmc.error(ATTEMPT, kind))
+        });
+        Ok(Console {
+            stream,
+            control,
+            task,
+        })
+    }
+
+    /// Ends whatever console session there is, of anybody (§24.2).
+    ///
+    /// # Errors
+    /// Whatever keeps the answer away. That there is none is no error.
+    pub async fn end_console(&self) -> Result<(), Error> {
+        match self.command("end the serial console", deactivate()).await {
+            // 80h: it is not active.
+            Err(error) if error.completion().is_some_and(|c| c.0 == 0x80) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+}
+
+fn deactivate() -> Request {
+    Request::new(APP, 0x49, &[PAYLOAD[0], PAYLOAD[1], 0, 0, 0, 0])
+}
+
+/// Opens a session and the payload in it; how many bytes the BMC takes at once.
+async fn activate(
+    link: &mut Link,
+    transport: &Transport,
+    config: &BmcConfig,
+    take_over: bool,
+) -> Result<u16, Fault> {
+    // Not to be sent twice blindly: the second would find the first's payload active.
+    let request = Request::once(APP, 0x48, &[PAYLOAD[0], PAYLOAD[1], PROTECTED, 0, 0, 0]);
+    let mut response = link.run(transport, config, &request).await?;
+    if response.completion == ALREADY_ACTIVE && take_over {
+        link.run(transport, config, &deactivate()).await?;
+        response = link.run(transport, config, &request).await?;
+    }
+    match response.completion {
+        0 => {}
+        ALREADY_ACTIVE => return Err(ErrorKind::Busy.into()),
+        0x81 => return Err(ErrorKind::Unsupported("serial over LAN is switched off").into()),
+        0x83 | 0x84 => {
+            return Err(ErrorKind::Unsupported("it offers no encrypted console").into());
+        }
+        code => return Err(ErrorKind::Completion(crate::CompletionCode(code)).into()),
+    }
+    // Auxiliary data (4), inbound size, outbound size, port (table 24-2).
+    let Some([_, _, _, _, low, high, ..]) = response.data.get(..6) else {
+        return Err(ErrorKind::Malformed("a payload activation cut short").into());
+    };
+    Ok(u16::from_le_bytes([*low, *high]))
+}
+
+/// Get Payload Instance Info (§24.5): which session has the console.
+const INSTANCE_INFO: u8 = 0x4b;
+
+struct Attached {
+    link: Link,
+    config: BmcConfig,
+    sol: Sol,
+    begin: Instant,
+}
+
+impl Attached {
+    async fn run(
+        mut self,
+        stream: DuplexStream,
+        mut controls: mpsc::Receiver<Control>,
+    ) -> Result<(), ErrorKind> {
+        let result = self.pump(stream, &mut controls).await;
+        // Somebody else's console is not ours to end.
+        if result != Err(ErrorKind::ConsoleTaken) {
+            let _ = self.link.exchange(&self.config, &deactivate(), 2).await;
+        }
+        self.link.close(&self.config).await;
+        result
+    }
+
+    async fn pump(
+        &mut self,
+        stream: DuplexStream,
+        controls: &mut mpsc::Receiver<Control>,
+    ) -> Result<(), ErrorKind> {
+        let (mut typed, mut shown) = tokio::io::split(stream);
+        let mut buffer = [0; 256];
+        let mut heard = Instant::now();
+        let mut asked = None::<Instant>;
+        let mut owner = None::<[u8; 4]>;
+        let mut closing = None::<Instant>;
+        loop {
+            while let Some(packet) = self.sol.poll(self.begin.elapsed()) {
+                self.link.send_sol(&packet).await?;
+            }
+            match self.sol.ended() {
+                Some(Ended::Deactivated) => return Err(ErrorKind::ConsoleTaken),
+                Some(Ended::Silent) => return Err(ErrorKind::SessionLost),
+                None if closing
+                    .is_some_and(|since| self.sol.is_idle() || since.elapsed() >= FAREWELL) =>
+                {
+                    return Ok(());
+                }
+                None => {}
+            }
+            if heard.elapsed() >= DEAD {
+                return Err(ErrorKind::SessionLost);
+            }
+            let mut wake = match asked {
+                Some(asked) if asked.elapsed() < KEEP_ALIVE => asked + KEEP_ALIVE,
+                Some(_) | None => {
+                    let request = Request::new(APP, INSTANCE_INFO, &PAYLOAD);
+                    self.link.post(&request).await?;
+                    asked = Some(Instant::now());
+                    Instant::now() + KEEP_ALIVE
+                }
+            };
+            if let Some(due) = self.sol.next_timeout() {
+                wake = wake.min(self.begin + due);
+            }
+            if let Some(since) = closing {
+                wake = wake.min(since + FAREWELL);
+            }
+            let room = self.sol.room().min(buffer.len());
+            tokio::select! {
+                incoming = self.link.incoming() => {
+                    match incoming? {
+                        Incoming::Sol(packet) => {
+                            self.sol.receive(&packet, self.begin.elapsed());
+                        }
+                        // BMCs disagree about which number this is; what counts is that it stays the same.
+                        Incoming::Ipmi(response) => {
+                            let is_info = response.command == INSTANCE_INFO && response.completion == 0;
+                            let now = response.data.first_chunk().copied().filter(|_| is_info);
+                            if let (Some(now), Some(before)) = (now, owner)
+                                && now != before
+                            {
+                                return Err(ErrorKind::ConsoleTaken);
+                            }
+                            owner = owner.or(now);
+                        }
+                    }
+                    heard = Instant::now();
+                }
+                count = typed.read(&mut buffer[..room]), if room > 0 && closing.is_none() => {
+                    match count {
+                        Ok(0) | Err(_) => closing = closing.or_else(|| Some(Instant::now())),
+                        Ok(count) => self.sol.type_in(&buffer[..count]),
+                    }
+                }
+                count = shown.write(self.sol.received()), if !self.sol.received().is_empty() => {
+                    match count {
+                        // Nobody reads any more.
+                        Ok(0) | Err(_) => return Ok(()),
+                        Ok(count) => self.sol.delivered(count),
+                    }
+                }
+                control = controls.recv() => match control {
+                    Some(Control::Break) => self.sol.send_break(),
+                    Some(Control::Close) => closing = closing.or_else(|| Some(Instant::now())),
+                    // The handle is gone, and with it the other end of the stream.
+                    None => return Ok(()),
+                },
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! What follows from renewals seen and not seen: who is live, who has lapsed, who owns a node, may this worker act.
+//! Time is handed in, and is the reader's own monotonic clock: wall clocks are not compared.
+use super::WorkerInfo;
+use ironbeat_common::id::{NodeId, WorkerId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    /// A worker renews its key this often,
+    pub renew: Duration,
+    /// stops acting when it has not been able to for this long,
+    pub may_act: Duration,
+    /// and is given up by the others after this long. The difference is what a BMC command may still take.
+    pub lapse: Duration,
+}
+
+impl Timing {
+    pub const DEFAULT: Timing = Timing {
+        renew: Duration::from_secs(3),
+        may_act: Duration::from_secs(7),
+        lapse: Duration::from_secs(10),
+    };
+}
+
+/// A worker that was not heard of for so many lapses is forgotten; to ask for it by name still says that it lapsed.
+const FORGET: u32 = 360;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    Live,
+    Lapsed,
+    /// Not heard of, but this worker has not listened for long enough to tell.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Other {
+    info: WorkerInfo,
+    revision: u64,
+    seen: Instant,
+    left: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Roster {
+    own: WorkerId,
+    timing: Timing,
+    /// Begin of this worker's last renewal that was acknowledged.
+    renewed: Option<Instant>,
+    has_left: bool,
+    /// Since when every renewal has been seen. None: there may be some that were not.
+    watching: Option<Instant>,
+    others: BTreeMap<WorkerId, Other>,
+}
+
+impl Roster {
+    pub fn new(own: WorkerId, timing: Timing) -> Self {
+        Self {
+            own,
+            timing,
+            renewed: None,
+            has_left: false,
+            watching: None,
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// `begun`: from before the attempt, since nobody can have seen it earlier.
+    pub fn renewed(&mut self, begun: Instant) {
+        self.renewed = Some(begun);
+    }
+
+    pub fn leave(&mut self) {
+        self.has_left = true;
+    }
+
+    /// The watch of the others is complete from now on.
+    pub fn watching(&mut self, now: Instant) {
+        self.watching = Some(now);
+    }
+
+    /// Renewals may be missed from now on: silence proves nothing.
+    pub fn blind(&mut self) {
+        self.watching = None;
+    }
+
+    pub fn saw(&mut self, info: WorkerInfo, revision: u64, now: Instant) {
+        if info.id == self.own {
+            return;
+        }
+        let forgotten = self.timing.lapse * FORGET;
+        self.others
+            .retain(|_, other| now.duration_since(other.seen) < forgotten);
+        match self.others.get_mut(&info.id) {
+            // The same renewal once more, after the watch was made anew.
+            Some(other) if other.revision == revision && other.info == info => {}
+            Some(_) | None => {
+                let other = Other {
+                    info: info.clone(),
+                    revision,
+                    seen: now,
+                    left: false,
+                };
+                self.others.insert(info.id, other);
+            }
+        }
+    }
+
+    /// It said good-bye.
+    pub fn left(&mut self, id: WorkerId) {
+        if let Some(other) = self.others.get_mut(&id) {
+            other.left = true;
+        }
+    }
+
+    pub fn may_act(&self, now: Instant) -> bool {
+        let fresh = |at: Instant| now.duration_since(at) < self.timing.may_act;
+        !self.has_left && self.renewed.is_some_and(fresh)
+    }
+
+    fn is_fresh(&self, other: &Other, now: Instant) -> bool {
+        !other.left && now.duration_since(other.seen) < self.timing.lapse
+    }
+
+    pub fn live(&self, own: &WorkerInfo, now: Instant) -> Vec<WorkerInfo> {
+        let fresh = self.others.values().filter(|o| self.is_fresh(o, now));
+        let mut live: Vec<WorkerInfo> = fresh.map(|other| other.info.clone()).collect();
+        if self.may_act(now) {
+            live.push(own.clone());
+        }
+        live.sort_by(|a, b| a.id.cmp(&b.id));
+        live
+    }
+
+    pub fn liveness(&self, id: &WorkerId, now: Instant) -> Liveness {
+        if *id == self.own {
+            return match self.may_act(now) {
+                true => Liveness::Live,
+                false => Liveness::Unknown,
+            };
+        }
+        let other = self.others.get(id);
+        if other.is_some_and(|other| self.is_fresh(other, now)) {
+            return Liveness::Live;
+        }
+        let listened = self
+            .watching
+            .is_some_and(|since| now.duration_since(since) >= self.timing.lapse);
+        match listened || other.is_some_and(|other| other.left) {
+            true => Liveness::Lapsed,
+            false => Liveness::Unknown,
+        }
+    }
+
+    pub fn lapsed(&self, now: Instant) -> Vec<WorkerId> {
+        self.others
+            .keys()
+            .filter(|id| self.liveness(id, now) == Liveness::Lapsed)
+            .cloned()
+            .collect()
+    }
+}
+
+/// Rendezvous hashing: the worker with the highest weight for this node. When one leaves, only its nodes move.
+pub(super) fn owner<'a>(
+    node: NodeId,
+    workers: impl Iterator<Item = &'a WorkerId>,
+) -> Option<&'a WorkerId> {
+    workers.max_by_key(|worker| (weight(node, worker), *worker))
+}
+
+/// FNV-1a over both ids, its bits mixed once more, as FNV's high bits alone are poor.
+fn weight(node: NodeId, worker: &WorkerId) -> u64 {
+    let bytes = node.as_bytes().iter().chain(worker.as_str().as_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbeat_common::time::Time;
+
+    fn id(name: &str) -> WorkerId {
+        name.parse().unwrap()
+    }
+
+    fn info(name: &str) -> WorkerInfo {
+        WorkerInfo {
+            id: id(name),
+            url: format!("http://{name}"),
+            version: "1".into(),
+            started: Time::from_unix_ms(1),
+        }
+    }
+
+    fn names(live: &[WorkerInfo]) -> Vec<&str> {
+        live.iter().map(|info| info.id.as_str()).collect()
+    }
+
+    /// A roster of `me` that has watched since `start`.
+    fn roster(start: Instant) -> Roster {
+        let mut roster = Roster::new(id("me"), Timing::DEFAULT);
+        roster.watching(start);
+        roster
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_worker_lapses_ten_seconds_after_its_last_renewal() {
+        let start = Instant::now();
+        let mut roster = roster(start);
+        roster.saw(info("other"), 1, start);
+        roster.saw(info("other"), 2, start + secs(3));
+        for (at, liveness) in [
+            (3, Liveness::Live),
+            (12, Liveness::Live),
+            (13, Liveness::Lapsed),
+        ] {
+            let now = start + secs(at);
+            assert_eq!(roster.liveness(&id("other"), now), liveness, "{at} s");
+            let lapsed = roster.lapsed(now);
+            assert_eq!(
+                lapsed.contains(&id("other")),
+                liveness == Liveness::Lapsed,
+                "{at} s"
+            );
+        }
+        roster.saw(info("other"), 3, start + secs(14));
+        assert_eq!(
+            roster.liveness(&id("other"), start + secs(14)),
+            Liveness::Live
+        );
+    }
+
+    /// A wrong "lapsed" takes work from a worker that is doing it.
+    #[test]
+    fn silence_proves_nothing_to_those_who_did_not_listen() {
+        let start = Instant::now();
+        let mut roster = roster(start);
+        let never = id("never-seen");
+        assert_eq!(roster.liveness(&never, start + secs(9)), Liveness::Unknown);
+        assert_eq!(roster.liveness(&never, start + secs(10)), Liveness::Lapsed);
+        roster.saw(info("other"), 1, start + secs(10));
+        roster.blind();
+        let later = start + secs(100);
+        assert_eq!(roster.liveness(&id("other"), later), Liveness::Unknown);
+        assert!(roster.lapsed(later).is_empty());
+        roster.watching(later);
+        // The watch shows the old renewal again: that is no sign of life.
+        roster.saw(info("other"), 1, later);
+        assert_eq!(
+            roster.liveness(&id("other"), later + secs(9)),
+            Liveness::Unknown
+        );
+        assert_eq!(
+            roster.liveness(&id("other"), later + secs(10)),
+            Liveness::Lapsed
+        );
+    }
+
+    #[test]
+    fn good_bye_counts_at_once_and_a_return_too() {
+        let start = Instant::now();
+        let mut roster = roster(start);
+        roster.saw(info("other"), 1, start);
+        roster.left(id("other"));
+        assert_eq!(roster.liveness(&id("other"), start), Liveness::Lapsed);
+        assert!(roster.live(&info("me"), start).is_empty());
+        roster.saw(info("other"), 3, start + secs(1));
+        assert_eq!(
+            roster.liveness(&id("other"), start + secs(1)),
+            Liveness::Live
+        );
+    }
+
+    #[test]
+    fn a_worker_stops_before_the_others_take_over() {
+        let start = Instant::now();
+        let (mut mine, mut theirs) = (roster(start), roster(start));
+        assert!(!mine.may_act(start), "not before the first renewal");
+        mine.renewed(start);
+        // The others see it no earlier than it was begun.
+        theirs.own = id("they");
+        theirs.saw(info("me"), 1, start);
+        for at in 0..30 {
+            let now = start + secs(at);
+            let acting = mine.may_act(now);
+            assert_eq!(acting, at < 7, "{at} s");
+            let lapsed = theirs.liveness(&id("me"), now) == Liveness::Lapsed;
+            assert!(!(acting && lapsed), "{at} s");
+            assert_eq!(
+                names(&mine.live(&info("me"), now)).contains(&"me"),
+                acting,
+                "{at} s"
+            );
+        }
+        mine.renewed(start + secs(30));
+        assert!(mine.may_act(start + secs(30)));
+        mine.leave();
+        assert!(!mine.may_act(start + secs(30)));
+    }
+
+    #[test]
+    fn workers_of_long_ago_are_forgotten() {
+        let start = Instant::now();
+        let mut roster = roster(start);
+        roster.saw(info("old"), 1, start);
+        roster.saw(info("new"), 2, start + secs(3599));
+        assert_eq!(
+            roster.lapsed(start + secs(3605)),
+            [id("old")],
+            "still known"
+        );
+        roster.saw(info("new"), 3, start + secs(3606));
+        assert!(roster.lapsed(start + secs(3606)).is_empty());
+        assert_eq!(
+            roster.liveness(&id("old"), start + secs(3606)),
+            Liveness::Lapsed
+        );
+    }
+
+    #[test]
+    fn nodes_spread_evenly_and_only_the_lost_workers_nodes_move() {
+        let workers = ["w1", "w2", "w3", "w4"].map(id);
+        let mut counts = BTreeMap::new();
+        for n in 0..4000u32 {
+            let mut bytes = [0; 16];
+            bytes[12..].copy_from_slice(&n.to_be_bytes());
+            let node = NodeId::from_bytes(bytes);
+            let before = owner(node, workers.iter()).unwrap();
+            *counts.entry(before).or_insert(0u32) += 1;
+            let after = owner(node, workers[1..].iter()).unwrap();
+            assert!(before == after || *before == workers[0]);
+        }
+        assert!(
+            counts.values().all(|count| (800..1200).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    /// Workers of two versions must agree on who owns what.
+    #[test]
+    fn the_hash_is_what_it_was() {
+        let node = NodeId::from_bytes([7; 16]);
+        assert_eq!(weight(node, &id("w1")), 14_167_825_106_665_431_370);
+    }
+}

@@ -1,0 +1,196 @@
+//! Follows the keys of a bucket: everything that is there, then every change, until the first doubt.
+//! Whoever follows begins again after an error, and so never misses a change or keeps a key that is gone.
+use super::kv::{Kv, KvError, Revision, is_deletion};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
+use async_nats::jetstream::{self, message};
+use async_nats::{StatusCode, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use std::time::Duration;
+
+/// The server says this often that there is nothing new.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Without a word for this long the consumer is taken for dead: two lost heartbeats, and some.
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+/// The server forgets a consumer that nobody listens to after this long.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// Heartbeats in a row that count as "that was all", should the server's count of what is pending be wrong.
+const IDLE_BEATS: u32 = 2;
+
+/// One key as it is now.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub key: String,
+    /// None: deleted.
+    pub value: Option<Bytes>,
+    pub revision: Revision,
+}
+
+#[derive(Debug)]
+pub(crate) enum Followed {
+    Change(Change),
+    /// Everything that was there has been shown. Said once.
+    Loaded,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Load {
+    Going,
+    Complete,
+    Told,
+}
+
+/// A plain push consumer, without the client's own way of beginning again in the middle: a stream that was emptied or
+/// restored in the meantime would leave keys behind that are no more.
+pub(crate) struct Follow {
+    js: jetstream::Context,
+    subscriber: Subscriber,
+    prefix: String,
+    keys: String,
+    /// Consumer sequence of the last message: they come without gaps.
+    delivered: u64,
+    load: Load,
+    idle_beats: u32,
+}
+
+impl Kv {
+    /// `keys` may have wildcards: `node.>`.
+    pub async fn follow(&self, keys: &str) -> Result<Follow, KvError> {
+        let fail = |why: String| KvError::Follow {
+            keys: keys.into(),
+            why,
+        };
+        let client = self.js.client();
+        let inbox = client.new_inbox();
+        let subscriber = client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| fail(error.to_string()))?;
+        let config = push::Config {
+            deliver_subject: inbox,
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::None,
+            max_deliver: 1,
+            filter_subject: format!("{}{keys}", self.prefix),
+            flow_control: true,
+            idle_heartbeat: HEARTBEAT,
+            inactive_threshold: FORGOTTEN,
+            num_replicas: 1,
+            memory_storage: true,
+            ..push::Config::default()
+        };
+        let consumer = self
+            .stream
+            .create_consumer(config)
+            .await
+            .map_err(|error| fail(error.to_string()))?;
+        let empty = consumer.cached_info().num_pending == 0
+            && consumer.cached_info().delivered.consumer_sequence == 0;
+        Ok(Follow {
+            js: self.js.clone(),
+            subscriber,
+            prefix: self.prefix.clone(),
+            keys: keys.into(),
+            delivered: 0,
+            load: if empty { Load::Complete } else { Load::Going },
+            idle_beats: 0,
+        })
+    }
+
+    /// Every key and value there is now, in the order of their writing.
+    pub async fn scan(&self, keys: &str, mut each: impl FnMut(Change)) -> Result<(), KvError> {
+        let mut follow = self.follow(keys).await?;
+        loop {
+            match follow.next().await? {
+                Followed::Change(change) => each(change),
+                Followed::Loaded => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Follow {
+    /// Waits for what is next. After an error there is nothing more to come.
+    pub async fn next(&mut self) -> Result<Followed, KvError> {
+        loop {
+            if self.load == Load::Complete {
+                self.load = Load::Told;
+                return Ok(Followed::Loaded);
+            }
+            let message = match tokio::time::timeout(SILENCE, self.subscriber.next()).await {
+                Ok(Some(message)) => message,
+                Ok(None) => return Err(self.fail("the connection was closed".into())),
+                Err(_) => return Err(self.fail(format!("silent for {SILENCE:?}"))),
+            };
+            match message.status {
+                None => return self.message(message).map(Followed::Change),
+                Some(StatusCode::IDLE_HEARTBEAT) => self.status(message).await?,
+                Some(status) => return Err(self.fail(format!("the server says {status}"))),
+            }
+        }
+    }
+
+    fn fail(&self, why: String) -> KvError {
+        KvError::Follow {
+            keys: self.keys.clone(),
+            why,
+        }
+    }
+
+    fn message(&mut self, message: async_nats::Message) -> Result<Change, KvError> {
+        let message = message::Message {
+            message,
+            context: self.js.clone(),
+        };
+        let info = message
+            .info()
+            .map_err(|error| self.fail(error.to_string()))?;
+        let (number, pending, revision) =
+            (info.consumer_sequence, info.pending, info.stream_sequence);
+        self.expect_delivered(number.saturating_sub(1))?;
+        self.delivered = number;
+        self.idle_beats = 0;
+        if pending == 0 && self.load == Load::Going {
+            self.load = Load::Complete;
+        }
+        let message = message.message;
+        let Some(key) = message.subject.strip_prefix(&self.prefix) else {
+            return Err(self.fail(format!("{} is none of its keys", message.subject)));
+        };
+        let gone = message.headers.as_ref().is_some_and(is_deletion);
+        Ok(Change {
+            key: key.into(),
+            value: (!gone).then_some(message.payload),
+            revision,
+        })
+    }
+
+    /// Idle heartbeats and flow control, ADR-15: the latter must be answered, or the server stops sending.
+    async fn status(&mut self, message: async_nats::Message) -> Result<(), KvError> {
+        let header = |name: &str| {
+            let headers = message.headers.as_ref()?;
+            headers.get(name).map(|value| value.as_str().to_string())
+        };
+        let stalled = header("Nats-Consumer-Stalled");
+        if let Some(subject) = message.reply.as_ref().map(ToString::to_string).or(stalled) {
+            let answered = self.js.client().publish(subject, Bytes::new()).await;
+            return answered.map_err(|error| self.fail(error.to_string()));
+        }
+        if let Some(last) = header("Nats-Last-Consumer").and_then(|last| last.parse().ok()) {
+            self.expect_delivered(last)?;
+        }
+        self.idle_beats += 1;
+        if self.idle_beats >= IDLE_BEATS && self.load == Load::Going {
+            self.load = Load::Complete;
+        }
+        Ok(())
+    }
+
+    fn expect_delivered(&self, number: u64) -> Result<(), KvError> {
+        if number == self.delivered {
+            return Ok(());
+        }
+        let why = format!("message {} is missing", self.delivered + 1);
+        Err(self.fail(why))
+    }
+}

@@ -1,0 +1,114 @@
+//! The store and the view, tried against a real nats-server: races, lost acknowledgements, killed servers, bad documents.
+//! Also what the tests of the neighbouring modules share: a server, a connection, a node.
+mod claims;
+mod proxy;
+mod races;
+mod trouble;
+mod view;
+
+use super::{Kv, Names, Store};
+use ironbeat_common::id::{Mac, NodeId, OpId};
+use ironbeat_common::node::{BmcAccess, Node, SCHEMA, Secret, State};
+use ironbeat_common::time::Time;
+use ironbeat_tests::nats::{NatsBinary, NatsServer};
+use std::time::Duration;
+
+/// No wait in these tests is longer, however loaded the machine: a condition that never comes true must fail.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub fn server() -> NatsServer {
+    NatsServer::start_loopback(NatsBinary::Floor).expect("nats-server starts")
+}
+
+pub async fn connect(url: &str) -> async_nats::Client {
+    async_nats::connect(url).await.expect("nats-server answers")
+}
+
+pub async fn store(server: &NatsServer) -> Store {
+    let client = connect(&server.url()).await;
+    Store::open(client, &Names::default())
+        .await
+        .expect("the store opens")
+}
+
+pub fn id(n: u16) -> NodeId {
+    let mut bytes = [0xa5; 16];
+    bytes[14..].copy_from_slice(&n.to_be_bytes());
+    NodeId::from_bytes(bytes)
+}
+
+pub fn mac(n: u16) -> Mac {
+    let [high, low] = n.to_be_bytes();
+    Mac::from_bytes([2, 0, 0, 0, high, low])
+}
+
+pub fn op(text: impl ToString) -> OpId {
+    text.to_string().parse().expect("a token")
+}
+
+/// Node `n`, with a BMC, a name and one MAC of its own.
+pub fn node(n: u16) -> Node {
+    Node {
+        schema: SCHEMA,
+        id: id(n),
+        name: Some(format!("n{n}").parse().expect("a name")),
+        bmc: BmcAccess::Ipmi {
+            address: format!("10.77.{}.{}", n >> 8, n & 255),
+            username: "admin".into(),
+            password: Secret::new("secret"),
+            cipher_suite: None,
+            kg: None,
+        },
+        macs: vec![mac(n)],
+        system_uuid: None,
+        serial: None,
+        boot_mode: None,
+        root_device: Default::default(),
+        instance: None,
+        state: State::Enroll,
+        since: Time::from_unix_ms(0),
+        wake_at: None,
+        power: None,
+        maintenance: None,
+        last_error: None,
+        boot: None,
+        past_boots: vec![],
+        inventory: None,
+        counter: 0,
+        requests: vec![],
+        op: op(format!("made-{n}")),
+    }
+}
+
+/// `node` one write later.
+pub fn next(node: &Node, op_id: impl ToString) -> Node {
+    Node {
+        counter: node.counter + 1,
+        op: op(op_id),
+        ..node.clone()
+    }
+}
+
+/// Waits for a condition that nothing announces.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let looked = tokio::time::timeout(DEADLINE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(looked.await.is_ok(), "never: {what}");
+}
+
+/// Keys that are there now, with their values.
+pub async fn contents(bucket: &Kv, keys: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let scanned = bucket.scan(keys, |change| {
+        if let Some(value) = change.value {
+            let text = String::from_utf8_lossy(&value).into_owned();
+            found.push((change.key, text));
+        }
+    });
+    scanned.await.expect("the bucket is read");
+    found.sort();
+    found
+}

@@ -1,0 +1,282 @@
+//! A nats-server and workers of the shipped binary on loopback, and the ways to talk to them.
+//! What is asked and what should be answered is in the tests.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+#[path = "../../src/bmc/test_sim.rs"]
+pub mod sim;
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use ironbeat_common::id::{BootId, Mac, SystemUuid};
+use ironbeat_common::inventory::{Disk, Inventory, Nic};
+use ironbeat_common::wire::{self, BootTimings, Lookup};
+use ironbeat_tests::nats::{NatsBinary, NatsServer};
+use ironbeat_tests::ports::PortLease;
+use ironbeat_tests::process::{Process, run};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// For what takes milliseconds on an idle machine; a loaded one with two cores may take a thousand times as long.
+pub const SOON: Duration = Duration::from_secs(60);
+/// Between two looks of [`until`].
+const LOOK: Duration = Duration::from_millis(20);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ironbeat");
+pub const JSON: &str = "application/json";
+
+/// Looks again and again until there is something to see.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+pub async fn connect(server: &NatsServer) -> async_nats::Client {
+    let options = async_nats::ConnectOptions::new().request_timeout(Some(SOON));
+    options.connect(server.url()).await.unwrap()
+}
+
+/// A server and one client of it; workers are started by [`Site::worker`].
+pub struct Site {
+    pub nats: NatsServer,
+    pub client: async_nats::Client,
+    dir: TempDir,
+}
+
+/// A worker process. Killed on drop.
+pub struct Worker {
+    pub process: Process,
+    pub http: PortLease,
+}
+
+/// What was said and what the command exited with.
+#[derive(Debug)]
+pub struct Said {
+    pub ok: bool,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    /// The standard output of a command that must have succeeded.
+    pub fn good(self) -> String {
+        assert!(self.ok, "{self:?}");
+        self.out
+    }
+
+    /// The error of a command that must have failed.
+    pub fn bad(self) -> String {
+        assert!(!self.ok, "{self:?}");
+        self.err
+    }
+}
+
+impl Site {
+    pub async fn start() -> Self {
+        let nats = NatsServer::start_loopback(NatsBinary::Floor).unwrap();
+        let client = connect(&nats).await;
+        let dir = tempfile::tempdir().unwrap();
+        Self { nats, client, dir }
+    }
+
+    /// Starts a worker and waits until it answers. `policy` is what its configuration says under `[policy]`.
+    pub fn worker(&self, id: &str, policy: &str) -> Worker {
+        let http = PortLease::take().unwrap();
+        let dir = self.dir.path().display();
+        let config = self.dir.path().join(format!("{id}.toml"));
+        let text = format!(
+            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n\
+             [http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n\
+             [policy]\n{policy}\n",
+            self.nats.url(),
+            http.port(),
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["conductor", "--config"]).arg(&config);
+        // What a worker never prints, it does not print at this level either.
+        command.env("IRONBEAT_LOG", "debug");
+        let mut process = Process::start(id, command, &self.log_path(id)).unwrap();
+        process.wait_for_log(" ready ", SOON).unwrap();
+        Worker { process, http }
+    }
+
+    fn log_path(&self, id: &str) -> PathBuf {
+        self.dir.path().join(format!("{id}.log"))
+    }
+
+    /// A file that a command of the test reads.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    /// The operator's command line, with `password` as the BMC's where one is needed.
+    pub async fn cli_as(&self, password: &str, args: &[&str]) -> Said {
+        let mut command = Command::new(PROGRAM);
+        command.args(args);
+        command.env("IRONBEAT_NATS", self.nats.url());
+        command.env("IRONBEAT_BMC_PASSWORD", password);
+        let output = tokio::task::spawn_blocking(|| run(command, SOON));
+        let output = output.await.unwrap().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said {
+            ok: output.status.success(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
+    }
+
+    pub async fn cli(&self, args: &[&str]) -> Said {
+        self.cli_as("unused", args).await
+    }
+
+    /// One request as it is.
+    pub async fn send(&self, subject: &str, content_type: Option<&str>, body: Bytes) -> Reply {
+        let mut headers = HeaderMap::new();
+        if let Some(content_type) = content_type {
+            headers.insert("Content-Type", content_type);
+        }
+        let sent = self
+            .client
+            .request_with_headers(subject.to_owned(), headers, body);
+        match sent.await {
+            Ok(message) => Reply(message),
+            Err(error) => panic!("{subject}: {error}"),
+        }
+    }
+
+    /// `endpoint` is `noun.verb`.
+    pub async fn ask(&self, endpoint: &str, body: Value) -> Reply {
+        let subject = format!("ib.v1.api.{endpoint}");
+        self.send(&subject, Some(JSON), body.to_string().into())
+            .await
+    }
+
+    /// As an agent asks.
+    pub async fn agent<T: DeserializeOwned>(&self, subject: &str, message: &impl Serialize) -> T {
+        let body = wire::encode(message).into();
+        let reply = self.send(subject, Some(wire::CONTENT_TYPE), body).await;
+        assert_eq!(reply.error(), None, "{subject}");
+        wire::decode(&reply.0.payload).unwrap()
+    }
+
+    /// Enrolls through the API and returns the id.
+    pub async fn enroll(&self, wish: Value) -> String {
+        let shown = self.ask("node.enroll", wish).await.good();
+        shown["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn show(&self, node: &str) -> Value {
+        self.ask("node.show", json!({ "node": node })).await.good()
+    }
+
+    /// The node when it has come to rest in `state`.
+    pub async fn rests(&self, node: &str, state: &str) -> Value {
+        let what = format!("{node} comes to rest");
+        let shown = until(&what, async || {
+            let shown = self.show(node).await;
+            shown["state"].get("busy").is_none().then_some(shown)
+        });
+        let shown = shown.await;
+        assert_eq!(shown["provision_state"], state, "{shown}");
+        shown
+    }
+}
+
+impl Worker {
+    /// Everything it has printed.
+    pub fn printed(&self) -> String {
+        self.process.log().text()
+    }
+
+    /// It lives, and nothing in it has broken down.
+    pub fn assert_well(&mut self) {
+        assert!(self.process.is_running(), "{}", self.process.log().tail());
+        let printed = self.printed();
+        assert!(!printed.contains("panicked"), "{printed}");
+    }
+}
+
+pub struct Reply(pub Message);
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.0.headers.as_ref()?;
+        headers.get(name).map(|value| value.as_str())
+    }
+
+    /// Code and text of a refusal.
+    pub fn error(&self) -> Option<(u32, String)> {
+        let text = self.header("Nats-Service-Error")?.to_owned();
+        let code = self.header("Nats-Service-Error-Code").unwrap();
+        Some((code.parse().unwrap(), text))
+    }
+
+    /// The text of a refusal with this code.
+    pub fn refused(&self, code: u32) -> String {
+        let (found, text) = self.error().expect("it is refused");
+        assert_eq!(found, code, "{text}");
+        text
+    }
+
+    /// What was answered, in JSON.
+    pub fn good(&self) -> Value {
+        assert_eq!(self.error(), None);
+        assert_eq!(self.header("Content-Type"), Some(JSON));
+        serde_json::from_slice(&self.0.payload).unwrap()
+    }
+}
+
+pub fn mac(n: u8) -> Mac {
+    Mac::from_bytes([2, 0, 0, 0, 0x77, n])
+}
+
+/// A machine with two NICs and one disk.
+pub fn machine(n: u8) -> Inventory {
+    let mut machine = Inventory::default();
+    machine.system.uuid = Some(SystemUuid::from_bytes([n; 16]));
+    machine.system.serial = Some(format!("SN-{n}"));
+    machine.disks = vec![Disk {
+        name: "/dev/vda".into(),
+        size_bytes: 64 << 30,
+        logical_sector_bytes: 512,
+        serial: Some(format!("DISK-{n}")),
+        ..Disk::default()
+    }];
+    let nic = |name: &str, mac| {
+        serde_json::from_value::<Nic>(json!({ "name": name, "mac": mac })).unwrap()
+    };
+    machine.nics = vec![nic("eth0", mac(n)), nic("eth1", mac(n + 100))];
+    machine
+}
+
+pub fn boot(n: u8) -> BootId {
+    BootId::from_bytes([n; 16])
+}
+
+pub fn lookup(boot: BootId, inventory: Inventory) -> Lookup {
+    Lookup {
+        version: wire::VERSION,
+        boot,
+        agent: "test".into(),
+        inventory,
+        timings: BootTimings::default(),
+    }
+}
+
+/// A BMC that nobody ever asks.
+pub fn idle_bmc(n: u8) -> Value {
+    json!({ "protocol": "ipmi", "address": format!("127.0.9.{n}"), "username": "admin", "password": "unused" })
+}

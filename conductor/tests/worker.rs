@@ -1,0 +1,285 @@
+//! A worker as its neighbours see it: machines that knock, operators that ask, BMCs that refuse.
+//! Bytes that nobody should send are in `hostile`; a whole deploy is in `deploy`; starts and stops in `lifecycle`.
+mod support;
+
+use ironbeat_common::id::{NodeId, StepId};
+use ironbeat_common::wire::{
+    self, Heartbeat, HeartbeatReply, LookupReply, Outcome, Status, StepError,
+};
+use ironbeat_tests::ports::PortLease;
+use serde_json::{Value, json};
+use support::sim::{PASSWORD, Sim};
+use support::{Site, boot, idle_bmc, lookup, mac, machine, until};
+
+const LOOKUP: &str = "ib.v1.lookup";
+
+fn beat(n: u8, seq: u64, status: Status) -> Heartbeat {
+    Heartbeat {
+        version: wire::VERSION,
+        boot: boot(n),
+        seq,
+        status,
+        nudge: None,
+    }
+}
+
+fn ipmi(address: &str, password: &str) -> Value {
+    json!({ "protocol": "ipmi", "address": address, "username": "admin", "password": password })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_machine_waits_and_is_enrolled_from_its_knock() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let unknown: LookupReply = site.agent(LOOKUP, &lookup(boot(7), machine(7))).await;
+    let LookupReply::Wait { retry_secs } = unknown else {
+        panic!("{unknown:?}");
+    };
+    assert!(retry_secs > 0);
+
+    let table = until("the knock is listed", async || {
+        let table = site.cli(&["lookups"]).await.good();
+        table.contains("SN-7").then_some(table)
+    })
+    .await;
+    let line = table.lines().find(|line| line.contains("SN-7")).unwrap();
+    assert!(line.contains("unknown machine: discovered"), "{table}");
+    assert!(line.contains(&mac(7).to_string()), "{table}");
+    let key = line.split_whitespace().next().unwrap();
+    let shown = site.cli(&["lookups", key]).await.good();
+    assert!(shown.contains("DISK-7"), "{shown}");
+
+    let bmc = ["--bmc", "127.0.9.7", "--name", "seven"];
+    let enroll = [&["node", "enroll", "--from", key][..], &bmc].concat();
+    let said = site.cli(&enroll).await.good();
+    let id: NodeId = said.split_whitespace().next().unwrap().parse().unwrap();
+    let node = site.show("seven").await;
+    assert_eq!(node["id"], json!(id));
+    assert_eq!(node["macs"], json!([mac(7), mac(107)]));
+    assert_eq!(node["serial"], "SN-7");
+    assert_eq!(node["system_uuid"], json!(machine(7).system.uuid));
+    assert_eq!(node["inventory"]["disks"][0]["serial"], "DISK-7");
+
+    // Now it is known, but nobody has work for it: the machine cannot tell the difference, the operator can.
+    let known: LookupReply = site.agent(LOOKUP, &lookup(boot(7), machine(7))).await;
+    assert_eq!(known, unknown);
+    until("the refusal is listed", async || {
+        let table = site.cli(&["lookups"]).await.good();
+        table
+            .contains("no work for a ramdisk: the node is enroll")
+            .then_some(())
+    })
+    .await;
+    let nobody = site.cli(&["node", "enroll", "--from", "SN-9", "--bmc", "127.0.9.9"]);
+    let why = nobody.await.bad();
+    assert!(why.contains("no machine \"SN-9\" has knocked"), "{why}");
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_node_has_no_other_gets() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let uuid = "00010203-0405-0607-0809-0a0b0c0d0e0f";
+    let owner = site
+        .enroll(json!({ "name": "owner", "bmc": idle_bmc(1), "macs": [mac(1), mac(2)], "system_uuid": uuid }))
+        .await;
+    for (wish, what) in [
+        (
+            json!({ "bmc": idle_bmc(2), "macs": [mac(3), mac(2)] }),
+            format!("MAC address {}", mac(2)),
+        ),
+        (json!({ "bmc": idle_bmc(1) }), "BMC 127.0.9.1".into()),
+        (
+            json!({ "bmc": idle_bmc(2), "name": "owner" }),
+            "the name owner".into(),
+        ),
+        (
+            json!({ "bmc": idle_bmc(2), "system_uuid": uuid }),
+            format!("system UUID {uuid}"),
+        ),
+    ] {
+        let why = site.ask("node.enroll", wish).await.refused(409);
+        assert_eq!(why, format!("{what} belongs to node {owner}"));
+    }
+    let two = mac(2).to_string();
+    let said = site
+        .cli(&["node", "enroll", "--bmc", "127.0.9.2", "--mac", &two])
+        .await;
+    let why = said.bad();
+    assert!(why.contains(&two) && why.contains(&owner), "{why}");
+
+    // What the losers had claimed on the way is free, and so is all of a node that is forgotten.
+    let other = site
+        .enroll(json!({ "name": "other", "bmc": idle_bmc(2), "macs": [mac(3)] }))
+        .await;
+    let patch = json!({ "node": other, "patch": { "macs": [mac(1)] } });
+    let why = site.ask("node.set", patch.clone()).await.refused(409);
+    assert_eq!(
+        why,
+        format!("MAC address {} belongs to node {owner}", mac(1))
+    );
+    assert_eq!(site.show(&other).await["macs"], json!([mac(3)]));
+    site.cli(&["node", "delete", &owner]).await.good();
+    let moved = site.ask("node.set", patch).await.good();
+    assert_eq!(moved["macs"], json!([mac(1)]));
+    site.enroll(
+        json!({ "name": "owner", "bmc": idle_bmc(1), "macs": [mac(2)], "system_uuid": uuid }),
+    )
+    .await;
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bmc_that_refuses_or_is_dead_is_named_in_the_record() {
+    let site = Site::start().await;
+    let policy = "bmc_backoff_secs = 0\nmax_tries = 1";
+    let mut worker = site.worker("w1", policy);
+    let (sim, nobody) = (Sim::start(false), PortLease::take().unwrap());
+    let dead = format!("127.0.0.1:{}", nobody.port());
+    for (name, address, wrong) in [
+        (
+            "refused",
+            sim.address(),
+            "wrong password for user \"admin\"",
+        ),
+        ("dead", dead, "no answer"),
+    ] {
+        let enroll = ["node", "enroll", "--name", name, "--bmc", &address];
+        site.cli_as("not-the-password", &enroll).await.good();
+        let said = site.cli(&["node", "manage", name, "--wait"]).await;
+        let why = said.bad();
+        assert!(why.contains(wrong) && why.contains(&address), "{why}");
+        let node = site.rests(name, "enroll").await;
+        let error = &node["last_error"];
+        let what = error["what"].as_str().unwrap();
+        assert!(what.contains(wrong) && what.contains(&address), "{what}");
+        assert_eq!(node["wake_at"], Value::Null);
+        let explained = site.cli(&["node", "explain", name]).await.good();
+        assert!(
+            explained.contains(wrong) && explained.contains("the operator: manage"),
+            "{explained}"
+        );
+        let list = site.cli(&["node", "list"]).await.good();
+        assert!(list.contains(wrong), "{list}");
+    }
+    let dead = site.show("dead").await;
+    let what = dead["last_error"]["what"].as_str().unwrap();
+    assert!(what.ends_with("(1 tries)"), "{what}");
+    // With what it should be it works at once.
+    let patch = json!({ "node": "refused", "patch": { "bmc": ipmi(&sim.address(), PASSWORD) } });
+    site.ask("node.set", patch).await.good();
+    site.cli(&["node", "manage", "refused", "--wait"])
+        .await
+        .good();
+    let node = site.rests("refused", "manageable").await;
+    assert_eq!(node["last_error"], Value::Null);
+    assert_eq!(node["power"]["on"], false);
+    worker.assert_well();
+    assert_eq!(worker.printed().matches("not-the-password").count(), 0);
+}
+
+/// Operators' clients repeat themselves when an answer is late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_counts_once() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let id = "00000000-0000-4000-8000-000000000005";
+    let wish = json!({ "id": id, "name": "five", "bmc": idle_bmc(5), "macs": [mac(5)] });
+    for _ in 0..3 {
+        assert_eq!(site.enroll(wish.clone()).await, id);
+    }
+    let nodes = site.ask("node.list", json!({})).await.good();
+    assert_eq!(nodes.as_array().unwrap().len(), 1);
+
+    let begin = json!({ "node": "five", "request": "r-1", "reason": "new fan" });
+    let end = json!({ "node": "five", "request": "r-2" });
+    for request in [&begin, &begin, &end, &begin, &end, &begin] {
+        site.ask("node.maintenance", request.clone()).await.good();
+    }
+    let node = site.show("five").await;
+    assert_eq!(node["maintenance"], Value::Null);
+    assert_eq!(node["requests"], json!(["r-1", "r-2"]));
+    let changes = until("both events are stored", async || {
+        let events = site
+            .ask("event.list", json!({ "node": "five" }))
+            .await
+            .good();
+        let why = |event: &Value| event["body"]["because"].as_str().map(str::to_owned);
+        let why: Vec<_> = events.as_array().unwrap().iter().filter_map(why).collect();
+        why.contains(&"maintenance ends".to_owned()).then_some(why)
+    })
+    .await;
+    assert_eq!(changes, ["maintenance begins", "maintenance ends"]);
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_not_found() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let id = "00000000-0000-4000-8000-00000000000f";
+    for node in [id, "nobody"] {
+        for verb in [
+            "show",
+            "explain",
+            "manage",
+            "inspect",
+            "provide",
+            "undeploy",
+            "abort",
+            "maintenance",
+            "rebuild",
+            "delete",
+        ] {
+            let reply = site
+                .ask(&format!("node.{verb}"), json!({ "node": node }))
+                .await;
+            assert_eq!(
+                reply.refused(404),
+                format!("there is no node {node}"),
+                "{verb}"
+            );
+        }
+    }
+    let reply = site.ask("event.list", json!({ "node": "nobody" })).await;
+    reply.refused(404);
+    site.ask("knock.show", json!({ "key": "nobody" }))
+        .await
+        .refused(404);
+    let said = site.cli(&["node", "show", "nobody"]).await;
+    assert_eq!(said.bad(), "ironbeat: there is no node nobody\n");
+    worker.assert_well();
+}
+
+/// Only the present boot of a node that is there has a say.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_boot_is_sent_to_look_up() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let id = site
+        .enroll(json!({ "name": "six", "bmc": idle_bmc(6), "macs": [mac(6)] }))
+        .await;
+    let before = site.show(&id).await;
+    for node in [id.as_str(), "00000000-0000-4000-8000-00000000000f"] {
+        for status in [
+            Status::Idle,
+            Status::Done {
+                step: StepId(1),
+                outcome: Outcome::Nothing,
+            },
+            Status::Failed {
+                step: StepId(1),
+                error: StepError {
+                    what: "made up".into(),
+                },
+            },
+        ] {
+            let subject = format!("ib.v1.heartbeat.{node}");
+            let reply: HeartbeatReply = site.agent(&subject, &beat(9, 1, status)).await;
+            assert_eq!(reply, HeartbeatReply::LookUp);
+        }
+    }
+    assert_eq!(site.show(&id).await, before);
+    worker.assert_well();
+}
