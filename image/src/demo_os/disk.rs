@@ -24,9 +24,10 @@ const TAIL_BYTES: u64 = MIB;
 /// A serial console, and no self-tests of ciphers that it does not use (0.35 s of CPU time in an emulated machine).
 const KERNEL_ARGS: &str = "console=ttyS0 quiet cryptomgr.notests";
 
-/// `$root` is the partition that GRUB itself was started from.
-pub fn grub_config() -> String {
-    format!("linux /vmlinuz {KERNEL_ARGS}\ninitrd /initrd\nboot\n")
+/// `$root` is the partition that GRUB itself was started from. `protocol` is empty for the kernel's 32-bit entry (or its
+/// UEFI one), or `16`.
+pub fn grub_config(protocol: &str) -> String {
+    format!("linux{protocol} /vmlinuz {KERNEL_ARGS}\ninitrd{protocol} /initrd\nboot\n")
 }
 
 /// The whole disk, as bytes.
@@ -81,7 +82,9 @@ fn partition_table(path: &Path) -> Result<Vec<u8>> {
 /// GRUB for BIOS; its first sector is told where the rest is.
 fn bios_core(work: &Path) -> Result<Vec<u8>> {
     let (config, out) = (work.join("bios.cfg"), work.join("core.img"));
-    fs::write(&config, grub_config()).map_err(file("write", &config))?;
+    // By the 16-bit protocol, the kernel moves itself. By the other one GRUB moves all that the kernel will unpack to, byte
+    // by byte: 54 MB, 2.4 s of CPU time in an emulated machine.
+    fs::write(&config, grub_config("16")).map_err(file("write", &config))?;
     // A prefix that names only a partition is taken to be on the disk that the BIOS started.
     run(Command::new("grub-mkimage")
         .args(["-O", "i386-pc", "-p", "(,gpt2)/boot/grub", "-c"])
@@ -90,7 +93,7 @@ fn bios_core(work: &Path) -> Result<Vec<u8>> {
         .arg(&out)
         .arg("-d")
         .arg(Path::new(GRUB).join("i386-pc"))
-        .args(["biosdisk", "part_gpt", "fat", "linux", "boot"]))?;
+        .args(["biosdisk", "part_gpt", "fat", "linux16", "boot"]))?;
     let mut core = fs::read(&out).map_err(file("read", &out))?;
     if core.len() as u64 <= SECTOR || core.len() as u64 > SYSTEM_AT - CORE_AT {
         return Err(Error::Unfit(format!(

@@ -36,7 +36,10 @@ meta() {
     echo "${word:--}"
 }
 if [ -n "$drive" ]; then
-    mount -t vfat -o ro "/dev/$drive" /mnt || mount -t iso9660 -o ro "/dev/$drive" /mnt
+    mount -t vfat -o ro "/dev/$drive" /mnt 2>/dev/null || {
+        modprobe -q isofs
+        mount -t iso9660 -o ro "/dev/$drive" /mnt
+    }
 fi
 name=$(meta hostname)
 hostname "$name"
@@ -56,11 +59,12 @@ USER-DATA $(head -n 1 "$user_data" | cut -c 1-200)"
 # listener comes first: 2 s, for machines without a button.
 acpid -f -d -c /etc/acpi > /dev/null 2>&1 &
 tries=20
-while [ $tries -gt 0 ] && ! ls -l "/proc/$!/fd" | grep -q /dev/input/; do
+while [ $tries -gt 0 ] && ! ls -l "/proc/$!/fd" 2>/dev/null | grep -q /dev/input/; do
     sleep 0.1
     tries=$((tries - 1))
 done
 
-# One write, so that no other line comes between.
-echo "$said" > /dev/console
+# One write, so that no other line comes between; on a line of its own, behind whatever the firmware left there.
+echo "
+$said" > /dev/console
 while :; do sleep 3600; done

@@ -52,7 +52,7 @@ pub fn partition(kernel: &Kernel, bytes: u64, filled: u64, work: &Path) -> Resul
 
 fn uefi_loader(work: &Path) -> Result<PathBuf> {
     let (config, out) = (work.join("uefi.cfg"), work.join("BOOTX64.EFI"));
-    fs::write(&config, grub_config()).map_err(file("write", &config))?;
+    fs::write(&config, grub_config("")).map_err(file("write", &config))?;
     // A prefix without a device is taken to be on the partition that the loader came from.
     run(Command::new("grub-mkimage")
         .args(["-O", "x86_64-efi", "-p", "/boot/grub", "-c"])

@@ -3,7 +3,7 @@
 use crate::cpio::Archive;
 use crate::error::{Error, Result, file};
 use crate::kernel::Kernel;
-use crate::modules::closure;
+use crate::modules::{closure, unsigned};
 use std::fs;
 use std::path::Path;
 
@@ -62,7 +62,9 @@ pub fn initrd(kernel: &Kernel, busybox: &[u8]) -> Result<Vec<u8>> {
     let base = format!("lib/modules/{}", kernel.version);
     for path in closure.files.values() {
         let from = kernel.modules.join(path);
-        let content = fs::read(&from).map_err(file("read", &from))?;
+        let mut content = fs::read(&from).map_err(file("read", &from))?;
+        // Checking signatures is a third of the time for loading them.
+        content.truncate(unsigned(&content).len());
         archive.file(&format!("{base}/{path}"), 0o644, content);
     }
     for (name, text) in closure.index {

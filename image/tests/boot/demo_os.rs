@@ -66,7 +66,7 @@ fn check(flavour: Flavour, uefi: bool, device: &str, hostname: &str, root: &str)
     assert_eq!(machine.line("USER-DATA"), "USER-DATA #cloud-config");
     machine.press_power_button();
     machine.wait_off();
-    assert_eq!(machine.said().matches("DEPLOYED-OK").count(), 1);
+    assert_eq!(machine.said().matches("\nDEPLOYED-OK").count(), 1);
 }
 
 #[test]
