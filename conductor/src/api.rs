@@ -223,12 +223,15 @@ impl Call<'_> {
                 format!("{} bytes, at most {MAX_MESSAGE_BYTES}", bytes.len()),
             ));
         }
+        let refuse = |error: String| fail(400, without_values(&error));
         match self.encoding {
-            Encoding::Cbor => wire::decode(bytes).map_err(|error| fail(400, error)),
+            Encoding::Cbor => wire::decode(bytes).map_err(|error| refuse(error.to_string())),
             Encoding::Json if bytes.is_empty() => {
-                serde_json::from_str("{}").map_err(|error| fail(400, error))
+                serde_json::from_str("{}").map_err(|error| refuse(error.to_string()))
             }
-            Encoding::Json => serde_json::from_slice(bytes).map_err(|error| fail(400, error)),
+            Encoding::Json => {
+                serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))
+            }
         }
     }
 
@@ -247,6 +250,28 @@ impl Call<'_> {
             }
         }
     }
+}
+
+/// Shorter errors of a decoder are whole; `wire::decode` cuts longer ones, in the middle of a value perhaps.
+const SURELY_WHOLE: usize = 200;
+
+/// serde quotes a value of the wrong type, and that may be a password: its kind is enough.
+fn without_values(error: &str) -> String {
+    const EXPECTED: &str = ", expected ";
+    let kind = ["invalid type: ", "invalid value: "]
+        .into_iter()
+        .find_map(|words| error.find(words).map(|at| at + words.len()));
+    let value = kind.and_then(|kind| {
+        let quote = error[kind..].find(['`', '"', '\\'])?;
+        let is_quoted = !error[kind..kind + quote].contains(EXPECTED);
+        is_quoted.then_some(kind + quote)
+    });
+    let Some(value) = value else {
+        return error.into();
+    };
+    let expected = error.rfind(EXPECTED).filter(|_| error.len() < SURELY_WHOLE);
+    let expected = expected.map_or("", |at| &error[at..]);
+    format!("{}{expected}", error[..value].trim_end())
 }
 
 /// Answers one request of an endpoint of [`ENDPOINTS`].
@@ -465,4 +490,46 @@ async fn delete(worker: &Worker, node: &str) -> Result<Node, ApiError> {
     worker.store.remove(&node, revision).await?;
     tracing::info!(node = %id, "deleted");
     Ok(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_values;
+
+    #[test]
+    fn values_are_left_out_of_errors() {
+        let long = "x".repeat(200);
+        for (error, told) in [
+            (
+                "invalid type: integer `5`, expected a string at line 1",
+                "invalid type: integer, expected a string at line 1",
+            ),
+            (
+                "invalid type: string \"a, expected b\", expected a map",
+                "invalid type: string, expected a map",
+            ),
+            (
+                "x: Semantic(None, \"invalid type: string \\\"a\\\", expected u8\")",
+                "x: Semantic(None, \"invalid type: string, expected u8\")",
+            ),
+            (
+                "Semantic(None, \"invalid type: map, expected a string\")",
+                "Semantic(None, \"invalid type: map, expected a string\")",
+            ),
+            (
+                "invalid type: map, expected `a`",
+                "invalid type: map, expected `a`",
+            ),
+            (
+                "unknown field `nod`, expected `node`",
+                "unknown field `nod`, expected `node`",
+            ),
+            (
+                &format!("invalid type: string \"a, expected b{long}"),
+                "invalid type: string",
+            ),
+        ] {
+            assert_eq!(without_values(error), told);
+        }
+    }
 }

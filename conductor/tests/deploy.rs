@@ -1,0 +1,304 @@
+//! A deploy with the test as the agent and `ipmi_sim` as the BMC: what is asked of whom, and who sees which secret.
+//! Real machines are deployed in the rack's tests.
+mod support;
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+use ironbeat_common::id::{NodeId, StepId};
+use ironbeat_common::wire::{
+    self, Heartbeat, HeartbeatReply, LookupReply, Order, Progress, Status, StepError, WriteImage,
+};
+use serde_json::{Value, json};
+use support::sim::{PASSWORD, Sim};
+use support::{SOON, Site, boot, lookup, mac, machine, until};
+
+const LOOKUP: &str = "ib.v1.lookup";
+const USER_DATA: &str = "#cloud-config\npassword: hush-user-data\n";
+const NETWORK_DATA: &str = "{\"links\":[],\"x\":\"hush-network-data\"}";
+/// Key K_g in hex.
+const KG: &str = "6b672d68757368";
+const SECRETS: [&str; 4] = [PASSWORD, "hush-user-data", "hush-network-data", KG];
+
+fn assert_hushed(what: &str, text: &str) {
+    for secret in SECRETS {
+        assert!(!text.contains(secret), "{what} tells {secret}: {text}");
+    }
+}
+
+/// All that an operator can ask for.
+async fn assert_all_hushed(site: &Site, when: &str) {
+    for (endpoint, body) in [
+        ("node.show", json!({ "node": "box" })),
+        ("node.explain", json!({ "node": "box" })),
+        ("node.show", json!({ "node": "other" })),
+        ("node.list", json!({})),
+        ("knock.list", json!({})),
+        ("event.list", json!({ "last": 1000 })),
+        ("policy.show", json!({})),
+    ] {
+        let reply = site.ask(endpoint, body).await.good();
+        assert_hushed(&format!("{endpoint} {when}"), &reply.to_string());
+    }
+    for args in [
+        &["node", "show", "box"][..],
+        &["node", "explain", "box"],
+        &["node", "list"],
+        &["events", "box"],
+        &["lookups"],
+    ] {
+        let said = site.cli(args).await;
+        assert!(said.ok, "{said:?}");
+        assert_hushed(&format!("{args:?} {when}"), &said.out);
+    }
+}
+
+/// The part of an agent that is one boot of the ramdisk.
+struct Boot<'a> {
+    site: &'a Site,
+    node: NodeId,
+    n: u8,
+    seq: u64,
+}
+
+impl Boot<'_> {
+    async fn beat(&mut self, status: Status) -> HeartbeatReply {
+        self.seq += 1;
+        let beat = Heartbeat {
+            version: wire::VERSION,
+            boot: boot(self.n),
+            seq: self.seq,
+            status,
+            nudge: None,
+        };
+        let subject = wire::subject::heartbeat("ib.v1", &self.node);
+        self.site.agent(&subject, &beat).await
+    }
+}
+
+/// The ramdisk is welcome from the moment that its BMC was told to boot it.
+async fn look_up(site: &Site, n: u8) -> Boot<'_> {
+    let node = until("the ramdisk is welcome", async || {
+        match site.agent(LOOKUP, &lookup(boot(n), machine(1))).await {
+            LookupReply::Welcome { node, .. } => Some(node),
+            LookupReply::Wait { .. } => None,
+        }
+    });
+    let node = node.await;
+    Boot {
+        site,
+        node,
+        n,
+        seq: 0,
+    }
+}
+
+fn write(reply: HeartbeatReply) -> (StepId, WriteImage) {
+    match reply {
+        HeartbeatReply::Step {
+            id,
+            order: Order::WriteImage(write),
+        } => (id, write),
+        other => panic!("no image is to be written: {other:?}"),
+    }
+}
+
+async fn next_nudge(nudges: &mut Subscriber) {
+    let nudge = tokio::time::timeout(SOON, nudges.next()).await;
+    assert!(nudge.expect("a nudge comes").unwrap().payload.is_empty());
+}
+
+/// Takes `box` to available.
+async fn prepare(site: &Site, sim: &Sim) -> String {
+    let bmc = |address: &str| json!({ "protocol": "ipmi", "address": address, "username": "admin", "password": PASSWORD });
+    let id = site
+        .enroll(json!({ "name": "box", "bmc": bmc(&sim.address()), "macs": [mac(1)] }))
+        .await;
+    let mut keyed = bmc("127.0.9.2");
+    keyed["kg"] = KG.into();
+    site.enroll(json!({ "name": "other", "bmc": keyed })).await;
+    site.cli(&["node", "manage", "box", "--wait"]).await.good();
+    site.cli(&["node", "provide", "box", "--wait"]).await.good();
+    id
+}
+
+async fn deploy(site: &Site) {
+    let (user_data, network) = (
+        site.file("user-data", USER_DATA),
+        site.file("network.json", NETWORK_DATA),
+    );
+    let checksum = "0".repeat(64);
+    let said = site
+        .cli(&[
+            "node",
+            "deploy",
+            "box",
+            "--image",
+            "disk.img.gz",
+            "--checksum",
+            &checksum,
+            "--hostname",
+            "web-1",
+            "--user-data",
+            &user_data,
+            "--network-data",
+            &network,
+        ])
+        .await
+        .good();
+    assert_hushed("deploy", &said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_go_to_the_agent_and_to_nobody_else() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "automated_clean = false");
+    let sim = Sim::start(false);
+    let mut events = site.client.subscribe("ib.v1.event.>").await.unwrap();
+    site.client.flush().await.unwrap();
+    prepare(&site, &sim).await;
+    assert_all_hushed(&site, "when available").await;
+    deploy(&site).await;
+    assert_all_hushed(&site, "while the machine boots").await;
+
+    let mut agent = look_up(&site, 1).await;
+    let (id, order) = write(agent.beat(Status::Idle).await);
+    let content: String = order
+        .config_drive
+        .iter()
+        .map(|file| file.content.as_str())
+        .collect();
+    assert!(content.contains("hush-user-data") && content.contains("hush-network-data"));
+    assert!(content.contains("web-1"));
+    assert_eq!(order.disk.serial.as_deref(), Some("DISK-1"));
+    assert_eq!(
+        order.urls,
+        [format!(
+            "http://127.0.0.1:{}/images/disk.img.gz",
+            worker.http.port()
+        )]
+    );
+    assert_all_hushed(&site, "while the agent writes").await;
+
+    let error = StepError {
+        what: "write /dev/vda: the disk is on fire".into(),
+    };
+    let failed = Status::Failed { step: id, error };
+    assert_eq!(agent.beat(failed).await, HeartbeatReply::LookUp);
+    let node = site.rests("box", "deploy failed").await;
+    assert_eq!(
+        node["last_error"]["what"],
+        "write /dev/vda: the disk is on fire"
+    );
+    assert!(!sim.is_on());
+    assert_all_hushed(&site, "when it failed").await;
+
+    worker.assert_well();
+    assert_hushed("the worker", &worker.printed());
+    // Events as they went over the wire, up to the last.
+    loop {
+        let event = tokio::time::timeout(SOON, events.next()).await;
+        let event = event.expect("the last event comes").unwrap();
+        assert_hushed(&event.subject, &String::from_utf8_lossy(&event.payload));
+        let body: Value = serde_json::from_slice(&event.payload).unwrap();
+        if body["to"] == "deploy failed" {
+            break;
+        }
+    }
+}
+
+/// serde quotes what it did not expect; here that is a password, or has one in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_the_wrong_place_is_not_quoted() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let bmc = |password: Value| json!({ "protocol": "ipmi", "address": "127.0.9.1", "username": "admin", "password": password });
+    for wrong in [
+        bmc(json!(24_682_468)),
+        bmc(json!(2.468_246_8)),
+        bmc(json!(["hush-24682468"])),
+        json!("ipmi://admin:hush-24682468@127.0.9.1/\", expected `nothing`"),
+        json!("x".repeat(60) + ", expected hush-24682468" + &"x".repeat(200)),
+    ] {
+        let enroll = json!({ "bmc": wrong });
+        let set = json!({ "node": "n", "patch": { "bmc": wrong } });
+        for (endpoint, body) in [("node.enroll", enroll), ("node.set", set)] {
+            let subject = format!("ib.v1.api.{endpoint}");
+            let cbor = site.send(
+                &subject,
+                Some(wire::CONTENT_TYPE),
+                wire::encode(&body).into(),
+            );
+            for reply in [site.ask(endpoint, body.clone()).await, cbor.await] {
+                let why = reply.refused(400);
+                assert!(why.contains("invalid type: "), "{why}");
+                assert!(!why.contains("4682468"), "{why}");
+            }
+        }
+    }
+    worker.assert_well();
+    let printed = worker.printed();
+    assert!(
+        printed.contains("invalid type: ") && !printed.contains("4682468"),
+        "{printed}"
+    );
+}
+
+/// A machine that repeats itself, is late, or reboots in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_words_count_once_and_only_while_its_boot_lasts() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "automated_clean = false");
+    let sim = Sim::start(false);
+    let node = prepare(&site, &sim).await;
+    let mut nudges = site
+        .client
+        .subscribe(format!("ib.v1.nudge.{node}"))
+        .await
+        .unwrap();
+    deploy(&site).await;
+    let mut agent = look_up(&site, 1).await;
+    assert!(sim.is_on());
+    // Looking up twice is looking up once.
+    let step = agent.beat(Status::Idle).await;
+    look_up(&site, 1).await;
+    assert_eq!(agent.beat(Status::Idle).await, step);
+    let (id, _) = write(step.clone());
+    let progress = Progress {
+        phase: "download".into(),
+        done: 1,
+        total: Some(2),
+    };
+    let running = Status::Running { step: id, progress };
+    assert_eq!(agent.beat(running.clone()).await, step);
+
+    // Another boot takes over, gets the step under a new id, and the old one is out of it.
+    let mut second = look_up(&site, 2).await;
+    let (again, _) = write(second.beat(Status::Idle).await);
+    assert_ne!(again, id);
+    assert_eq!(agent.beat(running).await, HeartbeatReply::LookUp);
+    let late = site.agent(LOOKUP, &lookup(boot(1), machine(1))).await;
+    assert!(matches!(late, LookupReply::Wait { .. }), "{late:?}");
+    // A result of the step as it was first is no result of the step as it is now.
+    let done = |step| Status::Done {
+        step,
+        outcome: wire::Outcome::Nothing,
+    };
+    assert_eq!(write(second.beat(done(id)).await).0, again);
+
+    // The image is written: the BMC is told to boot the disk, and the agent nudged to hear what comes next.
+    let reply = second.beat(done(again)).await;
+    assert_eq!(reply, HeartbeatReply::Idle);
+    next_nudge(&mut nudges).await;
+    let last = match second.beat(done(again)).await {
+        HeartbeatReply::Step {
+            id,
+            order: Order::Reboot,
+        } => id,
+        other => panic!("no reboot is wanted: {other:?}"),
+    };
+    assert_eq!(second.beat(done(last)).await, HeartbeatReply::LookUp);
+    let shown = site.rests("box", "active").await;
+    assert_eq!(shown["power"]["on"], true);
+    assert_eq!(sim.told().last().unwrap(), "boot default");
+    worker.assert_well();
+}
