@@ -16,7 +16,6 @@ use ironbeat_common::wire::{self, MAX_MESSAGE_BYTES};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Duration;
 
 pub const ENDPOINTS: [&str; 19] = [
     "node.enroll",
@@ -369,24 +368,14 @@ fn verb_of(endpoint: &str, ask: Ask) -> Result<Verb, ApiError> {
     })
 }
 
-/// The view may be a moment behind a node that was just enrolled.
+/// Names are read where they are claimed: the view may be behind a node that was just enrolled or renamed.
 async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
     let name: NodeName = text.parse().map_err(|bad| fail(400, bad))?;
-    for _ in 0..10 {
-        if let Some(node) = worker
-            .view
-            .all()
-            .iter()
-            .find(|node| node.name.as_ref() == Some(&name))
-        {
-            return Ok(node.id);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Err(fail(404, format!("there is no node {name}")))
+    let named = worker.store.named(&name).await?;
+    named.ok_or_else(|| fail(404, format!("there is no node {name}")))
 }
 
 async fn load(worker: &Worker, node: &str) -> Result<Node, ApiError> {

@@ -14,16 +14,21 @@ use crate::view::View;
 use crate::worker::Worker;
 use crate::{alarm, clock, listen};
 use anyhow::Context;
+use async_nats::service::Service;
 use ironbeat_common::boot::{Boot, boot_for};
 use ironbeat_common::id::{Mac, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 /// At shutdown, work in flight gets this long; then its alarms take over.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// A worker that cannot say good-bye lapses, which others notice within seconds anyway.
+const GOOD_BYE: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -73,15 +78,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         incarnation: uuid::Uuid::new_v4().as_u128() as u32,
         tasks: TaskTracker::new(),
     });
-    worker.view.ready().await;
-    let http = http::start(boot_answers(&worker, &config))
-        .await
-        .context("serve HTTP")?;
-    let background = [
-        tokio::spawn(alarm::run(Arc::clone(&worker))),
-        tokio::spawn(stage(Arc::clone(&worker), config.dnsmasq.clone())),
-    ];
-    let service = listen::start(&worker).await?;
+    let started = start(&worker, &config).await;
+    let Started {
+        http,
+        background,
+        service,
+    } = match started {
+        Ok(started) => started,
+        Err(error) => {
+            leave(&worker).await;
+            return Err(error);
+        }
+    };
     tracing::info!(worker = %id, http = config.http.url(), nodes = worker.view.all().len(), "ready");
 
     wait_for_signal().await?;
@@ -92,22 +100,56 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     background.iter().for_each(|task| task.abort());
     worker.tasks.close();
-    if tokio::time::timeout(GRACE, worker.tasks.wait())
-        .await
-        .is_err()
-    {
+    let in_flight = async {
+        worker.tasks.wait().await;
+        tokio::join!(worker.events.flush(), worker.knocks.flush());
+    };
+    if tokio::time::timeout(GRACE, in_flight).await.is_err() {
         tracing::warn!(
             "{} tasks were still running; other workers take over",
             worker.tasks.len()
         );
     }
-    worker.presence.leave().await;
+    leave(&worker).await;
     worker.bmcs.close().await;
     http.stop().await;
     if let Err(error) = worker.client.drain().await {
         tracing::warn!("drain the NATS connection: {error}");
     }
     Ok(())
+}
+
+/// What of a worker meets machines and operators.
+struct Started {
+    http: http::Server,
+    background: [JoinHandle<()>; 2],
+    service: Service,
+}
+
+async fn start(worker: &Arc<Worker>, config: &Config) -> anyhow::Result<Started> {
+    worker.view.ready().await;
+    let http = http::start(boot_answers(worker, config))
+        .await
+        .context("serve HTTP")?;
+    let background = [
+        tokio::spawn(alarm::run(Arc::clone(worker))),
+        tokio::spawn(stage(Arc::clone(worker), config.dnsmasq.clone())),
+    ];
+    let service = listen::start(worker).await?;
+    Ok(Started {
+        http,
+        background,
+        service,
+    })
+}
+
+async fn leave(worker: &Worker) {
+    if tokio::time::timeout(GOOD_BYE, worker.presence.leave())
+        .await
+        .is_err()
+    {
+        tracing::warn!("nobody hears this worker's good-bye");
+    }
 }
 
 fn start_log() {

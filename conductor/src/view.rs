@@ -138,3 +138,27 @@ impl Copy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{id, node};
+
+    /// When everything is shown anew, a record that has become unreadable meanwhile must not look like a removed node.
+    #[test]
+    fn the_last_good_record_outlives_a_broken_watch() {
+        let good = Arc::new(node(1));
+        let key = format!("node.{}", id(1));
+        let change = |value: Option<Vec<u8>>| Change {
+            key: key.clone(),
+            value: value.map(Into::into),
+            revision: 1,
+        };
+        let mut fresh = Copy::default();
+        fresh.apply(change(Some(b"{}".to_vec())), |_| Some(Arc::clone(&good)));
+        assert_eq!(fresh.nodes.get(&id(1)), Some(&good));
+        assert!(fresh.unreadable.contains_key(&key));
+        fresh.apply(change(None), |_| Some(Arc::clone(&good)));
+        assert!(fresh.nodes.is_empty() && fresh.unreadable.is_empty());
+    }
+}

@@ -1,4 +1,5 @@
 //! Events in order, once, through a server that goes away, and counted when they are dropped.
+//! What is worth an event is tried where it happens.
 use super::{Event, Events, QUEUE};
 use crate::store::tests::{DEADLINE, id, server, store};
 use serde_json::json;

@@ -1,4 +1,5 @@
 //! Knocks on a real nats-server: remembered, counted, found again, and bounded.
+//! Whose machine knocked is tried in `ironbeat_common::lookup`.
 use super::{Knocks, MAX_LIST_BYTES, MAX_MACHINES, QUIET};
 use crate::store::tests::{DEADLINE, mac, server, store};
 use ironbeat_common::id::{BootId, SystemUuid};

@@ -1,4 +1,5 @@
 //! Workers that come, leave, crash and are cut off, on a real nats-server.
+//! What follows from which renewals is tried in `roster`, without waiting.
 use super::{Liveness, Presence, Timing, WorkerInfo};
 use crate::store::tests::{DEADLINE, contents, eventually, id, server, store};
 use ironbeat_common::id::WorkerId;

@@ -1,4 +1,5 @@
 //! The stream of last heartbeats on a real nats-server: it remembers, and it holds its tongue.
+//! What a beat does to a node is tried in the core.
 use super::Seen;
 use crate::store::StoreError;
 use crate::store::tests::{DEADLINE, connect, id, server, store};

@@ -2,7 +2,7 @@
 //! A claim counts while the node it names exists and lists it; the records themselves are in the parent module.
 use super::kv::{KvError, Revision};
 use super::{Store, StoreError};
-use ironbeat_common::id::{NodeId, SystemUuid};
+use ironbeat_common::id::{NodeId, NodeName, SystemUuid};
 use ironbeat_common::node::{BmcAccess, Node};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -34,13 +34,17 @@ pub(super) fn claims(node: &Node) -> Claims {
         claims.insert(format!("ix.uuid.{uuid}"), format!("system UUID {uuid}"));
     }
     if let Some(name) = &node.name {
-        claims.insert(format!("ix.name.{name}"), format!("the name {name}"));
+        claims.insert(name_key(name), format!("the name {name}"));
     }
     claims.insert(
         format!("ix.bmc.{}", bmc_token(&node.bmc)),
         format!("BMC {}", node.bmc.address()),
     );
     claims
+}
+
+fn name_key(name: &NodeName) -> String {
+    format!("ix.name.{name}")
 }
 
 /// One spelling per BMC: the usual port is left out, IPv6 is shortened, and what a key cannot hold becomes `-`.
@@ -68,6 +72,18 @@ struct Holder {
 }
 
 impl Store {
+    /// The node that has this name, as the leader knows it.
+    ///
+    /// # Errors
+    /// When the store is away, or holds something under the node's key that is no record this worker understands.
+    pub async fn named(&self, name: &NodeName) -> Result<Option<NodeId>, StoreError> {
+        let Some(owner) = self.holder(&name_key(name)).await?.owner else {
+            return Ok(None);
+        };
+        let node = self.load(owner).await?;
+        Ok(node.and_then(|(node, _)| (node.name.as_ref() == Some(name)).then_some(owner)))
+    }
+
     /// Makes all of `wanted` ours, or none. What is ours already stays ours.
     ///
     /// # Errors

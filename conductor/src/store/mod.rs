@@ -17,6 +17,7 @@ use claim::{Claims, claims};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::node::{Node, SCHEMA};
 use serde::Deserialize;
+use serde_json::error::Category;
 use std::time::Duration;
 
 /// A leader election takes up to 9 s; a request that waits it out is better than one that fails.
@@ -107,7 +108,7 @@ pub(crate) fn parse(key: &str, value: &[u8]) -> Result<Node, StoreError> {
         // A later version explains a shape that is not understood.
         Err(error) => match serde_json::from_slice::<Version>(value) {
             Ok(Version { schema }) if schema > SCHEMA => return Err(version(schema)),
-            _ => return Err(corrupt(error.to_string())),
+            _ => return Err(corrupt(without_values(&error))),
         },
     };
     if !(1..=SCHEMA).contains(&node.schema) {
@@ -117,6 +118,19 @@ pub(crate) fn parse(key: &str, value: &[u8]) -> Result<Node, StoreError> {
         return Err(corrupt(format!("it is about node {}", node.id)));
     }
     Ok(node)
+}
+
+/// serde quotes a value that it did not expect, and in a record that may be a password: where it is must do.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match error.classify() {
+        Category::Data if !text.starts_with("missing field ") => format!(
+            "unexpected value before line {} column {}",
+            error.line(),
+            error.column()
+        ),
+        Category::Data | Category::Syntax | Category::Eof | Category::Io => text,
+    }
 }
 
 fn json(node: &Node) -> Vec<u8> {

@@ -91,7 +91,13 @@ impl Site {
 
     /// Starts a worker and waits until it answers. `policy` is what its configuration says under `[policy]`.
     pub fn worker(&self, id: &str, policy: &str) -> Worker {
-        let http = PortLease::take().unwrap();
+        let mut worker = self.spawn(id, policy, PortLease::take().unwrap());
+        worker.process.wait_for_log(" ready ", SOON).unwrap();
+        worker
+    }
+
+    /// Starts a worker that serves HTTP at `http`.
+    pub fn spawn(&self, id: &str, policy: &str, http: PortLease) -> Worker {
         let dir = self.dir.path().display();
         let config = self.dir.path().join(format!("{id}.toml"));
         let text = format!(
@@ -106,8 +112,7 @@ impl Site {
         command.args(["conductor", "--config"]).arg(&config);
         // What a worker never prints, it does not print at this level either.
         command.env("IRONBEAT_LOG", "debug");
-        let mut process = Process::start(id, command, &self.log_path(id)).unwrap();
-        process.wait_for_log(" ready ", SOON).unwrap();
+        let process = Process::start(id, command, &self.log_path(id)).unwrap();
         Worker { process, http }
     }
 

@@ -1,6 +1,7 @@
 //! What belongs to one node belongs to no other: races for it, claims left behind, claims taken over.
+//! Races for one record are in `races`.
 use super::proxy::hold_back;
-use super::{connect, contents, id, mac, next, node, server, store};
+use super::{DEADLINE, connect, contents, id, mac, next, node, server, store};
 use crate::store::claim::claims;
 use crate::store::{Names, Store, StoreError};
 use futures_util::future::join_all;
@@ -159,6 +160,12 @@ async fn slow_after_claiming(server: &NatsServer, hold: &watch::Sender<bool>) ->
     Store::open(client, &Names::default()).await.unwrap()
 }
 
+async fn until_claimed(hold: &watch::Sender<bool>) {
+    let mut held = hold.subscribe();
+    let claimed = tokio::time::timeout(DEADLINE, held.wait_for(|held| *held)).await;
+    claimed.expect("the claim is sent").unwrap();
+}
+
 /// Its claim was taken over meanwhile, and the new owner lists it: the slow one steps back, whole.
 #[tokio::test]
 async fn a_new_node_whose_claim_went_stale_before_its_record_came_is_undone() {
@@ -169,7 +176,7 @@ async fn a_new_node_whose_claim_went_stale_before_its_record_came_is_undone() {
     let (loser, mut winner) = (node(1), node(2));
     winner.macs = vec![mac(1)];
     let slow_create = tokio::spawn(async move { slow.create(&loser).await });
-    hold.subscribe().wait_for(|held| *held).await.unwrap();
+    until_claimed(&hold).await;
     direct.create(&winner).await.unwrap();
     hold.send_replace(false);
     let lost = slow_create.await.unwrap().unwrap_err();
@@ -197,7 +204,7 @@ async fn a_changed_node_whose_claim_went_stale_before_its_record_came_is_as_it_w
         let before = before.clone();
         tokio::spawn(async move { slow.save(&before, &wish, revision).await })
     };
-    hold.subscribe().wait_for(|held| *held).await.unwrap();
+    until_claimed(&hold).await;
     direct.create(&winner).await.unwrap();
     hold.send_replace(false);
     let lost = slow_save.await.unwrap().unwrap_err();

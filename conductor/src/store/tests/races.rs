@@ -1,4 +1,5 @@
 //! Compare-and-swap under contention, and opening by several workers at once.
+//! Races for what a node has to itself are in `claims`.
 use super::{id, next, node, op, server, store};
 use crate::store::{Names, Store, StoreError};
 use futures_util::future::join_all;

@@ -1,4 +1,5 @@
 //! Acknowledgements that do not come, and a server that is killed while it is written to.
+//! How the view takes a restart is in `view`.
 use super::proxy::hold_back;
 use super::{DEADLINE, connect, id, next, node, op, server};
 use crate::store::{Names, Store, StoreError};

@@ -1,4 +1,5 @@
 //! The view through restarts, unreadable records and a bucket that was restored without some of its nodes.
+//! How the store itself takes a restart is in `trouble`.
 use super::{DEADLINE, id, next, node, server, store};
 use crate::store::{Store, parse};
 use crate::view::View;
@@ -160,6 +161,26 @@ async fn ten_thousand_nodes_are_loaded_whole() {
     let looked = (0..100).map(|_| view.all().len()).sum::<usize>();
     println!("listed in {:?} each", begun.elapsed() / 100);
     assert_eq!(looked, 100 * usize::from(NODES));
+}
+
+#[test]
+fn an_error_does_not_quote_the_record() {
+    let good = serde_json::to_string(&node(1)).unwrap();
+    assert!(good.contains("\"secret\""), "{good}");
+    let key = format!("node.{}", id(1));
+    for (password, says) in [
+        ("12345678", "unexpected value before line 1 column "),
+        ("[\"12345678\"]", "unexpected value before line 1 column "),
+        ("\"12345678", "at line 1 column "),
+    ] {
+        let bad = good.replacen("\"secret\"", password, 1);
+        let error = parse(&key, bad.as_bytes()).unwrap_err();
+        for text in [error.to_string(), format!("{error:?}")] {
+            assert!(text.contains(says) && !text.contains("1234"), "{text}");
+        }
+    }
+    let error = parse(&key, b"{}").unwrap_err().to_string();
+    assert!(error.contains("missing field `schema`"), "{error}");
 }
 
 /// Whatever is in the bucket, it is a record or an error.

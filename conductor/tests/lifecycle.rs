@@ -1,0 +1,252 @@
+//! A worker's beginning, its index, its end, and a NATS server that goes away under it.
+//! What it answers is judged in `worker`; workers that die in the middle of a deploy in the rack's tests.
+mod support;
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use ironbeat::api::ENDPOINTS;
+use ironbeat_common::decide::Policy;
+use ironbeat_common::wire;
+use ironbeat_tests::ports::PortLease;
+use ironbeat_tests::process::Process;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use support::{JSON, Reply, SOON, Site, Worker, idle_bmc, mac, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_is_its_own_index() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let ask = async |verb: &str| -> Value {
+        let subject = format!("$SRV.{verb}.ironbeat");
+        let reply = site.send(&subject, None, Bytes::new()).await;
+        serde_json::from_slice(&reply.0.payload).unwrap()
+    };
+    assert_eq!(ask("PING").await["name"], "ironbeat");
+    let info = ask("INFO").await;
+    assert!(!info["description"].as_str().unwrap().is_empty());
+    let found: BTreeSet<String> = info["endpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|endpoint| {
+            assert_eq!(endpoint["queue_group"], "conductor");
+            endpoint["subject"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let agents = ["ib.v1.lookup".to_owned(), "ib.v1.heartbeat.*".to_owned()];
+    let expected = ENDPOINTS.iter().map(|name| format!("ib.v1.api.{name}"));
+    assert_eq!(found, expected.chain(agents).collect());
+
+    for n in 0..3 {
+        let nobody = json!({ "node": format!("n{n}") });
+        site.ask("node.show", nobody).await.refused(404);
+    }
+    let stats = ask("STATS").await;
+    let mut endpoints = stats["endpoints"].as_array().unwrap().iter();
+    let shown = endpoints.find(|endpoint| endpoint["name"] == "node-show");
+    let shown = shown.unwrap();
+    assert_eq!(
+        (&shown["num_requests"], &shown["num_errors"]),
+        (&json!(3), &json!(3))
+    );
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_in_the_encoding_of_the_question() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "max_tries = 3");
+    let policy = Policy {
+        max_tries: 3,
+        ..Policy::default()
+    };
+    let cbor = || Bytes::from(wire::encode(&json!({})));
+    let text = || Bytes::from("{}");
+    for (kind, body, expected) in [
+        (Some(JSON), text(), JSON),
+        (Some(wire::CONTENT_TYPE), cbor(), wire::CONTENT_TYPE),
+        (None, text(), JSON),
+        (None, Bytes::new(), JSON),
+        (None, cbor(), wire::CONTENT_TYPE),
+        (Some("text/html"), cbor(), wire::CONTENT_TYPE),
+    ] {
+        let reply = site.send("ib.v1.api.policy.show", kind, body).await;
+        assert_eq!(reply.error(), None);
+        assert_eq!(reply.header("Content-Type"), Some(expected), "{kind:?}");
+        let found: Policy = match expected {
+            JSON => serde_json::from_slice(&reply.0.payload).unwrap(),
+            _ => wire::decode(&reply.0.payload).unwrap(),
+        };
+        assert_eq!(found, policy);
+    }
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_outlives_its_server() {
+    let mut site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let id = site
+        .enroll(json!({ "name": "one", "bmc": idle_bmc(1), "macs": [mac(1)] }))
+        .await;
+    for (n, kill) in [(2, false), (3, true)] {
+        if kill {
+            site.nats.kill();
+            site.nats.start().unwrap();
+        } else {
+            site.nats.restart().unwrap();
+        }
+        site.client = support::connect(&site.nats).await;
+        until("it answers again", async || {
+            let ask = json!({ "node": id }).to_string();
+            let reply = site.client.request("ib.v1.api.node.show", ask.into()).await;
+            serde_json::from_slice::<Value>(&reply.ok()?.payload).ok()
+        })
+        .await;
+        let name = format!("n{n}");
+        let wish = json!({ "name": name, "bmc": idle_bmc(n), "macs": [mac(n)] });
+        let next = site.enroll(wish).await;
+        let reason = json!({ "node": name, "reason": "tried" });
+        site.ask("node.maintenance", reason).await.good();
+        until("events are stored again", async || {
+            let events = site.ask("event.list", json!({ "node": next })).await;
+            let events = events.error().is_none().then(|| events.good())?;
+            (events.as_array()?.len() == 1).then_some(())
+        })
+        .await;
+        let workers = site.cli(&["workers"]).await.good();
+        assert_eq!(workers.matches("w1 ").count(), 1, "{workers}");
+    }
+    until("all are listed", async || {
+        let nodes = site.ask("node.list", json!({})).await.good();
+        (nodes.as_array()?.len() == 3).then_some(())
+    })
+    .await;
+    worker.assert_well();
+}
+
+/// Hosts come up in any order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_waits_for_its_server() {
+    let mut site = Site::start().await;
+    site.nats.kill();
+    let mut worker = site.spawn("w1", "", PortLease::take().unwrap());
+    worker.process.wait_for_log("nats: ", SOON).unwrap();
+    site.nats.start().unwrap();
+    worker.process.wait_for_log(" ready ", SOON).unwrap();
+    site.client = support::connect(&site.nats).await;
+    site.ask("node.list", json!({})).await.good();
+    worker.assert_well();
+}
+
+/// The last word of a worker's presence, unless it is a good-bye.
+async fn presence(site: &Site, id: &str) -> Option<String> {
+    let js = jetstream::new(site.client.clone());
+    let stream = js.get_stream("KV_ib_workers").await.unwrap();
+    let subject = format!("$KV.ib_workers.{id}");
+    let last = stream
+        .get_last_raw_message_by_subject(&subject)
+        .await
+        .ok()?;
+    let gone = last.headers.get("KV-Operation").is_some();
+    (!gone).then(|| String::from_utf8(last.payload.to_vec()).unwrap())
+}
+
+fn ends_well(worker: &mut Worker) {
+    let process: &mut Process = &mut worker.process;
+    process.signal(Signal::TERM).unwrap();
+    let status = process.wait_exit(SOON).unwrap();
+    assert!(status.success(), "{status}: {}", process.log().tail());
+    let printed = worker.printed();
+    assert!(!printed.contains("panicked"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_end_says_good_bye() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    assert!(presence(&site, "w1").await.unwrap().contains("127.0.0.1"));
+    ends_well(&mut worker);
+    assert_eq!(presence(&site, "w1").await, None);
+    let nobody = site
+        .client
+        .request("ib.v1.api.node.list", Bytes::new())
+        .await;
+    let error = nobody.unwrap_err();
+    assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);
+    let why = site.cli(&["node", "list"]).await.bad();
+    assert!(
+        why.contains("no conductor worker listens on ib.v1.api.node.list"),
+        "{why}"
+    );
+}
+
+/// More at once than a worker takes up at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_arrived_is_answered_and_told_before_the_end() {
+    let (site, nodes, rounds) = (Site::start().await, 50, 10);
+    let mut worker = site.worker("w1", "");
+    let mut ids = Vec::new();
+    for n in 0..nodes {
+        ids.push(
+            site.enroll(json!({ "bmc": idle_bmc(n), "macs": [mac(n)] }))
+                .await,
+        );
+    }
+    let inbox = site.client.new_inbox();
+    let mut answers = site.client.subscribe(inbox.clone()).await.unwrap();
+    let subject = "ib.v1.api.node.maintenance";
+    for n in 0..rounds {
+        for id in &ids {
+            let ask = json!({ "node": id, "reason": format!("r{n}") }).to_string();
+            let sent = site
+                .client
+                .publish_with_reply(subject, inbox.clone(), ask.into());
+            sent.await.unwrap();
+        }
+    }
+    // On the same connections in the same order: the worker has the others when it answers this.
+    site.ask("policy.show", json!({})).await.good();
+    ends_well(&mut worker);
+    let asked = rounds * usize::from(nodes);
+    for n in 0..asked {
+        let answer = tokio::time::timeout(SOON, answers.next()).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{n} of {asked} are answered"));
+        assert_eq!(Reply(answer.unwrap()).error(), None);
+    }
+    let mut other = site.worker("w2", "");
+    let events = site.ask("event.list", json!({ "last": 1000 })).await.good();
+    assert_eq!(events.as_array().unwrap().len(), asked);
+    other.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_work_says_why_and_is_not_counted() {
+    let site = Site::start().await;
+    let Worker {
+        process: _first,
+        http,
+    } = site.worker("w1", "");
+    let mut taken = site.spawn("w2", "", http);
+    let status = taken.process.wait_exit(SOON).unwrap();
+    assert!(!status.success());
+    let printed = taken.printed();
+    let why = format!("127.0.0.1:{}", taken.http.port());
+    assert!(
+        printed.contains("serve HTTP") && printed.contains(&why),
+        "{printed}"
+    );
+    assert_eq!(presence(&site, "w2").await, None);
+}
+
+/// Nobody is there to say good-bye to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_ends_without_its_server_too() {
+    let mut site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    site.nats.kill();
+    ends_well(&mut worker);
+}
