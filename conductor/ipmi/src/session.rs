@@ -6,6 +6,9 @@ use crate::packet::{self, IPMI, SOL};
 use crate::window::Window;
 use crate::wire::Incoming;
 
+/// Bytes of the constants from which keys are made.
+const KEY_CONSTANT: usize = 20;
+
 #[derive(Debug)]
 pub(crate) struct Keys {
     integrity: Vec<u8>,
@@ -13,9 +16,10 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// K1 and K2 from the session integrity key (§13.32).
+    /// K1 and K2 from the session integrity key (§13.32). The constants have 20 bytes with SHA-256 too, though the text
+    /// can be read otherwise: so say ipmitool, FreeIPMI and pyghmi, and every BMC that they talk to.
     pub(crate) fn derive(suite: Suite, sik: &[u8]) -> Self {
-        let constant = |n: u8| vec![n; suite.digest_len()];
+        let constant = |n: u8| [n; KEY_CONSTANT];
         let integrity = suite.hmac(sik, &[&constant(1)]);
         let k2 = suite.hmac(sik, &[&constant(2)]);
         let confidentiality = *k2
@@ -134,6 +138,32 @@ mod tests {
                 assert_eq!(opens(sequence), new, "{suite:?} {sequence}");
             }
         }
+    }
+
+    /// From a session of ipmitool 1.8.19 at suite 17 (`-vvvv`).
+    #[test]
+    fn keys_are_those_of_ipmitool() {
+        let hex = |text: &str| -> Vec<u8> {
+            (0..text.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+                .collect()
+        };
+        let sik = hex("c531c391ca5327e41374617085522a1696fcb7fd62cefd75f2e677f337718e76");
+        let keys = Keys::derive(Suite::Seventeen, &sik);
+        let k1 = "8d65e9488d1203658563d6f254b782d7f04a048c65c9d2b4b196b852a5201a16";
+        assert_eq!(keys.integrity, hex(k1));
+        assert_eq!(
+            keys.confidentiality.to_vec(),
+            hex("cb7fd5c89f59650f4d8f6069b3fd8ed9")
+        );
+        // Its first message in that session, Set Session Privilege Level, and the code it put behind.
+        let signed = hex("06c09b1b61f3030000002000181d72bc29ac323ea1ac743acbf4d847\
+             df6a9024e71521b82d0b84c6d955c8e4ffff0207");
+        let code = Suite::Seventeen.hmac(&keys.integrity, &[&signed]);
+        assert_eq!(code[..16], hex("2722e1ec1ec39059790971346306d7f3"));
+        let message = decrypt(&keys.confidentiality, &signed[12..44]).unwrap();
+        assert_eq!(message[5..7], [0x3b, 0x04]);
     }
 
     #[test]
