@@ -1,0 +1,212 @@
+//! Application commands: who it is, ways to log in, sessions, users, payloads, bridging (IPMI 2.0 §20, §22, §24).
+//! The login itself is in `session`.
+use super::{Answer, BAD_FIELD, BAD_LENGTH, Context, INVALID_COMMAND, OUT_OF_RANGE};
+use crate::bmc::Bmc;
+use crate::rmcp::Request;
+use crate::sol::Port;
+
+/// Bytes of suite records in one answer (§22.15).
+const SUITE_CHUNK: usize = 16;
+const CHANNEL: u8 = 1;
+/// Serial over LAN, first instance.
+const SOL: [u8; 2] = [0x01, 0x01];
+/// A controller on the BMC's bus, and one on a bus of that.
+const SATELLITE: u8 = 0x30;
+const FAR_SATELLITE: u8 = 0x32;
+/// Send Message: nobody took it (§22.7).
+const NAK: u8 = 0x83;
+
+pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer {
+    match (request.command, request.data.as_slice()) {
+        (0x01, _) => Ok(device_id(bmc, 0x20)),
+        (0x02 | 0x03, _) => {
+            bmc.restart(context.now);
+            Ok(Vec::new())
+        }
+        (0x04, _) => Ok(vec![0x55, 0x00]),
+        (0x08 | 0x37, _) => Ok(bmc.settings.guid.to_vec()),
+        (0x34, [channel, message @ ..]) => send_message(bmc, channel & 0x0f, message),
+        (0x38, [channel, _privilege]) => Ok(capabilities(bmc, channel & 0x80 != 0)),
+        (0x3b, [wanted]) => set_privilege(bmc, *wanted, context),
+        (0x3c, [i0, i1, i2, i3, ..]) => {
+            // Carried out when the answer is on its way; only one's own.
+            let id = u32::from_le_bytes([*i0, *i1, *i2, *i3]);
+            match Some(id) == context.session || bmc.sessions.remove(id) {
+                true => Ok(Vec::new()),
+                // "Invalid session ID" (§22.19).
+                false => Err(0x87),
+            }
+        }
+        (0x3d, _) => session_info(bmc, context),
+        (0x41, _) => Ok(vec![0x02, 0x04]),
+        (0x42, _) => Ok(vec![
+            CHANNEL, 0x04, 0x01, 0x80, 0xf2, 0x1b, 0x00, 0x00, 0x00,
+        ]),
+        (0x44, [_channel, id]) => user_access(bmc, *id),
+        (0x46, [id]) => user_name(bmc, *id),
+        (0x48, [kind, instance, ..]) => activate(bmc, [*kind, *instance], context),
+        (0x49, [kind, instance, ..]) => deactivate(bmc, [*kind, *instance]),
+        (0x4a, [kind, ..]) if kind & 0x3f == SOL[0] => {
+            Ok(vec![0x01, u8::from(bmc.console.is_some()), 0x00])
+        }
+        (0x4b, [kind, instance]) if [*kind, *instance] == SOL => {
+            let session = bmc.console.as_ref().map_or(0, |port| port.session);
+            Ok([&session.to_le_bytes()[..], &[0; 8]].concat())
+        }
+        (0x4e, _) => Ok(vec![0x03, 0x00, 0x3f, 0x00, 0x00, 0x00, 0x00, 0x00]),
+        (0x54, [_channel, _payload, index]) => Ok(cipher_suites(bmc, index & 0x3f)),
+        (0x34 | 0x38 | 0x3b | 0x3c | 0x44 | 0x46 | 0x48 | 0x49 | 0x4b | 0x54, _) => Err(BAD_LENGTH),
+        _ => Err(INVALID_COMMAND),
+    }
+}
+
+fn device_id(bmc: &Bmc, address: u8) -> Vec<u8> {
+    let settings = &bmc.settings;
+    let (major, minor) = settings.firmware;
+    let mut id = vec![address, 0x03, major & 0x7f, minor, 0x02, 0x9f];
+    id.extend(&settings.manufacturer.to_le_bytes()[..3]);
+    id.extend(settings.product.to_le_bytes());
+    id.extend([0; 4]);
+    id
+}
+
+fn capabilities(bmc: &Bmc, extended: bool) -> Vec<u8> {
+    let kg = if bmc.settings.kg.is_some() { 0x20 } else { 0 };
+    let types = if extended { 0x80 } else { 0 };
+    // Users with names; RMCP+ and nothing older.
+    vec![
+        CHANNEL,
+        types,
+        kg | 0x04,
+        if extended { 0x02 } else { 0 },
+        0,
+        0,
+        0,
+        0,
+    ]
+}
+
+fn cipher_suites(bmc: &Bmc, index: u8) -> Vec<u8> {
+    let mut records = Vec::new();
+    for suite in bmc.settings.suites.iter().rev() {
+        let [authentication, integrity, confidentiality] = suite.algorithms();
+        records.extend([0xc0, suite.id(), authentication]);
+        records.extend([0x40 | integrity, 0x80 | confidentiality]);
+    }
+    let chunk = records.chunks(SUITE_CHUNK).nth(usize::from(index));
+    [&[CHANNEL], chunk.unwrap_or_default()].concat()
+}
+
+fn set_privilege(bmc: &mut Bmc, wanted: u8, context: &Context) -> Answer {
+    let session = context
+        .session
+        .and_then(|id| bmc.sessions.get(id))
+        .ok_or(INVALID_COMMAND)?;
+    match wanted & 0x0f {
+        0 => {}
+        level @ 2..=4 if level <= session.limit => session.privilege = level,
+        // "Exceeds channel or user privilege limit" (§22.18).
+        2..=5 => return Err(0x81),
+        _ => return Err(BAD_FIELD),
+    }
+    Ok(vec![session.privilege])
+}
+
+fn session_info(bmc: &mut Bmc, context: &Context) -> Answer {
+    let slots = bmc.settings.sessions as u8;
+    let active = bmc.sessions.active() as u8;
+    let session = context
+        .session
+        .and_then(|id| bmc.sessions.get(id))
+        .ok_or(INVALID_COMMAND)?;
+    Ok(vec![
+        1,
+        slots,
+        active,
+        session.user,
+        session.privilege,
+        0x10 | CHANNEL,
+    ])
+}
+
+fn user_access(bmc: &Bmc, id: u8) -> Answer {
+    if id == 0 || id > 10 {
+        return Err(OUT_OF_RANGE);
+    }
+    let enabled = bmc
+        .settings
+        .users
+        .iter()
+        .filter(|user| user.enabled)
+        .count() as u8;
+    let user = bmc.settings.users.iter().find(|user| user.id == id);
+    let (status, access) = match user {
+        Some(user) if user.enabled => (0x40, 0x10 | user.privilege),
+        Some(user) => (0x80, 0x10 | user.privilege),
+        None => (0x80, 0x0f),
+    };
+    Ok(vec![10, status | enabled, 0x00, access])
+}
+
+fn user_name(bmc: &Bmc, id: u8) -> Answer {
+    if id == 0 || id > 10 {
+        return Err(OUT_OF_RANGE);
+    }
+    let user = bmc.settings.users.iter().find(|user| user.id == id);
+    let mut name = user.map_or(Vec::new(), |user| user.name.as_bytes().to_vec());
+    name.resize(16, 0);
+    Ok(name)
+}
+
+fn activate(bmc: &mut Bmc, payload: [u8; 2], context: &Context) -> Answer {
+    let session = context.session.ok_or(INVALID_COMMAND)?;
+    if payload != SOL {
+        return Err(BAD_FIELD);
+    }
+    let taken = bmc
+        .console
+        .as_ref()
+        .is_some_and(|port| bmc.sessions.get(port.session).is_some());
+    if taken {
+        // "Payload already active" (§24.1).
+        return Err(0x80);
+    }
+    bmc.console = Some(Port::new(session));
+    let port = 623u16.to_le_bytes();
+    Ok(vec![
+        0, 0, 0, 0, 0xff, 0x00, 0xff, 0x00, port[0], port[1], 0xff, 0xff,
+    ])
+}
+
+fn deactivate(bmc: &mut Bmc, payload: [u8; 2]) -> Answer {
+    if payload != SOL {
+        return Err(BAD_FIELD);
+    }
+    match bmc.console.take() {
+        Some(_) => Ok(Vec::new()),
+        None => Err(0x80),
+    }
+}
+
+/// Passes a message on to a satellite, which knows Get Device ID, and the near one Send Message too (§6.13).
+fn send_message(bmc: &mut Bmc, channel: u8, message: &[u8]) -> Answer {
+    let inner = Request::parse(message).ok_or(BAD_LENGTH)?;
+    if channel != 0 || inner.responder != SATELLITE {
+        return Err(NAK);
+    }
+    // The answer goes to the remote console in the end, which the BMC has kept in mind.
+    let answer = match (inner.netfn, inner.command, inner.data.as_slice()) {
+        (0x06, 0x01, _) => inner.answer(0, &device_id(bmc, SATELLITE)),
+        (0x06, 0x34, [_channel, far @ ..]) => {
+            let far = Request::parse(far).ok_or(BAD_LENGTH)?;
+            match (far.responder, far.netfn, far.command) {
+                (FAR_SATELLITE, 0x06, 0x01) => far.answer(0, &device_id(bmc, FAR_SATELLITE)),
+                (FAR_SATELLITE, _, _) => far.answer(INVALID_COMMAND, &[]),
+                _ => inner.answer(NAK, &[]),
+            }
+        }
+        _ => inner.answer(INVALID_COMMAND, &[]),
+    };
+    bmc.later.push(answer);
+    Ok(Vec::new())
+}

@@ -1,0 +1,22 @@
+//! Simulated BMCs that speak real RMCP+ (IPMI 2.0, suites 3 and 17): one or ten thousand on one UDP socket, with faults.
+//! They are written from the BMC's side of the specification, apart from the client that is tried on them.
+//!
+//! [`Bmc`] has no socket and no clock: datagrams and times in, datagrams out. [`Fleet`] gives many of them a socket.
+mod bmc;
+mod commands;
+mod crypto;
+mod dice;
+mod fleet;
+mod power;
+mod records;
+mod rmcp;
+mod sel;
+mod session;
+mod settings;
+mod sol;
+mod sys;
+
+pub use bmc::{Bmc, Reply};
+pub use crypto::Suite;
+pub use fleet::{Fleet, FleetConfig};
+pub use settings::{Counters, Faults, PowerFault, Settings, User};

@@ -1,0 +1,158 @@
+//! What a simulated BMC is like and what is wrong with it, as data.
+//! What it does with that is in `bmc`, `session` and `commands`.
+use crate::crypto::Suite;
+use std::time::Duration;
+
+/// Who may log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// 1 to 63.
+    pub id: u8,
+    /// At most 16 bytes.
+    pub name: String,
+    /// At most 20 bytes.
+    pub password: Vec<u8>,
+    /// 2 user, 3 operator, 4 administrator.
+    pub privilege: u8,
+    pub enabled: bool,
+}
+
+/// What kind of BMC it is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub users: Vec<User>,
+    pub suites: Vec<Suite>,
+    /// Key K_g; none: the password serves.
+    pub kg: Option<Vec<u8>>,
+    pub guid: [u8; 16],
+    /// IANA number, product, firmware (major, minor in BCD).
+    pub manufacturer: u32,
+    pub product: u16,
+    pub firmware: (u8, u8),
+    /// Sessions at the same time; real ones have four to eight.
+    pub sessions: usize,
+    pub session_idle: Duration,
+    /// From a power command's acknowledgement to its effect.
+    pub power_delay: Duration,
+    /// How long a cycle stays off, at least.
+    pub cycle_delay: Duration,
+    /// After a start: how long firmware takes until it uses the boot flags.
+    pub post_delay: Duration,
+    /// How long the BMC itself needs to restart.
+    pub restart: Duration,
+    pub powered_on: bool,
+    /// The inventory of FRU 0.
+    pub fru: Vec<u8>,
+    /// Sensor data records, whole.
+    pub sdr: Vec<Vec<u8>>,
+    /// Raw readings by sensor number.
+    pub readings: Vec<(u8, u8)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            users: vec![
+                User {
+                    id: 2,
+                    name: "admin".into(),
+                    password: b"Rack-pw-1".to_vec(),
+                    privilege: 4,
+                    enabled: true,
+                },
+                User {
+                    id: 3,
+                    name: "reader".into(),
+                    password: b"Rack-pw-2".to_vec(),
+                    privilege: 2,
+                    enabled: true,
+                },
+            ],
+            suites: vec![Suite::Seventeen, Suite::Three],
+            kg: None,
+            guid: [0x6d; 16],
+            manufacturer: 0x1291,
+            product: 0x0f02,
+            firmware: (9, 0x08),
+            sessions: 8,
+            session_idle: Duration::from_secs(60),
+            power_delay: Duration::ZERO,
+            cycle_delay: Duration::ZERO,
+            post_delay: Duration::ZERO,
+            restart: Duration::from_secs(1),
+            powered_on: false,
+            fru: crate::records::fru(),
+            sdr: crate::records::sdr(),
+            readings: vec![(1, 41), (2, 100), (3, 201)],
+        }
+    }
+}
+
+/// What is wrong with a BMC. Nothing, by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Answers nothing at all.
+    pub silent: bool,
+    /// Answers every datagram with noise.
+    pub garbage: bool,
+    /// So many of a thousand datagrams are lost, in each direction.
+    pub loss_permille: u16,
+    /// So many of a thousand answers come twice.
+    pub duplicate_permille: u16,
+    /// So many of a thousand answers come after the next one.
+    pub reorder_permille: u16,
+    /// Before each answer, and up to so much more by chance.
+    pub delay: Duration,
+    pub jitter: Duration,
+    /// Before the answer to Chassis Control.
+    pub slow_acknowledge: Duration,
+    pub power: PowerFault,
+    /// Its session sequence number stays where it is.
+    pub stuck_sequence: bool,
+    /// Its session table is always full.
+    pub table_full: bool,
+    /// An unknown user and a wrong password get silence, not an answer.
+    pub hides_users: bool,
+    /// Drops an Open Session with suite 17 instead of refusing it.
+    pub ignores_seventeen: bool,
+    pub ignores_cipher_suites: bool,
+    /// So many of a thousand commands get "node busy".
+    pub busy_permille: u16,
+    /// Restarts on Chassis Control, after carrying it out and before answering.
+    pub restarts_on_control: bool,
+    /// Draws a new random number for each RAKP 1, a repeated one too.
+    pub redraws: bool,
+    /// Keeps no answers: a repeated command is a second one.
+    pub no_retry_cache: bool,
+    /// Refuses boot option 3, the 60 s timer.
+    pub no_boot_timer: bool,
+    /// Forgets a session after so many commands.
+    pub forgets_after: Option<u32>,
+}
+
+/// How the power lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PowerFault {
+    #[default]
+    None,
+    /// Says on, whatever is true.
+    SaysOn,
+    /// Says off, whatever is true.
+    SaysOff,
+    /// Acknowledges commands and does nothing.
+    Ignores,
+}
+
+/// What it did, for tests to count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub datagrams: u64,
+    pub commands: u64,
+    /// Commands answered from the retry cache.
+    pub repeated: u64,
+    pub logins: u64,
+    pub refused_logins: u64,
+    /// Chassis Control, carried out, by code: down, up, cycle, reset, diag, soft.
+    pub control: [u64; 6],
+    pub restarts: u64,
+}
