@@ -1,7 +1,7 @@
 //! What a node is doing, in words: what is waited for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::decide::Policy;
-use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, State, Step};
+use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, PowerSource, State, Step};
 use crate::time::Time;
 use crate::wire::Order;
 use alloc::format;
@@ -15,6 +15,11 @@ pub struct Explanation {
     pub provision_state: String,
     /// Seconds in this state.
     pub for_secs: u64,
+    /// On or off, who says so, and how old that is.
+    #[serde(default)]
+    pub power: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_power_state: Option<String>,
     /// What is waited for, and who has to do it.
     pub waiting_for: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,16 +50,34 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
     Explanation {
         provision_state: node.state.provision_state().to_string(),
         for_secs: now.since(node.since).as_secs(),
+        power: power(node, now),
+        target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
         waiting_for: waiting_for(node),
         since,
         until,
         attempt: node.job().map(|job| attempt(job, policy)),
         next: next(node, policy),
         last_error: node.last_error.clone(),
-        maintenance: node
-            .maintenance
-            .as_ref()
-            .map(|m| format!("since {}: {}", m.since, m.reason)),
+        maintenance: node.maintenance.as_ref().map(|m| match m.fault {
+            Some(_) => format!(
+                "since {}, by itself: {}; ends when the BMC answers",
+                m.since, m.reason
+            ),
+            None => format!("since {}: {}", m.since, m.reason),
+        }),
+    }
+}
+
+fn power(node: &Node, now: Time) -> String {
+    let Some(power) = &node.power else {
+        return "unknown: nobody has asked the BMC yet".to_string();
+    };
+    let on = if power.on { "on" } else { "off" };
+    let age = human(now.since(power.at).as_secs());
+    match power.source {
+        PowerSource::Bmc => format!("{on}, said the BMC {age} ago"),
+        PowerSource::Agent => format!("{on}, as the agent lived {age} ago"),
+        PowerSource::Command => format!("{on} was commanded {age} ago; nobody has confirmed it"),
     }
 }
 
@@ -121,6 +144,7 @@ fn next(node: &Node, policy: &Policy) -> String {
             Goal::Active => "become active".to_string(),
             Goal::Clean => "be cleaned".to_string(),
             Goal::Failed => "wait for the operator with the failure on record".to_string(),
+            Goal::Back(rest) => format!("be {} as before", State::from(rest).provision_state()),
         },
     };
     let otherwise = match &job.phase {
@@ -145,6 +169,7 @@ fn after_failure(kind: JobKind) -> &'static str {
         JobKind::Deploy => "the operator: deploy again, or undeploy",
         JobKind::Delete => "the operator: undeploy again, or rebuild",
         JobKind::Clean => "the operator: manage, then provide",
+        JobKind::Bmc => "the operator: ask again",
     }
 }
 
@@ -156,6 +181,11 @@ fn act_words(act: BmcAct) -> &'static str {
         BmcAct::EnsureOn => "see the machine powered on with its disk as boot device",
         BmcAct::BootDisk => "boot the disk by force",
         BmcAct::PowerOff => "power the machine off",
+        BmcAct::SoftOff { .. } => "have the operating system switch the machine off",
+        BmcAct::Cycle => "cycle the power",
+        BmcAct::Reset => "reset the machine",
+        BmcAct::Diag => "send a diagnostic interrupt",
+        BmcAct::SetBootDevice { .. } => "set the boot device",
     }
 }
 
@@ -182,6 +212,11 @@ impl fmt::Display for Explanation {
             self.provision_state,
             human(self.for_secs)
         )?;
+        write!(f, "power     {}", self.power)?;
+        match &self.target_power_state {
+            Some(target) => writeln!(f, "; wanted: {target}")?,
+            None => writeln!(f)?,
+        }
         if let Some(reason) = &self.maintenance {
             writeln!(f, "          in maintenance {reason}")?;
         }

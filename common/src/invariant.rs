@@ -57,8 +57,8 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         }
         State::Failed(kind) => {
             holds(
-                *kind != JobKind::Verify,
-                "a failed verification leads back to enroll",
+                *kind != JobKind::Verify && *kind != JobKind::Bmc,
+                "a failed verification or power change leads back to where the node was",
             )?;
             holds(node.last_error.is_some(), "a failed node says why")?;
             holds(node.boot.is_none(), "a failed node listens to no ramdisk")
@@ -85,6 +85,26 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                 job.goal != Goal::Failed || node.last_error.is_some(),
                 "tidying up after a failure says which",
             )?;
+            let back = match job.goal {
+                Goal::Back(rest) => Some(rest),
+                Goal::Manageable | Goal::Available | Goal::Active | Goal::Clean | Goal::Failed => {
+                    None
+                }
+            };
+            holds(
+                (job.kind == JobKind::Bmc) == back.is_some(),
+                "what is asked of the BMC alone, and nothing else, leads back",
+            )?;
+            if let Some(rest) = back {
+                holds(
+                    job.steps.iter().all(|step| matches!(step, Step::Bmc(_))),
+                    "the BMC alone is asked",
+                )?;
+                // At the end the node is exactly there.
+                let mut there = node.clone();
+                (there.state, there.wake_at) = (rest.into(), None);
+                check(&there)?;
+            }
             holds(
                 job.kind != JobKind::Deploy || node.instance.is_some(),
                 "a deploy has an instance",

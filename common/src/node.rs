@@ -231,6 +231,31 @@ pub enum JobKind {
     /// Tear down, then clean: two jobs in Ironic's words, told apart by their names.
     Delete,
     Clean,
+    /// Something is asked of the BMC alone; the node is then where it was.
+    Bmc,
+}
+
+/// Where a node can be when nothing is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    Enroll,
+    Manageable,
+    Available,
+    Active,
+    Failed(JobKind),
+}
+
+impl From<Rest> for State {
+    fn from(rest: Rest) -> Self {
+        match rest {
+            Rest::Enroll => State::Enroll,
+            Rest::Manageable => State::Manageable,
+            Rest::Available => State::Available,
+            Rest::Active => State::Active,
+            Rest::Failed(kind) => State::Failed(kind),
+        }
+    }
 }
 
 /// Work in flight: a list of steps, and how far it has come.
@@ -254,6 +279,23 @@ impl Job {
     pub fn step(&self) -> &Step {
         &self.steps[self.at]
     }
+
+    /// Ironic's `target_power_state`: what the power shall be, if this job is about nothing else.
+    pub fn target_power_state(&self) -> Option<&'static str> {
+        if self.kind != JobKind::Bmc {
+            return None;
+        }
+        match self.steps.as_slice() {
+            [Step::Bmc(BmcAct::EnsureOn)] => Some("power on"),
+            [Step::Bmc(BmcAct::PowerOff)] => Some("power off"),
+            [Step::Bmc(BmcAct::SoftOff { .. })] => Some("soft power off"),
+            [Step::Bmc(BmcAct::SoftOff { .. }), _] => Some("soft rebooting"),
+            [Step::Bmc(BmcAct::Cycle | BmcAct::Reset)] | [Step::Bmc(BmcAct::PowerOff), _] => {
+                Some("rebooting")
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +308,8 @@ pub enum Goal {
     Clean,
     /// Only tidying up after a failure is left.
     Failed,
+    /// Where it was before.
+    Back(Rest),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -289,7 +333,7 @@ impl Step {
     }
 }
 
-/// What a worker does to a BMC. Each is read, compare, act, and so may be done twice.
+/// What a worker does to a BMC. Each is read, compare, act, and so may be done twice, save those of [`BmcAct::is_once`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BmcAct {
@@ -305,6 +349,56 @@ pub enum BmcAct {
     BootDisk,
     /// Off (confirmed).
     PowerOff,
+    /// The operating system is asked to switch off, and is (confirmed) within so many seconds; then by force, if wanted.
+    SoftOff { patience_secs: u32, then_hard: bool },
+    /// Off and on by the BMC itself; the machine is on before and after (confirmed).
+    Cycle,
+    /// The reset line; the power stays on.
+    Reset,
+    /// A diagnostic interrupt (NMI).
+    Diag,
+    /// What to boot next, or always; the power is left as it is.
+    SetBootDevice {
+        device: BootDevice,
+        persistent: bool,
+    },
+}
+
+/// What firmware can be told to boot (IPMI 2.0 table 28-14, Ironic's names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BootDevice {
+    /// Whatever firmware does by itself.
+    None,
+    Pxe,
+    Disk,
+    /// The disk, in firmware's safe mode.
+    Safe,
+    Cdrom,
+    /// Firmware's set-up.
+    Bios,
+}
+
+impl BootDevice {
+    pub const ALL: [BootDevice; 6] = [
+        BootDevice::None,
+        BootDevice::Pxe,
+        BootDevice::Disk,
+        BootDevice::Safe,
+        BootDevice::Cdrom,
+        BootDevice::Bios,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            BootDevice::None => "none",
+            BootDevice::Pxe => "pxe",
+            BootDevice::Disk => "disk",
+            BootDevice::Safe => "safe",
+            BootDevice::Cdrom => "cdrom",
+            BootDevice::Bios => "bios",
+        }
+    }
 }
 
 impl BmcAct {
@@ -316,6 +410,26 @@ impl BmcAct {
             BmcAct::EnsureOn => "ensure_power_on",
             BmcAct::BootDisk => "boot_instance",
             BmcAct::PowerOff => "power_off",
+            BmcAct::SoftOff { .. } => "soft_power_off",
+            BmcAct::Cycle => "power_cycle",
+            BmcAct::Reset => "reset",
+            BmcAct::Diag => "diagnostic_interrupt",
+            BmcAct::SetBootDevice { .. } => "set_boot_device",
+        }
+    }
+
+    /// Doing it twice is not doing it once: when nobody knows whether it was done, it is not begun again.
+    pub fn is_once(self) -> bool {
+        match self {
+            BmcAct::Cycle | BmcAct::Reset | BmcAct::Diag => true,
+            BmcAct::Check
+            | BmcAct::Netboot
+            | BmcAct::SetBootDisk
+            | BmcAct::EnsureOn
+            | BmcAct::BootDisk
+            | BmcAct::PowerOff
+            | BmcAct::SoftOff { .. }
+            | BmcAct::SetBootDevice { .. } => false,
         }
     }
 }
@@ -361,6 +475,16 @@ pub struct Power {
     pub source: PowerSource,
 }
 
+impl Power {
+    /// Whether somebody saw it; else it is what was commanded last.
+    pub fn confirmed(&self) -> bool {
+        match self.source {
+            PowerSource::Bmc | PowerSource::Agent => true,
+            PowerSource::Command => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PowerSource {
@@ -368,12 +492,25 @@ pub enum PowerSource {
     Bmc,
     /// An agent that lives needs power.
     Agent,
+    /// The BMC accepted a command, and then nobody could see what came of it.
+    Command,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Maintenance {
     pub since: Time,
     pub reason: String,
+    /// None: an operator's wish, and an operator ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<HardwareFault>,
+}
+
+/// Why a node went into maintenance by itself, and comes out of it by itself (Ironic's `fault`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HardwareFault {
+    /// The power state could not be read, or not be kept as it should be.
+    #[serde(rename = "power failure")]
+    Power,
 }
 
 /// What went wrong last: what was attempted, and why it did not work. Cleared by the next success.
@@ -398,6 +535,11 @@ impl State {
             State::Failed(JobKind::Deploy) => "deploy failed",
             State::Failed(JobKind::Delete) => "error",
             State::Failed(JobKind::Clean) => "clean failed",
+            State::Failed(JobKind::Bmc) => "error",
+            State::Busy(Job {
+                goal: Goal::Back(rest),
+                ..
+            }) => State::from(*rest).provision_state(),
             State::Busy(job) => {
                 let waits = match job.phase {
                     Phase::Acting { .. } | Phase::Backoff { .. } => false,
@@ -412,6 +554,7 @@ impl State {
                     (JobKind::Delete, _) => "deleting",
                     (JobKind::Clean, false) => "cleaning",
                     (JobKind::Clean, true) => "clean wait",
+                    (JobKind::Bmc, _) => "error",
                 }
             }
         }
@@ -420,20 +563,21 @@ impl State {
     /// Ironic's `target_provision_state`: where a busy or failed node is headed.
     pub fn target_provision_state(&self) -> Option<&'static str> {
         let of_kind = |kind| match kind {
-            JobKind::Verify | JobKind::Inspect => "manageable",
-            JobKind::Deploy => "active",
-            JobKind::Delete | JobKind::Clean => "available",
+            JobKind::Verify | JobKind::Bmc => None,
+            JobKind::Inspect => Some("manageable"),
+            JobKind::Deploy => Some("active"),
+            JobKind::Delete | JobKind::Clean => Some("available"),
         };
         match self {
             State::Enroll | State::Manageable | State::Available | State::Active => None,
-            State::Failed(JobKind::Verify) => None,
-            State::Failed(kind) => Some(of_kind(*kind)),
-            State::Busy(job) => Some(match job.goal {
-                Goal::Manageable => "manageable",
-                Goal::Available | Goal::Clean => "available",
-                Goal::Active => "active",
+            State::Failed(kind) => of_kind(*kind),
+            State::Busy(job) => match job.goal {
+                Goal::Manageable => Some("manageable"),
+                Goal::Available | Goal::Clean => Some("available"),
+                Goal::Active => Some("active"),
                 Goal::Failed => of_kind(job.kind),
-            }),
+                Goal::Back(rest) => State::from(rest).target_provision_state(),
+            },
         }
     }
 }

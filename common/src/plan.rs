@@ -52,7 +52,7 @@ pub fn after_lookup(
             steps.retain(|step| !matches!(step, Step::Agent(Order::EraseMetadata { disks }) if disks.is_empty()));
             Ok(steps)
         }
-        JobKind::Verify | JobKind::Delete => Ok(Vec::new()),
+        JobKind::Verify | JobKind::Delete | JobKind::Bmc => Ok(Vec::new()),
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
 pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId) -> String {
     match draft.node.job().map(|job| &job.phase) {
         Some(Phase::Acting { worker, .. }) if worker == lost => {
+            if let Some(what) = draft.once_only(&format!("worker {lost} died while it acted")) {
+                return draft.fail(Fault::Bmc, what);
+            }
             let tries = draft.job().tries;
             if tries >= draft.ctx.policy.max_tries {
                 return draft.fail(

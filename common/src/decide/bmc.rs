@@ -22,6 +22,9 @@ pub struct BmcFault {
     pub what: String,
     /// Another try cannot help: wrong password, no such user, privilege too low.
     pub permanent: bool,
+    /// A power command to this effect was accepted, and nobody could see whether it was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<bool>,
 }
 
 pub(super) fn reported(
@@ -54,21 +57,36 @@ pub(super) fn reported(
                 Some(lie) => draft.retry(said(lie)),
             }
         }
-        Err(fault) if fault.permanent => {
-            draft.fail(Fault::Bmc, format!("{}: {}", act.name(), fault.what))
+        Err(fault) => {
+            if let Some(on) = fault.told {
+                draft.node.power = Some(Power {
+                    on,
+                    at: draft.ctx.now,
+                    source: PowerSource::Command,
+                });
+            }
+            let what = format!("{}: {}", act.name(), fault.what);
+            if fault.permanent {
+                draft.fail(Fault::Bmc, what)
+            } else {
+                draft.retry(what)
+            }
         }
-        Err(fault) => draft.retry(format!("{}: {}", act.name(), fault.what)),
     }
 }
 
 /// A worker reports success only with the power as the act wants it; this holds even if a worker has a bug.
 fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
     match act {
-        BmcAct::Check | BmcAct::SetBootDisk => None,
-        BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk => {
+        BmcAct::Check
+        | BmcAct::SetBootDisk
+        | BmcAct::SetBootDevice { .. }
+        | BmcAct::Reset
+        | BmcAct::Diag => None,
+        BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk | BmcAct::Cycle => {
             (!power_on).then_some("the machine was turned on, but its BMC says it is off")
         }
-        BmcAct::PowerOff => {
+        BmcAct::PowerOff | BmcAct::SoftOff { .. } => {
             power_on.then_some("the machine was turned off, but its BMC says it is on")
         }
     }

@@ -98,19 +98,24 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
         },
         None => None,
     };
+    if rng.below(12) == 0 {
+        return invent_reading(node, now, rng);
+    }
     match (rng.below(10), act) {
         (0..=5, Some((op, act))) => {
-            let on = act != BmcAct::PowerOff;
+            let on = !matches!(act, BmcAct::PowerOff | BmcAct::SoftOff { .. });
             Event::Bmc {
                 op,
                 result: match rng.below(9) {
                     0 => Err(BmcFault {
                         what: "no answer".to_string(),
                         permanent: false,
+                        told: rng.pick(&[None, Some(on)]),
                     }),
                     1 => Err(BmcFault {
                         what: "wrong password".to_string(),
                         permanent: true,
+                        told: None,
                     }),
                     2 => Ok(BmcReport { power_on: !on }),
                     _ => Ok(BmcReport { power_on: on }),
@@ -160,6 +165,25 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
     }
 }
 
+/// Of the power, mostly as it is known.
+fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
+    let known = node.power.as_ref().is_some_and(|power| power.on);
+    let fault = BmcFault {
+        what: "no answer".to_string(),
+        permanent: false,
+        told: None,
+    };
+    Event::PowerRead {
+        at: Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000))),
+        result: match rng.below(4) {
+            0 => Err(fault),
+            1 => Ok(BmcReport { power_on: !known }),
+            _ => Ok(BmcReport { power_on: known }),
+        },
+        troubles: rng.below(6) as u32,
+    }
+}
+
 fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     let likely = match &node.state {
         State::Enroll => Verb::Manage,
@@ -177,6 +201,16 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     if rng.below(4) > 0 {
         return likely;
     }
+    let power = Verb::Power(rng.pick(&[
+        PowerVerb::On,
+        PowerVerb::Off,
+        PowerVerb::Reboot,
+        PowerVerb::SoftReboot {
+            timeout_secs: Some(60),
+            then_hard: true,
+        },
+        PowerVerb::Cycle,
+    ]));
     rng.pick(&[
         Verb::Manage,
         Verb::Inspect,
@@ -192,6 +226,12 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             macs: Some(vec![]),
             ..Patch::default()
         }),
+        power,
+        Verb::Power(PowerVerb::Off),
+        Verb::BootDevice {
+            device: BootDevice::Pxe,
+            persistent: false,
+        },
     ])
 }
 
@@ -233,7 +273,9 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
         ([Effect::Bmc { op, .. }], Some(Phase::Acting { op: recorded, .. })) if op == recorded => {}
         (_, _) => return Err(format!("an act without a record of it: {acts:?}")),
     }
-    let became_active = after.state == State::Active && node.state != State::Active;
+    // Back from a power change is not news.
+    let was_active = node.state.provision_state() == "active";
+    let became_active = after.state == State::Active && !was_active;
     if became_active
         && !matches!(
             &moment.event,

@@ -2,7 +2,7 @@
 //! Which steps a job has is planned in `plan`; what moves it is in `verbs`, `agent`, `bmc` and `alarm`.
 use super::{Draft, Effect, Policy, secs};
 use crate::id::StepId;
-use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, State, Step};
+use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, Rest, State, Step};
 use crate::plan;
 use crate::time::Time;
 use crate::wire::Order;
@@ -27,7 +27,9 @@ impl Draft<'_> {
             until: self.ctx.now,
             because: String::new(),
         };
-        self.node.last_error = None;
+        if !matches!(goal, Goal::Back(Rest::Failed(_))) {
+            self.node.last_error = None;
+        }
         self.node.state = State::Busy(Job {
             kind,
             goal,
@@ -65,7 +67,7 @@ impl Draft<'_> {
         match job.step() {
             Step::Bmc(act) => {
                 let act = *act;
-                let until = now.after(secs(policy.bmc_budget_secs));
+                let until = now.after(budget(act, policy));
                 job.boots += u32::from(act == BmcAct::Netboot);
                 job.phase = Phase::Acting {
                     op: op.clone(),
@@ -128,13 +130,14 @@ impl Draft<'_> {
             Goal::Available => State::Available,
             Goal::Active => State::Active,
             Goal::Failed => State::Failed(kind),
+            Goal::Back(rest) => rest.into(),
             Goal::Clean => {
                 self.node.instance = None;
                 self.start(JobKind::Clean, Goal::Available, plan::with_ramdisk());
                 return;
             }
         };
-        if goal != Goal::Failed {
+        if !matches!(goal, Goal::Failed | Goal::Back(Rest::Failed(_))) {
             self.node.last_error = None;
         }
         if goal == Goal::Available {
@@ -147,7 +150,8 @@ impl Draft<'_> {
         let state = self.node.state.provision_state();
         let now = self.ctx.now;
         let job = self.job();
-        let (kind, tidying) = (job.kind, job.goal == Goal::Failed);
+        let (kind, goal) = (job.kind, job.goal);
+        let tidying = goal == Goal::Failed;
         let during = format!(
             "{state}, step {} ({} of {})",
             job.step().name(),
@@ -162,6 +166,10 @@ impl Draft<'_> {
             });
         }
         self.retire_boot();
+        if let Goal::Back(rest) = goal {
+            self.node.state = rest.into();
+            return what;
+        }
         match kind {
             JobKind::Verify => self.node.state = State::Enroll,
             JobKind::Inspect | JobKind::Deploy if fault == Fault::Other && !tidying => {
@@ -170,9 +178,11 @@ impl Draft<'_> {
                     (Goal::Failed, vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
                 self.begin();
             }
-            JobKind::Inspect | JobKind::Deploy | JobKind::Delete | JobKind::Clean => {
-                self.node.state = State::Failed(kind)
-            }
+            JobKind::Inspect
+            | JobKind::Deploy
+            | JobKind::Delete
+            | JobKind::Clean
+            | JobKind::Bmc => self.node.state = State::Failed(kind),
         }
         what
     }
@@ -203,6 +213,9 @@ impl Draft<'_> {
 
     /// Begin the present step again after a failure of the BMC or a lost worker, or give up.
     pub(super) fn retry(&mut self, because: String) -> String {
+        if let Some(what) = self.once_only(&because) {
+            return self.fail(Fault::Bmc, what);
+        }
         let (max_tries, now) = (self.ctx.policy.max_tries, self.ctx.now);
         let wait = backoff(self.ctx.policy, self.job().tries);
         let job = self.job();
@@ -216,6 +229,16 @@ impl Draft<'_> {
             because: because.clone(),
         };
         because
+    }
+
+    /// Why the present step must not be begun a second time, if it must not.
+    pub(super) fn once_only(&mut self, because: &str) -> Option<String> {
+        match self.job().step() {
+            Step::Bmc(act) if act.is_once() => Some(format!(
+                "{because}; it is not repeated, as it may have been carried out"
+            )),
+            Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) => None,
+        }
     }
 
     /// The present boot has no say any more; its late words will be recognised.
@@ -236,12 +259,35 @@ impl Draft<'_> {
 fn keeps_agent(act: BmcAct) -> bool {
     match act {
         BmcAct::SetBootDisk => true,
-        BmcAct::Check
+        BmcAct::SoftOff { .. }
+        | BmcAct::Cycle
+        | BmcAct::Reset
+        | BmcAct::Diag
+        | BmcAct::SetBootDevice { .. }
+        | BmcAct::Check
         | BmcAct::Netboot
         | BmcAct::EnsureOn
         | BmcAct::BootDisk
         | BmcAct::PowerOff => false,
     }
+}
+
+/// What a worker has for one act.
+fn budget(act: BmcAct, policy: &Policy) -> core::time::Duration {
+    let patience = match act {
+        BmcAct::SoftOff { patience_secs, .. } => patience_secs,
+        BmcAct::Check
+        | BmcAct::Netboot
+        | BmcAct::SetBootDisk
+        | BmcAct::EnsureOn
+        | BmcAct::BootDisk
+        | BmcAct::PowerOff
+        | BmcAct::Cycle
+        | BmcAct::Reset
+        | BmcAct::Diag
+        | BmcAct::SetBootDevice { .. } => 0,
+    };
+    secs(policy.bmc_budget_secs.saturating_add(patience))
 }
 
 fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {

@@ -6,6 +6,9 @@ mod bmc;
 #[cfg(test)]
 mod histories;
 mod job;
+mod power;
+#[cfg(test)]
+mod power_tests;
 #[cfg(test)]
 mod tests;
 mod verbs;
@@ -13,7 +16,7 @@ mod verbs;
 use crate::hints::Hints;
 use crate::id::{BootId, Mac, NodeName, OpId, RequestId, WorkerId};
 use crate::inventory::{BootMode, Inventory};
-use crate::node::{BmcAccess, BmcAct, Instance, Node};
+use crate::node::{BmcAccess, BmcAct, BootDevice, Instance, Node};
 use crate::time::Time;
 use crate::wire::Status;
 use alloc::string::String;
@@ -24,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agent::wanted;
 pub use bmc::{BmcFault, BmcReport};
+pub use power::power_is_synced;
 
 /// Everything that can happen to a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,13 @@ pub enum Event {
     Alarm { last_beat: Option<LastBeat> },
     /// A worker's presence has lapsed, and with it its right to act.
     WorkerLost { worker: WorkerId },
+    /// The BMC was asked for the power state at `at`, of the worker's own accord. `troubles`: how many readings in a
+    /// row, this one included, failed or differed from the record; counted by who reads.
+    PowerRead {
+        at: Time,
+        result: Result<BmcReport, BmcFault>,
+        troubles: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +83,42 @@ pub enum Verb {
     /// `None` ends it.
     Maintenance(Option<String>),
     Set(Patch),
+    Power(PowerVerb),
+    BootDevice {
+        device: BootDevice,
+        persistent: bool,
+    },
+}
+
+/// Ironic's power targets, and what else a BMC can do to the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerVerb {
+    On,
+    Off,
+    /// Off, then on, each confirmed.
+    Reboot,
+    /// The operating system is asked to switch off. Without a time it gets [`Policy::soft_power_off_secs`].
+    SoftOff {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_secs: Option<u32>,
+        /// By force when the time is over; else that is a failure.
+        #[serde(default)]
+        then_hard: bool,
+    },
+    /// As `SoftOff`, then on.
+    SoftReboot {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_secs: Option<u32>,
+        #[serde(default)]
+        then_hard: bool,
+    },
+    /// The BMC's own off and on; carried out at most once.
+    Cycle,
+    /// The reset line; carried out at most once.
+    Reset,
+    /// A diagnostic interrupt (NMI); carried out at most once.
+    Diag,
 }
 
 impl Verb {
@@ -86,6 +133,8 @@ impl Verb {
             Verb::Abort => "abort",
             Verb::Maintenance(_) => "maintenance",
             Verb::Set(_) => "set",
+            Verb::Power(_) => "change the power of",
+            Verb::BootDevice { .. } => "set the boot device of",
         }
     }
 }
@@ -206,6 +255,18 @@ pub struct Policy {
     pub lldp_wait_secs: u32,
     /// Erase metadata on the way to `available` (Ironic `automated_clean`).
     pub automated_clean: bool,
+    /// How long an operating system has for switching off (Ironic `soft_power_off_timeout`).
+    pub soft_power_off_secs: u32,
+    /// How often every BMC is asked for the power state; 0: never (Ironic `sync_power_state_interval`).
+    pub power_sync_secs: u32,
+    /// More troubles in a row than this put the node into maintenance (Ironic `power_state_sync_max_retries`).
+    pub power_sync_max_retries: u32,
+    /// How often a node in maintenance for its power is asked again (Ironic `power_failure_recovery_interval`).
+    pub power_recovery_secs: u32,
+    /// A power state that nobody ordered is put right; else it is recorded (Ironic's option of this name).
+    pub force_power_state_during_sync: bool,
+    /// A reading that agrees is recorded when the recorded one is older than this, to save writes.
+    pub power_evidence_secs: u32,
 }
 
 impl Default for Policy {
@@ -222,6 +283,12 @@ impl Default for Policy {
             step_stall_secs: 600,
             lldp_wait_secs: 32,
             automated_clean: true,
+            soft_power_off_secs: 600,
+            power_sync_secs: 120,
+            power_sync_max_retries: 3,
+            power_recovery_secs: 300,
+            force_power_state_during_sync: true,
+            power_evidence_secs: 900,
         }
     }
 }
@@ -247,6 +314,11 @@ pub fn decide(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Reje
         Event::Bmc { op, result } => bmc::reported(&mut draft, op, result),
         Event::Alarm { last_beat } => alarm::due(&mut draft, last_beat.as_ref()),
         Event::WorkerLost { worker } => alarm::worker_lost(&mut draft, worker),
+        Event::PowerRead {
+            at,
+            result,
+            troubles,
+        } => power::read(&mut draft, *at, result, *troubles),
     };
     Ok(draft.finish(node, because))
 }

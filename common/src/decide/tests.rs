@@ -70,11 +70,11 @@ pub(super) fn inventory(serials: &[&str]) -> Inventory {
 }
 
 /// A node and a clock, driven event by event.
-struct Story {
-    node: Node,
-    now: Time,
+pub(super) struct Story {
+    pub node: Node,
+    pub now: Time,
     count: u32,
-    policy: Policy,
+    pub policy: Policy,
     effects: Vec<Effect>,
 }
 
@@ -82,7 +82,7 @@ const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
 const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);
 
 impl Story {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let now = Time::from_unix_ms(1_800_000_000_000);
         Self {
             node: enrolled(),
@@ -93,7 +93,7 @@ impl Story {
         }
     }
 
-    fn try_event(&mut self, event: Event) -> Result<(), Rejected> {
+    pub fn try_event(&mut self, event: Event) -> Result<(), Rejected> {
         self.count += 1;
         self.now = self.now.after(Duration::from_secs(1));
         let op = format!("op{}", self.count).parse().unwrap();
@@ -110,23 +110,23 @@ impl Story {
         Ok(())
     }
 
-    fn event(mut self, event: Event) -> Self {
+    pub fn event(mut self, event: Event) -> Self {
         self.try_event(event).unwrap();
         self
     }
 
-    fn ask(self, verb: Verb) -> Self {
+    pub fn ask(self, verb: Verb) -> Self {
         let request = format!("r{}", self.count).parse().unwrap();
         self.event(Event::Asked { request, verb })
     }
 
     /// The worker did what it was told.
-    fn bmc_did(self) -> Self {
+    pub fn bmc_did(self) -> Self {
         let (op, act) = self.acting();
         self.event(Event::Bmc {
             op,
             result: Ok(BmcReport {
-                power_on: act != BmcAct::PowerOff,
+                power_on: !matches!(act, BmcAct::PowerOff | BmcAct::SoftOff { .. }),
             }),
         })
     }
@@ -138,11 +138,12 @@ impl Story {
             result: Err(BmcFault {
                 what: "BMC 10.0.0.1: silent".into(),
                 permanent,
+                told: None,
             }),
         })
     }
 
-    fn acting(&self) -> (OpId, BmcAct) {
+    pub fn acting(&self) -> (OpId, BmcAct) {
         let job = self.node.job().expect("busy");
         match (&job.phase, job.step()) {
             (Phase::Acting { op, .. }, Step::Bmc(act)) => (op.clone(), *act),

@@ -1,7 +1,8 @@
 //! What an operator asked for: which verb is possible in which state, and the job it begins.
 //! How the job then goes on is in `job`.
 use super::job::{Fault, said};
-use super::{Draft, Patch, Rejected, Verb};
+use super::power;
+use super::{Draft, Patch, PowerVerb, Rejected, Verb};
 use crate::id::RequestId;
 use crate::node::{
     BmcAct, Goal, Instance, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase, State, Step,
@@ -10,6 +11,7 @@ use crate::plan;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 
 pub(super) fn asked(
     draft: &mut Draft<'_>,
@@ -34,11 +36,11 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
             not_in_maintenance(draft, verb)?
         }
         Verb::Rebuild(_) | Verb::Undeploy => not_in_maintenance(draft, verb)?,
-        Verb::Abort => {}
+        Verb::Abort | Verb::Power(_) | Verb::BootDevice { .. } => {}
     }
     let wrong = Rejected::WrongState {
         verb: verb.name().to_string(),
-        state: draft.node.state.provision_state().to_string(),
+        state: words(&draft.node.state),
     };
     let automated_clean = draft.ctx.policy.automated_clean;
     match (&draft.node.state, verb) {
@@ -85,6 +87,23 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
             Ok(draft.fail(Fault::Other, said("aborted by the operator")))
         }
         (
+            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_),
+            Verb::Power(verb),
+        ) => {
+            let steps = power_steps(*verb, draft.ctx.policy.soft_power_off_secs)?;
+            power::start(draft, steps);
+            Ok(said("the operator changes the power"))
+        }
+        (
+            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_),
+            Verb::BootDevice { device, persistent },
+        ) => {
+            let (device, persistent) = (*device, *persistent);
+            let act = BmcAct::SetBootDevice { device, persistent };
+            power::start(draft, vec![Step::Bmc(act)]);
+            Ok(said("the operator chooses what to boot"))
+        }
+        (
             State::Enroll
             | State::Manageable
             | State::Available
@@ -99,8 +118,60 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
             | Verb::Undeploy
             | Verb::Abort
             | Verb::Maintenance(_)
-            | Verb::Set(_),
+            | Verb::Set(_)
+            | Verb::Power(_)
+            | Verb::BootDevice { .. },
         ) => Err(wrong),
+    }
+}
+
+/// The longest time that an operator can give an operating system for switching off: a day.
+const MAX_SOFT_OFF_SECS: u32 = 86_400;
+
+fn power_steps(verb: PowerVerb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
+    let soft_off = |timeout: Option<u32>, then_hard| {
+        let patience_secs = timeout.unwrap_or(soft_secs);
+        if patience_secs == 0 || patience_secs > MAX_SOFT_OFF_SECS {
+            return Err(Rejected::Invalid {
+                why: format!(
+                    "a timeout of {patience_secs} s: it must be from 1 to {MAX_SOFT_OFF_SECS}"
+                ),
+            });
+        }
+        Ok(Step::Bmc(BmcAct::SoftOff {
+            patience_secs,
+            then_hard,
+        }))
+    };
+    let on = Step::Bmc(BmcAct::EnsureOn);
+    Ok(match verb {
+        PowerVerb::On => vec![on],
+        PowerVerb::Off => vec![Step::Bmc(BmcAct::PowerOff)],
+        PowerVerb::Reboot => vec![Step::Bmc(BmcAct::PowerOff), on],
+        PowerVerb::SoftOff {
+            timeout_secs,
+            then_hard,
+        } => vec![soft_off(timeout_secs, then_hard)?],
+        PowerVerb::SoftReboot {
+            timeout_secs,
+            then_hard,
+        } => vec![soft_off(timeout_secs, then_hard)?, on],
+        PowerVerb::Cycle => vec![Step::Bmc(BmcAct::Cycle)],
+        PowerVerb::Reset => vec![Step::Bmc(BmcAct::Reset)],
+        PowerVerb::Diag => vec![Step::Bmc(BmcAct::Diag)],
+    })
+}
+
+/// The state, for an operator whose verb is not possible in it.
+fn words(state: &State) -> String {
+    match state {
+        State::Busy(Job {
+            kind: JobKind::Bmc, ..
+        }) => format!(
+            "{} and has its BMC at work for another request",
+            state.provision_state()
+        ),
+        state => state.provision_state().to_string(),
     }
 }
 
@@ -125,7 +196,7 @@ fn waits(job: &Job) -> bool {
 
 fn abortable(kind: JobKind) -> bool {
     match kind {
-        JobKind::Inspect | JobKind::Deploy | JobKind::Clean => true,
+        JobKind::Inspect | JobKind::Deploy | JobKind::Clean | JobKind::Bmc => true,
         JobKind::Verify | JobKind::Delete => false,
     }
 }
@@ -154,6 +225,7 @@ fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
             draft.node.maintenance = Some(Maintenance {
                 since,
                 reason: reason.chars().take(255).collect(),
+                fault: None,
             });
         }
     }
@@ -166,7 +238,7 @@ fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
 
 fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Rejected> {
     if let State::Busy(_) = draft.node.state {
-        let state = draft.node.state.provision_state().to_string();
+        let state = words(&draft.node.state);
         return Err(Rejected::WrongState {
             verb: said("change"),
             state,

@@ -1,0 +1,156 @@
+//! What the BMC says of the power when nobody asked for a change: agreement, difference, silence.
+//! Who reads it when, and how often in a row there was trouble, is the conductor's knowledge.
+use super::job::said;
+use super::{BmcFault, BmcReport, Draft, secs};
+use crate::node::{
+    BmcAct, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource, Rest,
+    State, Step,
+};
+use crate::time::Time;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// `during` of an error that the power sync found, and clears when it is over.
+const SYNC: &str = "power sync";
+
+/// Whether a reading of the power can change this node: not while something else is under way, before the BMC was
+/// verified, or while an operator has it in maintenance (Ironic skips the same).
+pub fn power_is_synced(node: &Node) -> bool {
+    resting(node).is_some_and(|rest| rest != Rest::Enroll)
+        && node
+            .maintenance
+            .as_ref()
+            .is_none_or(|maintenance| maintenance.fault == Some(HardwareFault::Power))
+}
+
+/// Where the node is, if nothing is under way.
+pub(super) fn resting(node: &Node) -> Option<Rest> {
+    match node.state {
+        State::Enroll => Some(Rest::Enroll),
+        State::Manageable => Some(Rest::Manageable),
+        State::Available => Some(Rest::Available),
+        State::Active => Some(Rest::Active),
+        State::Failed(kind) => Some(Rest::Failed(kind)),
+        State::Busy(_) => None,
+    }
+}
+
+/// `at`: when the BMC was asked. `troubles`: how many readings in a row, this one included, failed or differed.
+pub(super) fn read(
+    draft: &mut Draft<'_>,
+    at: Time,
+    result: &Result<BmcReport, BmcFault>,
+    troubles: u32,
+) -> String {
+    if !power_is_synced(&draft.node) {
+        return said("the power is not synced now");
+    }
+    let (node, policy) = (&draft.node, draft.ctx.policy);
+    let too_often = troubles > policy.power_sync_max_retries;
+    let recovering = node.maintenance.is_some();
+    let since = node.maintenance.as_ref().map(|fault| fault.since);
+    if since.is_some_and(|since| since >= at) {
+        return said("this reading is older than the fault");
+    }
+    let power_on = match result {
+        Ok(report) => report.power_on,
+        Err(_) if recovering => return said("the BMC still does not say how the power is"),
+        Err(fault) if too_often => return give_up(draft, troubles, &fault.what),
+        Err(fault) => return format!("the power could not be read: {}", fault.what),
+    };
+    let seen = Power {
+        on: power_on,
+        at,
+        source: PowerSource::Bmc,
+    };
+    let known = node.power.clone();
+    if known.as_ref().is_some_and(|known| known.at >= at) {
+        return said("this reading is older than what is known");
+    }
+    if recovering {
+        draft.node.maintenance = None;
+        clear_error(&mut draft.node);
+        draft.node.power = Some(seen);
+        return said("the BMC answers again: maintenance ends");
+    }
+    match known {
+        None => {
+            draft.node.power = Some(seen);
+            format!("the power is {}", word(power_on))
+        }
+        Some(known) if known.on == power_on => {
+            let aged = at.since(known.at) >= secs(policy.power_evidence_secs);
+            let had_error = clear_error(&mut draft.node);
+            if aged || had_error || !known.confirmed() {
+                draft.node.power = Some(seen);
+            }
+            format!("the power is {}, as known", word(power_on))
+        }
+        Some(known) if too_often => {
+            let what = format!(
+                "the power is {}, and does not become {}",
+                word(power_on),
+                word(known.on)
+            );
+            give_up(draft, troubles, &what)
+        }
+        Some(known) if policy.force_power_state_during_sync => {
+            let act = if known.on {
+                BmcAct::EnsureOn
+            } else {
+                BmcAct::PowerOff
+            };
+            start(draft, vec![Step::Bmc(act)]);
+            format!(
+                "the power is {} without an order: made {} again",
+                word(power_on),
+                word(known.on)
+            )
+        }
+        Some(_) => {
+            draft.node.power = Some(seen);
+            format!("the power became {} without an order", word(power_on))
+        }
+    }
+}
+
+/// Something for the BMC alone; afterwards the node is where it is now.
+pub(super) fn start(draft: &mut Draft<'_>, steps: Vec<Step>) {
+    let rest = resting(&draft.node).expect("every caller has seen that nothing is under way");
+    draft.start(JobKind::Bmc, Goal::Back(rest), steps);
+}
+
+fn give_up(draft: &mut Draft<'_>, troubles: u32, what: &str) -> String {
+    let now = draft.ctx.now;
+    let reason = format!("power sync failed {troubles} times in a row: {what}");
+    draft.node.last_error = Some(LastError {
+        at: now,
+        during: SYNC.to_string(),
+        what: reason.clone(),
+    });
+    draft.node.maintenance = Some(Maintenance {
+        since: now,
+        reason: reason.chars().take(255).collect(),
+        fault: Some(HardwareFault::Power),
+    });
+    reason
+}
+
+/// A failed node goes on saying why it failed.
+fn clear_error(node: &mut Node) -> bool {
+    let ours = node
+        .last_error
+        .as_ref()
+        .is_some_and(|error| error.during == SYNC);
+    let failed = matches!(node.state, State::Failed(_));
+    if ours && !failed {
+        node.last_error = None;
+    }
+    ours && !failed
+}
+
+fn word(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}

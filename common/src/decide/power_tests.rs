@@ -1,0 +1,249 @@
+//! Power that an operator changes, and power that changes by itself: situation, event, outcome.
+use super::tests::Story;
+use super::*;
+use crate::explain::explain;
+use crate::node::{HardwareFault, Power, PowerSource, State};
+use std::string::ToString;
+
+fn verb(verb: PowerVerb) -> Verb {
+    Verb::Power(verb)
+}
+
+/// A node whose power is known to be off.
+fn manageable() -> Story {
+    let mut story = Story::new().ask(Verb::Manage);
+    let (op, _) = story.acting();
+    story = story.event(Event::Bmc {
+        op,
+        result: Ok(BmcReport { power_on: false }),
+    });
+    assert_eq!(story.node.state, State::Manageable);
+    story
+}
+
+fn silent() -> Result<BmcReport, BmcFault> {
+    Err(BmcFault {
+        what: "BMC 10.0.0.1: silent".into(),
+        permanent: false,
+        told: None,
+    })
+}
+
+fn reads(story: Story, result: Result<BmcReport, BmcFault>, troubles: u32) -> Story {
+    let at = story.now.after(Duration::from_secs(1));
+    story.event(Event::PowerRead {
+        at,
+        result,
+        troubles,
+    })
+}
+
+fn on(on: bool) -> Result<BmcReport, BmcFault> {
+    Ok(BmcReport { power_on: on })
+}
+
+#[test]
+fn a_reboot_is_off_and_on_and_leaves_the_node_where_it_was() {
+    let story = manageable().ask(verb(PowerVerb::Reboot));
+    let job = story.node.job().unwrap();
+    assert_eq!(job.target_power_state(), Some("rebooting"));
+    assert_eq!(story.node.state.provision_state(), "manageable");
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    let story = story.bmc_did();
+    assert_eq!(story.acting().1, BmcAct::EnsureOn);
+    let story = story.bmc_did();
+    assert_eq!(story.node.state, State::Manageable);
+    assert!(story.node.power.unwrap().on);
+}
+
+#[test]
+fn one_thing_at_a_time_is_asked_of_a_bmc() {
+    let mut story = manageable().ask(verb(PowerVerb::On));
+    for late in [
+        verb(PowerVerb::Off),
+        Verb::Inspect,
+        Verb::BootDevice {
+            device: BootDevice::Pxe,
+            persistent: false,
+        },
+    ] {
+        let request = "late".parse().unwrap();
+        let refused = story.try_event(Event::Asked {
+            request,
+            verb: late,
+        });
+        let words = refused.unwrap_err().to_string();
+        assert!(words.contains("has its BMC at work"), "{words}");
+    }
+}
+
+#[test]
+fn a_dead_workers_reboot_is_finished_by_another_and_its_cycle_is_not_repeated() {
+    let lost = || Event::WorkerLost {
+        worker: "w1".parse().unwrap(),
+    };
+    let story = manageable().ask(verb(PowerVerb::Reboot)).event(lost());
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    let story = manageable().ask(verb(PowerVerb::Cycle)).event(lost());
+    assert_eq!(story.node.state, State::Manageable);
+    let what = story.node.last_error.unwrap().what;
+    assert!(what.contains("may have been carried out"), "{what}");
+}
+
+#[test]
+fn a_soft_power_off_has_the_time_it_was_given() {
+    let soft = |timeout_secs| PowerVerb::SoftOff {
+        timeout_secs,
+        then_hard: false,
+    };
+    let story = manageable().ask(verb(soft(Some(30))));
+    let until = story.node.wake_at.unwrap();
+    assert_eq!(
+        until.since(story.now),
+        secs(story.policy.bmc_budget_secs + 30)
+    );
+    let mut story = manageable();
+    for wrong in [0, 1_000_000] {
+        let asked = Event::Asked {
+            request: "r".parse().unwrap(),
+            verb: verb(soft(Some(wrong))),
+        };
+        assert!(matches!(
+            story.try_event(asked),
+            Err(Rejected::Invalid { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_power_command_without_a_witness_is_evidence_of_the_command_alone() {
+    let story = manageable().ask(verb(PowerVerb::On));
+    let (op, _) = story.acting();
+    let story = story.event(Event::Bmc {
+        op,
+        result: Err(BmcFault {
+            what: "silent".into(),
+            permanent: false,
+            told: Some(true),
+        }),
+    });
+    let power = story.node.power.clone().unwrap();
+    assert!(power.on && !power.confirmed());
+    let words = explain(&story.node, story.now, &story.policy).to_string();
+    assert!(words.contains("nobody has confirmed it"), "{words}");
+    assert!(words.contains("wanted: power on"), "{words}");
+}
+
+#[test]
+fn power_that_nobody_ordered_is_put_right_or_recorded() {
+    let story = reads(manageable(), on(true), 1);
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    assert!(!story.bmc_did().node.power.unwrap().on);
+
+    let mut story = manageable();
+    story.policy.force_power_state_during_sync = false;
+    let story = reads(story, on(true), 1);
+    assert!(story.node.job().is_none());
+    assert!(story.node.power.unwrap().on);
+}
+
+#[test]
+fn power_that_does_not_stay_as_it_should_ends_in_maintenance() {
+    let story = reads(manageable(), on(true), 4);
+    let maintenance = story.node.maintenance.unwrap();
+    assert_eq!(maintenance.fault, Some(HardwareFault::Power));
+    assert!(maintenance.reason.contains("does not become off"));
+}
+
+#[test]
+fn a_silent_bmc_ends_in_maintenance_and_its_word_ends_that() {
+    let story = manageable();
+    let before = story.node.clone();
+    let story = reads(story, silent(), 3);
+    assert_eq!(story.node, before);
+    let story = reads(story, silent(), 4);
+    assert_eq!(
+        story.node.maintenance.as_ref().unwrap().fault,
+        Some(HardwareFault::Power)
+    );
+    let error = story.node.last_error.clone().unwrap();
+    assert!(
+        error.what.contains("4 times in a row: BMC 10.0.0.1"),
+        "{error:?}"
+    );
+    let story = reads(story, silent(), 5);
+    let story = reads(story, on(false), 6);
+    assert_eq!(story.node.maintenance, None);
+    assert_eq!(story.node.last_error, None);
+}
+
+#[test]
+fn an_operators_maintenance_is_left_alone() {
+    let story = manageable().ask(Verb::Maintenance(Some("fan".into())));
+    let before = story.node.clone();
+    for result in [on(true), on(false), silent()] {
+        let at = before.power.as_ref().unwrap().at.after(secs(600));
+        let mut story = Story::new();
+        story.node = before.clone();
+        let story = story.event(Event::PowerRead {
+            at,
+            result,
+            troubles: 9,
+        });
+        assert_eq!(story.node, before);
+    }
+}
+
+#[test]
+fn a_reading_from_before_a_power_change_changes_nothing() {
+    let story = manageable();
+    let early = story.now;
+    let story = story.ask(verb(PowerVerb::On)).bmc_did();
+    let before = story.node.clone();
+    let story = story.event(Event::PowerRead {
+        at: early,
+        result: on(false),
+        troubles: 1,
+    });
+    assert_eq!(story.node, before);
+}
+
+#[test]
+fn agreement_is_written_down_only_now_and_then() {
+    let story = manageable();
+    let before = story.node.clone();
+    let story = reads(story, on(false), 0);
+    assert_eq!(story.node, before);
+    let mut story = story;
+    story.now = story.now.after(secs(story.policy.power_evidence_secs));
+    let story = reads(story, on(false), 0);
+    let power = story.node.power.unwrap();
+    assert!(power.at > before.power.unwrap().at);
+    assert_eq!(power.source, PowerSource::Bmc);
+}
+
+#[test]
+fn a_failed_node_goes_on_saying_why_it_failed_after_a_power_change() {
+    let mut story = manageable();
+    story.node.state = State::Failed(crate::node::JobKind::Clean);
+    story.node.last_error = Some(crate::node::LastError {
+        at: story.now,
+        during: "cleaning".into(),
+        what: "no disk".into(),
+    });
+    let story = story.ask(verb(PowerVerb::On)).bmc_did();
+    assert_eq!(story.node.state.provision_state(), "clean failed");
+    assert_eq!(story.node.last_error.unwrap().what, "no disk");
+}
+
+/// What is known survives in the record's own words.
+#[test]
+fn power_evidence_round_trips() {
+    let power = Power {
+        on: true,
+        at: Time::from_unix_ms(1),
+        source: PowerSource::Command,
+    };
+    let json = serde_json::to_string(&power).unwrap();
+    assert_eq!(serde_json::from_str::<Power>(&json).unwrap(), power);
+}
