@@ -5,7 +5,8 @@
 //! - bytes: `crypto`, `packet` (RMCP+), `message` (IPMI), `bridge` (for a controller behind the BMC), `presession`;
 //! - a session without sockets or clocks, `wire`: `handshake` opens it and `session` seals its messages (`v15` both for
 //!   IPMI 1.5), `window` knows which are new, `pace` how long to wait;
-//! - the edge: `transport` (sockets), `link` (one BMC's session: retries, losses, reopening), `bmc` (the handle);
+//! - the edge: `transport` (sockets), `link` (one BMC's session: retries, losses, reopening), `bmc` (the handle), `slots`
+//!   (how many at once);
 //! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `users`, `sdr`, `sensor`, `sel`, `fru`, `probe`;
 //! - the serial console: `sol` (numbering and repetition, pure), `console` (the reader and writer).
 mod bmc;
@@ -31,6 +32,7 @@ mod sdr;
 mod sel;
 mod sensor;
 mod session;
+mod slots;
 mod sol;
 mod text;
 mod transport;
@@ -57,6 +59,7 @@ pub use probe::Presence;
 pub use sdr::{FruLocator, Sdr, SensorRecord};
 pub use sel::{SelEntry, SelEvent, SelInfo, SelTime};
 pub use sensor::{Health, Sensor, SensorReading, Thresholds};
+pub use slots::Slots;
 pub use transport::Transport;
 pub use units::{SensorType, Unit};
 pub use users::User;
