@@ -5,28 +5,36 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "usage: ironbeat-bmc-sim [--count N] [--first IPv4] [--port PORT] [--device NAME|any]
-  [--loss PERMILLE] [--delay MS] [--seed N] [--on]
+  [--loss PERMILLE] [--delay MS] [--seed N] [--on] [--on-every N] [--silent-every N]
 
 Each BMC has users admin / Rack-pw-1 (administrator) and reader / Rack-pw-2 (user), cipher suites 3 and 17.
 Addresses of 127.0.0.0/8 are there on every host; for others: ip route add local 10.88.0.0/16 dev lo
-It runs until its standard input ends.";
+--on-every 2: BMCs 0, 2, 4 … begin switched on; --silent-every 10: BMCs 0, 10, 20 … never answer.
+It runs until its standard input ends, and then prints what it counted, as JSON.";
 
 struct Options {
     fleet: FleetConfig,
     faults: Faults,
-    on: bool,
+    /// BMC n is on if this divides n.
+    on_every: Option<usize>,
+    silent_every: Option<usize>,
+}
+
+fn is_every(every: Option<usize>, n: usize) -> bool {
+    every.is_some_and(|every| n.is_multiple_of(every))
 }
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
         fleet: FleetConfig::loopback(1, 6230),
         faults: Faults::default(),
-        on: false,
+        on_every: None,
+        silent_every: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if name == "--on" {
-            options.on = true;
+            options.on_every = Some(1);
             continue;
         }
         if matches!(name.as_str(), "--help" | "-h") {
@@ -57,6 +65,8 @@ fn options() -> Result<Options, String> {
                     u16::try_from(number()?).map_err(|error| format!("{name} {value}: {error}"))?;
             }
             "--delay" => options.faults.delay = Duration::from_millis(number()?),
+            "--on-every" => options.on_every = Some(number()? as usize),
+            "--silent-every" => options.silent_every = Some(number()? as usize),
             "--seed" => options.fleet.seed = number()?,
             _ => return Err(format!("{name} is not known\n{USAGE}")),
         }
@@ -77,7 +87,7 @@ fn main() -> ExitCode {
         guid[12..].copy_from_slice(&(n as u32).to_be_bytes());
         Settings {
             guid,
-            powered_on: options.on,
+            powered_on: is_every(options.on_every, n),
             ..Settings::default()
         }
     };
@@ -88,10 +98,35 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    fleet.each(|_, bmc| bmc.faults = options.faults.clone());
+    fleet.each(|n, bmc| {
+        bmc.faults = options.faults.clone();
+        bmc.faults.silent |= is_every(options.silent_every, n);
+    });
     let last = fleet.address(fleet.len().saturating_sub(1));
     println!("{} BMCs, {} to {last}", fleet.len(), fleet.address(0));
     // Whoever started it holds the other end; it ends with them, however they end.
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    println!("{}", counted(&fleet));
     ExitCode::SUCCESS
+}
+
+/// `control`: Chassis Control by code, carried out; `control_again`: of these, the ones after a BMC's first of its kind.
+fn counted(fleet: &Fleet) -> String {
+    let (mut datagrams, mut commands, mut repeated, mut logins) = (0, 0, 0, 0);
+    let (mut control, mut again) = ([0; 6], 0);
+    fleet.each(|_, bmc| {
+        let counters = bmc.counters();
+        datagrams += counters.datagrams;
+        commands += counters.commands;
+        repeated += counters.repeated;
+        logins += counters.logins;
+        for (sum, count) in control.iter_mut().zip(counters.control) {
+            *sum += count;
+            again += count.saturating_sub(1);
+        }
+    });
+    format!(
+        "{{\"datagrams\":{datagrams},\"commands\":{commands},\"repeated\":{repeated},\"logins\":{logins},\
+         \"control\":{control:?},\"control_again\":{again}}}"
+    )
 }
