@@ -1,23 +1,29 @@
 //! The operators' API: one NATS endpoint per noun and verb, JSON or CBOR, answered in the encoding it was asked in.
 //! The command line is one client of it, the `nats` CLI another; what a verb does to a node is decided in the core.
+pub mod bmc;
+pub mod check;
+
 use crate::clock;
 use crate::listen::Reply;
 use crate::reconcile::{ReconcileError, reconcile};
 use crate::store::StoreError;
 use crate::worker::Worker;
-use ironbeat_common::decide::{Event, Patch, Verb};
+use bmc::AskBmc;
+use ironbeat_common::decide::{Event, Patch, PowerVerb, Verb};
 use ironbeat_common::explain::explain;
 use ironbeat_common::hints::Hints;
 use ironbeat_common::id::{Mac, NodeId, NodeName, RequestId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{BmcAccess, Instance, MAX_MACS, Node, SCHEMA, State};
+use ironbeat_common::node::{
+    BmcAccess, BootDevice, HardwareFault, Instance, Job, MAX_MACS, Node, Power, SCHEMA, State,
+};
 use ironbeat_common::time::Time;
 use ironbeat_common::wire::{self, MAX_MESSAGE_BYTES};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-pub const ENDPOINTS: [&str; 19] = [
+pub const ENDPOINTS: [&str; 29] = [
     "node.enroll",
     "node.list",
     "node.show",
@@ -32,6 +38,16 @@ pub const ENDPOINTS: [&str; 19] = [
     "node.maintenance",
     "node.set",
     "node.delete",
+    "node.power",
+    "node.boot_device",
+    "power.sync",
+    "bmc.check",
+    "bmc.info",
+    "bmc.sensors",
+    "bmc.sel",
+    "bmc.fru",
+    "bmc.reset",
+    "bmc.raw",
     "knock.list",
     "knock.show",
     "worker.list",
@@ -117,6 +133,15 @@ pub struct Ask {
     /// For set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<Patch>,
+    /// For power.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerVerb>,
+    /// For boot_device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_device: Option<BootDevice>,
+    /// For boot_device: every boot from now on, not only the next one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub persistent: bool,
 }
 
 /// One line of `node.list`.
@@ -131,7 +156,15 @@ pub struct Summary {
     pub since: Time,
     #[serde(default)]
     pub power_on: Option<bool>,
+    /// Somebody saw it; else it is what was commanded last.
+    #[serde(default)]
+    pub power_confirmed: bool,
+    #[serde(default)]
+    pub target_power_state: Option<String>,
     pub maintenance: bool,
+    /// Why it is in maintenance by itself.
+    #[serde(default)]
+    pub fault: Option<HardwareFault>,
     pub bmc: String,
     #[serde(default)]
     pub last_error: Option<String>,
@@ -146,7 +179,10 @@ impl Summary {
             target_provision_state: node.state.target_provision_state().map(Into::into),
             since: node.since,
             power_on: node.power.as_ref().map(|power| power.on),
+            power_confirmed: node.power.as_ref().is_some_and(Power::confirmed),
+            target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
             maintenance: node.maintenance.is_some(),
+            fault: node.maintenance.as_ref().and_then(|m| m.fault),
             bmc: node.bmc.address().into(),
             last_error: node.last_error.as_ref().map(|error| error.what.clone()),
         }
@@ -333,6 +369,24 @@ pub async fn answer(
             )
         }
         "policy.show" => call.reply(&worker.policy),
+        "power.sync" => {
+            let node = load(worker, &call.body::<Ask>()?.node).await?;
+            let id = node.id;
+            crate::sync::read(worker, &Arc::new(node)).await?;
+            call.reply(&Summary::of(&load(worker, &id.to_string()).await?))
+        }
+        "bmc.check" => {
+            let access = bmc::access(worker, &call.body()?).await?;
+            let bmc = worker.bmcs.hasty(&access).await;
+            let bmc = bmc.map_err(|fault| fail(400, fault.what))?;
+            let result = check::check(&bmc, &access).await;
+            bmc.close().await;
+            call.reply(&result)
+        }
+        verb if verb.starts_with("bmc.") => {
+            let ask: AskBmc = call.body()?;
+            call.reply(&bmc::answer(worker, verb.trim_start_matches("bmc."), &ask).await?)
+        }
         verb => {
             let ask: Ask = call.body()?;
             let id = resolve(worker, &ask.node).await?;
@@ -363,6 +417,11 @@ fn verb_of(endpoint: &str, ask: Ask) -> Result<Verb, ApiError> {
         "node.undeploy" => Verb::Undeploy,
         "node.abort" => Verb::Abort,
         "node.maintenance" => Verb::Maintenance(ask.reason),
+        "node.power" => Verb::Power(ask.power.ok_or_else(|| missing("power"))?),
+        "node.boot_device" => Verb::BootDevice {
+            device: ask.boot_device.ok_or_else(|| missing("boot_device"))?,
+            persistent: ask.persistent,
+        },
         "node.set" => Verb::Set(ask.patch.ok_or_else(|| missing("patch"))?),
         other => return Err(fail(404, format!("no endpoint {other}"))),
     })

@@ -19,5 +19,6 @@ mod reconcile;
 pub mod run;
 pub mod seen;
 pub mod store;
+mod sync;
 pub mod view;
 mod worker;

@@ -56,6 +56,18 @@ pub struct Presence {
     renewing: Arc<Mutex<Option<AbortHandle>>>,
 }
 
+/// See [`Presence::owners`].
+pub struct Owners {
+    own: WorkerId,
+    live: Vec<WorkerId>,
+}
+
+impl Owners {
+    pub fn is_mine(&self, node: NodeId) -> bool {
+        owner(node, self.live.iter()).is_some_and(|id| *id == self.own)
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -194,6 +206,14 @@ impl Presence {
     /// The fence: a worker that is cut off stops acting before others take over.
     pub fn may_act(&self) -> bool {
         lock(&self.roster).may_act(Instant::now())
+    }
+
+    /// Who looks after which node as of now, for those who ask about many.
+    pub fn owners(&self) -> Owners {
+        Owners {
+            own: self.own.id.clone(),
+            live: self.live().into_iter().map(|info| info.id).collect(),
+        }
     }
 
     /// Whether this worker looks after a node. Two may think so for a moment, which is harmless.

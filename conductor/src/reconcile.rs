@@ -6,7 +6,7 @@ use crate::{act, clock};
 use ironbeat_common::decide::{Ctx, Event, Rejected, decide};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::invariant::{self, Broken};
-use ironbeat_common::node::Node;
+use ironbeat_common::node::{Job, Node};
 use std::sync::Arc;
 
 /// Races lost in a row before an event is given up: each means that another worker made progress on this node.
@@ -88,4 +88,34 @@ fn announce(worker: &Arc<Worker>, before: &Node, after: &Node, because: &str) {
     worker
         .events
         .publish(after.id, kind, &body, &format!("{}:{}", after.id, after.op));
+    if let Some(kind) = power_event(before, after) {
+        let power = after.power.as_ref();
+        let body = serde_json::json!({
+            "node": after.id, "name": name, "at": clock::now(), "worker": worker.id,
+            "from": before.power.as_ref().map(|power| power.on), "to": power.map(|power| power.on),
+            "target": before.job().or(after.job()).and_then(Job::target_power_state),
+            "because": because, "error": error,
+        });
+        let id = format!("{}:{}:{kind}", after.id, after.op);
+        worker.events.publish(after.id, kind, &body, &id);
+    }
+}
+
+/// Ironic's notifications of power: of an ordered change its begin and end, of another that it was seen.
+fn power_event(before: &Node, after: &Node) -> Option<&'static str> {
+    let target = |node: &Node| node.job().and_then(Job::target_power_state);
+    match (target(before), target(after)) {
+        (None, Some(_)) => Some("power_set.start"),
+        (Some(_), None) if before.last_error != after.last_error && after.last_error.is_some() => {
+            Some("power_set.error")
+        }
+        (Some(_), None) => Some("power_set.end"),
+        (Some(_), Some(_)) => None,
+        (None, None) => {
+            let on = |node: &Node| node.power.as_ref().map(|power| power.on);
+            let by_itself = before.job().is_none() && after.job().is_none();
+            let differs = on(before).is_some() && on(before) != on(after);
+            (by_itself && differs).then_some("power_state_corrected.success")
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::knocks::Knocks;
 use crate::presence::{Presence, WorkerInfo};
 use crate::seen::Seen;
 use crate::store::{Names, Store};
+use crate::sync::{self, Sync};
 use crate::view::View;
 use crate::worker::Worker;
 use crate::{alarm, clock, listen};
@@ -68,6 +69,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             .await
             .context("open the bucket of knocks")?,
         bmcs: Bmcs::new(),
+        sync: Sync::default(),
         client,
         store,
         view,
@@ -122,7 +124,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// What of a worker meets machines and operators.
 struct Started {
     http: http::Server,
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
     service: Service,
 }
 
@@ -133,6 +135,7 @@ async fn start(worker: &Arc<Worker>, config: &Config) -> anyhow::Result<Started>
         .context("serve HTTP")?;
     let background = [
         tokio::spawn(alarm::run(Arc::clone(worker))),
+        tokio::spawn(sync::run(Arc::clone(worker))),
         tokio::spawn(stage(Arc::clone(worker), config.dnsmasq.clone())),
     ];
     let service = listen::start(worker).await?;

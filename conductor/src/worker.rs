@@ -6,6 +6,7 @@ use crate::knocks::Knocks;
 use crate::presence::Presence;
 use crate::seen::Seen;
 use crate::store::Store;
+use crate::sync::Sync;
 use crate::view::View;
 use ironbeat_common::decide::Policy;
 use ironbeat_common::id::{OpId, WorkerId};
@@ -24,6 +25,7 @@ pub struct Worker {
     pub events: Events,
     pub knocks: Knocks,
     pub bmcs: Bmcs,
+    pub sync: Sync,
     pub policy: Policy,
     /// Unknown machines boot the ramdisk and are remembered.
     pub discovery: bool,

@@ -1,9 +1,9 @@
 //! What each act is made of: read, compare, act, confirm, so that it may be done twice.
 //! Bytes and retransmissions are `ironbeat_ipmi`'s affair; when another try is worth it decides the core.
-use super::{BootWish, Permit, Stop, transient};
-use ironbeat_common::decide::BmcReport;
+use super::{BootWish, Permit, Stop, permanent, transient};
+use ironbeat_common::decide::{BmcFault, BmcReport};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::BmcAct;
+use ironbeat_common::node::{BmcAct, BootDevice as Device};
 use ironbeat_ipmi::{Bmc, BootDevice, BootFlags, ChassisControl, Error as IpmiError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,6 +18,8 @@ pub(super) struct Patience {
     pub look_last: Duration,
     /// A power command that shows no effect is given again: some BMCs accept one too soon after the last and forget it.
     pub repeat: Duration,
+    /// A BMC that cycles the power says "on" until it has begun.
+    pub cycle: Duration,
 }
 
 impl Default for Patience {
@@ -27,6 +29,7 @@ impl Default for Patience {
             look_first: Duration::from_millis(100),
             look_last: Duration::from_secs(2),
             repeat: Duration::from_secs(15),
+            cycle: Duration::from_secs(3),
         }
     }
 }
@@ -47,20 +50,125 @@ pub(super) async fn carry_out(
         }
         BmcAct::Netboot => {
             power(false).await?;
-            set_boot(bmc, Boot::NetworkOnce, wish, permit).await?;
+            set_boot(bmc, Device::Pxe, false, wish, permit).await?;
             power(true).await
         }
         BmcAct::SetBootDisk => {
-            set_boot(bmc, Boot::DiskAlways, wish, permit).await?;
+            set_boot(bmc, Device::Disk, true, wish, permit).await?;
             look(bmc, permit).await
         }
         BmcAct::EnsureOn => power(true).await,
         BmcAct::BootDisk => {
             power(false).await?;
-            set_boot(bmc, Boot::DiskAlways, wish, permit).await?;
+            set_boot(bmc, Device::Disk, true, wish, permit).await?;
             power(true).await
         }
         BmcAct::PowerOff => power(false).await,
+        BmcAct::SoftOff {
+            patience_secs,
+            then_hard,
+        } => {
+            let time = Duration::from_secs(patience_secs.into());
+            if soft_off(bmc, time, permit, patience).await? {
+                return Ok(BmcReport { power_on: false });
+            }
+            if then_hard {
+                return power(false).await;
+            }
+            Err(permanent(format!(
+                "BMC {}: the operating system was asked to switch off, and has not after {patience_secs} s",
+                bmc.address()
+            ))
+            .into())
+        }
+        BmcAct::Cycle => {
+            once(bmc, ChassisControl::PowerCycle, "power cycle", permit).await?;
+            tokio::time::sleep(patience.cycle).await;
+            await_on(bmc, permit, patience).await
+        }
+        BmcAct::Reset => {
+            once(bmc, ChassisControl::HardReset, "reset", permit).await?;
+            look(bmc, permit).await
+        }
+        BmcAct::Diag => {
+            once(bmc, ChassisControl::Diag, "diagnostic interrupt", permit).await?;
+            look(bmc, permit).await
+        }
+        BmcAct::SetBootDevice { device, persistent } => {
+            set_boot(bmc, device, persistent, wish, permit).await?;
+            look(bmc, permit).await
+        }
+    }
+}
+
+/// What makes sense only while the machine is on, and is told once.
+async fn once(
+    bmc: &Bmc,
+    control: ChassisControl,
+    doing: &'static str,
+    permit: &Permit<'_>,
+) -> Result<(), Stop> {
+    if !look(bmc, permit).await?.power_on {
+        let what = format!("BMC {}: {doing}: the machine is off", bmc.address());
+        return Err(permanent(what).into());
+    }
+    permit.check(doing)?;
+    Ok(bmc.chassis_control(control).await?)
+}
+
+/// Looks until the machine is on by itself.
+async fn await_on(bmc: &Bmc, permit: &Permit<'_>, patience: Patience) -> Result<BmcReport, Stop> {
+    let begin = Instant::now();
+    loop {
+        let last = match look(bmc, permit).await {
+            Ok(now) if now.power_on => return Ok(now),
+            Ok(_) => "it says that the machine is off".into(),
+            Err(Stop::Fault(fault)) if !fault.permanent => fault.what,
+            Err(stop) => return Err(stop),
+        };
+        if begin.elapsed() >= patience.confirm {
+            let (bmc, secs) = (bmc.address(), patience.confirm.as_secs());
+            let what = format!("BMC {bmc}: power cycle: {secs} s later, {last}");
+            return Err(transient(what).into());
+        }
+        tokio::time::sleep(patience.look_last).await;
+    }
+}
+
+/// Asks the operating system, and looks until it is off or its time is over. Whether it is off.
+async fn soft_off(
+    bmc: &Bmc,
+    time: Duration,
+    permit: &Permit<'_>,
+    patience: Patience,
+) -> Result<bool, Stop> {
+    if !look(bmc, permit).await?.power_on {
+        return Ok(true);
+    }
+    permit.check("soft power off")?;
+    let begin = Instant::now();
+    // Lost or refused: a look tells, and an operating system that was asked twice is no worse off.
+    let mut told = bmc.chassis_control(ChassisControl::SoftShutdown).await;
+    let mut pause = patience.look_first;
+    while begin.elapsed() < time {
+        match &told {
+            Err(error) if error.is_permanent() => break,
+            Err(error) if error.completion().is_some() => break,
+            Err(_) => told = bmc.chassis_control(ChassisControl::SoftShutdown).await,
+            Ok(()) => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(patience.look_last);
+        match look(bmc, permit).await {
+            Ok(now) if !now.power_on => return Ok(true),
+            Ok(_) => {}
+            Err(Stop::Fault(fault)) if !fault.permanent => {}
+            Err(stop) => return Err(stop),
+        }
+    }
+    match told {
+        Ok(()) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -70,17 +178,22 @@ async fn look(bmc: &Bmc, permit: &Permit<'_>) -> Result<BmcReport, Stop> {
     Ok(BmcReport { power_on })
 }
 
-enum Boot {
-    NetworkOnce,
-    DiskAlways,
-}
-
 /// Not read back: many BMCs do not say what they were told (ipmi_sim among them).
-async fn set_boot(bmc: &Bmc, boot: Boot, wish: BootWish, permit: &Permit<'_>) -> Result<(), Stop> {
+async fn set_boot(
+    bmc: &Bmc,
+    device: Device,
+    persistent: bool,
+    wish: BootWish,
+    permit: &Permit<'_>,
+) -> Result<(), Stop> {
     permit.check("set the boot device")?;
-    let (device, persistent) = match boot {
-        Boot::NetworkOnce => (BootDevice::Pxe, false),
-        Boot::DiskAlways => (BootDevice::Disk, true),
+    let device = match device {
+        Device::None => BootDevice::None,
+        Device::Pxe => BootDevice::Pxe,
+        Device::Disk => BootDevice::Disk,
+        Device::Safe => BootDevice::Safe,
+        Device::Cdrom => BootDevice::Cdrom,
+        Device::Bios => BootDevice::Bios,
     };
     let efi = match wish.mode {
         BootMode::Uefi => true,
@@ -103,14 +216,18 @@ async fn set_power(
     }
     let begin = Instant::now();
     let (mut told, mut refused) = (tell(bmc, on, permit).await?, None);
+    // Whether the last look was answered, and so contradicts what was commanded.
+    let mut blind;
     let mut repeat_at = begin + patience.repeat;
     let mut pause = patience.look_first;
     loop {
         match look(bmc, permit).await {
             Ok(now) if now.power_on == on => return Ok(now),
-            Ok(_) => {}
+            Ok(_) => blind = false,
             // A look that fails says nothing about the power, unless the next ones must fail too.
-            Err(Stop::Fault(fault)) if !fault.permanent => refused = Some(fault.what),
+            Err(Stop::Fault(fault)) if !fault.permanent => {
+                (refused, blind) = (Some(fault.what), true);
+            }
             Err(stop) => return Err(stop),
         }
         if begin.elapsed() >= patience.confirm {
@@ -124,6 +241,7 @@ async fn set_power(
         pause = (pause * 2).min(patience.look_last);
     }
     let wanted = if on { "on" } else { "off" };
+    let accepted = blind && told.is_ok();
     let why = told.err().map(|error| error.to_string()).or(refused);
     let what = format!(
         "BMC {}: told to power {wanted}, it does not say that it is {wanted} after {} s{}",
@@ -131,7 +249,11 @@ async fn set_power(
         patience.confirm.as_secs(),
         why.map(|why| format!(" ({why})")).unwrap_or_default()
     );
-    Err(transient(what).into())
+    let fault = BmcFault {
+        told: accepted.then_some(on),
+        ..transient(what)
+    };
+    Err(fault.into())
 }
 
 /// What went wrong for good ends the act; anything else may have worked all the same, which a look tells: a lost answer,

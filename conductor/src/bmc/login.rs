@@ -20,6 +20,7 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
     let wrong = |why: String| BmcFault {
         what: format!("BMC {address}: {why}"),
         permanent: true,
+        told: None,
     };
     let suite = match cipher_suite {
         None => None,
@@ -68,6 +69,7 @@ async fn look_up(address: &str) -> Result<SocketAddr, BmcFault> {
         return Err(BmcFault {
             what: format!("BMC {address}: this is no address"),
             permanent: true,
+            told: None,
         });
     };
     let found = tokio::net::lookup_host((host, port)).await;

@@ -13,7 +13,7 @@ use ironbeat_common::inventory::BootMode;
 use ironbeat_common::node::{BmcAccess, BmcAct};
 use ironbeat_ipmi::{Bmc, Error as IpmiError, Timing, Transport};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,6 +24,8 @@ const MAX_HANDLES: usize = 16_384;
 const FENCE_LOOK: Duration = Duration::from_millis(250);
 /// At shutdown every BMC is told that its session is over, this many at a time, for this long in all.
 const CLOSE_AT_ONCE: usize = 256;
+/// A session that was not used for so long is ended; before BMCs do it themselves, which some get wrong.
+const IDLE: Duration = Duration::from_secs(30);
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// How the machine shall boot next.
@@ -44,6 +46,24 @@ struct Handle {
     access: BmcAccess,
     bmc: Bmc,
     used: Instant,
+    users: Arc<()>,
+    /// Used since its session was last ended.
+    open: bool,
+}
+
+impl Handle {
+    fn lease(&self) -> Lease {
+        Lease {
+            bmc: self.bmc.clone(),
+            _user: Arc::clone(&self.users),
+        }
+    }
+}
+
+/// See [`Bmcs::handle`].
+pub struct Lease {
+    pub bmc: Bmc,
+    _user: Arc<()>,
 }
 
 impl Default for Bmcs {
@@ -85,8 +105,8 @@ impl Bmcs {
             doing: Mutex::new("begin"),
         };
         let work = async {
-            let bmc = self.handle(access).await?;
-            act::carry_out(&bmc, act, wish, &permit, self.patience).await
+            let lease = self.handle(access).await?;
+            act::carry_out(&lease.bmc, act, wish, &permit, self.patience).await
         };
         let result = tokio::select! {
             biased;
@@ -107,21 +127,79 @@ impl Bmcs {
         }
     }
 
-    async fn handle(&self, access: &BmcAccess) -> Result<Bmc, BmcFault> {
+    /// Asks for the power state, once.
+    ///
+    /// # Errors
+    /// What was attempted on which BMC, and whether another try makes sense. Holds no secret.
+    pub async fn read_power(&self, access: &BmcAccess) -> Result<BmcReport, BmcFault> {
+        let lease = self.handle(access).await?;
+        match lease.bmc.chassis_status().await {
+            Ok(status) => Ok(BmcReport {
+                power_on: status.power_on,
+            }),
+            Err(error) => {
+                self.forget_if_named(access.address());
+                Err(fault(&error))
+            }
+        }
+    }
+
+    /// Ends the sessions that nobody has used for a while: a BMC has four to eight slots, and other workers and people
+    /// want one too.
+    pub async fn close_idle(&self) {
+        use futures_util::StreamExt;
+        let idle: Vec<Bmc> = {
+            let mut handles = self.lock();
+            let idle = handles.values_mut().filter(|handle| {
+                let in_use = Arc::strong_count(&handle.users) > 1;
+                handle.open && !in_use && handle.used.elapsed() >= IDLE
+            });
+            idle.map(|handle| {
+                handle.open = false;
+                handle.bmc.clone()
+            })
+            .collect()
+        };
+        futures_util::stream::iter(&idle)
+            .for_each_concurrent(CLOSE_AT_ONCE, |bmc| bmc.close())
+            .await;
+    }
+
+    /// A BMC that somebody waits for before a terminal: asked often and not for long, over a session of its own.
+    ///
+    /// # Errors
+    /// When its address or login cannot be understood.
+    pub async fn hasty(&self, access: &BmcAccess) -> Result<Bmc, BmcFault> {
+        let timing = Timing {
+            first_timeout: Duration::from_millis(700),
+            max_timeout: Duration::from_millis(700),
+            tries: 4,
+            ..self.timing
+        };
+        Ok(self.transport.bmc(login::config(access, timing).await?))
+    }
+
+    /// A BMC to speak with. Its session stays open while the lease lasts.
+    ///
+    /// # Errors
+    /// When its address or login cannot be understood.
+    pub async fn handle(&self, access: &BmcAccess) -> Result<Lease, BmcFault> {
         let address = access.address();
         if let Some(handle) = self.lock().get_mut(address)
             && handle.access == *access
         {
-            handle.used = Instant::now();
-            return Ok(handle.bmc.clone());
+            (handle.used, handle.open) = (Instant::now(), true);
+            return Ok(handle.lease());
         }
         let config = login::config(access, self.timing).await?;
         let handle = Handle {
             access: access.clone(),
             bmc: self.transport.bmc(config),
             used: Instant::now(),
+            users: Arc::default(),
+            open: true,
         };
-        let bmc = handle.bmc.clone();
+        let lease = handle.lease();
         let mut handles = self.lock();
         if handles.len() >= MAX_HANDLES && !handles.contains_key(address) {
             let oldest = handles.iter().min_by_key(|(_, handle)| handle.used);
@@ -131,7 +209,7 @@ impl Bmcs {
             }
         }
         handles.insert(address.into(), handle);
-        Ok(bmc)
+        Ok(lease)
     }
 
     /// A name may lead elsewhere next time.
@@ -171,10 +249,14 @@ impl From<BmcFault> for Stop {
 
 impl From<IpmiError> for Stop {
     fn from(error: IpmiError) -> Self {
-        Stop::Fault(BmcFault {
-            permanent: error.is_permanent(),
-            what: error.to_string(),
-        })
+        Stop::Fault(fault(&error))
+    }
+}
+
+fn fault(error: &IpmiError) -> BmcFault {
+    BmcFault {
+        permanent: error.is_permanent(),
+        ..transient(error.to_string())
     }
 }
 
@@ -182,6 +264,14 @@ fn transient(what: String) -> BmcFault {
     BmcFault {
         what,
         permanent: false,
+        told: None,
+    }
+}
+
+fn permanent(what: String) -> BmcFault {
+    BmcFault {
+        permanent: true,
+        ..transient(what)
     }
 }
 

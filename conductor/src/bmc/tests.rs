@@ -24,6 +24,7 @@ fn quick() -> Patience {
         look_first: Duration::from_millis(1),
         look_last: Duration::from_millis(5),
         repeat: Duration::from_millis(20),
+        cycle: Duration::from_millis(5),
     }
 }
 
@@ -318,4 +319,163 @@ async fn handles_are_bounded() {
     }
     assert_eq!(bmcs.lock().len(), MAX_HANDLES);
     assert!(!bmcs.lock().contains_key("127.0.0.0:623"));
+}
+
+mod simulated {
+    //! Acts that a chassis script cannot play: a BMC with its own idea of time, and of what it heard.
+    use super::*;
+    use ironbeat_bmc_sim::{Fleet, PowerFault, Settings};
+    use ironbeat_common::node::BootDevice;
+    use ironbeat_tests::ports::PortLease;
+
+    struct Simulated {
+        fleet: Fleet,
+        _port: PortLease,
+    }
+
+    fn start(settings: Settings) -> Simulated {
+        let port = PortLease::take().unwrap();
+        let fleet = Fleet::single(port.port(), settings).unwrap();
+        Simulated { fleet, _port: port }
+    }
+
+    fn machine(powered_on: bool) -> Simulated {
+        start(Settings {
+            powered_on,
+            ..Settings::default()
+        })
+    }
+
+    impl Simulated {
+        fn access(&self) -> BmcAccess {
+            access_to(&self.fleet.address(0).to_string())
+        }
+
+        /// Down, up, cycle, reset, diag, soft.
+        fn told(&self) -> [u64; 6] {
+            self.fleet.with(0, |bmc, _| bmc.counters().control)
+        }
+    }
+
+    fn access_to(address: &str) -> BmcAccess {
+        BmcAccess::Ipmi {
+            address: address.into(),
+            username: "admin".into(),
+            password: Secret::new(PASSWORD),
+            cipher_suite: None,
+            kg: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_done_once_is_done_once_and_only_while_the_machine_is_on() {
+        for (act, told) in [
+            (BmcAct::Cycle, [0, 0, 1, 0, 0, 0]),
+            (BmcAct::Reset, [0, 0, 0, 1, 0, 0]),
+            (BmcAct::Diag, [0, 0, 0, 0, 1, 0]),
+        ] {
+            let (sim, bmcs) = (machine(true), bmcs());
+            let report = perform(&bmcs, &sim.access(), act).await.unwrap();
+            assert!(report.power_on, "{act:?}");
+            assert_eq!(sim.told(), told, "{act:?}");
+
+            let sim = machine(false);
+            let fault = perform(&bmcs, &sim.access(), act).await.unwrap_err();
+            assert!(fault.permanent && fault.what.contains("the machine is off"));
+            assert_eq!(sim.told(), [0; 6], "{act:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_operating_system_switches_off_or_is_switched_off_or_that_is_an_error() {
+        let soft = |then_hard| BmcAct::SoftOff {
+            patience_secs: 1,
+            then_hard,
+        };
+        let (sim, bmcs) = (machine(true), bmcs());
+        let report = perform(&bmcs, &sim.access(), soft(false)).await;
+        assert!(!report.unwrap().power_on);
+        assert_eq!(sim.told(), [0, 0, 0, 0, 0, 1]);
+
+        let deaf = machine(true);
+        deaf.fleet
+            .with(0, |bmc, _| bmc.faults.power = PowerFault::IgnoresSoft);
+        let fault = perform(&bmcs, &deaf.access(), soft(false))
+            .await
+            .unwrap_err();
+        let said = "asked to switch off, and has not after 1 s";
+        assert!(fault.permanent && fault.what.contains(said), "{fault:?}");
+        let report = perform(&bmcs, &deaf.access(), soft(true)).await.unwrap();
+        assert!(!report.power_on);
+        assert_eq!(deaf.told(), [1, 0, 0, 0, 0, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_boot_device_is_set_and_the_power_left_alone() {
+        let (sim, bmcs) = (machine(true), bmcs());
+        let act = BmcAct::SetBootDevice {
+            device: BootDevice::Bios,
+            persistent: true,
+        };
+        let report = perform(&bmcs, &sim.access(), act).await.unwrap();
+        assert!(report.power_on);
+        let lease = bmcs.handle(&sim.access()).await.unwrap();
+        let flags = lease.bmc.boot_flags().await.unwrap();
+        assert_eq!(flags.device, Some(ironbeat_ipmi::BootDevice::Bios));
+        assert!(flags.flags.persistent);
+        assert_eq!(sim.told(), [0; 6]);
+    }
+
+    /// The BMC accepts the command and dies: what was commanded is all that is known.
+    #[tokio::test]
+    async fn a_command_without_a_witness_is_told_as_such() {
+        let patience = Patience {
+            confirm: Duration::from_millis(200),
+            look_first: Duration::from_millis(100),
+            ..quick()
+        };
+        let hasty = Timing {
+            first_timeout: Duration::from_millis(50),
+            max_timeout: Duration::from_millis(50),
+            tries: 2,
+            ..Timing::default()
+        };
+        let (sim, bmcs) = (machine(false), Bmcs::with(hasty, patience));
+        sim.fleet
+            .with(0, |bmc, _| bmc.faults.power = PowerFault::Ignores);
+        let (access, address) = (sim.access(), sim.fleet.address(0));
+        let act = perform(&bmcs, &access, BmcAct::EnsureOn);
+        let silence = async {
+            while sim.told()[1] == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            sim.fleet.with(0, |bmc, _| bmc.faults.silent = true);
+        };
+        let (result, ()) = tokio::join!(act, silence);
+        let fault = result.unwrap_err();
+        assert_eq!(fault.told, Some(true), "{address}: {fault:?}");
+    }
+
+    #[tokio::test]
+    async fn a_session_that_nobody_uses_is_given_back() {
+        let (sim, bmcs) = (machine(true), bmcs());
+        let sessions = || sim.fleet.with(0, |bmc, _| bmc.active_sessions());
+        let lease = bmcs.handle(&sim.access()).await.unwrap();
+        lease.bmc.chassis_status().await.unwrap();
+        assert_eq!(sessions(), 1);
+        let idle = |bmcs: &Bmcs| {
+            for handle in bmcs.lock().values_mut() {
+                handle.used = Instant::now().checked_sub(IDLE).unwrap();
+            }
+        };
+        idle(&bmcs);
+        bmcs.close_idle().await;
+        assert_eq!(sessions(), 1, "somebody still has it");
+        drop(lease);
+        idle(&bmcs);
+        bmcs.close_idle().await;
+        assert_eq!(sessions(), 0);
+        assert!(bmcs.read_power(&sim.access()).await.unwrap().power_on);
+        assert_eq!(sessions(), 1);
+    }
 }

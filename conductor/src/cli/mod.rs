@@ -1,8 +1,10 @@
 //! The operator's command line: arguments, and which function each subcommand is.
 //! Requests are sent in `client`, nodes are shown in `node`, the CBOR filter is `decode`.
+mod bmc;
 mod client;
 mod decode;
 mod node;
+mod power;
 
 use crate::api::{EventsWanted, KnockWanted};
 use crate::config::Config;
@@ -51,6 +53,12 @@ enum Command {
     /// Enroll, inspect, deploy and watch nodes.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Switch machines on and off.
+    #[command(subcommand)]
+    Power(power::PowerCommand),
+    /// What BMCs say, and what is wrong with them.
+    #[command(subcommand)]
+    Bmc(bmc::BmcCommand),
     /// Who looked up, what was found, and why it was refused.
     Lookups {
         /// One machine in full: a key of the list, or the start of one.
@@ -80,6 +88,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Conductor { config } => crate::run::run(Config::read(&config)?).await,
         Command::Decode => decode::run(),
         Command::Node(command) => node::run(connect().await?, command).await,
+        Command::Power(command) => power::run(connect().await?, command).await,
+        Command::Bmc(command) => bmc::run(connect().await?, command).await,
         Command::Workers => workers(&connect().await?).await,
         Command::Lookups { key: None } => lookups(&connect().await?).await,
         Command::Lookups { key: Some(key) } => {
@@ -186,7 +196,11 @@ fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyh
         );
         return Ok(());
     }
-    let kind = subject.rsplit('.').next().unwrap_or_default();
+    let kind = body
+        .get("node")
+        .and_then(|node| node.as_str())
+        .and_then(|node| subject.split_once(&format!(".{node}.")))
+        .map_or(subject, |(_, kind)| kind);
     let text = |key: &str| body.get(key).and_then(|v| v.as_str()).unwrap_or_default();
     let who = [text("name"), text("node")]
         .into_iter()
@@ -194,6 +208,10 @@ fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyh
         .unwrap_or_default();
     let what = match kind {
         "state" => format!("{} -> {}: {}", text("from"), text("to"), text("because")),
+        "power_state_corrected.success" => text("because").to_string(),
+        power if power.starts_with("power_set.") => {
+            format!("{}: {}", text("target"), text("because"))
+        }
         "step" => format!("{}: {}", text("from"), text("because")),
         _ => body.to_string(),
     };

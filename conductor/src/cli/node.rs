@@ -1,7 +1,9 @@
 //! `ironbeat node …`: the arguments of each verb, and how nodes are shown.
 //! The verbs themselves are endpoints of the conductor.
 use super::client::Client;
+use super::power::power_word;
 use super::{print_json, print_table};
+use crate::api::bmc::AskBmc;
 use crate::api::{Ask, Enroll, Shown, Summary, fresh_request};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -9,8 +11,8 @@ use ironbeat_common::explain::Explanation;
 use ironbeat_common::hints::Hints;
 use ironbeat_common::id::{Mac, NodeId, NodeName, SystemUuid};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{BmcAccess, Image, Instance, Node, Secret};
-use std::path::PathBuf;
+use ironbeat_common::node::{BmcAccess, BootDevice, HardwareFault, Image, Instance, Node, Secret};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -52,6 +54,17 @@ pub enum NodeCommand {
         which: Which,
         #[arg(long)]
         reason: Option<String>,
+    },
+    /// What firmware shall boot next, or always.
+    BootDevice {
+        #[command(flatten)]
+        which: Which,
+        /// none, pxe, disk, safe, cdrom or bios; without one: what the BMC says it was told.
+        #[arg(value_parser = boot_device)]
+        device: Option<BootDevice>,
+        /// Every boot from now on.
+        #[arg(long)]
+        persistent: bool,
     },
     /// Forget a node.
     Delete {
@@ -136,6 +149,18 @@ fn boot_mode(text: &str) -> Result<BootMode, String> {
     }
 }
 
+fn boot_device(text: &str) -> Result<BootDevice, String> {
+    let known = BootDevice::ALL
+        .into_iter()
+        .find(|device| device.name() == text);
+    known.ok_or_else(|| {
+        format!(
+            "one of {}",
+            BootDevice::ALL.map(BootDevice::name).join(", ")
+        )
+    })
+}
+
 fn hint(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a hint is key=value")?;
     Ok((key.trim().into(), value.trim().into()))
@@ -170,6 +195,30 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
         NodeCommand::Rebuild(which) => verb(&client, "rebuild", which, Ask::default()).await,
         NodeCommand::Undeploy(which) => verb(&client, "undeploy", which, Ask::default()).await,
         NodeCommand::Abort(which) => verb(&client, "abort", which, Ask::default()).await,
+        NodeCommand::BootDevice {
+            which,
+            device: None,
+            persistent: _,
+        } => {
+            let ask = AskBmc {
+                node: Some(which.node),
+                ..AskBmc::default()
+            };
+            let info: serde_json::Value = client.ask("bmc.info", &ask).await?;
+            print_json(&info["boot"])
+        }
+        NodeCommand::BootDevice {
+            which,
+            device,
+            persistent,
+        } => {
+            let ask = Ask {
+                boot_device: device,
+                persistent,
+                ..Ask::default()
+            };
+            verb(&client, "boot_device", which, ask).await
+        }
         NodeCommand::Deploy { which, instance } => {
             let instance = Some(read_instance(*instance)?);
             verb(
@@ -203,7 +252,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
     }
 }
 
-fn ask(node: &str) -> Ask {
+pub(super) fn ask(node: &str) -> Ask {
     Ask {
         node: node.into(),
         ..Ask::default()
@@ -231,15 +280,19 @@ fn read_instance(args: InstanceArgs) -> anyhow::Result<Instance> {
     })
 }
 
-async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
-    let password = match args.bmc_password_file {
-        Some(path) => std::fs::read_to_string(&path)
+pub(super) fn bmc_password(file: Option<&Path>) -> anyhow::Result<String> {
+    match file {
+        Some(path) => Ok(std::fs::read_to_string(path)
             .with_context(|| format!("read the BMC password from {}", path.display()))?
             .trim_end_matches(['\r', '\n'])
-            .to_string(),
+            .to_string()),
         None => std::env::var("IRONBEAT_BMC_PASSWORD")
-            .context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD")?,
-    };
+            .context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD"),
+    }
+}
+
+async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
+    let password = bmc_password(args.bmc_password_file.as_deref())?;
     let bmc = BmcAccess::Ipmi {
         address: args.bmc,
         username: args.bmc_user,
@@ -273,20 +326,15 @@ async fn list(client: &Client) -> anyhow::Result<()> {
         return print_json(&nodes);
     }
     let rows = nodes.iter().map(|node| {
-        let power = match node.power_on {
-            Some(true) => "on",
-            Some(false) => "off",
-            None => "-",
-        };
         vec![
             node.id.to_string(),
             node.name.as_ref().map_or("-".into(), ToString::to_string),
             node.provision_state.clone(),
-            power.into(),
-            if node.maintenance {
-                "yes".into()
-            } else {
-                "-".into()
+            power_word(node),
+            match (node.fault, node.maintenance) {
+                (Some(HardwareFault::Power), _) => "power failure".into(),
+                (None, true) => "yes".into(),
+                (None, false) => "-".into(),
             },
             node.bmc.clone(),
             node.last_error.clone().unwrap_or_default(),
@@ -299,7 +347,12 @@ async fn list(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn verb(client: &Client, verb: &str, which: Which, ask: Ask) -> anyhow::Result<()> {
+pub(super) async fn verb(
+    client: &Client,
+    verb: &str,
+    which: Which,
+    ask: Ask,
+) -> anyhow::Result<()> {
     let ask = Ask {
         node: which.node.clone(),
         request: Some(fresh_request()),
@@ -319,6 +372,7 @@ async fn verb(client: &Client, verb: &str, which: Which, ask: Ask) -> anyhow::Re
 /// Until the node rests. Told by its events, and asked now and then in case one was missed.
 async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
     let goal = shown.target_provision_state.clone();
+    let began = shown.node.job().map(|job| job.began);
     let deadline = Instant::now() + Duration::from_secs(which.timeout);
     let mut events = client
         .watch_events(Some(&shown.node.id.to_string()))
@@ -358,6 +412,10 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
             ),
             None => bail!("{} is {}, not {goal}", which.node, shown.provision_state),
         },
+        // A change of power leads back to where the node was, whether it worked or not.
+        (_, Some(error)) if began.is_some_and(|began| error.at >= began) => {
+            bail!("{}: {} ({})", which.node, error.what, error.during)
+        }
         (_, _) => Ok(()),
     }
 }

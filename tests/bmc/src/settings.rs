@@ -141,6 +141,8 @@ pub enum PowerFault {
     SaysOff,
     /// Acknowledges commands and does nothing.
     Ignores,
+    /// Its operating system does not hear the power button; everything else works.
+    IgnoresSoft,
 }
 
 /// What it did, for tests to count.

@@ -35,10 +35,13 @@ fn status(bmc: &Bmc) -> Vec<u8> {
     let on = match bmc.faults.power {
         PowerFault::SaysOn => true,
         PowerFault::SaysOff => false,
-        PowerFault::None | PowerFault::Ignores => bmc.machine.is_on(),
+        PowerFault::None | PowerFault::Ignores | PowerFault::IgnoresSoft => bmc.machine.is_on(),
     };
     vec![u8::from(on) | bmc.restore_policy << 5, 0x00, 0x40, 0x00]
 }
+
+/// Chassis Control (IPMI 2.0 table 28-4): the operating system is asked.
+const SOFT_SHUTDOWN: u8 = 0x05;
 
 fn control(bmc: &mut Bmc, code: u8, now: Duration) -> Answer {
     if code > 0x05 {
@@ -49,7 +52,12 @@ fn control(bmc: &mut Bmc, code: u8, now: Duration) -> Answer {
         cycle: bmc.settings.cycle_delay,
         post: bmc.settings.post_delay,
     };
-    let done = bmc.faults.power == PowerFault::Ignores || bmc.machine.control(code, now, delays);
+    let deaf = match bmc.faults.power {
+        PowerFault::Ignores => true,
+        PowerFault::IgnoresSoft => code == SOFT_SHUTDOWN,
+        PowerFault::None | PowerFault::SaysOn | PowerFault::SaysOff => false,
+    };
+    let done = deaf || bmc.machine.control(code, now, delays);
     if !done {
         return Err(NOT_NOW);
     }

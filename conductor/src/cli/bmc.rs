@@ -1,0 +1,147 @@
+//! `ironbeat bmc`: what a BMC says, and what is wrong with it.
+//! What is asked of it, and how answers are put into words, is the workers' affair.
+use super::client::Client;
+use super::node::bmc_password;
+use super::{print_json, print_table};
+use crate::api::bmc::AskBmc;
+use crate::api::check::{Check, Verdict};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use ironbeat_common::node::{BmcAccess, Secret};
+use serde_json::Value;
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub enum BmcCommand {
+    /// What is wrong with a BMC, in words. Of a node, or before anybody enrolls it by `--bmc`.
+    Check(CheckArgs),
+    /// What it is: firmware, network, users, boot device, state of the chassis.
+    Info { node: String },
+    /// Temperatures, fans, voltages and what else it measures.
+    Sensors { node: String },
+    /// Its event log.
+    Sel {
+        node: String,
+        /// Empty it after it was read.
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Its inventory: board, product, serial numbers.
+    Fru { node: String },
+    /// Restart the BMC itself; the machine goes on.
+    Reset { node: String },
+    /// Any command: network function, command, data, as hex bytes: `06 01`.
+    Raw {
+        node: String,
+        #[arg(required = true)]
+        bytes: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Id or name of a node.
+    #[arg(required_unless_present = "bmc", conflicts_with = "bmc")]
+    node: Option<String>,
+    /// Address of a BMC that is no node's.
+    #[arg(long)]
+    bmc: Option<String>,
+    #[arg(long, default_value = "admin")]
+    bmc_user: String,
+    /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD.
+    #[arg(long)]
+    bmc_password_file: Option<PathBuf>,
+    /// RMCP+ cipher suite, 3 or 17; default: the best the BMC has.
+    #[arg(long)]
+    cipher_suite: Option<u8>,
+}
+
+pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
+    let of = |node: &str| AskBmc {
+        node: Some(node.into()),
+        ..AskBmc::default()
+    };
+    let (endpoint, ask) = match command {
+        BmcCommand::Check(args) => return check(&client, args).await,
+        BmcCommand::Sensors { node } => return sensors(&client, &of(&node)).await,
+        BmcCommand::Info { node } => ("bmc.info", of(&node)),
+        BmcCommand::Sel { node, clear } => ("bmc.sel", AskBmc { clear, ..of(&node) }),
+        BmcCommand::Fru { node } => ("bmc.fru", of(&node)),
+        BmcCommand::Reset { node } => ("bmc.reset", of(&node)),
+        BmcCommand::Raw { node, bytes } => (
+            "bmc.raw",
+            AskBmc {
+                raw: Some(bytes.join(" ")),
+                ..of(&node)
+            },
+        ),
+    };
+    let answer: Value = client.ask(endpoint, &ask).await?;
+    print_json(&answer)
+}
+
+async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {
+    let bmc = match &args.bmc {
+        None => None,
+        Some(address) => Some(BmcAccess::Ipmi {
+            address: address.clone(),
+            username: args.bmc_user,
+            password: Secret::new(bmc_password(args.bmc_password_file.as_deref())?),
+            cipher_suite: args.cipher_suite,
+            kg: None,
+        }),
+    };
+    let ask = AskBmc {
+        node: args.node,
+        bmc,
+        ..AskBmc::default()
+    };
+    let check: Check = client.ask("bmc.check", &ask).await?;
+    if client.json {
+        print_json(&check)?;
+    } else {
+        println!("BMC {}", check.address);
+        for finding in &check.findings {
+            let mark = match finding.verdict {
+                Verdict::Good => "ok ",
+                Verdict::Odd => "odd",
+                Verdict::Bad => "BAD",
+            };
+            println!("  {mark}  {:32} {}", finding.question, finding.answer);
+        }
+    }
+    let bad = check.findings.iter().find(|f| f.verdict == Verdict::Bad);
+    match bad {
+        Some(finding) => bail!("{} {}", finding.question, finding.answer),
+        None => Ok(()),
+    }
+}
+
+async fn sensors(client: &Client, ask: &AskBmc) -> anyhow::Result<()> {
+    let sensors: Value = client.ask("bmc.sensors", ask).await?;
+    if client.json {
+        return print_json(&sensors);
+    }
+    let text = |row: &Value, key: &str| match row.get(key) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let rows = sensors.as_array().context("sensors are a list")?;
+    let rows = rows.iter().map(|row| {
+        vec![
+            text(row, "name"),
+            text(row, "kind"),
+            format!("{} {}", text(row, "value"), text(row, "unit"))
+                .trim()
+                .into(),
+            text(row, "health"),
+            text(row, "error"),
+        ]
+    });
+    print_table(
+        &["SENSOR", "KIND", "VALUE", "HEALTH", "ERROR"],
+        rows.collect(),
+    );
+    Ok(())
+}

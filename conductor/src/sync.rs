@@ -1,0 +1,223 @@
+//! Power sync: who of the workers asks which BMC for the power state, and when.
+//! What a reading means is decided in the core; a dead BMC costs only its own task here.
+use crate::clock;
+use crate::reconcile::{ReconcileError, reconcile};
+use crate::worker::Worker;
+use ironbeat_common::decide::{BmcFault, BmcReport, Ctx, Event, decide, power_is_synced};
+use ironbeat_common::id::NodeId;
+use ironbeat_common::node::Node;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the view is looked through for nodes that are due.
+const TICK: Duration = Duration::from_millis(250);
+/// Readings under way at once, at most: memory for a data centre whose BMCs are all dead, no more.
+const MAX_UNDER_WAY: usize = 8192;
+/// A worker that takes a node over also makes up for what its former owner missed since it fell silent: two presence
+/// intervals of 10 s.
+const MISSED: Duration = Duration::from_secs(20);
+/// A node in maintenance for its power is asked ever more seldom, up to so many recovery periods.
+const MAX_RECOVERY_PERIODS: u32 = 8;
+/// Between two looks for sessions that nobody uses any more.
+const JANITOR: Duration = Duration::from_secs(5);
+
+/// What this worker remembers of a node's readings. It is lost with the worker, and begins anew with the next owner.
+#[derive(Default)]
+struct Watch {
+    /// Readings in a row that failed or differed.
+    troubles: u32,
+    /// When the node was last asked.
+    asked: Option<Instant>,
+    under_way: bool,
+}
+
+#[derive(Default)]
+pub struct Sync(Mutex<HashMap<NodeId, Watch>>);
+
+impl Sync {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Watch>> {
+        // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs until the worker stops.
+pub async fn run(worker: Arc<Worker>) {
+    worker.view.ready().await;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut swept = Instant::now();
+    loop {
+        ticks.tick().await;
+        if swept.elapsed() >= JANITOR {
+            swept = Instant::now();
+            let worker = Arc::clone(&worker);
+            tokio::spawn(async move { worker.bmcs.close_idle().await });
+        }
+        if worker.policy.power_sync_secs == 0 || !worker.presence.may_act() {
+            continue;
+        }
+        for node in due(&worker) {
+            let worker_too = Arc::clone(&worker);
+            worker.spawn(async move {
+                if let Err(error) = read(&worker_too, &node).await {
+                    tracing::warn!(node = %node.id, "power sync: {error}");
+                }
+            });
+        }
+    }
+}
+
+/// The nodes to be asked now, marked as under way.
+fn due(worker: &Worker) -> Vec<Arc<Node>> {
+    let (owners, nodes) = (worker.presence.owners(), worker.view.all());
+    let (now, unix_ms) = (Instant::now(), clock::now().unix_ms());
+    let policy = &worker.policy;
+    let mut watches = worker.sync.lock();
+    let mine: Vec<Arc<Node>> = nodes
+        .into_iter()
+        .filter(|node| power_is_synced(node) && owners.is_mine(node.id))
+        .collect();
+    if watches.len() > mine.len() {
+        let ids: std::collections::HashSet<NodeId> = mine.iter().map(|node| node.id).collect();
+        watches.retain(|id, watch| watch.under_way || ids.contains(id));
+    }
+    let mut room = MAX_UNDER_WAY.saturating_sub(watches.values().filter(|w| w.under_way).count());
+    let mut due = Vec::new();
+    for node in mine {
+        let watch = watches.entry(node.id).or_default();
+        let period = Duration::from_secs(policy.power_sync_secs.into());
+        let is_due = if node.maintenance.is_some() {
+            let over = watch.troubles.saturating_sub(policy.power_sync_max_retries);
+            let periods = 1u32.checked_shl(over).unwrap_or(u32::MAX);
+            let pause = Duration::from_secs(policy.power_recovery_secs.into())
+                .saturating_mul(periods.min(MAX_RECOVERY_PERIODS));
+            watch.asked.is_none_or(|asked| now - asked >= pause)
+        } else {
+            let since = since_slot(node.id, unix_ms, period);
+            match watch.asked {
+                Some(asked) => now.duration_since(asked) > since,
+                None => since <= MISSED || node.power.is_none(),
+            }
+        };
+        if is_due && !watch.under_way && room > 0 {
+            (watch.asked, watch.under_way) = (Some(now), true);
+            room -= 1;
+            due.push(node);
+        }
+    }
+    due
+}
+
+/// How long ago a node's turn was. Its turns are at the same times for all workers, whoever owns it, and spread over
+/// the period.
+fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
+    let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
+    let bytes = node.as_bytes();
+    let phase = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    let phase = (phase ^ (phase >> 33)) % period_ms;
+    Duration::from_millis((unix_ms + period_ms - phase) % period_ms)
+}
+
+/// Asks a node's BMC for the power state, and has the answer decided on.
+///
+/// # Errors
+/// When the answer could not be recorded; that there was none is no error here.
+pub async fn read(worker: &Arc<Worker>, node: &Arc<Node>) -> Result<(), ReconcileError> {
+    let done = UnderWay {
+        sync: &worker.sync,
+        node: node.id,
+    };
+    let at = clock::now();
+    let result = worker.bmcs.read_power(&node.bmc).await;
+    let troubles = count(&mut done.sync.lock(), node, &result);
+    match &result {
+        Ok(report) => tracing::trace!(node = %node.id, power_on = report.power_on, "power read"),
+        Err(fault) => tracing::debug!(node = %node.id, troubles, "power sync: {}", fault.what),
+    }
+    let event = Event::PowerRead {
+        at,
+        result,
+        troubles,
+    };
+    // Mostly nothing changes, and then nothing needs to be loaded either.
+    let known = worker
+        .view
+        .get(&node.id)
+        .unwrap_or_else(|| Arc::clone(node));
+    let ctx = Ctx {
+        now: clock::now(),
+        op: &known.op.clone(),
+        worker: &worker.id,
+        policy: &worker.policy,
+    };
+    if decide(&known, &event, ctx).is_ok_and(|decision| decision.node == *known) {
+        return Ok(());
+    }
+    match reconcile(worker, node.id, &event).await {
+        Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn count(
+    watches: &mut HashMap<NodeId, Watch>,
+    node: &Node,
+    result: &Result<BmcReport, BmcFault>,
+) -> u32 {
+    let watch = watches.entry(node.id).or_default();
+    let known = node.power.as_ref().map(|power| power.on);
+    let trouble = match result {
+        Ok(report) => known.is_some_and(|known| known != report.power_on),
+        Err(_) => true,
+    };
+    watch.troubles = if trouble {
+        watch.troubles.saturating_add(1)
+    } else {
+        0
+    };
+    watch.troubles
+}
+
+/// Dropped when a reading is over, however it ends.
+struct UnderWay<'a> {
+    sync: &'a Sync,
+    node: NodeId,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.sync.lock().get_mut(&self.node) {
+            watch.under_way = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    #[test]
+    fn a_nodes_turn_comes_once_a_period_and_turns_are_spread() {
+        let period = Duration::from_secs(120);
+        let mut first_minute = 0;
+        for n in 0..=255 {
+            let since = since_slot(id(n), 1_000_000_000, period);
+            assert!(since < period);
+            let later = since_slot(id(n), 1_000_000_000 + 120_000, period);
+            assert_eq!(since, later);
+            let next = since_slot(id(n), 1_000_000_001, period);
+            assert!(next == since + Duration::from_millis(1) || next.is_zero());
+            first_minute += u32::from(since < period / 2);
+        }
+        assert!((90..170).contains(&first_minute), "{first_minute} of 256");
+    }
+}
