@@ -1,13 +1,14 @@
 //! Simulated BMCs as a program: `ironbeat-bmc-sim --count 10000 --first 127.64.0.0 --port 6230`.
 //! What they do is in the library.
-use ironbeat_bmc_sim::{Faults, Fleet, FleetConfig, Settings};
+use ironbeat_bmc_sim::{Faults, Fleet, FleetConfig, Settings, Suite};
 use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "usage: ironbeat-bmc-sim [--count N] [--first IPv4] [--port PORT] [--device NAME|any]
-  [--loss PERMILLE] [--delay MS] [--seed N] [--on] [--on-every N] [--silent-every N]
+  [--loss PERMILLE] [--delay MS] [--seed N] [--on] [--on-every N] [--silent-every N] [--suite 3|17]
 
-Each BMC has users admin / Rack-pw-1 (administrator) and reader / Rack-pw-2 (user), cipher suites 3 and 17.
+Each BMC has users admin / Rack-pw-1 (administrator) and reader / Rack-pw-2 (user), cipher suites 3 and 17
+(or the one that is asked for).
 Addresses of 127.0.0.0/8 are there on every host; for others: ip route add local 10.88.0.0/16 dev lo
 --on-every 2: BMCs 0, 2, 4 … begin switched on; --silent-every 10: BMCs 0, 10, 20 … never answer.
 It runs until its standard input ends, and then prints what it counted, as JSON.";
@@ -18,6 +19,7 @@ struct Options {
     /// BMC n is on if this divides n.
     on_every: Option<usize>,
     silent_every: Option<usize>,
+    suite: Option<Suite>,
 }
 
 fn is_every(every: Option<usize>, n: usize) -> bool {
@@ -30,6 +32,7 @@ fn options() -> Result<Options, String> {
         faults: Faults::default(),
         on_every: None,
         silent_every: None,
+        suite: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -67,6 +70,13 @@ fn options() -> Result<Options, String> {
             "--delay" => options.faults.delay = Duration::from_millis(number()?),
             "--on-every" => options.on_every = Some(number()? as usize),
             "--silent-every" => options.silent_every = Some(number()? as usize),
+            "--suite" => {
+                options.suite = match value.as_str() {
+                    "3" => Some(Suite::Three),
+                    "17" => Some(Suite::Seventeen),
+                    _ => return Err("only suites 3 and 17 are known".into()),
+                }
+            }
             "--seed" => options.fleet.seed = number()?,
             _ => return Err(format!("{name} is not known\n{USAGE}")),
         }
@@ -85,10 +95,12 @@ fn main() -> ExitCode {
     let settings = |n: usize| {
         let mut guid = [0x6d; 16];
         guid[12..].copy_from_slice(&(n as u32).to_be_bytes());
+        let all = Settings::default();
         Settings {
             guid,
+            suites: options.suite.map_or(all.suites, |suite| vec![suite]),
             powered_on: is_every(options.on_every, n),
-            ..Settings::default()
+            ..all
         }
     };
     let fleet = match Fleet::start(&options.fleet, settings) {
