@@ -6,6 +6,7 @@ use crate::worker::Worker;
 use ironbeat_common::decide::{BmcFault, BmcReport, Ctx, Event, decide, power_is_synced};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::node::Node;
+use ironbeat_ipmi::Slots;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,12 +35,16 @@ struct Watch {
 }
 
 #[derive(Default)]
-pub struct Sync(Mutex<HashMap<NodeId, Watch>>);
+pub struct Sync {
+    watches: Mutex<HashMap<NodeId, Watch>>,
+    /// When many are due at once, as after a start, they are begun as fast as the live ones answer.
+    slots: Slots,
+}
 
 impl Sync {
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Watch>> {
         // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,7 +67,8 @@ pub async fn run(worker: Arc<Worker>) {
         for node in due(&worker) {
             let worker_too = Arc::clone(&worker);
             worker.spawn(async move {
-                if let Err(error) = read(&worker_too, &node).await {
+                let reading = read(&worker_too, &node);
+                if let Err(error) = worker_too.sync.slots.run(reading).await {
                     tracing::warn!(node = %node.id, "power sync: {error}");
                 }
             });

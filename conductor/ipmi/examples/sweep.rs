@@ -1,0 +1,265 @@
+//! Asks many simulated BMCs for the power state, or cycles their power, and says what that took: the load of the BMC bench.
+//! The BMCs are `ironbeat-bmc-sim`'s; who starts them, and what the numbers are compared with, is `cargo xtask bench bmc`.
+use ironbeat_ipmi::{Bmc, BmcConfig, ChassisControl, ErrorKind, Secret, Slots, Suite, Transport};
+use rustix::time::{ClockId, clock_gettime};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+const USAGE: &str = "usage: sweep --port PORT [--first IPv4] [--count N] [--sweeps N] [--at-once N] [--fresh] [--cycle]
+  [--retry-for SECS] [--on-every N] [--silent-every N] [--suite 3|17] [--threads N]
+
+One sweep asks every BMC once. --fresh: a session for each question; else the sessions are opened in a first sweep and
+kept. --cycle: power cycle in place of the question. --retry-for: after a failure ask again, until so much time is over.
+--on-every, --silent-every: as the simulator was told, to know what is right. Each sweep prints a line of JSON.";
+
+/// Before a BMC that failed is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The late ones are done by then, or never: longer than a login takes to be given up.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+struct Options {
+    first: Ipv4Addr,
+    port: u16,
+    count: usize,
+    sweeps: usize,
+    at_once: Option<usize>,
+    fresh: bool,
+    cycle: bool,
+    retry_for: Duration,
+    on_every: usize,
+    silent_every: Option<usize>,
+    suite: Suite,
+    threads: usize,
+}
+
+impl Options {
+    fn parse() -> Result<Self, String> {
+        let mut options = Self {
+            first: Ipv4Addr::new(127, 64, 0, 0),
+            port: 0,
+            count: 1,
+            sweeps: 1,
+            at_once: None,
+            fresh: false,
+            cycle: false,
+            retry_for: Duration::ZERO,
+            on_every: 1,
+            silent_every: None,
+            suite: Suite::Three,
+            threads: 2,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            match name.as_str() {
+                "--fresh" => options.fresh = true,
+                "--cycle" => options.cycle = true,
+                _ => {
+                    let value = arguments.next().ok_or(USAGE)?;
+                    options
+                        .set(&name, &value)
+                        .map_err(|why| format!("{name} {value}: {why}"))?;
+                }
+            }
+        }
+        if options.port == 0 || options.on_every == 0 || options.silent_every == Some(0) {
+            return Err(USAGE.into());
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let number = || value.parse::<usize>().map_err(|error| error.to_string());
+        match name {
+            "--first" => self.first = value.parse().map_err(|_| "not an IPv4 address")?,
+            "--port" => self.port = value.parse().map_err(|_| "not a port")?,
+            "--count" => self.count = number()?,
+            "--sweeps" => self.sweeps = number()?,
+            "--at-once" => self.at_once = Some(number()?),
+            "--retry-for" => self.retry_for = Duration::from_secs(number()? as u64),
+            "--on-every" => self.on_every = number()?,
+            "--silent-every" => self.silent_every = Some(number()?),
+            "--threads" => self.threads = number()?,
+            "--suite" => {
+                self.suite = match value {
+                    "3" => Suite::Three,
+                    "17" => Suite::Seventeen,
+                    _ => return Err("only suites 3 and 17".into()),
+                }
+            }
+            _ => return Err(USAGE.into()),
+        }
+        Ok(())
+    }
+
+    fn address(&self, n: usize) -> SocketAddr {
+        let ip = u32::from(self.first).wrapping_add(n as u32);
+        SocketAddr::from((Ipv4Addr::from(ip), self.port))
+    }
+
+    fn is_live(&self, n: usize) -> bool {
+        self.silent_every
+            .is_none_or(|every| !n.is_multiple_of(every))
+    }
+
+    fn is_on(&self, n: usize) -> bool {
+        n.is_multiple_of(self.on_every)
+    }
+}
+
+/// What one sweep found.
+#[derive(Default)]
+struct Tally {
+    right: AtomicU64,
+    wrong: AtomicU64,
+    /// Asked again after an error.
+    repeated: AtomicU64,
+    failed: AtomicU64,
+    /// Power cycles of which nobody knows whether they were carried out.
+    unconfirmed: AtomicU64,
+    done: Notify,
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One BMC's part of a sweep.
+async fn ask(bmc: Bmc, on: bool, options: Arc<Options>, tally: Arc<Tally>, live: u64) {
+    let begin = Instant::now();
+    loop {
+        let result = if options.cycle {
+            let control = bmc.chassis_control(ChassisControl::PowerCycle);
+            control.await.map(|()| true)
+        } else {
+            bmc.chassis_status()
+                .await
+                .map(|status| status.power_on == on)
+        };
+        if options.fresh {
+            bmc.close().await;
+        }
+        match result {
+            Ok(is_right) => {
+                add(if is_right { &tally.right } else { &tally.wrong });
+                break;
+            }
+            Err(error) => {
+                if let ErrorKind::Unconfirmed { .. } = error.kind {
+                    add(&tally.unconfirmed);
+                    break;
+                }
+                // A cycle that may have been sent is not sent again.
+                let is_safe = !options.cycle || error.attempt == "open a session";
+                if !is_safe || begin.elapsed() >= options.retry_for {
+                    add(&tally.failed);
+                    break;
+                }
+                add(&tally.repeated);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let sum = [
+        &tally.right,
+        &tally.wrong,
+        &tally.failed,
+        &tally.unconfirmed,
+    ]
+    .iter()
+    .map(|counter| counter.load(Ordering::Relaxed))
+    .sum::<u64>();
+    if sum >= live {
+        tally.done.notify_one();
+    }
+}
+
+fn cpu_secs() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn rss_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or(0)
+}
+
+async fn sweep(bmcs: &[Bmc], slots: &Slots, options: &Arc<Options>, name: &str, idle_kib: u64) {
+    let tally = Arc::new(Tally::default());
+    let live = (0..bmcs.len()).filter(|n| options.is_live(*n)).count() as u64;
+    let (begin, cpu) = (Instant::now(), cpu_secs());
+    let all = slots.for_each(bmcs.iter().enumerate(), |(n, bmc)| {
+        let (options, tally) = (Arc::clone(options), Arc::clone(&tally));
+        ask(bmc.clone(), options.is_on(n), options, tally, live)
+    });
+    // The silent ones go on for half a minute; what is measured ends with the last live one.
+    tokio::select! {
+        () = all => {}
+        () = tally.done.notified() => {}
+    }
+    let (wall, cpu) = (begin.elapsed().as_secs_f64(), cpu_secs() - cpu);
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    println!(
+        "{{\"sweep\":\"{name}\",\"live\":{live},\"right\":{},\"wrong\":{},\"repeated\":{},\"failed\":{},\"unconfirmed\":{},\
+         \"wall_s\":{wall:.6},\"cpu_s\":{cpu:.6},\"rss_kib\":{},\"idle_rss_kib\":{idle_kib}}}",
+        count(&tally.right),
+        count(&tally.wrong),
+        count(&tally.repeated),
+        count(&tally.failed),
+        count(&tally.unconfirmed),
+        rss_kib(),
+    );
+}
+
+async fn run(options: Arc<Options>) {
+    let slots = options
+        .at_once
+        .map_or_else(Slots::default, |slots| Slots::new(slots, PATIENCE));
+    let transport = Transport::new();
+    let idle_kib = rss_kib();
+    let bmcs: Vec<Bmc> = (0..options.count)
+        .map(|n| {
+            let login = BmcConfig::new(options.address(n), "admin", Secret::new("Rack-pw-1"));
+            transport.bmc(BmcConfig {
+                suite: Some(options.suite),
+                ..login
+            })
+        })
+        .collect();
+    if !options.fresh && !options.cycle {
+        sweep(&bmcs, &slots, &options, "open", idle_kib).await;
+    }
+    for _ in 0..options.sweeps {
+        sweep(&bmcs, &slots, &options, "measured", idle_kib).await;
+    }
+    slots
+        .for_each(bmcs, |bmc| async move { bmc.close().await })
+        .await;
+}
+
+fn main() -> ExitCode {
+    let options = match Options::parse() {
+        Ok(options) => Arc::new(options),
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options.threads)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(options)),
+        Err(error) => {
+            eprintln!("start {} threads: {error}", options.threads);
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
