@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 const USAGE: &str = "usage: sweep --port PORT [--first IPv4] [--count N] [--sweeps N] [--at-once N] [--fresh] [--cycle]
-  [--retry-for SECS] [--on-every N] [--silent-every N] [--suite 3|17] [--threads N]
+  [--reads N] [--retry-for SECS] [--on-every N] [--silent-every N] [--suite 3|17] [--threads N]
 
 One sweep asks every BMC once. --fresh: a session for each question; else the sessions are opened in a first sweep and
-kept. --cycle: power cycle in place of the question. --retry-for: after a failure ask again, until so much time is over.
+kept. --reads: so many questions to each BMC, one after the other. --cycle: power cycle in place of them. --retry-for: after a failure ask again, until so much time is over.
 --on-every, --silent-every: as the simulator was told, to know what is right. Each sweep prints a line of JSON.";
 
 /// Before a BMC that failed is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The late ones are done by then, or never: longer than a login takes to be given up.
+/// As in `Slots::default`, when the number of slots is given.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 struct Options {
@@ -26,6 +26,7 @@ struct Options {
     port: u16,
     count: usize,
     sweeps: usize,
+    reads: usize,
     at_once: Option<usize>,
     fresh: bool,
     cycle: bool,
@@ -43,6 +44,7 @@ impl Options {
             port: 0,
             count: 1,
             sweeps: 1,
+            reads: 1,
             at_once: None,
             fresh: false,
             cycle: false,
@@ -78,6 +80,7 @@ impl Options {
             "--port" => self.port = value.parse().map_err(|_| "not a port")?,
             "--count" => self.count = number()?,
             "--sweeps" => self.sweeps = number()?,
+            "--reads" => self.reads = number()?,
             "--at-once" => self.at_once = Some(number()?),
             "--retry-for" => self.retry_for = Duration::from_secs(number()? as u64),
             "--on-every" => self.on_every = number()?,
@@ -120,6 +123,8 @@ struct Tally {
     failed: AtomicU64,
     /// Power cycles of which nobody knows whether they were carried out.
     unconfirmed: AtomicU64,
+    /// Live BMCs that were asked all they should be.
+    visited: AtomicU64,
     done: Notify,
 }
 
@@ -127,52 +132,57 @@ fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// One BMC's part of a sweep.
-async fn ask(bmc: Bmc, on: bool, options: Arc<Options>, tally: Arc<Tally>, live: u64) {
+enum Outcome {
+    Right,
+    Wrong,
+    Failed,
+    Unconfirmed,
+}
+
+/// One question, or cycle, and what came of it in the end.
+async fn ask(bmc: &Bmc, on: bool, options: &Options, tally: &Tally) -> Outcome {
     let begin = Instant::now();
     loop {
         let result = if options.cycle {
             let control = bmc.chassis_control(ChassisControl::PowerCycle);
             control.await.map(|()| true)
         } else {
-            bmc.chassis_status()
-                .await
-                .map(|status| status.power_on == on)
+            let status = bmc.chassis_status().await;
+            status.map(|status| status.power_on == on)
         };
         if options.fresh {
             bmc.close().await;
         }
-        match result {
-            Ok(is_right) => {
-                add(if is_right { &tally.right } else { &tally.wrong });
-                break;
-            }
-            Err(error) => {
-                if let ErrorKind::Unconfirmed { .. } = error.kind {
-                    add(&tally.unconfirmed);
-                    break;
-                }
-                // A cycle that may have been sent is not sent again.
-                let is_safe = !options.cycle || error.attempt == "open a session";
-                if !is_safe || begin.elapsed() >= options.retry_for {
-                    add(&tally.failed);
-                    break;
-                }
-                add(&tally.repeated);
-                tokio::time::sleep(PAUSE).await;
-            }
+        let error = match result {
+            Ok(true) => return Outcome::Right,
+            Ok(false) => return Outcome::Wrong,
+            Err(error) => error,
+        };
+        if let ErrorKind::Unconfirmed { .. } = error.kind {
+            return Outcome::Unconfirmed;
         }
+        // A cycle that may have been sent is not sent again.
+        let is_safe = !options.cycle || error.attempt == "open a session";
+        if !is_safe || begin.elapsed() >= options.retry_for {
+            return Outcome::Failed;
+        }
+        add(&tally.repeated);
+        tokio::time::sleep(PAUSE).await;
     }
-    let sum = [
-        &tally.right,
-        &tally.wrong,
-        &tally.failed,
-        &tally.unconfirmed,
-    ]
-    .iter()
-    .map(|counter| counter.load(Ordering::Relaxed))
-    .sum::<u64>();
-    if sum >= live {
+}
+
+/// One BMC's part of a sweep.
+async fn visit(n: usize, bmc: Bmc, options: Arc<Options>, tally: Arc<Tally>, live: u64) {
+    for _ in 0..options.reads {
+        let outcome = ask(&bmc, options.is_on(n), &options, &tally).await;
+        add(match outcome {
+            Outcome::Right => &tally.right,
+            Outcome::Wrong => &tally.wrong,
+            Outcome::Failed => &tally.failed,
+            Outcome::Unconfirmed => &tally.unconfirmed,
+        });
+    }
+    if options.is_live(n) && tally.visited.fetch_add(1, Ordering::Relaxed) + 1 == live {
         tally.done.notify_one();
     }
 }
@@ -195,7 +205,7 @@ async fn sweep(bmcs: &[Bmc], slots: &Slots, options: &Arc<Options>, name: &str, 
     let (begin, cpu) = (Instant::now(), cpu_secs());
     let all = slots.for_each(bmcs.iter().enumerate(), |(n, bmc)| {
         let (options, tally) = (Arc::clone(options), Arc::clone(&tally));
-        ask(bmc.clone(), options.is_on(n), options, tally, live)
+        visit(n, bmc.clone(), options, tally, live)
     });
     // The silent ones go on for half a minute; what is measured ends with the last live one.
     tokio::select! {
@@ -205,8 +215,9 @@ async fn sweep(bmcs: &[Bmc], slots: &Slots, options: &Arc<Options>, name: &str, 
     let (wall, cpu) = (begin.elapsed().as_secs_f64(), cpu_secs() - cpu);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
-        "{{\"sweep\":\"{name}\",\"live\":{live},\"right\":{},\"wrong\":{},\"repeated\":{},\"failed\":{},\"unconfirmed\":{},\
+        "{{\"sweep\":\"{name}\",\"live\":{live},\"due\":{},\"right\":{},\"wrong\":{},\"repeated\":{},\"failed\":{},\"unconfirmed\":{},\
          \"wall_s\":{wall:.6},\"cpu_s\":{cpu:.6},\"rss_kib\":{},\"idle_rss_kib\":{idle_kib}}}",
+        live * options.reads as u64,
         count(&tally.right),
         count(&tally.wrong),
         count(&tally.repeated),
