@@ -1,6 +1,7 @@
 //! One simulated BMC: what it makes of a datagram, with its faults. It has no socket and no clock.
 //! Sessions are `session`'s affair, commands `commands`', the machine behind it `power`'s.
-use crate::commands::{self, Context};
+use crate::chassis::{BootFlags, Chassis};
+use crate::commands::{self, Context, From};
 use crate::dice::Dice;
 use crate::power::Machine;
 use crate::rmcp::{self, Datagram, IPMI, OPEN_REQUEST, Plus, RAKP_1, RAKP_3, Request, SOL};
@@ -40,7 +41,16 @@ pub struct Bmc {
     pub(crate) dice: Dice,
     /// Bridged answers, to follow the present one.
     pub(crate) later: Vec<Vec<u8>>,
+    pub(crate) inside: Inside,
     silent_until: Duration,
+}
+
+/// What the machine's own system software has set and not yet read (IPMI 2.0 §22.2, §22.8).
+#[derive(Default)]
+pub(crate) struct Inside {
+    /// BMC global enables; bit 2: events go to the buffer.
+    pub enables: u8,
+    pub event: Option<[u8; 16]>,
 }
 
 impl Bmc {
@@ -58,6 +68,7 @@ impl Bmc {
             restore_policy: 0,
             dice: Dice::new(seed),
             later: Vec::new(),
+            inside: Inside::default(),
             silent_until: Duration::ZERO,
         }
     }
@@ -77,13 +88,18 @@ impl Bmc {
         self.machine.is_on()
     }
 
-    /// Somebody presses the button, or the machine dies: the BMC was not asked.
+    /// Somebody presses the button, or the made-up machine dies: the BMC was not asked.
     pub fn force_power(&mut self, on: bool) {
         self.machine = Machine::new(on);
     }
 
-    /// The boot flags of each start of the machine, as they were then (§28.13, data 1 to 5).
-    pub fn starts(&mut self, now: Duration) -> Vec<[u8; 5]> {
+    /// From now on there is a machine behind it that somebody else owns.
+    pub fn attach(&mut self, chassis: Box<dyn Chassis>) {
+        self.machine = Machine::real(chassis);
+    }
+
+    /// The boot flags of each start of the machine, as they were then.
+    pub fn starts(&mut self, now: Duration) -> Vec<BootFlags> {
         self.machine.advance(now);
         self.machine.starts().to_vec()
     }
@@ -94,7 +110,15 @@ impl Bmc {
 
     /// An event for its log: type, number, direction and event type, data.
     pub fn log_event(&mut self, event: [u8; 6], now: Duration) {
-        self.sel.add(event, now);
+        let record = self.sel.add(event, now);
+        if self.inside.enables & 0x04 != 0 && self.inside.event.is_none() {
+            self.inside.event = record;
+        }
+    }
+
+    /// Whether something waits for the machine's system software (SMS_ATN, §9.5).
+    pub fn attention(&self) -> bool {
+        self.inside.event.is_some()
     }
 
     /// Restarts: sessions are gone, and for a while nothing answers. The machine runs on.
@@ -108,10 +132,7 @@ impl Bmc {
     /// A datagram came.
     pub fn receive(&mut self, now: Duration, peer: SocketAddr, bytes: &[u8], out: &mut Vec<Reply>) {
         self.counters.datagrams += 1;
-        while self.schedule.first().is_some_and(|(from, _)| *from <= now) {
-            self.faults = self.schedule.remove(0).1;
-        }
-        if self.faults.silent || now < self.silent_until || self.lost() {
+        if self.is_deaf(now) || self.lost() {
             return;
         }
         if self.faults.garbage {
@@ -136,17 +157,67 @@ impl Bmc {
         }
     }
 
+    /// A command of the machine's own system software came over the system interface: completion code and data, or none
+    /// from a BMC that is silent or restarting.
+    pub fn in_band(
+        &mut self,
+        now: Duration,
+        netfn: u8,
+        command: u8,
+        data: &[u8],
+    ) -> Option<Vec<u8>> {
+        if self.is_deaf(now) {
+            return None;
+        }
+        self.counters.in_band += 1;
+        let request = Request {
+            netfn,
+            command,
+            data: data.to_vec(),
+            ..Request::default()
+        };
+        let context = Context {
+            now,
+            from: From::Inside,
+        };
+        let answer = commands::run(self, &request, &context);
+        self.later.clear();
+        Some(match answer {
+            Ok(data) => [&[0], &data[..]].concat(),
+            Err(code) => vec![code],
+        })
+    }
+
     /// When [`Self::wake`] has something to do.
     pub fn next_wake(&self) -> Option<Duration> {
-        self.console.as_ref().and_then(Port::next_wake)
+        let console = self.console.as_ref().and_then(Port::next_wake);
+        [console, self.machine.next_wake()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub fn wake(&mut self, now: Duration, out: &mut Vec<Reply>) {
+        self.machine.advance(now);
         self.pump_console(now, out);
     }
 
+    /// What its schedule brings; then, whether it answers anything at all.
+    fn is_deaf(&mut self, now: Duration) -> bool {
+        while self.schedule.first().is_some_and(|(from, _)| *from <= now) {
+            let (from, faults) = self.schedule.remove(0);
+            if faults.restarts && !self.faults.restarts {
+                self.restart(from);
+            }
+            self.faults = faults;
+        }
+        self.faults.silent || now < self.silent_until
+    }
+
     fn lost(&mut self) -> bool {
-        self.dice.chance(self.faults.loss_permille)
+        let lost = self.dice.chance(self.faults.loss_permille);
+        self.counters.lost += u64::from(lost);
+        lost
     }
 
     fn reply(&mut self, from: Duration, to: SocketAddr, bytes: Vec<u8>, out: &mut Vec<Reply>) {
@@ -173,7 +244,10 @@ impl Bmc {
         if self.faults.ignores_cipher_suites && (request.netfn, request.command) == (0x06, 0x54) {
             return None;
         }
-        let context = Context { now, session: None };
+        let context = Context {
+            now,
+            from: From::Outside,
+        };
         Some(match commands::run(self, &request, &context) {
             Ok(data) => request.answer(0, &data),
             Err(code) => request.answer(code, &[]),
@@ -275,7 +349,7 @@ impl Bmc {
         } else {
             let context = Context {
                 now,
-                session: Some(session),
+                from: From::Session(session),
             };
             match commands::run(self, &request, &context) {
                 Ok(data) => request.answer(0, &data),
@@ -302,12 +376,16 @@ impl Bmc {
         from: Duration,
         out: &mut Vec<Reply>,
     ) {
-        let stuck = self.faults.stuck_sequence;
+        let step = match (self.faults.stuck_sequence, self.faults.wild_sequence) {
+            (true, _) => 0,
+            (false, true) => self.dice.throw() as u32,
+            (false, false) => 1,
+        };
         let Some(session) = self.sessions.get(session) else {
             return;
         };
         let peer = session.peer;
-        if let Some(bytes) = session.seal(is_sol, message, stuck, &mut self.dice) {
+        if let Some(bytes) = session.seal(is_sol, message, step, &mut self.dice) {
             self.reply(from, peer, bytes, out);
         }
     }

@@ -1,12 +1,15 @@
 //! Many simulated BMCs behind one UDP socket and one thread: address n of a range is BMC n.
 //! What each makes of a datagram is `bmc`'s affair.
 use crate::bmc::{Bmc, Reply};
-use crate::settings::Settings;
+use crate::chassis::Chassis;
+use crate::inband::{Answers, InBand, MachineLink};
+use crate::settings::{Counters, Settings};
 use crate::sys::Socket;
+use crate::vm::Message;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -56,6 +59,7 @@ impl FleetConfig {
 
 /// Running BMCs. They stop when this is dropped.
 pub struct Fleet {
+    in_band: Vec<InBand>,
     shared: Arc<Shared>,
     port: u16,
     count: usize,
@@ -96,9 +100,14 @@ impl Fleet {
         let epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs() as u32);
-        let bmcs = (0..config.count)
-            .map(|n| Bmc::new(settings(n), config.seed.wrapping_add(n as u64), epoch))
-            .collect();
+        let bmc = |n: usize| {
+            let mut settings = settings(n);
+            if settings.lan.address.is_unspecified() {
+                settings.lan.address = nth(config.first, n);
+            }
+            Bmc::new(settings, config.seed.wrapping_add(n as u64), epoch)
+        };
+        let bmcs = (0..config.count).map(bmc).collect();
         let shared = Arc::new(Shared {
             first: u32::from(config.first),
             begin: Instant::now(),
@@ -110,6 +119,7 @@ impl Fleet {
             move || Loop::new(socket).run(&shared)
         })?;
         Ok(Self {
+            in_band: Vec::new(),
             shared,
             port,
             count: config.count,
@@ -134,8 +144,40 @@ impl Fleet {
     }
 
     pub fn address(&self, n: usize) -> SocketAddr {
-        let ip = Ipv4Addr::from(self.shared.first.wrapping_add(n as u32));
+        let ip = nth(Ipv4Addr::from(self.shared.first), n);
         SocketAddr::from((ip, self.port))
+    }
+
+    /// Gives BMC n a machine that somebody else owns.
+    ///
+    /// # Panics
+    /// When there is no BMC n.
+    pub fn attach(&self, n: usize, chassis: Box<dyn Chassis>) {
+        self.with(n, |bmc, _| bmc.attach(chassis));
+    }
+
+    /// Lets the machine of BMC n reach it in band: QEMU with `-chardev socket,id=ipmi,host=…,port=…,reconnect=1`,
+    /// `-device ipmi-bmc-extern,id=bmc,chardev=ipmi` and `-device isa-ipmi-kcs,bmc=bmc`. The machine can be told things
+    /// through what is returned.
+    ///
+    /// # Errors
+    /// When the listener cannot be served.
+    pub fn serve_machine(&mut self, n: usize, listener: TcpListener) -> io::Result<MachineLink> {
+        let link = MachineLink::default();
+        let bmc = OneOf {
+            shared: Arc::clone(&self.shared),
+            n,
+        };
+        self.in_band
+            .push(InBand::start(listener, link.clone(), bmc)?);
+        Ok(link)
+    }
+
+    /// What all of them did.
+    pub fn counters(&self) -> Counters {
+        let bmcs = self.shared.lock();
+        bmcs.iter()
+            .fold(Counters::default(), |sum, bmc| sum.plus(bmc.counters()))
     }
 
     /// Looks at BMC n, or changes it; `now` is the time it lives in.
@@ -156,8 +198,40 @@ impl Fleet {
     }
 }
 
+fn nth(first: Ipv4Addr, n: usize) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(first).wrapping_add(n as u32))
+}
+
+/// One BMC, for its machine.
+struct OneOf {
+    shared: Arc<Shared>,
+    n: usize,
+}
+
+impl Answers for OneOf {
+    fn answer(&self, message: &Message) -> Option<Vec<u8>> {
+        let mut bmcs = self.shared.lock();
+        let bmc = bmcs.get_mut(self.n)?;
+        // Only unit 0 is there.
+        match message.lun {
+            0 => bmc.in_band(
+                self.shared.now(),
+                message.netfn,
+                message.command,
+                &message.data,
+            ),
+            _ => Some(vec![0xc2]),
+        }
+    }
+
+    fn attention(&self) -> bool {
+        self.shared.lock().get(self.n).is_some_and(Bmc::attention)
+    }
+}
+
 impl Drop for Fleet {
     fn drop(&mut self) {
+        self.in_band.clear();
         self.shared.stop.store(true, Ordering::Relaxed);
         // Any datagram wakes the loop; if it gets lost, MAX_WAIT does.
         if let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {

@@ -3,11 +3,14 @@
 //!
 //! [`Bmc`] has no socket and no clock: datagrams and times in, datagrams out. [`Fleet`] gives many of them a socket.
 mod bmc;
+mod chassis;
 mod commands;
 mod crypto;
 mod dice;
 mod fleet;
+mod inband;
 mod power;
+mod program;
 mod records;
 mod rmcp;
 mod sel;
@@ -15,8 +18,13 @@ mod session;
 mod settings;
 mod sol;
 mod sys;
+mod vm;
 
 pub use bmc::{Bmc, Reply};
+pub use chassis::{BootFlags, Chassis, Control};
 pub use crypto::Suite;
 pub use fleet::{Fleet, FleetConfig};
-pub use settings::{Counters, Faults, PowerFault, Settings, User};
+pub use inband::MachineLink;
+pub use program::Program;
+pub use settings::{Counters, Faults, Lan, PowerFault, Settings, User};
+pub use vm::Order;

@@ -1,23 +1,32 @@
-//! The machine behind a BMC: on or off, starting after a delay, using its boot flags once (IPMI 2.0 §28.3, §28.12).
+//! The power and the boot flags behind a BMC: of a made-up machine with its delays, or of a real one (IPMI 2.0 §28).
 //! Nothing happens by itself: whoever asks says what time it is, and what was due is then done.
+use crate::chassis::{BootFlags, Chassis, Control};
 use std::time::Duration;
 
 /// Boot flags are forgotten when no start follows within this (§28.13, parameter 3).
 const FLAG_TIMER: Duration = Duration::from_secs(60);
 const VALID: u8 = 0x80;
-const PERSISTENT: u8 = 0x40;
 /// Starts remembered for whoever asks.
 const MAX_STARTS: usize = 64;
 
-#[derive(Clone, Debug)]
 pub(crate) struct Machine {
-    on: bool,
-    /// In the order of time.
-    due: Vec<(Duration, Change)>,
-    flags: [u8; 5],
+    board: Board,
+    flags: BootFlags,
     flags_set: Duration,
     keep_flags: bool,
-    starts: Vec<[u8; 5]>,
+    starts: Vec<BootFlags>,
+}
+
+enum Board {
+    MadeUp {
+        on: bool,
+        /// In the order of time.
+        due: Vec<(Duration, Change)>,
+    },
+    Real {
+        chassis: Box<dyn Chassis>,
+        starts: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +37,7 @@ enum Change {
     Post,
 }
 
-/// How long things take.
+/// How long things take on a made-up machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delays {
     pub power: Duration,
@@ -37,62 +46,111 @@ pub(crate) struct Delays {
 }
 
 impl Machine {
+    /// A made-up one.
     pub(crate) fn new(on: bool) -> Self {
         Self {
-            on,
-            due: Vec::new(),
-            flags: [0; 5],
+            board: Board::MadeUp {
+                on,
+                due: Vec::new(),
+            },
+            flags: BootFlags::default(),
             flags_set: Duration::ZERO,
             keep_flags: false,
             starts: Vec::new(),
         }
     }
 
-    /// Does what was due.
+    pub(crate) fn real(mut chassis: Box<dyn Chassis>) -> Self {
+        let starts = chassis.starts();
+        Self {
+            board: Board::Real { chassis, starts },
+            ..Self::new(false)
+        }
+    }
+
+    /// Does what was due, and notices what a real machine did.
     pub(crate) fn advance(&mut self, now: Duration) {
-        while self.due.first().is_some_and(|(due, _)| *due <= now) {
-            let (when, change) = self.due.remove(0);
+        while let Some((when, change)) = self.next_change(now) {
             self.expire_flags(when);
-            match change {
-                Change::Off => self.on = false,
-                Change::On => self.on = true,
-                Change::Post => {
-                    if self.starts.len() == MAX_STARTS {
-                        self.starts.remove(0);
-                    }
-                    self.starts.push(self.flags);
-                    if self.flags[0] & PERSISTENT == 0 {
-                        self.flags = [0; 5];
-                    }
-                }
+            match (change, &mut self.board) {
+                (Change::Post, _) => self.start(),
+                (change, Board::MadeUp { on, .. }) => *on = change == Change::On,
+                (_, Board::Real { .. }) => {}
             }
         }
         self.expire_flags(now);
     }
 
-    fn expire_flags(&mut self, now: Duration) {
-        let transient = self.flags[0] & PERSISTENT == 0 && !self.keep_flags;
-        if transient && now.saturating_sub(self.flags_set) >= FLAG_TIMER {
-            self.flags[0] &= !VALID;
+    fn next_change(&mut self, now: Duration) -> Option<(Duration, Change)> {
+        match &mut self.board {
+            Board::MadeUp { due, .. } => {
+                let is_due = due.first().is_some_and(|(when, _)| *when <= now);
+                is_due.then(|| due.remove(0))
+            }
+            Board::Real { chassis, starts } => {
+                let counted = chassis.starts();
+                let started = counted != *starts;
+                *starts = counted;
+                started.then_some((now, Change::Post))
+            }
         }
     }
 
-    pub(crate) fn is_on(&self) -> bool {
-        self.on
+    fn start(&mut self) {
+        if self.starts.len() == MAX_STARTS {
+            self.starts.remove(0);
+        }
+        self.starts.push(self.flags);
+        if !self.flags.is_persistent() {
+            self.flags = BootFlags::default();
+        }
+    }
+
+    fn expire_flags(&mut self, now: Duration) {
+        if self.flags_end().is_some_and(|end| end <= now) {
+            self.flags.0[0] &= !VALID;
+            if let Board::Real { chassis, .. } = &mut self.board {
+                chassis.set_boot(self.flags);
+            }
+        }
+    }
+
+    /// When the flags will be forgotten.
+    fn flags_end(&self) -> Option<Duration> {
+        let transient = self.flags.is_valid() && !self.flags.is_persistent() && !self.keep_flags;
+        transient.then(|| self.flags_set + FLAG_TIMER)
+    }
+
+    /// When a real machine has to be told something. A made-up one can wait until somebody asks.
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
+        match self.board {
+            Board::MadeUp { .. } => None,
+            Board::Real { .. } => self.flags_end(),
+        }
+    }
+
+    pub(crate) fn is_on(&mut self) -> bool {
+        match &mut self.board {
+            Board::MadeUp { on, .. } => *on,
+            Board::Real { chassis, .. } => chassis.is_on(),
+        }
     }
 
     /// Boot flags of each start, as they were then.
-    pub(crate) fn starts(&self) -> &[[u8; 5]] {
+    pub(crate) fn starts(&self) -> &[BootFlags] {
         &self.starts
     }
 
-    pub(crate) fn flags(&self) -> [u8; 5] {
+    pub(crate) fn flags(&self) -> BootFlags {
         self.flags
     }
 
-    pub(crate) fn set_flags(&mut self, flags: [u8; 5], now: Duration) {
+    pub(crate) fn set_flags(&mut self, flags: BootFlags, now: Duration) {
         self.flags = flags;
         self.flags_set = now;
+        if let Board::Real { chassis, .. } = &mut self.board {
+            chassis.set_boot(flags);
+        }
     }
 
     pub(crate) fn keep_flags(&mut self, keep: bool) {
@@ -103,32 +161,47 @@ impl Machine {
         self.keep_flags
     }
 
-    /// Chassis Control by its code; false: not possible in this state, or no such code.
-    pub(crate) fn control(&mut self, code: u8, now: Duration, delays: Delays) -> bool {
-        let soon = now + delays.power;
-        let start = |at: Duration| [(at, Change::On), (at + delays.post, Change::Post)];
-        match code {
-            0x00 | 0x05 => self.due = vec![(soon, Change::Off)],
-            // Pressed twice is once.
-            0x01 if self.on || !self.due.is_empty() => {}
-            0x01 => self.due.extend(start(soon)),
-            // Cycle and reset need a machine that runs (§28.3).
-            0x02 if self.on => {
-                self.due = vec![(soon, Change::Off)];
-                self.due.extend(start(soon + delays.cycle));
-            }
-            0x03 if self.on => self.due = start(soon).to_vec(),
-            0x04 => {}
-            _ => return false,
-        }
+    /// False: not possible in this state.
+    pub(crate) fn control(&mut self, control: Control, now: Duration, delays: Delays) -> bool {
+        let done = match &mut self.board {
+            Board::Real { chassis, .. } => chassis.control(control),
+            Board::MadeUp { on, due } => make_up(control, *on, due, now, delays),
+        };
         self.advance(now);
-        true
+        done
     }
+}
+
+fn make_up(
+    control: Control,
+    on: bool,
+    due: &mut Vec<(Duration, Change)>,
+    now: Duration,
+    delays: Delays,
+) -> bool {
+    let soon = now + delays.power;
+    let start = |at: Duration| [(at, Change::On), (at + delays.post, Change::Post)];
+    match control {
+        Control::Down | Control::Soft => *due = vec![(soon, Change::Off)],
+        // Pressed twice is once.
+        Control::Up if on || !due.is_empty() => {}
+        Control::Up => due.extend(start(soon)),
+        // Cycle and reset need a machine that runs (§28.3).
+        Control::Cycle if on => {
+            *due = vec![(soon, Change::Off)];
+            due.extend(start(soon + delays.cycle));
+        }
+        Control::Reset if on => *due = start(soon).to_vec(),
+        Control::Cycle | Control::Reset => return false,
+        Control::Diag => {}
+    }
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
 
     const fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
@@ -138,30 +211,31 @@ mod tests {
         cycle: secs(2),
         post: secs(10),
     };
+    const PXE_ONCE: BootFlags = BootFlags([0xa0, 0x04, 0, 0, 0]);
 
     #[test]
     fn a_start_takes_its_time_and_uses_the_flags_once() {
         let mut machine = Machine::new(false);
-        machine.set_flags([0xa0, 0x04, 0, 0, 0], secs(0));
-        assert!(machine.control(0x01, secs(0), DELAYS));
+        machine.set_flags(PXE_ONCE, secs(0));
+        assert!(machine.control(Control::Up, secs(0), DELAYS));
         assert!(!machine.is_on());
         // Pressed twice: one start.
-        assert!(machine.control(0x01, secs(0), DELAYS));
+        assert!(machine.control(Control::Up, secs(0), DELAYS));
         machine.advance(secs(1));
         assert!(machine.is_on());
         assert_eq!(machine.starts().len(), 0);
         machine.advance(secs(11));
-        assert_eq!(machine.starts(), [[0xa0, 0x04, 0, 0, 0]]);
-        assert_eq!(machine.flags(), [0; 5]);
-        assert!(machine.control(0x02, secs(20), DELAYS));
+        assert_eq!(machine.starts(), [PXE_ONCE]);
+        assert_eq!(machine.flags(), BootFlags::default());
+        assert!(machine.control(Control::Cycle, secs(20), DELAYS));
         machine.advance(secs(21));
         assert!(!machine.is_on());
         machine.advance(secs(33));
         assert!(machine.is_on());
-        assert_eq!(machine.starts()[1], [0; 5]);
-        assert!(machine.control(0x00, secs(40), DELAYS));
+        assert_eq!(machine.starts()[1], BootFlags::default());
+        assert!(machine.control(Control::Down, secs(40), DELAYS));
         machine.advance(secs(41));
-        assert!(!machine.is_on() && !machine.control(0x02, secs(42), DELAYS));
+        assert!(!machine.is_on() && !machine.control(Control::Cycle, secs(42), DELAYS));
     }
 
     #[test]
@@ -173,12 +247,62 @@ mod tests {
         ] {
             let mut machine = Machine::new(false);
             machine.keep_flags(keep);
-            let first = VALID | if persistent { PERSISTENT } else { 0 };
-            machine.set_flags([first, 0x04, 0, 0, 0], secs(0));
+            let first = VALID | if persistent { 0x40 } else { 0 };
+            machine.set_flags(BootFlags([first, 0x04, 0, 0, 0]), secs(0));
             machine.advance(secs(59));
-            assert_eq!(machine.flags()[0] & VALID, VALID);
+            assert!(machine.flags().is_valid());
             machine.advance(secs(60));
-            assert_eq!(machine.flags()[0] & VALID != 0, valid);
+            assert_eq!(machine.flags().is_valid(), valid);
         }
+    }
+
+    /// What a test's machine was told, and what it did.
+    #[derive(Default)]
+    struct Told {
+        on: bool,
+        starts: u64,
+        boot: Vec<bool>,
+    }
+
+    struct Owned(Arc<Mutex<Told>>);
+
+    impl Chassis for Owned {
+        fn is_on(&mut self) -> bool {
+            self.0.lock().unwrap().on
+        }
+        fn control(&mut self, control: Control) -> bool {
+            let mut told = self.0.lock().unwrap();
+            told.on = control == Control::Up;
+            told.starts += u64::from(told.on);
+            control != Control::Diag
+        }
+        fn set_boot(&mut self, flags: BootFlags) {
+            self.0.lock().unwrap().boot.push(flags.is_valid());
+        }
+        fn starts(&mut self) -> u64 {
+            self.0.lock().unwrap().starts
+        }
+    }
+
+    #[test]
+    fn a_real_machine_is_told_its_flags_and_uses_them_at_any_start() {
+        let told = Arc::new(Mutex::new(Told::default()));
+        let mut machine = Machine::real(Box::new(Owned(Arc::clone(&told))));
+        machine.set_flags(PXE_ONCE, secs(0));
+        assert_eq!(machine.next_wake(), Some(secs(60)));
+        assert!(machine.control(Control::Up, secs(1), DELAYS) && machine.is_on());
+        assert!(!machine.control(Control::Diag, secs(1), DELAYS));
+        assert_eq!(machine.starts(), [PXE_ONCE]);
+        assert_eq!((machine.flags(), machine.next_wake()), Default::default());
+        // It restarts by itself: that uses the flags up as well.
+        machine.set_flags(PXE_ONCE, secs(2));
+        told.lock().unwrap().starts += 1;
+        machine.advance(secs(3));
+        assert_eq!(machine.starts().len(), 2);
+        assert!(!machine.flags().is_valid());
+        // It does not, and is told after a minute.
+        machine.set_flags(PXE_ONCE, secs(4));
+        machine.advance(secs(64));
+        assert_eq!(told.lock().unwrap().boot, [true, true, true, false]);
     }
 }

@@ -105,7 +105,7 @@ fn checksum(bytes: &[u8]) -> u8 {
 }
 
 /// A command as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
     pub responder: u8,
     pub netfn: u8,

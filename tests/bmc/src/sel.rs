@@ -37,11 +37,11 @@ impl Sel {
         ((CAPACITY - self.entries.len()) * RECORD) as u16
     }
 
-    /// Sensor type, number, direction and event type, data.
-    pub(crate) fn add(&mut self, event: [u8; 6], now: Duration) {
+    /// Sensor type, number, direction and event type, data. None when there is no room.
+    pub(crate) fn add(&mut self, event: [u8; 6], now: Duration) -> Option<[u8; RECORD]> {
         if self.entries.len() == CAPACITY {
             self.overflowed = true;
-            return;
+            return None;
         }
         let mut record = [0; RECORD];
         record[..2].copy_from_slice(&self.next_id.to_le_bytes());
@@ -55,6 +55,7 @@ impl Sel {
         self.next_id = self.next_id % 0xfffe + 1;
         // What was reserved is no longer what is there (§31.4).
         self.reservation = 0;
+        Some(record)
     }
 
     pub(crate) fn erase(&mut self, now: Duration) {

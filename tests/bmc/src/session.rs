@@ -151,7 +151,8 @@ impl Sessions {
         let console_id = u32::from_le_bytes(console);
         self.0
             .retain(|s| s.is_active() || s.peer != peer || s.console_id != console_id);
-        if faults.table_full || self.0.len() >= settings.sessions {
+        let slots = settings.sessions.min(faults.sessions.unwrap_or(usize::MAX));
+        if faults.table_full || self.0.len() >= slots {
             return refuse(NO_RESOURCES);
         }
         let id = loop {
@@ -399,7 +400,7 @@ impl Session {
         &mut self,
         is_sol: bool,
         payload: &[u8],
-        stuck: bool,
+        step: u32,
         dice: &mut Dice,
     ) -> Option<Vec<u8>> {
         let Stage::Active {
@@ -413,9 +414,8 @@ impl Session {
         let sealed = encrypt(confidentiality, dice.bytes(), payload);
         let kind = 0xc0 | if is_sol { SOL } else { IPMI };
         let mut out = rmcp::plus(kind, self.console_id, self.next_sequence, &sealed);
-        if !stuck {
-            self.next_sequence = self.next_sequence.checked_add(1).unwrap_or(1);
-        }
+        // Zero is for messages outside a session.
+        self.next_sequence = self.next_sequence.wrapping_add(step).max(1);
         let mut pad = 0u8;
         while !(out.len() - 4 + 2).is_multiple_of(4) {
             out.push(0xff);

@@ -1,6 +1,7 @@
 //! What a simulated BMC is like and what is wrong with it, as data.
 //! What it does with that is in `bmc`, `session` and `commands`.
 use crate::crypto::Suite;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// Who may log in.
@@ -41,12 +42,38 @@ pub struct Settings {
     /// How long the BMC itself needs to restart.
     pub restart: Duration,
     pub powered_on: bool,
+    /// What its LAN parameters say.
+    pub lan: Lan,
     /// The inventory of FRU 0.
     pub fru: Vec<u8>,
     /// Sensor data records, whole.
     pub sdr: Vec<Vec<u8>>,
     /// Raw readings by sensor number.
     pub readings: Vec<(u8, u8)>,
+}
+
+/// The address that a BMC believes to have; datagrams are answered from the one they came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lan {
+    /// Unspecified: a fleet puts in the one at which it serves this BMC.
+    pub address: Ipv4Addr,
+    pub mask: Ipv4Addr,
+    pub gateway: Ipv4Addr,
+    pub mac: [u8; 6],
+    /// A static one, with 64 bits of prefix.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+impl Default for Lan {
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::UNSPECIFIED,
+            mask: Ipv4Addr::new(255, 255, 255, 0),
+            gateway: Ipv4Addr::new(192, 0, 2, 254),
+            mac: [0x52, 0x54, 0, 0, 0, 0x01],
+            ipv6: None,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -81,6 +108,7 @@ impl Default for Settings {
             post_delay: Duration::ZERO,
             restart: Duration::from_secs(1),
             powered_on: false,
+            lan: Lan::default(),
             fru: crate::records::fru(),
             sdr: crate::records::sdr(),
             readings: vec![(1, 41), (2, 100), (3, 201)],
@@ -109,6 +137,10 @@ pub struct Faults {
     pub power: PowerFault,
     /// Its session sequence number stays where it is.
     pub stuck_sequence: bool,
+    /// Its session sequence number jumps anywhere.
+    pub wild_sequence: bool,
+    /// Sessions at the same time, if fewer than its settings say.
+    pub sessions: Option<usize>,
     /// Its session table is always full.
     pub table_full: bool,
     /// An unknown user and a wrong password get silence, not an answer.
@@ -118,6 +150,8 @@ pub struct Faults {
     pub ignores_cipher_suites: bool,
     /// So many of a thousand commands get "node busy".
     pub busy_permille: u16,
+    /// Restarts, once, when a schedule brings this.
+    pub restarts: bool,
     /// Restarts on Chassis Control, after carrying it out and before answering.
     pub restarts_on_control: bool,
     /// Draws a new random number for each RAKP 1, a repeated one too.
@@ -157,4 +191,49 @@ pub struct Counters {
     /// Chassis Control, carried out, by code: down, up, cycle, reset, diag, soft.
     pub control: [u64; 6],
     pub restarts: u64,
+    /// Datagrams that the loss fault took.
+    pub lost: u64,
+    /// Commands over the system interface.
+    pub in_band: u64,
+}
+
+impl Counters {
+    /// The sum of both.
+    pub fn plus(self, other: Self) -> Self {
+        let mut control = self.control;
+        for (sum, more) in control.iter_mut().zip(other.control) {
+            *sum += more;
+        }
+        Self {
+            datagrams: self.datagrams + other.datagrams,
+            commands: self.commands + other.commands,
+            repeated: self.repeated + other.repeated,
+            logins: self.logins + other.logins,
+            refused_logins: self.refused_logins + other.refused_logins,
+            control,
+            restarts: self.restarts + other.restarts,
+            lost: self.lost + other.lost,
+            in_band: self.in_band + other.in_band,
+        }
+    }
+
+    /// A JSON object whose keys are the fields' names; `control` is a list.
+    pub fn to_json(&self) -> String {
+        let Self {
+            datagrams,
+            commands,
+            repeated,
+            logins,
+            refused_logins,
+            control,
+            restarts,
+            lost,
+            in_band,
+        } = self;
+        format!(
+            "{{\"datagrams\":{datagrams},\"commands\":{commands},\"repeated\":{repeated},\"logins\":{logins},\
+             \"refused_logins\":{refused_logins},\"control\":{control:?},\"restarts\":{restarts},\"lost\":{lost},\
+             \"in_band\":{in_band}}}"
+        )
+    }
 }

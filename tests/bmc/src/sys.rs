@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// Datagrams taken at once.
@@ -78,22 +78,7 @@ impl Socket {
 
     /// Waits at most so long for something to come.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        let mut poll = libc::pollfd {
-            fd: self.udp.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let nanos = libc::timespec {
-            tv_sec: timeout.as_secs() as libc::time_t,
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        // SAFETY: one valid pollfd and a valid timespec that outlive the call; no signal mask.
-        let ready = unsafe { libc::ppoll(&mut poll, 1, &nanos, std::ptr::null()) };
-        match ready {
-            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(false),
-            -1 => Err(io::Error::last_os_error()),
-            ready => Ok(ready > 0),
-        }
+        wait(&[self.udp.as_fd()], timeout)
     }
 
     /// Takes what is there, without waiting.
@@ -208,6 +193,30 @@ impl Socket {
                 .write_unaligned(info);
             libc::sendmsg(self.udp.as_raw_fd(), &message, libc::MSG_DONTWAIT);
         }
+    }
+}
+
+/// Waits at most so long until one of a few descriptors can be read.
+pub(crate) fn wait(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
+    let mut polls: Vec<_> = descriptors
+        .iter()
+        .map(|descriptor| libc::pollfd {
+            fd: descriptor.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    let nanos = libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    let count = polls.len() as libc::nfds_t;
+    // SAFETY: so many valid pollfds and a valid timespec, which outlive the call; no signal mask.
+    let ready = unsafe { libc::ppoll(polls.as_mut_ptr(), count, &nanos, std::ptr::null()) };
+    match ready {
+        -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(false),
+        -1 => Err(io::Error::last_os_error()),
+        ready => Ok(ready > 0),
     }
 }
 

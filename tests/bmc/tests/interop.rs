@@ -3,36 +3,15 @@
 mod support;
 
 use ironbeat_bmc_sim::{Fleet, Settings, User};
-use std::process::{Command, Output};
-use support::free_port;
+use std::process::Output;
+use support::{ADMIN, free_port, run, said};
 
 fn start() -> Fleet {
     Fleet::single(free_port(), Settings::default()).unwrap()
 }
 
-fn run(program: &str, arguments: &[&str]) -> Output {
-    Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("{program} is installed: {error}"))
-}
-
 fn ipmitool(fleet: &Fleet, login: &[&str], command: &str) -> Output {
-    let port = fleet.address(0).port().to_string();
-    let mut arguments = vec!["-I", "lanplus", "-H", "127.0.0.1", "-p", &port, "-R", "2"];
-    arguments.extend(login);
-    arguments.extend(command.split(' '));
-    run("ipmitool", &arguments)
-}
-
-const ADMIN: [&str; 4] = ["-U", "admin", "-P", "Rack-pw-1"];
-
-/// What it printed; it has to end well.
-fn said(output: Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{out}{err}");
-    out
+    support::ipmitool(fleet.address(0).port(), login, command)
 }
 
 #[test]
@@ -66,7 +45,7 @@ fn ipmitool_drives_it_at_both_suites() {
         assert!(tool("sdr list").contains("12.06 Volts"));
         assert!(tool("fru print 0").contains("Product Serial        : S-1"));
         assert!(tool("user list 1").contains("admin"));
-        assert!(tool("lan print 1").contains("192.0.2."));
+        assert!(tool("lan print 1").contains("IP Address              : 127.0.0.1"));
         fleet.with(0, |bmc, now| {
             bmc.log_event([0x01, 1, 0x01, 0x59, 0x5a, 0x50], now)
         });

@@ -1,6 +1,6 @@
 //! Application commands: who it is, ways to log in, sessions, users, payloads, bridging (IPMI 2.0 §20, §22, §24).
 //! The login itself is in `session`.
-use super::{Answer, BAD_FIELD, BAD_LENGTH, Context, INVALID_COMMAND, OUT_OF_RANGE};
+use super::{Answer, BAD_FIELD, BAD_LENGTH, Context, From, INVALID_COMMAND, OUT_OF_RANGE};
 use crate::bmc::Bmc;
 use crate::rmcp::Request;
 use crate::sol::Port;
@@ -8,6 +8,11 @@ use crate::sol::Port;
 /// Bytes of suite records in one answer (§22.15).
 const SUITE_CHUNK: usize = 16;
 const CHANNEL: u8 = 1;
+/// The channel that a command came over, and the machine's own.
+const PRESENT: u8 = 0x0e;
+const SYSTEM: u8 = 0x0f;
+/// Message flags: the event buffer is full (§22.4).
+const EVENT: u8 = 0x02;
 /// Serial over LAN, first instance.
 const SOL: [u8; 2] = [0x01, 0x01];
 /// A controller on the BMC's bus, and one on a bus of that.
@@ -25,13 +30,26 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
         }
         (0x04, _) => Ok(vec![0x55, 0x00]),
         (0x08 | 0x37, _) => Ok(bmc.settings.guid.to_vec()),
+        (0x2e, [enables]) => {
+            bmc.inside.enables = *enables;
+            Ok(Vec::new())
+        }
+        (0x2f, _) => Ok(vec![bmc.inside.enables]),
+        (0x30, [flags]) => {
+            bmc.inside.event = bmc.inside.event.filter(|_| flags & EVENT == 0);
+            Ok(Vec::new())
+        }
+        (0x31, _) => Ok(vec![bmc.inside.event.map_or(0, |_| EVENT)]),
+        // Get Message, Read Event Message Buffer: "data not available" (§22.6, §22.8).
+        (0x33, _) => Err(0x80),
+        (0x35, _) => Ok(bmc.inside.event.take().ok_or(0x80)?.to_vec()),
         (0x34, [channel, message @ ..]) => send_message(bmc, channel & 0x0f, message),
         (0x38, [channel, _privilege]) => Ok(capabilities(bmc, channel & 0x80 != 0)),
         (0x3b, [wanted]) => set_privilege(bmc, *wanted, context),
         (0x3c, [i0, i1, i2, i3, ..]) => {
             // Carried out when the answer is on its way; only one's own.
             let id = u32::from_le_bytes([*i0, *i1, *i2, *i3]);
-            match Some(id) == context.session || bmc.sessions.remove(id) {
+            match Some(id) == context.session() || bmc.sessions.remove(id) {
                 true => Ok(Vec::new()),
                 // "Invalid session ID" (§22.19).
                 false => Err(0x87),
@@ -39,9 +57,7 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
         }
         (0x3d, _) => session_info(bmc, context),
         (0x41, _) => Ok(vec![0x02, 0x04]),
-        (0x42, _) => Ok(vec![
-            CHANNEL, 0x04, 0x01, 0x80, 0xf2, 0x1b, 0x00, 0x00, 0x00,
-        ]),
+        (0x42, [channel]) => channel_info(*channel & 0x0f, context),
         (0x44, [_channel, id]) => user_access(bmc, *id),
         (0x46, [id]) => user_name(bmc, *id),
         (0x48, [kind, instance, ..]) => activate(bmc, [*kind, *instance], context),
@@ -55,7 +71,11 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
         }
         (0x4e, _) => Ok(vec![0x03, 0x00, 0x3f, 0x00, 0x00, 0x00, 0x00, 0x00]),
         (0x54, [_channel, _payload, index]) => Ok(cipher_suites(bmc, index & 0x3f)),
-        (0x34 | 0x38 | 0x3b | 0x3c | 0x44 | 0x46 | 0x48 | 0x49 | 0x4b | 0x54, _) => Err(BAD_LENGTH),
+        (
+            0x2e | 0x30 | 0x34 | 0x38 | 0x3b | 0x3c | 0x42 | 0x44 | 0x46 | 0x48 | 0x49 | 0x4b
+            | 0x54,
+            _,
+        ) => Err(BAD_LENGTH),
         _ => Err(INVALID_COMMAND),
     }
 }
@@ -99,7 +119,7 @@ fn cipher_suites(bmc: &Bmc, index: u8) -> Vec<u8> {
 
 fn set_privilege(bmc: &mut Bmc, wanted: u8, context: &Context) -> Answer {
     let session = context
-        .session
+        .session()
         .and_then(|id| bmc.sessions.get(id))
         .ok_or(INVALID_COMMAND)?;
     match wanted & 0x0f {
@@ -116,7 +136,7 @@ fn session_info(bmc: &mut Bmc, context: &Context) -> Answer {
     let slots = bmc.settings.sessions as u8;
     let active = bmc.sessions.active() as u8;
     let session = context
-        .session
+        .session()
         .and_then(|id| bmc.sessions.get(id))
         .ok_or(INVALID_COMMAND)?;
     Ok(vec![
@@ -127,6 +147,22 @@ fn session_info(bmc: &mut Bmc, context: &Context) -> Answer {
         session.privilege,
         0x10 | CHANNEL,
     ])
+}
+
+/// The LAN, the bus behind the BMC, and the system interface (§22.24).
+fn channel_info(channel: u8, context: &Context) -> Answer {
+    let here = match context.from {
+        From::Inside => SYSTEM,
+        From::Outside | From::Session(_) => CHANNEL,
+    };
+    // Medium, protocol, sessions.
+    let (channel, kind) = match if channel == PRESENT { here } else { channel } {
+        0 => (0, [0x01, 0x01, 0x00]),
+        CHANNEL => (CHANNEL, [0x04, 0x01, 0x80]),
+        SYSTEM => (SYSTEM, [0x0c, 0x05, 0x00]),
+        _ => return Err(BAD_FIELD),
+    };
+    Ok([&[channel], &kind[..], &[0xf2, 0x1b, 0x00, 0x00, 0x00]].concat())
 }
 
 fn user_access(bmc: &Bmc, id: u8) -> Answer {
@@ -159,7 +195,7 @@ fn user_name(bmc: &Bmc, id: u8) -> Answer {
 }
 
 fn activate(bmc: &mut Bmc, payload: [u8; 2], context: &Context) -> Answer {
-    let session = context.session.ok_or(INVALID_COMMAND)?;
+    let session = context.session().ok_or(INVALID_COMMAND)?;
     if payload != SOL {
         return Err(BAD_FIELD);
     }

@@ -2,6 +2,7 @@
 //! What the machine does with them is in `power`.
 use super::{Answer, BAD_FIELD, BAD_LENGTH, INVALID_COMMAND, NOT_NOW};
 use crate::bmc::Bmc;
+use crate::chassis::{BootFlags, Control};
 use crate::power::Delays;
 use crate::rmcp::Request;
 use crate::settings::PowerFault;
@@ -31,7 +32,7 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, now: Duration) -> Answer {
     }
 }
 
-fn status(bmc: &Bmc) -> Vec<u8> {
+fn status(bmc: &mut Bmc) -> Vec<u8> {
     let on = match bmc.faults.power {
         PowerFault::SaysOn => true,
         PowerFault::SaysOff => false,
@@ -44,9 +45,7 @@ fn status(bmc: &Bmc) -> Vec<u8> {
 const SOFT_SHUTDOWN: u8 = 0x05;
 
 fn control(bmc: &mut Bmc, code: u8, now: Duration) -> Answer {
-    if code > 0x05 {
-        return Err(BAD_FIELD);
-    }
+    let control = Control::from_code(code).ok_or(BAD_FIELD)?;
     let delays = Delays {
         power: bmc.settings.power_delay,
         cycle: bmc.settings.cycle_delay,
@@ -57,7 +56,7 @@ fn control(bmc: &mut Bmc, code: u8, now: Duration) -> Answer {
         PowerFault::IgnoresSoft => code == SOFT_SHUTDOWN,
         PowerFault::None | PowerFault::SaysOn | PowerFault::SaysOff => false,
     };
-    let done = deaf || bmc.machine.control(code, now, delays);
+    let done = deaf || bmc.machine.control(control, now, delays);
     if !done {
         return Err(NOT_NOW);
     }
@@ -74,7 +73,7 @@ fn set_option(bmc: &mut Bmc, parameter: u8, data: &[u8], now: Duration) -> Answe
         }
         (5, data) => {
             let flags = data.first_chunk().ok_or(BAD_LENGTH)?;
-            bmc.machine.set_flags(*flags, now);
+            bmc.machine.set_flags(BootFlags(*flags), now);
         }
         _ => return Err(NO_PARAMETER),
     }
@@ -87,7 +86,7 @@ fn option(bmc: &Bmc, parameter: u8) -> Answer {
         0 => answer.push(0),
         3 => answer.push(if bmc.machine.keeps_flags() { 0x08 } else { 0 }),
         4 => answer.extend([0, 0]),
-        5 => answer.extend(bmc.machine.flags()),
+        5 => answer.extend(bmc.machine.flags().0),
         _ => return Err(NO_PARAMETER),
     }
     Ok(answer)

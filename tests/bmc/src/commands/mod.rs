@@ -30,8 +30,26 @@ pub(crate) type Answer = Result<Vec<u8>, u8>;
 
 pub(crate) struct Context {
     pub now: Duration,
-    /// None: before a login.
-    pub session: Option<u32>,
+    pub from: From,
+}
+
+/// Where a command came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The LAN, before a login.
+    Outside,
+    Session(u32),
+    /// The machine's own system interface, which may do everything.
+    Inside,
+}
+
+impl Context {
+    pub(crate) fn session(&self) -> Option<u32> {
+        match self.from {
+            From::Session(id) => Some(id),
+            From::Outside | From::Inside => None,
+        }
+    }
 }
 
 /// What may be asked by somebody who has not logged in.
@@ -51,10 +69,11 @@ fn needed(request: &Request) -> u8 {
 }
 
 pub(crate) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer {
-    let privilege = match context.session {
-        Some(id) => bmc.sessions.get(id).map_or(0, |session| session.privilege),
-        None if is_public(request) => USER,
-        None => 0,
+    let privilege = match context.from {
+        From::Session(id) => bmc.sessions.get(id).map_or(0, |session| session.privilege),
+        From::Outside if is_public(request) => USER,
+        From::Outside => 0,
+        From::Inside => ADMINISTRATOR,
     };
     if privilege < needed(request) {
         return Err(NOT_ALLOWED);

@@ -1,8 +1,9 @@
 //! LAN and SOL configuration, read only (IPMI 2.0 §23, §26).
-//! The addresses are made up: a simulated BMC is reached at whatever address its datagrams came to.
+//! Who sets it is whoever starts the BMC.
 use super::{Answer, BAD_LENGTH, INVALID_COMMAND};
 use crate::bmc::Bmc;
 use crate::rmcp::Request;
+use std::net::Ipv6Addr;
 
 const NO_PARAMETER: u8 = 0x80;
 
@@ -16,23 +17,25 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request) -> Answer {
 }
 
 fn lan(bmc: &Bmc, parameter: u8, set: u8) -> Answer {
+    let lan = &bmc.settings.lan;
     let mut answer = vec![0x11];
     match parameter {
         0 => answer.push(0),
-        3 => answer.extend([192, 0, 2, bmc.settings.guid[15]]),
+        3 => answer.extend(lan.address.octets()),
         4 => answer.push(0x01),
-        5 => answer.extend([0x52, 0x54, 0, 0, 0, bmc.settings.guid[15]]),
-        6 => answer.extend([255, 255, 255, 0]),
-        12 => answer.extend([192, 0, 2, 254]),
-        20 => answer.extend([42, 0x80]),
+        5 => answer.extend(lan.mac),
+        6 => answer.extend(lan.mask.octets()),
+        12 => answer.extend(lan.gateway.octets()),
+        20 => answer.extend([0, 0]),
+        // IPv6 can be had beside IPv4, and is, when there is an address.
+        50 => answer.push(0x06),
+        51 => answer.push(if lan.ipv6.is_some() { 2 } else { 0 }),
+        // One static address, no dynamic one.
         55 => answer.extend([1, 0, 0x01]),
-        56 => {
-            // 2001:db8::/32 is for documentation.
-            let mut address = [0; 16];
-            address[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
-            address[15] = bmc.settings.guid[15];
-            answer.extend([set, 0x80]);
-            answer.extend(address);
+        56 if set == 0 => {
+            let enabled = if lan.ipv6.is_some() { 0x80 } else { 0 };
+            answer.extend([set, enabled]);
+            answer.extend(lan.ipv6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
             answer.extend([64, 0]);
         }
         _ => return Err(NO_PARAMETER),
