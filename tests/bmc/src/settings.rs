@@ -184,6 +184,8 @@ pub enum PowerFault {
 pub struct Counters {
     pub datagrams: u64,
     pub commands: u64,
+    /// Of these, Get Chassis Status.
+    pub power_reads: u64,
     /// Commands answered from the retry cache.
     pub repeated: u64,
     pub logins: u64,
@@ -207,6 +209,7 @@ impl Counters {
         Self {
             datagrams: self.datagrams + other.datagrams,
             commands: self.commands + other.commands,
+            power_reads: self.power_reads + other.power_reads,
             repeated: self.repeated + other.repeated,
             logins: self.logins + other.logins,
             refused_logins: self.refused_logins + other.refused_logins,
@@ -222,6 +225,7 @@ impl Counters {
         let Self {
             datagrams,
             commands,
+            power_reads,
             repeated,
             logins,
             refused_logins,
@@ -231,7 +235,7 @@ impl Counters {
             in_band,
         } = self;
         format!(
-            "{{\"datagrams\":{datagrams},\"commands\":{commands},\"repeated\":{repeated},\"logins\":{logins},\
+            "{{\"datagrams\":{datagrams},\"commands\":{commands},\"power_reads\":{power_reads},\"repeated\":{repeated},\"logins\":{logins},\
              \"refused_logins\":{refused_logins},\"control\":{control:?},\"restarts\":{restarts},\"lost\":{lost},\
              \"in_band\":{in_band}}}"
         )

@@ -14,7 +14,10 @@ const NO_PARAMETER: u8 = 0x80;
 pub(super) fn run(bmc: &mut Bmc, request: &Request, now: Duration) -> Answer {
     match (request.command, request.data.as_slice()) {
         (0x00, _) => Ok(vec![0x00, 0x20, 0x20, 0x20, 0x20]),
-        (0x01, _) => Ok(status(bmc)),
+        (0x01, _) => {
+            bmc.counters.power_reads += 1;
+            Ok(status(bmc))
+        }
         (0x02, [code, ..]) => control(bmc, code & 0x0f, now),
         (0x04, _) => Ok(Vec::new()),
         (0x06, [policy, ..]) => {
