@@ -66,6 +66,12 @@ pub struct Fleet {
     thread: Option<JoinHandle<()>>,
 }
 
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fleet({} at {})", self.count, self.address(0))
+    }
+}
+
 struct Shared {
     first: u32,
     begin: Instant,

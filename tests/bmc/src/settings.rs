@@ -192,6 +192,8 @@ pub struct Counters {
     pub refused_logins: u64,
     /// Chassis Control, carried out, by code: down, up, cycle, reset, diag, soft.
     pub control: [u64; 6],
+    /// Of these, the ones after a BMC's first of its kind.
+    pub control_again: u64,
     pub restarts: u64,
     /// Datagrams that the loss fault took.
     pub lost: u64,
@@ -214,6 +216,7 @@ impl Counters {
             logins: self.logins + other.logins,
             refused_logins: self.refused_logins + other.refused_logins,
             control,
+            control_again: self.control_again + other.control_again,
             restarts: self.restarts + other.restarts,
             lost: self.lost + other.lost,
             in_band: self.in_band + other.in_band,
@@ -230,13 +233,14 @@ impl Counters {
             logins,
             refused_logins,
             control,
+            control_again,
             restarts,
             lost,
             in_band,
         } = self;
         format!(
             "{{\"datagrams\":{datagrams},\"commands\":{commands},\"power_reads\":{power_reads},\"repeated\":{repeated},\"logins\":{logins},\
-             \"refused_logins\":{refused_logins},\"control\":{control:?},\"restarts\":{restarts},\"lost\":{lost},\
+             \"refused_logins\":{refused_logins},\"control\":{control:?},\"control_again\":{control_again},\"restarts\":{restarts},\"lost\":{lost},\
              \"in_band\":{in_band}}}"
         )
     }

@@ -63,7 +63,9 @@ fn control(bmc: &mut Bmc, code: u8, now: Duration) -> Answer {
     if !done {
         return Err(NOT_NOW);
     }
-    bmc.counters.control[usize::from(code)] += 1;
+    let count = &mut bmc.counters.control[usize::from(code)];
+    bmc.counters.control_again += u64::from(*count > 0);
+    *count += 1;
     Ok(Vec::new())
 }
 
