@@ -1,16 +1,19 @@
-//! Owns one real BMC program (`ipmi_sim` of OpenIPMI) per node: its configuration, start, death and return.
+//! Owns the BMC of each node, `ipmi_sim` of OpenIPMI or a simulated one: its configuration, start, death and return.
 //! Leaves the chassis behind it to `chassis` and `machine`.
 
 use std::fmt;
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ironbeat_bmc_sim::{Fleet, FleetConfig, Lan, Settings, User};
 
-use crate::layout::{IPMI_PORT, NodeNumber};
+use crate::chassis::Owned;
+use crate::layout::{GATEWAY, IPMI_PORT, NodeNumber};
+use crate::machine::Machine;
 use crate::netns::Netns;
 use crate::process::{Process, find_program};
 
@@ -59,9 +62,21 @@ impl Login {
 pub struct Bmc {
     node: NodeNumber,
     login: Login,
-    dir: PathBuf,
     netns: Arc<Netns>,
-    process: Option<Process>,
+    server: Server,
+}
+
+/// Who answers; none: it is dead.
+#[derive(Debug)]
+enum Server {
+    IpmiSim {
+        dir: PathBuf,
+        process: Option<Process>,
+    },
+    Simulated {
+        machine: Machine,
+        fleet: Option<Fleet>,
+    },
 }
 
 impl Bmc {
@@ -94,9 +109,27 @@ impl Bmc {
         let mut bmc = Self {
             node,
             login: login.clone(),
-            dir,
             netns,
-            process: None,
+            server: Server::IpmiSim { dir, process: None },
+        };
+        bmc.spawn()?;
+        Ok(bmc)
+    }
+
+    /// The same with a simulated BMC, a part of this process.
+    ///
+    /// # Errors
+    /// When one of its ports is taken.
+    pub(crate) fn simulate(machine: &Machine, login: &Login, netns: Arc<Netns>) -> Result<Self> {
+        let machine = machine.clone();
+        let mut bmc = Self {
+            node: machine.node(),
+            login: login.clone(),
+            netns,
+            server: Server::Simulated {
+                machine,
+                fleet: None,
+            },
         };
         bmc.spawn()?;
         Ok(bmc)
@@ -112,15 +145,35 @@ impl Bmc {
         &self.login
     }
 
-    /// Its process id, while it lives.
+    /// The process id of an `ipmi_sim`, while it lives.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
+        match &self.server {
+            Server::IpmiSim { process, .. } => process.as_ref().map(Process::pid),
+            Server::Simulated { .. } => None,
+        }
+    }
+
+    /// A simulated BMC, while it lives: BMC 0 of a fleet of one.
+    pub fn simulated(&self) -> Option<&Fleet> {
+        match &self.server {
+            Server::Simulated { fleet, .. } => fleet.as_ref(),
+            Server::IpmiSim { .. } => None,
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.pid().is_some() || self.simulated().is_some()
     }
 
     /// kill -9: the BMC is dead, the machine stays as it is.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
+        match &mut self.server {
+            Server::IpmiSim { process, .. } => {
+                if let Some(mut process) = process.take() {
+                    process.kill();
+                }
+            }
+            Server::Simulated { fleet, .. } => *fleet = None,
         }
     }
 
@@ -129,11 +182,7 @@ impl Bmc {
     /// # Errors
     /// When it lives, or doesn't come up.
     pub fn revive(&mut self) -> Result<()> {
-        ensure!(
-            self.process.is_none(),
-            "the BMC of node {} is alive",
-            self.node
-        );
+        ensure!(!self.is_alive(), "the BMC of node {} is alive", self.node);
         self.spawn()?;
         self.wait_ready()
     }
@@ -164,11 +213,13 @@ impl Bmc {
             if matches!(answered, Ok(n) if n >= 12 && pong[8] == 0x40) {
                 return Ok(());
             }
-            let process = self
-                .process
-                .as_mut()
-                .with_context(|| format!("the BMC of node {} is dead", self.node))?;
-            if !process.is_running() {
+            ensure!(self.is_alive(), "the BMC of node {} is dead", self.node);
+            if let Server::IpmiSim {
+                process: Some(process),
+                ..
+            } = &mut self.server
+                && !process.is_running()
+            {
                 bail!(
                     "ipmi_sim of node {} has exited: {}",
                     self.node,
@@ -178,26 +229,76 @@ impl Bmc {
             std::thread::sleep(PING_EVERY);
         }
         bail!(
-            "ipmi_sim of node {} doesn't answer at {address} within {START_TIMEOUT:?}",
+            "the BMC of node {} doesn't answer at {address} within {START_TIMEOUT:?}",
             self.node
         )
     }
 
     fn spawn(&mut self) -> Result<()> {
-        let mut command = self
-            .netns
-            .command(find_program("ipmi_sim", Some("IPMI_SIM"))?)?;
-        command.arg("-n");
-        command.arg("-c").arg(self.dir.join("lan.conf"));
-        command.arg("-f").arg(self.dir.join("sim.emu"));
-        command.arg("-s").arg(self.dir.join("state"));
-        self.process = Some(Process::start(
-            "ipmi_sim",
-            command,
-            &self.dir.join("ipmi_sim.log"),
-        )?);
+        match &mut self.server {
+            Server::IpmiSim { dir, process } => {
+                *process = Some(start_ipmi_sim(dir, &self.netns)?);
+            }
+            Server::Simulated { machine, fleet } => {
+                let start = || start_simulated(machine, &self.login);
+                *fleet = Some(self.netns.inside(start)?);
+            }
+        }
         Ok(())
     }
+}
+
+fn start_ipmi_sim(dir: &Path, netns: &Netns) -> Result<Process> {
+    let mut command = netns.command(find_program("ipmi_sim", Some("IPMI_SIM"))?)?;
+    command.arg("-n");
+    command.arg("-c").arg(dir.join("lan.conf"));
+    command.arg("-f").arg(dir.join("sim.emu"));
+    command.arg("-s").arg(dir.join("state"));
+    Process::start("ipmi_sim", command, &dir.join("ipmi_sim.log"))
+}
+
+/// The same address, login and in-band port as [`lan_conf`] says to `ipmi_sim`.
+fn start_simulated(machine: &Machine, login: &Login) -> Result<Fleet> {
+    let node = machine.node();
+    let config = FleetConfig {
+        first: node.bmc_address(),
+        ..FleetConfig::single(IPMI_PORT)
+    };
+    let mut guid = [0; 16];
+    for (byte, digits) in guid
+        .iter_mut()
+        .zip(node.uuid().replace('-', "").as_bytes().chunks(2))
+    {
+        *byte = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .context("a UUID is made of hex digits")?;
+    }
+    let settings = Settings {
+        users: vec![User {
+            id: 2,
+            name: login.user.clone(),
+            password: login.password.clone().into_bytes(),
+            privilege: 4,
+            enabled: true,
+        }],
+        guid,
+        lan: Lan {
+            mac: [0x52, 0x54, 0x00, 0x77, 0xff, node.get()],
+            gateway: GATEWAY,
+            ..Lan::default()
+        },
+        ..Settings::default()
+    };
+    let mut fleet = Fleet::start(&config, |_| settings.clone())
+        .with_context(|| format!("start the simulated BMC of node {node}"))?;
+    fleet.attach(0, Box::new(Owned(machine.clone())));
+    let port = (Ipv4Addr::LOCALHOST, node.kcs_port());
+    let listener = TcpListener::bind(port).context("bind the in-band port")?;
+    fleet
+        .serve_machine(0, listener)
+        .context("serve the in-band port")?;
+    Ok(fleet)
 }
 
 /// A management controller at 0x20 with a SEL and device id 0x23, enough for everything a LAN client asks.

@@ -1,5 +1,5 @@
-//! Owns how a BMC program reaches the machines: a loopback port in the namespace, one request per connection, and the
-//! script that `ipmi_sim` runs. Leaves what a request does to `machine`.
+//! Owns how a BMC reaches its machine: for `ipmi_sim` a loopback port in the namespace, one request per connection, and the
+//! script that it runs; a simulated one calls. Leaves what a request does to `machine`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,10 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ironbeat_bmc_sim::{Chassis, Control};
 
 use crate::layout::{CHASSIS_PORT, NodeNumber};
-use crate::machine::Machine;
 use crate::machine::spec::{BootDevice, BootFlags};
+use crate::machine::{Machine, PowerEvent};
 use crate::netns::Netns;
 
 /// The script writes its whole request at once.
@@ -185,4 +186,67 @@ fn lan_parameter(node: NodeNumber, name: &str) -> String {
         _ => "0.0.0.0".to_owned(),
     };
     format!("{name}:{value}\n")
+}
+
+/// A machine of the rack, in the hands of a simulated BMC.
+pub(crate) struct Owned(pub Machine);
+
+impl Chassis for Owned {
+    fn is_on(&mut self) -> bool {
+        self.0.is_on()
+    }
+
+    fn control(&mut self, control: Control) -> bool {
+        let machine = &self.0;
+        let done = match control {
+            Control::Down => {
+                machine.power_off();
+                Ok(())
+            }
+            Control::Up => machine.power_on(),
+            Control::Cycle | Control::Reset if !machine.is_on() => return false,
+            Control::Cycle => {
+                machine.power_off();
+                machine.power_on()
+            }
+            Control::Reset => machine.reset(),
+            Control::Soft => machine.press_power_button(),
+            Control::Diag => return false,
+        };
+        if let Err(error) = &done {
+            // As in `ipmi_sim`'s log: the BMC's client learns only that it did not work.
+            eprintln!("node {}: {control:?}: {error:#}", machine.node());
+        }
+        done.is_ok()
+    }
+
+    fn set_boot(&mut self, flags: ironbeat_bmc_sim::BootFlags) {
+        // A BMC has one set of flags: what was persistent before is gone in any case.
+        self.0.set_boot(BootFlags {
+            persistent: true,
+            ..BootFlags::default()
+        });
+        // Boot device selectors of table 28-14: no override, and PXE; all others are disks here.
+        match flags.device() {
+            _ if !flags.is_valid() => {}
+            0x00 => {}
+            device => self.0.set_boot(BootFlags {
+                device: if device == 0x01 {
+                    BootDevice::Pxe
+                } else {
+                    BootDevice::Disk
+                },
+                persistent: flags.is_persistent(),
+                efi: flags.is_efi(),
+            }),
+        }
+    }
+
+    fn starts(&mut self) -> u64 {
+        let events = self.0.events();
+        let posts = events
+            .iter()
+            .filter(|(_, event)| matches!(event, PowerEvent::Post(_)));
+        posts.count() as u64
+    }
 }

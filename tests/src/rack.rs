@@ -47,6 +47,8 @@ pub struct RackSpec {
 pub enum BmcKind {
     /// OpenIPMI's `ipmi_sim`, one per node.
     IpmiSim,
+    /// Our own simulator: cipher suite 17, boot flags that are kept and read back, faults on request.
+    Simulated,
     /// Nobody, until the rack's user binds those addresses inside the namespace and drives [`Rack::machines`].
     None,
 }
@@ -106,6 +108,7 @@ impl Rack {
         };
         match spec.bmc {
             BmcKind::IpmiSim => rack.start_bmcs()?,
+            BmcKind::Simulated => rack.simulate_bmcs()?,
             BmcKind::None => {}
         }
         let server_netns = Arc::clone(&rack.netns);
@@ -147,6 +150,14 @@ impl Rack {
                 &script,
                 Arc::clone(&self.netns),
             )?);
+        }
+        Ok(())
+    }
+
+    fn simulate_bmcs(&mut self) -> Result<()> {
+        for machine in self.machines.iter() {
+            let netns = Arc::clone(&self.netns);
+            self.bmcs.push(Bmc::simulate(machine, &self.login, netns)?);
         }
         Ok(())
     }
@@ -196,7 +207,7 @@ impl Rack {
         &self.machines[node - 1]
     }
 
-    /// The `ipmi_sim` of a node, which counts from 1.
+    /// The BMC of a node, which counts from 1.
     pub fn bmc(&mut self, node: usize) -> &mut Bmc {
         &mut self.bmcs[node - 1]
     }

@@ -9,7 +9,7 @@ use ironbeat_tests::cluster::{Cluster, Product, node_name};
 use ironbeat_tests::http::Fault;
 use ironbeat_tests::logfile::LogCursor;
 use ironbeat_tests::machine::spec::{DiskContent, DiskKind, DiskSpec, NodeSpec};
-use ironbeat_tests::rack::RackSpec;
+use ironbeat_tests::rack::{BmcKind, RackSpec};
 
 /// A step takes 10 s here; a loaded machine gets room.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -589,4 +589,49 @@ fn bmcs_that_refuse_are_silent_or_babble_are_told_apart() -> Result<()> {
     );
     ensure!(cluster.workers_alive(), "a worker died");
     Ok(())
+}
+
+/// The simulator instead of `ipmi_sim`: at cipher suite 17, with boot flags that are read back and last one start. The
+/// generic flavour has the drivers with which the ramdisk asks its BMC from inside.
+#[test]
+fn simulated_bmcs_serve_the_conductor_and_the_ramdisk() -> Result<()> {
+    let mut product = Product::from_env()?;
+    product.boot_dir = product.boot_dir.with_file_name("generic");
+    let machine = NodeSpec {
+        in_band_ipmi: true,
+        ..bios()
+    };
+    let spec = RackSpec {
+        nodes: vec![machine],
+        bmc: BmcKind::Simulated,
+        ..RackSpec::default()
+    };
+    let mut cluster = Cluster::start(product, spec, 2, NO_CLEAN)?;
+    cluster.enroll(1, &[])?;
+    cluster.make_available(1, PATIENCE)?;
+    let mut console = console_from_now(&cluster, 1);
+    cluster.deploy(1, "simulated")?;
+    let shown = cluster.wait_state(1, &["active"], PATIENCE)?;
+    says_who_it_is(&mut console, "simulated")?;
+    let address = cluster.rack.machine(1).node().bmc_address().to_string();
+    let found = &shown["inventory"]["bmc"];
+    ensure!(found["ipv4"] == address.as_str(), "{found:#}");
+    let bmc = cluster.rack.bmc(1);
+    let counters = bmc.simulated().context("it is simulated")?.counters();
+    println!("the BMC did {}", counters.to_json());
+    ensure!(counters.in_band > 0, "nobody asked in band: {counters:?}");
+    ensure!(
+        counters.logins > 0 && counters.refused_logins == 0,
+        "{counters:?}"
+    );
+    // Its sessions die with it, its boot flags too; the next verb notices nothing.
+    bmc.kill();
+    bmc.revive()?;
+    cluster.cli(&["node", "undeploy", "node1"])?;
+    cluster.wait_state(1, &["available"], PATIENCE)?;
+    ensure!(
+        !cluster.rack.machine(1).is_on(),
+        "an available machine is off"
+    );
+    no_secret_was_printed(&cluster)
 }

@@ -15,7 +15,7 @@ use ironbeat_tests::machine::spec::{
 use ironbeat_tests::machine::{End, PowerEvent, boot_sector};
 use ironbeat_tests::packet::PacketSocket;
 use ironbeat_tests::process::run_ok;
-use ironbeat_tests::rack::{Rack, RackSpec};
+use ironbeat_tests::rack::{BmcKind, Rack, RackSpec};
 use ironbeat_tests::{lldp, owner};
 
 /// A POST with network boot takes 2–8 s on an idle machine; far more on a loaded one.
@@ -56,7 +56,18 @@ fn posts(rack: &Rack, node: usize) -> Vec<(PostFirmware, BootDevice)> {
 
 #[test]
 fn machines_obey_their_bmcs() {
-    let mut rack = rack(vec![NodeSpec::bios(), NodeSpec::uefi()]);
+    for bmc in [BmcKind::IpmiSim, BmcKind::Simulated] {
+        machines_obey(bmc);
+    }
+}
+
+fn machines_obey(bmc: BmcKind) {
+    let mut rack = Rack::start(RackSpec {
+        nodes: vec![NodeSpec::bios(), NodeSpec::uefi()],
+        bmc,
+        ..RackSpec::default()
+    })
+    .unwrap();
     for node in [1, 2] {
         let power = |rack: &Rack| {
             rack.ipmitool(node, &["power", "status"])
@@ -109,6 +120,44 @@ fn machines_obey_their_bmcs() {
         .to_string();
     assert!(wrong.contains("Unable to establish"), "{wrong}");
     rack.shutdown();
+}
+
+/// What `ipmi_sim` drops: the EFI bit, the persistent bit, and telling what was set.
+#[test]
+fn a_simulated_bmc_passes_all_boot_flags_on() {
+    let rack = Rack::start(RackSpec {
+        nodes: vec![NodeSpec {
+            firmware: Firmware::Auto,
+            ..NodeSpec::uefi()
+        }],
+        bmc: BmcKind::Simulated,
+        ..RackSpec::default()
+    })
+    .unwrap();
+    let tool = |args: &[&str]| rack.ipmitool(1, args).unwrap();
+    let flags = || tool(&["chassis", "bootparam", "get", "5"]);
+    tool(&["chassis", "bootdev", "pxe", "options=efiboot"]);
+    assert!(flags().contains("Boot Flag Valid") && flags().contains("BIOS EFI boot"));
+    tool(&["power", "on"]);
+    assert!(flags().contains("Boot Flag Invalid"), "used up");
+    tool(&["power", "cycle"]);
+    tool(&["chassis", "bootdev", "pxe", "options=persistent"]);
+    tool(&["power", "reset"]);
+    tool(&["power", "cycle"]);
+    assert!(flags().contains("Options apply to all future boots"));
+    tool(&["chassis", "bootdev", "disk"]);
+    tool(&["power", "reset"]);
+    tool(&["power", "reset"]);
+    tool(&["power", "off"]);
+    let expected = [
+        (PostFirmware::Uefi, BootDevice::Pxe),
+        (PostFirmware::Bios, BootDevice::Disk),
+        (PostFirmware::Bios, BootDevice::Pxe),
+        (PostFirmware::Bios, BootDevice::Pxe),
+        (PostFirmware::Bios, BootDevice::Disk),
+        (PostFirmware::Bios, BootDevice::Disk),
+    ];
+    assert_eq!(posts(&rack, 1), expected);
 }
 
 /// One machine of every kind of NIC and disk.

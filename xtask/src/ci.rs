@@ -3,6 +3,7 @@
 use crate::artifacts::{self, Profile};
 use crate::packages;
 use anyhow::{Context, Result, ensure};
+use ironbeat_image::flavour::Flavour;
 use ironbeat_tests::cluster::Product;
 use std::process::Command;
 use std::time::Instant;
@@ -55,6 +56,11 @@ pub fn rack_tests(filter: Option<&str>) -> Result<()> {
     ])?;
     let product = artifacts::product(Profile::Dev)?;
     sizes(&product)?;
+    // With the drivers of a BMC's in-band side; the test that asks for it looks beside the small one.
+    artifacts::ramdisk(
+        Flavour::Generic,
+        &product.boot_dir.with_file_name("generic"),
+    )?;
     let mut command = cargo(&[
         "test",
         "--package",
