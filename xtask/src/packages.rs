@@ -48,6 +48,9 @@ pub const RACK: Packages = &[
 pub const TESTS: Packages = &[
     ("mount", "losetup: disks to write to"),
     ("python3", "a raw frame sent by somebody else's code"),
+    ("freeipmi-tools", "a third opinion on the simulated BMCs"),
+    ("python3-pyghmi", "somebody else's BMC for our IPMI client"),
+    ("procps", "ps, to see what a program has started"),
 ];
 
 /// # Errors
