@@ -64,6 +64,36 @@ pub fn ironbeat(profile: Profile) -> Result<PathBuf> {
     Ok(target().join(dir).join("ironbeat"))
 }
 
+/// The simulated BMCs, as a program.
+pub fn bmc_sim() -> Result<PathBuf> {
+    cargo(
+        &["build", "--release", "--package", "ironbeat-bmc-sim"],
+        None,
+    )?;
+    Ok(target().join("release/ironbeat-bmc-sim"))
+}
+
+/// The load of the BMC bench.
+pub fn bmc_load() -> Result<PathBuf> {
+    let arguments = [
+        "build",
+        "--release",
+        "--package",
+        "ironbeat-ipmi",
+        "--example",
+        "sweep",
+    ];
+    cargo(&arguments, None)?;
+    Ok(target().join("release/examples/sweep"))
+}
+
+/// Where benches keep what they install.
+pub fn bench_dir() -> Result<PathBuf> {
+    let dir = target().join("bench");
+    std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    Ok(dir)
+}
+
 /// The static agent.
 pub fn agent() -> Result<PathBuf> {
     let arguments = [

@@ -44,6 +44,13 @@ pub const RACK: Packages = &[
     ("seabios", "BIOS firmware"),
 ];
 
+/// What the BMC bench compares with.
+pub const BMC_BENCH: Packages = &[
+    ("openipmi", "ipmi_sim, BMCs that somebody else wrote"),
+    ("ipmitool", "the client that Ironic calls"),
+    ("python3", "pyghmi, the best client in process"),
+];
+
 /// Only the tests need these.
 pub const TESTS: Packages = &[
     ("mount", "losetup: disks to write to"),

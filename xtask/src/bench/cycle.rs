@@ -1,9 +1,9 @@
-//! Benchmarks: each prints JSON lines `{name, value, unit, min, max, runs}` on standard output, beside the peer on the same
-//! work in the same run. What is measured is in `ironbeat-tests`.
+//! `bench cycle`: first BMC command to deployed system, beside a shell ramdisk that only downloads and writes.
+//! What is measured is in `ironbeat-tests`.
+use super::print;
 use crate::artifacts::{self, Profile};
 use crate::{demo, interrupt, packages};
 use anyhow::{Context, Result, ensure};
-use clap::Subcommand;
 use ironbeat_image::demo_os::DemoOs;
 use ironbeat_image::flavour::Flavour;
 use ironbeat_tests::cluster::{Cluster, node_name};
@@ -12,26 +12,10 @@ use ironbeat_tests::logfile::LogCursor;
 use ironbeat_tests::rack::{Rack, RackSpec};
 use std::time::{Duration, Instant};
 
-#[derive(Subcommand)]
-pub enum Bench {
-    /// First BMC command to deployed system, beside a shell ramdisk that only downloads and writes.
-    Cycle {
-        /// Rounds; in each, floor and product take turns on either firmware.
-        #[arg(long, default_value_t = 5)]
-        runs: usize,
-    },
-}
-
 const PATIENCE: Duration = Duration::from_secs(600);
 
-pub fn run(bench: Bench) -> Result<()> {
-    match bench {
-        Bench::Cycle { runs } => cycle(runs),
-    }
-}
-
 /// The same machines twice: one rack boots the floor, the other is the product's. Only one machine is on at a time.
-fn cycle(runs: usize) -> Result<()> {
+pub fn run(runs: usize) -> Result<()> {
     ensure!(runs > 0, "no runs, no result");
     packages::ensure(&[
         packages::BUILD,
@@ -85,17 +69,20 @@ fn cycle(runs: usize) -> Result<()> {
         print(
             &name("ratio"),
             "ratio",
-            pairs.iter().map(|(base, ours)| ours / base).collect(),
+            &pairs
+                .iter()
+                .map(|(base, ours)| ours / base)
+                .collect::<Vec<_>>(),
         );
         print(
             &name("s"),
             "s",
-            pairs.iter().map(|(_, ours)| *ours).collect(),
+            &pairs.iter().map(|(_, ours)| *ours).collect::<Vec<_>>(),
         );
         print(
             &name("floor.s"),
             "s",
-            pairs.iter().map(|(base, _)| *base).collect(),
+            &pairs.iter().map(|(base, _)| *base).collect::<Vec<_>>(),
         );
     }
     Ok(())
@@ -126,16 +113,4 @@ fn ours(cluster: &Cluster, node: usize, os: &DemoOs) -> Result<Duration> {
     cluster.cli(&["node", "undeploy", &name])?;
     cluster.wait_state(node, &["available"], PATIENCE)?;
     Ok(took)
-}
-
-/// The median, with what it is the median of.
-fn print(name: &str, unit: &str, mut values: Vec<f64>) {
-    values.sort_by(f64::total_cmp);
-    let round = |value: f64| (value * 1000.0).round() / 1000.0;
-    let (min, max) = (values[0], values[values.len() - 1]);
-    let line = serde_json::json!({
-        "name": name, "value": round(values[values.len() / 2]), "unit": unit,
-        "min": round(min), "max": round(max), "runs": values.len(),
-    });
-    println!("{line}");
 }
