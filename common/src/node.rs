@@ -83,6 +83,9 @@ pub enum BmcAccess {
         /// Key K_g, hex.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kg: Option<Secret>,
+        /// Speak IPMI 1.5, which protects the password with MD5 and nothing else at all: for BMCs that know no better.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        ipmi_1_5: bool,
     },
 }
 

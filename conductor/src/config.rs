@@ -18,6 +18,8 @@ pub struct Config {
     pub http: Http,
     /// Only on the host where dnsmasq runs.
     pub dnsmasq: Option<DnsmasqConfig>,
+    #[serde(default)]
+    pub bmc: BmcOptions,
     /// Boot the ramdisk on machines that no node is known for, and remember them.
     #[serde(default = "yes")]
     pub discovery: bool,
@@ -37,6 +39,13 @@ pub struct Nats {
     /// What the ramdisk connects to, if it sees the servers under other addresses.
     pub servers_for_agents: Vec<String>,
     pub prefix: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BmcOptions {
+    /// Between two packets to one BMC, for a site whose BMCs drop what comes faster.
+    pub spacing_ms: u32,
 }
 
 impl Default for Nats {

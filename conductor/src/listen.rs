@@ -14,10 +14,13 @@ use ironbeat_common::node::{Node, State};
 use ironbeat_common::plan::is_file_name;
 use ironbeat_common::wire::{self, Heartbeat, HeartbeatReply, Lookup, LookupReply, Order, subject};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// What a machine that has no work is told. Ironic's agent waits 1 to 60 s.
 const RETRY_SECS: u32 = 20;
+/// A server that is busy with an election takes up to 9 s.
+const ECHO: Duration = Duration::from_secs(15);
 /// Requests handled at once by one worker; more wait in their subscription.
 const PARALLEL: usize = 256;
 
@@ -73,7 +76,18 @@ pub async fn start(worker: &Arc<Worker>) -> anyhow::Result<async_nats::service::
             }
         });
     }
+    arrived(&worker.client).await?;
     Ok(service)
+}
+
+/// Returns when the server has all that was sent before, subscriptions too: it takes them in order, and sends this back.
+async fn arrived(client: &async_nats::Client) -> anyhow::Result<()> {
+    let inbox = client.new_inbox();
+    let mut echo = client.subscribe(inbox.clone()).await?;
+    client.publish(inbox, Bytes::new()).await?;
+    let echo = tokio::time::timeout(ECHO, echo.next()).await;
+    let silent = || anyhow::anyhow!("listen: the NATS server is silent for {ECHO:?}");
+    echo.ok().flatten().map(drop).ok_or_else(silent)
 }
 
 async fn answer(worker: Arc<Worker>, endpoint: String, request: Request) {

@@ -68,7 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         knocks: Knocks::open(&store)
             .await
             .context("open the bucket of knocks")?,
-        bmcs: Bmcs::new(),
+        bmcs: Bmcs::new(Duration::from_millis(config.bmc.spacing_ms.into())),
         sync: Sync::default(),
         client,
         store,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often the view is looked through for nodes that are due.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_secs(1);
 /// Readings under way at once, at most: memory for a data centre whose BMCs are all dead, no more.
 const MAX_UNDER_WAY: usize = 8192;
 /// A worker that takes a node over also makes up for what its former owner missed since it fell silent: two presence
@@ -66,7 +66,8 @@ pub async fn run(worker: Arc<Worker>) {
         }
         for node in due(&worker) {
             let worker_too = Arc::clone(&worker);
-            worker.spawn(async move {
+            // Not among the tasks that a worker finishes before it ends: a reading that is lost is no loss.
+            tokio::spawn(async move {
                 let reading = read(&worker_too, &node);
                 if let Err(error) = worker_too.sync.slots.run(reading).await {
                     tracing::warn!(node = %node.id, "power sync: {error}");

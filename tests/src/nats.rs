@@ -149,6 +149,13 @@ impl NatsServer {
         self.process.as_ref().map(Process::pid)
     }
 
+    /// CPU time that it has used since its last start.
+    pub fn cpu_time(&self) -> Duration {
+        self.process
+            .as_ref()
+            .map_or_else(Default::default, Process::cpu_time)
+    }
+
     /// Everything it has logged, over all starts.
     pub fn log_text(&self) -> String {
         self.log().text()

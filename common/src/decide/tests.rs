@@ -18,6 +18,7 @@ pub(super) fn enrolled() -> Node {
             password: Secret::new("pw"),
             cipher_suite: None,
             kg: None,
+            ipmi_1_5: false,
         },
         macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, 1])],
         system_uuid: None,

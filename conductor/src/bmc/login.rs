@@ -3,7 +3,7 @@
 use super::transient;
 use ironbeat_common::decide::BmcFault;
 use ironbeat_common::node::BmcAccess;
-use ironbeat_ipmi::{BmcConfig, Secret, Suite, Timing};
+use ironbeat_ipmi::{BmcConfig, Protocol, Secret, Suite, Timing};
 use std::net::{IpAddr, SocketAddr};
 
 /// RMCP (IPMI 2.0 §13.1.2).
@@ -16,6 +16,7 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
         password,
         cipher_suite,
         kg,
+        ipmi_1_5,
     } = access;
     let wrong = |why: String| BmcFault {
         what: format!("BMC {address}: {why}"),
@@ -40,7 +41,15 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
         Some(address) => address,
         None => look_up(address).await?,
     };
+    let protocol = match (ipmi_1_5, suite, &kg) {
+        (false, _, _) => Protocol::RmcpPlus,
+        (true, None, None) => Protocol::Ipmi15,
+        (true, _, _) => {
+            return Err(wrong("IPMI 1.5 has no cipher suites and no key K_g".into()));
+        }
+    };
     Ok(BmcConfig {
+        protocol,
         kg: kg.flatten().map(Secret::new),
         suite,
         timing,
@@ -119,6 +128,23 @@ mod tests {
             password: Word::new("hush"),
             cipher_suite,
             kg: kg.map(Word::new),
+            ipmi_1_5: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_old_protocol_is_spoken_on_request_and_with_nothing_that_it_lacks() {
+        let old = |cipher_suite, kg| {
+            let mut access = access("10.0.0.1", cipher_suite, kg);
+            let BmcAccess::Ipmi { ipmi_1_5, .. } = &mut access;
+            *ipmi_1_5 = true;
+            access
+        };
+        let spoken = config(&old(None, None), Timing::default()).await.unwrap();
+        assert_eq!(spoken.protocol, Protocol::Ipmi15);
+        for wrong in [old(Some(3), None), old(None, Some("6b67"))] {
+            let fault = config(&wrong, Timing::default()).await.unwrap_err();
+            assert!(fault.permanent && fault.what.contains("IPMI 1.5 has no"));
         }
     }
 

@@ -66,15 +66,14 @@ pub struct Lease {
     _user: Arc<()>,
 }
 
-impl Default for Bmcs {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Bmcs {
-    pub fn new() -> Self {
-        Self::with(Timing::default(), Patience::default())
+    /// `spacing`: between two packets to one BMC.
+    pub fn new(spacing: Duration) -> Self {
+        let timing = Timing {
+            spacing,
+            ..Timing::default()
+        };
+        Self::with(timing, Patience::default())
     }
 
     fn with(timing: Timing, patience: Patience) -> Self {

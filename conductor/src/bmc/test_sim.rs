@@ -82,6 +82,7 @@ impl Sim {
             password: Secret::new(password),
             cipher_suite: suite,
             kg: None,
+            ipmi_1_5: false,
         }
     }
 

@@ -223,6 +223,7 @@ fn access(address: std::net::SocketAddr) -> BmcAccess {
         password: Secret::new(PASSWORD),
         cipher_suite: None,
         kg: None,
+        ipmi_1_5: false,
     }
 }
 
@@ -364,6 +365,7 @@ mod simulated {
             password: Secret::new(PASSWORD),
             cipher_suite: None,
             kg: None,
+            ipmi_1_5: false,
         }
     }
 

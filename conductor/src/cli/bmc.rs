@@ -1,15 +1,13 @@
 //! `ironbeat bmc`: what a BMC says, and what is wrong with it.
 //! What is asked of it, and how answers are put into words, is the workers' affair.
 use super::client::Client;
-use super::node::bmc_password;
+use super::login::BmcLogin;
 use super::{print_json, print_table};
 use crate::api::bmc::AskBmc;
 use crate::api::check::{Check, Verdict};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use ironbeat_common::node::{BmcAccess, Secret};
 use serde_json::Value;
-use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum BmcCommand {
@@ -46,14 +44,8 @@ pub struct CheckArgs {
     /// Address of a BMC that is no node's.
     #[arg(long)]
     bmc: Option<String>,
-    #[arg(long, default_value = "admin")]
-    bmc_user: String,
-    /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD.
-    #[arg(long)]
-    bmc_password_file: Option<PathBuf>,
-    /// RMCP+ cipher suite, 3 or 17; default: the best the BMC has.
-    #[arg(long)]
-    cipher_suite: Option<u8>,
+    #[command(flatten)]
+    login: BmcLogin,
 }
 
 pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
@@ -81,15 +73,9 @@ pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
 }
 
 async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {
-    let bmc = match &args.bmc {
+    let bmc = match args.bmc {
         None => None,
-        Some(address) => Some(BmcAccess::Ipmi {
-            address: address.clone(),
-            username: args.bmc_user,
-            password: Secret::new(bmc_password(args.bmc_password_file.as_deref())?),
-            cipher_suite: args.cipher_suite,
-            kg: None,
-        }),
+        Some(address) => Some(args.login.access(address)?),
     };
     let ask = AskBmc {
         node: args.node,

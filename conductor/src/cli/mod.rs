@@ -3,6 +3,7 @@
 mod bmc;
 mod client;
 mod decode;
+mod login;
 mod node;
 mod power;
 

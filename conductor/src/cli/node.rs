@@ -1,6 +1,7 @@
 //! `ironbeat node …`: the arguments of each verb, and how nodes are shown.
 //! The verbs themselves are endpoints of the conductor.
 use super::client::Client;
+use super::login::BmcLogin;
 use super::power::power_word;
 use super::{print_json, print_table};
 use crate::api::bmc::AskBmc;
@@ -11,8 +12,8 @@ use ironbeat_common::explain::Explanation;
 use ironbeat_common::hints::Hints;
 use ironbeat_common::id::{Mac, NodeId, NodeName, SystemUuid};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{BmcAccess, BootDevice, HardwareFault, Image, Instance, Node, Secret};
-use std::path::{Path, PathBuf};
+use ironbeat_common::node::{BootDevice, HardwareFault, Image, Instance, Node};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -91,14 +92,8 @@ pub struct EnrollArgs {
     /// BMC address: `10.0.0.1`, `10.0.0.1:6230`, `[fd00::1]:623`.
     #[arg(long)]
     bmc: String,
-    #[arg(long, default_value = "admin")]
-    bmc_user: String,
-    /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD. Never an argument: those are seen by everybody.
-    #[arg(long)]
-    bmc_password_file: Option<PathBuf>,
-    /// RMCP+ cipher suite, 3 or 17; default: the best the BMC has.
-    #[arg(long)]
-    cipher_suite: Option<u8>,
+    #[command(flatten)]
+    login: BmcLogin,
     /// MAC address; may be given several times.
     #[arg(long = "mac")]
     macs: Vec<Mac>,
@@ -280,26 +275,8 @@ fn read_instance(args: InstanceArgs) -> anyhow::Result<Instance> {
     })
 }
 
-pub(super) fn bmc_password(file: Option<&Path>) -> anyhow::Result<String> {
-    match file {
-        Some(path) => Ok(std::fs::read_to_string(path)
-            .with_context(|| format!("read the BMC password from {}", path.display()))?
-            .trim_end_matches(['\r', '\n'])
-            .to_string()),
-        None => std::env::var("IRONBEAT_BMC_PASSWORD")
-            .context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD"),
-    }
-}
-
 async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
-    let password = bmc_password(args.bmc_password_file.as_deref())?;
-    let bmc = BmcAccess::Ipmi {
-        address: args.bmc,
-        username: args.bmc_user,
-        password: Secret::new(password),
-        cipher_suite: args.cipher_suite,
-        kg: None,
-    };
+    let bmc = args.login.access(args.bmc)?;
     let wish = Enroll {
         // Chosen here, so that a repeated request enrolls one node.
         id: Some(NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes())),

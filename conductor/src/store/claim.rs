@@ -208,6 +208,7 @@ mod tests {
                 password: Secret::new("p"),
                 cipher_suite: None,
                 kg: None,
+                ipmi_1_5: false,
             };
             assert_eq!(bmc_token(&bmc), token, "{address}");
         }

@@ -58,6 +58,7 @@ pub fn node(n: u16) -> Node {
             password: Secret::new("secret"),
             cipher_suite: None,
             kg: None,
+            ipmi_1_5: false,
         },
         macs: vec![mac(n)],
         system_uuid: None,

@@ -1,0 +1,52 @@
+//! How a BMC is logged in to, as arguments: the same for enrolling a node and for checking a BMC that is none.
+//! What the BMC makes of it is the conductor's affair.
+use anyhow::Context;
+use clap::Args;
+use ironbeat_common::node::{BmcAccess, Secret};
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct BmcLogin {
+    #[arg(long, default_value = "admin")]
+    bmc_user: String,
+    /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD. Never an argument: those are seen by everybody.
+    #[arg(long)]
+    bmc_password_file: Option<PathBuf>,
+    /// RMCP+ cipher suite, 3 or 17; default: the best the BMC has.
+    #[arg(long)]
+    cipher_suite: Option<u8>,
+    /// File with the key K_g in hex, for BMCs that need one.
+    #[arg(long)]
+    bmc_kg_file: Option<PathBuf>,
+    /// Speak IPMI 1.5, which hardly protects the password: for BMCs that know nothing better.
+    #[arg(long)]
+    ipmi_1_5: bool,
+}
+
+impl BmcLogin {
+    /// # Errors
+    /// When there is no password, or a file cannot be read.
+    pub fn access(self, address: String) -> anyhow::Result<BmcAccess> {
+        let password = match &self.bmc_password_file {
+            Some(path) => read("BMC password", path)?,
+            None => std::env::var("IRONBEAT_BMC_PASSWORD")
+                .context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD")?,
+        };
+        let kg = self.bmc_kg_file.as_deref();
+        let kg = kg.map(|path| read("key K_g", path)).transpose()?;
+        Ok(BmcAccess::Ipmi {
+            address,
+            username: self.bmc_user,
+            password: Secret::new(password),
+            cipher_suite: self.cipher_suite,
+            kg: kg.map(Secret::new),
+            ipmi_1_5: self.ipmi_1_5,
+        })
+    }
+}
+
+fn read(what: &str, path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the {what} from {}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_string())
+}
