@@ -18,8 +18,6 @@ kept. --reads: so many questions to each BMC, one after the other. --cycle: powe
 
 /// Before a BMC that failed is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// As in `Slots::default`, when the number of slots is given.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 struct Options {
     first: Ipv4Addr,
@@ -228,9 +226,7 @@ async fn sweep(bmcs: &[Bmc], slots: &Slots, options: &Arc<Options>, name: &str, 
 }
 
 async fn run(options: Arc<Options>) {
-    let slots = options
-        .at_once
-        .map_or_else(Slots::default, |slots| Slots::new(slots, PATIENCE));
+    let slots = options.at_once.map_or_else(Slots::default, Slots::new);
     let transport = Transport::new();
     let idle_kib = rss_kib();
     let bmcs: Vec<Bmc> = (0..options.count)

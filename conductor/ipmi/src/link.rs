@@ -6,7 +6,7 @@ use crate::crypto::Suite;
 use crate::error::{CompletionCode, ErrorKind};
 use crate::handshake::{Fresh, Handshake, Login};
 use crate::message::{APP, Repeat, Request, Response};
-use crate::pace::Pace;
+use crate::pace::{Pace, REMEMBERED};
 use crate::presession::{self, AuthCapabilities};
 use crate::transport::{Inbox, Transport};
 use crate::v15::{Handshake15, Login15};
@@ -71,10 +71,8 @@ impl Drop for Open {
         }
         let rq_seq = self.next_rq_seq();
         let request = self.wire.close_request();
-        if let Ok(iv) = random() {
-            let datagram = self.wire.seal(&request.encode(rq_seq), iv);
-            self.transport.try_send(&datagram, self.peer);
-        }
+        let datagram = self.wire.seal(&request.encode(rq_seq));
+        self.transport.try_send(&datagram, self.peer);
     }
 }
 
@@ -172,7 +170,10 @@ impl Link {
             }
             self.open = None;
         }
-        self.enter(transport, config).await.map_err(entering)?;
+        // In a box, as it is large and rare: else every command would carry the room for a login around.
+        Box::pin(self.enter(transport, config))
+            .await
+            .map_err(entering)?;
         self.exchange(config, request, tries)
             .await
             .map_err(|kind| self.lost(kind, request))
@@ -378,18 +379,27 @@ impl Link {
         let rq_seq = open.next_rq_seq();
         let message = request.encode(rq_seq);
         let begin = Instant::now();
-        let mut nonsense = None;
-        let mut accepted = false;
+        let (mut sent_times, mut nonsense, mut accepted) = (0, None, false);
         for tried in 0..tries {
             space(last_sent, config.timing.spacing).await;
-            let datagram = open.wire.seal(&message, random()?);
+            if tried > 0 && request.repeat == Repeat::Never && begin.elapsed() > REMEMBERED {
+                break;
+            }
+            let datagram = open.wire.seal(&message);
             let sent = Instant::now();
             *last_sent = Some(sent);
+            sent_times += 1;
             open.transport
                 .send(&datagram, open.peer)
                 .await
                 .map_err(io)?;
-            let deadline = sent + pace.timeout(&config.timing, tried);
+            let patience = match request.repeat {
+                Repeat::Never if tried + 1 < tries => {
+                    pace.timeout_once(&config.timing, tried, sent - begin)
+                }
+                Repeat::Never | Repeat::Harmless => pace.timeout(&config.timing, tried),
+            };
+            let deadline = sent + patience;
             while let Ok(Some(datagram)) =
                 tokio::time::timeout_at(deadline, open.inbox.receiver.recv()).await
             {
@@ -424,7 +434,7 @@ impl Link {
             return Err(ErrorKind::NotPassedOn(CompletionCode(NO_ANSWER)));
         }
         let silence = ErrorKind::Unreachable {
-            tries,
+            tries: sent_times,
             waited: begin.elapsed(),
         };
         Err(nonsense.map_or(silence, ErrorKind::Malformed))
@@ -434,7 +444,7 @@ impl Link {
     pub(crate) async fn post(&mut self, request: &Request) -> Result<(), ErrorKind> {
         let open = self.open.as_mut().ok_or(ErrorKind::SessionLost)?;
         let rq_seq = open.next_rq_seq();
-        let datagram = open.wire.seal(&request.encode(rq_seq), random()?);
+        let datagram = open.wire.seal(&request.encode(rq_seq));
         open.transport.send(&datagram, open.peer).await.map_err(io)
     }
 
@@ -442,7 +452,7 @@ impl Link {
         let open = self.open.as_mut().ok_or(ErrorKind::SessionLost)?;
         let datagram = open
             .wire
-            .seal_sol(packet, random()?)
+            .seal_sol(packet)
             .ok_or(ErrorKind::Unsupported("IPMI 1.5 has no serial console"))?;
         open.transport.send(&datagram, open.peer).await.map_err(io)
     }

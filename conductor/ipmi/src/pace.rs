@@ -31,6 +31,14 @@ impl Default for Timing {
 /// Doublings that are remembered from one command to the next; 2^4 times any estimate is above every sane maximum.
 const MAX_BACKOFF: u32 = 4;
 
+/// A BMC may forget a message's number after 5 s (IPMB, sequence number expiration), and take what comes with it then for
+/// a new command. What must not be done twice is sent again within this alone, and at least so often.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(4);
+const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+
+/// An answer that comes after a retransmission as soon as answers usually do, or this much later, is an answer to it.
+const USUAL: Duration = Duration::from_millis(10);
+
 /// What is known of one BMC's speed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
@@ -50,9 +58,27 @@ impl Pace {
         base.saturating_mul(1 << doublings).min(timing.max_timeout)
     }
 
+    /// The same for what must not be done twice, `since` its first transmission: as many as fit into the time in which
+    /// the BMC surely knows them for the same, and after the last of them the usual wait.
+    pub(crate) fn timeout_once(&self, timing: &Timing, tried: u32, since: Duration) -> Duration {
+        let timeout = self.timeout(timing, tried);
+        let again = timeout.min(AT_LEAST_EVERY);
+        if since + again < REMEMBERED {
+            again
+        } else {
+            timeout
+        }
+    }
+
     /// An answer came `after` the latest of `tried` + 1 transmissions.
     pub(crate) fn answered(&mut self, tried: u32, after: Duration) {
         if tried > 0 {
+            let is_usual = |smooth| after <= smooth + 4 * self.variation + USUAL;
+            if self.smooth.is_some_and(is_usual) {
+                // The earlier transmissions or their answers were lost; the BMC is as fast as ever.
+                self.backoff = 0;
+                return;
+            }
             // Nobody knows which transmission was answered (Karn): no sample, but wait longer from now on.
             self.backoff = self.backoff.saturating_add(tried).min(MAX_BACKOFF);
             return;
@@ -105,6 +131,44 @@ mod tests {
             slow.answered(0, ms(800));
         }
         assert!(slow.timeout(&timing, 0) < ms(850));
+    }
+
+    #[test]
+    fn losses_do_not_slow_down_who_is_fast() {
+        let timing = Timing::default();
+        let mut pace = Pace::default();
+        pace.answered(0, ms(2));
+        pace.answered(2, ms(3));
+        assert_eq!(pace.timeout(&timing, 0), ms(250));
+        // This may be the late answer to the first transmission.
+        pace.answered(1, ms(100));
+        assert_eq!(pace.timeout(&timing, 0), ms(500));
+        pace.answered(1, ms(2));
+        assert_eq!(pace.timeout(&timing, 0), ms(250));
+    }
+
+    #[test]
+    fn what_must_not_be_done_twice_is_sent_again_only_while_it_is_remembered() {
+        let timing = Timing::default();
+        let (mut fast, unknown, mut slow) = (Pace::default(), Pace::default(), Pace::default());
+        fast.answered(0, ms(2));
+        slow.answered(0, ms(2000));
+        for (pace, expected) in [
+            (fast, &[0, 250, 750, 1750, 2750, 3750][..]),
+            (unknown, &[0, 1000, 2000, 3000]),
+            (slow, &[0, 1000, 2000, 3000]),
+        ] {
+            let (mut sent, mut at) = (Vec::new(), Duration::ZERO);
+            while at <= REMEMBERED {
+                sent.push(at.as_millis());
+                at += pace.timeout_once(&timing, sent.len() as u32 - 1, at);
+            }
+            assert_eq!(sent, expected);
+            assert!(
+                at - REMEMBERED >= ms(3000),
+                "time for a late answer: {at:?}"
+            );
+        }
     }
 
     #[test]

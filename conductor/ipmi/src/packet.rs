@@ -8,6 +8,8 @@ const AUTH_RMCP_PLUS: u8 = 0x06;
 /// The largest IPMI message over LAN is far below one Ethernet frame.
 pub(crate) const MAX_DATAGRAM: usize = 1500;
 const HEADER: usize = 16;
+/// Bytes after a payload, at most: pad, its length, next header, code.
+const TRAILER: usize = 3 + 2 + 16;
 
 /// Payload types (table 13-16).
 pub(crate) const IPMI: u8 = 0x00;
@@ -98,14 +100,15 @@ fn header(out: &mut Vec<u8>, kind: u8, session_id: u32, sequence: u32, payload: 
 }
 
 /// A message inside a session. `sign` gets everything from the session header to the next-header byte.
-pub(crate) fn sealed(
+pub(crate) fn sealed<C: AsRef<[u8]>>(
     payload_type: u8,
     session_id: u32,
     sequence: u32,
     payload: &[u8],
-    sign: impl FnOnce(&[u8]) -> Vec<u8>,
+    sign: impl FnOnce(&[u8]) -> C,
 ) -> Vec<u8> {
-    let mut out = RMCP_IPMI.to_vec();
+    let mut out = Vec::with_capacity(HEADER + payload.len() + TRAILER);
+    out.extend(RMCP_IPMI);
     header(
         &mut out,
         payload_type | ENCRYPTED | AUTHENTICATED,
@@ -119,7 +122,7 @@ pub(crate) fn sealed(
     out.extend(std::iter::repeat_n(0xff, pad));
     out.extend([pad as u8, 0x07]);
     let code = sign(&out[RMCP_IPMI.len()..]);
-    out.extend(code);
+    out.extend(code.as_ref());
     out
 }
 

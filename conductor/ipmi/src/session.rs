@@ -1,35 +1,44 @@
 //! An open RMCP+ session: seals requests, opens answers, watches sequence numbers (IPMI 2.0 §13.28 to §13.32).
 //! It has no socket and no clock; when to send again is `link`'s affair.
-use crate::crypto::{Suite, decrypt, encrypt, same};
+use crate::crypto::{Signer, Suite, decrypt, encrypt, iv, same};
 use crate::message;
 use crate::packet::{self, IPMI, SOL};
 use crate::window::Window;
 use crate::wire::Incoming;
+use std::fmt;
 
 /// Bytes of the constants from which keys are made.
 const KEY_CONSTANT: usize = 20;
 
-#[derive(Debug)]
+/// Shows itself nowhere.
 pub(crate) struct Keys {
-    integrity: Vec<u8>,
+    integrity: Signer,
     confidentiality: [u8; 16],
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("******")
+    }
 }
 
 impl Keys {
     /// K1 and K2 from the session integrity key (§13.32). The constants have 20 bytes with SHA-256 too, though the text
     /// can be read otherwise: so say ipmitool, FreeIPMI and pyghmi, and every BMC that they talk to.
     pub(crate) fn derive(suite: Suite, sik: &[u8]) -> Self {
-        let constant = |n: u8| [n; KEY_CONSTANT];
-        let integrity = suite.hmac(sik, &[&constant(1)]);
-        let k2 = suite.hmac(sik, &[&constant(2)]);
+        let [k1, k2] = additional_keys(suite, sik);
         let confidentiality = *k2
             .first_chunk()
             .expect("every digest has at least 20 bytes");
         Self {
-            integrity,
+            integrity: Signer::new(suite, &k1),
             confidentiality,
         }
     }
+}
+
+fn additional_keys(suite: Suite, sik: &[u8]) -> [Vec<u8>; 2] {
+    [1, 2].map(|n| suite.hmac(sik, &[&[n; KEY_CONSTANT]]))
 }
 
 #[derive(Debug)]
@@ -63,15 +72,19 @@ impl Session {
     }
 
     /// The bytes of one transmission of a payload.
-    pub(crate) fn seal(&mut self, kind: u8, payload: &[u8], iv: [u8; 16]) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, kind: u8, payload: &[u8]) -> Vec<u8> {
+        // A session has its own key and does not live for 2^32 packets, so no number is used twice with a key.
+        let iv = iv(&self.keys.confidentiality, self.next_sequence);
+        self.seal_with(kind, payload, iv)
+    }
+
+    pub(crate) fn seal_with(&mut self, kind: u8, payload: &[u8], iv: [u8; 16]) -> Vec<u8> {
         let payload = encrypt(&self.keys.confidentiality, iv, payload);
         let sequence = self.next_sequence;
         // Zero is for messages outside a session.
         self.next_sequence = self.next_sequence.checked_add(1).unwrap_or(1);
         packet::sealed(kind, self.bmc_id, sequence, &payload, |signed| {
-            let mut code = self.suite.hmac(&self.keys.integrity, &[signed]);
-            code.truncate(self.suite.check_len());
-            code
+            self.keys.integrity.sign(signed)
         })
     }
 
@@ -85,8 +98,7 @@ impl Session {
             return Err("an unprotected message in a protected session");
         }
         let (signed, code) = packet::split_signature(&outer, self.suite.check_len())?;
-        let expected = self.suite.hmac(&self.keys.integrity, &[signed]);
-        if !same(&expected[..self.suite.check_len()], code) {
+        if !same(self.keys.integrity.sign(signed).as_ref(), code) {
             return Err("a message with a wrong authentication code");
         }
         if !self.window.take(outer.sequence) {
@@ -115,7 +127,7 @@ mod tests {
         let mut bmc = session(suite);
         bmc.next_sequence = sequence;
         let response = Request::new(1, 1, &[0, 0x21]);
-        bmc.seal(IPMI, &response.encode(5), [1; 16])
+        bmc.seal(IPMI, &response.encode(5))
     }
 
     #[test]
@@ -150,9 +162,10 @@ mod tests {
                 .collect()
         };
         let sik = hex("c531c391ca5327e41374617085522a1696fcb7fd62cefd75f2e677f337718e76");
+        let [integrity, _] = additional_keys(Suite::Seventeen, &sik);
         let keys = Keys::derive(Suite::Seventeen, &sik);
         let k1 = "8d65e9488d1203658563d6f254b782d7f04a048c65c9d2b4b196b852a5201a16";
-        assert_eq!(keys.integrity, hex(k1));
+        assert_eq!(integrity, hex(k1));
         assert_eq!(
             keys.confidentiality.to_vec(),
             hex("cb7fd5c89f59650f4d8f6069b3fd8ed9")
@@ -160,8 +173,8 @@ mod tests {
         // Its first message in that session, Set Session Privilege Level, and the code it put behind.
         let signed = hex("06c09b1b61f3030000002000181d72bc29ac323ea1ac743acbf4d847\
              df6a9024e71521b82d0b84c6d955c8e4ffff0207");
-        let code = Suite::Seventeen.hmac(&keys.integrity, &[&signed]);
-        assert_eq!(code[..16], hex("2722e1ec1ec39059790971346306d7f3"));
+        let code = keys.integrity.sign(&signed);
+        assert_eq!(code.as_ref(), hex("2722e1ec1ec39059790971346306d7f3"));
         let message = decrypt(&keys.confidentiality, &signed[12..44]).unwrap();
         assert_eq!(message[5..7], [0x3b, 0x04]);
     }

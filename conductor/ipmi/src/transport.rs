@@ -2,6 +2,7 @@
 //! A datagram belongs to whoever talks to its sender and has registered the console session id in it.
 use crate::bmc::{Bmc, BmcConfig};
 use crate::packet::{self, MAX_DATAGRAM};
+use socket2::SockRef;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,6 +14,10 @@ use tokio::task::JoinHandle;
 
 /// Datagrams that wait for one BMC's task. More than a few are a flood, and UDP may lose them.
 const INBOX: usize = 16;
+
+/// What the kernel may hold for us in either direction: thousands of BMCs may be asked, and answer, at the same time.
+/// What does not fit is lost and asked for again after a time-out. Linux gives at most `net.core.rmem_max` and `wmem_max`.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 /// All BMCs of a process. Cheap to clone.
 #[derive(Clone, Default)]
@@ -51,6 +56,26 @@ impl Drop for Socket {
     }
 }
 
+/// Asks for large buffers; smaller ones work too, if less well.
+fn enlarge(udp: &UdpSocket) {
+    let socket = SockRef::from(udp);
+    let refused = [
+        socket.set_recv_buffer_size(SOCKET_BUFFER),
+        socket.set_send_buffer_size(SOCKET_BUFFER),
+    ];
+    for error in refused.into_iter().filter_map(Result::err) {
+        tracing::warn!("ipmi socket: ask for buffers of {SOCKET_BUFFER} bytes: {error}");
+    }
+    // Linux refuses silently, and counts its own overhead, so that it says twice of what it gave.
+    if let Ok(given) = socket.recv_buffer_size()
+        && given < SOCKET_BUFFER
+    {
+        tracing::info!(
+            "ipmi socket: a receive buffer of {given} bytes; for sweeps over thousands of BMCs raise net.core.rmem_max"
+        );
+    }
+}
+
 fn lock(routes: &Mutex<Routes>) -> MutexGuard<'_, Routes> {
     // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
     routes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -75,6 +100,7 @@ impl Transport {
         let routes = Arc::clone(&self.0.routes);
         cell.get_or_try_init(|| async move {
             let udp = Arc::new(UdpSocket::bind(any).await?);
+            enlarge(&udp);
             let receiver = tokio::spawn(receive(Arc::clone(&udp), routes));
             Ok(Socket { udp, receiver })
         })

@@ -24,17 +24,17 @@ pub(crate) enum Incoming {
 
 impl Wire {
     /// The bytes of one transmission of an IPMI message. Each has its own session sequence number, a retransmission too.
-    pub(crate) fn seal(&mut self, message: &[u8], iv: [u8; 16]) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, message: &[u8]) -> Vec<u8> {
         match self {
-            Wire::Plus(session) => session.seal(crate::packet::IPMI, message, iv),
+            Wire::Plus(session) => session.seal(crate::packet::IPMI, message),
             Wire::Old(session) => session.seal(message),
         }
     }
 
     /// None: IPMI 1.5 has no such thing.
-    pub(crate) fn seal_sol(&mut self, packet: &[u8], iv: [u8; 16]) -> Option<Vec<u8>> {
+    pub(crate) fn seal_sol(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Wire::Plus(session) => Some(session.seal(crate::packet::SOL, packet, iv)),
+            Wire::Plus(session) => Some(session.seal(crate::packet::SOL, packet)),
             Wire::Old(_) => None,
         }
     }
