@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use ironbeat_tests::cluster::{Cluster, Product, node_name};
 use ironbeat_tests::http::Fault;
 use ironbeat_tests::logfile::LogCursor;
-use ironbeat_tests::machine::spec::{DiskContent, DiskKind, DiskSpec, NodeSpec};
+use ironbeat_tests::machine::spec::{
+    DiskContent, DiskKind, DiskSpec, NicModel, NicRom, NicSpec, NodeSpec,
+};
 use ironbeat_tests::rack::{BmcKind, RackSpec};
 
 /// A step takes 10 s here; a loaded machine gets room.
@@ -595,8 +597,6 @@ fn bmcs_that_refuse_are_silent_or_babble_are_told_apart() -> Result<()> {
 /// generic flavour has the drivers with which the ramdisk asks its BMC from inside.
 #[test]
 fn simulated_bmcs_serve_the_conductor_and_the_ramdisk() -> Result<()> {
-    let mut product = Product::from_env()?;
-    product.boot_dir = product.boot_dir.with_file_name("generic");
     let machine = NodeSpec {
         in_band_ipmi: true,
         ..bios()
@@ -606,6 +606,7 @@ fn simulated_bmcs_serve_the_conductor_and_the_ramdisk() -> Result<()> {
         bmc: BmcKind::Simulated,
         ..RackSpec::default()
     };
+    let product = Product::generic_from_env()?;
     let mut cluster = Cluster::start(product, spec, 2, NO_CLEAN)?;
     cluster.enroll(1, &[])?;
     cluster.make_available(1, PATIENCE)?;
@@ -632,6 +633,59 @@ fn simulated_bmcs_serve_the_conductor_and_the_ramdisk() -> Result<()> {
     ensure!(
         !cluster.rack.machine(1).is_on(),
         "an available machine is off"
+    );
+    no_secret_was_printed(&cluster)
+}
+
+/// The NICs and disk controllers of real machines, with the kernel for them: an e1000 that boots by iPXE with a second NIC
+/// beside it, and an e1000e that boots by OVMF's own PXE client; a SATA disk beside a smaller one that must be left alone,
+/// and a SCSI disk.
+#[test]
+fn other_hardware_is_deployed_with_the_generic_flavour() -> Result<()> {
+    let nic = |model, rom| NicSpec { model, rom };
+    let old = NodeSpec {
+        memory_mib: 768,
+        cpus: 2,
+        disks: vec![
+            DiskSpec::blank(DiskKind::Sata, DISK, "IB-SATA"),
+            DiskSpec {
+                content: DiskContent::Fill(0xa5),
+                ..DiskSpec::blank(DiskKind::VirtioBlk, 64 << 20, "IB-SMALL")
+            },
+        ],
+        nics: vec![
+            nic(NicModel::E1000, NicRom::Ipxe),
+            nic(NicModel::E1000e, NicRom::None),
+        ],
+        ..bios()
+    };
+    let new = NodeSpec {
+        memory_mib: 768,
+        disks: vec![DiskSpec::blank(DiskKind::Scsi, DISK, "IB-SCSI")],
+        nics: vec![nic(NicModel::E1000e, NicRom::None)],
+        ..uefi()
+    };
+    let spec = RackSpec {
+        nodes: vec![old, new],
+        ..RackSpec::default()
+    };
+    let cluster = Cluster::start(Product::generic_from_env()?, spec, 2, NO_CLEAN)?;
+    let mut consoles = [1, 2].map(|node| console_from_now(&cluster, node));
+    for node in [1, 2] {
+        cluster.enroll(node, &[])?;
+        cluster.make_available(node, PATIENCE)?;
+        cluster.deploy(node, &format!("host{node}"))?;
+    }
+    for (node, disk) in [(1, "IB-SATA"), (2, "IB-SCSI")] {
+        let shown = cluster.wait_state(node, &["active"], PATIENCE)?;
+        let disks = shown["inventory"]["disks"].to_string();
+        ensure!(disks.contains(disk), "{disks}");
+        says_who_it_is(&mut consoles[node - 1], &format!("host{node}"))?;
+    }
+    let small = std::fs::read(cluster.rack.machine(1).paths().disk(1))?;
+    ensure!(
+        small.iter().all(|byte| *byte == 0xa5),
+        "the other disk was written to"
     );
     no_secret_was_printed(&cluster)
 }

@@ -152,17 +152,17 @@ pub fn image_command(flavour: &str, out: Option<PathBuf>) -> Result<()> {
     ramdisk(flavour, &out).map(drop)
 }
 
-/// The demo's operating system.
-pub fn demo_os() -> Result<demo_os::DemoOs> {
-    demo_os::build(&kernel(Flavour::Small)?, &cache().join("demo-os"))
+/// The demo's operating system, with that flavour's drivers.
+pub fn demo_os(flavour: Flavour) -> Result<demo_os::DemoOs> {
+    demo_os::build(&kernel(flavour)?, &cache().join("demo-os"))
 }
 
-/// All that a rack of virtual machines needs.
-pub fn product(profile: Profile) -> Result<Product> {
-    let boot_dir = target().join("image/small");
+/// All that a rack needs: of virtual machines, or of such as have the disks and NICs of real ones.
+pub fn product(profile: Profile, flavour: Flavour) -> Result<Product> {
+    let boot_dir = target().join("image").join(flavour.to_string());
     let ironbeat = ironbeat(profile)?;
-    ramdisk(Flavour::Small, &boot_dir)?;
-    let os = demo_os()?;
+    ramdisk(flavour, &boot_dir)?;
+    let os = demo_os(flavour)?;
     Ok(Product {
         ironbeat,
         boot_dir,
@@ -171,9 +171,9 @@ pub fn product(profile: Profile) -> Result<Product> {
     })
 }
 
-/// Writes the file that `Product::from_env` reads, and returns its path.
-pub fn write_product(product: &Product) -> Result<PathBuf> {
-    let path = target().join("product.json");
+/// Writes a file that `Product::read` reads, and returns its path.
+pub fn write_product(product: &Product, flavour: Flavour) -> Result<PathBuf> {
+    let path = target().join(format!("product-{flavour}.json"));
     std::fs::write(&path, product.to_json().to_string())
         .with_context(|| format!("write {}", path.display()))?;
     Ok(path)

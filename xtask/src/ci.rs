@@ -54,13 +54,9 @@ pub fn rack_tests(filter: Option<&str>) -> Result<()> {
         packages::DEMO_OS,
         packages::RACK,
     ])?;
-    let product = artifacts::product(Profile::Dev)?;
-    sizes(&product)?;
-    // With the drivers of a BMC's in-band side; the test that asks for it looks beside the small one.
-    artifacts::ramdisk(
-        Flavour::Generic,
-        &product.boot_dir.with_file_name("generic"),
-    )?;
+    let small = artifacts::product(Profile::Dev, Flavour::Small)?;
+    sizes(&small)?;
+    let generic = artifacts::product(Profile::Dev, Flavour::Generic)?;
     let mut command = cargo(&[
         "test",
         "--package",
@@ -74,7 +70,12 @@ pub fn rack_tests(filter: Option<&str>) -> Result<()> {
     command
         .args(filter)
         .args(["--", "--nocapture", "--test-threads", "1"]);
-    command.env("IRONBEAT_PRODUCT", artifacts::write_product(&product)?);
+    for (name, product, flavour) in [
+        ("IRONBEAT_PRODUCT", &small, Flavour::Small),
+        ("IRONBEAT_PRODUCT_GENERIC", &generic, Flavour::Generic),
+    ] {
+        command.env(name, artifacts::write_product(product, flavour)?);
+    }
     step("rack tests", command)
 }
 

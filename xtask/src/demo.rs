@@ -3,6 +3,7 @@
 use crate::artifacts::{self, Profile};
 use crate::{interrupt, packages};
 use anyhow::{Context, Result, bail};
+use ironbeat_image::flavour::Flavour;
 use ironbeat_tests::cluster::timeline::{STRETCHES, Timeline};
 use ironbeat_tests::cluster::{Cluster, node_name};
 use ironbeat_tests::logfile::LogCursor;
@@ -60,7 +61,7 @@ pub fn bring_up(nodes: usize) -> Result<Cluster> {
         packages::DEMO_OS,
         packages::RACK,
     ])?;
-    let product = artifacts::product(Profile::Release)?;
+    let product = artifacts::product(Profile::Release, Flavour::Small)?;
     interrupt::catch()?;
     println!(
         "\nrack: {nodes} machines, nats-server, dnsmasq, ipmi_sim, two conductor workers, in a network namespace of their own"

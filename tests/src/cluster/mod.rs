@@ -40,8 +40,21 @@ impl Product {
     /// # Errors
     /// When it is not set or does not lead to the files.
     pub fn from_env() -> Result<Self> {
-        let path = std::env::var_os("IRONBEAT_PRODUCT")
-            .context("IRONBEAT_PRODUCT is not set: rack tests are run by `cargo xtask ci` or `cargo xtask test-rack`")?;
+        Self::named("IRONBEAT_PRODUCT")
+    }
+
+    /// The same with the drivers of real machines, from `IRONBEAT_PRODUCT_GENERIC`.
+    ///
+    /// # Errors
+    /// When it is not set or does not lead to the files.
+    pub fn generic_from_env() -> Result<Self> {
+        Self::named("IRONBEAT_PRODUCT_GENERIC")
+    }
+
+    fn named(variable: &str) -> Result<Self> {
+        let path = std::env::var_os(variable).with_context(|| {
+            format!("{variable} is not set: rack tests are run by `cargo xtask ci` or `cargo xtask test-rack`")
+        })?;
         Self::read(Path::new(&path))
     }
 

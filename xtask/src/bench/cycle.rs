@@ -23,8 +23,8 @@ pub fn run(runs: usize) -> Result<()> {
         packages::DEMO_OS,
         packages::RACK,
     ])?;
-    let product = artifacts::product(Profile::Release)?;
-    let os = artifacts::demo_os()?;
+    let product = artifacts::product(Profile::Release, Flavour::Small)?;
+    let os = artifacts::demo_os(Flavour::Small)?;
     let kernel = artifacts::kernel(Flavour::Small)?;
     interrupt::catch()?;
     let spec = || RackSpec {

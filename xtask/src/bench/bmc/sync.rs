@@ -85,8 +85,8 @@ fn sharing(program: &Path) -> Result<()> {
     }
     print("sync.missed_share", "share", &missed);
     print("sync.overlap_share", "share", &overlap);
-    let killed = workers.pop().context("there are four workers")?;
-    drop(killed);
+    let mut killed = workers.pop().context("there are four workers")?;
+    killed.kill();
     let turns = site.watch(TAKE_OVER + period() * SHARED_PERIODS)?;
     let gaps = turns.iter().map(|turns| longest_gap(turns));
     let longest = gaps.fold(0.0, f64::max);
@@ -129,11 +129,11 @@ impl Shares {
     }
 }
 
+/// From the beginning on.
 fn longest_gap(turns: &[f64]) -> f64 {
-    turns
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .fold(0.0, f64::max)
+    let before = std::iter::once(&0.0).chain(turns);
+    let gaps = turns.iter().zip(before).map(|(turn, before)| turn - before);
+    gaps.fold(0.0, f64::max)
 }
 
 /// A NATS server, BMCs, and workers of one configuration.
@@ -278,5 +278,6 @@ mod tests {
         assert_eq!(Shares::of(&[missed]).missed, 1.0 / 8.0);
         assert_eq!(Shares::of(&[vec![]]).missed, 1.0);
         assert_eq!(longest_gap(&[1.0, 2.5, 3.0]), 1.5);
+        assert_eq!(longest_gap(&[2.0, 2.5, 3.0]), 2.0);
     }
 }
