@@ -338,6 +338,8 @@ impl Bmc {
             self.sessions.remove(plus.session);
             self.console = self.console.take().filter(|c| c.session != plus.session);
         }
+        // Whoever has just attached sees what the machine says.
+        self.pump_console(now, out);
     }
 
     /// None: it restarts and answers no more.

@@ -48,6 +48,7 @@ fn area(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// A board and a product area.
 pub(crate) fn fru() -> Vec<u8> {
+    // A word of one letter would look like the end of an area.
     let words = |words: &[&str]| -> Vec<u8> {
         words
             .iter()
@@ -68,7 +69,7 @@ pub(crate) fn fru() -> Vec<u8> {
                 "Ironbeat",
                 "Simulated machine",
                 "P-1",
-                "1",
+                "v1",
                 "S-1",
                 "A-1",
                 "",

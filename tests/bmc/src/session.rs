@@ -147,10 +147,15 @@ impl Sessions {
             return refuse(NO_SUITE);
         };
         self.expire(now, settings.session_idle);
-        // A repeated request must not take a second slot.
+        // A repeated request has the answer of the first: the client may go on with either.
         let console_id = u32::from_le_bytes(console);
-        self.0
-            .retain(|s| s.is_active() || s.peer != peer || s.console_id != console_id);
+        let repeated = self
+            .0
+            .iter()
+            .find(|s| !s.is_active() && s.peer == peer && s.console_id == console_id);
+        if let Some(session) = repeated.filter(|s| s.suite == *suite) {
+            return Outcome::Answer(session.opened(*tag, proposals));
+        }
         let slots = settings.sessions.min(faults.sessions.unwrap_or(usize::MAX));
         if faults.table_full || self.0.len() >= slots {
             return refuse(NO_RESOURCES);
@@ -166,7 +171,7 @@ impl Sessions {
         } else {
             privilege & 0x0f
         };
-        self.0.push(Session {
+        let session = Session {
             id,
             peer,
             suite: *suite,
@@ -181,12 +186,10 @@ impl Sessions {
             next_sequence: 1,
             newest: 0,
             seen: 1,
-        });
-        let mut body = vec![*tag, 0, limit, 0];
-        body.extend(console);
-        body.extend(id.to_le_bytes());
-        body.extend(proposals);
-        Outcome::Answer(rmcp::plus(OPEN_RESPONSE, 0, 0, &body))
+        };
+        let answer = session.opened(*tag, proposals);
+        self.0.push(session);
+        Outcome::Answer(answer)
     }
 
     /// RAKP 1 (§13.20).
@@ -343,6 +346,15 @@ fn refuse(kind: u8, tag: u8, status: u8, console_id: u32) -> Outcome {
 }
 
 impl Session {
+    /// The answer to Open Session.
+    fn opened(&self, tag: u8, proposals: &[u8; 24]) -> Vec<u8> {
+        let mut body = vec![tag, 0, self.limit, 0];
+        body.extend(self.console_id.to_le_bytes());
+        body.extend(self.id.to_le_bytes());
+        body.extend(proposals);
+        rmcp::plus(OPEN_RESPONSE, 0, 0, &body)
+    }
+
     pub(crate) fn is_active(&self) -> bool {
         matches!(self.stage, Stage::Active { .. })
     }
