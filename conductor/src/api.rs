@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-pub const ENDPOINTS: [&str; 29] = [
+pub const ENDPOINTS: [&str; 30] = [
     "node.enroll",
     "node.list",
     "node.show",
@@ -48,6 +48,7 @@ pub const ENDPOINTS: [&str; 29] = [
     "bmc.fru",
     "bmc.reset",
     "bmc.raw",
+    "console.history",
     "knock.list",
     "knock.show",
     "worker.list",
@@ -369,6 +370,15 @@ pub async fn answer(
             )
         }
         "policy.show" => call.reply(&worker.policy),
+        "console.history" => {
+            let id = resolve(worker, &call.body::<Ask>()?.node).await?;
+            Ok(Reply {
+                body: crate::console::record::read(&worker.store, &id)
+                    .await?
+                    .into(),
+                content_type: "application/octet-stream",
+            })
+        }
         "power.sync" => {
             let node = load(worker, &call.body::<Ask>()?.node).await?;
             let id = node.id;

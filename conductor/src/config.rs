@@ -20,6 +20,8 @@ pub struct Config {
     pub dnsmasq: Option<DnsmasqConfig>,
     #[serde(default)]
     pub bmc: BmcOptions,
+    #[serde(default)]
+    pub console: ConsoleOptions,
     /// Boot the ramdisk on machines that no node is known for, and remember them.
     #[serde(default = "yes")]
     pub discovery: bool,
@@ -46,6 +48,30 @@ pub struct Nats {
 pub struct BmcOptions {
     /// Between two packets to one BMC, for a site whose BMCs drop what comes faster.
     pub spacing_ms: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsoleOptions {
+    /// Attach the serial consoles of all verified nodes, and keep what they say.
+    pub record: bool,
+    /// How much of it, in MiB; the NATS server sets them aside. The oldest goes first.
+    pub record_mib: u32,
+}
+
+impl Default for ConsoleOptions {
+    fn default() -> Self {
+        Self {
+            record: false,
+            record_mib: 256,
+        }
+    }
+}
+
+impl ConsoleOptions {
+    pub fn record_mib(&self) -> Option<u32> {
+        self.record.then_some(self.record_mib)
+    }
 }
 
 impl Default for Nats {

@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod console;
 pub mod dnsmasq;
 pub mod events;
 pub mod http;

@@ -3,6 +3,7 @@
 use crate::bmc::Bmcs;
 use crate::boot_script::entry_script;
 use crate::config::{Config, DnsmasqConfig};
+use crate::console::{self, Consoles};
 use crate::dnsmasq::Dnsmasq;
 use crate::events::Events;
 use crate::http::{self, BootAnswers};
@@ -70,6 +71,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             .context("open the bucket of knocks")?,
         bmcs: Bmcs::new(Duration::from_millis(config.bmc.spacing_ms.into())),
         sync: Sync::default(),
+        consoles: Consoles::default(),
         client,
         store,
         view,
@@ -112,6 +114,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             worker.tasks.len()
         );
     }
+    worker.consoles.close().await;
     leave(&worker).await;
     worker.bmcs.close().await;
     http.stop().await;
@@ -124,7 +127,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// What of a worker meets machines and operators.
 struct Started {
     http: http::Server,
-    background: [JoinHandle<()>; 3],
+    background: [JoinHandle<()>; 4],
     service: Service,
 }
 
@@ -133,7 +136,11 @@ async fn start(worker: &Arc<Worker>, config: &Config) -> anyhow::Result<Started>
     let http = http::start(boot_answers(worker, config))
         .await
         .context("serve HTTP")?;
+    let consoles = console::start(worker, config.console.record_mib())
+        .await
+        .context("serve consoles")?;
     let background = [
+        tokio::spawn(consoles),
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(sync::run(Arc::clone(worker))),
         tokio::spawn(stage(Arc::clone(worker), config.dnsmasq.clone())),

@@ -1,6 +1,7 @@
 //! What one worker process holds: its identity, its connections, and the tasks it has running.
 //! What it does with them is in `listen`, `alarm`, `reconcile` and `act`.
 use crate::bmc::Bmcs;
+use crate::console::Consoles;
 use crate::events::Events;
 use crate::knocks::Knocks;
 use crate::presence::Presence;
@@ -26,6 +27,7 @@ pub struct Worker {
     pub knocks: Knocks,
     pub bmcs: Bmcs,
     pub sync: Sync,
+    pub consoles: Consoles,
     pub policy: Policy,
     /// Unknown machines boot the ramdisk and are remembered.
     pub discovery: bool,

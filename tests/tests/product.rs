@@ -637,9 +637,8 @@ fn simulated_bmcs_serve_the_conductor_and_the_ramdisk() -> Result<()> {
     no_secret_was_printed(&cluster)
 }
 
-/// The NICs and disk controllers of real machines, with the kernel for them: an e1000 that boots by iPXE with a second NIC
-/// beside it, and an e1000e that boots by OVMF's own PXE client; a SATA disk beside a smaller one that must be left alone,
-/// and a SCSI disk.
+/// The NICs and disk controllers of real machines, with the kernel for them: an e1000 with a second NIC beside it, and an
+/// e1000e; a SATA disk beside a smaller one that must be left alone, and a SCSI disk.
 #[test]
 fn other_hardware_is_deployed_with_the_generic_flavour() -> Result<()> {
     let nic = |model, rom| NicSpec { model, rom };
@@ -662,7 +661,7 @@ fn other_hardware_is_deployed_with_the_generic_flavour() -> Result<()> {
     let new = NodeSpec {
         memory_mib: 768,
         disks: vec![DiskSpec::blank(DiskKind::Scsi, DISK, "IB-SCSI")],
-        nics: vec![nic(NicModel::E1000e, NicRom::None)],
+        nics: vec![nic(NicModel::E1000e, NicRom::Ipxe)],
         ..uefi()
     };
     let spec = RackSpec {

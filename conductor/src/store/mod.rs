@@ -34,6 +34,7 @@ pub struct Names {
     pub knocks: String,
     pub events: String,
     pub seen: String,
+    pub consoles: String,
 }
 
 impl Default for Names {
@@ -45,6 +46,7 @@ impl Default for Names {
             knocks: "ib_knocks".into(),
             events: "IB_EVENTS".into(),
             seen: "IB_SEEN".into(),
+            consoles: "IB_CONSOLES".into(),
         }
     }
 }

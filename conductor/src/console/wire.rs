@@ -1,0 +1,73 @@
+//! What watchers of a serial console and the worker that serves it say to each other: subjects, headers, one request.
+//! Output and input are bytes as they are, so that `nats sub` and `nats pub` do for a console too.
+use ironbeat_common::id::{NodeId, WorkerId};
+use serde::{Deserialize, Serialize};
+
+/// A watcher that has not renewed its lease for this long is gone; it renews every [`RENEW_SECS`].
+pub const LEASE_SECS: u64 = 10;
+pub const RENEW_SECS: u64 = 3;
+/// One message of input, at most: more than anybody types, and a paste is many.
+pub const MAX_INPUT_BYTES: usize = 4096;
+
+/// Headers of output, and of the answer to [`Attach`].
+pub mod header {
+    /// Names what was served by one worker without a break. Another one begins at offset 0.
+    pub const SESSION: &str = "Ironbeat-Session";
+    /// How many bytes of this session were before this message.
+    pub const OFFSET: &str = "Ironbeat-Offset";
+    pub const WORKER: &str = "Ironbeat-Worker";
+    pub const WATCHERS: &str = "Ironbeat-Watchers";
+    /// Absent while the BMC's console is attached; else why it is not.
+    pub const TROUBLE: &str = "Ironbeat-Trouble";
+}
+
+/// What is last in a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Request of a watcher, and its renewal: [`Attach`]. The answer is the last output, so that there is a screen.
+    Attach,
+    /// Bytes from the machine.
+    Out,
+    /// Bytes to the machine.
+    In,
+    /// A break, without a body.
+    Break,
+    /// A watcher leaves; the body is its name.
+    Detach,
+}
+
+impl Part {
+    pub const TO_WORKER: [Part; 4] = [Part::Attach, Part::In, Part::Break, Part::Detach];
+
+    fn name(self) -> &'static str {
+        match self {
+            Part::Attach => "attach",
+            Part::Out => "out",
+            Part::In => "in",
+            Part::Break => "break",
+            Part::Detach => "detach",
+        }
+    }
+}
+
+pub fn subject(prefix: &str, node: &NodeId, part: Part) -> String {
+    format!("{prefix}.console.{node}.{}", part.name())
+}
+
+/// The same of all nodes.
+pub fn subject_of_all(prefix: &str, part: Part) -> String {
+    format!("{prefix}.console.*.{}", part.name())
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Names the watcher; its own choice.
+    pub watcher: String,
+    /// Take the console from whoever has it beside us.
+    #[serde(default)]
+    pub take_over: bool,
+    /// Who served this watcher before: what a dead worker has left attached is taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<WorkerId>,
+}
