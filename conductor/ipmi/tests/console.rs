@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_ipmi::{Console, ErrorKind};
-use support::{Sim, free_tcp_port};
+use support::{Sim, free_tcp_port, table_says};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -47,6 +47,7 @@ async fn characters_pass_in_both_directions() {
         expect(&mut line, &much[..3000]),
     );
     from.unsplit(to).close().await.unwrap();
+    table_says("ipmi_sim 2.0.33", "serial console", "yes");
 }
 
 #[tokio::test]
@@ -69,4 +70,5 @@ async fn one_console_at_a_time_unless_it_is_taken_over() {
     // Given back: nobody has it.
     bmc.console(false).await.unwrap().close().await.unwrap();
     bmc.end_console().await.unwrap();
+    table_says("ipmi_sim 2.0.33", "console taken", "busy");
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_ipmi::{Bridge, ErrorKind, Health, Protocol, Sdr, SelEvent, SensorType, Transport};
-use support::Sim;
+use support::{Sim, table_says};
 
 /// A threshold sensor and a record that describes it: °C, M = 2, B = -20.
 const SENSOR: &str = "sensor_add 0x20 0 0x42 0x01 0x01\n\
@@ -142,6 +142,9 @@ async fn users_are_listed() {
         .collect();
     assert!(seen.contains(&(2, "admin", 4)), "{seen:?}");
     assert!(seen.contains(&(3, "reader", 2)), "{seen:?}");
+    // With the tests above.
+    let row = "sensors, event log, inventory, users";
+    table_says("ipmi_sim 2.0.33", row, "yes");
 }
 
 #[tokio::test]
@@ -187,4 +190,5 @@ async fn the_old_protocol_works_when_asked_for() {
         matches!(error.kind, ErrorKind::NoSuchUser { .. }),
         "{error}"
     );
+    table_says("ipmi_sim 2.0.33", "IPMI 1.5, on request", "yes");
 }

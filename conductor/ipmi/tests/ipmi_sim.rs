@@ -7,7 +7,10 @@ use ironbeat_ipmi::{
     Transport,
 };
 use std::time::Duration;
-use support::{Sim, free_port, patient};
+use support::{Sim, free_port, patient, table_says};
+
+/// Its column of the table.
+const PEER: &str = "ipmi_sim 2.0.33";
 
 #[tokio::test]
 async fn power_is_read_and_switched() {
@@ -25,6 +28,10 @@ async fn power_is_read_and_switched() {
     // The handle goes on with a new session.
     assert!(!bmc.chassis_status().await.unwrap().power_on);
     assert!(bmc.round_trip().await.is_some());
+    table_says(PEER, "login when no suite is named", "falls back to 3");
+    table_says(PEER, "login", "3");
+    table_says(PEER, "power", "yes");
+    table_says(PEER, "a second login from the same UDP port", "yes");
 }
 
 #[tokio::test]
@@ -47,6 +54,8 @@ async fn the_boot_device_arrives() {
         let read = bmc.boot_flags().await.unwrap();
         assert_eq!(read.device, Some(device));
     }
+    table_says(PEER, "boot device", "yes");
+    table_says(PEER, "EFI and persistent, read back", "dropped by it");
 }
 
 #[tokio::test]
@@ -71,6 +80,7 @@ async fn it_says_who_it_is() {
     let lan = bmc.lan_parameters(1).await.unwrap();
     // Without a configuration program it has nothing to say but zeros.
     assert!(lan.address.is_some_and(|ip| ip.is_unspecified()) && lan.ipv6.is_empty());
+    table_says(PEER, "command refused", "completion code");
 }
 
 #[tokio::test]
@@ -159,6 +169,15 @@ async fn refusals_are_told_apart() {
             user: user("admin")
         }
     );
+    for (row, said) in [
+        ("wrong password", "wrong password"),
+        ("no such user", "no such user"),
+        ("privilege too low", "at the command"),
+        ("cipher suite not spoken", "cipher refused"),
+        ("another key K_g", "wrong key"),
+    ] {
+        table_says(PEER, row, said);
+    }
 }
 
 #[tokio::test]
@@ -184,6 +203,7 @@ async fn a_restarted_bmc_is_entered_again() {
     // The session dies with the BMC, the next command opens another.
     sim.restart();
     assert!(!bmc.chassis_status().await.unwrap().power_on);
+    table_says(PEER, "nobody there", "unreachable");
 }
 
 /// `ipmi_sim` has 63 session slots; each of these leaves one unless it is given back.

@@ -111,6 +111,9 @@ impl Fleet {
             if settings.lan.address.is_unspecified() {
                 settings.lan.address = nth(config.first, n);
             }
+            if settings.lan.port == 0 {
+                settings.lan.port = port;
+            }
             Bmc::new(settings, config.seed.wrapping_add(n as u64), epoch)
         };
         let bmcs = (0..config.count).map(bmc).collect();

@@ -57,6 +57,8 @@ pub struct Settings {
 pub struct Lan {
     /// Unspecified: a fleet puts in the one at which it serves this BMC.
     pub address: Ipv4Addr,
+    /// UDP port of RMCP and of consoles; 0: a fleet puts in the one at which it serves.
+    pub port: u16,
     pub mask: Ipv4Addr,
     pub gateway: Ipv4Addr,
     pub mac: [u8; 6],
@@ -68,6 +70,7 @@ impl Default for Lan {
     fn default() -> Self {
         Self {
             address: Ipv4Addr::UNSPECIFIED,
+            port: 0,
             mask: Ipv4Addr::new(255, 255, 255, 0),
             gateway: Ipv4Addr::new(192, 0, 2, 254),
             mac: [0x52, 0x54, 0, 0, 0, 0x01],

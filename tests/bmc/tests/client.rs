@@ -8,7 +8,7 @@ use ironbeat_ipmi::{
     Secret, SelEvent, Suite, Timing, Transport,
 };
 use std::time::Duration;
-use support::free_port;
+use support::{free_port, table_says};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn start(settings: Settings, faults: Faults) -> Fleet {
@@ -75,11 +75,13 @@ async fn every_command_works_at_both_suites() {
             ChassisControl::HardReset,
             ChassisControl::Diag,
             ChassisControl::SoftShutdown,
+            ChassisControl::PowerUp,
+            ChassisControl::PowerDown,
         ] {
             bmc.chassis_control(control).await.unwrap();
         }
         assert!(!bmc.chassis_status().await.unwrap().power_on);
-        assert_eq!(counters(&fleet).control, [0, 1, 1, 1, 1, 1]);
+        assert_eq!(counters(&fleet).control, [1, 2, 1, 1, 1, 1]);
 
         let flags = ironbeat_ipmi::BootFlags {
             efi: true,
@@ -135,6 +137,14 @@ async fn every_command_works_at_both_suites() {
             address: 0x30,
         });
         assert_eq!(near.device_id().await.unwrap().device, 0x30);
+        let far = bmc.behind(Bridge::Dual {
+            transit_channel: 0,
+            transit_address: 0x30,
+            channel: 0,
+            address: 0x32,
+        });
+        assert_eq!(far.device_id().await.unwrap().device, 0x32);
+        assert_eq!(bmc.raw(0x06, 0, 0x01, &[]).await.unwrap()[0], 0x20);
         let nobody = bmc.behind(Bridge::Single {
             channel: 0,
             address: 0x40,
@@ -146,6 +156,32 @@ async fn every_command_works_at_both_suites() {
         bmc.close().await;
         assert_eq!(fleet.with(0, |bmc, _| bmc.active_sessions()), 0);
         assert_eq!(counters(&fleet).logins, 1);
+        // And in again, from the same port.
+        assert!(!bmc.chassis_status().await.unwrap().power_on);
+    }
+    for row in [
+        "power: status, on, off, cycle, reset, soft, diagnostic interrupt",
+        "boot device, EFI and persistent, set and read",
+        "sensors with units and thresholds",
+        "event log: read, clear",
+        "inventory (FRU)",
+        "device id, GUIDs",
+        "LAN parameters",
+        "users",
+        "bridged to one controller, through one to another",
+        "raw command",
+    ] {
+        table_says("Ironbeat", row, "3, 17");
+    }
+    table_says("simulated", "login", "3, 17");
+    for row in [
+        "power",
+        "boot device",
+        "EFI and persistent, read back",
+        "a second login from the same UDP port",
+        "sensors, event log, inventory, users",
+    ] {
+        table_says("simulated", row, "yes");
     }
 }
 
@@ -195,6 +231,9 @@ async fn the_console_echoes_and_belongs_to_one() {
         from.unsplit(to).close().await.unwrap();
         bmc.console(false).await.unwrap().close().await.unwrap();
     }
+    table_says("Ironbeat", "serial console", "3, 17");
+    table_says("simulated", "serial console", "yes");
+    table_says("simulated", "console taken", "busy");
 }
 
 #[tokio::test]
@@ -220,6 +259,7 @@ async fn a_console_goes_on_over_a_bad_network() {
     assert_eq!(console.read(&mut [0; 8]).await.unwrap(), 0);
     let error = console.close().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::SessionLost, "{error}");
+    table_says("simulated", "restart under a console", "session lost");
 }
 
 /// What a command ends with that cannot work.
@@ -307,6 +347,17 @@ async fn what_keeps_one_out_is_told_apart() {
             user: user("nobody")
         }
     );
+    for (row, said) in [
+        (
+            "no such user",
+            "no such user; silent login if it hides them",
+        ),
+        ("wrong password", "wrong password"),
+        ("another key K_g", "wrong key"),
+        ("privilege too low", "at the login; at the command"),
+    ] {
+        table_says("simulated", row, said);
+    }
 }
 
 #[tokio::test]
@@ -348,6 +399,7 @@ async fn suites_are_tried_from_the_best_and_refusals_named() {
     );
     let presence = client(hasty(&silent)).presence().await.unwrap();
     assert!(presence.cipher_suites.is_none() && presence.capabilities.ipmi_v2);
+    table_says("simulated", "cipher suite not spoken", "cipher refused");
 }
 
 #[tokio::test]
@@ -383,6 +435,13 @@ async fn a_silent_bmc_a_full_one_and_a_babbling_one_are_told_apart() {
     assert_eq!(refused(hasty(&one)).await.kind, ErrorKind::OutOfSessions);
     first.close().await;
     assert!(client(hasty(&one)).chassis_status().await.unwrap().power_on);
+    for (row, said) in [
+        ("nobody there", "unreachable"),
+        ("no session left", "out of sessions"),
+        ("nonsense", "malformed"),
+    ] {
+        table_says("simulated", row, said);
+    }
 }
 
 #[tokio::test]
@@ -413,6 +472,7 @@ async fn what_a_bmc_says_no_to_has_its_code() {
     fleet.with(0, |bmc, _| bmc.faults.busy_permille = 300);
     bmc.chassis_control(ChassisControl::PowerUp).await.unwrap();
     assert_eq!(counters(&fleet).control[1], 1);
+    table_says("simulated", "command refused", "completion code");
 }
 
 /// Whatever the network does to datagrams, a command that must not be done twice is done once.
@@ -513,6 +573,8 @@ async fn a_bmc_that_restarts_in_mid_command_leaves_a_doubt_and_no_second_try() {
     // It was carried out; the next look says so, over a new session.
     assert!(bmc.chassis_status().await.unwrap().power_on);
     assert_eq!((counters(&fleet).logins, counters(&fleet).restarts), (2, 1));
+    let row = "restart during a command that must not be repeated";
+    table_says("simulated", row, "unconfirmed");
 }
 
 #[tokio::test]
@@ -594,4 +656,31 @@ async fn a_schedule_takes_a_bmc_away_and_gives_it_back() {
     });
     assert!(bmc.chassis_status().await.unwrap().power_on);
     assert_eq!((counters(&fleet).restarts, counters(&fleet).logins), (1, 2));
+}
+
+#[tokio::test]
+async fn the_best_suite_and_a_key_of_its_own_are_used() {
+    let kg = Settings {
+        kg: Some(b"another-key".to_vec()),
+        ..Settings::default()
+    };
+    let fleet = start(kg, Faults::default());
+    let config = BmcConfig {
+        kg: Some(Secret::new("another-key")),
+        ..login(&fleet)
+    };
+    let bmc = client(config.clone());
+    assert!(!bmc.chassis_status().await.unwrap().power_on);
+    let without = BmcConfig {
+        kg: None,
+        ..hasty(&fleet)
+    };
+    let error = refused(without).await;
+    assert!(matches!(error.kind, ErrorKind::WrongKey { .. }), "{error}");
+    table_says("Ironbeat", "key K_g", "yes");
+    // No suite was named, and a BMC that has only the best one was entered.
+    fleet.with(0, |bmc, _| bmc.settings.suites = vec![Spoken::Seventeen]);
+    assert!(!client(config).chassis_status().await.unwrap().power_on);
+    table_says("Ironbeat", "best suite found by itself", "17");
+    table_says("simulated", "login when no suite is named", "17");
 }

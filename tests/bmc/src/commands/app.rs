@@ -29,6 +29,8 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
             Ok(Vec::new())
         }
         (0x04, _) => Ok(vec![0x55, 0x00]),
+        // ACPI power state: working or soft off, as far as the BMC knows (§20.7).
+        (0x07, _) => Ok(vec![if bmc.machine.is_on() { 0 } else { 5 }, 0x00]),
         (0x08 | 0x37, _) => Ok(bmc.settings.guid.to_vec()),
         (0x2e, [enables]) => {
             bmc.inside.enables = *enables;
@@ -208,7 +210,7 @@ fn activate(bmc: &mut Bmc, payload: [u8; 2], context: &Context) -> Answer {
         return Err(0x80);
     }
     bmc.console = Some(Port::new(session));
-    let port = 623u16.to_le_bytes();
+    let port = bmc.settings.lan.port.to_le_bytes();
     Ok(vec![
         0, 0, 0, 0, 0xff, 0x00, 0xff, 0x00, port[0], port[1], 0xff, 0xff,
     ])
@@ -235,10 +237,15 @@ fn send_message(bmc: &mut Bmc, channel: u8, message: &[u8]) -> Answer {
         (0x06, 0x01, _) => inner.answer(0, &device_id(bmc, SATELLITE)),
         (0x06, 0x34, [_channel, far @ ..]) => {
             let far = Request::parse(far).ok_or(BAD_LENGTH)?;
-            match (far.responder, far.netfn, far.command) {
-                (FAR_SATELLITE, 0x06, 0x01) => far.answer(0, &device_id(bmc, FAR_SATELLITE)),
-                (FAR_SATELLITE, _, _) => far.answer(INVALID_COMMAND, &[]),
-                _ => inner.answer(NAK, &[]),
+            // The near one waits for the far one, and tells what it said.
+            let told = match (far.responder, far.netfn, far.command) {
+                (FAR_SATELLITE, 0x06, 0x01) => Ok(far.answer(0, &device_id(bmc, FAR_SATELLITE))),
+                (FAR_SATELLITE, _, _) => Ok(far.answer(INVALID_COMMAND, &[])),
+                _ => Err(NAK),
+            };
+            match told {
+                Ok(told) => inner.answer(0, &told),
+                Err(code) => inner.answer(code, &[]),
             }
         }
         _ => inner.answer(INVALID_COMMAND, &[]),

@@ -27,6 +27,8 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, now: Duration) -> Answer {
             }
             Ok(vec![0x07])
         }
+        // Restart cause: chassis control (§28.11).
+        (0x07, _) => Ok(vec![0x01, 0x01]),
         (0x08, [parameter, data @ ..]) => set_option(bmc, parameter & 0x7f, data, now),
         (0x09, [parameter, _, _]) => option(bmc, parameter & 0x7f),
         (0x0f, _) => Ok(vec![60, 0, 0, 0, 0]),

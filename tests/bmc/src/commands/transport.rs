@@ -10,7 +10,7 @@ const NO_PARAMETER: u8 = 0x80;
 pub(super) fn run(bmc: &mut Bmc, request: &Request) -> Answer {
     match (request.command, request.data.as_slice()) {
         (0x02, [_channel, parameter, set, _]) => lan(bmc, *parameter, *set),
-        (0x22, [_channel, parameter, ..]) => sol(*parameter),
+        (0x22, [_channel, parameter, ..]) => sol(bmc, *parameter),
         (0x02 | 0x22, _) => Err(BAD_LENGTH),
         _ => Err(INVALID_COMMAND),
     }
@@ -43,7 +43,7 @@ fn lan(bmc: &Bmc, parameter: u8, set: u8) -> Answer {
     Ok(answer)
 }
 
-fn sol(parameter: u8) -> Answer {
+fn sol(bmc: &Bmc, parameter: u8) -> Answer {
     let mut answer = vec![0x11];
     match parameter {
         0 => answer.push(0),
@@ -53,7 +53,7 @@ fn sol(parameter: u8) -> Answer {
         4 => answer.extend([7, 20]),
         5 | 6 => answer.push(0x0a),
         7 => answer.push(1),
-        8 => answer.extend([0x6f, 0x02]),
+        8 => answer.extend(bmc.settings.lan.port.to_le_bytes()),
         _ => return Err(NO_PARAMETER),
     }
     Ok(answer)

@@ -43,3 +43,21 @@ pub fn ipmitool(port: u16, login: &[&str], command: &str) -> Output {
     arguments.extend(command.split(' '));
     run("ipmitool", &arguments)
 }
+
+/// The table of what gets on with what, which says what the tests show and nothing else.
+const TABLE: &str = include_str!("../../../../docs/bmc-interop.md");
+
+/// Fails unless the table says so: column and row are known by their heads.
+pub fn table_says(column: &str, row: &str, said: &str) {
+    let mut at = None;
+    for line in TABLE.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let head = cells[1];
+        if head.is_empty() {
+            at = cells.iter().position(|cell| *cell == column);
+        } else if head == row && at.and_then(|at| cells.get(at)) == Some(&said) {
+            return;
+        }
+    }
+    panic!("docs/bmc-interop.md does not say of {column}: {row}: {said}");
+}
