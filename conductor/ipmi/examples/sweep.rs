@@ -4,8 +4,8 @@ use ironbeat_ipmi::{Bmc, BmcConfig, ChassisControl, ErrorKind, Secret, Slots, Su
 use rustix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -123,6 +123,8 @@ struct Tally {
     unconfirmed: AtomicU64,
     /// Live BMCs that were asked all they should be.
     visited: AtomicU64,
+    /// When the last of them was, and the CPU time used until then.
+    end: OnceLock<(Instant, f64)>,
     done: Notify,
 }
 
@@ -181,6 +183,7 @@ async fn visit(n: usize, bmc: Bmc, options: Arc<Options>, tally: Arc<Tally>, liv
         });
     }
     if options.is_live(n) && tally.visited.fetch_add(1, Ordering::Relaxed) + 1 == live {
+        tally.end.get_or_init(|| (Instant::now(), cpu_secs()));
         tally.done.notify_one();
     }
 }
@@ -210,7 +213,8 @@ async fn sweep(bmcs: &[Bmc], slots: &Slots, options: &Arc<Options>, name: &str, 
         () = all => {}
         () = tally.done.notified() => {}
     }
-    let (wall, cpu) = (begin.elapsed().as_secs_f64(), cpu_secs() - cpu);
+    let (end, cpu_end) = *tally.end.get_or_init(|| (Instant::now(), cpu_secs()));
+    let (wall, cpu) = ((end - begin).as_secs_f64(), cpu_end - cpu);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
         "{{\"sweep\":\"{name}\",\"live\":{live},\"due\":{},\"right\":{},\"wrong\":{},\"repeated\":{},\"failed\":{},\"unconfirmed\":{},\
