@@ -25,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// At the end, what was typed still goes out; a BMC that takes it slower than this loses it.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Nothing came from the BMC for so long, not even answers to keep-alives: it is gone.
-const DEAD: Duration = Duration::from_secs(40);
+const DEAD: Duration = Duration::from_secs(20);
 /// Requests of the handle that wait for the task.
 const CONTROLS: usize = 8;
 /// Payload type "SOL", first instance.

@@ -12,8 +12,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub struct Client {
-    nats: async_nats::Client,
-    prefix: String,
+    pub nats: async_nats::Client,
+    pub prefix: String,
     pub json: bool,
 }
 
@@ -38,6 +38,17 @@ impl Client {
         endpoint: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
+        let reply = self.ask_raw(endpoint, body).await?;
+        serde_json::from_slice(&reply)
+            .with_context(|| format!("understand the reply of {endpoint}"))
+    }
+
+    /// The reply's bytes as they are.
+    pub async fn ask_raw(
+        &self,
+        endpoint: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<bytes::Bytes> {
         let (noun, verb) = endpoint
             .split_once('.')
             .context("an endpoint is noun.verb")?;
@@ -63,8 +74,7 @@ impl Client {
         {
             bail!("{why}");
         }
-        serde_json::from_slice(&reply.payload)
-            .with_context(|| format!("understand the reply of {subject}"))
+        Ok(reply.payload)
     }
 
     /// Events as they happen; of one node if its id is given (a name sees all).

@@ -2,6 +2,7 @@
 //! Requests are sent in `client`, nodes are shown in `node`, the CBOR filter is `decode`.
 mod bmc;
 mod client;
+mod console;
 mod decode;
 mod login;
 mod node;

@@ -67,6 +67,8 @@ pub enum NodeCommand {
         #[arg(long)]
         persistent: bool,
     },
+    /// Its serial console in this terminal; `~.` ends it, and others may watch.
+    Console(super::console::ConsoleArgs),
     /// Forget a node.
     Delete {
         node: String,
@@ -170,6 +172,7 @@ fn hints(pairs: Vec<(String, String)>) -> anyhow::Result<Hints> {
 pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
     match command {
         NodeCommand::Enroll(args) => enroll(&client, *args).await,
+        NodeCommand::Console(args) => super::console::run(&client, args).await,
         NodeCommand::List => list(&client).await,
         NodeCommand::Show { node } => print_json(
             &client

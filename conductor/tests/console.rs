@@ -1,0 +1,368 @@
+//! Serial consoles: real workers, a real NATS server, and simulated BMCs whose serial port says hello and echoes.
+//! The same against `ipmi_sim` is tried in `ironbeat-ipmi`.
+mod support;
+
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use ironbeat::console::wire::{Attach, MAX_INPUT_BYTES, Part, header, subject};
+use ironbeat_bmc_sim::{Fleet, Settings};
+use ironbeat_common::id::{NodeId, WorkerId};
+use ironbeat_ipmi::{BmcConfig, Secret, Transport};
+use ironbeat_tests::ports::PortLease;
+use serde_json::json;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use support::{SOON, Site, until};
+use tokio::io::AsyncReadExt;
+
+const PASSWORD: &str = "Rack-pw-1";
+const QUIET: &str = "power_sync_secs = 0";
+
+struct Machine {
+    fleet: Fleet,
+    node: NodeId,
+    _port: PortLease,
+}
+
+impl Machine {
+    async fn enroll(site: &Site) -> Self {
+        let port = PortLease::take().unwrap();
+        let settings = Settings {
+            restart: std::time::Duration::from_millis(200),
+            ..Settings::default()
+        };
+        let fleet = Fleet::single(port.port(), settings).unwrap();
+        let bmc = json!({
+            "protocol": "ipmi", "address": fleet.address(0).to_string(),
+            "username": "admin", "password": PASSWORD,
+        });
+        let id = site.enroll(json!({ "name": "box", "bmc": bmc })).await;
+        let machine = Self {
+            fleet,
+            node: id.parse().unwrap(),
+            _port: port,
+        };
+        until("every worker knows the node", async || {
+            let answer = machine.ask(site, "probe", false, None).await?;
+            header_of(&answer, "Nats-Service-Error")
+                .is_none()
+                .then_some(())
+        })
+        .await;
+        site.client
+            .publish(machine.subject(Part::Detach), "probe".into())
+            .await
+            .unwrap();
+        machine
+    }
+
+    fn subject(&self, part: Part) -> String {
+        subject("ib.v1", &self.node, part)
+    }
+
+    /// None: nobody answers.
+    async fn ask(
+        &self,
+        site: &Site,
+        watcher: &str,
+        take_over: bool,
+        before: Option<WorkerId>,
+    ) -> Option<Message> {
+        let attach = Attach {
+            watcher: watcher.into(),
+            take_over,
+            before,
+        };
+        let body = serde_json::to_vec(&attach).unwrap();
+        let request = async_nats::Request::new()
+            .payload(body.into())
+            .timeout(Some(SOON / 4));
+        let subject = self.subject(Part::Attach);
+        site.client.send_request(subject, request).await.ok()
+    }
+
+    async fn output(&self, site: &Site) -> Screen {
+        let output = site
+            .client
+            .subscribe(self.subject(Part::Out))
+            .await
+            .unwrap();
+        site.client.flush().await.unwrap();
+        Screen {
+            output,
+            text: String::new(),
+        }
+    }
+
+    async fn types(&self, site: &Site, text: &str) {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        site.client
+            .publish(self.subject(Part::In), bytes)
+            .await
+            .unwrap();
+    }
+}
+
+fn header_of<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
+    let headers = message.headers.as_ref()?;
+    headers.get(name).map(|value| value.as_str())
+}
+
+fn attached(answer: &Message) {
+    assert_eq!(header_of(answer, "Nats-Service-Error"), None);
+    assert_eq!(header_of(answer, header::TROUBLE), None);
+}
+
+struct Screen {
+    output: Subscriber,
+    text: String,
+}
+
+impl Screen {
+    async fn shows(&mut self, what: &str) {
+        while !self.text.contains(what) {
+            let next = tokio::time::timeout(SOON, self.output.next()).await;
+            let Ok(Some(message)) = next else {
+                panic!("{what:?} is not shown: {:?}", self.text);
+            };
+            self.text += &String::from_utf8_lossy(&message.payload);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_watchers_share_one_console_and_the_last_one_ends_it() {
+    let site = Site::start().await;
+    let (mut one, mut two) = (site.worker("w1", QUIET), site.worker("w2", QUIET));
+    let machine = Machine::enroll(&site).await;
+    let mut screen = machine.output(&site).await;
+    attached(&machine.ask(&site, "ann", false, None).await.unwrap());
+    let answer = machine.ask(&site, "bob", false, None).await.unwrap();
+    attached(&answer);
+    assert_eq!(header_of(&answer, header::WATCHERS), Some("2"));
+    machine.types(&site, "from ann\r").await;
+    screen.shows("from ann").await;
+    // Who comes late sees what was before.
+    let late = machine.ask(&site, "carol", false, None).await.unwrap();
+    let text = String::from_utf8_lossy(&late.payload);
+    assert!(
+        text.contains("console ready") && text.contains("from ann"),
+        "{text}"
+    );
+    site.client
+        .publish(machine.subject(Part::Break), Bytes::new())
+        .await
+        .unwrap();
+    screen.shows("[break]").await;
+    for watcher in ["ann", "bob", "carol"] {
+        site.client
+            .publish(machine.subject(Part::Detach), watcher.into())
+            .await
+            .unwrap();
+    }
+    until("the BMC's console is free", async || {
+        let sessions = machine.fleet.with(0, |bmc, _| bmc.active_sessions());
+        (sessions == 0).then_some(())
+    })
+    .await;
+    for worker in [&mut one, &mut two] {
+        worker.assert_well();
+        assert!(!worker.printed().contains(PASSWORD));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_shows_types_and_ends() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", QUIET);
+    let machine = Machine::enroll(&site).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ironbeat"));
+    command
+        .args(["node", "console", "box"])
+        .env("IRONBEAT_NATS", site.nats.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut terminal = command.spawn().unwrap();
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut screen = machine.output(&site).await;
+    keys.write_all(b"uname ~ -a\r").unwrap();
+    screen.shows("uname ~ -a").await;
+    keys.write_all(b"~.").unwrap();
+    let output = tokio::task::spawn_blocking(move || terminal.wait_with_output());
+    let output = output.await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        text.contains("console ready") && text.contains("uname ~ -a"),
+        "{text}"
+    );
+    assert!(
+        told.contains("through worker w1") && told.contains("detached"),
+        "{told}"
+    );
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_that_somebody_else_has_is_taken_over_on_request_alone() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", QUIET);
+    let machine = Machine::enroll(&site).await;
+    until("our own is closed", async || {
+        let sessions = machine.fleet.with(0, |bmc, _| bmc.active_sessions());
+        (sessions == 0).then_some(())
+    })
+    .await;
+    let login = BmcConfig::new(machine.fleet.address(0), "admin", Secret::new(PASSWORD));
+    let other = Transport::new().bmc(login);
+    let mut theirs = other.console(false).await.unwrap();
+    let said = site.cli(&["node", "console", "box"]).await.bad();
+    assert!(
+        said.contains("somebody else has its serial console"),
+        "{said}"
+    );
+    let answer = machine.ask(&site, "ann", true, None).await.unwrap();
+    attached(&answer);
+    // They read its end, once they notice.
+    let mut shown = Vec::new();
+    let end = tokio::time::timeout(SOON, theirs.read_to_end(&mut shown));
+    end.await.unwrap().unwrap();
+    assert!(theirs.close().await.is_err());
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_outlives_its_bmcs_restart() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", QUIET);
+    let machine = Machine::enroll(&site).await;
+    let mut screen = machine.output(&site).await;
+    attached(&machine.ask(&site, "ann", false, None).await.unwrap());
+    machine.types(&site, "before\r").await;
+    screen.shows("before").await;
+    machine.fleet.with(0, |bmc, now| bmc.restart(now));
+    let renewing = async {
+        loop {
+            machine.ask(&site, "ann", false, None).await;
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    };
+    tokio::select! {
+        () = renewing => {}
+        () = screen.shows("the serial console is back") => {}
+    }
+    assert!(screen.text.contains("[ironbeat "), "{}", screen.text);
+    machine.types(&site, "still here\r").await;
+    screen.shows("still here").await;
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_worker_takes_over_the_console_of_a_dead_one() {
+    let site = Site::start().await;
+    let mut workers = vec![site.worker("w1", QUIET), site.worker("w2", QUIET)];
+    let machine = Machine::enroll(&site).await;
+    let mut screen = machine.output(&site).await;
+    let answer = machine.ask(&site, "ann", false, None).await.unwrap();
+    attached(&answer);
+    let served: WorkerId = header_of(&answer, header::WORKER).unwrap().parse().unwrap();
+    let at = usize::from(served.as_str() == "w2");
+    workers.remove(at).process.kill();
+    // Its SOL session is still the BMC's only one.
+    until("the other one serves it", async || {
+        let answer = machine
+            .ask(&site, "ann", false, Some(served.clone()))
+            .await?;
+        let by = header_of(&answer, header::WORKER)?;
+        let well = header_of(&answer, header::TROUBLE).is_none();
+        (by != served.as_str() && well).then_some(())
+    })
+    .await;
+    machine.types(&site, "after its death\r").await;
+    screen.shows("after its death").await;
+    workers[0].assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_console_says_is_kept_where_that_is_wanted() {
+    let site = Site::start().await;
+    let config = format!("{QUIET}\n[console]\nrecord = true\nrecord_mib = 16");
+    let mut worker = site.worker("w1", &config);
+    let machine = Machine::enroll(&site).await;
+    let said = site.cli(&["node", "console", "box", "--history"]).await;
+    assert!(said.ok, "{said:?}");
+    // From now on nobody watches, and it is recorded all the same.
+    site.cli(&["node", "manage", "box", "--wait"]).await.good();
+    until("it is attached", async || {
+        let sessions = machine.fleet.with(0, |bmc, _| bmc.active_sessions());
+        (sessions > 1).then_some(())
+    })
+    .await;
+    machine.types(&site, "kept\r").await;
+    until("it is in the record", async || {
+        let text = site
+            .cli(&["node", "console", "box", "--history"])
+            .await
+            .good();
+        (text.contains("console ready") && text.contains("kept")).then_some(())
+    })
+    .await;
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_on_a_consoles_subjects_does_no_harm() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", QUIET);
+    let machine = Machine::enroll(&site).await;
+    let attach = machine.subject(Part::Attach);
+    for body in [
+        "",
+        "{}",
+        "\"x\"",
+        "{\"watcher\":\"\"}",
+        "{\"watcher\":\"a\",\"x\":1}",
+    ] {
+        let reply = site.send(&attach, None, body.into()).await;
+        reply.refused(400);
+    }
+    let long = json!({ "watcher": "x".repeat(1000) }).to_string();
+    site.send(&attach, None, long.into()).await.refused(400);
+    for watcher in 0..32 {
+        let name = format!("w{watcher}");
+        attached(&machine.ask(&site, &name, false, None).await.unwrap());
+    }
+    let answer = machine
+        .ask(&site, "one too many", false, None)
+        .await
+        .unwrap();
+    let why = header_of(&answer, "Nats-Service-Error").unwrap();
+    assert!(why.contains("too many watchers"), "{why}");
+    let nobody = NodeId::from_bytes([0x55; 16]);
+    let body = json!({ "watcher": "a" }).to_string();
+    let subject = subject("ib.v1", &nobody, Part::Attach);
+    site.send(&subject, None, body.into()).await.refused(404);
+    for name in ["in", "break", "detach", "out", "attach"] {
+        for node in [
+            "nonsense",
+            "0",
+            &nobody.to_string(),
+            &machine.node.to_string(),
+        ] {
+            let subject = format!("ib.v1.console.{node}.{name}");
+            for body in [vec![], vec![0xff; 10], vec![0x7e; MAX_INPUT_BYTES + 1]] {
+                site.client
+                    .publish(subject.clone(), body.into())
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+    let mut screen = machine.output(&site).await;
+    machine.types(&site, "well\r").await;
+    screen.shows("well").await;
+    worker.assert_well();
+}
