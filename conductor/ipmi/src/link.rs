@@ -437,7 +437,11 @@ impl Link {
             tries: sent_times,
             waited: begin.elapsed(),
         };
-        Err(nonsense.map_or(silence, ErrorKind::Malformed))
+        match (nonsense, request.repeat) {
+            (Some(why), Repeat::Harmless) => Err(ErrorKind::Malformed(why)),
+            // That it may have been carried out is worth more than that noise came back.
+            (_, Repeat::Never) | (None, Repeat::Harmless) => Err(silence),
+        }
     }
 
     /// Sends a request and does not wait; the answer is among [`Self::incoming`].

@@ -206,6 +206,30 @@ async fn a_restarted_bmc_is_entered_again() {
     table_says(PEER, "nobody there", "unreachable");
 }
 
+#[tokio::test]
+async fn a_power_cycle_is_sent_again_only_while_the_bmc_surely_knows_it() {
+    let mut sim = Sim::start();
+    let bmc = sim.bmc();
+    bmc.chassis_status().await.unwrap();
+    sim.kill();
+    // Nobody answers any more, so all that follows is waiting.
+    tokio::time::pause();
+    let cycle = bmc.chassis_control(ChassisControl::PowerCycle).await;
+    let kind = cycle.unwrap_err().kind;
+    let ErrorKind::Unconfirmed { tries, waited } = kind else {
+        panic!("{kind}");
+    };
+    // Of the 12 that are allowed: four seconds' worth, a second apart at most. Then there is time for a late answer.
+    assert!((4..=6).contains(&tries), "{tries}");
+    assert!(waited > Duration::from_secs(7), "{waited:?}");
+    // A question may be asked as often as one likes.
+    let kind = bmc.chassis_status().await.unwrap_err().kind;
+    assert!(
+        matches!(kind, ErrorKind::Unreachable { tries: 12, .. }),
+        "{kind}"
+    );
+}
+
 /// `ipmi_sim` has 63 session slots; each of these leaves one unless it is given back.
 #[tokio::test]
 async fn slots_are_given_back() {
