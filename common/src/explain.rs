@@ -83,7 +83,13 @@ fn power(node: &Node, now: Time) -> String {
 
 fn waiting_for(node: &Node) -> String {
     let bmc = node.bmc.address();
+    let faulty = node.maintenance.as_ref().is_some_and(|m| m.fault.is_some());
     match &node.state {
+        State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_)
+            if faulty =>
+        {
+            format!("the BMC at {bmc} to say how the power is")
+        }
         State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => {
             "an operator".to_string()
         }

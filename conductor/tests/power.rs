@@ -184,7 +184,10 @@ async fn a_bmc_that_falls_silent_puts_its_own_node_into_maintenance_until_it_spe
         words.contains("power sync failed") && words.contains("no answer"),
         "{words}"
     );
-    assert!(words.contains("ends when the BMC answers"), "{words}");
+    assert!(
+        words.contains("ends when the BMC answers") && words.contains("waits for the BMC"),
+        "{words}"
+    );
     let list = site.cli(&["node", "list"]).await.good();
     assert!(list.contains("power failure"), "{list}");
     // Meanwhile the other one is asked as ever.
