@@ -9,6 +9,8 @@ mod crypto;
 mod dice;
 mod fleet;
 mod inband;
+#[cfg(test)]
+mod mutation_tests;
 mod plan;
 mod power;
 mod program;

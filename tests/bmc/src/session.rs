@@ -92,6 +92,12 @@ impl Sessions {
         self.0.iter().filter(|s| s.is_active()).count()
     }
 
+    /// Slots taken, by logins under way too.
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn get(&mut self, id: u32) -> Option<&mut Session> {
         self.0.iter_mut().find(|session| session.id == id)
     }

@@ -48,7 +48,7 @@ impl Port {
             return;
         }
         if self.last.0 != *sequence {
-            let room = (MAX_QUEUE - self.queue.len()).min(255);
+            let room = MAX_QUEUE.saturating_sub(self.queue.len()).min(255);
             let taken = typed.len().min(room);
             self.queue.extend(&typed[..taken]);
             if operation & BREAK_SEEN != 0 {
