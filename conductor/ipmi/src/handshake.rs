@@ -90,6 +90,8 @@ enum State {
     Opening,
     Rakp1 {
         bmc_id: u32,
+        /// RAKP 2 came, and its proof was not the expected one.
+        disproved: bool,
     },
     Rakp3 {
         bmc_id: u32,
@@ -132,11 +134,15 @@ impl Handshake {
         }
     }
 
-    /// RAKP 3 with an error in place of a proof: the BMC gets its session slot back (§13.22). Nothing before it gave one.
+    /// RAKP 3 with an error in place of a proof: the BMC gets its session slot back (§13.22). It answers RAKP 2; before
+    /// that has come it is out of turn, and there are servers that end of it. Their slot comes back by its time-out.
     pub(crate) fn farewell(&self) -> Option<Vec<u8>> {
         let bmc_id = match self.state {
-            State::Opening => return None,
-            State::Rakp1 { bmc_id } | State::Rakp3 { bmc_id, .. } => bmc_id,
+            State::Opening
+            | State::Rakp1 {
+                disproved: false, ..
+            } => return None,
+            State::Rakp1 { bmc_id, .. } | State::Rakp3 { bmc_id, .. } => bmc_id,
         };
         let mut rakp_3 = vec![self.tag.wrapping_add(1), WRONG_CHECK, 0, 0];
         rakp_3.extend(bmc_id.to_le_bytes());
@@ -166,7 +172,7 @@ impl Handshake {
         }
         match &self.state {
             State::Opening => self.opened(payload),
-            State::Rakp1 { bmc_id } => self.rakp_2(*bmc_id, payload),
+            State::Rakp1 { bmc_id, .. } => self.rakp_2(*bmc_id, payload),
             State::Rakp3 {
                 bmc_id,
                 sik,
@@ -180,10 +186,9 @@ impl Handshake {
             .first_chunk()
             .ok_or(ErrorKind::Malformed("an open-session answer cut short"))?;
         let bmc_id = u32::from_le_bytes([answer[8], answer[9], answer[10], answer[11]]);
+        // One suite was proposed. A BMC that grants another one without a word means that it knows no better.
         if [answer[16], answer[24], answer[32]] != self.login.suite.algorithms() {
-            return Err(ErrorKind::Malformed(
-                "it chose other algorithms than the ones proposed",
-            ));
+            return Err(self.suite_refused());
         }
         if bmc_id == 0 {
             return Err(ErrorKind::Malformed("it gave the session the number zero"));
@@ -196,7 +201,10 @@ impl Handshake {
         rakp_1.extend([self.role(), 0, 0, user.len() as u8]);
         rakp_1.extend(user);
         self.datagram = packet::plain(RAKP_1, &rakp_1);
-        self.state = State::Rakp1 { bmc_id };
+        self.state = State::Rakp1 {
+            bmc_id,
+            disproved: false,
+        };
         Ok(Progress::Next)
     }
 
@@ -232,6 +240,10 @@ impl Handshake {
             ],
         );
         if !same(&expected, code) {
+            self.state = State::Rakp1 {
+                bmc_id,
+                disproved: true,
+            };
             return Err(ErrorKind::WrongPassword { user });
         }
         let kg = self.login.kg.as_ref().map_or(password, Secret::reveal);
@@ -288,6 +300,10 @@ impl Handshake {
         self.login.privilege.code() | NAME_ONLY
     }
 
+    fn suite_refused(&self) -> ErrorKind {
+        ErrorKind::CipherRefused(self.login.suite.number().to_string())
+    }
+
     fn next_tag(&mut self) {
         self.tag = self.tag.wrapping_add(1);
     }
@@ -298,11 +314,9 @@ impl Handshake {
         let opening = matches!(self.state, State::Opening);
         match status {
             0x01 | 0x0b => ErrorKind::OutOfSessions,
-            0x03..=0x07 | 0x10 | 0x11 => {
-                ErrorKind::CipherRefused(self.login.suite.number().to_string())
-            }
+            0x03..=0x07 | 0x10 | 0x11 => self.suite_refused(),
             // "Illegal parameter": nothing but the algorithms is up for debate in the first message.
-            0x12 if opening => ErrorKind::CipherRefused(self.login.suite.number().to_string()),
+            0x12 if opening => self.suite_refused(),
             0x09 | 0x0a => ErrorKind::PrivilegeTooLow {
                 user,
                 privilege: self.login.privilege.name(),

@@ -120,6 +120,8 @@ fn another_password_is_noticed_and_the_slot_given_back() {
     assert_eq!(console.farewell(), None);
     let answer = honest(&console, "another", "another");
     assert!(matches!(console.receive(&answer), Ok(Progress::Next)));
+    // Nothing to answer yet: some servers end of it.
+    assert_eq!(console.farewell(), None);
     let answer = honest(&console, "another", "another");
     let error = console.receive(&answer).unwrap_err();
     assert_eq!(
@@ -133,6 +135,17 @@ fn another_password_is_noticed_and_the_slot_given_back() {
         packet::parse(&farewell).unwrap().payload,
         [3, WRONG_CHECK, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a]
     );
+}
+
+#[test]
+fn another_suite_than_the_proposed_one_is_a_refusal_of_that() {
+    let mut console = begin(Suite::Seventeen, None);
+    let answer = honest(&begin(Suite::Three, None), "Rack-pw-1", "Rack-pw-1");
+    assert_eq!(
+        console.receive(&answer).unwrap_err(),
+        ErrorKind::CipherRefused("17".into())
+    );
+    assert_eq!(console.farewell(), None);
 }
 
 #[test]

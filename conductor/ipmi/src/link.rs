@@ -43,6 +43,8 @@ pub(crate) struct Link {
     last_sent: Option<Instant>,
     /// What this BMC accepted last.
     suite: Option<Suite>,
+    /// It lets somebody in who has asked for its capabilities first; see `enter`.
+    greet: bool,
 }
 
 /// An open session. Dropping it tells the BMC, once and without waiting: BMCs have four to eight slots.
@@ -228,11 +230,15 @@ impl Link {
             Some(Suite::Seventeen) if config.suite.is_some() => &[Suite::Seventeen],
             Some(Suite::Seventeen) | None => &[Suite::Seventeen, Suite::Three],
         };
-        let mut refused = None;
-        for suite in suites {
-            match self.log_in(transport, config, Some(*suite)).await {
+        let mut greeted = self.greet && self.capabilities(transport, config, 1).await.is_ok();
+        let (mut refused, mut left) = (None, suites.iter().copied());
+        let mut next = left.next();
+        while let Some(suite) = next {
+            next = left.next();
+            match self.log_in(transport, config, Some(suite)).await {
                 Ok(open) => {
                     self.suite = open.wire.suite();
+                    self.greet = greeted;
                     self.open = Some(open);
                     return self.raise_privilege(config).await;
                 }
@@ -240,13 +246,15 @@ impl Link {
                 Err(kind @ (ErrorKind::CipherRefused(_) | ErrorKind::PrivilegeTooLow { .. })) => {
                     refused = Some(kind);
                 }
-                // Silence may mean that it drops what it does not know. Ask something that every BMC answers.
-                Err(kind @ ErrorKind::Unreachable { .. }) if *suite != suites[suites.len() - 1] => {
+                // Silence may mean that it drops what it does not know, or that it takes us for the last session from
+                // our port. Ask something that every BMC answers, and that makes a new caller of us.
+                Err(kind @ ErrorKind::Unreachable { .. }) if !greeted => {
                     match self.capabilities(transport, config, 1).await {
-                        Ok(can) if can.ipmi_v2 => {}
+                        Ok(can) if can.ipmi_v2 => greeted = true,
                         Ok(_) => return Err(ErrorKind::NoRmcpPlus),
                         Err(_) => return Err(kind),
                     }
+                    next = next.or(Some(suite));
                 }
                 Err(kind) => return Err(kind),
             }

@@ -201,13 +201,43 @@ fn deliver(routes: &Routes, datagram: &[u8], from: SocketAddr) {
     let Some(of_peer) = routes.get(&key(from)) else {
         return;
     };
-    // A message outside a session names none; and a refusal may be cut short before the id, as ipmi_sim's is. The tag in
-    // it tells whether it is meant.
-    let id = console_id(datagram);
+    // A message outside a session names none; and a refusal may be cut short before the id, as ipmi_sim's is, or have
+    // zero there. The tag in it tells whether it is meant.
+    let id = console_id(datagram).filter(|id| *id != 0);
     for route in of_peer {
         if id.is_none_or(|id| id == route.console_id) {
             // Full means flooded: like any UDP receiver, drop.
             let _ = route.inbox.try_send(datagram.to_vec());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_names_no_session_reaches_whoever_is_talking_to_that_bmc() {
+        let transport = Transport::new();
+        let (bmc, other) = (
+            SocketAddr::from(([10, 0, 0, 1], 623)),
+            SocketAddr::from(([10, 0, 0, 2], 623)),
+        );
+        let mut mine = transport.register(bmc).unwrap();
+        let mut apart = transport.register(other).unwrap();
+        let refusal = |id: u32| {
+            let mut payload = vec![1, 0x0d, 0, 0];
+            payload.extend(id.to_le_bytes());
+            packet::plain(packet::RAKP_2, &payload)
+        };
+        for (id, arrives) in [
+            (mine.console_id, true),
+            (0, true),
+            (mine.console_id ^ 1, false),
+        ] {
+            deliver(&lock(&transport.0.routes), &refusal(id), bmc);
+            assert_eq!(mine.receiver.try_recv().is_ok(), arrives, "id {id:#x}");
+            assert!(apart.receiver.try_recv().is_err());
         }
     }
 }
