@@ -2,9 +2,9 @@
 //! What is asked of it, and how answers are put into words, is the workers' affair.
 use super::client::Client;
 use super::login::BmcLogin;
-use super::{print_json, print_table};
+use super::out;
 use crate::api::bmc::AskBmc;
-use crate::api::check::{Check, Verdict};
+use crate::api::check::{Check, Finding, Verdict};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -69,7 +69,7 @@ pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
         ),
     };
     let answer: Value = client.ask(endpoint, &ask).await?;
-    print_json(&answer)
+    out::json(&answer)
 }
 
 async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {
@@ -84,16 +84,19 @@ async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {
     };
     let check: Check = client.ask("bmc.check", &ask).await?;
     if client.json {
-        print_json(&check)?;
+        out::json(&check)?;
     } else {
-        println!("BMC {}", check.address);
+        out::line(format_args!("BMC {}", check.address))?;
         for finding in &check.findings {
             let mark = match finding.verdict {
                 Verdict::Good => "ok ",
                 Verdict::Odd => "odd",
                 Verdict::Bad => "BAD",
             };
-            println!("  {mark}  {:32} {}", finding.question, finding.answer);
+            let Finding {
+                question, answer, ..
+            } = finding;
+            out::line(format_args!("  {mark}  {question:32} {answer}"))?;
         }
     }
     let bad = check.findings.iter().find(|f| f.verdict == Verdict::Bad);
@@ -106,7 +109,7 @@ async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {
 async fn sensors(client: &Client, ask: &AskBmc) -> anyhow::Result<()> {
     let sensors: Value = client.ask("bmc.sensors", ask).await?;
     if client.json {
-        return print_json(&sensors);
+        return out::json(&sensors);
     }
     let text = |row: &Value, key: &str| match row.get(key) {
         None | Some(Value::Null) => String::new(),
@@ -125,9 +128,8 @@ async fn sensors(client: &Client, ask: &AskBmc) -> anyhow::Result<()> {
             text(row, "error"),
         ]
     });
-    print_table(
+    out::table(
         &["SENSOR", "KIND", "VALUE", "HEALTH", "ERROR"],
         rows.collect(),
-    );
-    Ok(())
+    )
 }

@@ -1,5 +1,6 @@
 //! CBOR on standard input, JSON on standard output; what is JSON already passes through.
 //! Made for `nats sub --translate`, which hands over one message body at a time.
+use super::out;
 use anyhow::Context;
 use ciborium::Value;
 use std::fmt::Write as _;
@@ -11,8 +12,7 @@ pub fn run() -> anyhow::Result<()> {
         .take(64 << 20)
         .read_to_end(&mut bytes)
         .context("read standard input")?;
-    println!("{}", to_json(&bytes)?);
-    Ok(())
+    out::line(to_json(&bytes)?)
 }
 
 fn to_json(bytes: &[u8]) -> anyhow::Result<String> {

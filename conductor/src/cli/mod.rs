@@ -6,6 +6,7 @@ mod console;
 mod decode;
 mod login;
 mod node;
+pub mod out;
 mod power;
 
 use crate::api::{EventsWanted, KnockWanted};
@@ -99,7 +100,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
                 .await?
                 .ask("knock.show", &KnockWanted { key })
                 .await?;
-            print_json(&knock)
+            out::json(&knock)
         }
         Command::Events { node, last, follow } => {
             events(&connect().await?, node, last, follow).await
@@ -107,15 +108,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
-}
-
 async fn workers(client: &Client) -> anyhow::Result<()> {
     let workers: Vec<WorkerInfo> = client.ask("worker.list", &serde_json::json!({})).await?;
     if client.json {
-        return print_json(&workers);
+        return out::json(&workers);
     }
     let rows = workers.iter().map(|w| {
         vec![
@@ -125,14 +121,13 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
             w.started.to_string(),
         ]
     });
-    print_table(&["WORKER", "HTTP", "VERSION", "STARTED"], rows.collect());
-    Ok(())
+    out::table(&["WORKER", "HTTP", "VERSION", "STARTED"], rows.collect())
 }
 
 async fn lookups(client: &Client) -> anyhow::Result<()> {
     let knocks: Vec<KnockEntry> = client.ask("knock.list", &serde_json::json!({})).await?;
     if client.json {
-        return print_json(&knocks);
+        return out::json(&knocks);
     }
     let rows = knocks.iter().map(|entry| {
         let knock = &entry.knock;
@@ -154,11 +149,10 @@ async fn lookups(client: &Client) -> anyhow::Result<()> {
             knock.outcome.clone(),
         ]
     });
-    print_table(
+    out::table(
         &["KNOCK", "LAST", "MACHINE", "FIRST MAC", "ANSWER"],
         rows.collect(),
-    );
-    Ok(())
+    )
 }
 
 async fn events(
@@ -192,11 +186,7 @@ async fn events(
 
 fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyhow::Result<()> {
     if client.json {
-        println!(
-            "{}",
-            serde_json::json!({ "subject": subject, "body": body })
-        );
-        return Ok(());
+        return out::line(serde_json::json!({ "subject": subject, "body": body }));
     }
     let kind = body
         .get("node")
@@ -217,27 +207,5 @@ fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyh
         "step" => format!("{}: {}", text("from"), text("because")),
         _ => body.to_string(),
     };
-    println!("{} {who} {kind} {what}", text("at"));
-    Ok(())
-}
-
-/// Columns as wide as their widest cell; the last one is not padded.
-fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .chain([head[column].len()])
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let mut text = String::new();
-        for (cell, width) in cells.iter().zip(&widths) {
-            text += &format!("{cell:width$}  ");
-        }
-        println!("{}", text.trim_end());
-    };
-    line(&head.iter().map(|cell| cell.to_string()).collect::<Vec<_>>());
-    rows.iter().for_each(|row| line(row));
+    out::line(format_args!("{} {who} {kind} {what}", text("at")))
 }

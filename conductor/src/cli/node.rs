@@ -2,8 +2,8 @@
 //! The verbs themselves are endpoints of the conductor.
 use super::client::Client;
 use super::login::BmcLogin;
+use super::out;
 use super::power::power_word;
-use super::{print_json, print_table};
 use crate::api::bmc::AskBmc;
 use crate::api::{Ask, Enroll, Shown, Summary, fresh_request};
 use anyhow::{Context, bail};
@@ -174,7 +174,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
         NodeCommand::Enroll(args) => enroll(&client, *args).await,
         NodeCommand::Console(args) => super::console::run(&client, args).await,
         NodeCommand::List => list(&client).await,
-        NodeCommand::Show { node } => print_json(
+        NodeCommand::Show { node } => out::json(
             &client
                 .ask::<serde_json::Value>("node.show", &ask(&node))
                 .await?,
@@ -182,10 +182,9 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
         NodeCommand::Explain { node } => {
             let explanation: Explanation = client.ask("node.explain", &ask(&node)).await?;
             if client.json {
-                return print_json(&explanation);
+                return out::json(&explanation);
             }
-            print!("{explanation}");
-            Ok(())
+            out::line(explanation.to_string().trim_end())
         }
         NodeCommand::Manage(which) => verb(&client, "manage", which, Ask::default()).await,
         NodeCommand::Inspect(which) => verb(&client, "inspect", which, Ask::default()).await,
@@ -203,7 +202,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 ..AskBmc::default()
             };
             let info: serde_json::Value = client.ask("bmc.info", &ask).await?;
-            print_json(&info["boot"])
+            out::json(&info["boot"])
         }
         NodeCommand::BootDevice {
             which,
@@ -244,8 +243,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
         }
         NodeCommand::Delete { node } => {
             let gone: Shown = client.ask("node.delete", &ask(&node)).await?;
-            println!("{} is forgotten", gone.node.id);
-            Ok(())
+            out::line(format_args!("{} is forgotten", gone.node.id))
         }
     }
 }
@@ -294,16 +292,16 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
     };
     let shown: serde_json::Value = client.ask("node.enroll", &wish).await?;
     if client.json {
-        return print_json(&shown);
+        return out::json(&shown);
     }
-    println!("{} is enrolled", shown["id"].as_str().unwrap_or_default());
-    Ok(())
+    let id = shown["id"].as_str().unwrap_or_default();
+    out::line(format_args!("{id} is enrolled"))
 }
 
 async fn list(client: &Client) -> anyhow::Result<()> {
     let nodes: Vec<Summary> = client.ask("node.list", &serde_json::json!({})).await?;
     if client.json {
-        return print_json(&nodes);
+        return out::json(&nodes);
     }
     let rows = nodes.iter().map(|node| {
         vec![
@@ -320,11 +318,10 @@ async fn list(client: &Client) -> anyhow::Result<()> {
             node.last_error.clone().unwrap_or_default(),
         ]
     });
-    print_table(
+    out::table(
         &["ID", "NAME", "STATE", "POWER", "MAINT", "BMC", "LAST ERROR"],
         rows.collect(),
-    );
-    Ok(())
+    )
 }
 
 pub(super) async fn verb(
@@ -343,10 +340,9 @@ pub(super) async fn verb(
         return wait(client, &which, shown).await;
     }
     if client.json {
-        return print_json(&shown);
+        return out::json(&shown);
     }
-    println!("{}: {}", which.node, shown.provision_state);
-    Ok(())
+    out::line(format_args!("{}: {}", which.node, shown.provision_state))
 }
 
 /// Until the node rests. Told by its events, and asked now and then in case one was missed.
@@ -362,7 +358,7 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
         shown = client.ask("node.show", &ask(&which.node)).await?;
         let line = progress_line(&shown.node);
         if line != last {
-            println!("{}: {line}", which.node);
+            out::line(format_args!("{}: {line}", which.node))?;
             last = line;
         }
         if shown.node.job().is_none() {

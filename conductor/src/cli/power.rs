@@ -2,7 +2,7 @@
 //! What each verb means is decided in the core.
 use super::client::Client;
 use super::node::{Which, ask, verb};
-use super::{print_json, print_table};
+use super::out;
 use crate::api::{Ask, Summary};
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -113,9 +113,9 @@ async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
         }
     }
     if client.json {
-        print_json(&known)?;
+        out::json(&known)?;
     } else {
-        print_table(&["NODE", "STATE", "POWER", "LAST ERROR"], rows);
+        out::table(&["NODE", "STATE", "POWER", "LAST ERROR"], rows)?;
     }
     if known.len() < count {
         bail!(
