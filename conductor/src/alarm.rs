@@ -29,13 +29,10 @@ pub async fn run(worker: Arc<Worker>) {
         tokio::time::sleep(TICK).await;
         let now = tokio::time::Instant::now();
         quiet.retain(|_, until| *until > now);
-        let due: Vec<(NodeId, Event)> = worker
-            .view
-            .all()
-            .iter()
-            .filter(|node| !quiet.contains_key(&node.id))
-            .filter_map(|node| due(&worker, node).map(|event| (node.id, event)))
-            .collect();
+        let due = worker.view.pick(|node| {
+            let event = due(&worker, node)?;
+            (!quiet.contains_key(&node.id)).then_some((node.id, event))
+        });
         let kept: Vec<NodeId> = stream::iter(due)
             .map(|(id, event)| keep(&worker, id, event))
             .buffer_unordered(PARALLEL)

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::reconcile::{ReconcileError, reconcile};
 use crate::worker::Worker;
-use ironbeat_common::decide::{BmcFault, BmcReport, Ctx, Event, decide, power_is_synced};
+use ironbeat_common::decide::{BmcFault, BmcReport, Ctx, Event, Policy, decide, power_is_synced};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::node::Node;
 use ironbeat_ipmi::Slots;
@@ -12,8 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the view is looked through for nodes that are due.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the view is looked through for nodes that are due: so many times a period, within limits. Those of one
+/// look are asked together, which costs less than one by one.
+const LOOKS: u32 = 24;
+const SHORTEST_TICK: Duration = Duration::from_secs(1);
+const LONGEST_TICK: Duration = Duration::from_secs(5);
 /// Readings under way at once, at most: memory for a data centre whose BMCs are all dead, no more.
 const MAX_UNDER_WAY: usize = 8192;
 /// A worker that takes a node over also makes up for what its former owner missed since it fell silent: two presence
@@ -51,7 +54,8 @@ impl Sync {
 /// Runs until the worker stops.
 pub async fn run(worker: Arc<Worker>) {
     worker.view.ready().await;
-    let mut ticks = tokio::time::interval(TICK);
+    let tick = period(&worker.policy) / LOOKS;
+    let mut ticks = tokio::time::interval(tick.clamp(SHORTEST_TICK, LONGEST_TICK));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept = Instant::now();
     loop {
@@ -79,43 +83,51 @@ pub async fn run(worker: Arc<Worker>) {
 
 /// The nodes to be asked now, marked as under way.
 fn due(worker: &Worker) -> Vec<Arc<Node>> {
-    let (owners, nodes) = (worker.presence.owners(), worker.view.all());
+    let owners = worker.presence.owners();
     let (now, unix_ms) = (Instant::now(), clock::now().unix_ms());
-    let policy = &worker.policy;
+    let period = period(&worker.policy);
+    let is_mine = |node: &Node| power_is_synced(node) && owners.is_mine(node.id);
     let mut watches = worker.sync.lock();
-    let mine: Vec<Arc<Node>> = nodes
-        .into_iter()
-        .filter(|node| power_is_synced(node) && owners.is_mine(node.id))
-        .collect();
-    if watches.len() > mine.len() {
-        let ids: std::collections::HashSet<NodeId> = mine.iter().map(|node| node.id).collect();
-        watches.retain(|id, watch| watch.under_way || ids.contains(id));
-    }
     let mut room = MAX_UNDER_WAY.saturating_sub(watches.values().filter(|w| w.under_way).count());
-    let mut due = Vec::new();
-    for node in mine {
-        let watch = watches.entry(node.id).or_default();
-        let period = Duration::from_secs(policy.power_sync_secs.into());
-        let is_due = if node.maintenance.is_some() {
-            let over = watch.troubles.saturating_sub(policy.power_sync_max_retries);
-            let periods = 1u32.checked_shl(over).unwrap_or(u32::MAX);
-            let pause = Duration::from_secs(policy.power_recovery_secs.into())
-                .saturating_mul(periods.min(MAX_RECOVERY_PERIODS));
-            watch.asked.is_none_or(|asked| now - asked >= pause)
-        } else {
-            let since = since_slot(node.id, unix_ms, period);
-            match watch.asked {
-                Some(asked) => now.duration_since(asked) > since,
-                None => since <= MISSED || node.power.is_none(),
-            }
-        };
-        if is_due && !watch.under_way && room > 0 {
-            (watch.asked, watch.under_way) = (Some(now), true);
-            room -= 1;
-            due.push(node);
+    let mut mine = 0;
+    let due = worker.view.pick(|node| {
+        if !is_mine(node) {
+            return None;
         }
+        mine += 1;
+        let watch = watches.entry(node.id).or_default();
+        let is_due = match (&node.maintenance, watch.asked) {
+            (Some(_), asked) => {
+                let pause = recovery_pause(&worker.policy, watch.troubles);
+                asked.is_none_or(|asked| now - asked >= pause)
+            }
+            (None, Some(asked)) => now - asked > since_slot(node.id, unix_ms, period),
+            (None, None) => node.power.is_none() || since_slot(node.id, unix_ms, period) <= MISSED,
+        };
+        if !is_due || watch.under_way || room == 0 {
+            return None;
+        }
+        (watch.asked, watch.under_way) = (Some(now), true);
+        room -= 1;
+        Some(Arc::clone(node))
+    });
+    if watches.len() > mine {
+        let still_mine = |id: &NodeId| worker.view.get(id).is_some_and(|node| is_mine(&node));
+        watches.retain(|id, watch| watch.under_way || still_mine(id));
     }
     due
+}
+
+fn period(policy: &Policy) -> Duration {
+    Duration::from_secs(policy.power_sync_secs.into())
+}
+
+/// How long a BMC that was given up is left alone after so many troubles.
+fn recovery_pause(policy: &Policy, troubles: u32) -> Duration {
+    let over = troubles.saturating_sub(policy.power_sync_max_retries);
+    let periods = 1u32.checked_shl(over).unwrap_or(u32::MAX);
+    Duration::from_secs(policy.power_recovery_secs.into())
+        .saturating_mul(periods.min(MAX_RECOVERY_PERIODS))
 }
 
 /// How long ago a node's turn was. Its turns are at the same times for all workers, whoever owns it, and spread over
