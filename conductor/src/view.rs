@@ -16,6 +16,8 @@ const KEYS: &str = "node.>";
 #[derive(Clone, Default)]
 struct Copy {
     nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Those of them that have an alarm: nearly always few.
+    busy: BTreeMap<NodeId, Arc<Node>>,
     /// Why a record that is there cannot be read. The last one that could be read stays in `nodes`.
     unreadable: BTreeMap<String, String>,
 }
@@ -50,6 +52,11 @@ impl View {
     /// In the order of their ids.
     pub fn all(&self) -> Vec<Arc<Node>> {
         read(&self.copy).nodes.values().cloned().collect()
+    }
+
+    /// Those that wait for something, and so have an alarm.
+    pub fn busy(&self) -> Vec<Arc<Node>> {
+        read(&self.copy).busy.values().cloned().collect()
     }
 
     /// What `look` makes of the nodes, in the order of their ids. Without a copy of the list: for those who look at all
@@ -130,18 +137,29 @@ impl Copy {
         self.unreadable.remove(&key);
         let Some(value) = value else {
             self.nodes.remove(&id);
+            self.busy.remove(&id);
             return;
         };
         match parse(&key, &value) {
-            Ok(node) => drop(self.nodes.insert(id, Arc::new(node))),
+            Ok(node) => self.put(id, Arc::new(node)),
             Err(error) => {
                 tracing::error!("{error}");
                 self.unreadable.insert(key, error.to_string());
-                if let Some(node) = earlier(id) {
-                    self.nodes.entry(id).or_insert(node);
+                if let Some(node) = earlier(id)
+                    && !self.nodes.contains_key(&id)
+                {
+                    self.put(id, node);
                 }
             }
         }
+    }
+
+    fn put(&mut self, id: NodeId, node: Arc<Node>) {
+        match node.wake_at {
+            Some(_) => self.busy.insert(id, Arc::clone(&node)),
+            None => self.busy.remove(&id),
+        };
+        self.nodes.insert(id, node);
     }
 }
 
@@ -166,5 +184,31 @@ mod tests {
         assert!(fresh.unreadable.contains_key(&key));
         fresh.apply(change(None), |_| Some(Arc::clone(&good)));
         assert!(fresh.nodes.is_empty() && fresh.unreadable.is_empty());
+    }
+
+    #[test]
+    fn who_has_an_alarm_is_busy() {
+        let key = format!("node.{}", id(1));
+        let mut copy = Copy::default();
+        let mut told = |node: Option<&Node>| {
+            let value = node.map(|node| serde_json::to_vec(node).unwrap().into());
+            let change = Change {
+                key: key.clone(),
+                value,
+                revision: 1,
+            };
+            copy.apply(change, |_| None);
+            copy.busy.contains_key(&id(1))
+        };
+        let resting = node(1);
+        let busy = Node {
+            wake_at: Some(crate::clock::now()),
+            ..resting.clone()
+        };
+        assert!(!told(Some(&resting)));
+        assert!(told(Some(&busy)));
+        assert!(!told(Some(&resting)));
+        assert!(told(Some(&busy)));
+        assert!(!told(None));
     }
 }
