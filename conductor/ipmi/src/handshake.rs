@@ -39,7 +39,9 @@ const NAME_ONLY: u8 = 0x10;
 const MAX_USER: usize = 16;
 const MAX_PASSWORD: usize = 20;
 const MAX_KG: usize = 20;
-/// RMCP+ status "invalid integrity check value" (table 13-15).
+/// RMCP+ status codes (table 13-15): "invalid session ID", "inactive session ID", "invalid integrity check value".
+const UNKNOWN_SESSION: u8 = 0x02;
+const INACTIVE_SESSION: u8 = 0x08;
 const WRONG_CHECK: u8 = 0x0f;
 
 #[derive(Clone, Debug)]
@@ -164,11 +166,15 @@ impl Handshake {
         let status = *payload
             .get(1)
             .ok_or(ErrorKind::Malformed("a login answer without a status"))?;
-        if status != 0 {
-            return Err(self.refusal(status));
-        }
-        if payload.get(4..8) != Some(&self.fresh.console_id.to_le_bytes()[..]) {
-            return Ok(Progress::Ignored);
+        let names_us = payload.get(4..8) == Some(&self.fresh.console_id.to_le_bytes()[..]);
+        match (status, &self.state) {
+            (0, _) if names_us => {}
+            (0, _) => return Ok(Progress::Ignored),
+            // A repeated RAKP 1, to who hides its users: it forgot this login with the first one, and that was its answer.
+            (UNKNOWN_SESSION | INACTIVE_SESSION, State::Rakp1 { .. }) if !names_us => {
+                return Ok(Progress::Ignored);
+            }
+            _ => return Err(self.refusal(status)),
         }
         match &self.state {
             State::Opening => self.opened(payload),
@@ -328,7 +334,7 @@ impl Handshake {
                 State::Rakp3 { .. } => ErrorKind::SessionLost,
                 State::Opening | State::Rakp1 { .. } => ErrorKind::WrongPassword { user },
             },
-            0x02 | 0x08 => ErrorKind::SessionLost,
+            UNKNOWN_SESSION | INACTIVE_SESSION => ErrorKind::SessionLost,
             other => ErrorKind::Refused(other),
         }
     }

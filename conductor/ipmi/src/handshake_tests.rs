@@ -185,6 +185,33 @@ fn refusals_mean_what_they_mean_at_their_stage() {
 }
 
 #[test]
+fn who_forgets_a_login_for_its_user_is_as_good_as_silent() {
+    let mut console = begin(Suite::Three, None);
+    let answer = honest(&console, "Rack-pw-1", "Rack-pw-1");
+    assert!(console.receive(&answer).is_ok());
+    let refusal = |id: u32| {
+        let mut answer = vec![2, UNKNOWN_SESSION, 0, 0];
+        answer.extend(id.to_le_bytes());
+        packet::plain(RAKP_2, &answer)
+    };
+    assert!(matches!(
+        console.receive(&refusal(0)),
+        Ok(Progress::Ignored)
+    ));
+    assert_eq!(
+        console.silence(5, Duration::from_secs(1)),
+        ErrorKind::SilentLogin {
+            user: "admin".into()
+        }
+    );
+    // It knows whose login it was: that one can be begun again.
+    assert_eq!(
+        console.receive(&refusal(CONSOLE_ID)).unwrap_err(),
+        ErrorKind::SessionLost
+    );
+}
+
+#[test]
 fn a_late_duplicate_is_ignored() {
     let mut console = begin(Suite::Three, None);
     let open = honest(&console, "Rack-pw-1", "Rack-pw-1");
