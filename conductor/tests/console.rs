@@ -11,10 +11,10 @@ use ironbeat_common::id::{NodeId, WorkerId};
 use ironbeat_ipmi::{BmcConfig, Secret, Transport};
 use ironbeat_tests::ports::PortLease;
 use serde_json::json;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use support::{SOON, Site, until};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 
 const PASSWORD: &str = "Rack-pw-1";
 const QUIET: &str = "power_sync_secs = 0";
@@ -176,29 +176,34 @@ async fn two_watchers_share_one_console_and_the_last_one_ends_it() {
 async fn a_terminal_shows_types_and_ends() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", QUIET);
-    let machine = Machine::enroll(&site).await;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ironbeat"));
-    command
+    let _machine = Machine::enroll(&site).await;
+    let mut terminal = Command::new(env!("CARGO_BIN_EXE_ironbeat"))
         .args(["node", "console", "box"])
         .env("IRONBEAT_NATS", site.nats.url())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut terminal = command.spawn().unwrap();
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
     let mut keys = terminal.stdin.take().unwrap();
-    let mut screen = machine.output(&site).await;
-    keys.write_all(b"uname ~ -a\r").unwrap();
-    screen.shows("uname ~ -a").await;
-    keys.write_all(b"~.").unwrap();
-    let output = tokio::task::spawn_blocking(move || terminal.wait_with_output());
-    let output = output.await.unwrap().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let mut shown = terminal.stdout.take().unwrap();
+    keys.write_all(b"uname ~ -a\r").await.unwrap();
+    // What it has shown itself: the same on the subject may be ahead of it.
+    let mut text = String::new();
+    while !(text.contains("console ready") && text.contains("uname ~ -a")) {
+        let mut buffer = [0; 1024];
+        let read = tokio::time::timeout(SOON, shown.read(&mut buffer)).await;
+        let Ok(Ok(count @ 1..)) = read else {
+            panic!("it is not shown: {text:?}");
+        };
+        text += &String::from_utf8_lossy(&buffer[..count]);
+    }
+    keys.write_all(b"~.").await.unwrap();
+    let output = tokio::time::timeout(SOON, terminal.wait_with_output()).await;
+    let output = output.expect("it ends").unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
-    assert!(
-        text.contains("console ready") && text.contains("uname ~ -a"),
-        "{text}"
-    );
     assert!(
         told.contains("through worker w1") && told.contains("detached"),
         "{told}"
