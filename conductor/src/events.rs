@@ -1,12 +1,11 @@
 //! What happened, as a stream that operators and other programs follow: JSON, one subject per node and kind.
 //! What is worth an event is decided where it happens; publishing never holds up a decision.
-use crate::store::{Store, StoreError, ensure, is_final};
+use crate::store::{Store, StoreError, ensure, is_final, read_stream};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, consumer};
-use futures_util::StreamExt;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::wire::subject;
 use serde::{Deserialize, Serialize};
@@ -27,8 +26,6 @@ const QUEUE: usize = 4096;
 const TRIES: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Between two events while reading what is stored.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Events {
@@ -148,23 +145,8 @@ impl Events {
             },
             ..OrderedConfig::default()
         };
-        let consumer = stream
-            .create_consumer(config)
-            .await
-            .map_err(|error| fail(error.to_string()))?;
-        let mut pending = consumer.cached_info().num_pending;
-        let mut messages = consumer
-            .messages()
-            .await
-            .map_err(|error| fail(error.to_string()))?;
         let mut found = VecDeque::new();
-        while pending > 0 {
-            let message = match tokio::time::timeout(READ_PATIENCE, messages.next()).await {
-                Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) => return Err(fail(error.to_string())),
-                Ok(None) | Err(_) => return Err(fail("it ends before its end".into())),
-            };
-            pending = message.info().map_or(0, |info| info.pending);
+        read_stream(&stream, config, |message| {
             if found.len() == last {
                 found.pop_front();
             }
@@ -173,7 +155,8 @@ impl Events {
                 subject: message.subject.to_string(),
                 body,
             });
-        }
+        })
+        .await?;
         Ok(found.into())
     }
 }

@@ -1,11 +1,10 @@
 //! What consoles said, kept as a bounded stream: only where the configuration asks for it.
 //! Who attaches the consoles that are to be recorded is `mod`'s affair.
 use super::wire::{Part, subject, subject_of_all};
-use crate::store::{Store, StoreError, ensure};
+use crate::store::{Store, StoreError, ensure, read_stream};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::stream::{self, StorageType};
-use futures_util::StreamExt;
 use ironbeat_common::id::NodeId;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,8 +15,6 @@ const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_MESSAGES_PER_NODE: i64 = 100_000;
 /// Shown at once; below the size of a message.
 const SHOWN: usize = 512 * 1024;
-/// Between two messages while reading what is stored.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes the stream of `mib` MiB, which the server sets aside.
 ///
@@ -53,22 +50,12 @@ pub async fn read(store: &Store, node: &NodeId) -> Result<Vec<u8>, StoreError> {
         deliver_policy: DeliverPolicy::All,
         ..OrderedConfig::default()
     };
-    let consumer = stream.create_consumer(config).await;
-    let consumer = consumer.map_err(|error| fail(error.to_string()))?;
-    let mut pending = consumer.cached_info().num_pending;
-    let messages = consumer.messages().await;
-    let mut messages = messages.map_err(|error| fail(error.to_string()))?;
     let mut last = VecDeque::new();
-    while pending > 0 {
-        let message = match tokio::time::timeout(READ_PATIENCE, messages.next()).await {
-            Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Err(fail(error.to_string())),
-            Ok(None) | Err(_) => return Err(fail("it ends before its end".into())),
-        };
-        pending = message.info().map_or(0, |info| info.pending);
+    read_stream(&stream, config, |message| {
         last.extend(message.payload.iter());
         let surplus = last.len().saturating_sub(SHOWN);
         last.drain(..surplus);
-    }
+    })
+    .await?;
     Ok(last.into())
 }

@@ -10,7 +10,7 @@ pub(crate) mod tests;
 pub(crate) use follow::{Change, Followed, SILENCE};
 pub(crate) use kv::{Keep, Kv, is_final};
 pub use kv::{KvError, Revision};
-pub(crate) use stream::ensure;
+pub(crate) use stream::{ensure, read_stream};
 
 use async_nats::jetstream;
 use claim::{Claims, claims};

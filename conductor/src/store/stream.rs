@@ -1,8 +1,13 @@
-//! JetStream streams, made if they are absent and compared with what is needed if they are not.
+//! JetStream streams, made if they are absent and compared with what is needed if they are not, and read to their end.
 //! What is kept in them is the affair of `store`, `presence`, `seen`, `events` and `knocks`.
 use super::StoreError;
+use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt;
 use std::time::Duration;
+
+/// Between two messages while reading what is stored.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens the stream `wanted` describes, making it if there is none. Several workers may do so at once.
 ///
@@ -34,6 +39,36 @@ pub(crate) async fn ensure(
             needed,
         }),
     }
+}
+
+/// Hands what is stored now and selected by `config` to `each`, in order.
+///
+/// # Errors
+/// When the stream does not answer, or stops in the middle.
+pub(crate) async fn read_stream(
+    stream: &stream::Stream,
+    config: OrderedConfig,
+    mut each: impl FnMut(jetstream::Message),
+) -> Result<(), StoreError> {
+    let fail = |why: String| StoreError::Stream {
+        what: format!("read stream {}", stream.cached_info().config.name),
+        why,
+    };
+    let consumer = stream.create_consumer(config).await;
+    let consumer = consumer.map_err(|error| fail(error.to_string()))?;
+    let mut pending = consumer.cached_info().num_pending;
+    let messages = consumer.messages().await;
+    let mut messages = messages.map_err(|error| fail(error.to_string()))?;
+    while pending > 0 {
+        let message = match tokio::time::timeout(READ_PATIENCE, messages.next()).await {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return Err(fail(error.to_string())),
+            Ok(None) | Err(_) => return Err(fail("it ends before its end".into())),
+        };
+        pending = message.info().map_or(0, |info| info.pending);
+        each(message);
+    }
+    Ok(())
 }
 
 fn difference(
