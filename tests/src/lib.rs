@@ -36,6 +36,7 @@ pub mod dnsmasq;
 mod exec;
 pub mod floor;
 pub mod http;
+pub mod interop;
 pub mod layout;
 pub mod lldp;
 pub mod logfile;

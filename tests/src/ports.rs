@@ -1,8 +1,8 @@
-//! Owns the choice of loopback ports for servers that tests start, so that parallel test processes do not collide.
+//! Owns the choice of ports for servers that tests start, so that parallel test processes do not collide.
 //! Leaves binding them to the servers.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
@@ -16,7 +16,8 @@ const LAST_PORT: u16 = 32_767;
 /// How many ports are tried before giving up; with a thousand tests running the chance of needing ten is below 10⁻⁹.
 const TRIES: u64 = 100;
 
-/// A loopback TCP port that no other holder of a `PortLease` has, and that nothing listened on when it was taken.
+/// A port that no other holder of a `PortLease` has, and that nothing listened on when it was taken, over TCP or UDP,
+/// on any address.
 #[derive(Debug)]
 pub struct PortLease {
     port: u16,
@@ -39,16 +40,24 @@ impl PortLease {
             let Ok(name) = UnixListener::bind_addr(&address) else {
                 continue;
             };
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            let any = (Ipv4Addr::UNSPECIFIED, port);
+            if TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok() {
                 return Ok(Self { port, _name: name });
             }
         }
-        bail!("no free loopback port in {FIRST_PORT}-{LAST_PORT} among {TRIES} tried");
+        bail!("no free port in {FIRST_PORT}-{LAST_PORT} among {TRIES} tried");
     }
 
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port, leased until this process ends.
+    pub fn keep(self) -> u16 {
+        let port = self.port;
+        std::mem::forget(self);
+        port
     }
 }
 

@@ -3,13 +3,14 @@
 mod support;
 
 use ironbeat_ipmi::{Console, ErrorKind};
-use support::{Sim, free_tcp_port, table_says};
+use ironbeat_tests::interop::table_says;
+use support::{Sim, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A BMC and the machine's end of the serial line.
 async fn wired() -> (Sim, TcpStream) {
-    let port = free_tcp_port();
+    let port = free_port();
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let sim = Sim::start_with(&format!("sol \"tcp:127.0.0.1:{port}\" 115200\n"), "");
     let (line, _) = listener.accept().await.unwrap();

@@ -3,7 +3,8 @@
 mod support;
 
 use ironbeat_ipmi::{Bridge, ErrorKind, Health, Protocol, Sdr, SelEvent, SensorType, Transport};
-use support::{Sim, table_says};
+use ironbeat_tests::interop::table_says;
+use support::Sim;
 
 /// A threshold sensor and a record that describes it: °C, M = 2, B = -20.
 const SENSOR: &str = "sensor_add 0x20 0 0x42 0x01 0x01\n\

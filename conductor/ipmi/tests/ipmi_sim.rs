@@ -6,8 +6,9 @@ use ironbeat_ipmi::{
     BmcConfig, BootDevice, BootFlags, ChassisControl, ErrorKind, Privilege, Secret, Suite, Timing,
     Transport,
 };
+use ironbeat_tests::interop::table_says;
 use std::time::Duration;
-use support::{Sim, free_port, patient, table_says};
+use support::{Sim, free_port, patient};
 
 /// Its column of the table.
 const PEER: &str = "ipmi_sim 2.0.33";

@@ -6,11 +6,12 @@ use ironbeat_ipmi::{
     Bmc, BmcConfig, BootDevice, BootFlags, ChassisControl, ErrorKind, Secret, Suite, Timing,
     Transport,
 };
+use ironbeat_tests::interop::table_says;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::{free_port, patient, table_says};
+use support::{free_port, patient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Its column of the table.

@@ -7,8 +7,9 @@ use ironbeat_ipmi::{
     Bmc, BmcConfig, BootDevice, Bridge, ChassisControl, Error, ErrorKind, Health, Privilege,
     Secret, SelEvent, Suite, Timing, Transport,
 };
+use ironbeat_tests::interop::table_says;
 use std::time::Duration;
-use support::{free_port, table_says};
+use support::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn start(settings: Settings, faults: Faults) -> Fleet {

@@ -3,9 +3,10 @@
 mod support;
 
 use ironbeat_bmc_sim::{Fleet, FleetConfig, Settings, User};
+use ironbeat_tests::interop::table_says;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
-use support::{ADMIN, free_port, run, said, table_says};
+use support::{ADMIN, free_port, run, said};
 
 const SUITES: [&str; 2] = ["3", "17"];
 const EVENT: [u8; 6] = [0x01, 1, 0x01, 0x59, 0x5a, 0x50];

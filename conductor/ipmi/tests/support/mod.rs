@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use ironbeat_ipmi::{Bmc, BmcConfig, Secret, Timing, Transport};
-use std::net::{SocketAddr, UdpSocket};
+use ironbeat_tests::ports::PortLease;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -23,25 +23,9 @@ impl Drop for Sim {
     }
 }
 
-/// Ports below the range that outgoing connections use.
-fn candidates() -> impl Iterator<Item = u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 20_000 + (std::process::id() % 6000) as u16 * 2;
-    (0..200).map(move |_| base + NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// A UDP port that was free a moment ago.
+/// A port that nothing else takes while these tests run.
 pub fn free_port() -> u16 {
-    candidates()
-        .find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok())
-        .expect("one of 200 ports is free")
-}
-
-/// The same for TCP.
-pub fn free_tcp_port() -> u16 {
-    candidates()
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("one of 200 ports is free")
+    PortLease::take().unwrap().keep()
 }
 
 /// Many tries: the simulator may still be starting, and the machine may be busy.
@@ -136,22 +120,4 @@ fn spawn(dir: &TempDir) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("ipmi_sim is installed (Debian package openipmi)")
-}
-
-/// The table of what gets on with what, which says what the tests show and nothing else.
-const TABLE: &str = include_str!("../../../../docs/bmc-interop.md");
-
-/// Fails unless the table says so: column and row are known by their heads.
-pub fn table_says(column: &str, row: &str, said: &str) {
-    let mut at = None;
-    for line in TABLE.lines().filter(|line| line.starts_with('|')) {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let head = cells[1];
-        if head.is_empty() {
-            at = cells.iter().position(|cell| *cell == column);
-        } else if head == row && at.and_then(|at| cells.get(at)) == Some(&said) {
-            return;
-        }
-    }
-    panic!("docs/bmc-interop.md does not say of {column}: {row}: {said}");
 }
