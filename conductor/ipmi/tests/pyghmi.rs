@@ -31,8 +31,17 @@ class Here(FakeBmc):
         print('cycled')
     def pulse_diag(self):
         print('diag')
+    def activate_payload(self, request, session):
+        self.early = b''
+        super().activate_payload(request, session)
+        if self.early:
+            self.sol.send_data(self.early)
     def iohandler(self, data):
-        self.sol.send_data(data)
+        # It may read what is typed before it has its console.
+        if self.sol is None:
+            self.early += data
+        else:
+            self.sol.send_data(data)
 here = Here(int(sys.argv[1]), sys.argv[2])
 print('listening', flush=True)
 here.listen()
@@ -89,11 +98,7 @@ impl Pyghmi {
     fn login(&self) -> BmcConfig {
         BmcConfig {
             suite: Some(Suite::Three),
-            timing: Timing {
-                first_timeout: Duration::from_millis(100),
-                tries: 3,
-                ..patient()
-            },
+            timing: patient(),
             ..BmcConfig::new(self.address, "admin", Secret::new("Rack-pw-1"))
         }
     }
@@ -104,10 +109,11 @@ fn bmc(config: BmcConfig) -> Bmc {
     Transport::new().bmc(config)
 }
 
+/// For what is not answered.
 fn hasty(config: BmcConfig) -> BmcConfig {
     let timing = Timing {
         first_timeout: Duration::from_millis(100),
-        tries: 3,
+        tries: 5,
         ..patient()
     };
     BmcConfig { timing, ..config }
@@ -217,7 +223,7 @@ async fn refusals_are_told_apart() {
     let user = |name: &str| name.to_string();
     let wrong = BmcConfig {
         password: Secret::new("hush"),
-        ..hasty(server.login())
+        ..server.login()
     };
     let error = bmc(wrong).device_id().await.unwrap_err();
     assert_eq!(
@@ -229,12 +235,12 @@ async fn refusals_are_told_apart() {
     // It is asked for suite 17, and grants 3 without a word.
     let unnamed = bmc(BmcConfig {
         suite: None,
-        ..hasty(server.login())
+        ..server.login()
     });
     unnamed.device_id().await.unwrap();
     // The session is closed, but whoever comes from the same port is answered with its keys: until it asks what a
     // stranger asks.
-    for login in [unnamed, bmc(hasty(server.login()))] {
+    for login in [unnamed, bmc(server.login())] {
         for _ in 0..3 {
             login.device_id().await.unwrap();
             login.close().await;
