@@ -21,6 +21,8 @@ const SESSION_IDLE: Duration = Duration::from_secs(45);
 const SURELY_ALIVE: Duration = Duration::from_secs(2);
 /// Transmissions over a kept session before a fresh one is tried: it costs less to ask than to wait.
 const KEPT_TRIES: u32 = 2;
+/// Silence to so many requests for a session, and the BMC is asked something else; see `enter`.
+const STRANGER_TRIES: u32 = 2;
 /// Logins at one go. The second is for a login whose messages crossed; a BMC that needs a third is lost.
 const LOGINS: u32 = 3;
 /// How often a BMC may say "node busy" to one command, the pause before the first repetition, doubled at each.
@@ -221,7 +223,8 @@ impl Link {
 
     async fn enter(&mut self, transport: &Transport, config: &BmcConfig) -> Result<(), ErrorKind> {
         if config.protocol == Protocol::Ipmi15 {
-            let open = self.log_in(transport, config, None).await?;
+            let tries = config.timing.tries.max(1);
+            let open = self.log_in(transport, config, None, tries).await?;
             self.open = Some(open);
             return self.raise_privilege(config).await;
         }
@@ -230,31 +233,50 @@ impl Link {
             Some(Suite::Seventeen) if config.suite.is_some() => &[Suite::Seventeen],
             Some(Suite::Seventeen) | None => &[Suite::Seventeen, Suite::Three],
         };
+        let tries = config.timing.tries.max(1);
         let mut greeted = self.greet && self.capabilities(transport, config, 1).await.is_ok();
-        let (mut refused, mut left) = (None, suites.iter().copied());
-        let mut next = left.next();
-        while let Some(suite) = next {
-            next = left.next();
-            match self.log_in(transport, config, Some(suite)).await {
+        let mut refused = None;
+        for suite in suites {
+            let first_tries = match greeted {
+                true => tries,
+                false => tries.min(STRANGER_TRIES),
+            };
+            let begin = Instant::now();
+            let mut entered = self
+                .log_in(transport, config, Some(*suite), first_tries)
+                .await;
+            // Silence may mean that it takes us for the last session from our port. Ask something that every BMC
+            // answers, and that makes a new caller of us.
+            if let (Err(ErrorKind::Unreachable { .. }), false) = (&entered, greeted) {
+                greeted = match self.capabilities(transport, config, 1).await {
+                    Ok(can) if !can.ipmi_v2 => return Err(ErrorKind::NoRmcpPlus),
+                    answer => answer.is_ok(),
+                };
+                let left = match greeted {
+                    true => tries,
+                    false => tries - first_tries,
+                };
+                entered = self.log_in(transport, config, Some(*suite), left).await;
+            }
+            match entered {
                 Ok(open) => {
                     self.suite = open.wire.suite();
                     self.greet = greeted;
                     self.open = Some(open);
                     return self.raise_privilege(config).await;
                 }
-                // Some BMCs limit the privilege per suite and call it an invalid role.
+                // Some BMCs limit the privilege per suite and call it an invalid role. And some drop what they do not
+                // know, though they answer otherwise.
                 Err(kind @ (ErrorKind::CipherRefused(_) | ErrorKind::PrivilegeTooLow { .. })) => {
-                    refused = Some(kind);
+                    refused = Some(kind)
                 }
-                // Silence may mean that it drops what it does not know, or that it takes us for the last session from
-                // our port. Ask something that every BMC answers, and that makes a new caller of us.
-                Err(kind @ ErrorKind::Unreachable { .. }) if !greeted => {
-                    match self.capabilities(transport, config, 1).await {
-                        Ok(can) if can.ipmi_v2 => greeted = true,
-                        Ok(_) => return Err(ErrorKind::NoRmcpPlus),
-                        Err(_) => return Err(kind),
+                Err(ErrorKind::Unreachable { .. }) => {
+                    let waited = begin.elapsed();
+                    let silence = ErrorKind::Unreachable { tries, waited };
+                    if !greeted {
+                        return Err(silence);
                     }
-                    next = next.or(Some(suite));
+                    refused = refused.or(Some(silence));
                 }
                 Err(kind) => return Err(kind),
             }
@@ -262,8 +284,8 @@ impl Link {
         // What it accepted once it may refuse after an update of its firmware.
         self.suite = None;
         Err(match refused {
-            Some(ErrorKind::PrivilegeTooLow { user, privilege }) => {
-                ErrorKind::PrivilegeTooLow { user, privilege }
+            Some(kind @ (ErrorKind::PrivilegeTooLow { .. } | ErrorKind::Unreachable { .. })) => {
+                kind
             }
             _ => {
                 let tried: Vec<_> = suites.iter().map(|s| s.number().to_string()).collect();
@@ -272,20 +294,25 @@ impl Link {
         })
     }
 
-    /// `suite`: none for IPMI 1.5.
+    /// `suite`: none for IPMI 1.5. `first_tries`: transmissions of the first request, before anything has answered.
     async fn log_in(
         &mut self,
         transport: &Transport,
         config: &BmcConfig,
         suite: Option<Suite>,
+        first_tries: u32,
     ) -> Result<Open, ErrorKind> {
         for _ in 1..LOGINS {
-            match self.log_in_once(transport, config, suite).await {
+            match self
+                .log_in_once(transport, config, suite, first_tries)
+                .await
+            {
                 Err(ErrorKind::SessionLost) => {}
                 result => return result,
             }
         }
-        self.log_in_once(transport, config, suite).await
+        self.log_in_once(transport, config, suite, first_tries)
+            .await
     }
 
     async fn log_in_once(
@@ -293,6 +320,7 @@ impl Link {
         transport: &Transport,
         config: &BmcConfig,
         suite: Option<Suite>,
+        first_tries: u32,
     ) -> Result<Open, ErrorKind> {
         let mut inbox = transport.register(config.address).map_err(io)?;
         let mut entering = Entering {
@@ -303,8 +331,13 @@ impl Link {
         };
         let begin = Instant::now();
         let mut nonsense = None;
+        let mut answered = false;
         'stage: loop {
-            for tried in 0..config.timing.tries.max(1) {
+            let tries = match answered {
+                true => config.timing.tries.max(1),
+                false => first_tries,
+            };
+            for tried in 0..tries {
                 let datagram = entering.handshake.datagram();
                 let sent = self.send(transport, config, datagram).await?;
                 let deadline = sent + self.pace.timeout(&config.timing, tried);
@@ -315,6 +348,7 @@ impl Link {
                         Ok(Progress::Ignored) => {}
                         Ok(Progress::Next) => {
                             self.pace.answered(tried, sent.elapsed());
+                            answered = true;
                             continue 'stage;
                         }
                         Ok(Progress::Open(wire)) => {
@@ -339,7 +373,6 @@ impl Link {
                     }
                 }
             }
-            let tries = config.timing.tries.max(1);
             let silence = entering.handshake.silence(tries, begin.elapsed());
             return Err(nonsense.map_or(silence, ErrorKind::Malformed));
         }

@@ -316,3 +316,30 @@ async fn a_silent_bmc_and_a_babbling_one_are_bounded() {
     assert!(!error.is_permanent(), "{error}");
     babble.abort();
 }
+
+/// pyghmi answers nobody who comes from where a session of its own came from, until it is asked for its capabilities.
+#[tokio::test]
+async fn who_is_silent_to_a_login_is_soon_asked_something_else() {
+    let deaf = tokio::net::UdpSocket::bind(("127.0.0.1", free_port()))
+        .await
+        .unwrap();
+    let bmc = Transport::new().bmc(BmcConfig {
+        timing: Timing {
+            tries: 30,
+            first_timeout: Duration::from_millis(20),
+            ..Timing::default()
+        },
+        ..BmcConfig::new(deaf.local_addr().unwrap(), "admin", Secret::new("pw"))
+    });
+    let asking = tokio::spawn(async move { bmc.chassis_status().await });
+    let mut asked = Vec::new();
+    let mut buffer = [0; 200];
+    for _ in 0..4 {
+        deaf.recv(&mut buffer).await.unwrap();
+        // Of IPMI 2.0: its payload type; a question without a session has no such format.
+        asked.push((buffer[4] == 6).then_some(buffer[5]));
+    }
+    asking.abort();
+    let open_session = Some(0x10);
+    assert_eq!(asked, [open_session, open_session, None, open_session]);
+}
