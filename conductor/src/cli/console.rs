@@ -1,6 +1,7 @@
 //! `ironbeat node console`: this terminal as the machine's.
 //! Who serves the console, and how it is shared, is the workers' affair.
 use super::client::Client;
+use super::out;
 use crate::console::wire::{Attach, MAX_INPUT_BYTES, Part, RENEW_SECS, header, subject};
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Message};
@@ -8,7 +9,7 @@ use clap::Args;
 use futures_util::StreamExt;
 use ironbeat_common::id::{NodeId, WorkerId};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -47,7 +48,7 @@ pub async fn run(client: &Client, args: ConsoleArgs) -> anyhow::Result<()> {
         let text = client
             .ask_raw("console.history", &super::node::ask(&args.node))
             .await?;
-        return Ok(std::io::stdout().write_all(&text)?);
+        return out::bytes(&text);
     }
     Terminal::attach(client, node, &args)
         .await?
@@ -135,7 +136,7 @@ impl<'a> Terminal<'a> {
     }
 
     /// Shows what is new in a message: output as it comes, or the screen of an answer.
-    fn take(&mut self, message: &Message) -> std::io::Result<()> {
+    fn take(&mut self, message: &Message) -> anyhow::Result<()> {
         let (Some(session), Some(offset)) = (
             header_of(message, header::SESSION),
             header_of(message, header::OFFSET).and_then(|offset| offset.parse::<u64>().ok()),
@@ -152,12 +153,10 @@ impl<'a> Terminal<'a> {
         let known = usize::try_from(self.shown.saturating_sub(offset)).unwrap_or(usize::MAX);
         let fresh = message.payload.get(known..).unwrap_or_default();
         self.shown = self.shown.max(end);
-        let mut out = std::io::stdout().lock();
-        out.write_all(fresh)?;
-        out.flush()
+        out::bytes(fresh)
     }
 
-    async fn renew(&mut self) -> std::io::Result<()> {
+    async fn renew(&mut self) -> anyhow::Result<()> {
         let trouble = match self.ask(false, RENEWAL_PATIENCE).await {
             Ok(answer) => {
                 self.take(&answer)?;

@@ -12,11 +12,19 @@ pub struct NobodyReads;
 /// # Errors
 /// [`NobodyReads`], or what is wrong with standard output.
 pub fn line(text: impl Display) -> anyhow::Result<()> {
-    text_to(std::io::stdout().lock(), &format!("{text}\n"))
+    bytes(format!("{text}\n").as_bytes())
 }
 
-fn text_to(mut out: impl Write, text: &str) -> anyhow::Result<()> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+/// As they are, and at once.
+///
+/// # Errors
+/// As of [`line`].
+pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    bytes_to(std::io::stdout().lock(), bytes)
+}
+
+fn bytes_to(mut out: impl Write, bytes: &[u8]) -> anyhow::Result<()> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
         result => result.context("write to standard output"),
     }
@@ -65,9 +73,9 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_gone_is_told_from_a_full_disk() {
-        let gone = text_to(Broken(ErrorKind::BrokenPipe), "text").unwrap_err();
+        let gone = bytes_to(Broken(ErrorKind::BrokenPipe), b"text").unwrap_err();
         assert!(gone.is::<NobodyReads>());
-        let full = text_to(Broken(ErrorKind::StorageFull), "text").unwrap_err();
+        let full = bytes_to(Broken(ErrorKind::StorageFull), b"text").unwrap_err();
         assert!(!full.is::<NobodyReads>());
         assert!(format!("{full:#}").starts_with("write to standard output: "));
     }

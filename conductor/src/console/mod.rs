@@ -4,6 +4,7 @@ pub mod record;
 mod session;
 pub mod wire;
 
+use crate::presence::Liveness;
 use crate::worker::Worker;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
@@ -187,7 +188,6 @@ async fn take_in(
     node: NodeId,
     body: &[u8],
 ) -> Result<Session, (&'static str, String)> {
-    use crate::presence::Liveness;
     let Attach {
         watcher,
         take_over,
