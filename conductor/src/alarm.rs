@@ -36,6 +36,9 @@ pub async fn run(worker: Arc<Worker>) {
             .filter(|node| !quiet.contains_key(&node.id))
             .filter_map(|node| due(&worker, node).map(|event| (node.id, event)))
             .collect();
+        if due.is_empty() {
+            continue;
+        }
         let kept: Vec<NodeId> = stream::iter(due)
             .map(|(id, event)| keep(&worker, id, event))
             .buffer_unordered(PARALLEL)

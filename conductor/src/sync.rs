@@ -177,7 +177,8 @@ pub async fn read(worker: &Arc<Worker>, node: &Arc<Node>) -> Result<(), Reconcil
     if decide(&known, &event, ctx).is_ok_and(|decision| decision.node == *known) {
         return Ok(());
     }
-    match reconcile(worker, node.id, &event).await {
+    // In a box, as it is large and rare: else every reading would carry the room for it around.
+    match Box::pin(reconcile(worker, node.id, &event)).await {
         Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(()),
         Err(error) => Err(error),
     }
