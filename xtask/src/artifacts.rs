@@ -17,7 +17,7 @@ const ZSTD_LEVEL: i32 = 19;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Quick to build; what tests run.
+    /// Quick to build; what tests and the demo run.
     Dev,
     /// What ships.
     Release,

@@ -61,7 +61,8 @@ pub fn bring_up(nodes: usize) -> Result<Cluster> {
         packages::DEMO_OS,
         packages::RACK,
     ])?;
-    let product = artifacts::product(Profile::Release, Flavour::Small)?;
+    // Optimising the workers takes minutes, and they have little to do here. The ramdisk is the one that ships.
+    let product = artifacts::product(Profile::Dev, Flavour::Small)?;
     interrupt::catch()?;
     println!(
         "\nrack: {nodes} machines, nats-server, dnsmasq, ipmi_sim, two conductor workers, in a network namespace of their own"
