@@ -50,13 +50,6 @@ impl Flavour {
             Flavour::Generic => true,
         }
     }
-
-    /// Kernel arguments that make the ramdisk boot sooner; a console is the operator's choice and not among them.
-    pub fn kernel_args(self) -> &'static str {
-        // quiet: a serial port takes 0.1 ms a character. notests: the kernel tests its ciphers, which the agent never
-        // uses, for 0.35 s of CPU time in an emulated machine (0.03 s in a real one).
-        "quiet cryptomgr.notests"
-    }
 }
 
 const SMALL: &[&str] = &[

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::layout::GATEWAY;
+use crate::machine::KERNEL_ARGS;
 use crate::machine::spec::DiskKind;
 use crate::process::{find_program, run_ok};
 use crate::rack::Rack;
@@ -143,8 +144,8 @@ fn script(rack: &Rack) -> String {
     }
     lines.extend([
         format!(
-            "kernel {base}/floor-vmlinuz initrd=floor-initrd console=ttyS0 quiet panic=1 floor.ip=${{net0/ip}} \
-             floor.disk=${{disk}} floor.url={base}/floor-image"
+            "kernel {base}/floor-vmlinuz initrd=floor-initrd quiet cryptomgr.notests panic=1 {KERNEL_ARGS} \
+             floor.ip=${{net0/ip}} floor.disk=${{disk}} floor.url={base}/floor-image"
         ),
         format!("initrd --name floor-initrd {base}/floor-initrd"),
         "boot".to_owned(),

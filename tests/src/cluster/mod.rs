@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::dnsmasq::BUS_NAME;
 use crate::layout::{BOOT_PORT, GATEWAY, NATS_PORT};
 use crate::logfile::LogCursor;
+use crate::machine::KERNEL_ARGS;
 use crate::process::{Process, run, run_ok};
 use crate::rack::{Rack, RackSpec};
 
@@ -152,7 +153,7 @@ impl Cluster {
         let dnsmasq = self.rack.dnsmasq();
         let config = format!(
             "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\n[http]\nlisten = '{GATEWAY}:{port}'\n\
-             boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = 'console=ttyS0 quiet'\n\
+             boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n\
              [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n[policy]\n{}\n",
             self.product.boot_dir.display(),
             self.rack.dir().join("images").display(),
