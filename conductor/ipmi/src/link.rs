@@ -246,8 +246,10 @@ impl Link {
                 .log_in(transport, config, Some(*suite), first_tries)
                 .await;
             // Silence may mean that it takes us for the last session from our port. Ask something that every BMC
-            // answers, and that makes a new caller of us.
-            if let (Err(ErrorKind::Unreachable { .. }), false) = (&entered, greeted) {
+            // answers, and that makes a new caller of us. Noise is no more than silence: anybody can send it.
+            if let (Err(ErrorKind::Unreachable { .. } | ErrorKind::Malformed(_)), false) =
+                (&entered, greeted)
+            {
                 greeted = match self.capabilities(transport, config, 1).await {
                     Ok(can) if !can.ipmi_v2 => return Err(ErrorKind::NoRmcpPlus),
                     answer => answer.is_ok(),
@@ -256,7 +258,9 @@ impl Link {
                     true => tries,
                     false => tries - first_tries,
                 };
-                entered = self.log_in(transport, config, Some(*suite), left).await;
+                if left > 0 {
+                    entered = self.log_in(transport, config, Some(*suite), left).await;
+                }
             }
             match entered {
                 Ok(open) => {

@@ -318,28 +318,44 @@ async fn a_silent_bmc_and_a_babbling_one_are_bounded() {
 }
 
 /// pyghmi answers nobody who comes from where a session of its own came from, until it is asked for its capabilities.
+/// And noise, which anybody can send, is no answer.
 #[tokio::test]
 async fn who_is_silent_to_a_login_is_soon_asked_something_else() {
-    let deaf = tokio::net::UdpSocket::bind(("127.0.0.1", free_port()))
-        .await
-        .unwrap();
-    let bmc = Transport::new().bmc(BmcConfig {
-        timing: Timing {
-            tries: 30,
-            first_timeout: Duration::from_millis(20),
-            ..Timing::default()
-        },
-        ..BmcConfig::new(deaf.local_addr().unwrap(), "admin", Secret::new("pw"))
-    });
-    let asking = tokio::spawn(async move { bmc.chassis_status().await });
-    let mut asked = Vec::new();
-    let mut buffer = [0; 200];
-    for _ in 0..4 {
-        deaf.recv(&mut buffer).await.unwrap();
-        // Of IPMI 2.0: its payload type; a question without a session has no such format.
-        asked.push((buffer[4] == 6).then_some(buffer[5]));
+    for noise in [false, true] {
+        let deaf = tokio::net::UdpSocket::bind(("127.0.0.1", free_port()))
+            .await
+            .unwrap();
+        let bmc = Transport::new().bmc(BmcConfig {
+            timing: Timing {
+                tries: 30,
+                first_timeout: Duration::from_millis(20),
+                ..Timing::default()
+            },
+            ..BmcConfig::new(deaf.local_addr().unwrap(), "admin", Secret::new("pw"))
+        });
+        let listen = async {
+            let mut asked = Vec::new();
+            let mut buffer = [0; 200];
+            for _ in 0..4 {
+                let (_, from) = deaf.recv_from(&mut buffer).await.unwrap();
+                // Of IPMI 2.0: its payload type; a question without a session has no such format.
+                let payload = (buffer[4] == 6).then_some(buffer[5]);
+                asked.push(payload);
+                if noise && payload == OPEN_SESSION {
+                    // An answer that ends behind its tag.
+                    (buffer[5], buffer[14], buffer[15]) = (0x11, 1, 0);
+                    deaf.send_to(&buffer[..17], from).await.unwrap();
+                }
+            }
+            asked
+        };
+        let asked = tokio::select! {
+            asked = listen => asked,
+            ended = bmc.chassis_status() => panic!("{ended:?}"),
+        };
+        assert_eq!(asked, [OPEN_SESSION, OPEN_SESSION, None, OPEN_SESSION]);
     }
-    asking.abort();
-    let open_session = Some(0x10);
-    assert_eq!(asked, [open_session, open_session, None, open_session]);
 }
+
+/// Payload type "RMCP+ Open Session Request" (table 13-16).
+const OPEN_SESSION: Option<u8> = Some(0x10);
