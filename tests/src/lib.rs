@@ -26,6 +26,7 @@
 //! | a BMC's death and return | [`bmc::Bmc`]; or bring another BMC: [`rack::BmcKind::None`] |
 //! | the product's dnsmasq configuration, its directories and bus | [`dnsmasq`] |
 //! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |
+//! | which clients and BMCs get on, as `docs/bmc-interop.md` says | [`interop`] |
 //! | a deployment with nothing in it, to be compared with | [`floor`] |
 //! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 

@@ -1,4 +1,4 @@
-//! Owns the choice of ports for servers that tests start, so that parallel test processes do not collide.
+//! Owns the choice of loopback ports for servers that tests start, so that parallel test processes do not collide.
 //! Leaves binding them to the servers.
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,8 +16,8 @@ const LAST_PORT: u16 = 32_767;
 /// How many ports are tried before giving up; with a thousand tests running the chance of needing ten is below 10⁻⁹.
 const TRIES: u64 = 100;
 
-/// A port that no other holder of a `PortLease` has, and that nothing listened on when it was taken, over TCP or UDP,
-/// on any address.
+/// A loopback port that no other holder of a `PortLease` has, and that nothing listened on when it was taken, over TCP or
+/// UDP.
 #[derive(Debug)]
 pub struct PortLease {
     port: u16,
@@ -40,12 +40,12 @@ impl PortLease {
             let Ok(name) = UnixListener::bind_addr(&address) else {
                 continue;
             };
-            let any = (Ipv4Addr::UNSPECIFIED, port);
-            if TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok() {
+            let address = (Ipv4Addr::LOCALHOST, port);
+            if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
                 return Ok(Self { port, _name: name });
             }
         }
-        bail!("no free port in {FIRST_PORT}-{LAST_PORT} among {TRIES} tried");
+        bail!("no free loopback port in {FIRST_PORT}-{LAST_PORT} among {TRIES} tried");
     }
 
     /// The port.
