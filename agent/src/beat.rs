@@ -6,11 +6,12 @@ use crate::log::Lines;
 use crate::random;
 use crate::steps::{Ending, Runner, Taken};
 use futures_util::{FutureExt, StreamExt};
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, NudgeLatency, Status};
 use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::inventory::Inventory;
-use ironbeat_common::wire::{
-    self, Heartbeat, HeartbeatReply, Lookup, LookupReply, NudgeLatency, Status, subject,
-};
+use ironbeat_common::lookup::{Lookup, LookupReply};
+use ironbeat_common::subject;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +95,7 @@ impl Heart {
                 "looking up"
             );
             let lookup = Lookup {
-                version: wire::VERSION,
+                version: codec::VERSION,
                 boot: self.boot,
                 agent: env!("CARGO_PKG_VERSION").to_string(),
                 inventory,
@@ -185,7 +186,7 @@ impl Heart {
             *seq += 1;
             let status = runner.status();
             let heartbeat = Heartbeat {
-                version: wire::VERSION,
+                version: codec::VERSION,
                 boot: self.boot,
                 seq: *seq,
                 status,

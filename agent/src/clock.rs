@@ -1,6 +1,6 @@
 //! Time since the kernel started, and the moments of this boot that the conductor wants to know.
 //! Nothing is decided by it.
-use ironbeat_common::wire::BootTimings;
+use ironbeat_common::lookup::BootTimings;
 use std::sync::Mutex;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What the boot script passed on the kernel's command line (`ib.*`, `BOOTIF`), or a developer as arguments.
 //! What is done with it is decided in `main`, `net` and `link`.
 use ironbeat_common::id::Mac;
-use ironbeat_common::wire::subject;
+use ironbeat_common::subject;
 use std::net::Ipv4Addr;
 
 /// Servers tried; a cluster has three or five.

@@ -6,8 +6,9 @@ use async_nats::connection::State;
 use async_nats::{
     Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr, Subscriber,
 };
+use ironbeat_common::codec;
+use ironbeat_common::codec::{CONTENT_TYPE, DecodeError};
 use ironbeat_common::id::BootId;
-use ironbeat_common::wire::{self, CONTENT_TYPE, DecodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -145,7 +146,7 @@ impl Link {
         headers.insert(CONTENT_TYPE_HEADER, CONTENT_TYPE);
         let request = Request::new()
             .headers(headers)
-            .payload(wire::encode(question).into());
+            .payload(codec::encode(question).into());
         let sent = self.client.send_request(subject.clone(), request);
         let answer = tokio::select! {
             answer = sent => answer,
@@ -171,7 +172,7 @@ impl Link {
             let why = why.as_str().chars().take(200).collect();
             return Err(AskError::Refused { subject, why });
         }
-        wire::decode(&message.payload).map_err(|source| AskError::Malformed { subject, source })
+        codec::decode(&message.payload).map_err(|source| AskError::Malformed { subject, source })
     }
 
     /// For watchers only: lost when there is no connection.
@@ -179,7 +180,7 @@ impl Link {
         if self.is_online()
             && let Err(error) = self
                 .client
-                .publish(subject, wire::encode(message).into())
+                .publish(subject, codec::encode(message).into())
                 .await
         {
             tracing::debug!(%error, "cannot publish");

@@ -3,8 +3,9 @@
 use crate::disk;
 use crate::steps::StepContext;
 use anyhow::{Context, bail};
+use ironbeat_common::heartbeat::Outcome;
 use ironbeat_common::inventory::Inventory;
-use ironbeat_common::wire::{Order, Outcome};
+use ironbeat_common::order::Order;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

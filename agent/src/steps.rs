@@ -1,8 +1,9 @@
 //! Carries out one order at a time on a thread of its own, with its progress shared and a flag to give it up.
 //! When a step starts and what is said of it is decided in `beat`; what an order means is in `perform`.
+use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
 use ironbeat_common::id::StepId;
 use ironbeat_common::inventory::Disk;
-use ironbeat_common::wire::{Order, Outcome, Progress, Status, StepError};
+use ironbeat_common::order::Order;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -9,11 +9,13 @@ use ironbeat_agent::link::Link;
 use ironbeat_agent::log::Lines;
 use ironbeat_agent::random;
 use ironbeat_agent::steps::{Ending, Runner};
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Progress, Status};
 use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_common::inventory::Inventory;
-use ironbeat_common::wire::{
-    self, Heartbeat, HeartbeatReply, Lookup, LookupReply, Order, Outcome, Progress, Status,
-};
+use ironbeat_common::lookup::{Lookup, LookupReply};
+use ironbeat_common::order::Order;
+use ironbeat_common::subject;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -126,7 +128,7 @@ impl Conductor {
     }
 
     async fn answer(&self, message: &Message, answer: &impl serde::Serialize) {
-        self.raw(message, wire::encode(answer)).await;
+        self.raw(message, codec::encode(answer)).await;
     }
 
     async fn raw(&self, message: &Message, bytes: Vec<u8>) {
@@ -159,7 +161,7 @@ impl Conductor {
 
     async fn nudge(&self, node: NodeId) {
         self.client
-            .publish(wire::subject::nudge("ib.v1", &node), "".into())
+            .publish(subject::nudge("ib.v1", &node), "".into())
             .await
             .unwrap();
     }
@@ -178,10 +180,10 @@ fn hear(message: &Message) -> Heard {
     );
     let parts: Vec<&str> = message.subject.split('.').collect();
     match parts[..] {
-        ["ib", "v1", "lookup"] => Heard::Lookup(Box::new(wire::decode(&message.payload).unwrap())),
+        ["ib", "v1", "lookup"] => Heard::Lookup(Box::new(codec::decode(&message.payload).unwrap())),
         ["ib", "v1", "heartbeat", node] => Heard::Beat(
             node.parse().unwrap(),
-            wire::decode(&message.payload).unwrap(),
+            codec::decode(&message.payload).unwrap(),
         ),
         _ => panic!("nobody should ask on {}", message.subject),
     }
@@ -294,7 +296,7 @@ async fn a_whole_life() {
     let (message, lookup) = conductor.lookup().await;
     assert_eq!(
         (lookup.version, lookup.boot, lookup.inventory.cpu.count),
-        (wire::VERSION, boot, 7)
+        (codec::VERSION, boot, 7)
     );
     assert!(lookup.timings.lookup_ms > 0);
     conductor
@@ -382,10 +384,10 @@ async fn answers_that_make_no_sense_are_asked_for_again() {
     conductor.welcome(node(1), QUIET_SECS).await;
 
     let (message, first) = conductor.beat().await;
-    conductor.raw(&message, wire::encode(&"a text")).await;
+    conductor.raw(&message, codec::encode(&"a text")).await;
     let (message, second) = conductor.beat().await;
     assert_eq!(second.seq, first.seq + 1);
-    let mut trailing = wire::encode(&HeartbeatReply::Idle);
+    let mut trailing = codec::encode(&HeartbeatReply::Idle);
     trailing.push(0);
     conductor.raw(&message, trailing).await;
     // A service says that it refused by a header.
@@ -552,7 +554,7 @@ async fn watchers_see_progress() {
             message.subject.as_str(),
             format!("ib.v1.agent.{}.progress", node(1))
         );
-        let status: Status = wire::decode(&message.payload).unwrap();
+        let status: Status = codec::decode(&message.payload).unwrap();
         if matches!(&status, Status::Running { progress, .. } if progress.phase == "working") {
             break;
         }

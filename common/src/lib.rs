@@ -1,18 +1,17 @@
-//! What agent and conductor agree on: ids, inventory, the node record, the wire, and the pure core that decides.
-//! There is no clock, socket, file, log line or async in this crate; outside tests the compiler holds that (`no_std`).
+//! What agent and conductor say to each other: ids, inventory, orders, lookups, heartbeats, and their encoding.
+//! Nothing here decides anything. No clock, socket, file, log line or async: outside tests the crate is `no_std`.
 #![cfg_attr(not(test), no_std)]
 extern crate alloc;
 
-pub mod boot;
-pub mod decide;
+pub mod codec;
 pub mod disk;
-pub mod explain;
-pub mod hints;
+#[cfg(test)]
+mod golden;
+pub mod heartbeat;
 pub mod id;
-pub mod invariant;
+pub mod image;
 pub mod inventory;
 pub mod lookup;
-pub mod node;
-pub mod plan;
-pub mod time;
-pub mod wire;
+pub mod order;
+pub mod subject;
+mod text_form;

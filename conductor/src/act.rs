@@ -3,12 +3,13 @@
 use crate::bmc::BootWish;
 use crate::reconcile::{ReconcileError, reconcile};
 use crate::worker::Worker;
-use ironbeat_common::decide::{Effect, Event};
-use ironbeat_common::id::{NodeId, OpId};
+use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{BmcAct, Node};
-use ironbeat_common::time::Time;
-use ironbeat_common::wire::subject;
+use ironbeat_common::subject;
+use ironbeat_core::decide::{Effect, Event};
+use ironbeat_core::id::OpId;
+use ironbeat_core::node::{BmcAct, Node};
+use ironbeat_core::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -9,16 +9,18 @@ use crate::reconcile::{ReconcileError, reconcile};
 use crate::store::StoreError;
 use crate::worker::Worker;
 use bmc::AskBmc;
-use ironbeat_common::decide::{Event, Patch, PowerVerb, Verb};
-use ironbeat_common::explain::explain;
-use ironbeat_common::hints::Hints;
-use ironbeat_common::id::{Mac, NodeId, NodeName, RequestId, SystemUuid};
+use ironbeat_common::codec;
+use ironbeat_common::codec::MAX_MESSAGE_BYTES;
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{
+use ironbeat_core::decide::{Event, Patch, PowerVerb, Verb};
+use ironbeat_core::explain::explain;
+use ironbeat_core::hints::Hints;
+use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::node::{
     BmcAccess, BootDevice, HardwareFault, Instance, Job, MAX_MACS, Node, Power, SCHEMA, State,
 };
-use ironbeat_common::time::Time;
-use ironbeat_common::wire::{self, MAX_MESSAGE_BYTES};
+use ironbeat_core::time::Time;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -75,7 +77,7 @@ fn fail(code: usize, why: impl ToString) -> ApiError {
 
 impl From<ReconcileError> for ApiError {
     fn from(error: ReconcileError) -> Self {
-        use ironbeat_common::decide::Rejected;
+        use ironbeat_core::decide::Rejected;
         match &error {
             ReconcileError::NoNode(_) => fail(404, error),
             ReconcileError::Rejected(Rejected::Invalid { .. }) => fail(400, error),
@@ -236,7 +238,7 @@ fn encoding(message: &async_nats::Message) -> Encoding {
         .as_ref()
         .and_then(|headers| headers.get("Content-Type"));
     match header.map(|value| value.as_str()) {
-        Some(wire::CONTENT_TYPE) => Encoding::Cbor,
+        Some(codec::CONTENT_TYPE) => Encoding::Cbor,
         Some("application/json") => Encoding::Json,
         Some(_) | None => match message.payload.first() {
             None | Some(b'{' | b'[' | b'"' | b' ' | b'\n' | b'\r' | b'\t') => Encoding::Json,
@@ -261,7 +263,7 @@ impl Call<'_> {
         }
         let refuse = |error: String| fail(400, without_values(&error));
         match self.encoding {
-            Encoding::Cbor => wire::decode(bytes).map_err(|error| refuse(error.to_string())),
+            Encoding::Cbor => codec::decode(bytes).map_err(|error| refuse(error.to_string())),
             Encoding::Json if bytes.is_empty() => {
                 serde_json::from_str("{}").map_err(|error| refuse(error.to_string()))
             }
@@ -274,8 +276,8 @@ impl Call<'_> {
     fn reply<T: Serialize>(&self, value: &T) -> Result<Reply, ApiError> {
         match self.encoding {
             Encoding::Cbor => Ok(Reply {
-                body: wire::encode(value).into(),
-                content_type: wire::CONTENT_TYPE,
+                body: codec::encode(value).into(),
+                content_type: codec::CONTENT_TYPE,
             }),
             Encoding::Json => {
                 let body = serde_json::to_vec(value).map_err(|error| fail(500, error))?;
@@ -288,7 +290,7 @@ impl Call<'_> {
     }
 }
 
-/// Shorter errors of a decoder are whole; `wire::decode` cuts longer ones, in the middle of a value perhaps.
+/// Shorter errors of a decoder are whole; `codec::decode` cuts longer ones, in the middle of a value perhaps.
 const SURELY_WHOLE: usize = 200;
 
 /// serde quotes a value of the wrong type, and that may be a password: its kind is enough.

@@ -1,6 +1,6 @@
 //! iPXE scripts: a pure function of what a machine shall boot and where it can get it.
-//! What it shall boot is `ironbeat_common::boot`; serving the script, kernel and ramdisk is `http`'s affair.
-use ironbeat_common::boot::Boot;
+//! What it shall boot is `ironbeat_core::boot`; serving the script, kernel and ramdisk is `http`'s affair.
+use ironbeat_core::boot::Boot;
 
 /// How often a machine goes round all workers before it reboots and starts over. The pauses grow by a second each, so
 /// it gives up after 45 s: BMC, firmware and boot order get their chance again, and a wedged NIC its reset.

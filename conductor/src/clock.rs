@@ -1,6 +1,6 @@
 //! The one place that reads the time. Decisions get it handed in.
 //! Time-outs of sockets use tokio's own clock.
-use ironbeat_common::time::Time;
+use ironbeat_core::time::Time;
 use std::time::SystemTime;
 
 /// Now, by the wall clock: records of several workers are compared with it, so their hosts keep NTP time.

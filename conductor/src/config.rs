@@ -1,9 +1,9 @@
 //! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
-//! Limits and time-outs are `ironbeat_common::decide::Policy`.
+//! Limits and time-outs are `ironbeat_core::decide::Policy`.
 use anyhow::Context;
-use ironbeat_common::decide::Policy;
-use ironbeat_common::id::WorkerId;
-use ironbeat_common::wire::subject::DEFAULT_PREFIX;
+use ironbeat_common::subject::DEFAULT_PREFIX;
+use ironbeat_core::decide::Policy;
+use ironbeat_core::id::WorkerId;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,6 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, consumer};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::wire::subject;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -87,7 +86,7 @@ impl Events {
             .map_err(|error| error.to_string())
             .and_then(|body| {
                 let event = Outgoing {
-                    subject: subject::event(&self.prefix, &node, kind),
+                    subject: ironbeat_ops::subject::event(&self.prefix, &node, kind),
                     body,
                     id: id.into(),
                 };

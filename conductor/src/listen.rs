@@ -7,12 +7,16 @@ use async_nats::service::error::Error as ServiceError;
 use async_nats::service::{Request, ServiceExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use ironbeat_common::decide::{Event, Rejected, wanted};
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::lookup::{Identity, Match, find};
-use ironbeat_common::node::{Node, State};
-use ironbeat_common::plan::is_file_name;
-use ironbeat_common::wire::{self, Heartbeat, HeartbeatReply, Lookup, LookupReply, Order, subject};
+use ironbeat_common::lookup::{Lookup, LookupReply};
+use ironbeat_common::order::Order;
+use ironbeat_common::subject;
+use ironbeat_core::decide::{Event, Rejected, wanted};
+use ironbeat_core::lookup::{Identity, Match, find};
+use ironbeat_core::node::{Node, State};
+use ironbeat_core::plan::is_file_name;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -50,7 +54,7 @@ pub async fn start(worker: &Arc<Worker>) -> anyhow::Result<async_nats::service::
         let (noun, verb) = name.split_once('.').expect("an endpoint is noun.verb");
         (
             name.replace('.', "-"),
-            subject::api(&worker.prefix, noun, verb),
+            ironbeat_ops::subject::api(&worker.prefix, noun, verb),
         )
     }));
     for (name, subject) in endpoints {
@@ -127,13 +131,13 @@ pub struct Reply {
 impl Reply {
     fn cbor<T: serde::Serialize>(message: &T) -> Self {
         Self {
-            body: wire::encode(message).into(),
-            content_type: wire::CONTENT_TYPE,
+            body: codec::encode(message).into(),
+            content_type: codec::CONTENT_TYPE,
         }
     }
 }
 
-fn malformed(what: &str, error: &wire::DecodeError) -> ApiError {
+fn malformed(what: &str, error: &codec::DecodeError) -> ApiError {
     ApiError {
         code: 400,
         why: format!("{what}: {error}"),
@@ -141,7 +145,7 @@ fn malformed(what: &str, error: &wire::DecodeError) -> ApiError {
 }
 
 async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Reply, ApiError> {
-    let lookup: Lookup = wire::decode(payload).map_err(|error| malformed("lookup", &error))?;
+    let lookup: Lookup = codec::decode(payload).map_err(|error| malformed("lookup", &error))?;
     let machine = Identity::of_machine(&lookup.inventory);
     let nodes = worker.view.all();
     let known: Vec<(NodeId, Identity)> = nodes
@@ -203,7 +207,7 @@ async fn heartbeat(worker: &Arc<Worker>, subject: &str, payload: &[u8]) -> Resul
         code: 400,
         why: format!("heartbeat: {bad}"),
     })?;
-    let beat: Heartbeat = wire::decode(payload).map_err(|error| malformed("heartbeat", &error))?;
+    let beat: Heartbeat = codec::decode(payload).map_err(|error| malformed("heartbeat", &error))?;
     let event = Event::Beat {
         boot: beat.boot,
         status: beat.status,

@@ -1,12 +1,13 @@
 //! Load, decide, save, act: the only place where a node record is written. A lost race is one more decision.
-//! What is decided is in `ironbeat_common::decide`; what an effect does is in `act`.
+//! What is decided is in `ironbeat_core::decide`; what an effect does is in `act`.
 use crate::store::StoreError;
 use crate::worker::Worker;
 use crate::{act, clock};
-use ironbeat_common::decide::{Ctx, Event, Rejected, decide};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::invariant::{self, Broken};
-use ironbeat_common::node::{Job, Node};
+use ironbeat_core::decide::{Ctx, Event, Rejected, decide};
+use ironbeat_core::invariant;
+use ironbeat_core::invariant::Broken;
+use ironbeat_core::node::{Job, Node};
 use std::sync::Arc;
 
 /// Races lost in a row before an event is given up: each means that another worker made progress on this node.

@@ -3,10 +3,12 @@
 //! Heartbeats are answered in `listen`; this stream never answers, or it would race the real reply.
 use crate::store::{Store, StoreError, ensure};
 use async_nats::jetstream::stream::{self, DiscardPolicy, LastRawMessageErrorKind, StorageType};
-use ironbeat_common::decide::LastBeat;
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::Heartbeat;
 use ironbeat_common::id::NodeId;
-use ironbeat_common::time::Time;
-use ironbeat_common::wire::{self, Heartbeat, subject};
+use ironbeat_common::subject;
+use ironbeat_core::decide::LastBeat;
+use ironbeat_core::time::Time;
 use std::time::Duration;
 
 /// Longer than any heartbeat time-out that makes sense.
@@ -61,7 +63,7 @@ impl Seen {
                 });
             }
         };
-        let Ok(beat) = wire::decode::<Heartbeat>(&message.payload) else {
+        let Ok(beat) = codec::decode::<Heartbeat>(&message.payload) else {
             return Ok(None);
         };
         let ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();

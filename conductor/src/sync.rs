@@ -3,9 +3,9 @@
 use crate::clock;
 use crate::reconcile::{ReconcileError, reconcile};
 use crate::worker::Worker;
-use ironbeat_common::decide::{BmcFault, BmcReport, Ctx, Event, Policy, decide, power_is_synced};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::node::Node;
+use ironbeat_core::decide::{BmcFault, BmcReport, Ctx, Event, Policy, decide, power_is_synced};
+use ironbeat_core::node::Node;
 use ironbeat_ipmi::Slots;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,7 @@
 //! Decisions are made on what `store` loads from the leader.
 use crate::store::{Change, Followed, Kv, KvError, Store, parse};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::node::Node;
+use ironbeat_core::node::Node;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;

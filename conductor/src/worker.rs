@@ -9,8 +9,8 @@ use crate::seen::Seen;
 use crate::store::Store;
 use crate::sync::Sync;
 use crate::view::View;
-use ironbeat_common::decide::Policy;
-use ironbeat_common::id::{OpId, WorkerId};
+use ironbeat_core::decide::Policy;
+use ironbeat_core::id::{OpId, WorkerId};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::task::TaskTracker;
 

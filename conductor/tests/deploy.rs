@@ -4,10 +4,12 @@ mod support;
 
 use async_nats::Subscriber;
 use futures_util::StreamExt;
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Progress, Status, StepError};
 use ironbeat_common::id::{NodeId, StepId};
-use ironbeat_common::wire::{
-    self, Heartbeat, HeartbeatReply, LookupReply, Order, Progress, Status, StepError, WriteImage,
-};
+use ironbeat_common::lookup::LookupReply;
+use ironbeat_common::order::{Order, WriteImage};
+use ironbeat_common::subject;
 use serde_json::{Value, json};
 use support::sim::{PASSWORD, Sim};
 use support::{SOON, Site, boot, lookup, mac, machine, until};
@@ -64,13 +66,13 @@ impl Boot<'_> {
     async fn beat(&mut self, status: Status) -> HeartbeatReply {
         self.seq += 1;
         let beat = Heartbeat {
-            version: wire::VERSION,
+            version: codec::VERSION,
             boot: boot(self.n),
             seq: self.seq,
             status,
             nudge: None,
         };
-        let subject = wire::subject::heartbeat("ib.v1", &self.node);
+        let subject = subject::heartbeat("ib.v1", &self.node);
         self.site.agent(&subject, &beat).await
     }
 }
@@ -225,8 +227,8 @@ async fn a_secret_in_the_wrong_place_is_not_quoted() {
             let subject = format!("ib.v1.api.{endpoint}");
             let cbor = site.send(
                 &subject,
-                Some(wire::CONTENT_TYPE),
-                wire::encode(&body).into(),
+                Some(codec::CONTENT_TYPE),
+                codec::encode(&body).into(),
             );
             for reply in [site.ask(endpoint, body.clone()).await, cbor.await] {
                 let why = reply.refused(400);
@@ -281,7 +283,7 @@ async fn an_agents_words_count_once_and_only_while_its_boot_lasts() {
     // A result of the step as it was first is no result of the step as it is now.
     let done = |step| Status::Done {
         step,
-        outcome: wire::Outcome::Nothing,
+        outcome: ironbeat_common::heartbeat::Outcome::Nothing,
     };
     assert_eq!(write(second.beat(done(id)).await).0, again);
 

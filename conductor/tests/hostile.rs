@@ -4,7 +4,9 @@ mod support;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use ironbeat_common::wire::{self, Heartbeat, MAX_MESSAGE_BYTES, Status};
+use ironbeat_common::codec;
+use ironbeat_common::codec::MAX_MESSAGE_BYTES;
+use ironbeat_common::heartbeat::{Heartbeat, Status};
 use serde_json::json;
 use support::{JSON, Reply, Site, boot, lookup, machine};
 
@@ -87,7 +89,7 @@ fn bad_bodies() -> Vec<(&'static str, Bytes)> {
 fn is_readable(reply: &Reply) -> bool {
     match reply.header("Content-Type") {
         Some(JSON) => serde_json::from_slice::<serde_json::Value>(&reply.0.payload).is_ok(),
-        Some(wire::CONTENT_TYPE) => wire::decode::<ciborium::Value>(&reply.0.payload).is_ok(),
+        Some(codec::CONTENT_TYPE) => codec::decode::<ciborium::Value>(&reply.0.payload).is_ok(),
         _ => false,
     }
 }
@@ -103,7 +105,7 @@ async fn every_endpoint_refuses_what_it_cannot_read() {
     let types = [
         None,
         Some(JSON),
-        Some(wire::CONTENT_TYPE),
+        Some(codec::CONTENT_TYPE),
         Some("text/plain"),
     ];
     let mut cases = Vec::new();
@@ -117,7 +119,7 @@ async fn every_endpoint_refuses_what_it_cannot_read() {
     let site = &site;
     stream::iter(cases)
         .for_each_concurrent(PARALLEL, |(subject, what, body, kind)| async move {
-            let no_body = body.is_empty() && kind != Some(wire::CONTENT_TYPE);
+            let no_body = body.is_empty() && kind != Some(codec::CONTENT_TYPE);
             let reply = site.send(subject, kind, body).await;
             let case = format!("{subject}: {what} as {kind:?}");
             if takes_anything(subject) || (takes_nothing(subject) && no_body) {
@@ -140,7 +142,7 @@ async fn every_endpoint_refuses_what_it_cannot_read() {
 async fn a_heartbeat_names_its_node() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");
-    let beat = wire::encode(&beat());
+    let beat = codec::encode(&beat());
     let (long, bare) = ("y".repeat(3000), NODE.replace('-', ""));
     for token in ["x", "0", &NODE[1..], &bare, &long] {
         let subject = format!("ib.v1.heartbeat.{token}");
@@ -153,7 +155,7 @@ async fn a_heartbeat_names_its_node() {
 
 fn beat() -> Heartbeat {
     Heartbeat {
-        version: wire::VERSION,
+        version: codec::VERSION,
         boot: boot(1),
         seq: 1,
         status: Status::Idle,
@@ -202,9 +204,9 @@ async fn bent_messages_are_answered_too() {
     let mut cases = Vec::new();
     for subject in subjects(&site).await {
         let good = match subject.rsplit("ib.v1.").next().unwrap() {
-            "lookup" => wire::encode(&lookup(boot(1), machine(1))),
+            "lookup" => codec::encode(&lookup(boot(1), machine(1))),
             "api.node.enroll" => enroll.to_string().into_bytes(),
-            beat if beat.starts_with("heartbeat") => wire::encode(&self::beat()),
+            beat if beat.starts_with("heartbeat") => codec::encode(&self::beat()),
             _ => ask.to_string().into_bytes(),
         };
         for _ in 0..60 {

@@ -6,8 +6,8 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use ironbeat::api::ENDPOINTS;
-use ironbeat_common::decide::Policy;
-use ironbeat_common::wire;
+use ironbeat_common::codec;
+use ironbeat_core::decide::Policy;
 use ironbeat_tests::ports::PortLease;
 use ironbeat_tests::process::Process;
 use rustix::process::Signal;
@@ -63,22 +63,22 @@ async fn answers_come_in_the_encoding_of_the_question() {
         max_tries: 3,
         ..Policy::default()
     };
-    let cbor = || Bytes::from(wire::encode(&json!({})));
+    let cbor = || Bytes::from(codec::encode(&json!({})));
     let text = || Bytes::from("{}");
     for (kind, body, expected) in [
         (Some(JSON), text(), JSON),
-        (Some(wire::CONTENT_TYPE), cbor(), wire::CONTENT_TYPE),
+        (Some(codec::CONTENT_TYPE), cbor(), codec::CONTENT_TYPE),
         (None, text(), JSON),
         (None, Bytes::new(), JSON),
-        (None, cbor(), wire::CONTENT_TYPE),
-        (Some("text/html"), cbor(), wire::CONTENT_TYPE),
+        (None, cbor(), codec::CONTENT_TYPE),
+        (Some("text/html"), cbor(), codec::CONTENT_TYPE),
     ] {
         let reply = site.send("ib.v1.api.policy.show", kind, body).await;
         assert_eq!(reply.error(), None);
         assert_eq!(reply.header("Content-Type"), Some(expected), "{kind:?}");
         let found: Policy = match expected {
             JSON => serde_json::from_slice(&reply.0.payload).unwrap(),
-            _ => wire::decode(&reply.0.payload).unwrap(),
+            _ => codec::decode(&reply.0.payload).unwrap(),
         };
         assert_eq!(found, policy);
     }

@@ -2,7 +2,7 @@
 //! What the scripts say is judged beside `boot_script`; whole deployments are the rack tests' affair.
 use ironbeat::boot_script::entry_script;
 use ironbeat::http::{self, BootAnswers};
-use ironbeat_common::boot::Boot;
+use ironbeat_core::boot::Boot;
 use ironbeat_tests::layout::{BOOT_PORT, GATEWAY};
 use ironbeat_tests::machine::boot_sector;
 use ironbeat_tests::machine::spec::{BootDevice, BootFlags, DiskContent, NicRom, NodeSpec};

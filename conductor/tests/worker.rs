@@ -2,10 +2,10 @@
 //! Bytes that nobody should send are in `hostile`; a whole deploy is in `deploy`; starts and stops in `lifecycle`.
 mod support;
 
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Status, StepError};
 use ironbeat_common::id::{NodeId, StepId};
-use ironbeat_common::wire::{
-    self, Heartbeat, HeartbeatReply, LookupReply, Outcome, Status, StepError,
-};
+use ironbeat_common::lookup::LookupReply;
 use ironbeat_tests::ports::PortLease;
 use serde_json::{Value, json};
 use support::sim::{PASSWORD, Sim};
@@ -15,7 +15,7 @@ const LOOKUP: &str = "ib.v1.lookup";
 
 fn beat(n: u8, seq: u64, status: Status) -> Heartbeat {
     Heartbeat {
-        version: wire::VERSION,
+        version: codec::VERSION,
         boot: boot(n),
         seq,
         status,

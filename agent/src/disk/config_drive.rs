@@ -2,7 +2,7 @@
 //! Where it goes on the disk is planned in `layout`.
 use super::fat::Volume;
 use anyhow::{Context, bail};
-use ironbeat_common::wire::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
+use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
 use sha2::{Digest, Sha256};
 
 /// As cloud-init and Ironic name it.

@@ -3,7 +3,7 @@
 use super::buffer::{Buffer, Drain, Filler};
 use super::stage::Stop;
 use flate2::bufread::MultiGzDecoder;
-use ironbeat_common::wire::ImageFormat;
+use ironbeat_common::image::ImageFormat;
 use std::io::{self, BufRead, Read};
 
 /// Largest zstd window, as a power of two in bytes: 128 MiB, what plain `zstd -d` accepts too. It is memory of this machine.

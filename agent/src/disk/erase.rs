@@ -7,7 +7,7 @@ use super::target;
 use crate::steps::StepContext;
 use anyhow::{anyhow, bail};
 use ironbeat_common::disk::DiskIdentity;
-use ironbeat_common::wire::Progress;
+use ironbeat_common::heartbeat::Progress;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 

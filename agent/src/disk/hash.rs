@@ -1,6 +1,6 @@
 //! The checksum of an image as it is served, computed while it passes.
 //! What a wrong one means for the disk is decided in `write`.
-use ironbeat_common::wire::{self, Checksum};
+use ironbeat_common::image::Checksum;
 use sha2::{Digest, Sha256, Sha512};
 
 pub enum Hasher {
@@ -32,8 +32,12 @@ impl Hasher {
     /// When all that was hashed is not what was expected; both values are named.
     pub fn check(self, expected: &Checksum) -> Result<(), WrongChecksum> {
         let got = match self {
-            Hasher::Sha256(hasher) => Checksum::Sha256(wire::Digest(hasher.finalize().into())),
-            Hasher::Sha512(hasher) => Checksum::Sha512(wire::Digest(hasher.finalize().into())),
+            Hasher::Sha256(hasher) => {
+                Checksum::Sha256(ironbeat_common::image::Digest(hasher.finalize().into()))
+            }
+            Hasher::Sha512(hasher) => {
+                Checksum::Sha512(ironbeat_common::image::Digest(hasher.finalize().into()))
+            }
         };
         if got == *expected {
             return Ok(());

@@ -32,7 +32,8 @@ mod testing;
 
 use crate::steps::StepContext;
 use ironbeat_common::disk::DiskIdentity;
-use ironbeat_common::wire::{WriteImage, Written};
+use ironbeat_common::heartbeat::Written;
+use ironbeat_common::order::WriteImage;
 use std::path::Path;
 
 /// Streams an image onto a disk: decoded, checked, and bootable only when all of it is there. Blocks until that is so.

@@ -2,7 +2,7 @@
 //! How bytes travel is `ironbeat_ipmi`'s affair; what is wrong, in words, is `check`'s.
 use super::{ApiError, fail, load};
 use crate::worker::Worker;
-use ironbeat_common::node::BmcAccess;
+use ironbeat_core::node::BmcAccess;
 use ironbeat_ipmi::{Bmc, BmcReset, Error, SelEvent, SelTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

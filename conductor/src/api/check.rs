@@ -1,7 +1,7 @@
 //! `ironbeat bmc check`: what is wrong with a BMC, in words: each question that can be asked, from the outside inwards.
 //! The same questions without the words are in `ironbeat_ipmi`.
 use super::bmc::{ANSWERING_CHANNEL, firmware};
-use ironbeat_common::node::BmcAccess;
+use ironbeat_core::node::BmcAccess;
 use ironbeat_ipmi::{Bmc, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
 //! What each act is made of: read, compare, act, confirm, so that it may be done twice.
 //! Bytes and retransmissions are `ironbeat_ipmi`'s affair; when another try is worth it decides the core.
 use super::{BootWish, Permit, Stop, permanent, transient};
-use ironbeat_common::decide::{BmcFault, BmcReport};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{BmcAct, BootDevice as Device};
+use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::node::{BmcAct, BootDevice as Device};
 use ironbeat_ipmi::{Bmc, BootDevice, BootFlags, ChassisControl, Error as IpmiError};
 use std::time::Duration;
 use tokio::time::Instant;

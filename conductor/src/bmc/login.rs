@@ -1,8 +1,8 @@
 //! From the record's words to what the IPMI client takes: address, suite, key.
 //! Whether the BMC accepts any of it is found out by using it.
 use super::transient;
-use ironbeat_common::decide::BmcFault;
-use ironbeat_common::node::BmcAccess;
+use ironbeat_core::decide::BmcFault;
+use ironbeat_core::node::BmcAccess;
 use ironbeat_ipmi::{BmcConfig, Protocol, Secret, Suite, Timing};
 use std::net::{IpAddr, SocketAddr};
 
@@ -101,7 +101,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ironbeat_common::node::Secret as Word;
+    use ironbeat_core::node::Secret as Word;
 
     #[test]
     fn addresses_have_a_port_or_get_one() {

@@ -8,9 +8,9 @@ mod test_sim;
 mod tests;
 
 use act::Patience;
-use ironbeat_common::decide::{BmcFault, BmcReport};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{BmcAccess, BmcAct};
+use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::node::{BmcAccess, BmcAct};
 use ironbeat_ipmi::{Bmc, Error as IpmiError, Timing, Transport};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! OpenIPMI's `ipmi_sim` on loopback, before a chassis that is a handful of files: power, boot device, what was told.
 //! Only for tests; whole machines behind a BMC are the rack's affair.
-use ironbeat_common::node::{BmcAccess, Secret};
+use ironbeat_core::node::{BmcAccess, Secret};
 use ironbeat_tests::ports::PortLease;
 use ironbeat_tests::process::{Process, find_program};
 use std::fs;

@@ -2,7 +2,7 @@
 //! Bytes on the wire are judged in `ironbeat-ipmi`.
 use super::test_sim::{PASSWORD, Sim};
 use super::*;
-use ironbeat_common::node::Secret;
+use ironbeat_core::node::Secret;
 use std::net::UdpSocket;
 
 const WISH: BootWish = BootWish {
@@ -326,7 +326,7 @@ mod simulated {
     //! Acts that a chassis script cannot play: a BMC with its own idea of time, and of what it heard.
     use super::*;
     use ironbeat_bmc_sim::{Fleet, PowerFault, Settings};
-    use ironbeat_common::node::BootDevice;
+    use ironbeat_core::node::BootDevice;
     use ironbeat_tests::ports::PortLease;
 
     struct Simulated {

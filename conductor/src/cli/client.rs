@@ -3,7 +3,6 @@
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt;
-use ironbeat_common::wire::subject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -52,7 +51,7 @@ impl Client {
         let (noun, verb) = endpoint
             .split_once('.')
             .context("an endpoint is noun.verb")?;
-        let subject = subject::api(&self.prefix, noun, verb);
+        let subject = ironbeat_ops::subject::api(&self.prefix, noun, verb);
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
         let body = serde_json::to_vec(body)?;

@@ -67,8 +67,9 @@ fn json(value: Value) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_common::codec::encode;
+    use ironbeat_common::heartbeat::{Heartbeat, Status};
     use ironbeat_common::id::BootId;
-    use ironbeat_common::wire::{Heartbeat, Status, encode};
 
     #[test]
     fn a_heartbeat_is_readable() {

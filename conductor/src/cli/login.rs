@@ -2,7 +2,7 @@
 //! What the BMC makes of it is the conductor's affair.
 use anyhow::Context;
 use clap::Args;
-use ironbeat_common::node::{BmcAccess, Secret};
+use ironbeat_core::node::{BmcAccess, Secret};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

@@ -39,7 +39,7 @@ struct Connect {
     )]
     nats: Vec<String>,
     /// Subject prefix.
-    #[arg(long, env = "IRONBEAT_PREFIX", default_value = ironbeat_common::wire::subject::DEFAULT_PREFIX, global = true)]
+    #[arg(long, env = "IRONBEAT_PREFIX", default_value = ironbeat_common::subject::DEFAULT_PREFIX, global = true)]
     prefix: String,
     /// Print replies as JSON.
     #[arg(long, global = true)]

@@ -8,11 +8,12 @@ use crate::api::bmc::AskBmc;
 use crate::api::{Ask, Enroll, Shown, Summary, fresh_request};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use ironbeat_common::explain::Explanation;
-use ironbeat_common::hints::Hints;
-use ironbeat_common::id::{Mac, NodeId, NodeName, SystemUuid};
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::node::{BootDevice, HardwareFault, Image, Instance, Node};
+use ironbeat_core::explain::Explanation;
+use ironbeat_core::hints::Hints;
+use ironbeat_core::id::NodeName;
+use ironbeat_core::node::{BootDevice, HardwareFault, Image, Instance, Node};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -121,7 +122,7 @@ pub struct InstanceArgs {
     image: String,
     /// `sha256:<hex>` or `sha512:<hex>` of the image as it is served.
     #[arg(long)]
-    checksum: ironbeat_common::wire::Checksum,
+    checksum: ironbeat_common::image::Checksum,
     #[arg(long)]
     hostname: Option<String>,
     /// cloud-init user data.

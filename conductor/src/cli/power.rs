@@ -7,7 +7,7 @@ use crate::api::{Ask, Summary};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
-use ironbeat_common::decide::PowerVerb;
+use ironbeat_core::decide::PowerVerb;
 
 /// BMCs asked at once by `sync-now`; the workers share them.
 const AT_ONCE: usize = 64;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::node::State;
+use ironbeat_core::node::State;
 use session::{Input, Need, Session, one_line};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,7 @@
 //! What watchers of a serial console and the worker that serves it say to each other: subjects, headers, one request.
 //! Output and input are bytes as they are, so that `nats sub` and `nats pub` do for a console too.
-use ironbeat_common::id::{NodeId, WorkerId};
+use ironbeat_common::id::NodeId;
+use ironbeat_core::id::WorkerId;
 use serde::{Deserialize, Serialize};
 
 /// A watcher that has not renewed its lease for this long is gone; it renews every [`RENEW_SECS`].

@@ -8,8 +8,8 @@ mod test_client;
 mod tests;
 
 use crate::config::DnsmasqConfig;
-use ironbeat_common::boot::Boot;
 use ironbeat_common::id::Mac;
+use ironbeat_core::boot::Boot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;

@@ -1,10 +1,10 @@
 //! Knocks on a real nats-server: remembered, counted, found again, and bounded.
-//! Whose machine knocked is tried in `ironbeat_common::lookup`.
+//! Whose machine knocked is tried in `ironbeat_core::lookup`.
 use super::{Knocks, MAX_LIST_BYTES, MAX_MACHINES, QUIET};
 use crate::store::tests::{DEADLINE, mac, server, store};
 use ironbeat_common::id::{BootId, SystemUuid};
 use ironbeat_common::inventory::{Inventory, Nic};
-use ironbeat_common::lookup::{Identity, Match};
+use ironbeat_core::lookup::{Identity, Match};
 use tokio::time::Instant;
 
 /// A machine with a NIC, and a UUID unless it is machine 0.

@@ -1,7 +1,8 @@
 //! What follows from renewals seen and not seen: who is live, who has lapsed, who owns a node, may this worker act.
 //! Time is handed in, and is the reader's own monotonic clock: wall clocks are not compared.
 use super::WorkerInfo;
-use ironbeat_common::id::{NodeId, WorkerId};
+use ironbeat_common::id::NodeId;
+use ironbeat_core::id::WorkerId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -184,7 +185,7 @@ fn weight(node: NodeId, worker: &WorkerId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ironbeat_common::time::Time;
+    use ironbeat_core::time::Time;
 
     fn id(name: &str) -> WorkerId {
         name.parse().unwrap()

@@ -2,8 +2,8 @@
 //! What follows from which renewals is tried in `roster`, without waiting.
 use super::{Liveness, Presence, Timing, WorkerInfo};
 use crate::store::tests::{DEADLINE, contents, eventually, id, server, store};
-use ironbeat_common::id::WorkerId;
-use ironbeat_common::time::Time;
+use ironbeat_core::id::WorkerId;
+use ironbeat_core::time::Time;
 use ironbeat_tests::nats::NatsServer;
 use std::time::Duration;
 

@@ -6,8 +6,10 @@ use crate::store::tests::{DEADLINE, connect, id, server, store};
 use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, Progress, Status};
 use ironbeat_common::id::{BootId, StepId};
-use ironbeat_common::wire::{self, Heartbeat, Progress, Status, subject};
+use ironbeat_common::subject;
 
 fn beat(seq: u64) -> Heartbeat {
     let progress = Progress {
@@ -16,7 +18,7 @@ fn beat(seq: u64) -> Heartbeat {
         total: None,
     };
     Heartbeat {
-        version: wire::VERSION,
+        version: codec::VERSION,
         boot: BootId::from_bytes([1; 16]),
         seq,
         status: Status::Running {
@@ -36,7 +38,7 @@ async fn first_answer(
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.unwrap();
     let (subject, reply) = (request.to_string(), inbox.clone());
-    let body = wire::encode(&beat(1)).into();
+    let body = codec::encode(&beat(1)).into();
     client
         .publish_with_reply(subject, reply, body)
         .await
@@ -99,7 +101,7 @@ async fn a_heartbeat_is_answered_once_by_the_worker() {
     });
     for seq in 1..=50 {
         let request = subject::heartbeat("ib.v1", &id(1));
-        let body = wire::encode(&beat(seq)).into();
+        let body = codec::encode(&beat(seq)).into();
         let answer = agent.request(request, body).await.unwrap();
         assert_eq!(answer.payload, "the worker");
     }
@@ -115,9 +117,9 @@ async fn the_last_beat_of_each_node_is_kept_through_a_restart() {
     assert!(seen.last_beat(id(1)).await.unwrap().is_none());
     let before = crate::clock::now();
     for (node, body) in [
-        (1, wire::encode(&beat(1))),
-        (1, wire::encode(&beat(2))),
-        (2, wire::encode(&beat(9))),
+        (1, codec::encode(&beat(1))),
+        (1, codec::encode(&beat(2))),
+        (2, codec::encode(&beat(9))),
         (3, b"no heartbeat".to_vec()),
     ] {
         let subject = subject::heartbeat("ib.v1", &id(node));

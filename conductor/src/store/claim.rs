@@ -2,8 +2,9 @@
 //! A claim counts while the node it names exists and lists it; the records themselves are in the parent module.
 use super::kv::{KvError, Revision};
 use super::{Store, StoreError};
-use ironbeat_common::id::{NodeId, NodeName, SystemUuid};
-use ironbeat_common::node::{BmcAccess, Node};
+use ironbeat_common::id::{NodeId, SystemUuid};
+use ironbeat_core::id::NodeName;
+use ironbeat_core::node::{BmcAccess, Node};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -186,7 +187,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ironbeat_common::node::Secret;
+    use ironbeat_core::node::Secret;
 
     #[test]
     fn a_bmc_has_one_key_however_it_is_written() {

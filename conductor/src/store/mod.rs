@@ -15,7 +15,7 @@ pub(crate) use stream::{ensure, read_stream};
 use async_nats::jetstream;
 use claim::{Claims, claims};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::node::{Node, SCHEMA};
+use ironbeat_core::node::{Node, SCHEMA};
 use serde::Deserialize;
 use serde_json::error::Category;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub struct Names {
 impl Default for Names {
     fn default() -> Self {
         Self {
-            prefix: ironbeat_common::wire::subject::DEFAULT_PREFIX.into(),
+            prefix: ironbeat_common::subject::DEFAULT_PREFIX.into(),
             nodes: "ib".into(),
             workers: "ib_workers".into(),
             knocks: "ib_knocks".into(),

@@ -7,9 +7,10 @@ pub mod sim;
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
+use ironbeat_common::codec;
 use ironbeat_common::id::{BootId, Mac, SystemUuid};
 use ironbeat_common::inventory::{Disk, Inventory, Nic};
-use ironbeat_common::wire::{self, BootTimings, Lookup};
+use ironbeat_common::lookup::{BootTimings, Lookup};
 use ironbeat_tests::nats::{NatsBinary, NatsServer};
 use ironbeat_tests::ports::PortLease;
 use ironbeat_tests::process::{Process, run};
@@ -171,10 +172,10 @@ impl Site {
 
     /// As an agent asks.
     pub async fn agent<T: DeserializeOwned>(&self, subject: &str, message: &impl Serialize) -> T {
-        let body = wire::encode(message).into();
-        let reply = self.send(subject, Some(wire::CONTENT_TYPE), body).await;
+        let body = codec::encode(message).into();
+        let reply = self.send(subject, Some(codec::CONTENT_TYPE), body).await;
         assert_eq!(reply.error(), None, "{subject}");
-        wire::decode(&reply.0.payload).unwrap()
+        codec::decode(&reply.0.payload).unwrap()
     }
 
     /// Enrolls through the API and returns the id.
@@ -273,7 +274,7 @@ pub fn boot(n: u8) -> BootId {
 
 pub fn lookup(boot: BootId, inventory: Inventory) -> Lookup {
     Lookup {
-        version: wire::VERSION,
+        version: codec::VERSION,
         boot,
         agent: "test".into(),
         inventory,

@@ -1,7 +1,7 @@
 //! Config drives, as other programs read them.
 use super::super::testing::MIB;
 use super::build;
-use ironbeat_common::wire::ConfigFile;
+use ironbeat_common::order::ConfigFile;
 use std::process::Command;
 
 fn file(path: &str, content: &str) -> ConfigFile {

@@ -4,7 +4,7 @@ use super::super::testing::{gzip, zstd};
 use super::{Stop, decode};
 use crate::disk::buffer::{BUFFER_BYTES, pipe};
 use crate::mutate::mutants;
-use ironbeat_common::wire::ImageFormat;
+use ironbeat_common::image::ImageFormat;
 use std::thread;
 
 /// Sends `served` in pieces through the stage; what came out, or why it stopped.

@@ -6,7 +6,9 @@ use super::super::testing::{
 };
 use super::super::writer::TAIL_BYTES;
 use super::write_image;
-use ironbeat_common::wire::{ConfigFile, ImageFormat, WriteImage, Written};
+use ironbeat_common::heartbeat::Written;
+use ironbeat_common::image::ImageFormat;
+use ironbeat_common::order::{ConfigFile, WriteImage};
 use std::process::Command;
 
 const IMAGE_BYTES: u64 = 16 * MIB;

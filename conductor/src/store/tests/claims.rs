@@ -6,7 +6,7 @@ use crate::store::claim::claims;
 use crate::store::{Names, Store, StoreError};
 use futures_util::future::join_all;
 use ironbeat_common::id::{NodeId, SystemUuid};
-use ironbeat_common::node::Node;
+use ironbeat_core::node::Node;
 use ironbeat_tests::nats::NatsServer;
 use tokio::sync::watch;
 

@@ -7,9 +7,10 @@ mod trouble;
 mod view;
 
 use super::{Kv, Names, Store};
-use ironbeat_common::id::{Mac, NodeId, OpId};
-use ironbeat_common::node::{BmcAccess, Node, SCHEMA, Secret, State};
-use ironbeat_common::time::Time;
+use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_core::id::OpId;
+use ironbeat_core::node::{BmcAccess, Node, SCHEMA, Secret, State};
+use ironbeat_core::time::Time;
 use ironbeat_tests::nats::{NatsBinary, NatsServer};
 use std::time::Duration;
 

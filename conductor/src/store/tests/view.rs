@@ -4,7 +4,7 @@ use super::{DEADLINE, id, next, node, server, store};
 use crate::store::{Store, parse};
 use crate::view::View;
 use futures_util::stream::{self, StreamExt};
-use ironbeat_common::node::SCHEMA;
+use ironbeat_core::node::SCHEMA;
 
 /// Waits until the view is as it should be; it ticks whenever it changes.
 async fn until(view: &View, what: &str, holds: impl Fn(&View) -> bool) {

@@ -1,15 +1,15 @@
 //! The one flow that all work shares: begin a step, go on to the next, finish, fail, boot the ramdisk again.
 //! Which steps a job has is planned in `plan`; what moves it is in `verbs`, `agent`, `bmc` and `alarm`.
 use super::{Draft, Effect, Policy, secs};
-use crate::id::StepId;
 use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, Rest, State, Step};
 use crate::plan;
 use crate::time::Time;
-use crate::wire::Order;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use ironbeat_common::id::StepId;
+use ironbeat_common::order::Order;
 
 /// Whose fault a failure is: after the BMC's own there is no point in asking it to turn the machine off.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,16 @@
 //! The plan, made before anything is done: from inventory and wish to a list of steps, with the disk already chosen.
 //! Carrying it out is `decide`'s affair; the agent re-checks the disk and chooses nothing.
 use crate::decide::Policy;
-use crate::disk::DiskIdentity;
-use crate::inventory::{BootMode, Disk, Inventory};
 use crate::node::{BmcAct, Instance, JobKind, Node, Step};
-use crate::wire::{ConfigFile, ImageFormat, MAX_CONFIG_DRIVE_BYTES, Order, WriteImage};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::image::ImageFormat;
+use ironbeat_common::inventory::{BootMode, Disk, Inventory};
+use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES, Order, WriteImage};
 use serde::Serialize;
 
 /// Boot the ramdisk; the rest is planned when it has said what the machine is made of.

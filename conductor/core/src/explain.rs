@@ -3,11 +3,11 @@
 use crate::decide::Policy;
 use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, PowerSource, State, Step};
 use crate::time::Time;
-use crate::wire::Order;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 use core::time::Duration;
+use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What a machine shall boot: a pure function of its record, shared by DHCP staging, boot scripts and the BMC.
 //! How a boot script is written and served is the conductor's affair.
 use crate::node::{Node, Step};
-use crate::wire::Order;
+use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,15 +14,16 @@ mod tests;
 mod verbs;
 
 use crate::hints::Hints;
-use crate::id::{BootId, Mac, NodeName, OpId, RequestId, WorkerId};
-use crate::inventory::{BootMode, Inventory};
+use crate::id::{NodeName, OpId, RequestId, WorkerId};
 use crate::node::{BmcAccess, BmcAct, BootDevice, Instance, Node};
 use crate::time::Time;
-use crate::wire::Status;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+use ironbeat_common::heartbeat::Status;
+use ironbeat_common::id::{BootId, Mac};
+use ironbeat_common::inventory::{BootMode, Inventory};
 use serde::{Deserialize, Serialize};
 
 pub use agent::wanted;

@@ -5,9 +5,9 @@ use super::job::{Fault, boot_disk_by_force, said};
 use super::{Draft, LastBeat, secs};
 use crate::id::WorkerId;
 use crate::node::{Phase, Step};
-use crate::wire::Status;
 use alloc::format;
 use alloc::string::String;
+use ironbeat_common::heartbeat::Status;
 
 pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
     let now = draft.ctx.now;

@@ -2,13 +2,14 @@
 //! Which node a lookup belongs to is found in `lookup`; silence is noticed in `alarm`.
 use super::job::{Fault, boot_disk_by_force, said};
 use super::{Draft, Effect, Rejected};
-use crate::id::BootId;
-use crate::inventory::Inventory;
 use crate::node::{BmcAct, Node, Phase, Power, PowerSource, State, Step};
 use crate::plan;
-use crate::wire::{HeartbeatReply, Order, Outcome, Status};
 use alloc::format;
 use alloc::string::{String, ToString};
+use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Status};
+use ironbeat_common::id::BootId;
+use ironbeat_common::inventory::Inventory;
+use ironbeat_common::order::Order;
 
 pub(super) fn booted(
     draft: &mut Draft<'_>,

@@ -1,11 +1,11 @@
 //! Root device hints in Ironic's syntax, and the choice of one disk by them.
 //! What is done with the chosen disk is planned in `plan`.
-use crate::inventory::Disk;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use ironbeat_common::inventory::Disk;
 use serde::{Deserialize, Serialize};
 
 const GIB: u64 = 1 << 30;

@@ -1,7 +1,15 @@
 //! The wire, pinned: golden bytes of every message, and what hostile bytes get.
-use super::*;
-use crate::id::Mac;
-use crate::inventory::{BootFacts, BootMode, Disk, Nic, System};
+use crate::codec::{DecodeError, MAX_MESSAGE_BYTES, VERSION, decode, encode};
+use crate::disk::DiskIdentity;
+use crate::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Progress, Status, StepError, Written};
+use crate::id::{BootId, Mac, NodeId, StepId};
+use crate::image::{Checksum, Digest, ImageFormat};
+use crate::inventory::{BootFacts, BootMode, Disk, Inventory, Nic, System};
+use crate::lookup::{BootTimings, Lookup, LookupReply};
+use crate::order::{ConfigFile, Order, WriteImage};
+use core::fmt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
 const NODE: NodeId = NodeId::from_bytes([0x01; 16]);

@@ -1,13 +1,16 @@
 //! The node record: one JSON document per node, which is also its lock and its whole state.
 //! How it changes is `decide`'s affair; how it is stored and who may write it is the conductor's.
 use crate::hints::Hints;
-use crate::id::{BootId, Mac, NodeId, NodeName, OpId, RequestId, StepId, SystemUuid, WorkerId};
-use crate::inventory::{BootMode, Inventory};
+use crate::id::{NodeName, OpId, RequestId, WorkerId};
 use crate::time::Time;
-use crate::wire::{Checksum, ImageFormat, Order, Progress};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use ironbeat_common::heartbeat::Progress;
+use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
+use ironbeat_common::image::{Checksum, ImageFormat};
+use ironbeat_common::inventory::{BootMode, Inventory};
+use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.

@@ -3,10 +3,10 @@
 use super::tests::{enrolled, instance, inventory};
 use super::*;
 use crate::explain::explain;
-use crate::id::{NodeId, StepId};
 use crate::invariant;
 use crate::node::{JobKind, Phase, State, Step};
-use crate::wire::{Outcome, Progress, StepError};
+use ironbeat_common::heartbeat::{Outcome, Progress, StepError};
+use ironbeat_common::id::{NodeId, StepId};
 use std::path::PathBuf;
 use std::string::ToString;
 

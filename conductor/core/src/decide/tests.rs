@@ -1,10 +1,12 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::*;
 use crate::hints::Hints;
-use crate::id::{NodeId, StepId};
-use crate::inventory::Disk;
 use crate::node::{Image, JobKind, Phase, Secret, State, Step};
-use crate::wire::{Checksum, Digest, HeartbeatReply, Order, Outcome, Progress, StepError};
+use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Progress, StepError};
+use ironbeat_common::id::{NodeId, StepId};
+use ironbeat_common::image::{Checksum, Digest};
+use ironbeat_common::inventory::Disk;
+use ironbeat_common::order::Order;
 use std::string::ToString;
 
 pub(super) fn enrolled() -> Node {
@@ -283,7 +285,7 @@ fn inspection_stores_what_the_agent_saw_last() {
 
 #[test]
 fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
-    let nic = |port: Option<&str>| crate::inventory::Nic {
+    let nic = |port: Option<&str>| ironbeat_common::inventory::Nic {
         name: "eth0".into(),
         mac: Mac::from_bytes([2, 0, 0, 0, 0, 1]),
         carrier: true,
@@ -293,7 +295,7 @@ fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
         pci_id: None,
         mtu: 1500,
         addresses: vec![],
-        lldp: port.map(|port| crate::inventory::LldpNeighbour {
+        lldp: port.map(|port| ironbeat_common::inventory::LldpNeighbour {
             port_id: port.into(),
             ..Default::default()
         }),

@@ -1,0 +1,86 @@
+//! A machine says how it is doing, and is told the step it should be at.
+//! What a heartbeat means for a node is decided by the conductor's core.
+use crate::id::{BootId, StepId};
+use crate::inventory::Inventory;
+use crate::order::Order;
+use alloc::boxed::Box;
+use alloc::string::String;
+use serde::{Deserialize, Serialize};
+
+/// "This boot lives, and this is what it is doing." Request on `heartbeat.<id>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub version: u32,
+    pub boot: BootId,
+    /// Counts the beats of this boot from 1.
+    pub seq: u64,
+    pub status: Status,
+    /// Why this beat was sent, for the latency figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nudge: Option<NudgeLatency>,
+}
+
+/// Sent once, in the first beat after a nudge led to a step: from nudge received to step started, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NudgeLatency {
+    pub step: StepId,
+    pub micros: u64,
+}
+
+/// The whole present state of the agent. The last finished step is repeated until another one is wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Status {
+    Idle,
+    Running { step: StepId, progress: Progress },
+    Done { step: StepId, outcome: Outcome },
+    Failed { step: StepId, error: StepError },
+}
+
+/// How far a step has come. It counts as alive while `done` or `phase` changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// `download`, `verify`, `commit`: for people, and a change counts as progress.
+    pub phase: String,
+    /// In bytes where the step moves bytes.
+    pub done: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    Nothing,
+    Inventory(Box<Inventory>),
+    Written(Written),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    /// Size of the image on the disk.
+    pub image_bytes: u64,
+    pub millis: u64,
+    /// How often a broken transfer was taken up again.
+    #[serde(default)]
+    pub resumed: u32,
+}
+
+/// Why a step failed: what was attempted on what, causes joined by `: `. No secret is ever in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepError {
+    pub what: String,
+}
+
+/// The answer to a heartbeat: what the conductor wants now, by id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a reply lives on the stack of one heartbeat"
+)]
+pub enum HeartbeatReply {
+    /// Nothing to do: go on beating. A running step goes on too.
+    Idle,
+    /// Run this, unless it is the step already running or already finished. A different running step is given up.
+    Step { id: StepId, order: Order },
+    /// The conductor does not know this boot: look up again.
+    LookUp,
+}

@@ -1,0 +1,77 @@
+//! What the conductor can tell an agent to do, one variant per step.
+//! Which order is due is decided by the conductor's core; carrying it out is the agent's business.
+use crate::disk::DiskIdentity;
+use crate::image::{Checksum, ImageFormat};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// Largest config drive content, in bytes, summed over its files.
+pub const MAX_CONFIG_DRIVE_BYTES: usize = 512 * 1024;
+
+/// What an agent can be asked to do. Whole orders: the agent chooses nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Read all hardware again, waiting for LLDP on every NIC that has a carrier.
+    Inspect {
+        lldp_wait_secs: u32,
+    },
+    WriteImage(WriteImage),
+    /// Make the firmware boot this disk first (UEFI boot entry).
+    SetBootEntry {
+        disk: DiskIdentity,
+        label: String,
+    },
+    /// Make old signatures and tables of these disks unreadable.
+    EraseMetadata {
+        disks: Vec<DiskIdentity>,
+    },
+    Reboot,
+    PowerOff,
+}
+
+impl Order {
+    /// Ironic's name for the step, where it has one.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Order::Inspect { .. } => "inspect",
+            Order::WriteImage(_) => "write_image",
+            Order::SetBootEntry { .. } => "prepare_instance_boot",
+            Order::EraseMetadata { .. } => "erase_devices_metadata",
+            Order::Reboot => "reboot",
+            Order::PowerOff => "power_off",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteImage {
+    pub disk: DiskIdentity,
+    /// Where the same bytes can be had, best first. Tried in turn; a broken transfer resumes at the next.
+    pub urls: Vec<String>,
+    pub format: ImageFormat,
+    pub checksum: Checksum,
+    /// Files of a `config-2` volume, added as the last partition. Empty: no config drive.
+    #[serde(default)]
+    pub config_drive: Vec<ConfigFile>,
+}
+
+/// One file of a config drive; `path` is relative, `openstack/latest/meta_data.json`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    pub path: String,
+    pub content: String,
+}
+
+/// User data carries passwords: only sizes are shown.
+impl fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ConfigFile({:?}, {} bytes)",
+            self.path,
+            self.content.len()
+        )
+    }
+}

@@ -1,0 +1,15 @@
+//! The deciding core: the node record, what can happen to it, and what follows.
+//! No clock, socket, file, log line or async: time, ids and policy are handed in, and outside tests it is `no_std`.
+#![cfg_attr(not(test), no_std)]
+extern crate alloc;
+
+pub mod boot;
+pub mod decide;
+pub mod explain;
+pub mod hints;
+pub mod id;
+pub mod invariant;
+pub mod lookup;
+pub mod node;
+pub mod plan;
+pub mod time;

@@ -1,0 +1,201 @@
+//! Whose machine is knocking: matched by SMBIOS UUID, then MAC addresses, then serial number or BMC address.
+//! What happens to the matched node is decided in `decide`; what the machine is told is the same for every refusal.
+use crate::node::Node;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use ironbeat_common::inventory::Inventory;
+use serde::{Deserialize, Serialize};
+
+/// What a machine can be recognised by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    pub uuid: Option<SystemUuid>,
+    pub macs: Vec<Mac>,
+    pub serial: Option<String>,
+    pub bmc: Vec<String>,
+}
+
+impl Identity {
+    pub fn of_machine(inventory: &Inventory) -> Self {
+        let bmc = inventory.bmc.clone().unwrap_or_default();
+        Self {
+            uuid: inventory.system.uuid.filter(SystemUuid::is_meaningful),
+            macs: inventory.nics.iter().map(|nic| nic.mac).collect(),
+            serial: inventory.system.serial.clone(),
+            bmc: [bmc.ipv4, bmc.ipv6].into_iter().flatten().collect(),
+        }
+    }
+
+    pub fn of_node(node: &Node) -> Self {
+        Self {
+            uuid: node.system_uuid.filter(SystemUuid::is_meaningful),
+            macs: node.macs.clone(),
+            serial: node.serial.clone(),
+            bmc: [String::from(node.bmc.host())].into(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    Uuid,
+    Mac,
+    Serial,
+    BmcAddress,
+}
+
+/// What came of a match, in full: for the operator only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Match {
+    One {
+        node: NodeId,
+        by: By,
+    },
+    None,
+    /// Several nodes answer to what the machine is.
+    Ambiguous {
+        nodes: Vec<NodeId>,
+    },
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            By::Uuid => "SMBIOS UUID",
+            By::Mac => "MAC address",
+            By::Serial => "serial number",
+            By::BmcAddress => "BMC address",
+        })
+    }
+}
+
+/// The strongest kind of evidence that names a node decides, unless UUID and MACs name different ones: vendors ship
+/// duplicate UUIDs and people swap NICs, and guessing would write to the wrong machine.
+pub fn find<'a>(machine: &Identity, nodes: impl Iterator<Item = (NodeId, &'a Identity)>) -> Match {
+    let mut found: [Vec<NodeId>; 4] = Default::default();
+    for (id, node) in nodes {
+        let holds = [
+            machine.uuid.is_some() && machine.uuid == node.uuid,
+            machine.macs.iter().any(|mac| node.macs.contains(mac)),
+            machine.serial.is_some() && machine.serial == node.serial,
+            machine.bmc.iter().any(|address| node.bmc.contains(address)),
+        ];
+        for (list, holds) in found.iter_mut().zip(holds) {
+            if holds && !list.contains(&id) {
+                list.push(id);
+            }
+        }
+    }
+    let [by_uuid, by_mac, by_serial, by_bmc] = found;
+    // A duplicate UUID is settled by the MACs where they are clear.
+    let (strong, by) = match (by_uuid.as_slice(), by_mac.as_slice()) {
+        ([], _) => (by_mac, By::Mac),
+        ([_], []) => (by_uuid, By::Uuid),
+        ([one], [other]) if one == other => (by_uuid, By::Uuid),
+        ([_, _, ..], [one]) if by_uuid.contains(one) => (by_mac, By::Mac),
+        (_, _) => (union(&by_uuid, &by_mac), By::Uuid),
+    };
+    for (nodes, by) in [
+        (strong, by),
+        (by_serial, By::Serial),
+        (by_bmc, By::BmcAddress),
+    ] {
+        match nodes.as_slice() {
+            [] => {}
+            [node] => return Match::One { node: *node, by },
+            _ => return Match::Ambiguous { nodes },
+        }
+    }
+    Match::None
+}
+
+fn union(a: &[NodeId], b: &[NodeId]) -> Vec<NodeId> {
+    let mut all = a.to_vec();
+    all.extend(b.iter().filter(|id| !a.contains(id)));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    fn known(uuid: u8, mac: u8, serial: &str, bmc: &str) -> Identity {
+        Identity {
+            uuid: (uuid > 0).then(|| SystemUuid::from_bytes([uuid; 16])),
+            macs: if mac > 0 {
+                vec![Mac::from_bytes([2, 0, 0, 0, 0, mac])]
+            } else {
+                vec![]
+            },
+            serial: (!serial.is_empty()).then(|| serial.into()),
+            bmc: if bmc.is_empty() {
+                vec![]
+            } else {
+                vec![bmc.into()]
+            },
+        }
+    }
+
+    #[test]
+    fn evidence_is_weighed() {
+        let nodes = [
+            (id(1), known(1, 1, "S1", "10.0.0.1")),
+            (id(2), known(2, 2, "S2", "10.0.0.2")),
+            (id(3), known(9, 3, "", "10.0.0.3")),
+            (id(4), known(9, 4, "S1", "10.0.0.4")),
+        ];
+        let one = |n, by| Match::One { node: id(n), by };
+        for (machine, expected, why) in [
+            (known(1, 1, "S1", "10.0.0.1"), one(1, By::Uuid), "all agree"),
+            (known(1, 0, "", ""), one(1, By::Uuid), "UUID alone"),
+            (known(7, 2, "", ""), one(2, By::Mac), "new board, same NIC"),
+            (known(0, 0, "S2", ""), one(2, By::Serial), "serial alone"),
+            (
+                known(0, 0, "", "10.0.0.3"),
+                one(3, By::BmcAddress),
+                "BMC address alone",
+            ),
+            (
+                known(9, 3, "", ""),
+                one(3, By::Mac),
+                "duplicate UUID, clear MAC",
+            ),
+            (known(0, 0, "", "10.0.0.99"), Match::None, "unknown"),
+            (
+                known(1, 2, "", ""),
+                Match::Ambiguous {
+                    nodes: vec![id(1), id(2)],
+                },
+                "UUID and MAC disagree",
+            ),
+            (
+                known(9, 0, "", ""),
+                Match::Ambiguous {
+                    nodes: vec![id(3), id(4)],
+                },
+                "duplicate UUID alone",
+            ),
+            (
+                known(0, 0, "S1", ""),
+                Match::Ambiguous {
+                    nodes: vec![id(1), id(4)],
+                },
+                "duplicate serial",
+            ),
+        ] {
+            assert_eq!(
+                find(&machine, nodes.iter().map(|(id, node)| (*id, node))),
+                expected,
+                "{why}"
+            );
+        }
+    }
+}

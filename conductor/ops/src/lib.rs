@@ -1,0 +1,3 @@
+//! What operators can ask, hear and see: types only, shared by every front and every client.
+//! How a question travels is a front's business; what it does to a node is the core's.
+pub mod subject;
