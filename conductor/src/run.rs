@@ -1,24 +1,27 @@
 //! One worker process, from configuration to shutdown: what is started, in which order, and how it stops.
 //! What the parts do is in the parts.
 use crate::bmc::Bmcs;
-use crate::boot_script::entry_script;
+use crate::clock;
 use crate::config::{Config, DnsmasqConfig};
-use crate::console::{self, Consoles};
-use crate::dnsmasq::Dnsmasq;
-use crate::events::Events;
-use crate::http::{self, BootAnswers};
-use crate::knocks::Knocks;
-use crate::presence::{Presence, WorkerInfo};
-use crate::seen::Seen;
-use crate::store::{Names, Store};
-use crate::sync::{self, Sync};
-use crate::view::View;
-use crate::worker::Worker;
-use crate::{alarm, clock, listen};
+use crate::drive::worker::Worker;
+use crate::front::nats;
+use crate::loops::alarm;
+use crate::loops::console::{self, Consoles};
+use crate::loops::power::{self, Sync};
+use crate::netboot::dnsmasq::Dnsmasq;
+use crate::netboot::http::{self, BootAnswers};
+use crate::netboot::script::entry_script;
+use crate::records::events::Events;
+use crate::records::lookups::Lookups;
+use crate::records::presence::Presence;
+use crate::records::seen::Seen;
+use crate::records::view::View;
+use crate::records::{Names, Store};
 use anyhow::Context;
 use async_nats::service::Service;
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::boot::{Boot, boot_for};
+use ironbeat_ops::reply::WorkerInfo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -66,9 +69,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         events: Events::open(&store)
             .await
             .context("open the event stream")?,
-        knocks: Knocks::open(&store)
+        lookups: Lookups::open(&store)
             .await
-            .context("open the bucket of knocks")?,
+            .context("open the bucket of lookups")?,
         bmcs: Bmcs::new(Duration::from_millis(config.bmc.spacing_ms.into())),
         sync: Sync::default(),
         consoles: Consoles::default(),
@@ -106,7 +109,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     worker.tasks.close();
     let in_flight = async {
         worker.tasks.wait().await;
-        tokio::join!(worker.events.flush(), worker.knocks.flush());
+        tokio::join!(worker.events.flush(), worker.lookups.flush());
     };
     if tokio::time::timeout(GRACE, in_flight).await.is_err() {
         tracing::warn!(
@@ -142,10 +145,10 @@ async fn start(worker: &Arc<Worker>, config: &Config) -> anyhow::Result<Started>
     let background = [
         tokio::spawn(consoles),
         tokio::spawn(alarm::run(Arc::clone(worker))),
-        tokio::spawn(sync::run(Arc::clone(worker))),
+        tokio::spawn(power::run(Arc::clone(worker))),
         tokio::spawn(stage(Arc::clone(worker), config.dnsmasq.clone())),
     ];
-    let service = listen::start(worker).await?;
+    let service = nats::start(worker).await?;
     Ok(Started {
         http,
         background,

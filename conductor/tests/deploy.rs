@@ -34,7 +34,7 @@ async fn assert_all_hushed(site: &Site, when: &str) {
         ("node.explain", json!({ "node": "box" })),
         ("node.show", json!({ "node": "other" })),
         ("node.list", json!({})),
-        ("knock.list", json!({})),
+        ("lookup.list", json!({})),
         ("event.list", json!({ "last": 1000 })),
         ("policy.show", json!({})),
     ] {

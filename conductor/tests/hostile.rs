@@ -28,7 +28,7 @@ async fn subjects(site: &Site) -> Vec<String> {
 
 /// Endpoints that want nothing and do not read what they get.
 fn takes_anything(subject: &str) -> bool {
-    ["node.list", "knock.list", "worker.list", "policy.show"]
+    ["node.list", "lookup.list", "worker.list", "policy.show"]
         .iter()
         .any(|end| subject.ends_with(end))
 }
@@ -226,5 +226,5 @@ async fn bent_messages_are_answered_too() {
         })
         .await;
     worker.assert_well();
-    site.ask("knock.list", json!({})).await.good();
+    site.ask("lookup.list", json!({})).await.good();
 }

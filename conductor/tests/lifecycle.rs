@@ -5,9 +5,9 @@ mod support;
 use async_nats::jetstream;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use ironbeat::api::ENDPOINTS;
 use ironbeat_common::codec;
 use ironbeat_core::decide::Policy;
+use ironbeat_ops::ENDPOINTS;
 use ironbeat_tests::ports::PortLease;
 use ironbeat_tests::process::Process;
 use rustix::process::Signal;
@@ -37,7 +37,9 @@ async fn the_service_is_its_own_index() {
         })
         .collect();
     let agents = ["ib.v1.lookup".to_owned(), "ib.v1.heartbeat.*".to_owned()];
-    let expected = ENDPOINTS.iter().map(|name| format!("ib.v1.api.{name}"));
+    let expected = ENDPOINTS
+        .iter()
+        .map(|endpoint| format!("ib.v1.api.{}", endpoint.name));
     assert_eq!(found, expected.chain(agents).collect());
 
     for n in 0..3 {

@@ -1,7 +1,7 @@
 //! Machines obey their boot scripts: QEMU's SeaBIOS and OVMF, Debian's iPXE, a real dnsmasq, our HTTP server.
 //! What the scripts say is judged beside `boot_script`; whole deployments are the rack tests' affair.
-use ironbeat::boot_script::entry_script;
-use ironbeat::http::{self, BootAnswers};
+use ironbeat::netboot::http::{self, BootAnswers};
+use ironbeat::netboot::script::entry_script;
 use ironbeat_core::boot::Boot;
 use ironbeat_tests::layout::{BOOT_PORT, GATEWAY};
 use ironbeat_tests::machine::boot_sector;

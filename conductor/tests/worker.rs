@@ -1,4 +1,4 @@
-//! A worker as its neighbours see it: machines that knock, operators that ask, BMCs that refuse.
+//! A worker as its neighbours see it: machines that lookup, operators that ask, BMCs that refuse.
 //! Bytes that nobody should send are in `hostile`; a whole deploy is in `deploy`; starts and stops in `lifecycle`.
 mod support;
 
@@ -28,7 +28,7 @@ fn ipmi(address: &str, password: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_machine_waits_and_is_enrolled_from_its_knock() {
+async fn an_unknown_machine_waits_and_is_enrolled_from_its_lookup() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");
     let unknown: LookupReply = site.agent(LOOKUP, &lookup(boot(7), machine(7))).await;
@@ -37,7 +37,7 @@ async fn an_unknown_machine_waits_and_is_enrolled_from_its_knock() {
     };
     assert!(retry_secs > 0);
 
-    let table = until("the knock is listed", async || {
+    let table = until("the lookup is listed", async || {
         let table = site.cli(&["lookups"]).await.good();
         table.contains("SN-7").then_some(table)
     })
@@ -72,7 +72,7 @@ async fn an_unknown_machine_waits_and_is_enrolled_from_its_knock() {
     .await;
     let nobody = site.cli(&["node", "enroll", "--from", "SN-9", "--bmc", "127.0.9.9"]);
     let why = nobody.await.bad();
-    assert!(why.contains("no machine \"SN-9\" has knocked"), "{why}");
+    assert!(why.contains("no machine \"SN-9\" has looked up"), "{why}");
     worker.assert_well();
 }
 
@@ -244,7 +244,7 @@ async fn what_is_not_there_is_not_found() {
     }
     let reply = site.ask("event.list", json!({ "node": "nobody" })).await;
     reply.refused(404);
-    site.ask("knock.show", json!({ "key": "nobody" }))
+    site.ask("lookup.show", json!({ "key": "nobody" }))
         .await
         .refused(404);
     let said = site.cli(&["node", "show", "nobody"]).await;

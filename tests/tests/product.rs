@@ -284,26 +284,26 @@ fn a_server_restart_and_a_reboot_in_the_middle_of_a_write_lose_nothing() -> Resu
 }
 
 #[test]
-fn an_unknown_machine_is_discovered_and_enrolled_from_its_knock() -> Result<()> {
+fn an_unknown_machine_is_discovered_and_enrolled_from_its_lookup() -> Result<()> {
     let cluster = cluster(vec![bios()], NO_CLEAN)?;
     cluster.rack.ipmitool(1, &["chassis", "bootdev", "pxe"])?;
     cluster.rack.ipmitool(1, &["power", "on"])?;
     let deadline = std::time::Instant::now() + PATIENCE;
-    let knock = loop {
-        let knocks = cluster.cli(&["lookups"])?;
-        if let Some(knock) = knocks.as_array().and_then(|list| list.first()) {
-            break knock.clone();
+    let lookup = loop {
+        let lookups = cluster.cli(&["lookups"])?;
+        if let Some(lookup) = lookups.as_array().and_then(|list| list.first()) {
+            break lookup.clone();
         }
-        ensure!(std::time::Instant::now() < deadline, "nobody knocked");
+        ensure!(std::time::Instant::now() < deadline, "nobody looked up");
         std::thread::sleep(Duration::from_millis(200));
     };
     ensure!(
-        knock["outcome"] == "unknown machine: discovered",
-        "{knock:#}"
+        lookup["outcome"] == "unknown machine: discovered",
+        "{lookup:#}"
     );
-    let key = knock["key"]
+    let key = lookup["key"]
         .as_str()
-        .context("a knock has a key")?
+        .context("a lookup has a key")?
         .to_owned();
     let (bmc, user) = (
         cluster.rack.machine(1).node().bmc_address().to_string(),

@@ -1,4 +1,4 @@
-//! Whose machine is knocking: matched by SMBIOS UUID, then MAC addresses, then serial number or BMC address.
+//! Whose machine looks up: matched by SMBIOS UUID, then MAC addresses, then serial number or BMC address.
 //! What happens to the matched node is decided in `decide`; what the machine is told is the same for every refusal.
 use crate::node::Node;
 use alloc::string::String;

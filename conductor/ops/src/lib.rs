@@ -1,3 +1,10 @@
 //! What operators can ask, hear and see: types only, shared by every front and every client.
 //! How a question travels is a front's business; what it does to a node is the core's.
+pub mod bmc;
+pub mod console;
+pub mod lookup;
+pub mod reply;
+pub mod request;
 pub mod subject;
+
+pub use request::{Decode, ENDPOINTS, Endpoint, Question, Reply, Request, Role};

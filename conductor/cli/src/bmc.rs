@@ -1,0 +1,122 @@
+//! `ironbeat bmc`: what a BMC says, and what is wrong with it.
+//! What is asked of it, and how answers are put into words, is the workers' business.
+use super::client::Client;
+use super::login::BmcLogin;
+use super::out;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use ironbeat_ops::bmc::{Finding, Verdict};
+use ironbeat_ops::request::{BmcFru, BmcInfo, BmcSel, BmcSensors, CheckBmc, RawBmc, ResetBmc};
+use serde_json::Value;
+
+#[derive(Subcommand)]
+pub enum BmcCommand {
+    /// What is wrong with a BMC, in words. Of a node, or before anybody enrolls it by `--bmc`.
+    Check(CheckArgs),
+    /// What it is: firmware, network, users, boot device, state of the chassis.
+    Info { node: String },
+    /// Temperatures, fans, voltages and what else it measures.
+    Sensors { node: String },
+    /// Its event log.
+    Sel {
+        node: String,
+        /// Empty it after it was read.
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Its inventory: board, product, serial numbers.
+    Fru { node: String },
+    /// Restart the BMC itself; the machine goes on.
+    Reset { node: String },
+    /// Any command: network function, command, data, as hex bytes: `06 01`.
+    Raw {
+        node: String,
+        #[arg(required = true)]
+        bytes: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Id or name of a node.
+    #[arg(required_unless_present = "bmc", conflicts_with = "bmc")]
+    node: Option<String>,
+    /// Address of a BMC that is no node's.
+    #[arg(long)]
+    bmc: Option<String>,
+    #[command(flatten)]
+    login: BmcLogin,
+}
+
+pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
+    out::json(&match command {
+        BmcCommand::Check(args) => return check(&client, args).await,
+        BmcCommand::Sensors { node } => return sensors(&client, &node).await,
+        BmcCommand::Info { node } => client.ask(&BmcInfo { node }).await?,
+        BmcCommand::Sel { node, clear } => client.ask(&BmcSel { node, clear }).await?,
+        BmcCommand::Fru { node } => client.ask(&BmcFru { node }).await?,
+        BmcCommand::Reset { node } => client.ask(&ResetBmc { node }).await?,
+        BmcCommand::Raw { node, bytes } => {
+            let raw = bytes.join(" ");
+            client.ask(&RawBmc { node, raw }).await?
+        }
+    })
+}
+
+async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {
+    let bmc = match args.bmc {
+        None => None,
+        Some(address) => Some(args.login.access(address)?),
+    };
+    let node = args.node;
+    let check = client.ask(&CheckBmc { node, bmc }).await?;
+    if client.json {
+        out::json(&check)?;
+    } else {
+        out::line(format_args!("BMC {}", check.address))?;
+        for finding in &check.findings {
+            let mark = match finding.verdict {
+                Verdict::Good => "ok ",
+                Verdict::Odd => "odd",
+                Verdict::Bad => "BAD",
+            };
+            let Finding {
+                question, answer, ..
+            } = finding;
+            out::line(format_args!("  {mark}  {question:32} {answer}"))?;
+        }
+    }
+    let bad = check.findings.iter().find(|f| f.verdict == Verdict::Bad);
+    match bad {
+        Some(finding) => bail!("{} {}", finding.question, finding.answer),
+        None => Ok(()),
+    }
+}
+
+async fn sensors(client: &Client, node: &str) -> anyhow::Result<()> {
+    let sensors = client.ask(&BmcSensors::of(node)).await?;
+    if client.json {
+        return out::json(&sensors);
+    }
+    let text = |row: &Value, key: &str| match row.get(key) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let rows = sensors.as_array().context("sensors are a list")?;
+    let rows = rows.iter().map(|row| {
+        vec![
+            text(row, "name"),
+            text(row, "kind"),
+            format!("{} {}", text(row, "value"), text(row, "unit"))
+                .trim()
+                .into(),
+            text(row, "health"),
+            text(row, "error"),
+        ]
+    });
+    out::table(
+        &["SENSOR", "KIND", "VALUE", "HEALTH", "ERROR"],
+        rows.collect(),
+    )
+}

@@ -1,0 +1,113 @@
+//! One request to the conductor and its reply, over NATS.
+//! What is asked, and how answers look, is the business of the subcommands.
+use anyhow::{Context, bail};
+use async_nats::{HeaderMap, Subscriber};
+use futures_util::StreamExt;
+use ironbeat_ops::Question;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// A worker answers within milliseconds; a leader election of a NATS cluster takes up to 9 s.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub struct Client {
+    pub nats: async_nats::Client,
+    pub prefix: String,
+    pub json: bool,
+}
+
+impl Client {
+    pub async fn connect(servers: &[String], prefix: &str, json: bool) -> anyhow::Result<Self> {
+        let nats = async_nats::ConnectOptions::new()
+            .name("ironbeat/cli")
+            .request_timeout(Some(PATIENCE))
+            .connect(servers)
+            .await
+            .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
+        Ok(Self {
+            nats,
+            prefix: prefix.into(),
+            json,
+        })
+    }
+
+    pub async fn ask<Q: Question>(&self, question: &Q) -> anyhow::Result<Q::Reply> {
+        self.ask_as(question).await
+    }
+
+    /// The reply read as `T`: for a command that only prints it, as JSON of whatever version of worker.
+    pub async fn ask_as<Q: Question, T: DeserializeOwned>(
+        &self,
+        question: &Q,
+    ) -> anyhow::Result<T> {
+        let reply = self.ask_raw(question).await?;
+        serde_json::from_slice(&reply)
+            .with_context(|| format!("understand the reply of {}", Q::ENDPOINT))
+    }
+
+    /// The reply's bytes as they are.
+    pub async fn ask_raw<Q: Question>(&self, question: &Q) -> anyhow::Result<bytes::Bytes> {
+        let subject = ironbeat_ops::subject::api(&self.prefix, Q::ENDPOINT);
+        let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", "application/json");
+        let body = serde_json::to_vec(question)?;
+        let reply = match self
+            .nats
+            .request_with_headers(subject.clone(), headers, body.into())
+            .await
+        {
+            Ok(reply) => reply,
+            Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
+                bail!("no conductor worker listens on {subject}: is one running on this NATS?")
+            }
+            Err(error) => return Err(error).with_context(|| format!("ask {subject}")),
+        };
+        if let Some(why) = reply
+            .headers
+            .as_ref()
+            .and_then(|h| h.get("Nats-Service-Error"))
+        {
+            bail!("{why}");
+        }
+        Ok(reply.payload)
+    }
+
+    /// Events as they happen; of one node if its id is given (a name sees all).
+    pub async fn watch_events(&self, node: Option<&str>) -> anyhow::Result<EventWatch> {
+        let id = node.and_then(|node| node.parse::<ironbeat_common::id::NodeId>().ok());
+        let token = id.map_or("*".to_string(), |id| id.to_string());
+        let subject = format!("{}.event.{token}.>", self.prefix);
+        let name = node.filter(|_| id.is_none()).map(Into::into);
+        let live = self
+            .nats
+            .subscribe(subject.clone())
+            .await
+            .with_context(|| format!("watch {subject}"))?;
+        // A forbidden subscription is only noticed by the server's answer to the next exchange.
+        self.nats
+            .flush()
+            .await
+            .with_context(|| format!("watch {subject}"))?;
+        Ok(EventWatch { live, name })
+    }
+}
+
+pub struct EventWatch {
+    live: Subscriber,
+    name: Option<String>,
+}
+
+impl EventWatch {
+    pub async fn next(&mut self) -> Option<(String, serde_json::Value)> {
+        loop {
+            let message = self.live.next().await?;
+            let Ok(body) = serde_json::from_slice::<serde_json::Value>(&message.payload) else {
+                continue;
+            };
+            let named = body.get("name").and_then(|name| name.as_str());
+            if self.name.is_none() || self.name.as_deref() == named {
+                return Some((message.subject.to_string(), body));
+            }
+        }
+    }
+}

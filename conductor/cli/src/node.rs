@@ -1,0 +1,416 @@
+//! `ironbeat node …`: the arguments of each verb, and how nodes are shown.
+//! The verbs themselves are endpoints of the conductor.
+use super::client::Client;
+use super::login::BmcLogin;
+use super::out;
+use super::power::power_word;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use ironbeat_common::inventory::BootMode;
+use ironbeat_core::hints::Hints;
+use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::node::{BootDevice, HardwareFault, Image, Instance, Node};
+use ironbeat_ops::Question;
+use ironbeat_ops::reply::Shown;
+use ironbeat_ops::request::{
+    self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
+    ShowNode,
+};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Subcommand)]
+pub enum NodeCommand {
+    /// Make a machine known: how to reach its BMC, and how to recognise its lookups.
+    Enroll(Box<EnrollArgs>),
+    List,
+    /// The whole record, without its secrets.
+    Show {
+        node: String,
+    },
+    /// What it is doing, what it waits for, what comes next.
+    Explain {
+        node: String,
+    },
+    /// Check the BMC's address and credentials; leads to manageable.
+    Manage(Which),
+    /// Boot the ramdisk and store what it finds.
+    Inspect(Which),
+    /// Clean and make available.
+    Provide(Which),
+    /// Write an image and boot it.
+    Deploy {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        instance: Box<InstanceArgs>,
+    },
+    /// Deploy again what is deployed.
+    Rebuild(Which),
+    /// Tear down, clean, make available.
+    Undeploy(Which),
+    /// Stop what is in flight, while it waits.
+    Abort(Which),
+    /// Keep every automatic hand off the node; without a reason, end it.
+    Maintenance {
+        #[command(flatten)]
+        which: Which,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// What firmware shall boot next, or always.
+    BootDevice {
+        #[command(flatten)]
+        which: Which,
+        /// none, pxe, disk, safe, cdrom or bios; without one: what the BMC says it was told.
+        #[arg(value_parser = boot_device)]
+        device: Option<BootDevice>,
+        /// Every boot from now on.
+        #[arg(long)]
+        persistent: bool,
+    },
+    /// Its serial console in this terminal; `~.` ends it, and others may watch.
+    Console(super::console::ConsoleArgs),
+    /// Forget a node.
+    Delete {
+        node: String,
+    },
+}
+
+#[derive(Args, Clone)]
+pub struct Which {
+    /// Id or name.
+    pub(super) node: String,
+    /// Wait until the node has come to rest, printing each step; fail if it did not get where it was sent.
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after so many seconds.
+    #[arg(long, default_value_t = 3600)]
+    timeout: u64,
+}
+
+#[derive(Args)]
+pub struct EnrollArgs {
+    #[arg(long)]
+    name: Option<NodeName>,
+    /// BMC address: `10.0.0.1`, `10.0.0.1:6230`, `[fd00::1]:623`.
+    #[arg(long)]
+    bmc: String,
+    #[command(flatten)]
+    login: BmcLogin,
+    /// MAC address; may be given several times.
+    #[arg(long = "mac")]
+    macs: Vec<Mac>,
+    /// SMBIOS system UUID.
+    #[arg(long)]
+    uuid: Option<SystemUuid>,
+    #[arg(long)]
+    serial: Option<String>,
+    #[arg(long, value_parser = boot_mode)]
+    boot_mode: Option<BootMode>,
+    /// Root device hint, `serial=S1` or `size=>= 100`; may be given several times.
+    #[arg(long = "root-device", value_parser = hint)]
+    root_device: Vec<(String, String)>,
+    /// Take MACs, UUID, serial and inventory from a machine that looked up (`ironbeat lookups`).
+    #[arg(long)]
+    from: Option<String>,
+}
+
+#[derive(Args)]
+pub struct InstanceArgs {
+    /// `http://…`, or the name of a file in the workers' image directory.
+    #[arg(long)]
+    image: String,
+    /// `sha256:<hex>` or `sha512:<hex>` of the image as it is served.
+    #[arg(long)]
+    checksum: ironbeat_common::image::Checksum,
+    #[arg(long)]
+    hostname: Option<String>,
+    /// cloud-init user data.
+    #[arg(long)]
+    user_data: Option<PathBuf>,
+    /// OpenStack network_data.json.
+    #[arg(long)]
+    network_data: Option<PathBuf>,
+    /// SSH public key; may be given several times.
+    #[arg(long = "ssh-key")]
+    ssh_keys: Vec<String>,
+    /// Root device hint of this instance; beats the node's own.
+    #[arg(long = "root-device", value_parser = hint)]
+    root_device: Vec<(String, String)>,
+}
+
+fn boot_mode(text: &str) -> Result<BootMode, String> {
+    match text {
+        "bios" => Ok(BootMode::Bios),
+        "uefi" => Ok(BootMode::Uefi),
+        _ => Err("bios or uefi".into()),
+    }
+}
+
+fn boot_device(text: &str) -> Result<BootDevice, String> {
+    let known = BootDevice::ALL
+        .into_iter()
+        .find(|device| device.name() == text);
+    known.ok_or_else(|| {
+        format!(
+            "one of {}",
+            BootDevice::ALL.map(BootDevice::name).join(", ")
+        )
+    })
+}
+
+fn hint(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a hint is key=value")?;
+    Ok((key.trim().into(), value.trim().into()))
+}
+
+fn hints(pairs: Vec<(String, String)>) -> anyhow::Result<Hints> {
+    let hints = Hints(pairs.into_iter().collect());
+    hints.check()?;
+    Ok(hints)
+}
+
+pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
+    match command {
+        NodeCommand::Enroll(args) => enroll(&client, *args).await,
+        NodeCommand::Console(args) => super::console::run(&client, args).await,
+        NodeCommand::List => list(&client).await,
+        NodeCommand::Show { node } => out::json(
+            &client
+                .ask_as::<_, serde_json::Value>(&ShowNode::of(node))
+                .await?,
+        ),
+        NodeCommand::Explain { node } => {
+            let explanation = client.ask(&ExplainNode::of(node)).await?;
+            if client.json {
+                return out::json(&explanation);
+            }
+            out::line(explanation.to_string().trim_end())
+        }
+        NodeCommand::Manage(which) => {
+            let (node, request) = (which.node.clone(), fresh_request());
+            verb(&client, &which, &request::Manage { node, request }).await
+        }
+        NodeCommand::Inspect(which) => {
+            let (node, request) = (which.node.clone(), fresh_request());
+            verb(&client, &which, &request::Inspect { node, request }).await
+        }
+        NodeCommand::Provide(which) => {
+            let (node, request) = (which.node.clone(), fresh_request());
+            verb(&client, &which, &request::Provide { node, request }).await
+        }
+        NodeCommand::Rebuild(which) => {
+            let ask = request::Rebuild {
+                node: which.node.clone(),
+                request: fresh_request(),
+                instance: None,
+            };
+            verb(&client, &which, &ask).await
+        }
+        NodeCommand::Undeploy(which) => {
+            let (node, request) = (which.node.clone(), fresh_request());
+            verb(&client, &which, &request::Undeploy { node, request }).await
+        }
+        NodeCommand::Abort(which) => {
+            let (node, request) = (which.node.clone(), fresh_request());
+            verb(&client, &which, &request::Abort { node, request }).await
+        }
+        NodeCommand::BootDevice {
+            which,
+            device: None,
+            persistent: _,
+        } => {
+            let info = client.ask(&BmcInfo::of(which.node)).await?;
+            out::json(&info["boot"])
+        }
+        NodeCommand::BootDevice {
+            which,
+            device: Some(boot_device),
+            persistent,
+        } => {
+            let ask = SetBootDevice {
+                node: which.node.clone(),
+                request: fresh_request(),
+                boot_device,
+                persistent,
+            };
+            verb(&client, &which, &ask).await
+        }
+        NodeCommand::Deploy { which, instance } => {
+            let ask = request::Deploy {
+                node: which.node.clone(),
+                request: fresh_request(),
+                instance: read_instance(*instance)?,
+            };
+            verb(&client, &which, &ask).await
+        }
+        NodeCommand::Maintenance { which, reason } => {
+            let ask = SetMaintenance {
+                node: which.node.clone(),
+                request: fresh_request(),
+                reason,
+            };
+            verb(&client, &which, &ask).await
+        }
+        NodeCommand::Delete { node } => {
+            let gone = client.ask(&DeleteNode::of(node)).await?;
+            out::line(format_args!("{} is forgotten", gone.node.id))
+        }
+    }
+}
+
+/// A request id that nobody has used: a repetition of the same message counts once.
+pub(super) fn fresh_request() -> Option<RequestId> {
+    uuid::Uuid::new_v4().to_string().parse().ok()
+}
+
+fn read_instance(args: InstanceArgs) -> anyhow::Result<Instance> {
+    let read = |path: Option<PathBuf>| {
+        path.map(|path| {
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        })
+        .transpose()
+    };
+    Ok(Instance {
+        image: Image {
+            source: args.image,
+            checksum: args.checksum,
+            format: None,
+        },
+        hostname: args.hostname,
+        user_data: read(args.user_data)?,
+        network_data: read(args.network_data)?,
+        ssh_keys: args.ssh_keys,
+        root_device: hints(args.root_device)?,
+    })
+}
+
+async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
+    let bmc = args.login.access(args.bmc)?;
+    let wish = Enroll {
+        // Chosen here, so that a repeated request enrolls one node.
+        id: Some(NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes())),
+        name: args.name,
+        bmc,
+        macs: args.macs,
+        system_uuid: args.uuid,
+        serial: args.serial,
+        boot_mode: args.boot_mode,
+        root_device: hints(args.root_device)?,
+        from: args.from,
+    };
+    let shown: serde_json::Value = client.ask_as(&wish).await?;
+    if client.json {
+        return out::json(&shown);
+    }
+    let id = shown["id"].as_str().unwrap_or_default();
+    out::line(format_args!("{id} is enrolled"))
+}
+
+async fn list(client: &Client) -> anyhow::Result<()> {
+    let nodes = client.ask(&ListNodes {}).await?;
+    if client.json {
+        return out::json(&nodes);
+    }
+    let rows = nodes.iter().map(|node| {
+        vec![
+            node.id.to_string(),
+            node.name.as_ref().map_or("-".into(), ToString::to_string),
+            node.provision_state.clone(),
+            power_word(node),
+            match (node.fault, node.maintenance) {
+                (Some(HardwareFault::Power), _) => "power failure".into(),
+                (None, true) => "yes".into(),
+                (None, false) => "-".into(),
+            },
+            node.bmc.clone(),
+            node.last_error.clone().unwrap_or_default(),
+        ]
+    });
+    out::table(
+        &["ID", "NAME", "STATE", "POWER", "MAINT", "BMC", "LAST ERROR"],
+        rows.collect(),
+    )
+}
+
+pub(super) async fn verb<Q: Question<Reply = Shown>>(
+    client: &Client,
+    which: &Which,
+    question: &Q,
+) -> anyhow::Result<()> {
+    let shown = client.ask(question).await?;
+    if which.wait {
+        return wait(client, which, shown).await;
+    }
+    if client.json {
+        return out::json(&shown);
+    }
+    out::line(format_args!("{}: {}", which.node, shown.provision_state))
+}
+
+/// Until the node rests. Told by its events, and asked now and then in case one was missed.
+async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
+    let goal = shown.target_provision_state.clone();
+    let began = shown.node.job().map(|job| job.began);
+    let deadline = Instant::now() + Duration::from_secs(which.timeout);
+    let mut events = client
+        .watch_events(Some(&shown.node.id.to_string()))
+        .await?;
+    let mut last = String::new();
+    loop {
+        shown = client.ask(&ShowNode::of(&which.node)).await?;
+        let line = progress_line(&shown.node);
+        if line != last {
+            out::line(format_args!("{}: {line}", which.node))?;
+            last = line;
+        }
+        if shown.node.job().is_none() {
+            break;
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "{} is still {} after {} s",
+                which.node,
+                shown.provision_state,
+                which.timeout
+            );
+        }
+        tokio::select! {
+            event = events.next() => { event.context("the connection to NATS was closed")?; }
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+    match (&goal, &shown.node.last_error) {
+        (Some(goal), error) if *goal != shown.provision_state => match error {
+            Some(error) => bail!(
+                "{} is {}: {} ({})",
+                which.node,
+                shown.provision_state,
+                error.what,
+                error.during
+            ),
+            None => bail!("{} is {}, not {goal}", which.node, shown.provision_state),
+        },
+        // A change of power leads back to where the node was, whether it worked or not.
+        (_, Some(error)) if began.is_some_and(|began| error.at >= began) => {
+            bail!("{}: {} ({})", which.node, error.what, error.during)
+        }
+        (_, _) => Ok(()),
+    }
+}
+
+fn progress_line(node: &Node) -> String {
+    let state = node.state.provision_state();
+    match node.job() {
+        Some(job) => format!(
+            "{state} ({}, step {} of {})",
+            job.step().name(),
+            job.at + 1,
+            job.steps.len()
+        ),
+        None => state.to_string(),
+    }
+}

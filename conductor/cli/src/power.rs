@@ -1,0 +1,146 @@
+//! `ironbeat power`: what operators do to the power of nodes.
+//! What each verb means is decided in the core.
+use super::client::Client;
+use super::node::{Which, fresh_request, verb};
+use super::out;
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use futures_util::{StreamExt, stream};
+use ironbeat_core::decide::PowerVerb;
+use ironbeat_ops::reply::Summary;
+use ironbeat_ops::request::{ChangePower, ListNodes, SyncPower};
+
+/// BMCs asked at once by `sync-now`; the workers share them.
+const AT_ONCE: usize = 64;
+
+#[derive(Subcommand)]
+pub enum PowerCommand {
+    On(Which),
+    Off(Which),
+    /// Off, then on.
+    Reboot(Which),
+    /// Ask the operating system to switch off.
+    SoftOff(Soft),
+    /// Ask the operating system to switch off, then on.
+    SoftReboot(Soft),
+    /// The BMC's own off and on; never done twice.
+    Cycle(Which),
+    /// The reset line; never done twice.
+    Reset(Which),
+    /// A diagnostic interrupt (NMI), for a crash dump.
+    Diag(Which),
+    /// Ask the BMCs now: of these nodes, or of all.
+    SyncNow {
+        nodes: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub struct Soft {
+    #[command(flatten)]
+    which: Which,
+    /// Seconds that the operating system has; default: the workers' policy.
+    #[arg(long)]
+    soft_timeout: Option<u32>,
+    /// When they are over, switch it off.
+    #[arg(long)]
+    then_hard: bool,
+}
+
+pub async fn run(client: Client, command: PowerCommand) -> anyhow::Result<()> {
+    let (which, power) = match command {
+        PowerCommand::On(which) => (which, PowerVerb::On),
+        PowerCommand::Off(which) => (which, PowerVerb::Off),
+        PowerCommand::Reboot(which) => (which, PowerVerb::Reboot),
+        PowerCommand::SoftOff(soft) => {
+            let verb = PowerVerb::SoftOff {
+                timeout_secs: soft.soft_timeout,
+                then_hard: soft.then_hard,
+            };
+            (soft.which, verb)
+        }
+        PowerCommand::SoftReboot(soft) => {
+            let verb = PowerVerb::SoftReboot {
+                timeout_secs: soft.soft_timeout,
+                then_hard: soft.then_hard,
+            };
+            (soft.which, verb)
+        }
+        PowerCommand::Cycle(which) => (which, PowerVerb::Cycle),
+        PowerCommand::Reset(which) => (which, PowerVerb::Reset),
+        PowerCommand::Diag(which) => (which, PowerVerb::Diag),
+        PowerCommand::SyncNow { nodes } => return sync_now(&client, nodes).await,
+    };
+    let ask = ChangePower {
+        node: which.node.clone(),
+        request: fresh_request(),
+        power,
+    };
+    verb(&client, &which, &ask).await
+}
+
+async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
+    let nodes = if nodes.is_empty() {
+        let all = client.ask(&ListNodes {}).await?;
+        all.iter().map(|node| node.id.to_string()).collect()
+    } else {
+        nodes
+    };
+    let count = nodes.len();
+    let answers: Vec<(String, anyhow::Result<Summary>)> = stream::iter(nodes)
+        .map(|node| async move {
+            let answer = client.ask(&SyncPower::of(&node)).await;
+            (node, answer)
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let mut rows = Vec::new();
+    let mut known = Vec::new();
+    for (node, answer) in answers {
+        match answer {
+            Ok(summary) => {
+                rows.push(vec![
+                    summary
+                        .name
+                        .as_ref()
+                        .map_or_else(|| summary.id.to_string(), ToString::to_string),
+                    summary.provision_state.clone(),
+                    power_word(&summary),
+                    summary.last_error.clone().unwrap_or_default(),
+                ]);
+                known.push(summary);
+            }
+            Err(error) => rows.push(vec![node, "?".into(), "?".into(), format!("{error:#}")]),
+        }
+    }
+    if client.json {
+        out::json(&known)?;
+    } else {
+        out::table(&["NODE", "STATE", "POWER", "LAST ERROR"], rows)?;
+    }
+    if known.len() < count {
+        bail!(
+            "{} of {count} nodes could not be asked",
+            count - known.len()
+        );
+    }
+    Ok(())
+}
+
+/// `on`, `off?` when nobody has seen it, `off → power on` on the way.
+pub fn power_word(node: &Summary) -> String {
+    let now = match node.power_on {
+        Some(true) => "on",
+        Some(false) => "off",
+        None => "-",
+    };
+    let doubt = match node.power_on.is_some() && !node.power_confirmed {
+        true => "?",
+        false => "",
+    };
+    match &node.target_power_state {
+        Some(target) => format!("{now}{doubt} → {target}"),
+        None => format!("{now}{doubt}"),
+    }
+}

@@ -1,0 +1,28 @@
+//! Machines that looked up, as operators see them.
+//! Remembering them is the records' business.
+use ironbeat_common::id::BootId;
+use ironbeat_common::inventory::Inventory;
+use ironbeat_core::lookup::Match;
+use ironbeat_core::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// The last lookup of one machine, and what it was told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookupRecord {
+    pub at: Time,
+    pub boot: BootId,
+    #[serde(rename = "match")]
+    pub matched: Match,
+    pub outcome: String,
+    pub inventory: Inventory,
+    /// How often it has looked up since it was first remembered; the last half minute may be missing.
+    #[serde(default)]
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookupEntry {
+    pub key: String,
+    #[serde(flatten)]
+    pub lookup: LookupRecord,
+}

@@ -1,0 +1,89 @@
+//! What operators are answered about nodes and events.
+//! What they asked is in `request`; what is said of BMCs and of machines that looked up is in `bmc` and `lookup`.
+use ironbeat_common::id::NodeId;
+use ironbeat_core::id::{NodeName, WorkerId};
+use ironbeat_core::node::{HardwareFault, Job, Node, Power};
+use ironbeat_core::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// One line of `node.list`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    pub id: NodeId,
+    #[serde(default)]
+    pub name: Option<NodeName>,
+    pub provision_state: String,
+    #[serde(default)]
+    pub target_provision_state: Option<String>,
+    pub since: Time,
+    #[serde(default)]
+    pub power_on: Option<bool>,
+    /// Somebody saw it; else it is what was commanded last.
+    #[serde(default)]
+    pub power_confirmed: bool,
+    #[serde(default)]
+    pub target_power_state: Option<String>,
+    pub maintenance: bool,
+    /// Why it is in maintenance by itself.
+    #[serde(default)]
+    pub fault: Option<HardwareFault>,
+    pub bmc: String,
+    #[serde(default)]
+    pub last_error: Option<String>,
+}
+
+impl Summary {
+    pub fn of(node: &Node) -> Self {
+        Self {
+            id: node.id,
+            name: node.name.clone(),
+            provision_state: node.state.provision_state().into(),
+            target_provision_state: node.state.target_provision_state().map(Into::into),
+            since: node.since,
+            power_on: node.power.as_ref().map(|power| power.on),
+            power_confirmed: node.power.as_ref().is_some_and(Power::confirmed),
+            target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
+            maintenance: node.maintenance.is_some(),
+            fault: node.maintenance.as_ref().and_then(|m| m.fault),
+            bmc: node.bmc.address().into(),
+            last_error: node.last_error.as_ref().map(|error| error.what.clone()),
+        }
+    }
+}
+
+/// `node.show`: the record without its secrets, with Ironic's names for its state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    pub provision_state: String,
+    #[serde(default)]
+    pub target_provision_state: Option<String>,
+    #[serde(flatten)]
+    pub node: Node,
+}
+
+impl Shown {
+    pub fn of(node: &Node) -> Self {
+        Self {
+            provision_state: node.state.provision_state().into(),
+            target_provision_state: node.state.target_provision_state().map(Into::into),
+            node: node.redacted(),
+        }
+    }
+}
+
+/// One live worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    pub id: WorkerId,
+    /// Its HTTP service, as machines reach it.
+    pub url: String,
+    pub version: String,
+    pub started: Time,
+}
+
+/// One message of the event stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub subject: String,
+    pub body: serde_json::Value,
+}

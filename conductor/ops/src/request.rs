@@ -1,0 +1,270 @@
+//! Every question that an operator can ask: one variant, one body and one reply type each.
+//! How questions travel is a front's business; endpoint names, the service's index and the command line follow from here.
+use crate::bmc::Check;
+use crate::lookup::{LookupEntry, LookupRecord};
+use crate::reply::{Event, Shown, Summary, WorkerInfo};
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use ironbeat_common::inventory::BootMode;
+use ironbeat_core::decide::{Patch, Policy, PowerVerb};
+use ironbeat_core::explain::Explanation;
+use ironbeat_core::hints::Hints;
+use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::node::{BmcAccess, BootDevice, Instance};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Who may ask. Each role may ask what the one before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Observer,
+    /// Changes nodes.
+    Operator,
+    /// Speaks to BMCs past the node's state.
+    Admin,
+}
+
+/// A question as the index of the API shows it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Endpoint {
+    /// `noun.verb`.
+    pub name: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    pub role: Role,
+    /// Names of the body's and the reply's type.
+    pub request: &'static str,
+    pub reply: &'static str,
+}
+
+/// The body of one kind of question.
+pub trait Question: Serialize + DeserializeOwned {
+    const ENDPOINT: &'static str;
+    type Reply: Serialize + DeserializeOwned;
+}
+
+/// Reads a body in whatever encoding it came.
+pub trait Decode {
+    type Error;
+    /// # Errors
+    /// When the body is not a `T`.
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, Self::Error>;
+}
+
+macro_rules! questions {
+    ($($name:ident: $endpoint:literal, $role:ident, $about:literal, $reply:ty;)*) => {
+        /// Everything that can be asked.
+        #[derive(Clone, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "a request lives on the stack of one answer")]
+        pub enum Request {
+            $(#[doc = $about] $name($name),)*
+        }
+
+        /// The answers, in the order of the questions.
+        #[derive(Clone, Debug, Serialize)]
+        #[serde(untagged)]
+        #[expect(clippy::large_enum_variant, reason = "a reply lives on the stack of one answer")]
+        pub enum Reply {
+            $($name($reply),)*
+        }
+
+        /// In the order in which operators read them.
+        pub const ENDPOINTS: &[Endpoint] = &[
+            $(Endpoint {
+                name: $endpoint,
+                about: $about,
+                role: Role::$role,
+                request: stringify!($name),
+                reply: stringify!($reply),
+            },)*
+        ];
+
+        impl Request {
+            /// Reads the body of a question to `endpoint`; none: there is no such endpoint.
+            ///
+            /// # Errors
+            /// When the body is not what the endpoint takes.
+            pub fn read<D: Decode>(endpoint: &str, body: &D) -> Option<Result<Self, D::Error>> {
+                match endpoint {
+                    $($endpoint => Some(body.decode().map(Self::$name)),)*
+                    _ => None,
+                }
+            }
+        }
+
+        $(impl Question for $name {
+            const ENDPOINT: &'static str = $endpoint;
+            type Reply = $reply;
+        })*
+    };
+}
+
+questions! {
+    Enroll: "node.enroll", Operator, "Make a node known: its BMC, and how its machine is recognised.", Shown;
+    ListNodes: "node.list", Observer, "All nodes, a line each.", Vec<Summary>;
+    ShowNode: "node.show", Observer, "One node's record, without its secrets.", Shown;
+    ExplainNode: "node.explain", Observer, "What a node waits for, since when, until when, and what comes next.", Explanation;
+    Manage: "node.manage", Operator, "Check the BMC's address and credentials; or take an available node back.", Shown;
+    Inspect: "node.inspect", Operator, "Boot the ramdisk and record the machine's hardware.", Shown;
+    Provide: "node.provide", Operator, "Clean a node and make it available.", Shown;
+    Deploy: "node.deploy", Operator, "Write an image to the machine's disk and boot it.", Shown;
+    Rebuild: "node.rebuild", Operator, "Deploy again; what is not given stays as it is.", Shown;
+    Undeploy: "node.undeploy", Operator, "Take the machine from its user: power off, then clean.", Shown;
+    Abort: "node.abort", Operator, "End the job under way.", Shown;
+    SetMaintenance: "node.maintenance", Operator, "Begin maintenance, with a reason; or end it, without one.", Shown;
+    SetNode: "node.set", Operator, "Change a node's description.", Shown;
+    DeleteNode: "node.delete", Operator, "Forget a node.", Shown;
+    ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
+    SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
+    SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
+    CheckBmc: "bmc.check", Operator, "What is wrong with a BMC, in words.", Check;
+    BmcInfo: "bmc.info", Observer, "What a BMC is: firmware, network, users, boot device, state of the chassis.", Value;
+    BmcSensors: "bmc.sensors", Observer, "What a BMC measures: temperatures, fans, voltages.", Value;
+    BmcSel: "bmc.sel", Operator, "A BMC's event log; emptied after it was read, if wanted.", Value;
+    BmcFru: "bmc.fru", Observer, "A BMC's inventory: board, product, serial numbers.", Value;
+    ResetBmc: "bmc.reset", Operator, "Restart a BMC; the machine goes on.", Value;
+    RawBmc: "bmc.raw", Admin, "Send a BMC any command.", Value;
+    ConsoleHistory: "console.history", Observer, "What a recorded serial console has said; bytes as they are.", Vec<u8>;
+    ListLookups: "lookup.list", Observer, "Machines that looked up, and what they were told.", Vec<LookupEntry>;
+    ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupRecord;
+    ListWorkers: "worker.list", Observer, "Live workers.", Vec<WorkerInfo>;
+    ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
+    ShowPolicy: "policy.show", Observer, "The worker's time-outs and limits.", Policy;
+}
+
+/// Bodies without a field.
+macro_rules! empty {
+    ($($name:ident),*) => {$(
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {}
+    )*};
+}
+empty!(ListNodes, ListLookups, ListWorkers, ShowPolicy);
+
+/// Bodies that only name a node, by id or name.
+macro_rules! of_node {
+    ($($name:ident),*) => {$(
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            pub node: String,
+        }
+
+        impl $name {
+            pub fn of(node: impl Into<String>) -> Self {
+                Self { node: node.into() }
+            }
+        }
+    )*};
+}
+of_node!(ShowNode, ExplainNode, DeleteNode, SyncPower);
+of_node!(BmcInfo, BmcSensors, BmcFru, ResetBmc, ConsoleHistory);
+
+/// Bodies that ask a verb of a node, named by id or name. Without a request id each request counts; with one, a
+/// repetition counts once.
+macro_rules! verb {
+    ($($name:ident { $($(#[$attr:meta])* $field:ident: $type:ty),* })*) => {$(
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            pub node: String,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub request: Option<RequestId>,
+            $($(#[$attr])* pub $field: $type,)*
+        }
+    )*};
+}
+verb! {
+    Manage {}
+    Inspect {}
+    Provide {}
+    Undeploy {}
+    Abort {}
+    Deploy { instance: Instance }
+    Rebuild { #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<Instance> }
+    SetMaintenance {
+        /// None ends it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>
+    }
+    SetNode { patch: Patch }
+    ChangePower { power: PowerVerb }
+    SetBootDevice {
+        boot_device: BootDevice,
+        /// Every boot from now on, not only the next one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        persistent: bool
+    }
+}
+
+/// A new node. `id` is chosen by the client, so that a repeated request enrolls one node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enroll {
+    #[serde(default)]
+    pub id: Option<NodeId>,
+    #[serde(default)]
+    pub name: Option<NodeName>,
+    pub bmc: BmcAccess,
+    #[serde(default)]
+    pub macs: Vec<Mac>,
+    #[serde(default)]
+    pub system_uuid: Option<SystemUuid>,
+    #[serde(default)]
+    pub serial: Option<String>,
+    #[serde(default)]
+    pub boot_mode: Option<BootMode>,
+    #[serde(default)]
+    pub root_device: Hints,
+    /// Take MACs, UUID, serial and inventory from what this machine sent: a key of `lookup.list`, or the start of one.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+/// A node's BMC, or one that no node has yet: exactly one of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckBmc {
+    /// Id or name of a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// How to reach it, before anybody enrolls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcAccess>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BmcSel {
+    pub node: String,
+    /// Empty the log after it was read.
+    #[serde(default)]
+    pub clear: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawBmc {
+    pub node: String,
+    /// Network function, command and data as hex bytes: `06 01`.
+    pub raw: String,
+}
+
+/// A key of `lookup.list`, or the start of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShowLookup {
+    pub key: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListEvents {
+    /// Only this node: id or name.
+    pub node: Option<String>,
+    /// How many, counted from the end; 100 unless told.
+    pub last: Option<usize>,
+}

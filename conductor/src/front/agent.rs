@@ -1,0 +1,132 @@
+//! What agents say: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
+//! What either means for a node is decided in the core; how bytes travel is the business of `nats`.
+use super::answer::ApiError;
+use crate::drive::reconcile::{ReconcileError, reconcile};
+use crate::drive::worker::Worker;
+use crate::netboot::mirrors::with_mirrors;
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply};
+use ironbeat_common::id::NodeId;
+use ironbeat_common::lookup::{Lookup, LookupReply};
+use ironbeat_core::decide::{Event, Rejected, wanted};
+use ironbeat_core::lookup::{Identity, Match, find};
+use std::sync::Arc;
+
+/// What a machine that has no work is told. Ironic's agent waits 1 to 60 s.
+const RETRY_SECS: u32 = 20;
+
+fn malformed(what: &str, error: &codec::DecodeError) -> ApiError {
+    ApiError {
+        code: 400,
+        why: format!("{what}: {error}"),
+    }
+}
+
+/// An agent of another version is told so; it says it on its console, and asks again.
+fn check_version(what: &str, version: u32) -> Result<(), ApiError> {
+    match version == codec::VERSION {
+        true => Ok(()),
+        false => Err(ApiError {
+            code: 400,
+            why: format!(
+                "{what}: message version {version}, this worker speaks {}: boot the ramdisk that came with it",
+                codec::VERSION
+            ),
+        }),
+    }
+}
+
+pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u8>, ApiError> {
+    let lookup: Lookup = codec::decode(payload).map_err(|error| malformed("lookup", &error))?;
+    check_version("lookup", lookup.version)?;
+    let machine = Identity::of_machine(&lookup.inventory);
+    let nodes = worker.view.all();
+    let known: Vec<(NodeId, Identity)> = nodes
+        .iter()
+        .map(|node| (node.id, Identity::of_node(node)))
+        .collect();
+    let matched = find(&machine, known.iter().map(|(id, node)| (*id, node)));
+    let (outcome, welcome) = match &matched {
+        Match::None => ("unknown machine: discovered".to_string(), None),
+        Match::Ambiguous { nodes } => {
+            (format!("refused: {} nodes answer to it", nodes.len()), None)
+        }
+        Match::One { node, by } => {
+            let event = Event::Booted {
+                boot: lookup.boot,
+                inventory: lookup.inventory.clone(),
+            };
+            match reconcile(worker, *node, &event).await {
+                Ok(_) => (format!("welcome, by {by}"), Some(*node)),
+                Err(ReconcileError::Rejected(why)) => (format!("refused, by {by}: {why}"), None),
+                Err(error) => {
+                    return Err(ApiError {
+                        code: 503,
+                        why: format!("lookup: {error}"),
+                    });
+                }
+            }
+        }
+    };
+    tracing::info!(boot = %lookup.boot, serial = machine.serial, matched = ?matched, outcome, "lookup");
+    if let Some(node) = welcome {
+        let body = serde_json::json!({ "node": node, "at": crate::clock::now(), "boot": lookup.boot, "agent": lookup.agent, "timings": lookup.timings });
+        worker.events.publish(
+            node,
+            "lookup",
+            &body,
+            &format!("{node}:lookup:{}", lookup.boot),
+        );
+    }
+    worker
+        .lookups
+        .record(&machine, lookup.boot, matched, outcome, lookup.inventory);
+    // The same answer for unknown, ambiguous and unwanted: a machine learns nothing by asking.
+    Ok(codec::encode(&match welcome {
+        Some(node) => LookupReply::Welcome {
+            node,
+            heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs,
+        },
+        None => LookupReply::Wait {
+            retry_secs: RETRY_SECS,
+        },
+    }))
+}
+
+/// What happens on a heartbeat: decode, `decide` through `reconcile`, and the reply follows from the record.
+pub(super) async fn heartbeat(
+    worker: &Arc<Worker>,
+    subject: &str,
+    payload: &[u8],
+) -> Result<Vec<u8>, ApiError> {
+    let token = subject.rsplit('.').next().unwrap_or_default();
+    let id: NodeId = token.parse().map_err(|bad| ApiError {
+        code: 400,
+        why: format!("heartbeat: {bad}"),
+    })?;
+    let beat: Heartbeat = codec::decode(payload).map_err(|error| malformed("heartbeat", &error))?;
+    check_version("heartbeat", beat.version)?;
+    let event = Event::Beat {
+        boot: beat.boot,
+        status: beat.status,
+    };
+    let reply = match reconcile(worker, id, &event).await {
+        Ok(node) => with_mirrors(&worker.presence, wanted(&node, beat.boot)),
+        Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => {
+            HeartbeatReply::LookUp
+        }
+        Err(error) => {
+            return Err(ApiError {
+                code: 503,
+                why: format!("heartbeat: {error}"),
+            });
+        }
+    };
+    if let Some(latency) = beat.nudge {
+        let body = serde_json::json!({ "node": id, "at": crate::clock::now(), "step": latency.step, "micros": latency.micros });
+        worker
+            .events
+            .publish(id, "nudge", &body, &format!("{id}:nudge:{}", latency.step));
+    }
+    Ok(codec::encode(&reply))
+}

@@ -1,0 +1,302 @@
+//! One question, one answer: what each request of an operator reads, or which event it is for which node.
+//! How requests travel is the front's business (`nats`); what a verb does to a node is decided in the core.
+use super::{bmc, check};
+use crate::clock;
+use crate::drive::reconcile::{ReconcileError, reconcile};
+use crate::drive::worker::Worker;
+use crate::loops;
+use crate::records::StoreError;
+use ironbeat_common::id::NodeId;
+use ironbeat_common::id::SystemUuid;
+use ironbeat_core::decide::{Event, Verb};
+use ironbeat_core::explain::explain;
+use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::node::{MAX_MACS, Node, SCHEMA, State};
+use ironbeat_ops::reply::{Shown, Summary};
+use ironbeat_ops::request::Enroll;
+use ironbeat_ops::{Reply, Request};
+use std::sync::Arc;
+
+/// Events in one reply at most; with some 400 bytes each they fit a message.
+const MAX_EVENTS: usize = 1000;
+/// Events in a reply when the request does not say how many.
+const USUAL_EVENTS: usize = 100;
+
+/// An HTTP-like code and the reason, which travel in the service error headers.
+#[derive(Debug)]
+pub struct ApiError {
+    pub code: usize,
+    pub why: String,
+}
+
+pub(super) fn fail(code: usize, why: impl ToString) -> ApiError {
+    ApiError {
+        code,
+        why: why.to_string(),
+    }
+}
+
+impl From<ReconcileError> for ApiError {
+    fn from(error: ReconcileError) -> Self {
+        use ironbeat_core::decide::Rejected;
+        match &error {
+            ReconcileError::NoNode(_) => fail(404, error),
+            ReconcileError::Rejected(Rejected::Invalid { .. }) => fail(400, error),
+            ReconcileError::Rejected(_) => fail(409, error),
+            ReconcileError::Store(StoreError::Claimed { .. }) => fail(409, error),
+            ReconcileError::Store(_) | ReconcileError::Broken(..) | ReconcileError::Races(_) => {
+                fail(503, error)
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        ReconcileError::Store(error).into()
+    }
+}
+
+/// # Errors
+/// What was wrong with the request, or why it could not be carried out.
+pub async fn answer(worker: &Arc<Worker>, request: Request) -> Result<Reply, ApiError> {
+    Ok(match request {
+        Request::Enroll(wish) => Reply::Enroll(Shown::of(&enroll(worker, wish).await?)),
+        Request::ListNodes(_) => {
+            worker.view.ready().await;
+            let nodes = worker.view.all();
+            let mut nodes: Vec<Summary> = nodes.iter().map(|node| Summary::of(node)).collect();
+            nodes.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+            Reply::ListNodes(nodes)
+        }
+        Request::ShowNode(ask) => Reply::ShowNode(Shown::of(&load(worker, &ask.node).await?)),
+        Request::ExplainNode(ask) => {
+            let node = load(worker, &ask.node).await?;
+            Reply::ExplainNode(explain(&node, clock::now(), &worker.policy))
+        }
+        Request::DeleteNode(ask) => Reply::DeleteNode(Shown::of(&delete(worker, &ask.node).await?)),
+        Request::Manage(ask) => {
+            Reply::Manage(verb(worker, &ask.node, ask.request, Verb::Manage).await?)
+        }
+        Request::Inspect(ask) => {
+            Reply::Inspect(verb(worker, &ask.node, ask.request, Verb::Inspect).await?)
+        }
+        Request::Provide(ask) => {
+            Reply::Provide(verb(worker, &ask.node, ask.request, Verb::Provide).await?)
+        }
+        Request::Deploy(ask) => {
+            let wanted = Verb::Deploy(ask.instance);
+            Reply::Deploy(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::Rebuild(ask) => {
+            let wanted = Verb::Rebuild(ask.instance);
+            Reply::Rebuild(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::Undeploy(ask) => {
+            Reply::Undeploy(verb(worker, &ask.node, ask.request, Verb::Undeploy).await?)
+        }
+        Request::Abort(ask) => {
+            Reply::Abort(verb(worker, &ask.node, ask.request, Verb::Abort).await?)
+        }
+        Request::SetMaintenance(ask) => {
+            let wanted = Verb::Maintenance(ask.reason);
+            Reply::SetMaintenance(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::SetNode(ask) => {
+            let wanted = Verb::Set(ask.patch);
+            Reply::SetNode(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::ChangePower(ask) => {
+            let wanted = Verb::Power(ask.power);
+            Reply::ChangePower(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::SetBootDevice(ask) => {
+            let wanted = Verb::BootDevice {
+                device: ask.boot_device,
+                persistent: ask.persistent,
+            };
+            Reply::SetBootDevice(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::SyncPower(ask) => {
+            let node = load(worker, &ask.node).await?;
+            let id = node.id;
+            loops::power::read(worker, &Arc::new(node)).await?;
+            Reply::SyncPower(Summary::of(&load(worker, &id.to_string()).await?))
+        }
+        Request::CheckBmc(ask) => {
+            let access = match (ask.node, ask.bmc) {
+                (Some(node), None) => load(worker, &node).await?.bmc,
+                (None, Some(bmc)) => bmc,
+                (Some(_), Some(_)) | (None, None) => {
+                    return Err(fail(400, "give either \"node\" or \"bmc\", one of them"));
+                }
+            };
+            let bmc = worker.bmcs.hasty(&access).await;
+            let bmc = bmc.map_err(|fault| fail(400, fault.what))?;
+            let found = check::check(&bmc, &access).await;
+            bmc.close().await;
+            Reply::CheckBmc(found)
+        }
+        Request::BmcInfo(ask) => Reply::BmcInfo(bmc::info(worker, &ask.node).await?),
+        Request::BmcSensors(ask) => Reply::BmcSensors(bmc::sensors(worker, &ask.node).await?),
+        Request::BmcSel(ask) => Reply::BmcSel(bmc::sel(worker, &ask.node, ask.clear).await?),
+        Request::BmcFru(ask) => Reply::BmcFru(bmc::fru(worker, &ask.node).await?),
+        Request::ResetBmc(ask) => Reply::ResetBmc(bmc::reset(worker, &ask.node).await?),
+        Request::RawBmc(ask) => Reply::RawBmc(bmc::raw(worker, &ask.node, &ask.raw).await?),
+        Request::ConsoleHistory(ask) => {
+            let id = resolve(worker, &ask.node).await?;
+            let bytes = loops::console::record::read(&worker.store, &id).await?;
+            Reply::ConsoleHistory(bytes)
+        }
+        Request::ListLookups(_) => Reply::ListLookups(worker.lookups.list().await?),
+        Request::ShowLookup(ask) => {
+            let lookup = worker.lookups.get(&ask.key).await?;
+            let unknown = || fail(404, format!("no machine {:?} has looked up", ask.key));
+            Reply::ShowLookup(lookup.ok_or_else(unknown)?)
+        }
+        Request::ListWorkers(_) => Reply::ListWorkers(worker.presence.live()),
+        Request::ListEvents(ask) => {
+            let id = match ask.node {
+                Some(node) => Some(resolve(worker, &node).await?),
+                None => None,
+            };
+            let last = ask.last.unwrap_or(USUAL_EVENTS).min(MAX_EVENTS);
+            Reply::ListEvents(worker.events.read(id, last).await?)
+        }
+        Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
+    })
+}
+
+/// A verb is an event for one node; the answer is the node as it is then.
+async fn verb(
+    worker: &Arc<Worker>,
+    node: &str,
+    request: Option<RequestId>,
+    verb: Verb,
+) -> Result<Shown, ApiError> {
+    let id = resolve(worker, node).await?;
+    let request = request.unwrap_or_else(fresh_request);
+    let node = reconcile(worker, id, &Event::Asked { request, verb }).await?;
+    Ok(Shown::of(&node))
+}
+
+/// A request id that nobody has used.
+fn fresh_request() -> RequestId {
+    uuid::Uuid::new_v4()
+        .to_string()
+        .parse()
+        .expect("a UUID is hex digits and hyphens")
+}
+
+/// Names are read where they are claimed: the view may be behind a node that was just enrolled or renamed.
+async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let name: NodeName = text.parse().map_err(|bad| fail(400, bad))?;
+    let named = worker.store.named(&name).await?;
+    named.ok_or_else(|| fail(404, format!("there is no node {name}")))
+}
+
+pub(super) async fn load(worker: &Worker, node: &str) -> Result<Node, ApiError> {
+    let id = resolve(worker, node).await?;
+    let (node, _) = worker
+        .store
+        .load(id)
+        .await?
+        .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
+    Ok(node)
+}
+
+async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
+    wish.root_device.check().map_err(|bad| fail(400, bad))?;
+    let id = wish
+        .id
+        .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
+    let mut node = Node {
+        schema: SCHEMA,
+        id,
+        name: wish.name,
+        bmc: wish.bmc,
+        macs: wish.macs,
+        system_uuid: wish.system_uuid,
+        serial: wish.serial,
+        boot_mode: wish.boot_mode,
+        root_device: wish.root_device,
+        instance: None,
+        state: State::Enroll,
+        since: clock::now(),
+        wake_at: None,
+        power: None,
+        maintenance: None,
+        last_error: None,
+        boot: None,
+        past_boots: vec![],
+        inventory: None,
+        counter: 0,
+        requests: vec![],
+        op: worker.fresh_op(),
+    };
+    if let Some(key) = wish.from {
+        let lookup = worker
+            .lookups
+            .get(&key)
+            .await?
+            .ok_or_else(|| fail(404, format!("no machine {key:?} has looked up")))?;
+        let inventory = lookup.inventory;
+        node.system_uuid = node
+            .system_uuid
+            .or(inventory.system.uuid.filter(SystemUuid::is_meaningful));
+        node.serial = node.serial.or_else(|| inventory.system.serial.clone());
+        if node.macs.is_empty() {
+            node.macs = inventory
+                .nics
+                .iter()
+                .map(|nic| nic.mac)
+                .take(MAX_MACS)
+                .collect();
+        }
+        node.inventory = Some(inventory);
+    }
+    node.macs.sort();
+    node.macs.dedup();
+    if node.macs.len() > MAX_MACS {
+        return Err(fail(
+            400,
+            format!("{} MAC addresses, at most {MAX_MACS}", node.macs.len()),
+        ));
+    }
+    match worker.store.create(&node).await {
+        Ok(_) => {
+            tracing::info!(node = %node.id, name = node.name.as_ref().map(|n| n.as_str()), bmc = node.bmc.address(), "enrolled");
+            Ok(node)
+        }
+        // The client repeats itself: the node it asked for is there.
+        Err(StoreError::Conflict { .. }) => load(worker, &id.to_string()).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn delete(worker: &Worker, node: &str) -> Result<Node, ApiError> {
+    let id = resolve(worker, node).await?;
+    let (node, revision) = worker
+        .store
+        .load(id)
+        .await?
+        .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
+    let idle = match &node.state {
+        State::Enroll | State::Manageable | State::Available => true,
+        State::Active | State::Failed(_) => node.maintenance.is_some(),
+        State::Busy(_) => false,
+    };
+    if !idle {
+        let state = node.state.provision_state();
+        return Err(fail(
+            409,
+            format!("cannot delete a node that is {state} (undeploy it, or set maintenance)"),
+        ));
+    }
+    worker.store.remove(&node, revision).await?;
+    tracing::info!(node = %id, "deleted");
+    Ok(node)
+}

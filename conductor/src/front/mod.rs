@@ -1,0 +1,8 @@
+//! Where questions come in: NATS today, REST later. A front translates and decides nothing.
+//! What agents and operators say is in `ironbeat_common` and `ironbeat_ops`.
+mod agent;
+mod answer;
+mod bmc;
+mod body;
+mod check;
+pub mod nats;

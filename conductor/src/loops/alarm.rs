@@ -1,0 +1,87 @@
+//! Keeps the nodes' alarms: whose `wake_at` has come, and whose acting worker is gone.
+//! What an alarm means is decided in the core.
+use crate::clock;
+use crate::drive::reconcile::{ReconcileError, reconcile};
+use crate::drive::worker::Worker;
+use crate::records::presence::Liveness;
+use futures_util::stream::{self, StreamExt};
+use ironbeat_common::id::NodeId;
+use ironbeat_core::decide::Event;
+use ironbeat_core::node::{Node, Phase};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the busy nodes are looked through.
+const TICK: Duration = Duration::from_millis(500);
+/// A node is its owner's affair for this long after its alarm; then it is everybody's, because the owner may hang.
+const OWNER_GRACE: Duration = Duration::from_secs(10);
+/// Alarms kept at once.
+const PARALLEL: usize = 64;
+/// After an alarm that could not be kept (store away), the node is left alone for this long.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Runs until the worker stops.
+pub async fn run(worker: Arc<Worker>) {
+    worker.view.ready().await;
+    let mut quiet: BTreeMap<NodeId, tokio::time::Instant> = BTreeMap::new();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let now = tokio::time::Instant::now();
+        quiet.retain(|_, until| *until > now);
+        let due: Vec<(NodeId, Event)> = worker
+            .view
+            .busy()
+            .iter()
+            .filter(|node| !quiet.contains_key(&node.id))
+            .filter_map(|node| due(&worker, node).map(|event| (node.id, event)))
+            .collect();
+        if due.is_empty() {
+            continue;
+        }
+        let kept: Vec<NodeId> = stream::iter(due)
+            .map(|(id, event)| keep(&worker, id, event))
+            .buffer_unordered(PARALLEL)
+            .filter_map(|failed| async move { failed })
+            .collect()
+            .await;
+        quiet.extend(kept.into_iter().map(|id| (id, now + AGAIN)));
+    }
+}
+
+fn due(worker: &Worker, node: &Node) -> Option<Event> {
+    let job = node.job()?;
+    if let Phase::Acting { worker: acting, .. } = &job.phase {
+        let gone = *acting != worker.id && worker.presence.is_live(acting) == Liveness::Lapsed;
+        if gone && worker.presence.owns(node.id) {
+            return Some(Event::WorkerLost {
+                worker: acting.clone(),
+            });
+        }
+    }
+    let (now, at) = (clock::now(), node.wake_at?);
+    let mine = worker.presence.owns(node.id) || now.since(at) >= OWNER_GRACE;
+    (at <= now && mine).then_some(Event::Alarm { last_beat: None })
+}
+
+/// Returns the node if its alarm could not be kept.
+async fn keep(worker: &Arc<Worker>, id: NodeId, event: Event) -> Option<NodeId> {
+    let event = match event {
+        Event::Alarm { .. } => match worker.seen.last_beat(id).await {
+            Ok(last_beat) => Event::Alarm { last_beat },
+            Err(error) => {
+                // Without the beats a live agent would look dead: better late than wrong.
+                tracing::warn!(node = %id, "alarm: {error}");
+                return Some(id);
+            }
+        },
+        other => other,
+    };
+    match reconcile(worker, id, &event).await {
+        Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => None,
+        Err(error) => {
+            tracing::warn!(node = %id, "alarm: {error}");
+            Some(id)
+        }
+    }
+}

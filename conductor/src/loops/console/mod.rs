@@ -1,0 +1,219 @@
+//! Serial consoles over NATS: the worker that owns a node holds its one SOL session, any number of people share it.
+//! What one session does is in `session`, what is said on which subject in `wire`, what is kept in `record`.
+pub mod record;
+mod session;
+
+use crate::drive::worker::Worker;
+use crate::records::presence::Liveness;
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{SelectAll, select_all};
+use ironbeat_common::id::NodeId;
+use ironbeat_core::node::State;
+use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, subject_of_all};
+use session::{Input, Need, Session, one_line};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// Consoles that one worker serves at once: each is a session with a BMC and 64 KiB.
+const MAX_SESSIONS: usize = 2048;
+/// A watcher waits so long for a BMC before it is told that it still waits.
+const SETTLE: Duration = Duration::from_secs(8);
+/// Between two looks for consoles that should be recorded and are not.
+const RECORD_LOOK: Duration = Duration::from_secs(5);
+/// At shutdown, BMCs are told that their console is free.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// Longest name of a watcher.
+const MAX_NAME: usize = 64;
+
+#[derive(Default)]
+pub struct Consoles {
+    sessions: Mutex<HashMap<NodeId, Session>>,
+    tasks: TaskTracker,
+}
+
+impl Consoles {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Session>> {
+        // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, node: &NodeId) -> Option<Session> {
+        self.lock().get(node).cloned()
+    }
+
+    /// Ends all sessions, so that the BMCs' consoles are free.
+    pub async fn close(&self) {
+        self.lock().values().for_each(Session::stop);
+        self.tasks.close();
+        let _ = tokio::time::timeout(CLOSE_TIME, self.tasks.wait()).await;
+    }
+}
+
+/// A session for this node, begun if there is none.
+fn open(worker: &Arc<Worker>, node: NodeId, need: Need<'_>) -> Result<Session, &'static str> {
+    let mut sessions = worker.consoles.lock();
+    if let Some(session) = sessions.get(&node) {
+        let room = session.needed(need);
+        return room
+            .then(|| session.clone())
+            .ok_or("too many watchers of this console");
+    }
+    if sessions.len() >= MAX_SESSIONS {
+        return Err("this worker serves too many consoles");
+    }
+    let worker_too = Arc::clone(worker);
+    let session = Session::start(worker, node, need, move || {
+        worker_too.consoles.lock().remove(&node);
+    });
+    sessions.insert(node, session.clone());
+    Ok(session)
+}
+
+/// Opens the record, where one is wanted; then serves until the worker stops.
+///
+/// # Errors
+/// When subjects cannot be subscribed or the record cannot be opened.
+pub async fn start(
+    worker: &Arc<Worker>,
+    record_mib: Option<u32>,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    if let Some(mib) = record_mib {
+        record::open(&worker.store, mib).await?;
+    }
+    let mut parts = Vec::new();
+    for part in Part::TO_WORKER {
+        // No queue group: all hear it, and who owns the node answers.
+        let messages = worker
+            .client
+            .subscribe(subject_of_all(&worker.prefix, part))
+            .await?;
+        parts.push(messages.map(move |message| (part, message)).boxed());
+    }
+    let messages = select_all(parts);
+    let worker = Arc::clone(worker);
+    Ok(serve(worker, messages, record_mib.is_some()))
+}
+
+async fn serve(
+    worker: Arc<Worker>,
+    mut messages: SelectAll<futures_util::stream::BoxStream<'static, (Part, Message)>>,
+    records: bool,
+) {
+    let mut look = tokio::time::interval(RECORD_LOOK);
+    loop {
+        tokio::select! {
+            message = messages.next() => match message {
+                Some((part, message)) => heard(&worker, part, message),
+                None => return,
+            },
+            _ = look.tick(), if records => record_all(&worker),
+        }
+    }
+}
+
+/// Every node that this worker owns and that was verified.
+fn record_all(worker: &Arc<Worker>) {
+    let owners = worker.presence.owners();
+    for node in worker.view.all() {
+        if node.state == State::Enroll || !owners.is_mine(node.id) {
+            continue;
+        }
+        if let Err(why) = open(worker, node.id, Need::Record) {
+            tracing::warn!(node = %node.id, "record the serial console: {why}");
+            return;
+        }
+    }
+}
+
+fn heard(worker: &Arc<Worker>, part: Part, message: Message) {
+    let mut tokens = message.subject.rsplit('.');
+    let Some(Ok(node)) = tokens.nth(1).map(str::parse::<NodeId>) else {
+        return;
+    };
+    match part {
+        Part::Attach if worker.presence.owns(node) => {
+            let worker_too = Arc::clone(worker);
+            worker.spawn(async move { attach(&worker_too, node, &message).await });
+        }
+        Part::Attach | Part::Out => {}
+        Part::In if message.payload.len() <= MAX_INPUT_BYTES => {
+            if let Some(session) = worker.consoles.get(&node) {
+                session.input(Input::Bytes(message.payload));
+            }
+        }
+        Part::In => {}
+        Part::Break => {
+            if let Some(session) = worker.consoles.get(&node) {
+                session.input(Input::Break);
+            }
+        }
+        Part::Detach => {
+            let watcher = std::str::from_utf8(&message.payload);
+            if let (Some(session), Ok(watcher)) = (worker.consoles.get(&node), watcher) {
+                session.leave(watcher);
+            }
+        }
+    }
+}
+
+async fn attach(worker: &Arc<Worker>, node: NodeId, message: &Message) {
+    let Some(reply) = message.reply.clone() else {
+        return;
+    };
+    let (headers, body) = match take_in(worker, node, &message.payload).await {
+        Ok(session) => session.screen(worker),
+        Err((code, why)) => {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Service-Error", one_line(&why));
+            headers.insert("Nats-Service-Error-Code", code);
+            (headers, Bytes::new())
+        }
+    };
+    let sent = worker
+        .client
+        .publish_with_headers(reply, headers, body)
+        .await;
+    if let Err(error) = sent {
+        tracing::warn!(%node, "answer a watcher: {error}");
+    }
+}
+
+async fn take_in(
+    worker: &Arc<Worker>,
+    node: NodeId,
+    body: &[u8],
+) -> Result<Session, (&'static str, String)> {
+    let Attach {
+        watcher,
+        take_over,
+        before,
+    } = serde_json::from_slice(body).map_err(|error| ("400", error.to_string()))?;
+    if watcher.is_empty() || watcher.len() > MAX_NAME {
+        let why = format!("a watcher's name has 1 to {MAX_NAME} bytes");
+        return Err(("400", why));
+    }
+    if worker.view.get(&node).is_none() {
+        return Err(("404", format!("there is no node {node}")));
+    }
+    let orphaned = before.is_some_and(|before| {
+        before != worker.id && worker.presence.is_live(&before) == Liveness::Lapsed
+    });
+    // The session that is there may be about to end, as its last watcher has left; the next one is new.
+    for _ in 0..2 {
+        let session = open(worker, node, Need::Watcher(&watcher));
+        let session = session.map_err(|why| ("503", why.to_owned()))?;
+        if take_over || orphaned {
+            session.take_over();
+        }
+        session.settled(SETTLE).await;
+        let now = worker.consoles.get(&node);
+        if now.is_some_and(|now| now.name == session.name) {
+            return Ok(session);
+        }
+    }
+    Err(("503", "the console ended while it was attached".into()))
+}

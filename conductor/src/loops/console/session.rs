@@ -1,0 +1,359 @@
+//! One node's serial console: attached while somebody watches or it is recorded, attached again when it is lost.
+//! Who may have one is `mod`'s affair, the bytes between BMC and us `ironbeat_ipmi`'s.
+use crate::clock;
+use crate::drive::worker::Worker;
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use ironbeat_common::id::NodeId;
+use ironbeat_ipmi::{Console, ErrorKind};
+use ironbeat_ops::console::{LEASE_SECS, Part, header, subject};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What a new watcher sees of what was before: some screens full.
+const BACKLOG: usize = 64 * 1024;
+/// Watchers of one console; more is a mistake.
+const MAX_WATCHERS: usize = 32;
+/// Messages of input that wait for the machine; beyond it they are dropped, as a serial line without flow control does.
+const INPUTS: usize = 64;
+/// Published at once.
+const CHUNK: usize = 4096;
+/// Before another try to attach, doubled up to the second.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// For the machine to take what was typed.
+const TYPE_TIME: Duration = Duration::from_secs(5);
+/// Between two looks for watchers and for who owns the node.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) enum Input {
+    Bytes(Bytes),
+    Break,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Opening,
+    Attached,
+    /// Not attached, because.
+    Trouble(String),
+}
+
+/// Why a console is served.
+#[derive(Clone, Copy)]
+pub(super) enum Need<'a> {
+    /// This watcher has, or renews, a lease.
+    Watcher(&'a str),
+    Record,
+}
+
+/// A session's outside. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub name: String,
+    inputs: mpsc::Sender<Input>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: watch::Sender<State>,
+    log: Mutex<Log>,
+    watchers: Mutex<HashMap<String, Instant>>,
+    recorded: AtomicBool,
+    /// The next attempt takes the console from whoever has it.
+    take_over: AtomicBool,
+    /// Ends the pause before the next attempt.
+    hurry: Notify,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Log {
+    /// Bytes so far.
+    offset: u64,
+    /// The last of them.
+    backlog: VecDeque<u8>,
+}
+
+impl Log {
+    /// Returns the offset before it.
+    fn push(&mut self, bytes: &[u8]) -> u64 {
+        let before = self.offset;
+        self.offset += bytes.len() as u64;
+        self.backlog.extend(bytes);
+        let surplus = self.backlog.len().saturating_sub(BACKLOG);
+        self.backlog.drain(..surplus);
+        before
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each is whole between any two statements, so a panic elsewhere cannot have torn it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    /// Begins to serve a node; `ended` runs when nobody needs it any more.
+    pub fn start(
+        worker: &Arc<Worker>,
+        node: NodeId,
+        need: Need<'_>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let (inputs, waiting) = mpsc::channel(INPUTS);
+        let session = Self {
+            name: uuid::Uuid::new_v4().simple().to_string(),
+            inputs,
+            shared: Arc::new(Shared {
+                state: watch::Sender::new(State::Opening),
+                log: Mutex::default(),
+                watchers: Mutex::default(),
+                recorded: AtomicBool::new(false),
+                take_over: AtomicBool::new(false),
+                hurry: Notify::new(),
+                stop: CancellationToken::new(),
+            }),
+        };
+        session.needed(need);
+        let serving = Serving {
+            worker: Arc::clone(worker),
+            node,
+            name: session.name.clone(),
+            shared: Arc::clone(&session.shared),
+        };
+        worker.consoles.tasks.spawn(async move {
+            serving.run(waiting).await;
+            ended();
+        });
+        session
+    }
+
+    /// `false`: there are too many watchers.
+    pub fn needed(&self, need: Need<'_>) -> bool {
+        let watcher = match need {
+            Need::Record => {
+                self.shared.recorded.store(true, Ordering::Relaxed);
+                return true;
+            }
+            Need::Watcher(watcher) => watcher,
+        };
+        let mut watchers = lock(&self.shared.watchers);
+        if watchers.len() >= MAX_WATCHERS && !watchers.contains_key(watcher) {
+            return false;
+        }
+        watchers.insert(watcher.into(), Instant::now());
+        true
+    }
+
+    pub fn leave(&self, watcher: &str) {
+        lock(&self.shared.watchers).remove(watcher);
+    }
+
+    /// Takes the console from whoever has it, unless it is ours already.
+    pub fn take_over(&self) {
+        if *self.shared.state.borrow() != State::Attached {
+            self.shared.take_over.store(true, Ordering::Relaxed);
+            self.shared.state.send_replace(State::Opening);
+            self.shared.hurry.notify_one();
+        }
+    }
+
+    pub fn input(&self, input: Input) {
+        // Full: the machine takes nothing.
+        let _ = self.inputs.try_send(input);
+    }
+
+    pub fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+
+    /// Waits until it is known whether the console can be had, or until the time is over.
+    pub async fn settled(&self, time: Duration) {
+        let mut state = self.shared.state.subscribe();
+        let settled = state.wait_for(|state| *state != State::Opening);
+        let _ = tokio::time::timeout(time, settled).await;
+    }
+
+    /// The last output, with headers that say where it belongs.
+    pub fn screen(&self, worker: &Worker) -> (HeaderMap, Bytes) {
+        let log = lock(&self.shared.log);
+        let mut headers = headers(&self.name, log.offset - log.backlog.len() as u64);
+        headers.insert(header::WORKER, worker.id.as_str());
+        let watchers = lock(&self.shared.watchers).len();
+        headers.insert(header::WATCHERS, watchers.to_string());
+        match &*self.shared.state.borrow() {
+            State::Attached => {}
+            State::Opening => headers.insert(header::TROUBLE, "it is being attached"),
+            // A header is one line of visible characters.
+            State::Trouble(why) => headers.insert(header::TROUBLE, one_line(why)),
+        }
+        let (front, back) = log.backlog.as_slices();
+        (headers, [front, back].concat().into())
+    }
+}
+
+fn headers(session: &str, offset: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::SESSION, session);
+    headers.insert(header::OFFSET, offset.to_string());
+    headers
+}
+
+pub(super) fn one_line(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(visible).take(1000).collect()
+}
+
+/// A session's inside.
+struct Serving {
+    worker: Arc<Worker>,
+    node: NodeId,
+    name: String,
+    shared: Arc<Shared>,
+}
+
+/// Why a console that was attached is not any more.
+enum End {
+    /// Nobody needs it here.
+    Done,
+    Lost,
+}
+
+impl Serving {
+    async fn run(self, mut inputs: mpsc::Receiver<Input>) {
+        let mut pause = FIRST_PAUSE;
+        let mut said = String::new();
+        while self.is_needed() {
+            let take_over = self.shared.take_over.swap(false, Ordering::Relaxed);
+            let why = match self.attach(take_over).await {
+                Ok(mut console) => {
+                    self.shared.state.send_replace(State::Attached);
+                    if !said.is_empty() {
+                        self.say("the serial console is back").await;
+                    }
+                    (pause, said) = (FIRST_PAUSE, String::new());
+                    let end = self.pump(&mut console, &mut inputs).await;
+                    let result = console.close().await;
+                    if let End::Done = end {
+                        break;
+                    }
+                    match result {
+                        // What we had ourselves is still ours, whatever the BMC thinks of it.
+                        Err(error) => {
+                            let ours = error.kind == ErrorKind::SessionLost;
+                            self.shared.take_over.store(ours, Ordering::Relaxed);
+                            error.to_string()
+                        }
+                        Ok(()) => "the BMC has ended it".into(),
+                    }
+                }
+                Err(why) => why,
+            };
+            let trouble = State::Trouble(why.clone());
+            self.shared.state.send_replace(trouble);
+            if why != said {
+                tracing::info!(node = %self.node, "serial console: {why}");
+                self.say(&why).await;
+                said = why;
+            }
+            tokio::select! {
+                () = self.shared.stop.cancelled() => break,
+                () = self.shared.hurry.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attach(&self, take_over: bool) -> Result<Console, String> {
+        let node = self.worker.view.get(&self.node);
+        let node = node.ok_or("there is no such node")?;
+        let lease = self.worker.bmcs.handle(&node.bmc).await;
+        let lease = lease.map_err(|fault| fault.what)?;
+        let console = lease.bmc.console(take_over).await;
+        console.map_err(|error| error.to_string())
+    }
+
+    async fn pump(&self, console: &mut Console, inputs: &mut mpsc::Receiver<Input>) -> End {
+        let mut buffer = vec![0; CHUNK];
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return End::Done,
+                _ = look.tick() => if !self.is_needed() {
+                    return End::Done;
+                },
+                read = console.read(&mut buffer) => match read {
+                    Ok(0) | Err(_) => return End::Lost,
+                    Ok(count) => self.publish(&buffer[..count]).await,
+                },
+                input = inputs.recv() => match input {
+                    Some(Input::Bytes(bytes)) => {
+                        let typed = console.write_all(&bytes);
+                        match tokio::time::timeout(TYPE_TIME, typed).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(_)) => return End::Lost,
+                            Err(_) => tracing::debug!(node = %self.node, "the machine takes no input"),
+                        }
+                    }
+                    Some(Input::Break) => if console.send_break().await.is_err() {
+                        return End::Lost;
+                    },
+                    None => return End::Done,
+                },
+            }
+        }
+    }
+
+    /// Whether this worker is to serve this node's console, and anybody wants it.
+    fn is_needed(&self) -> bool {
+        let mut watchers = lock(&self.shared.watchers);
+        watchers.retain(|_, seen| seen.elapsed() < Duration::from_secs(LEASE_SECS));
+        let wanted = !watchers.is_empty() || self.shared.recorded.load(Ordering::Relaxed);
+        wanted
+            && !self.shared.stop.is_cancelled()
+            && self.worker.presence.owns(self.node)
+            && self.worker.view.get(&self.node).is_some()
+    }
+
+    async fn publish(&self, bytes: &[u8]) {
+        let before = lock(&self.shared.log).push(bytes);
+        let subject = subject(&self.worker.prefix, &self.node, Part::Out);
+        let headers = headers(&self.name, before);
+        let body = Bytes::copy_from_slice(bytes);
+        let sent = self
+            .worker
+            .client
+            .publish_with_headers(subject, headers, body);
+        if let Err(error) = sent.await {
+            tracing::warn!(node = %self.node, "console output: {error}");
+        }
+    }
+
+    /// A line of our own among the machine's.
+    async fn say(&self, what: &str) {
+        let line = format!("\r\n[ironbeat {}: {}]\r\n", clock::now(), one_line(what));
+        self.publish(line.as_bytes()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backlog_is_the_last_of_it_and_offsets_count_all() {
+        let mut log = Log::default();
+        assert_eq!(log.push(b"abc"), 0);
+        assert_eq!(log.push(&vec![b'x'; BACKLOG]), 3);
+        assert_eq!(log.push(b"end"), 3 + BACKLOG as u64);
+        assert_eq!(log.backlog.len(), BACKLOG);
+        assert!(log.backlog.iter().copied().rev().take(4).eq(*b"dnex"));
+    }
+}

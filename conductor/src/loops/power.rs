@@ -1,0 +1,243 @@
+//! Power sync: who of the workers asks which BMC for the power state, and when.
+//! What a reading means is decided in the core; a dead BMC costs only its own task here.
+use crate::clock;
+use crate::drive::reconcile::{ReconcileError, reconcile};
+use crate::drive::worker::Worker;
+use ironbeat_common::id::NodeId;
+use ironbeat_core::decide::{BmcFault, BmcReport, Ctx, Event, Policy, decide, power_is_synced};
+use ironbeat_core::node::Node;
+use ironbeat_ipmi::Slots;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the view is looked through for nodes that are due: so many times a period, within limits. Those of one
+/// look are asked together, which costs less than one by one.
+const LOOKS: u32 = 24;
+const SHORTEST_TICK: Duration = Duration::from_secs(1);
+const LONGEST_TICK: Duration = Duration::from_secs(5);
+/// Readings under way at once, at most: memory for a data centre whose BMCs are all dead, no more.
+const MAX_UNDER_WAY: usize = 8192;
+/// A worker that takes a node over also makes up for what its former owner missed since it fell silent: two presence
+/// intervals of 10 s.
+const MISSED: Duration = Duration::from_secs(20);
+/// A node in maintenance for its power is asked ever more seldom, up to so many recovery periods.
+const MAX_RECOVERY_PERIODS: u32 = 8;
+/// Between two looks for sessions that nobody uses any more.
+const JANITOR: Duration = Duration::from_secs(5);
+
+/// What this worker remembers of a node's readings. It is lost with the worker, and begins anew with the next owner.
+#[derive(Default)]
+struct Watch {
+    /// Readings in a row that failed or differed.
+    troubles: u32,
+    /// When the node was last asked.
+    asked: Option<Instant>,
+    under_way: bool,
+}
+
+#[derive(Default)]
+pub struct Sync {
+    watches: Mutex<HashMap<NodeId, Watch>>,
+    /// When many are due at once, as after a start, they are begun as fast as the live ones answer.
+    slots: Slots,
+}
+
+impl Sync {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Watch>> {
+        // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs until the worker stops.
+pub async fn run(worker: Arc<Worker>) {
+    worker.view.ready().await;
+    let tick = period(&worker.policy) / LOOKS;
+    let mut ticks = tokio::time::interval(tick.clamp(SHORTEST_TICK, LONGEST_TICK));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut swept = Instant::now();
+    loop {
+        ticks.tick().await;
+        if swept.elapsed() >= JANITOR {
+            swept = Instant::now();
+            let worker = Arc::clone(&worker);
+            tokio::spawn(async move { worker.bmcs.close_idle().await });
+        }
+        if worker.policy.power_sync_secs == 0 || !worker.presence.may_act() {
+            continue;
+        }
+        for node in due(&worker) {
+            let worker_too = Arc::clone(&worker);
+            // Not among the tasks that a worker finishes before it ends: a reading that is lost is no loss.
+            tokio::spawn(async move {
+                let reading = read(&worker_too, &node);
+                if let Err(error) = worker_too.sync.slots.run(reading).await {
+                    tracing::warn!(node = %node.id, "power sync: {error}");
+                }
+            });
+        }
+    }
+}
+
+/// The nodes to be asked now, marked as under way.
+fn due(worker: &Worker) -> Vec<Arc<Node>> {
+    let owners = worker.presence.owners();
+    let (now, unix_ms) = (Instant::now(), clock::now().unix_ms());
+    let period = period(&worker.policy);
+    let is_mine = |node: &Node| power_is_synced(node) && owners.is_mine(node.id);
+    let mut watches = worker.sync.lock();
+    let mut room = MAX_UNDER_WAY.saturating_sub(watches.values().filter(|w| w.under_way).count());
+    let mut mine = 0;
+    let due = worker.view.pick(|node| {
+        if !is_mine(node) {
+            return None;
+        }
+        mine += 1;
+        let watch = watches.entry(node.id).or_default();
+        let is_due = match (&node.maintenance, watch.asked) {
+            (Some(_), asked) => {
+                let pause = recovery_pause(&worker.policy, watch.troubles);
+                asked.is_none_or(|asked| now - asked >= pause)
+            }
+            (None, Some(asked)) => now - asked > since_slot(node.id, unix_ms, period),
+            (None, None) => node.power.is_none() || since_slot(node.id, unix_ms, period) <= MISSED,
+        };
+        if !is_due || watch.under_way || room == 0 {
+            return None;
+        }
+        (watch.asked, watch.under_way) = (Some(now), true);
+        room -= 1;
+        Some(Arc::clone(node))
+    });
+    if watches.len() > mine {
+        let still_mine = |id: &NodeId| worker.view.get(id).is_some_and(|node| is_mine(&node));
+        watches.retain(|id, watch| watch.under_way || still_mine(id));
+    }
+    due
+}
+
+fn period(policy: &Policy) -> Duration {
+    Duration::from_secs(policy.power_sync_secs.into())
+}
+
+/// How long a BMC that was given up is left alone after so many troubles.
+fn recovery_pause(policy: &Policy, troubles: u32) -> Duration {
+    let over = troubles.saturating_sub(policy.power_sync_max_retries);
+    let periods = 1u32.checked_shl(over).unwrap_or(u32::MAX);
+    Duration::from_secs(policy.power_recovery_secs.into())
+        .saturating_mul(periods.min(MAX_RECOVERY_PERIODS))
+}
+
+/// How long ago a node's turn was. Its turns are at the same times for all workers, whoever owns it, and spread over
+/// the period.
+fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
+    let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
+    let bytes = node.as_bytes();
+    let phase = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    let phase = (phase ^ (phase >> 33)) % period_ms;
+    Duration::from_millis((unix_ms + period_ms - phase) % period_ms)
+}
+
+/// Asks a node's BMC for the power state, and has the answer decided on.
+///
+/// # Errors
+/// When the answer could not be recorded; that there was none is no error here.
+pub async fn read(worker: &Arc<Worker>, node: &Arc<Node>) -> Result<(), ReconcileError> {
+    let done = UnderWay {
+        sync: &worker.sync,
+        node: node.id,
+    };
+    let at = clock::now();
+    let result = worker.bmcs.read_power(&node.bmc).await;
+    let troubles = count(&mut done.sync.lock(), node, &result);
+    match &result {
+        Ok(report) => tracing::trace!(node = %node.id, power_on = report.power_on, "power read"),
+        Err(fault) => tracing::debug!(node = %node.id, troubles, "power sync: {}", fault.what),
+    }
+    let event = Event::PowerRead {
+        at,
+        result,
+        troubles,
+    };
+    // Mostly nothing changes, and then nothing needs to be loaded either.
+    let known = worker
+        .view
+        .get(&node.id)
+        .unwrap_or_else(|| Arc::clone(node));
+    let ctx = Ctx {
+        now: clock::now(),
+        op: &known.op.clone(),
+        worker: &worker.id,
+        policy: &worker.policy,
+    };
+    if decide(&known, &event, ctx).is_ok_and(|decision| decision.node == *known) {
+        return Ok(());
+    }
+    // In a box, as it is large and rare: else every reading would carry the room for it around.
+    match Box::pin(reconcile(worker, node.id, &event)).await {
+        Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn count(
+    watches: &mut HashMap<NodeId, Watch>,
+    node: &Node,
+    result: &Result<BmcReport, BmcFault>,
+) -> u32 {
+    let watch = watches.entry(node.id).or_default();
+    let known = node.power.as_ref().map(|power| power.on);
+    let trouble = match result {
+        Ok(report) => known.is_some_and(|known| known != report.power_on),
+        Err(_) => true,
+    };
+    watch.troubles = if trouble {
+        watch.troubles.saturating_add(1)
+    } else {
+        0
+    };
+    watch.troubles
+}
+
+/// Dropped when a reading is over, however it ends.
+struct UnderWay<'a> {
+    sync: &'a Sync,
+    node: NodeId,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.sync.lock().get_mut(&self.node) {
+            watch.under_way = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    #[test]
+    fn a_nodes_turn_comes_once_a_period_and_turns_are_spread() {
+        let period = Duration::from_secs(120);
+        let mut first_minute = 0;
+        for n in 0..=255 {
+            let since = since_slot(id(n), 1_000_000_000, period);
+            assert!(since < period);
+            let later = since_slot(id(n), 1_000_000_000 + 120_000, period);
+            assert_eq!(since, later);
+            let next = since_slot(id(n), 1_000_000_001, period);
+            assert!(next == since + Duration::from_millis(1) || next.is_zero());
+            first_minute += u32::from(since < period / 2);
+        }
+        assert!((90..170).contains(&first_minute), "{first_minute} of 256");
+    }
+}

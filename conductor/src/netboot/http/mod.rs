@@ -1,0 +1,152 @@
+//! What machines fetch: their boot script, kernel and ramdisk, images. Every worker serves all of it from the records.
+//! What a machine shall boot is answered by a closure; this file knows paths and bytes.
+mod idle;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use crate::netboot::script::{Facts, KERNEL, RAMDISK, script_for};
+use anyhow::Context;
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use ironbeat_common::id::Mac;
+use ironbeat_core::boot::Boot;
+use serde::Deserialize;
+use serve::{Limits, Peer};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower_http::services::ServeDir;
+
+/// What the rest of the worker tells the HTTP side.
+#[derive(Clone)]
+pub struct BootAnswers {
+    pub listen: SocketAddr,
+    /// `vmlinuz` and `initrd`.
+    pub boot_dir: PathBuf,
+    pub image_dir: PathBuf,
+    pub nats: Vec<String>,
+    pub prefix: String,
+    pub kernel_args: String,
+    pub boot_of: Arc<dyn Fn(Mac) -> Boot + Send + Sync>,
+    /// Base URLs of live workers, this one first.
+    pub workers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// A machine fetched something on its way to the ramdisk: its boot script, the kernel, the ramdisk.
+    pub on_fetch: Arc<dyn Fn(Mac, &'static str) + Send + Sync>,
+}
+
+pub struct Server {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Takes no new connection and waits a little for those in flight.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!("http: {error}");
+        }
+    }
+}
+
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn start(answers: BootAnswers) -> anyhow::Result<Server> {
+    let address = answers.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on http://{address}"))?;
+    let stop = CancellationToken::new();
+    let serve = serve::serve(listener, router(answers), Limits::default(), stop.clone());
+    let task = tokio::spawn(serve);
+    Ok(Server { stop, task })
+}
+
+fn router(answers: BootAnswers) -> Router {
+    let answers = Arc::new(answers);
+    let tell = middleware::from_fn_with_state(Arc::clone(&answers), tell_of_boot_files);
+    let boot_files = Router::new()
+        .fallback_service(ServeDir::new(&answers.boot_dir))
+        .layer(tell);
+    // Images are linked into their directory as often as copied, so links are followed.
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/v1/boot/{mac}", get(boot_script))
+        .nest("/boot", boot_files)
+        .nest_service("/images", ServeDir::new(&answers.image_dir))
+        .with_state(answers)
+        .layer(middleware::from_fn(log))
+}
+
+async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<String>) -> Response {
+    let mac: Mac = match mac.parse() {
+        Ok(mac) => mac,
+        Err(bad) => return (StatusCode::BAD_REQUEST, format!("{bad}\n")).into_response(),
+    };
+    let boot = (answers.boot_of)(mac);
+    let what = match boot {
+        Boot::Ramdisk => "boot script: ramdisk",
+        Boot::Disk => "boot script: disk",
+    };
+    tracing::info!(%mac, what, "netboot");
+    (answers.on_fetch)(mac, what);
+    let facts = Facts {
+        workers: (answers.workers)(),
+        nats: answers.nats.clone(),
+        prefix: answers.prefix.clone(),
+        kernel_args: answers.kernel_args.clone(),
+    };
+    // Right at this moment alone: the next step may want another script.
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, script_for(boot, &facts)).into_response()
+}
+
+/// The boot script has a machine say who it is when it fetches a file.
+#[derive(Deserialize)]
+struct Fetcher {
+    mac: Option<String>,
+}
+
+async fn tell_of_boot_files(
+    State(answers): State<Arc<BootAnswers>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let what = match request.uri().path().trim_start_matches('/') {
+        KERNEL => Some("kernel"),
+        RAMDISK => Some("ramdisk"),
+        _ => None,
+    };
+    let fetcher: Option<Query<Fetcher>> = Query::try_from_uri(request.uri()).ok();
+    let mac = fetcher.and_then(|fetcher| fetcher.0.mac?.parse::<Mac>().ok());
+    let response = next.run(request).await;
+    if let (true, Some(mac), Some(what)) = (response.status().is_success(), mac, what) {
+        tracing::info!(%mac, what, "netboot");
+        (answers.on_fetch)(mac, what);
+    }
+    response
+}
+
+/// One line per request, when its answer begins.
+async fn log(request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let (method, path) = (request.method().clone(), request.uri().path().to_string());
+    let range = request.headers().get(header::RANGE).cloned();
+    let response = next.run(request).await;
+    let (status, micros) = (response.status().as_u16(), begin.elapsed().as_micros());
+    tracing::debug!(peer = ?peer, %method, path, ?range, status, micros, "http");
+    response
+}

@@ -1,0 +1,201 @@
+//! What happened, as a stream that operators and other programs follow: JSON, one subject per node and kind.
+//! What is worth an event is decided where it happens; publishing never holds up a decision.
+use crate::records::{Store, StoreError, ensure, is_final, read_stream};
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{self, StorageType};
+use async_nats::jetstream::{self, consumer};
+use ironbeat_common::id::NodeId;
+use ironbeat_ops::reply::Event;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Kept for a month, in at most 256 MiB: some half a million events. The server sets that much aside at once.
+const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+const MAX_BYTES: i64 = 256 << 20;
+/// A repeated publish of the same event within this time counts once. Longer than all tries together.
+const DUPLICATES: Duration = Duration::from_secs(600);
+/// Events that wait while NATS is away. Beyond it they are dropped and counted: records matter more.
+const QUEUE: usize = 4096;
+/// Tries to publish one event, with pauses that double from the first to the longest: about three minutes in all.
+const TRIES: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub struct Events {
+    queue: mpsc::Sender<Queued>,
+    dropped: Arc<AtomicU64>,
+    js: jetstream::Context,
+    stream: String,
+    prefix: String,
+}
+
+enum Queued {
+    Event(Outgoing),
+    /// Answered when everything before it has been stored or dropped.
+    Flush(oneshot::Sender<()>),
+}
+
+struct Outgoing {
+    subject: String,
+    body: Vec<u8>,
+    id: String,
+}
+
+impl Events {
+    /// # Errors
+    /// When the stream cannot be made, or the one that is there is another kind of stream.
+    pub async fn open(store: &Store) -> Result<Self, StoreError> {
+        let (name, prefix) = (store.names.events.clone(), store.names.prefix.clone());
+        let config = stream::Config {
+            name: name.clone(),
+            subjects: vec![format!("{prefix}.event.>")],
+            storage: StorageType::File,
+            max_age: MAX_AGE,
+            max_bytes: MAX_BYTES,
+            duplicate_window: DUPLICATES,
+            ..stream::Config::default()
+        };
+        ensure(&store.js, config).await?;
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        tokio::spawn(send(store.js.clone(), waiting, Arc::clone(&dropped)));
+        Ok(Self {
+            queue,
+            dropped,
+            js: store.js.clone(),
+            stream: name,
+            prefix,
+        })
+    }
+
+    /// Queues an event. `id` is the same for the same event, whoever publishes it.
+    pub fn publish(&self, node: NodeId, kind: &str, body: &impl Serialize, id: &str) {
+        let queued = serde_json::to_vec(body)
+            .map_err(|error| error.to_string())
+            .and_then(|body| {
+                let event = Outgoing {
+                    subject: ironbeat_ops::subject::event(&self.prefix, &node, kind),
+                    body,
+                    id: id.into(),
+                };
+                let full = |_| format!("{QUEUE} are waiting already");
+                self.queue.try_send(Queued::Event(event)).map_err(full)
+            });
+        if let Err(why) = queued {
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::warn!(%node, kind, dropped, "event dropped: {why}");
+        }
+    }
+
+    /// Events that were never stored, since this worker began.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything published so far is stored or dropped: before a worker ends.
+    pub async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.queue.send(Queued::Flush(done)).await.is_ok() {
+            // An answer that is lost is lost with the queue: there is nothing left to wait for.
+            let _ = wait.await;
+        }
+    }
+
+    /// The last events of one node or of all, oldest first.
+    ///
+    /// # Errors
+    /// When the stream does not answer, or stops in the middle.
+    pub async fn read(&self, node: Option<NodeId>, last: usize) -> Result<Vec<Event>, StoreError> {
+        let fail = |why: String| StoreError::Stream {
+            what: format!("read stream {}", self.stream),
+            why,
+        };
+        if last == 0 {
+            return Ok(vec![]);
+        }
+        let stream = self
+            .js
+            .get_stream(&self.stream)
+            .await
+            .map_err(|error| fail(error.to_string()))?;
+        let token = node.map_or("*".into(), |id| id.to_string());
+        let end = stream.cached_info().state.last_sequence;
+        // Of all nodes: the tail of the stream. Of one node: all of it is looked through, as its events may be rare.
+        let start = match node {
+            Some(_) => 1,
+            None => (end + 1).saturating_sub(last as u64).max(1),
+        };
+        let config = OrderedConfig {
+            filter_subject: format!("{}.event.{token}.>", self.prefix),
+            deliver_policy: consumer::DeliverPolicy::ByStartSequence {
+                start_sequence: start,
+            },
+            ..OrderedConfig::default()
+        };
+        let mut found = VecDeque::new();
+        read_stream(&stream, config, |message| {
+            if found.len() == last {
+                found.pop_front();
+            }
+            let body = serde_json::from_slice(&message.payload).unwrap_or_default();
+            found.push_back(Event {
+                subject: message.subject.to_string(),
+                body,
+            });
+        })
+        .await?;
+        Ok(found.into())
+    }
+}
+
+/// One after the other, so that they arrive in order.
+async fn send(
+    js: jetstream::Context,
+    mut waiting: mpsc::Receiver<Queued>,
+    dropped: Arc<AtomicU64>,
+) {
+    while let Some(queued) = waiting.recv().await {
+        match queued {
+            Queued::Flush(done) => drop(done.send(())),
+            Queued::Event(event) => {
+                if let Err(error) = store(&js, &event).await {
+                    let dropped = dropped.fetch_add(1, Ordering::Relaxed) + 1;
+                    tracing::warn!(subject = event.subject, dropped, "event dropped: {error}");
+                }
+            }
+        }
+    }
+}
+
+async fn store(js: &jetstream::Context, event: &Outgoing) -> Result<(), PublishError> {
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1.. {
+        let message = PublishMessage::build()
+            .payload(event.body.clone().into())
+            .message_id(&event.id);
+        let sent = match js.send_publish(event.subject.clone(), message).await {
+            Ok(ack) => ack.await.map(drop),
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) => break,
+            Err(error) if attempt == TRIES || is_final(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(event.subject, attempt, "event not stored yet: {error}");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

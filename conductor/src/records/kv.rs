@@ -1,0 +1,228 @@
+//! One key-value bucket of JetStream: leader reads, compare-and-swap writes, deletes that say what they delete.
+//! What the keys mean is the business of `store`, `presence` and `lookups`; following them is in `follow`.
+use super::StoreError;
+use super::stream::ensure;
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{DiscardPolicy, LastRawMessageErrorKind, StorageType};
+use async_nats::jetstream::{self, stream};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// The revision of a key: the stream sequence of its last write. Zero: never written.
+pub type Revision = u64;
+
+/// JetStream's "wrong last sequence" and, on replicated streams, "wrong last sequence constant".
+const CONFLICTS: [u64; 2] = [10071, 10164];
+
+/// The client's header for "this key is deleted", ADR-8.
+const OPERATION: &str = "KV-Operation";
+/// The server's header for "this key has expired", ADR-43.
+const MARKER: &str = "Nats-Marker-Reason";
+
+/// What came of an attempt on one key.
+#[derive(Debug, thiserror::Error)]
+pub enum KvError {
+    #[error("read {key}: {why}")]
+    Read { key: String, why: String },
+    #[error("write {key}: it was changed by another writer")]
+    Conflict { key: String },
+    /// It was not written, and trying again will not help.
+    #[error("write {key}: {why}")]
+    Refused { key: String, why: String },
+    /// Whether it was written is not known.
+    #[error("write {key}: {why}")]
+    Unclear { key: String, why: String },
+    #[error("follow {keys}: {why}")]
+    Follow { keys: String, why: String },
+}
+
+/// How a bucket keeps what it is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub storage: StorageType,
+    /// Zero: for ever.
+    pub max_age: Duration,
+    /// −1: no limit.
+    pub max_keys: i64,
+    /// −1: no limit. The server sets that much aside at once.
+    pub max_bytes: i64,
+    /// What gives way when a limit is reached.
+    pub full: DiscardPolicy,
+}
+
+impl Keep {
+    /// For ever, on disk: node records.
+    pub const RECORDS: Keep = Keep {
+        storage: StorageType::File,
+        max_age: Duration::ZERO,
+        max_keys: -1,
+        max_bytes: -1,
+        full: DiscardPolicy::New,
+    };
+}
+
+#[derive(Clone)]
+pub(crate) struct Kv {
+    pub js: jetstream::Context,
+    pub stream: stream::Stream,
+    /// `$KV.<bucket>.`
+    pub prefix: String,
+}
+
+impl Kv {
+    /// Opens a bucket, making it if it is not there. Several workers may do so at once.
+    ///
+    /// The stream is made by hand: nats-server 2.9 does not answer what the client's own constructor asks first. Direct
+    /// gets stay off, because a follower may answer them with an older revision; we never ask for one anyway.
+    pub async fn open(
+        js: &jetstream::Context,
+        bucket: &str,
+        keep: Keep,
+    ) -> Result<Self, StoreError> {
+        let config = stream::Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
+            discard: keep.full,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: false,
+            storage: keep.storage,
+            max_age: keep.max_age,
+            max_messages: keep.max_keys,
+            max_bytes: keep.max_bytes,
+            ..stream::Config::default()
+        };
+        Ok(Self {
+            js: js.clone(),
+            stream: ensure(js, config).await?,
+            prefix: format!("$KV.{bucket}."),
+        })
+    }
+
+    /// What the leader holds under a key, and its revision; a deleted key has a revision and no value.
+    pub async fn read(&self, key: &str) -> Result<(Option<Bytes>, Revision), KvError> {
+        let subject = format!("{}{key}", self.prefix);
+        match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => {
+                let value = (!is_deletion(&message.headers)).then_some(message.payload);
+                Ok((value, message.sequence))
+            }
+            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
+                Ok((None, 0))
+            }
+            Err(error) => Err(KvError::Read {
+                key: key.into(),
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    /// Writes if the key is still at `expected`.
+    pub async fn write(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        expected: Revision,
+    ) -> Result<Revision, KvError> {
+        let message = PublishMessage::build()
+            .payload(value.into())
+            .expected_last_subject_sequence(expected);
+        self.publish(key, message).await
+    }
+
+    /// Writes whatever was there.
+    pub async fn put(&self, key: &str, value: Vec<u8>) -> Result<Revision, KvError> {
+        self.publish(key, PublishMessage::build().payload(value.into()))
+            .await
+    }
+
+    /// Deletes if the key is still at `expected`; leaves a marker that followers see.
+    pub async fn delete(&self, key: &str, expected: Revision) -> Result<(), KvError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, "DEL");
+        let message = PublishMessage::build()
+            .headers(headers)
+            .expected_last_subject_sequence(expected);
+        self.publish(key, message).await.map(drop)
+    }
+
+    async fn publish(&self, key: &str, message: PublishMessage) -> Result<Revision, KvError> {
+        let subject = format!("{}{key}", self.prefix);
+        let ack = match self.js.send_publish(subject, message).await {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        ack.map(|ack| ack.sequence)
+            .map_err(|error| write_error(key, &error))
+    }
+}
+
+fn write_error(key: &str, error: &PublishError) -> KvError {
+    let key = key.to_string();
+    let why = error.to_string();
+    let code = api_error(error).map(|error| error.error_code().0);
+    if code.is_some_and(|code| CONFLICTS.contains(&code)) {
+        KvError::Conflict { key }
+    } else if is_final(error) {
+        KvError::Refused { key, why }
+    } else {
+        KvError::Unclear { key, why }
+    }
+}
+
+fn api_error(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// Whether a publish certainly failed and another try would fare no better: it is too large, or the server says what is
+/// wrong with it. Its codes from 500 are about the server itself, and pass.
+pub(crate) fn is_final(error: &PublishError) -> bool {
+    error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || api_error(error).is_some_and(|error| error.code() < 500)
+}
+
+/// Whether a message says that its key is gone: deleted, purged, or expired.
+pub(crate) fn is_deletion(headers: &HeaderMap) -> bool {
+    let operation = headers.get(OPERATION).map(|value| value.as_str());
+    matches!(operation, Some("DEL" | "PURGE")) || headers.get(MARKER).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A replicated stream answers 10164 where a single server answers 10071, and the client knows only the latter.
+    #[test]
+    fn both_codes_of_a_lost_race_are_conflicts() {
+        for (status, code, expected) in [
+            (400, 10071, "Conflict"),
+            (400, 10164, "Conflict"),
+            (400, 10060, "Refused"),
+            (503, 10008, "Unclear"),
+        ] {
+            let json = format!(r#"{{"code":{status},"err_code":{code},"description":"words"}}"#);
+            let error: jetstream::Error = serde_json::from_str(&json).unwrap();
+            let error = PublishError::with_source(PublishErrorKind::Other, error);
+            let error = format!("{:?}", write_error("node.x", &error));
+            assert!(error.starts_with(expected), "{code}: {error}");
+        }
+    }
+
+    #[test]
+    fn gone_is_gone_in_three_spellings() {
+        for (name, value, gone) in [
+            ("KV-Operation", "DEL", true),
+            ("KV-Operation", "PURGE", true),
+            ("Nats-Marker-Reason", "MaxAge", true),
+            ("KV-Operation", "PUT", false),
+            ("Nats-Msg-Id", "DEL", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value);
+            assert_eq!(is_deletion(&headers), gone, "{name}: {value}");
+        }
+    }
+}

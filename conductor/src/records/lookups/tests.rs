@@ -1,0 +1,180 @@
+//! Lookups on a real nats-server: remembered, counted, found again, and bounded.
+//! Whose machine looked up is tried in `ironbeat_core::lookup`.
+use super::{Lookups, MAX_LIST_BYTES, MAX_MACHINES, QUIET};
+use crate::records::tests::{DEADLINE, mac, server, store};
+use ironbeat_common::id::{BootId, SystemUuid};
+use ironbeat_common::inventory::{Inventory, Nic};
+use ironbeat_core::lookup::{Identity, Match};
+use tokio::time::Instant;
+
+/// A machine with a NIC, and a UUID unless it is machine 0.
+fn machine(n: u16) -> Inventory {
+    let mut inventory = Inventory::default();
+    inventory.system.serial = Some(format!("SN{n}"));
+    inventory.cpu.flags = vec!["aes".into()];
+    inventory.nics = vec![Nic {
+        name: "eth0".into(),
+        mac: mac(n),
+        carrier: true,
+        speed_mbps: None,
+        driver: None,
+        pci_address: None,
+        pci_id: None,
+        mtu: 1500,
+        addresses: vec![],
+        lldp: None,
+    }];
+    let [high, low] = n.to_be_bytes();
+    inventory.system.uuid = (n > 0).then(|| {
+        let mut bytes = [0x22; 16];
+        (bytes[0], bytes[1]) = (high, low);
+        SystemUuid::from_bytes(bytes)
+    });
+    inventory
+}
+
+fn lookup(lookups: &Lookups, inventory: &Inventory, outcome: &str) {
+    lookups.record(
+        &Identity::of_machine(inventory),
+        BootId::from_bytes([3; 16]),
+        Match::None,
+        outcome.into(),
+        inventory.clone(),
+    );
+}
+
+async fn flushed(lookups: &Lookups) {
+    tokio::time::timeout(DEADLINE, lookups.flush())
+        .await
+        .expect("everything is written");
+}
+
+#[tokio::test]
+async fn lookups_are_listed_latest_first_and_found_by_the_start_of_their_key() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    assert!(lookups.list().await.unwrap().is_empty());
+    for n in [0, 0x1100, 0x1234] {
+        lookup(&lookups, &machine(n), "unknown machine: discovered");
+    }
+    flushed(&lookups).await;
+    let list = lookups.list().await.unwrap();
+    let keys: Vec<&str> = list.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "12342222-2222-2222-2222-222222222222",
+            "11002222-2222-2222-2222-222222222222",
+            "020000000000",
+        ]
+    );
+    assert!(list[0].lookup.inventory.cpu.flags.is_empty(), "shortened");
+
+    let found = lookups.get("12").await.unwrap().expect("one begins so");
+    assert_eq!(found.inventory, machine(0x1234), "in full");
+    assert_eq!((found.count, found.matched), (1, Match::None));
+    let exact = lookups.get("020000000000").await.unwrap();
+    assert_eq!(exact.unwrap().inventory, machine(0));
+    for ambiguous_or_wrong in ["1", "", "*", ">", "12342222.>", "9", "1 2"] {
+        let found = lookups.get(ambiguous_or_wrong).await.unwrap();
+        assert_eq!(found, None, "{ambiguous_or_wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_repeats_itself_is_counted_and_rarely_written() {
+    let server = server();
+    let store = store(&server).await;
+    let lookups = Lookups::open(&store).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(lookups.due("m", "refused", begun), Some(1));
+    for second in 1..30 {
+        let now = begun + second * QUIET / 30;
+        assert_eq!(lookups.due("m", "refused", now), None, "{second} s");
+    }
+    assert_eq!(lookups.due("m", "refused", begun + QUIET), Some(30));
+    assert_eq!(
+        lookups.due("m", "welcome", begun + QUIET),
+        Some(1),
+        "another answer"
+    );
+
+    // What two workers wrote is added up.
+    let other = Lookups::open(&store).await.unwrap();
+    let revisions = |lookups: &Lookups| {
+        let lookups = lookups.clone();
+        async move {
+            flushed(&lookups).await;
+            let key = "00012222-2222-2222-2222-222222222222";
+            let (_, revision) = lookups.bucket.read(key).await.unwrap();
+            let lookup = lookups.get(key).await.unwrap().unwrap();
+            (revision, lookup.count, lookup.outcome)
+        }
+    };
+    lookup(&lookups, &machine(1), "refused");
+    assert_eq!(revisions(&lookups).await, (1, 1, "refused".into()));
+    lookup(&lookups, &machine(1), "refused");
+    assert_eq!(revisions(&lookups).await, (1, 1, "refused".into()));
+    lookup(&other, &machine(1), "welcome");
+    assert_eq!(revisions(&other).await, (2, 2, "welcome".into()));
+    lookup(&lookups, &machine(1), "welcome");
+    assert_eq!(revisions(&lookups).await, (3, 4, "welcome".into()));
+}
+
+#[tokio::test]
+async fn a_list_fits_one_message() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    for n in 1..=40 {
+        let mut large = machine(n);
+        large.system.product = Some("x".repeat(30_000));
+        lookup(&lookups, &large, "unknown");
+    }
+    flushed(&lookups).await;
+    let list = lookups.list().await.unwrap();
+    let bytes = serde_json::to_vec(&list).unwrap().len();
+    assert!((10..40).contains(&list.len()), "{} listed", list.len());
+    assert!(bytes <= MAX_LIST_BYTES + list.len() + 1, "{bytes} bytes");
+    assert_eq!(
+        list[0].lookup.inventory.system.serial.as_deref(),
+        Some("SN40")
+    );
+}
+
+/// A hostile network makes machines up; those that looked up longest ago are forgotten.
+#[tokio::test]
+async fn the_bucket_is_bounded() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    let extra = 50;
+    for n in 0..MAX_MACHINES + extra {
+        let value = n.to_string().into_bytes();
+        lookups
+            .bucket
+            .put(&format!("made-up-{n}"), value)
+            .await
+            .unwrap();
+    }
+    let mut kept = Vec::new();
+    let each = |change: crate::records::Change| kept.extend(change.value);
+    lookups.bucket.scan(">", each).await.unwrap();
+    assert_eq!(kept.len() as i64, MAX_MACHINES);
+    assert_eq!(kept[0], extra.to_string());
+}
+
+#[tokio::test]
+async fn a_machine_without_any_name_is_not_remembered() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    lookup(&lookups, &Inventory::default(), "unknown");
+    let mut blank = Inventory::default();
+    blank.system.serial = Some(String::new());
+    lookup(&lookups, &blank, "unknown");
+    let mut odd = Inventory::default();
+    odd.system.serial = Some("S/N *.> 7".into());
+    lookup(&lookups, &odd, "unknown");
+    flushed(&lookups).await;
+    let list = lookups.list().await.unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].key, "S-N-----7");
+}

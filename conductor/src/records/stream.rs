@@ -1,0 +1,138 @@
+//! JetStream streams, made if they are absent and compared with what is needed if they are not, and read to their end.
+//! What is kept in them is the affair of `store`, `presence`, `seen`, `events` and `lookups`.
+use super::StoreError;
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt;
+use std::time::Duration;
+
+/// Between two messages while reading what is stored.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Opens the stream `wanted` describes, making it if there is none. Several workers may do so at once.
+///
+/// Sizes, ages and replicas are the operator's to change; what would change the meaning of a stream is not.
+///
+/// # Errors
+/// [`StoreError::Config`] when a stream of this name is there and differs in a way that matters.
+pub(crate) async fn ensure(
+    js: &jetstream::Context,
+    wanted: stream::Config,
+) -> Result<stream::Stream, StoreError> {
+    let name = wanted.name.clone();
+    let fail = |why: String| StoreError::Stream {
+        what: format!("open stream {name}"),
+        why,
+    };
+    let made = match js.get_or_create_stream(wanted.clone()).await {
+        Ok(stream) => Ok(stream),
+        // Another worker may have made it a moment ago with other words for the same; what it is, is read below.
+        Err(refused) => js.get_stream(&name).await.map_err(|_| refused),
+    };
+    let stream = made.map_err(|error| fail(error.to_string()))?;
+    match difference(&stream.cached_info().config, &wanted) {
+        None => Ok(stream),
+        Some((field, found, needed)) => Err(StoreError::Config {
+            stream: name,
+            field,
+            found,
+            needed,
+        }),
+    }
+}
+
+/// Hands what is stored now and selected by `config` to `each`, in order.
+///
+/// # Errors
+/// When the stream does not answer, or stops in the middle.
+pub(crate) async fn read_stream(
+    stream: &stream::Stream,
+    config: OrderedConfig,
+    mut each: impl FnMut(jetstream::Message),
+) -> Result<(), StoreError> {
+    let fail = |why: String| StoreError::Stream {
+        what: format!("read stream {}", stream.cached_info().config.name),
+        why,
+    };
+    let consumer = stream.create_consumer(config).await;
+    let consumer = consumer.map_err(|error| fail(error.to_string()))?;
+    let mut pending = consumer.cached_info().num_pending;
+    let messages = consumer.messages().await;
+    let mut messages = messages.map_err(|error| fail(error.to_string()))?;
+    while pending > 0 {
+        let message = match tokio::time::timeout(READ_PATIENCE, messages.next()).await {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return Err(fail(error.to_string())),
+            Ok(None) | Err(_) => return Err(fail("it ends before its end".into())),
+        };
+        pending = message.info().map_or(0, |info| info.pending);
+        each(message);
+    }
+    Ok(())
+}
+
+fn difference(
+    found: &stream::Config,
+    wanted: &stream::Config,
+) -> Option<(&'static str, String, String)> {
+    let age = |config: &stream::Config| match config.max_age {
+        Duration::ZERO => "unlimited".to_string(),
+        limited if wanted.max_age.is_zero() => format!("{limited:?}"),
+        _ => "limited".to_string(),
+    };
+    let fields = |config: &stream::Config| {
+        [
+            ("subjects", config.subjects.join(" ")),
+            ("storage", format!("{:?}", config.storage)),
+            ("retention", format!("{:?}", config.retention)),
+            (
+                "max_msgs_per_subject",
+                // The server writes "no limit" as -1, the client as 0.
+                config.max_messages_per_subject.max(0).to_string(),
+            ),
+            ("discard", format!("{:?}", config.discard)),
+            ("no_ack", config.no_ack.to_string()),
+            ("max_age", age(config)),
+        ]
+    };
+    fields(found)
+        .into_iter()
+        .zip(fields(wanted))
+        .find(|((_, found), (_, needed))| found != needed)
+        .map(|((name, found), (_, needed))| (name, found, needed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_matters_must_agree_and_sizes_need_not() {
+        let wanted = stream::Config {
+            subjects: vec!["a.>".into()],
+            max_messages_per_subject: 1,
+            ..stream::Config::default()
+        };
+        let check = |change: &dyn Fn(&mut stream::Config), expected: Option<&str>| {
+            let mut found = wanted.clone();
+            change(&mut found);
+            let field = difference(&found, &wanted).map(|(field, _, _)| field);
+            assert_eq!(field, expected, "{found:?}");
+        };
+        check(&|_| {}, None);
+        check(&|c| c.num_replicas = 3, None);
+        check(&|c| c.max_bytes = 1 << 30, None);
+        check(&|c| c.allow_direct = true, None);
+        check(&|c| c.subjects = vec!["b.>".into()], Some("subjects"));
+        check(
+            &|c| c.storage = stream::StorageType::Memory,
+            Some("storage"),
+        );
+        check(
+            &|c| c.max_messages_per_subject = 5,
+            Some("max_msgs_per_subject"),
+        );
+        check(&|c| c.no_ack = true, Some("no_ack"));
+        check(&|c| c.max_age = Duration::from_secs(9), Some("max_age"));
+    }
+}

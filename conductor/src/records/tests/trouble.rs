@@ -1,0 +1,100 @@
+//! Acknowledgements that do not come, and a server that is killed while it is written to.
+//! How the view takes a restart is in `view`.
+use super::proxy::hold_back;
+use super::{DEADLINE, connect, id, next, node, op, server};
+use crate::records::{Names, Store, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Short, so that a test need not wait for an acknowledgement that cannot come.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+async fn a_write_that_timed_out_and_landed_is_found_again() {
+    let server = server();
+    let hold = watch::Sender::new(false);
+    // After the time-out the store reads the record back.
+    let release = |words: &str| words.contains("STREAM.MSG.GET").then_some(false);
+    let url = hold_back(server.address(), hold.clone(), release).await;
+    let client = connect(&url).await;
+    let store = Store::open_patiently(client, &Names::default(), PATIENCE)
+        .await
+        .unwrap();
+    let before = node(1);
+    let revision = store.create(&before).await.unwrap();
+
+    hold.send_replace(true);
+    let after = next(&before, "landed");
+    let saved = store.save(&before, &after, revision).await.unwrap();
+    assert!(!*hold.borrow(), "the acknowledgement came in time");
+    assert_eq!(saved, revision + 1);
+
+    let direct = Store::open(connect(&server.url()).await, &Names::default())
+        .await
+        .unwrap();
+    assert_eq!(direct.load(id(1)).await.unwrap(), Some((after, saved)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
+    const WRITERS: u64 = 8;
+    const WRITES: u64 = 600;
+    let mut server = server();
+    let store = Store::open_patiently(
+        connect(&server.url()).await,
+        &Names::default(),
+        Duration::from_secs(2),
+    )
+    .await
+    .unwrap();
+    store.create(&node(1)).await.unwrap();
+    let done = watch::Sender::new(0u64);
+    let unclear = Arc::new(AtomicU64::new(0));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (store, done, unclear) = (store.clone(), done.clone(), Arc::clone(&unclear));
+            tokio::spawn(async move {
+                for attempt in 0.. {
+                    if *done.borrow() >= WRITES {
+                        return;
+                    }
+                    // While the server is away a load fails, and nothing was attempted.
+                    let Ok(Some((before, revision))) = store.load(id(1)).await else {
+                        continue;
+                    };
+                    let after = next(&before, op(format!("w{writer}-{attempt}")));
+                    match store.save(&before, &after, revision).await {
+                        Ok(_) => done.send_modify(|done| *done += 1),
+                        Err(StoreError::Conflict { .. }) => {}
+                        Err(_) => drop(unclear.fetch_add(1, Ordering::Relaxed)),
+                    }
+                }
+            })
+        })
+        .collect();
+    for kills in 1..=3 {
+        let mut progress = done.subscribe();
+        let reached = progress.wait_for(|done| *done >= kills * WRITES / 4);
+        tokio::time::timeout(DEADLINE, reached)
+            .await
+            .expect("writes go on")
+            .unwrap();
+        server.kill();
+        server.start().unwrap();
+    }
+    for writer in writers {
+        tokio::time::timeout(DEADLINE, writer)
+            .await
+            .expect("the writers finish")
+            .unwrap();
+    }
+    let (counted, unclear) = (*done.borrow(), unclear.load(Ordering::Relaxed));
+    let stored = store.load(id(1)).await.unwrap().unwrap().0.counter;
+    println!("{counted} acknowledged, {unclear} unclear, {stored} stored");
+    assert!(
+        (counted..=counted + unclear).contains(&stored),
+        "{counted} acknowledged, {unclear} unclear, {stored} stored"
+    );
+}

@@ -1,0 +1,218 @@
+//! The view through restarts, unreadable records and a bucket that was restored without some of its nodes.
+//! How the store itself takes a restart is in `trouble`.
+use super::{DEADLINE, id, next, node, server, store};
+use crate::records::view::View;
+use crate::records::{Store, parse};
+use futures_util::stream::{self, StreamExt};
+use ironbeat_core::node::SCHEMA;
+
+/// Waits until the view is as it should be; it ticks whenever it changes.
+async fn until(view: &View, what: &str, holds: impl Fn(&View) -> bool) {
+    let mut changes = view.changes();
+    let seen = tokio::time::timeout(DEADLINE, async {
+        while !holds(view) {
+            changes.changed().await.expect("the view goes on");
+        }
+    });
+    assert!(seen.await.is_ok(), "never: {what}");
+}
+
+async fn ready(store: &Store) -> View {
+    let view = View::start(store);
+    let ready = tokio::time::timeout(DEADLINE, view.ready()).await;
+    ready.expect("the view becomes ready");
+    view
+}
+
+#[tokio::test]
+async fn an_empty_bucket_is_a_ready_view_that_follows() {
+    let server = server();
+    let store = store(&server).await;
+    let view = ready(&store).await;
+    assert!(view.all().is_empty());
+    let made = node(1);
+    let revision = store.create(&made).await.unwrap();
+    until(&view, "the new node is seen", |view| {
+        view.get(&id(1)).as_deref() == Some(&made)
+    })
+    .await;
+    store.remove(&made, revision).await.unwrap();
+    until(&view, "the node is gone", |view| view.get(&id(1)).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_server_is_followed_again() {
+    let mut server = server();
+    let store = store(&server).await;
+    let mut present = node(1);
+    let mut revision = store.create(&present).await.unwrap();
+    let view = ready(&store).await;
+    for (round, kill) in [false, true].into_iter().enumerate() {
+        match kill {
+            true => server.kill(),
+            false => server.stop(),
+        }
+        server.start().unwrap();
+        assert_eq!(view.all().len(), 1, "nothing is forgotten meanwhile");
+        let changed = next(&present, format!("round-{round}"));
+        // The connection comes back by itself; until then a write fails.
+        let saved = tokio::time::timeout(DEADLINE, async {
+            loop {
+                if let Ok(saved) = store.save(&present, &changed, revision).await {
+                    return saved;
+                }
+            }
+        });
+        revision = saved.await.expect("the store comes back");
+        present = changed;
+        until(&view, "the change is seen", |view| {
+            view.get(&id(1)).as_deref() == Some(&present)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_vanished_unseen_are_dropped() {
+    let server = server();
+    let store_before = store(&server).await;
+    for n in 1..=3 {
+        store_before.create(&node(n)).await.unwrap();
+    }
+    let view = ready(&store_before).await;
+    assert_eq!(view.all().len(), 3);
+    store_before.js.delete_stream("KV_ib").await.unwrap();
+    let restored = store(&server).await;
+    restored.create(&node(2)).await.unwrap();
+    until(&view, "what is gone is dropped", |view| {
+        view.all().len() == 1
+    })
+    .await;
+    assert!(view.get(&id(2)).is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_harms_nobody_else() {
+    let server = server();
+    let store = store(&server).await;
+    let good = node(1);
+    store.create(&good).await.unwrap();
+    store.create(&node(2)).await.unwrap();
+    let view = ready(&store).await;
+    let key = |n| format!("node.{}", id(n));
+    let later = serde_json::to_string(&node(3)).unwrap().replacen(
+        &format!("\"schema\":{SCHEMA}"),
+        &format!("\"schema\":{}", SCHEMA + 1),
+        1,
+    );
+    let of_another = serde_json::to_string(&node(1)).unwrap();
+    for (n, document, says) in [
+        (2, "{\"schema\":", "EOF"),
+        (3, later.as_str(), "schema 2"),
+        (4, of_another.as_str(), "it is about node"),
+        (5, "{\"schema\":7,\"new\":true}", "schema 7"),
+        (6, "\u{0}\u{0}", "expected value"),
+    ] {
+        let document = document.as_bytes().to_vec();
+        store.nodes.put(&key(n), document).await.unwrap();
+        let error = store.load(id(n)).await.unwrap_err().to_string();
+        assert!(error.contains(&key(n)) && error.contains(says), "{error}");
+    }
+    store.nodes.put("node.nonsense", vec![]).await.unwrap();
+    until(&view, "all five are known", |view| {
+        view.unreadable().len() == 5
+    })
+    .await;
+    assert_eq!(view.get(&id(1)).as_deref(), Some(&good));
+    assert!(view.get(&id(2)).is_some(), "the last good record stays");
+    assert_eq!(view.all().len(), 2);
+
+    // A view that begins now has no last good record; a repaired one is taken up.
+    let late = ready(&store).await;
+    assert_eq!((late.all().len(), late.unreadable().len()), (1, 5));
+    let repaired = serde_json::to_vec(&node(2)).unwrap();
+    store.nodes.put(&key(2), repaired).await.unwrap();
+    until(&late, "the repaired record is taken up", |view| {
+        view.get(&id(2)).is_some() && view.unreadable().len() == 4
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_nodes_are_loaded_whole() {
+    const NODES: u16 = 10_000;
+    let server = server();
+    let store = store(&server).await;
+    stream::iter(0..NODES)
+        .for_each_concurrent(64, |n| {
+            let bucket = store.nodes.clone();
+            async move {
+                let value = serde_json::to_vec(&node(n)).unwrap();
+                let key = format!("node.{}", id(n));
+                bucket.put(&key, value).await.unwrap();
+            }
+        })
+        .await;
+    let begun = std::time::Instant::now();
+    let view = ready(&store).await;
+    println!("{NODES} nodes loaded in {:?}", begun.elapsed());
+    assert_eq!(view.all().len(), usize::from(NODES));
+    let begun = std::time::Instant::now();
+    let looked = (0..100).map(|_| view.all().len()).sum::<usize>();
+    println!("listed in {:?} each", begun.elapsed() / 100);
+    assert_eq!(looked, 100 * usize::from(NODES));
+}
+
+#[test]
+fn an_error_does_not_quote_the_record() {
+    let good = serde_json::to_string(&node(1)).unwrap();
+    assert!(good.contains("\"secret\""), "{good}");
+    let key = format!("node.{}", id(1));
+    for (password, says) in [
+        ("12345678", "unexpected value before line 1 column "),
+        ("[\"12345678\"]", "unexpected value before line 1 column "),
+        ("\"12345678", "at line 1 column "),
+    ] {
+        let bad = good.replacen("\"secret\"", password, 1);
+        let error = parse(&key, bad.as_bytes()).unwrap_err();
+        for text in [error.to_string(), format!("{error:?}")] {
+            assert!(text.contains(says) && !text.contains("1234"), "{text}");
+        }
+    }
+    let error = parse(&key, b"{}").unwrap_err().to_string();
+    assert!(error.contains("missing field `schema`"), "{error}");
+}
+
+/// Whatever is in the bucket, it is a record or an error.
+#[test]
+fn no_document_makes_a_worker_fall_over() {
+    let seed = 0x9e37_79b9_7f4a_7c15u64;
+    println!("seed {seed:#x}");
+    let mut random = seed;
+    let mut draw = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).expect("below a usize")
+    };
+    let good = serde_json::to_vec(&node(1)).unwrap();
+    let key = format!("node.{}", id(1));
+    let mut refused = 0;
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..=draw(4) {
+            let at = draw(bytes.len());
+            match draw(4) {
+                0 => bytes[at] = draw(256) as u8,
+                1 => bytes.truncate(at.max(1)),
+                2 => bytes.insert(at, b"{}[]\":,0-\\"[draw(10)]),
+                _ => drop(bytes.remove(at)),
+            }
+            if bytes.is_empty() {
+                bytes.push(b'{');
+            }
+        }
+        refused += usize::from(parse(&key, &bytes).is_err());
+    }
+    assert!(refused > 10_000, "{refused} of 20,000 refused");
+}
