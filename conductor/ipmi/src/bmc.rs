@@ -1,13 +1,10 @@
 //! A handle for one BMC: how to reach and enter it, one command at a time, closed when nobody needs it.
 //! What a command is made of is in `chassis` and its neighbours; sessions and retries are `link`'s affair.
-use crate::Secret;
 use crate::bridge::Bridge;
-use crate::crypto::Suite;
-use crate::error::{Error, ErrorKind};
-use crate::handshake::Privilege;
-use crate::link::{Fault, Link};
+use crate::config::BmcConfig;
+use crate::error::{CompletionCode, Error, ErrorKind};
+use crate::link::{Failed, Link};
 use crate::message::{Request, Response};
-use crate::pace::Timing;
 use crate::transport::Transport;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,46 +13,6 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// Commands that may wait for one BMC. It answers hundreds a second; who has more than this waiting has lost track.
 const MAX_WAITING: usize = 64;
-
-/// How to reach and enter a BMC.
-#[derive(Clone, Debug)]
-pub struct BmcConfig {
-    pub address: SocketAddr,
-    pub username: String,
-    pub password: Secret,
-    /// Key K_g; none: the password serves.
-    pub kg: Option<Secret>,
-    pub privilege: Privilege,
-    pub protocol: Protocol,
-    /// None: 17, and 3 when that is refused.
-    pub suite: Option<Suite>,
-    pub timing: Timing,
-}
-
-/// How to speak to a BMC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// IPMI 2.0: authenticated and encrypted.
-    #[default]
-    RmcpPlus,
-    /// IPMI 1.5 with MD5: everybody on the way can read it. Never chosen by itself.
-    Ipmi15,
-}
-
-impl BmcConfig {
-    pub fn new(address: SocketAddr, username: impl Into<String>, password: Secret) -> Self {
-        Self {
-            address,
-            username: username.into(),
-            password,
-            kg: None,
-            privilege: Privilege::Administrator,
-            protocol: Protocol::RmcpPlus,
-            suite: None,
-            timing: Timing::default(),
-        }
-    }
-}
 
 /// A handle for one BMC; cheap to clone. Commands queue up: a BMC gets one at a time. Its session is kept for the next
 /// command, and closed by [`Bmc::close`] or when the last clone is dropped.
@@ -67,7 +24,7 @@ pub struct Bmc {
 
 struct Inner {
     transport: Transport,
-    config: BmcConfig,
+    config: Arc<BmcConfig>,
     waiting: AtomicUsize,
     manufacturer: OnceLock<u32>,
     link: Mutex<Link>,
@@ -82,21 +39,25 @@ impl Drop for Ticket<'_> {
     }
 }
 
-impl Bmc {
-    pub(crate) fn new(transport: Transport, config: BmcConfig) -> Self {
+impl Transport {
+    /// A handle for one BMC. Nothing is sent until a command is.
+    pub fn bmc(&self, config: BmcConfig) -> Bmc {
+        let config = Arc::new(config);
         let inner = Inner {
-            transport,
-            config,
+            transport: self.clone(),
+            config: Arc::clone(&config),
             waiting: AtomicUsize::new(0),
             manufacturer: OnceLock::new(),
-            link: Mutex::new(Link::default()),
+            link: Mutex::new(Link::new(self.clone(), config)),
         };
-        Self {
+        Bmc {
             inner: Arc::new(inner),
             bridge: None,
         }
     }
+}
 
+impl Bmc {
     /// A handle for a controller behind this BMC. Its commands go over the same session, and wait for the same turn.
     pub fn behind(&self, bridge: Bridge) -> Bmc {
         Self {
@@ -113,8 +74,9 @@ impl Bmc {
         &self.inner.config
     }
 
-    pub(crate) fn transport(&self) -> &Transport {
-        &self.inner.transport
+    /// A session of its own, beside that of the commands.
+    pub(crate) fn another_link(&self) -> Link {
+        Link::new(self.inner.transport.clone(), Arc::clone(&self.inner.config))
     }
 
     /// Who made it (IANA number), once asked; see `boot`. None behind a bridge.
@@ -150,10 +112,6 @@ impl Bmc {
         attempt: &'static str,
         request: Request,
     ) -> Result<Vec<u8>, Error> {
-        let request = Request {
-            via: self.bridge,
-            ..request
-        };
         let response = self.respond(attempt, &request).await?;
         match response.completion {
             0 => Ok(response.data),
@@ -163,13 +121,13 @@ impl Bmc {
 
     async fn respond(&self, attempt: &'static str, request: &Request) -> Result<Response, Error> {
         let mut link = self.turn(attempt).await?;
-        link.run(&self.inner.transport, &self.inner.config, request)
+        link.run(request, self.bridge)
             .await
-            .map_err(|fault| self.fault(attempt, fault))
+            .map_err(|failed| self.failed(attempt, failed))
     }
 
-    pub(crate) fn fault(&self, attempt: &'static str, fault: Fault) -> Error {
-        self.error(fault.attempt.unwrap_or(attempt), fault.kind)
+    pub(crate) fn failed(&self, attempt: &'static str, failed: Failed) -> Error {
+        self.error(failed.attempt.unwrap_or(attempt), failed.kind)
     }
 
     pub(crate) fn completion(&self, code: u8) -> ErrorKind {
@@ -179,7 +137,7 @@ impl Bmc {
                 user: self.inner.config.username.clone(),
                 privilege: self.inner.config.privilege.name(),
             },
-            code => ErrorKind::Completion(crate::CompletionCode(code)),
+            code => ErrorKind::Completion(CompletionCode(code)),
         }
     }
 
@@ -210,7 +168,7 @@ impl Bmc {
     /// a BMC that does not answer is left alone.
     pub async fn close(&self) {
         let mut link = self.inner.link.lock().await;
-        link.close(&self.inner.config).await;
+        link.close().await;
     }
 }
 

@@ -32,6 +32,28 @@ pub(crate) enum Verdict {
     Answer(Response),
 }
 
+/// The message that brings `request` to the BMC, or to the controller behind it that `via` leads to.
+pub(crate) fn encode(via: Option<Bridge>, request: &Request, rq_seq: u8) -> Vec<u8> {
+    match via {
+        None => request.encode(rq_seq),
+        Some(bridge) => bridge.wrap(request, rq_seq).encode(rq_seq),
+    }
+}
+
+/// What `response` means for a request that was sent by [`encode`].
+pub(crate) fn judge(
+    via: Option<Bridge>,
+    request: &Request,
+    rq_seq: u8,
+    response: Response,
+) -> Verdict {
+    match via {
+        None if response.answers(request, rq_seq) => Verdict::Answer(response),
+        None => Verdict::NotOurs,
+        Some(bridge) => bridge.judge(request, rq_seq, response),
+    }
+}
+
 fn send_message(channel: u8, message: &[u8]) -> Request {
     let mut data = vec![TRACK | channel & 0x0f];
     data.extend(message);
@@ -40,7 +62,7 @@ fn send_message(channel: u8, message: &[u8]) -> Request {
 
 impl Bridge {
     /// The command for the BMC that carries `request`.
-    pub(crate) fn wrap(&self, request: &Request, rq_seq: u8) -> Request {
+    fn wrap(&self, request: &Request, rq_seq: u8) -> Request {
         match *self {
             Bridge::Single { channel, address } => {
                 send_message(channel, &request.encode_between(BMC, address, rq_seq))
@@ -60,7 +82,7 @@ impl Bridge {
     }
 
     /// The answer comes by itself after that to Send Message, or inside of it.
-    pub(crate) fn judge(&self, request: &Request, rq_seq: u8, response: Response) -> Verdict {
+    fn judge(&self, request: &Request, rq_seq: u8, response: Response) -> Verdict {
         let carrier = Request::new(APP, SEND_MESSAGE, &[]);
         let mut response = response;
         // One Send Message inside another, and the answer in that.

@@ -1,12 +1,13 @@
 //! A machine's serial console through its BMC, as something to read from and write to (IPMI 2.0 §15, §24.1 to §24.4).
 //! It has a session of its own, so that commands and console do not wait for each other; numbering is `sol`'s affair.
-use crate::bmc::{Bmc, BmcConfig, Protocol};
-use crate::error::{Error, ErrorKind};
-use crate::link::{Fault, Link};
+use crate::bmc::Bmc;
+use crate::clock;
+use crate::config::Protocol;
+use crate::error::{CompletionCode, Error, ErrorKind};
+use crate::link::{Failed, Link};
 use crate::message::{APP, Request};
+use crate::received::Incoming;
 use crate::sol::{Ended, Sol};
-use crate::transport::Transport;
-use crate::wire::Incoming;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -112,25 +113,21 @@ impl Bmc {
     /// # Errors
     /// `Busy` when somebody else has it, and whatever keeps answers away.
     pub async fn console(&self, take_over: bool) -> Result<Console, Error> {
-        let fail = |fault: Fault| self.fault(ATTEMPT, fault);
+        let fail = |failed: Failed| self.failed(ATTEMPT, failed);
         if self.config().protocol != Protocol::RmcpPlus {
             let kind = ErrorKind::Unsupported("IPMI 1.5 has no serial console");
             return Err(self.error(ATTEMPT, kind));
         }
-        let (transport, config) = (self.transport().clone(), self.config().clone());
-        let mut link = Link::default();
-        let room = activate(&mut link, &transport, &config, take_over)
-            .await
-            .map_err(fail)?;
+        let mut link = self.another_link();
+        let room = activate(&mut link, take_over).await.map_err(fail)?;
         let (stream, inner) = tokio::io::duplex(BUFFER);
         let (control, controls) = mpsc::channel(CONTROLS);
         let bmc = self.clone();
         let task = tokio::spawn(async move {
             let session = Attached {
                 link,
-                config,
                 sol: Sol::new(room),
-                begin: Instant::now(),
+                begin: clock::now(),
             };
             session
                 .run(inner, controls)
@@ -162,18 +159,13 @@ fn deactivate() -> Request {
 }
 
 /// Opens a session and the payload in it; how many bytes the BMC takes at once.
-async fn activate(
-    link: &mut Link,
-    transport: &Transport,
-    config: &BmcConfig,
-    take_over: bool,
-) -> Result<u16, Fault> {
+async fn activate(link: &mut Link, take_over: bool) -> Result<u16, Failed> {
     // Not to be sent twice blindly: the second would find the first's payload active.
     let request = Request::once(APP, 0x48, &[PAYLOAD[0], PAYLOAD[1], PROTECTED, 0, 0, 0]);
-    let mut response = link.run(transport, config, &request).await?;
+    let mut response = link.run(&request, None).await?;
     if response.completion == ALREADY_ACTIVE && take_over {
-        link.run(transport, config, &deactivate()).await?;
-        response = link.run(transport, config, &request).await?;
+        link.run(&deactivate(), None).await?;
+        response = link.run(&request, None).await?;
     }
     match response.completion {
         0 => {}
@@ -182,7 +174,7 @@ async fn activate(
         0x83 | 0x84 => {
             return Err(ErrorKind::Unsupported("it offers no encrypted console").into());
         }
-        code => return Err(ErrorKind::Completion(crate::CompletionCode(code)).into()),
+        code => return Err(ErrorKind::Completion(CompletionCode(code)).into()),
     }
     // Auxiliary data (4), inbound size, outbound size, port (table 24-2).
     let Some([_, _, _, _, low, high, ..]) = response.data.get(..6) else {
@@ -196,7 +188,6 @@ const INSTANCE_INFO: u8 = 0x4b;
 
 struct Attached {
     link: Link,
-    config: BmcConfig,
     sol: Sol,
     begin: Instant,
 }
@@ -210,9 +201,9 @@ impl Attached {
         let result = self.pump(stream, &mut controls).await;
         // Somebody else's console is not ours to end.
         if result != Err(ErrorKind::ConsoleTaken) {
-            let _ = self.link.exchange(&self.config, &deactivate(), 2).await;
+            let _ = self.link.exchange(&deactivate(), None, 2).await;
         }
-        self.link.close(&self.config).await;
+        self.link.close().await;
         result
     }
 
@@ -223,13 +214,13 @@ impl Attached {
     ) -> Result<(), ErrorKind> {
         let (mut typed, mut shown) = tokio::io::split(stream);
         let mut buffer = [0; 256];
-        let mut heard = Instant::now();
+        let mut heard = clock::now();
         let mut asked = None::<Instant>;
         let mut owner = None::<[u8; 4]>;
         let mut closing = None::<Instant>;
         loop {
             while let Some(packet) = self.sol.poll(self.begin.elapsed()) {
-                self.link.send_sol(&packet).await?;
+                self.link.session()?.send_sol(&packet).await?;
             }
             match self.sol.ended() {
                 Some(Ended::Deactivated) => return Err(ErrorKind::ConsoleTaken),
@@ -248,9 +239,9 @@ impl Attached {
                 Some(asked) if asked.elapsed() < KEEP_ALIVE => asked + KEEP_ALIVE,
                 Some(_) | None => {
                     let request = Request::new(APP, INSTANCE_INFO, &PAYLOAD);
-                    self.link.post(&request).await?;
-                    asked = Some(Instant::now());
-                    Instant::now() + KEEP_ALIVE
+                    self.link.session()?.post(&request).await?;
+                    asked = Some(clock::now());
+                    clock::now() + KEEP_ALIVE
                 }
             };
             if let Some(due) = self.sol.next_timeout() {
@@ -261,7 +252,7 @@ impl Attached {
             }
             let room = self.sol.room().min(buffer.len());
             tokio::select! {
-                incoming = self.link.incoming() => {
+                incoming = self.link.session()?.incoming() => {
                     match incoming? {
                         Incoming::Sol(packet) => {
                             self.sol.receive(&packet, self.begin.elapsed());
@@ -278,11 +269,11 @@ impl Attached {
                             owner = owner.or(now);
                         }
                     }
-                    heard = Instant::now();
+                    heard = clock::now();
                 }
                 count = typed.read(&mut buffer[..room]), if room > 0 && closing.is_none() => {
                     match count {
-                        Ok(0) | Err(_) => closing = closing.or_else(|| Some(Instant::now())),
+                        Ok(0) | Err(_) => closing = closing.or_else(|| Some(clock::now())),
                         Ok(count) => self.sol.type_in(&buffer[..count]),
                     }
                 }
@@ -295,7 +286,7 @@ impl Attached {
                 }
                 control = controls.recv() => match control {
                     Some(Control::Break) => self.sol.send_break(),
-                    Some(Control::Close) => closing = closing.or_else(|| Some(Instant::now())),
+                    Some(Control::Close) => closing = closing.or_else(|| Some(clock::now())),
                     // The handle is gone, and with it the other end of the stream.
                     None => return Ok(()),
                 },

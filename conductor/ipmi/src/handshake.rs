@@ -1,37 +1,13 @@
 //! How a session is opened: Open Session and RAKP 1 to 4 (IPMI 2.0 §13.17 to §13.24), without a socket or a clock.
 //! Whoever drives it sends `datagram()`, again if nothing comes, and hands in what arrives.
-use crate::Secret;
+use crate::config::Privilege;
 use crate::crypto::{Suite, same};
 use crate::error::ErrorKind;
 use crate::packet::{self, OPEN_REQUEST, OPEN_RESPONSE, RAKP_1, RAKP_2, RAKP_3, RAKP_4};
+use crate::received::Progress;
+use crate::secret::Secret;
 use crate::session::{Keys, Session};
-use crate::wire::{Progress, Wire};
 use std::time::Duration;
-
-/// Requested maximum privilege (table 22-19); a role of the user is looked up by name only (§13.20).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Privilege {
-    User,
-    Operator,
-    Administrator,
-}
-
-impl Privilege {
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Privilege::User => 2,
-            Privilege::Operator => 3,
-            Privilege::Administrator => 4,
-        }
-    }
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Privilege::User => "USER",
-            Privilege::Operator => "OPERATOR",
-            Privilege::Administrator => "ADMINISTRATOR",
-        }
-    }
-}
 
 /// Bit 4 of the role byte: look the user up by name alone.
 const NAME_ONLY: u8 = 0x10;
@@ -151,7 +127,7 @@ impl Handshake {
         Some(packet::plain(RAKP_3, &rakp_3))
     }
 
-    pub(crate) fn receive(&mut self, datagram: &[u8]) -> Result<Progress, ErrorKind> {
+    pub(crate) fn receive(&mut self, datagram: &[u8]) -> Result<Progress<Session>, ErrorKind> {
         let outer = packet::parse(datagram).map_err(ErrorKind::Malformed)?;
         let expected = match self.state {
             State::Opening => OPEN_RESPONSE,
@@ -187,7 +163,7 @@ impl Handshake {
         }
     }
 
-    fn opened(&mut self, payload: &[u8]) -> Result<Progress, ErrorKind> {
+    fn opened(&mut self, payload: &[u8]) -> Result<Progress<Session>, ErrorKind> {
         let answer: &[u8; 36] = payload
             .first_chunk()
             .ok_or(ErrorKind::Malformed("an open-session answer cut short"))?;
@@ -214,7 +190,7 @@ impl Handshake {
         Ok(Progress::Next)
     }
 
-    fn rakp_2(&mut self, bmc_id: u32, payload: &[u8]) -> Result<Progress, ErrorKind> {
+    fn rakp_2(&mut self, bmc_id: u32, payload: &[u8]) -> Result<Progress<Session>, ErrorKind> {
         let suite = self.login.suite;
         let short = ErrorKind::Malformed("RAKP 2 cut short");
         let bmc_random: [u8; 16] = *payload
@@ -280,7 +256,7 @@ impl Handshake {
         sik: &[u8],
         bmc_guid: &[u8; 16],
         payload: &[u8],
-    ) -> Result<Progress, ErrorKind> {
+    ) -> Result<Progress<Session>, ErrorKind> {
         let suite = self.login.suite;
         let code = payload
             .get(8..8 + suite.check_len())
@@ -294,12 +270,12 @@ impl Handshake {
                 user: self.login.user.clone(),
             });
         }
-        Ok(Progress::Open(Wire::Plus(Session::new(
+        Ok(Progress::Open(Session::new(
             suite,
             self.fresh.console_id,
             bmc_id,
             Keys::derive(suite, sik),
-        ))))
+        )))
     }
 
     fn role(&self) -> u8 {
@@ -341,5 +317,4 @@ impl Handshake {
 }
 
 #[cfg(test)]
-#[path = "handshake_tests.rs"]
 mod tests;

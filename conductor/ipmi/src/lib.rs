@@ -9,26 +9,39 @@
 //!   (how many at once);
 //! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `users`, `sdr`, `sensor`, `sel`, `fru`, `probe`;
 //! - the serial console: `sol` (numbering and repetition, pure), `console` (the reader and writer).
+mod ask;
+mod attempt;
 mod bmc;
 mod boot;
 mod bridge;
 mod chassis;
+mod clock;
+mod config;
 mod console;
 mod crypto;
 mod device;
+mod either;
 mod error;
+mod exchange;
 mod fru;
 mod handshake;
 mod lan;
+mod line;
 mod link;
+mod login;
 mod message;
 #[cfg(test)]
 mod mutate;
+mod open;
 mod pace;
 mod packet;
 mod presession;
 mod probe;
+mod random;
+mod received;
+mod retransmit;
 mod sdr;
+mod secret;
 mod sel;
 mod sensor;
 mod session;
@@ -40,47 +53,25 @@ mod units;
 mod users;
 mod v15;
 mod window;
-mod wire;
 
-pub use bmc::{Bmc, BmcConfig, Protocol};
+pub use bmc::Bmc;
 pub use boot::{BootDevice, BootFlags, BootSelection};
 pub use bridge::Bridge;
 pub use chassis::{ChassisControl, ChassisStatus, RestorePolicy};
+pub use config::{BmcConfig, Privilege, Protocol, Timing};
 pub use console::Console;
 pub use crypto::Suite;
 pub use device::{BmcReset, DeviceId};
 pub use error::{CompletionCode, Error, ErrorKind};
 pub use fru::{Fru, FruBoard, FruChassis, FruProduct};
-pub use handshake::Privilege;
 pub use lan::{AddressSource, LanIpv6, LanParameters};
-pub use pace::Timing;
 pub use presession::{AuthCapabilities, CipherSuite};
 pub use probe::Presence;
 pub use sdr::{FruLocator, Sdr, SensorRecord};
+pub use secret::Secret;
 pub use sel::{SelEntry, SelEvent, SelInfo, SelTime};
 pub use sensor::{Health, Sensor, SensorReading, Thresholds};
 pub use slots::Slots;
 pub use transport::Transport;
 pub use units::{SensorType, Unit};
 pub use users::User;
-
-use std::fmt;
-
-/// A password or key. Shows itself nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
-
-impl Secret {
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
-    }
-    pub(crate) fn reveal(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("******")
-    }
-}

@@ -1,8 +1,6 @@
 //! The IPMI message itself: addresses, network function, sequence number, checksums (IPMI 2.0 §13.8, IPMB §2.11).
 //! How it is wrapped for a LAN is in `packet`, how it is passed on to another controller in `bridge`.
 
-use crate::bridge::{Bridge, Verdict};
-
 /// Slave address of the BMC, and software id of the remote console (§13.8).
 pub(crate) const BMC: u8 = 0x20;
 pub(crate) const CONSOLE: u8 = 0x81;
@@ -39,8 +37,6 @@ pub(crate) struct Request {
     pub command: u8,
     pub data: Vec<u8>,
     pub repeat: Repeat,
-    /// For a controller behind the BMC.
-    pub via: Option<Bridge>,
 }
 
 impl Request {
@@ -51,7 +47,6 @@ impl Request {
             command,
             data: data.to_vec(),
             repeat: Repeat::Harmless,
-            via: None,
         }
     }
 
@@ -62,22 +57,9 @@ impl Request {
         }
     }
 
-    /// As the remote console sends it to the BMC.
+    /// As the remote console sends it to the BMC itself.
     pub(crate) fn encode(&self, rq_seq: u8) -> Vec<u8> {
-        match self.via {
-            None => self.encode_between(CONSOLE, BMC, rq_seq),
-            Some(bridge) => bridge
-                .wrap(self, rq_seq)
-                .encode_between(CONSOLE, BMC, rq_seq),
-        }
-    }
-
-    pub(crate) fn judge(&self, rq_seq: u8, response: Response) -> Verdict {
-        match self.via {
-            None if response.answers(self, rq_seq) => Verdict::Answer(response),
-            None => Verdict::NotOurs,
-            Some(bridge) => bridge.judge(self, rq_seq, response),
-        }
+        self.encode_between(CONSOLE, BMC, rq_seq)
     }
 
     pub(crate) fn encode_between(&self, requester: u8, responder: u8, rq_seq: u8) -> Vec<u8> {

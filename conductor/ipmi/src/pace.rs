@@ -1,32 +1,7 @@
 //! How long to wait for one BMC before asking again: measured round trips, doubled at every silence (RFC 6298).
 //! It has no clock; who sends and waits is `link`'s affair.
+use crate::config::Timing;
 use std::time::Duration;
-
-/// How long to wait and how often to ask.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// Before the first retransmission, until a round trip has been measured.
-    pub first_timeout: Duration,
-    /// The shortest and the longest wait for an answer.
-    pub min_timeout: Duration,
-    pub max_timeout: Duration,
-    /// Transmissions of one message.
-    pub tries: u32,
-    /// Between two transmissions; some BMCs drop what comes faster.
-    pub spacing: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            first_timeout: Duration::from_secs(1),
-            min_timeout: Duration::from_millis(250),
-            max_timeout: Duration::from_secs(5),
-            tries: 5,
-            spacing: Duration::ZERO,
-        }
-    }
-}
 
 /// Doublings that are remembered from one command to the next; 2^4 times any estimate is above every sane maximum.
 const MAX_BACKOFF: u32 = 4;

@@ -28,8 +28,8 @@ impl Bmc {
     /// `Unreachable` when nothing answers, which need not mean that no BMC is there.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let mut link = self.turn("presence ping").await?;
-        let tries = self.config().timing.tries.max(1);
-        link.ping(self.transport(), self.config(), tries)
+        let line = link.line();
+        line.ping(line.tries())
             .await
             .map_err(|kind| self.error("presence ping", kind))
     }
@@ -40,14 +40,13 @@ impl Bmc {
     /// `Unreachable` when nothing answers at all.
     pub async fn presence(&self) -> Result<Presence, Error> {
         let attempt = "get authentication capabilities";
-        let (transport, config) = (self.transport(), self.config());
         let mut link = self.turn(attempt).await?;
-        let tries = config.timing.tries.max(1);
-        let capabilities = link
-            .capabilities(transport, config, tries)
+        let line = link.line();
+        let capabilities = line
+            .capabilities(line.tries())
             .await
             .map_err(|kind| self.error(attempt, kind))?;
-        let pong = link.ping(transport, config, OPTIONAL_TRIES).await.ok();
+        let pong = line.ping(OPTIONAL_TRIES).await.ok();
         drop(link);
         let cipher_suites = self.cipher_suites().await.ok();
         Ok(Presence {
@@ -68,7 +67,8 @@ impl Bmc {
         for index in 0..SUITE_CHUNKS {
             let request = cipher_suites_request(index);
             let response = link
-                .ask_plain(self.transport(), self.config(), &request, OPTIONAL_TRIES)
+                .line()
+                .ask_plain(&request, OPTIONAL_TRIES)
                 .await
                 .map_err(|kind| self.error(attempt, kind))?;
             if response.completion != 0 {
@@ -87,6 +87,6 @@ impl Bmc {
 
     /// The smoothed round trip of this BMC, once one was measured. Waits for a command under way.
     pub async fn round_trip(&self) -> Option<Duration> {
-        self.turn("round trip").await.ok()?.round_trip()
+        self.turn("round trip").await.ok()?.line().pace.round_trip()
     }
 }

@@ -3,8 +3,8 @@
 use crate::crypto::{Signer, Suite, decrypt, encrypt, iv, same};
 use crate::message;
 use crate::packet::{self, IPMI, SOL};
+use crate::received::Incoming;
 use crate::window::Window;
-use crate::wire::Incoming;
 use std::fmt;
 
 /// Bytes of the constants from which keys are made.
@@ -61,10 +61,6 @@ impl Session {
             next_sequence: 1,
             window: Window::from(1),
         }
-    }
-
-    pub(crate) fn suite(&self) -> Suite {
-        self.suite
     }
 
     pub(crate) fn bmc_id(&self) -> u32 {

@@ -1,5 +1,6 @@
 //! How many BMCs are waited for at once, when thousands are due: silent ones must not keep others waiting.
 //! What is done with a BMC is the caller's affair, how long one is waited for `pace`'s.
+use crate::clock;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 
 /// Work begun and neither done nor late. Its answers, all at the same time, fit into the smallest socket buffer in use
 /// (208 KiB on Linux, where a small datagram takes 768 bytes of it).
@@ -82,9 +82,9 @@ impl Slots {
 
     async fn hold<F: Future>(self, slot: OwnedSemaphorePermit, work: F) -> F::Output {
         let mut work = pin!(work);
-        let (begin, patience) = (Instant::now(), self.patience());
+        let (begin, patience) = (clock::now(), self.patience());
         let done = tokio::time::timeout_at(begin + patience, &mut work).await;
-        self.learn(begin.elapsed().min(patience));
+        self.learn((clock::now() - begin).min(patience));
         drop(slot);
         match done {
             Ok(done) => done,
@@ -120,6 +120,7 @@ fn notice(ended: Result<(), JoinError>) {
 mod tests {
     use super::*;
     use std::sync::Mutex;
+    use tokio::time::Instant;
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)

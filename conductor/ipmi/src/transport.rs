@@ -1,6 +1,5 @@
 //! Sockets: one UDP socket per address family for all BMCs, and who gets which datagram.
 //! A datagram belongs to whoever talks to its sender and has registered the console session id in it.
-use crate::bmc::{Bmc, BmcConfig};
 use crate::packet::{self, MAX_DATAGRAM};
 use socket2::SockRef;
 use std::collections::HashMap;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 /// Datagrams that wait for one BMC's task. More than a few are a flood, and UDP may lose them.
 const INBOX: usize = 16;
@@ -87,11 +87,6 @@ impl Transport {
         Self::default()
     }
 
-    /// A handle for one BMC. Nothing is sent until a command is.
-    pub fn bmc(&self, config: BmcConfig) -> Bmc {
-        Bmc::new(self.clone(), config)
-    }
-
     async fn socket(&self, peer: SocketAddr) -> io::Result<&Socket> {
         let (cell, any) = match peer {
             SocketAddr::V4(_) => (&self.0.v4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
@@ -153,9 +148,21 @@ impl Transport {
 /// One session's datagrams; the id is free again when this is dropped.
 pub(crate) struct Inbox {
     pub(crate) console_id: u32,
-    pub(crate) receiver: mpsc::Receiver<Vec<u8>>,
+    receiver: mpsc::Receiver<Vec<u8>>,
     peer: SocketAddr,
     routes: Arc<Mutex<Routes>>,
+}
+
+impl Inbox {
+    /// The next datagram; none: none comes any more. Cancelling it loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
+        self.receiver.recv().await
+    }
+
+    /// The next datagram, if one comes before `deadline`.
+    pub(crate) async fn next_until(&mut self, deadline: Instant) -> Option<Vec<u8>> {
+        timeout_at(deadline, self.next()).await.ok().flatten()
+    }
 }
 
 impl Drop for Inbox {

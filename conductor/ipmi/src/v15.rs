@@ -1,14 +1,14 @@
 //! IPMI 1.5 sessions with MD5 (§6.11, §6.12, §22.16, §22.17), for a BMC that knows nothing better, and only when asked.
 //! Nothing is encrypted, and MD5 no longer protects much; RMCP+ is in `handshake` and `session`.
-use crate::Secret;
+use crate::config::Privilege;
 use crate::crypto::same;
 use crate::error::{CompletionCode, ErrorKind};
-use crate::handshake::Privilege;
 use crate::message::{self, APP, Request, Response};
 use crate::packet::{MAX_DATAGRAM, RMCP_IPMI};
 use crate::presession;
+use crate::received::{Incoming, Progress};
+use crate::secret::Secret;
 use crate::window::Window;
-use crate::wire::{Incoming, Progress, Wire};
 use md5::{Digest, Md5};
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl Handshake15 {
         }
     }
 
-    pub(crate) fn receive(&mut self, datagram: &[u8]) -> Result<Progress, ErrorKind> {
+    pub(crate) fn receive(&mut self, datagram: &[u8]) -> Result<Progress<Session15>, ErrorKind> {
         match self.stage.clone() {
             Stage::Capabilities(request) => match self.plain(datagram, &request) {
                 Some(response) => self.offered(&response),
@@ -176,7 +176,7 @@ impl Handshake15 {
         presession::plain_response(datagram).filter(|r| r.answers(request, self.rq_seq))
     }
 
-    fn offered(&mut self, response: &Response) -> Result<Progress, ErrorKind> {
+    fn offered(&mut self, response: &Response) -> Result<Progress<Session15>, ErrorKind> {
         if response.completion != 0 {
             return Err(ErrorKind::Completion(CompletionCode(response.completion)));
         }
@@ -198,7 +198,7 @@ impl Handshake15 {
         Ok(Progress::Next)
     }
 
-    fn challenged(&mut self, response: &Response) -> Result<Progress, ErrorKind> {
+    fn challenged(&mut self, response: &Response) -> Result<Progress<Session15>, ErrorKind> {
         let user = self.user.clone();
         match response.completion {
             0 => {}
@@ -221,7 +221,7 @@ impl Handshake15 {
         Ok(Progress::Next)
     }
 
-    fn activated(&mut self, response: &Response) -> Result<Progress, ErrorKind> {
+    fn activated(&mut self, response: &Response) -> Result<Progress<Session15>, ErrorKind> {
         let user = self.user.clone();
         match response.completion {
             0 => {}
@@ -248,12 +248,12 @@ impl Handshake15 {
             ));
         }
         let [i0, i1, i2, i3, s0, s1, s2, s3] = *id;
-        Ok(Progress::Open(Wire::Old(Session15 {
+        Ok(Progress::Open(Session15 {
             key: self.key.clone(),
             id: u32::from_le_bytes([i0, i1, i2, i3]),
             next_sequence: u32::from_le_bytes([s0, s1, s2, s3]),
             window: Window::from(self.first_sequence),
-        })))
+        }))
     }
 }
 

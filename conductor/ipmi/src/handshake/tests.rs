@@ -88,7 +88,7 @@ fn known_answers_of_both_suites() {
             assert_eq!(hex(console.datagram()), expected, "{suite:?}");
         }
         let answer = honest(&console, "Rack-pw-1", "Rack-pw-1");
-        let Ok(Progress::Open(Wire::Plus(mut session))) = console.receive(&answer) else {
+        let Ok(Progress::Open(mut session)) = console.receive(&answer) else {
             panic!("{suite:?}: not open after RAKP 4");
         };
         let status = crate::message::Request::new(0x00, 0x01, &[]);

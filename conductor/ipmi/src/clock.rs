@@ -1,0 +1,7 @@
+//! The only place in this crate that reads the clock.
+//! What decides is told the time: `login`, `exchange`, `retransmit`, `pace` and `sol` never ask for it.
+use tokio::time::Instant;
+
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
