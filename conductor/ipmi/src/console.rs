@@ -7,11 +7,11 @@ use crate::error::{CompletionCode, Error, ErrorKind};
 use crate::link::{Failed, Link};
 use crate::message::{APP, Request};
 use crate::received::Incoming;
-use crate::sol::{Ended, Sol};
+use crate::sol::Sol;
+use crate::watch::{Next, Watch};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,13 +20,6 @@ use tokio::time::{Instant, sleep_until};
 const ATTEMPT: &str = "serial console";
 /// Bytes between the task and who reads; beyond that the BMC has to wait.
 const BUFFER: usize = 16 * 1024;
-/// Keeps the session alive, as BMCs end one after 60 s without a command (§6.12.15) and SOL packets may not count; and
-/// notices a take-over, which not every BMC tells the loser (`ipmi_sim` does not).
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// At the end, what was typed still goes out; a BMC that takes it slower than this loses it.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// Nothing came from the BMC for so long, not even answers to keep-alives: it is gone.
-const DEAD: Duration = Duration::from_secs(20);
 /// Requests of the handle that wait for the task.
 const CONTROLS: usize = 8;
 /// Payload type "SOL", first instance.
@@ -124,10 +117,12 @@ impl Bmc {
         let (control, controls) = mpsc::channel(CONTROLS);
         let bmc = self.clone();
         let task = tokio::spawn(async move {
+            let begin = clock::now();
             let session = Attached {
                 link,
                 sol: Sol::new(room),
-                begin: clock::now(),
+                watch: Watch::begin(begin),
+                begin,
             };
             session
                 .run(inner, controls)
@@ -189,6 +184,7 @@ const INSTANCE_INFO: u8 = 0x4b;
 struct Attached {
     link: Link,
     sol: Sol,
+    watch: Watch,
     begin: Instant,
 }
 
@@ -214,66 +210,29 @@ impl Attached {
     ) -> Result<(), ErrorKind> {
         let (mut typed, mut shown) = tokio::io::split(stream);
         let mut buffer = [0; 256];
-        let mut heard = clock::now();
-        let mut asked = None::<Instant>;
-        let mut owner = None::<[u8; 4]>;
-        let mut closing = None::<Instant>;
         loop {
-            while let Some(packet) = self.sol.poll(self.begin.elapsed()) {
+            while let Some(packet) = self.sol.poll(clock::now() - self.begin) {
                 self.link.session()?.send_sol(&packet).await?;
             }
-            match self.sol.ended() {
-                Some(Ended::Deactivated) => return Err(ErrorKind::ConsoleTaken),
-                Some(Ended::Silent) => return Err(ErrorKind::SessionLost),
-                None if closing
-                    .is_some_and(|since| self.sol.is_idle() || since.elapsed() >= FAREWELL) =>
-                {
-                    return Ok(());
-                }
-                None => {}
-            }
-            if heard.elapsed() >= DEAD {
-                return Err(ErrorKind::SessionLost);
-            }
-            let mut wake = match asked {
-                Some(asked) if asked.elapsed() < KEEP_ALIVE => asked + KEEP_ALIVE,
-                Some(_) | None => {
+            let mut wake = match self.watch.next(&self.sol, clock::now()) {
+                Next::Over(result) => return result,
+                Next::Ask => {
                     let request = Request::new(APP, INSTANCE_INFO, &PAYLOAD);
                     self.link.session()?.post(&request).await?;
-                    asked = Some(clock::now());
-                    clock::now() + KEEP_ALIVE
+                    self.watch.asked(clock::now());
+                    continue;
                 }
+                Next::Wait(until) => until,
             };
             if let Some(due) = self.sol.next_timeout() {
                 wake = wake.min(self.begin + due);
             }
-            if let Some(since) = closing {
-                wake = wake.min(since + FAREWELL);
-            }
             let room = self.sol.room().min(buffer.len());
             tokio::select! {
-                incoming = self.link.session()?.incoming() => {
-                    match incoming? {
-                        Incoming::Sol(packet) => {
-                            self.sol.receive(&packet, self.begin.elapsed());
-                        }
-                        // BMCs disagree about which number this is; what counts is that it stays the same.
-                        Incoming::Ipmi(response) => {
-                            let is_info = response.command == INSTANCE_INFO && response.completion == 0;
-                            let now = response.data.first_chunk().copied().filter(|_| is_info);
-                            if let (Some(now), Some(before)) = (now, owner)
-                                && now != before
-                            {
-                                return Err(ErrorKind::ConsoleTaken);
-                            }
-                            owner = owner.or(now);
-                        }
-                    }
-                    heard = clock::now();
-                }
-                count = typed.read(&mut buffer[..room]), if room > 0 && closing.is_none() => {
+                incoming = self.link.session()?.incoming() => self.receive(incoming?, clock::now())?,
+                count = typed.read(&mut buffer[..room]), if room > 0 && !self.watch.is_closing() => {
                     match count {
-                        Ok(0) | Err(_) => closing = closing.or_else(|| Some(clock::now())),
+                        Ok(0) | Err(_) => self.watch.close(clock::now()),
                         Ok(count) => self.sol.type_in(&buffer[..count]),
                     }
                 }
@@ -286,12 +245,26 @@ impl Attached {
                 }
                 control = controls.recv() => match control {
                     Some(Control::Break) => self.sol.send_break(),
-                    Some(Control::Close) => closing = closing.or_else(|| Some(clock::now())),
+                    Some(Control::Close) => self.watch.close(clock::now()),
                     // The handle is gone, and with it the other end of the stream.
                     None => return Ok(()),
                 },
                 () = sleep_until(wake) => {}
             }
         }
+    }
+
+    fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), ErrorKind> {
+        match incoming {
+            Incoming::Sol(packet) => self.sol.receive(&packet, now - self.begin),
+            Incoming::Ipmi(response) => {
+                let is_info = response.command == INSTANCE_INFO && response.completion == 0;
+                if let (true, Some(owner)) = (is_info, response.data.first_chunk()) {
+                    self.watch.owned_by(*owner)?;
+                }
+            }
+        }
+        self.watch.heard(now);
+        Ok(())
     }
 }

@@ -52,6 +52,7 @@ mod transport;
 mod units;
 mod users;
 mod v15;
+mod watch;
 mod window;
 
 pub use bmc::Bmc;
