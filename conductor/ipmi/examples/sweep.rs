@@ -1,5 +1,5 @@
-//! Asks many simulated BMCs for the power state, or cycles their power, and says what that took: the load of the BMC bench.
-//! The BMCs are `ironbeat-bmc-sim`'s; who starts them, and what the numbers are compared with, is `cargo xtask bench bmc`.
+//! Asks many simulated BMCs for the power state, or cycles their power, and prints what that took: the load of the BMC bench.
+//! The BMCs are those of `ironbeat-bmc-sim`; `cargo xtask bench bmc` starts them and compares the numbers.
 use ironbeat_ipmi::{Bmc, BmcConfig, ChassisControl, ErrorKind, Secret, Slots, Suite, Transport};
 use rustix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,11 +12,12 @@ use tokio::sync::Notify;
 const USAGE: &str = "usage: sweep --port PORT [--first IPv4] [--count N] [--sweeps N] [--at-once N] [--fresh] [--cycle]
   [--reads N] [--retry-for SECS] [--on-every N] [--silent-every N] [--suite 3|17] [--threads N]
 
-One sweep asks every BMC once. --fresh: a session for each question; else the sessions are opened in a first sweep and
-kept. --reads: so many questions to each BMC, one after the other. --cycle: power cycle in place of them. --retry-for: after a failure ask again, until so much time is over.
---on-every, --silent-every: as the simulator was told, to know what is right. Each sweep prints a line of JSON.";
+One sweep asks every BMC once. --fresh: a session for each question; otherwise a first sweep opens the
+sessions, and they are kept. --reads: how many questions to ask each BMC, one after the other. --cycle: power cycle
+instead. --retry-for: how long to ask again after a failure. --on-every, --silent-every: as the simulator was told, to
+know which answers are right. Each sweep prints a line of JSON.";
 
-/// Before a BMC that failed is asked again.
+/// Pause before a BMC that failed is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 struct Options {
@@ -119,9 +120,9 @@ struct Tally {
     /// Asked again after an error.
     repeated: AtomicU64,
     failed: AtomicU64,
-    /// Power cycles of which nobody knows whether they were carried out.
+    /// Power cycles that may or may not have been executed.
     unconfirmed: AtomicU64,
-    /// Live BMCs that were asked all they should be.
+    /// Live BMCs that were asked all their questions.
     visited: AtomicU64,
     /// When the last of them was, and the CPU time used until then.
     end: OnceLock<(Instant, f64)>,

@@ -47,7 +47,7 @@ struct Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let (false, Some(datagram)) = (self.done, self.handshake.farewell()) {
+        if let (false, Some(datagram)) = (self.done, self.handshake.abort()) {
             self.transport.try_send(&datagram, self.peer);
         }
     }

@@ -1,5 +1,5 @@
-//! A handle for one BMC: how to reach and enter it, one command at a time, closed when nobody needs it.
-//! What a command is made of is in `chassis` and its neighbours; sessions and retries are `link`'s affair.
+//! A handle for one BMC: takes one command at a time, from any number of clones.
+//! The commands themselves are in `chassis` and its neighbours; sessions and retries are in `link`.
 use crate::bridge::Bridge;
 use crate::config::BmcConfig;
 use crate::error::{CompletionCode, Error, ErrorKind};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Commands that may wait for one BMC. It answers hundreds a second; who has more than this waiting has lost track.
+/// Commands that may wait for one BMC. It answers hundreds a second; a caller with more than this waiting has lost track.
 const MAX_WAITING: usize = 64;
 
 /// A handle for one BMC; cheap to clone. Commands queue up: a BMC gets one at a time. Its session is kept for the next
@@ -58,7 +58,7 @@ impl Transport {
 }
 
 impl Bmc {
-    /// A handle for a controller behind this BMC. Its commands go over the same session, and wait for the same turn.
+    /// A handle for a controller behind this BMC. Its commands use the same session and the same queue.
     pub fn behind(&self, bridge: Bridge) -> Bmc {
         Self {
             inner: Arc::clone(&self.inner),
@@ -74,12 +74,12 @@ impl Bmc {
         &self.inner.config
     }
 
-    /// A session of its own, beside that of the commands.
+    /// For a second session, apart from the one that commands use.
     pub(crate) fn another_link(&self) -> Link {
         Link::new(self.inner.transport.clone(), Arc::clone(&self.inner.config))
     }
 
-    /// Who made it (IANA number), once asked; see `boot`. None behind a bridge.
+    /// Its manufacturer (IANA number), once asked; see `boot`. None behind a bridge.
     pub(crate) fn manufacturer(&self) -> Option<&OnceLock<u32>> {
         self.bridge.is_none().then_some(&self.inner.manufacturer)
     }
@@ -145,7 +145,7 @@ impl Bmc {
     /// sent again only while the BMC can tell a repetition from a second command.
     ///
     /// # Errors
-    /// Whatever keeps the answer away, and every completion code but zero.
+    /// Whatever prevents an answer, and every completion code but zero.
     pub async fn raw(
         &self,
         netfn: u8,
@@ -164,8 +164,8 @@ impl Bmc {
         self.command("raw command", request).await
     }
 
-    /// Ends the session, so that the BMC has its slot back. The handle can be used again. Bounded by two time-outs;
-    /// a BMC that does not answer is left alone.
+    /// Ends the session, so that the BMC gets its slot back. The handle can be used again. Waits for two timeouts at
+    /// most; a BMC that does not answer is left alone.
     pub async fn close(&self) {
         let mut link = self.inner.link.lock().await;
         link.close().await;

@@ -1,5 +1,5 @@
 //! What the machine boots next: boot flags (IPMI 2.0 §28.12 to §28.14), with the quirks of vendors as data.
-//! Which device a node shall boot is decided elsewhere.
+//! Choosing the device is up to the caller.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::message::{CHASSIS, Request};
@@ -31,7 +31,7 @@ pub struct BootFlags {
     pub persistent: bool,
 }
 
-/// What a BMC says it was told. Not to be relied on: `ipmi_sim` and others give back less than they got.
+/// The boot flags that a BMC reports. Do not rely on them: `ipmi_sim` and others report less than they were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootSelection {
     /// The flags have not been used up or timed out.
@@ -42,10 +42,10 @@ pub struct BootSelection {
     pub selector: u8,
 }
 
-/// What a vendor's BMC wants instead of the specification.
+/// What a vendor's BMC wants instead of what the specification says.
 struct Quirk {
     manufacturer: u32,
-    /// Selector byte for "disk" under UEFI; `None`: setting it does harm, so it is left out.
+    /// Selector byte for "disk" under UEFI; `None`: setting it does harm, so we do not.
     efi_disk: Option<u8>,
 }
 
@@ -128,11 +128,11 @@ fn decode(data: &[u8]) -> Option<BootSelection> {
 }
 
 impl Bmc {
-    /// What the next boot, or every boot, shall use. The 60 s after which a BMC forgets boot flags are switched off
-    /// first; a BMC that knows no such parameter is not asked to.
+    /// Sets the device for the next boot, or for every boot. First switches off the 60 s after which a BMC forgets
+    /// boot flags; a BMC that does not have this parameter may refuse.
     ///
     /// # Errors
-    /// Whatever keeps the answer away; see [`ErrorKind`].
+    /// Whatever prevents an answer; see [`ErrorKind`].
     pub async fn set_boot_device(&self, device: BootDevice, flags: BootFlags) -> Result<(), Error> {
         let Some(bytes) = encode(device, flags, self.maker().await?) else {
             return Ok(());
@@ -145,7 +145,7 @@ impl Bmc {
     }
 
     /// # Errors
-    /// Whatever keeps the answer away; see [`ErrorKind`].
+    /// Whatever prevents an answer; see [`ErrorKind`].
     pub async fn boot_flags(&self) -> Result<BootSelection, Error> {
         let attempt = "get boot flags";
         let data = self
@@ -160,7 +160,7 @@ impl Bmc {
             .map(drop)
     }
 
-    /// The IANA number of its maker, asked once; zero when it does not say.
+    /// The IANA number of its manufacturer, asked once; zero when it does not say.
     async fn maker(&self) -> Result<u32, Error> {
         let cache = self.manufacturer();
         if let Some(known) = cache.and_then(|cache| cache.get()) {
@@ -171,7 +171,7 @@ impl Bmc {
     }
 }
 
-/// A BMC that answers "no" has been heard; everything else is an error.
+/// A BMC that answers "no" has answered; everything else is an error.
 fn unless_refused<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,5 +1,5 @@
 //! Commands for a controller behind the BMC: Send Message, once or nested (IPMI 2.0 §6.13, §22.7).
-//! Which sensor sits behind which controller is in its record (`sdr`).
+//! Which controller a sensor sits behind is in its record; see `sdr`.
 use crate::message::{APP, BMC, Request, Response, parse_response};
 
 const SEND_MESSAGE: u8 = 0x34;
@@ -23,7 +23,7 @@ pub enum Bridge {
 /// What an answer of the BMC means for a bridged command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Somebody else's, or late.
+    /// It belongs to another request, or is late.
     NotOurs,
     /// It was passed on; the answer will follow.
     Accepted,
@@ -81,11 +81,11 @@ impl Bridge {
         }
     }
 
-    /// The answer comes by itself after that to Send Message, or inside of it.
+    /// The answer comes separately after the one to Send Message, or inside it.
     fn judge(&self, request: &Request, rq_seq: u8, response: Response) -> Verdict {
         let carrier = Request::new(APP, SEND_MESSAGE, &[]);
         let mut response = response;
-        // One Send Message inside another, and the answer in that.
+        // At most one Send Message inside another, and the answer inside that.
         for _ in 0..3 {
             if response.answers(request, rq_seq) {
                 return Verdict::Answer(response);

@@ -1,5 +1,5 @@
 //! Chassis commands: power state and power control (IPMI 2.0 §28.2, §28.3).
-//! What the machine boots is in `boot`; whether the power really changed, the caller has to ask again.
+//! What the machine boots is in `boot`; to learn whether the power really changed, the caller asks again.
 use crate::bmc::Bmc;
 use crate::error::Error;
 use crate::message::{CHASSIS, Request};
@@ -63,7 +63,7 @@ fn parse_status(data: &[u8]) -> Option<ChassisStatus> {
 
 impl Bmc {
     /// # Errors
-    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn chassis_status(&self) -> Result<ChassisStatus, Error> {
         let attempt = "chassis status";
         let data = self
@@ -72,11 +72,11 @@ impl Bmc {
         parse_status(&data).ok_or_else(|| self.malformed(attempt, "a chassis status cut short"))
     }
 
-    /// The BMC accepts the command; the power changes when it changes. Cycle, reset, diagnostic interrupt and soft
-    /// shutdown are never sent a second time by this client unless the BMC can tell a repetition.
+    /// Returns when the BMC accepts the command; the power may change later. Cycle, reset, diagnostic interrupt and
+    /// soft shutdown are sent again only while the BMC can tell a retransmission from a second command.
     ///
     /// # Errors
-    /// `Unconfirmed` when one of those four was sent and nobody knows whether it arrived.
+    /// `Unconfirmed` when one of those four was sent and may or may not have arrived.
     pub async fn chassis_control(&self, control: ChassisControl) -> Result<(), Error> {
         let state = |code| Request::new(CHASSIS, 0x02, &[code]);
         let event = |code| Request::once(CHASSIS, 0x02, &[code]);

@@ -1,5 +1,6 @@
 //! A machine's serial console through its BMC, as something to read from and write to (IPMI 2.0 §15, §24.1 to §24.4).
-//! It has a session of its own, so that commands and console do not wait for each other; numbering is `sol`'s affair.
+//! It has a session of its own, so that commands and console do not wait for each other; numbering is in `sol`, and
+//! when it is over in `watch`.
 use crate::bmc::Bmc;
 use crate::clock;
 use crate::config::Protocol;
@@ -18,9 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 const ATTEMPT: &str = "serial console";
-/// Bytes between the task and who reads; beyond that the BMC has to wait.
+/// Bytes that the reader may lag behind; beyond that the BMC has to wait.
 const BUFFER: usize = 16 * 1024;
-/// Requests of the handle that wait for the task.
+/// Requests of the handle that may wait for the task.
 const CONTROLS: usize = 8;
 /// Payload type "SOL", first instance.
 const PAYLOAD: [u8; 2] = [0x01, 0x01];
@@ -42,13 +43,13 @@ pub struct Console {
 
 impl Drop for Console {
     fn drop(&mut self) {
-        // The task sees the end of the stream, and closes; it bounds its own time.
+        // The task sees the end of the stream and closes, within a bounded time.
         let _ = self.control.try_send(Control::Close);
     }
 }
 
 impl Console {
-    /// A break, which Linux takes for "magic SysRq".
+    /// A break, which Linux reads as "magic SysRq".
     ///
     /// # Errors
     /// When the console is gone.
@@ -59,10 +60,10 @@ impl Console {
             .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Ends it and says what became of it: `Ok` when it lived until now.
+    /// Ends the console. `Ok`: it worked until now.
     ///
     /// # Errors
-    /// Why it ended before: the BMC gave it to somebody else, or fell silent.
+    /// Why it ended earlier: the BMC gave it to somebody else, or fell silent.
     pub async fn close(mut self) -> Result<(), Error> {
         let _ = self.control.send(Control::Close).await;
         match (&mut self.task).await {
@@ -101,10 +102,10 @@ impl AsyncWrite for Console {
 }
 
 impl Bmc {
-    /// Attaches to the serial console. `take_over`: from whoever has it; else that is an error.
+    /// Attaches to the serial console. `take_over`: even if somebody else has it; otherwise that is an error.
     ///
     /// # Errors
-    /// `Busy` when somebody else has it, and whatever keeps answers away.
+    /// `Busy` when somebody else has it, and whatever else prevents an answer.
     pub async fn console(&self, take_over: bool) -> Result<Console, Error> {
         let fail = |failed: Failed| self.failed(ATTEMPT, failed);
         if self.config().protocol != Protocol::RmcpPlus {
@@ -136,10 +137,10 @@ impl Bmc {
         })
     }
 
-    /// Ends whatever console session there is, of anybody (§24.2).
+    /// Ends the console session, whoever has it (§24.2).
     ///
     /// # Errors
-    /// Whatever keeps the answer away. That there is none is no error.
+    /// Whatever prevents an answer. It is no error if there is no console session.
     pub async fn end_console(&self) -> Result<(), Error> {
         match self.command("end the serial console", deactivate()).await {
             // 80h: it is not active.
@@ -153,9 +154,9 @@ fn deactivate() -> Request {
     Request::new(APP, 0x49, &[PAYLOAD[0], PAYLOAD[1], 0, 0, 0, 0])
 }
 
-/// Opens a session and the payload in it; how many bytes the BMC takes at once.
+/// Opens a session and activates the payload in it. Returns how many bytes the BMC takes at once.
 async fn activate(link: &mut Link, take_over: bool) -> Result<u16, Failed> {
-    // Not to be sent twice blindly: the second would find the first's payload active.
+    // Must not be executed twice: the second would find the payload of the first active.
     let request = Request::once(APP, 0x48, &[PAYLOAD[0], PAYLOAD[1], PROTECTED, 0, 0, 0]);
     let mut response = link.run(&request, None).await?;
     if response.completion == ALREADY_ACTIVE && take_over {
@@ -238,7 +239,7 @@ impl Attached {
                 }
                 count = shown.write(self.sol.received()), if !self.sol.received().is_empty() => {
                     match count {
-                        // Nobody reads any more.
+                        // The reader is gone.
                         Ok(0) | Err(_) => return Ok(()),
                         Ok(count) => self.sol.delivered(count),
                     }

@@ -66,7 +66,7 @@ impl Suite {
     }
 }
 
-/// What signs a session's packets: HMAC with the key mixed in beforehand, which is half of the work for a short packet.
+/// Signs a session's packets: an HMAC that has taken in the key already, which is half the work for a short packet.
 pub(crate) enum Signer {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
@@ -108,15 +108,15 @@ impl Signer {
     }
 }
 
-/// Compares without telling by its duration how far two codes agree.
+/// Compares in constant time, so that the duration does not reveal how far two codes agree.
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     bool::from(a.ct_eq(b))
 }
 
 const BLOCK: usize = 16;
 
-/// An initialisation vector that nobody can foresee who has not the key, from a number that is never used twice with it
-/// (NIST SP 800-38A, appendix C, the first of its two ways). It costs no system call, as random bytes would.
+/// An initialisation vector that cannot be predicted without the key, from a number that is used only once with that key
+/// (NIST SP 800-38A, appendix C, the first of its two methods). Random bytes would cost a system call.
 pub(crate) fn iv(key: &[u8; 16], number: u32) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     block[..4].copy_from_slice(&number.to_le_bytes());
@@ -151,7 +151,7 @@ pub(crate) fn decrypt(key: &[u8; 16], bytes: &[u8]) -> Option<Vec<u8>> {
         .ok()?;
     let pad = usize::from(body.pop()?);
     let kept = body.len().checked_sub(pad)?;
-    // Some BMCs pad with other bytes than 1, 2, 3: the integrity check has vouched for them already.
+    // Some BMCs pad with bytes other than 1, 2, 3; the integrity check has already covered them.
     (pad < BLOCK).then(|| body[..kept].to_vec())
 }
 

@@ -1,5 +1,5 @@
 //! What the BMC is: device id, GUID (IPMI 2.0 §20.1, §22.14), and its reset (§20.2, §20.3).
-//! The machine's own identity (SMBIOS, FRU) is another one, though they often agree.
+//! The machine has an identity of its own (SMBIOS; `fru`), though the two often agree.
 use crate::bmc::Bmc;
 use crate::error::Error;
 use crate::message::{APP, Request};
@@ -61,25 +61,25 @@ fn parse_device_id(data: &[u8]) -> Option<DeviceId> {
 
 impl Bmc {
     /// # Errors
-    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn device_id(&self) -> Result<DeviceId, Error> {
         let attempt = "get device id";
         let data = self.command(attempt, Request::new(APP, 0x01, &[])).await?;
         parse_device_id(&data).ok_or_else(|| self.malformed(attempt, "a device id cut short"))
     }
 
-    /// The 16 bytes as they come: vendors disagree about their order.
+    /// The 16 bytes as the BMC sends them: vendors disagree about their order.
     ///
     /// # Errors
-    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn device_guid(&self) -> Result<[u8; 16], Error> {
         self.guid("get device GUID", 0x08).await
     }
 
-    /// The GUID of the machine, mostly its SMBIOS UUID (§22.14, Get System GUID).
+    /// The GUID of the machine, usually its SMBIOS UUID (§22.14, Get System GUID).
     ///
     /// # Errors
-    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn system_guid(&self) -> Result<[u8; 16], Error> {
         self.guid("get system GUID", 0x37).await
     }
@@ -93,10 +93,10 @@ impl Bmc {
             .ok_or_else(|| self.malformed(attempt, "a GUID cut short"))
     }
 
-    /// Restarts the BMC. Its sessions die with it, and it may not answer any more: then the error is `Unconfirmed`.
+    /// Restarts the BMC, which ends its sessions. It may restart before it answers; then the error is `Unconfirmed`.
     ///
     /// # Errors
-    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn reset_bmc(&self, reset: BmcReset) -> Result<(), Error> {
         let (command, attempt) = match reset {
             BmcReset::Cold => (0x02, "cold reset of the BMC"),

@@ -36,7 +36,7 @@ impl EitherHandshake {
                 user: config.username.clone(),
                 password: config.password.clone(),
                 privilege: config.privilege,
-                // Any number that nobody can guess would do, except zero.
+                // Any unpredictable number would do, except zero.
                 first_sequence: fresh.console_id,
                 rq_seq: 0,
             };
@@ -88,9 +88,9 @@ impl EitherHandshake {
     }
 
     /// What gives the BMC its session slot back when the login is given up.
-    pub(crate) fn farewell(&self) -> Option<Vec<u8>> {
+    pub(crate) fn abort(&self) -> Option<Vec<u8>> {
         match self {
-            Self::V20(handshake) => handshake.farewell(),
+            Self::V20(handshake) => handshake.abort(),
             // An IPMI 1.5 BMC assigns a slot only at the very end.
             Self::V15(_) => None,
         }

@@ -1,5 +1,5 @@
-//! What can go wrong with a BMC, told apart: what was attempted, on which BMC, and why it did not work.
-//! Whether it is worth another try is the caller's decision, helped by [`Error::is_permanent`].
+//! What can go wrong with a BMC: what was attempted, on which BMC, and why it did not work.
+//! Whether to try again is up to the caller; [`Error::is_permanent`] helps.
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,24 +17,24 @@ pub struct Error {
 pub enum ErrorKind {
     #[error("no answer to {tries} tries in {} ms", waited.as_millis())]
     Unreachable { tries: u32, waited: Duration },
-    /// The command was sent, is not harmless to repeat, and nobody knows whether it was carried out.
+    /// The command was sent, is not harmless to repeat, and may or may not have been executed.
     #[error(
-        "no answer to {tries} tries in {} ms: it may have been carried out, look before doing it again",
+        "no answer to {tries} tries in {} ms: the command may have been executed, check before sending it again",
         waited.as_millis()
     )]
     Unconfirmed { tries: u32, waited: Duration },
-    #[error("it answers, but speaks no IPMI 2.0 (and IPMI 1.5 was not asked for)")]
+    #[error("it answers, but does not speak IPMI 2.0 (and IPMI 1.5 was not asked for)")]
     NoRmcpPlus,
     #[error(
-        "it answered at first, but not to the login of {user:?}: some BMCs hide a wrong name or password so"
+        "it answered at first, but not to the login of {user:?}: some BMCs stay silent when the name or password is wrong"
     )]
     SilentLogin { user: String },
     #[error("it knows no user {user:?}")]
     NoSuchUser { user: String },
     #[error("wrong password for user {user:?}")]
     WrongPassword { user: String },
-    /// Its check of RAKP 4 is made with another key than ours, though it knows the password.
-    #[error("it takes the password of {user:?}, but uses another key K_g than ours")]
+    /// Its check value in RAKP 4 is made with another key than ours, though it knows the password.
+    #[error("it accepts the password of {user:?}, but has a different key K_g")]
     WrongKey { user: String },
     #[error("user {user:?} may not have the privilege {privilege}")]
     PrivilegeTooLow {
@@ -62,11 +62,11 @@ pub enum ErrorKind {
     /// A bridged command did not reach the controller behind the BMC.
     #[error("it could not pass the command on: {}", pass_on(*.0))]
     NotPassedOn(CompletionCode),
-    #[error("it answered nonsense: {0}")]
+    #[error("its answer is malformed: {0}")]
     Malformed(&'static str),
     #[error("the user name, the password or the key K_g is longer than IPMI allows: {0}")]
     LoginTooLong(&'static str),
-    #[error("{0} commands wait for it already")]
+    #[error("{0} commands are already waiting for it")]
     Overloaded(usize),
     #[error("it cannot do that: {0}")]
     Unsupported(&'static str),
@@ -133,7 +133,7 @@ impl fmt::Display for CompletionCode {
             0xc0 => "node busy",
             0xc1 => "invalid command",
             0xc2 => "command invalid for this LUN",
-            0xc3 => "time-out while processing",
+            0xc3 => "timeout while processing",
             0xc4 => "out of space",
             0xc5 => "reservation cancelled",
             0xc6 => "request data truncated",

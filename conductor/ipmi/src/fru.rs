@@ -1,11 +1,11 @@
-//! FRU inventory: serial and part numbers as the makers wrote them (IPMI 2.0 §34, FRU Information Storage 1.3).
+//! FRU inventory: serial and part numbers as the manufacturers wrote them (IPMI 2.0 §34, FRU Information Storage 1.3).
 //! Which parts have one is in `sdr`; part 0 is the machine itself.
 use crate::bmc::Bmc;
 use crate::error::Error;
 use crate::message::{Request, STORAGE};
 use crate::text;
 
-/// Bytes asked for at a time, at first; halved while the BMC finds it too much.
+/// Bytes per read, at first; halved while the BMC finds it too much.
 const CHUNK: usize = 32;
 const MIN_CHUNK: usize = 2;
 /// Offsets in the common header count multiples of eight.
@@ -20,7 +20,7 @@ pub struct Fru {
     pub chassis: Option<FruChassis>,
     pub board: Option<FruBoard>,
     pub product: Option<FruProduct>,
-    /// What could not be read, or reads oddly; the rest is still good.
+    /// What could not be read, or looks wrong; the rest is good.
     pub problems: Vec<&'static str>,
 }
 
@@ -59,7 +59,7 @@ fn sums_to_zero(bytes: &[u8]) -> bool {
     bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0
 }
 
-/// Type/length fields one after the other.
+/// A sequence of type/length fields.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -170,15 +170,15 @@ impl Bmc {
     /// The inventory of one part; 0 is the machine.
     ///
     /// # Errors
-    /// Whatever keeps the answers away. What can be read of a damaged one is no error.
+    /// Whatever prevents an answer. A damaged inventory is no error: what can be read is returned.
     pub async fn fru(&self, device: u8) -> Result<Fru, Error> {
         self.fru_bytes(device).await.map(|bytes| parse(&bytes))
     }
 
-    /// The same, uninterpreted.
+    /// The same as raw bytes.
     ///
     /// # Errors
-    /// Whatever keeps the answers away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn fru_bytes(&self, device: u8) -> Result<Vec<u8>, Error> {
         let attempt = "read a FRU inventory";
         let info = self
@@ -188,7 +188,7 @@ impl Bmc {
             return Err(self.malformed(attempt, "a FRU size cut short"));
         };
         let size = usize::from(u16::from_le_bytes([low, high]));
-        // Offsets and counts in words, if the device is accessed so.
+        // Offsets and counts are in words if the device is accessed by words.
         let scale = if access & 1 != 0 { 2 } else { 1 };
         let mut bytes = Vec::with_capacity(size);
         let mut chunk = CHUNK;

@@ -1,5 +1,5 @@
-//! How a session is opened: Open Session and RAKP 1 to 4 (IPMI 2.0 §13.17 to §13.24), without a socket or a clock.
-//! Whoever drives it sends `datagram()`, again if nothing comes, and hands in what arrives.
+//! How an RMCP+ session is opened: Open Session and RAKP 1 to 4 (IPMI 2.0 §13.17 to §13.24), without a socket or a clock.
+//! Sending `datagram()`, again if nothing comes, and handing in what arrives is up to `attempt`.
 use crate::config::Privilege;
 use crate::crypto::{Suite, same};
 use crate::error::ErrorKind;
@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::session::{Keys, Session};
 use std::time::Duration;
 
-/// Bit 4 of the role byte: look the user up by name alone.
+/// Bit 4 of the role byte: look up the user by name alone.
 const NAME_ONLY: u8 = 0x10;
 /// Longest user name (§22.28), password (§22.30) and key K_g (§22.25), in bytes.
 const MAX_USER: usize = 16;
@@ -30,23 +30,23 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    /// Which part, if any, no BMC can know because it is too long.
+    /// Which part, if any, is longer than any BMC can store.
     pub(crate) fn too_long(&self) -> Option<&'static str> {
         let kg = self.kg.as_ref().map_or(0, |kg| kg.reveal().len());
         [
-            (self.user.len() > MAX_USER, "a name has 16 bytes"),
+            (self.user.len() > MAX_USER, "a name has at most 16 bytes"),
             (
                 self.password.reveal().len() > MAX_PASSWORD,
-                "a password has 20 bytes",
+                "a password has at most 20 bytes",
             ),
-            (kg > MAX_KG, "a key K_g has 20 bytes"),
+            (kg > MAX_KG, "a key K_g has at most 20 bytes"),
         ]
         .iter()
         .find_map(|(too_long, what)| too_long.then_some(*what))
     }
 }
 
-/// What must never be the same twice; handed in, so that a test can know it.
+/// What must never be the same twice; handed in, so that a test can choose it.
 #[derive(Clone, Debug)]
 pub(crate) struct Fresh {
     /// Our session id; not zero.
@@ -68,7 +68,7 @@ enum State {
     Opening,
     Rakp1 {
         bmc_id: u32,
-        /// RAKP 2 came, and its proof was not the expected one.
+        /// RAKP 2 came, and its proof was wrong.
         disproved: bool,
     },
     Rakp3 {
@@ -100,21 +100,21 @@ impl Handshake {
         &self.datagram
     }
 
-    /// What it means that nothing answers any more.
+    /// What it means when answers stop coming.
     pub(crate) fn silence(&self, tries: u32, waited: Duration) -> ErrorKind {
         match self.state {
             State::Opening => ErrorKind::Unreachable { tries, waited },
             State::Rakp1 { .. } => ErrorKind::SilentLogin {
                 user: self.login.user.clone(),
             },
-            // It may have let us in, lost its answer on the way, and be deaf to the repeated question.
+            // Perhaps it let us in, its answer was lost, and it ignores the repeated RAKP 3.
             State::Rakp3 { .. } => ErrorKind::SessionLost,
         }
     }
 
-    /// RAKP 3 with an error in place of a proof: the BMC gets its session slot back (§13.22). It answers RAKP 2; before
-    /// that has come it is out of turn, and there are servers that end of it. Their slot comes back by its time-out.
-    pub(crate) fn farewell(&self) -> Option<Vec<u8>> {
+    /// RAKP 3 with an error in place of a proof: the BMC gets its session slot back (§13.22). It answers RAKP 2;
+    /// sent any earlier it crashes some servers, so their slot has to time out.
+    pub(crate) fn abort(&self) -> Option<Vec<u8>> {
         let bmc_id = match self.state {
             State::Opening
             | State::Rakp1 {
@@ -146,7 +146,7 @@ impl Handshake {
         match (status, &self.state) {
             (0, _) if names_us => {}
             (0, _) => return Ok(Progress::Ignored),
-            // A repeated RAKP 1, to who hides its users: it forgot this login with the first one, and that was its answer.
+            // From a BMC that hides its users: it forgot this login at the first RAKP 1, and answers the repeated one so.
             (UNKNOWN_SESSION | INACTIVE_SESSION, State::Rakp1 { .. }) if !names_us => {
                 return Ok(Progress::Ignored);
             }
@@ -168,12 +168,12 @@ impl Handshake {
             .first_chunk()
             .ok_or(ErrorKind::Malformed("an open-session answer cut short"))?;
         let bmc_id = u32::from_le_bytes([answer[8], answer[9], answer[10], answer[11]]);
-        // One suite was proposed. A BMC that grants another one without a word means that it knows no better.
+        // We proposed one suite. A BMC that silently grants another does not support ours.
         if [answer[16], answer[24], answer[32]] != self.login.suite.algorithms() {
             return Err(self.suite_refused());
         }
         if bmc_id == 0 {
-            return Err(ErrorKind::Malformed("it gave the session the number zero"));
+            return Err(ErrorKind::Malformed("it gave the session the id zero"));
         }
         self.next_tag();
         let user = self.login.user.as_bytes();
@@ -297,7 +297,7 @@ impl Handshake {
         match status {
             0x01 | 0x0b => ErrorKind::OutOfSessions,
             0x03..=0x07 | 0x10 | 0x11 => self.suite_refused(),
-            // "Illegal parameter": nothing but the algorithms is up for debate in the first message.
+            // "Illegal parameter": the first message proposes nothing but algorithms.
             0x12 if opening => self.suite_refused(),
             0x09 | 0x0a => ErrorKind::PrivilegeTooLow {
                 user,
@@ -305,8 +305,8 @@ impl Handshake {
             },
             0x0c | 0x0d => ErrorKind::NoSuchUser { user },
             WRONG_CHECK => match self.state {
-                // The BMC has proved by then that it holds the same password; a lost and repeated message makes it
-                // draw a second random number, and the two sides disagree.
+                // By then the BMC has proved that it has the same password. But a repeated RAKP 1 makes it draw a second
+                // random number, and the two sides disagree.
                 State::Rakp3 { .. } => ErrorKind::SessionLost,
                 State::Opening | State::Rakp1 { .. } => ErrorKind::WrongPassword { user },
             },

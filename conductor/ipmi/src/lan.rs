@@ -1,5 +1,5 @@
 //! How the BMC is on the network: LAN configuration parameters (IPMI 2.0 §23.1, §23.2, table 23-4).
-//! Reading only; a BMC that loses its address is lost for us too.
+//! Read only: a BMC that loses its address is lost to us too.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Request, TRANSPORT};
@@ -18,7 +18,7 @@ pub enum AddressSource {
     Other,
 }
 
-/// What a BMC says of one LAN channel; what it does not say is none.
+/// What a BMC reports about one LAN channel; none: it does not report that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LanParameters {
     pub address: Option<Ipv4Addr>,
@@ -78,10 +78,10 @@ fn ipv6(data: &[u8], is_static: bool) -> Option<LanIpv6> {
 }
 
 impl Bmc {
-    /// Get LAN Configuration Parameters. `channel`: 1 mostly; 0Eh is the one this session uses.
+    /// Get LAN Configuration Parameters. `channel`: usually 1; 0Eh is the one that this session uses.
     ///
     /// # Errors
-    /// Whatever keeps the answers away. A parameter that the BMC does not have is none, not an error.
+    /// Whatever prevents an answer. A parameter that the BMC does not have is none, not an error.
     pub async fn lan_parameters(&self, channel: u8) -> Result<LanParameters, Error> {
         let read = async |parameter, set| self.lan_parameter(channel, parameter, set).await;
         let mut lan = LanParameters {
@@ -112,7 +112,7 @@ impl Bmc {
     /// One parameter's bytes, without the revision before them; none when the BMC does not have it.
     ///
     /// # Errors
-    /// Whatever keeps the answer away; see [`ErrorKind`].
+    /// Whatever prevents an answer; see [`ErrorKind`].
     pub async fn lan_parameter(
         &self,
         channel: u8,
@@ -123,7 +123,7 @@ impl Bmc {
         match self.command("get LAN parameters", request).await {
             Ok(data) => Ok(data.get(1..).map(<[u8]>::to_vec)),
             Err(Error {
-                // 80h: not supported; C9h, CBh, CCh: the same in other BMCs' words.
+                // 80h: not supported; C9h, CBh, CCh: other BMCs' codes for the same.
                 kind: ErrorKind::Completion(crate::CompletionCode(0x80 | 0xc9 | 0xcb | 0xcc)),
                 ..
             }) => Ok(None),

@@ -1,14 +1,19 @@
 //! An IPMI v2.0 LAN client (RMCP+, "lanplus"): many BMCs over one socket per address family, no process spawned.
-//! What a BMC is told to do is the caller's affair; which wire bytes that takes is ours.
+//! What a BMC is told to do is up to the caller; which bytes that takes is decided here.
 //!
-//! Layers, each testable without the next:
-//! - bytes: `crypto`, `packet` (RMCP+), `message` (IPMI), `bridge` (for a controller behind the BMC), `presession`;
-//! - a session without sockets or clocks, `wire`: `handshake` opens it and `session` seals its messages (`v15` both for
-//!   IPMI 1.5), `window` knows which are new, `pace` how long to wait;
-//! - the edge: `transport` (sockets), `link` (one BMC's session: retries, losses, reopening), `bmc` (the handle), `slots`
-//!   (how many at once);
-//! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `users`, `sdr`, `sensor`, `sel`, `fru`, `probe`;
-//! - the serial console: `sol` (numbering and repetition, pure), `console` (the reader and writer).
+//! Layers, each testable without the next; a file imports only from its own layer and those above it in this list:
+//! - what all others use: `secret`, `error`, `crypto` (the cipher suites), `config` (what the caller chooses);
+//! - bytes: `packet` (RMCP+), `message` (IPMI), `bridge` (for a controller behind the BMC), `presession`;
+//! - sessions without sockets or clocks: `handshake` opens one and `session` seals its messages (`v15` does both for
+//!   IPMI 1.5), `either` hides which protocol it is, `window` knows which messages are new, `received`
+//!   says what a datagram was;
+//! - decisions that are told the time: `pace` (how long to wait), `retransmit` (when to send again), `exchange` (which
+//!   message is the answer), `login` (what to try next), `sol` and `watch` (the serial console);
+//! - the edge: `clock`, `random`, `transport` (sockets), `line` (one BMC's), over which `ask` (no session), `attempt` (a
+//!   login) and `open` (a session) send and wait;
+//! - the owners: `link` (one BMC's session: opened, kept, replaced), `bmc` (the handle), `slots` (how many at once);
+//! - commands, a file each: `chassis`, `boot`, `device`, `lan`, `users`, `sdr`, `sensor`, `sel`, `fru`, `probe`, with their
+//!   words in `text` and `units`; and the serial console, `console`.
 mod ask;
 mod attempt;
 mod bmc;

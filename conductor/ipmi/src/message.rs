@@ -1,5 +1,5 @@
 //! The IPMI message itself: addresses, network function, sequence number, checksums (IPMI 2.0 §13.8, IPMB §2.11).
-//! How it is wrapped for a LAN is in `packet`, how it is passed on to another controller in `bridge`.
+//! Wrapping it for a LAN is in `packet`, passing it on to another controller in `bridge`.
 
 /// Slave address of the BMC, and software id of the remote console (§13.8).
 pub(crate) const BMC: u8 = 0x20;
@@ -20,10 +20,10 @@ pub(crate) fn checksum(bytes: &[u8]) -> u8 {
         .wrapping_neg()
 }
 
-/// Whether a command may be sent again when nobody knows if it was carried out.
+/// Whether a command may be sent again when it is unknown whether it was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Twice is once: reads, and writes of a whole state.
+    /// Twice has the effect of once: reads, and writes of a whole state.
     Harmless,
     /// A second time is a second event: a power cycle.
     Never,
@@ -76,7 +76,7 @@ impl Request {
 /// An answer, its checksums verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
-    /// Who answers; the BMC, or a controller behind it.
+    /// The one that answers: the BMC, or a controller behind it.
     pub responder: u8,
     pub netfn: u8,
     pub rq_seq: u8,

@@ -1,5 +1,5 @@
-//! Damages bytes at random for the tests of decoders: bits, bytes, lengths, splices.
-//! The same seed makes the same damage; the seed is printed, and taken from `IRONBEAT_SEED` when that is set.
+//! Damages bytes at random, to test decoders: bits, bytes, lengths, splices.
+//! What must hold for damaged bytes is up to each test. The seed is printed; `IRONBEAT_SEED` sets it, for the same damage.
 
 pub(crate) struct Mutator(u64);
 

@@ -1,25 +1,25 @@
-//! How long to wait for one BMC before asking again: measured round trips, doubled at every silence (RFC 6298).
-//! It has no clock; who sends and waits is `link`'s affair.
+//! How long to wait for one BMC before asking again: measured round trips, doubled after every silence (RFC 6298).
+//! It has no clock; when a message is sent again is in `retransmit`.
 use crate::config::Timing;
 use std::time::Duration;
 
 /// Doublings that are remembered from one command to the next; 2^4 times any estimate is above every sane maximum.
 const MAX_BACKOFF: u32 = 4;
 
-/// A BMC may forget a message's number after 5 s (IPMB, sequence number expiration), and take what comes with it then for
-/// a new command. What must not be done twice is sent again within this alone, and at least so often.
+/// A BMC may forget a message's number after 5 s (IPMB, sequence number expiration), and then take a retransmission for a
+/// new command. So a command that must not be executed twice is sent again only within this time, and at least this often.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(4);
 const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
-/// An answer that comes after a retransmission as soon as answers usually do, or this much later, is an answer to it.
+/// An answer belongs to the last retransmission if it comes no later after it than usual, plus this.
 const USUAL: Duration = Duration::from_millis(10);
 
-/// What is known of one BMC's speed.
+/// What is known about one BMC's speed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     smooth: Option<Duration>,
     variation: Duration,
-    /// Doublings that the last answer needed; it stays until an answer comes without one.
+    /// Doublings before the last answer; kept until an answer comes without any.
     backoff: u32,
 }
 
@@ -33,8 +33,8 @@ impl Pace {
         base.saturating_mul(1 << doublings).min(timing.max_timeout)
     }
 
-    /// The same for what must not be done twice, `since` its first transmission: as many as fit into the time in which
-    /// the BMC surely knows them for the same, and after the last of them the usual wait.
+    /// The same for a command that must not be executed twice, `since` its first transmission: as many transmissions as
+    /// fit into the time in which the BMC recognises them, and the usual wait after the last.
     pub(crate) fn timeout_once(&self, timing: &Timing, tried: u32, since: Duration) -> Duration {
         let timeout = self.timeout(timing, tried);
         let again = timeout.min(AT_LEAST_EVERY);
@@ -54,7 +54,7 @@ impl Pace {
                 self.backoff = 0;
                 return;
             }
-            // Nobody knows which transmission was answered (Karn): no sample, but wait longer from now on.
+            // It is unclear which transmission was answered (Karn): no sample, but wait longer from now on.
             self.backoff = self.backoff.saturating_add(tried).min(MAX_BACKOFF);
             return;
         }

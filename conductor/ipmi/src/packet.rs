@@ -1,5 +1,5 @@
-//! Bytes of RMCP and the RMCP+ session header (IPMI 2.0 §13.1 to §13.6); every length is checked before it is believed.
-//! Keys and sequence numbers are `session`'s affair, what is inside an IPMI payload `message`'s.
+//! Bytes of RMCP and the RMCP+ session header (IPMI 2.0 §13.1 to §13.6); every length is checked before it is used.
+//! Keys and sequence numbers are in `session`, the contents of an IPMI payload in `message`.
 
 /// RMCP version 1.0, no acknowledgement, class IPMI (§13.1.3).
 pub(crate) const RMCP_IPMI: [u8; 4] = [0x06, 0x00, 0xff, 0x07];
@@ -24,7 +24,7 @@ pub(crate) const RAKP_4: u8 = 0x15;
 const ENCRYPTED: u8 = 0x80;
 const AUTHENTICATED: u8 = 0x40;
 
-/// A datagram taken apart as far as its session header. `signed` is what the authentication code covers.
+/// A datagram, parsed as far as its session header. `signed` is what the authentication code covers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outer<'a> {
     pub payload_type: u8,
@@ -44,7 +44,7 @@ pub(crate) fn parse(datagram: &[u8]) -> Result<Outer<'_>, &'static str> {
     let header: &[u8; HEADER] = datagram
         .first_chunk()
         .ok_or("a datagram shorter than its headers")?;
-    // Byte 2, the RMCP sequence number, is 0xff for IPMI; some BMCs count it anyway.
+    // Byte 2, the RMCP sequence number, is 0xff for IPMI; some BMCs count anyway.
     if header[0] != RMCP_IPMI[0] || header[3] & 0x1f != RMCP_IPMI[3] {
         return Err("not an RMCP message of class IPMI");
     }

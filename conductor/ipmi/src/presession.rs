@@ -1,5 +1,5 @@
-//! What may be asked before there is a session: presence ping (ASF), authentication capabilities, cipher suites.
-//! Only bytes; who sends them and waits is `probe`.
+//! Bytes of what can be asked before there is a session: presence ping (ASF), authentication capabilities, cipher suites.
+//! Sending them and waiting is up to `ask`.
 use crate::message::{self, APP, Request, Response};
 use crate::packet::{MAX_DATAGRAM, RMCP_IPMI};
 
@@ -53,7 +53,7 @@ pub(crate) fn plain_response(datagram: &[u8]) -> Option<Response> {
     message::parse_response(datagram.get(14..14 + length)?).ok()
 }
 
-/// What a BMC says of its ways to log in (Get Channel Authentication Capabilities, §22.13).
+/// What a BMC says about ways to log in (Get Channel Authentication Capabilities, §22.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthCapabilities {
     pub channel: u8,
@@ -62,15 +62,15 @@ pub struct AuthCapabilities {
     pub ipmi_v1_5: bool,
     /// IPMI 1.5 authentication types, as a bit mask: none 01h, MD2 02h, MD5 04h, password 10h, OEM 20h.
     pub auth_types: u8,
-    /// Key K_g is not zero: a login needs it besides the password.
+    /// Key K_g is not zero: a login needs it in addition to the password.
     pub kg_needed: bool,
     /// Anyone may log in: the empty user has no password.
     pub anonymous: bool,
-    /// IANA number of whoever extends this, zero for nobody.
+    /// IANA number of the vendor that extends this; zero: none.
     pub oem: u32,
 }
 
-/// With the IPMI 2.0 extension, and without it for a BMC that refuses the bit.
+/// `extended`: with the IPMI 2.0 bit, which some BMCs refuse.
 pub(crate) fn auth_capabilities_request(extended: bool, privilege: u8) -> Request {
     let extended = if extended { 0x80 } else { 0 };
     Request::new(APP, 0x38, &[extended | THIS_CHANNEL, privilege])
@@ -107,7 +107,7 @@ pub struct CipherSuite {
 
 /// Bytes of suite records in one answer; a shorter answer is the last.
 pub(crate) const SUITE_CHUNK: usize = 16;
-/// Record data is asked for with a six-bit list index (§22.15).
+/// The list index of a request has six bits (§22.15).
 pub(crate) const SUITE_CHUNKS: u8 = 64;
 
 pub(crate) fn cipher_suites_request(index: u8) -> Request {
@@ -115,7 +115,7 @@ pub(crate) fn cipher_suites_request(index: u8) -> Request {
     Request::new(APP, 0x54, &[THIS_CHANNEL, 0x00, 0x80 | index & 0x3f])
 }
 
-/// Reads suite records; what no record begins with is skipped.
+/// Reads suite records; bytes that begin no record are skipped.
 pub(crate) fn parse_cipher_suites(records: &[u8]) -> Vec<CipherSuite> {
     let mut suites: Vec<CipherSuite> = Vec::new();
     let mut rest = records;
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(
             pong(&answer),
             None,
-            "a manageable thing that speaks no IPMI"
+            "a managed device that does not speak IPMI"
         );
     }
 

@@ -1,5 +1,5 @@
-//! What a BMC tells without a login: whether it is there, how one may log in, which cipher suites it offers.
-//! For people who ask why a login fails; a login itself asks none of this.
+//! What a BMC tells without a login: whether it is there, how to log in, which cipher suites it offers.
+//! It is for people who ask why a login fails; logging in is in `login`, sending and waiting in `ask`.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::presession::{
@@ -25,7 +25,7 @@ impl Bmc {
     /// ASF presence ping (§13.2.3): the time until the answer.
     ///
     /// # Errors
-    /// `Unreachable` when nothing answers, which need not mean that no BMC is there.
+    /// `Unreachable` when nothing answers; there may be a BMC nevertheless.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let mut link = self.turn("presence ping").await?;
         let line = link.line();
@@ -34,7 +34,7 @@ impl Bmc {
             .map_err(|kind| self.error("presence ping", kind))
     }
 
-    /// All that can be asked before a login. None of it is authenticated.
+    /// Everything that can be asked before a login. None of it is authenticated.
     ///
     /// # Errors
     /// `Unreachable` when nothing answers at all.
@@ -85,7 +85,7 @@ impl Bmc {
         Ok(parse_cipher_suites(&records))
     }
 
-    /// The smoothed round trip of this BMC, once one was measured. Waits for a command under way.
+    /// The smoothed round trip of this BMC, once one was measured. Waits until no command is under way.
     pub async fn round_trip(&self) -> Option<Duration> {
         self.turn("round trip").await.ok()?.line().pace.round_trip()
     }

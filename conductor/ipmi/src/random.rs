@@ -1,4 +1,4 @@
-//! Random bytes that nobody can guess, from the operating system.
+//! Unpredictable bytes, from the operating system.
 //! What they protect is in `handshake` (logins), `transport` (session ids) and `ask` (numbers of questions).
 use crate::error::ErrorKind;
 

@@ -7,12 +7,12 @@ use crate::text;
 use crate::units::{SensorType, Unit};
 use std::collections::HashSet;
 
-/// Records read of one machine; big ones have a few hundred.
+/// Records read from one machine; big ones have a few hundred.
 const MAX_RECORDS: usize = 4096;
-/// Bytes asked for at a time, at first; halved while the BMC finds it too much.
+/// Bytes per read, at first; halved while the BMC finds it too much.
 const CHUNK: usize = 32;
 const MIN_CHUNK: usize = 4;
-/// A reservation is cancelled whenever the repository changes. More often than this while one record is read is odd.
+/// Reservations for one record. One is cancelled whenever the repository changes, which is not often.
 const MAX_RESERVATIONS: u32 = 8;
 /// Record id, version, type, length of the rest (§43).
 const HEADER: usize = 5;
@@ -36,7 +36,7 @@ pub enum Sdr {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FruLocator {
-    /// Who holds it; 20h is the BMC.
+    /// The controller that holds it; 20h is the BMC.
     pub address: u8,
     /// The FRU device id to read, if it is a logical one.
     pub device: u8,
@@ -86,7 +86,7 @@ fn sign_extend(value: u16, bits: u32) -> i16 {
     ((value << shift) as i16) >> shift
 }
 
-/// M, B and the exponents as they stand in a record and in Get Sensor Reading Factors.
+/// M, B and the exponents, as laid out in a record and in Get Sensor Reading Factors.
 pub(crate) fn factors(bytes: &[u8; 6], format: Format, linearization: u8) -> Factors {
     let ten = |low: u8, high: u8| sign_extend(u16::from(low) | u16::from(high & 0xc0) << 2, 10);
     let four = |nibble: u8| sign_extend(u16::from(nibble), 4) as i8;
@@ -171,7 +171,7 @@ fn sensor(id: u16, record: &[u8], name_at: usize) -> Option<SensorRecord> {
     })
 }
 
-/// Where records are kept.
+/// Where records are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Store {
     /// The BMC's repository.
@@ -200,7 +200,7 @@ impl Bmc {
     /// All sensor data records, in the order of the repository.
     ///
     /// # Errors
-    /// Whatever keeps the answers away. A record that makes no sense is left out.
+    /// Whatever prevents an answer. A malformed record is left out.
     pub async fn sdr_records(&self) -> Result<Vec<Sdr>, Error> {
         match self.records(Store::Repository).await {
             // No repository: a controller may have its own records.
@@ -251,7 +251,7 @@ impl Reader<'_> {
             .await;
         self.reservation = match data {
             Ok(data) => data.first_chunk().map_or(0, |id| u16::from_le_bytes(*id)),
-            // A repository that never changes need not know reservations (§33.11).
+            // A repository that never changes need not support reservations (§33.11).
             Err(error) if error.completion().is_some_and(|c| c.0 == 0xc1) => 0,
             Err(error) => return Err(error),
         };
@@ -305,10 +305,10 @@ impl Reader<'_> {
         let Some((next, bytes)) = data.split_first_chunk::<2>() else {
             return Err(self
                 .bmc
-                .malformed(attempt, "a record without its successor"));
+                .malformed(attempt, "a record without the id of the next"));
         };
         if bytes.is_empty() || bytes.len() > count {
-            let what = "a record with more or less bytes than asked for";
+            let what = "more or fewer bytes of a record than asked for";
             return Err(self.bmc.error(attempt, ErrorKind::Malformed(what)));
         }
         Ok((u16::from_le_bytes(*next), bytes.to_vec()))

@@ -1,5 +1,5 @@
 //! The system event log: reading and clearing it (IPMI 2.0 §31 and §32).
-//! What an event means for a node is decided elsewhere.
+//! What an event means for a node is up to the caller.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Request, STORAGE};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 const RECORD: usize = 16;
 const LAST_RECORD: u16 = 0xffff;
-/// A log has at most as many entries as there are ids; a log that never ends is read so far.
+/// A log has at most as many entries as there are ids; reading stops there even if the log does not end.
 const MAX_ENTRIES: usize = 65_536;
-/// Erasing takes a BMC seconds. Looks at it, and the pause between two.
+/// Erasing takes a BMC seconds: how often to check, and the pause in between.
 const ERASE_LOOKS: u32 = 100;
 const ERASE_PAUSE: Duration = Duration::from_millis(100);
 /// Before this a timestamp counts seconds since the BMC's start (§37.1).
@@ -24,7 +24,7 @@ pub struct SelInfo {
     pub free_bytes: u16,
     pub last_added: Option<u32>,
     pub last_erased: Option<u32>,
-    /// Events were dropped for want of space.
+    /// Events were dropped for lack of space.
     pub overflowed: bool,
 }
 
@@ -46,16 +46,16 @@ pub enum SelTime {
 pub enum SelEvent {
     /// Record type 02h (table 32-1).
     Sensor {
-        /// Slave address or software id of who found it, and channel and LUN.
+        /// Slave address or software id of the generator, and channel and LUN.
         generator: [u8; 2],
         sensor_type: SensorType,
         number: u8,
-        /// Assertion; else the end of it.
+        /// Asserted; otherwise deasserted.
         asserted: bool,
         reading_type: u8,
         data: [u8; 3],
     },
-    /// Types C0h to DFh: who made it up (IANA), and six bytes.
+    /// Types C0h to DFh: the manufacturer who defined it (IANA), and six bytes.
     OemTimed {
         kind: u8,
         manufacturer: u32,
@@ -127,7 +127,7 @@ fn parse_info(data: &[u8]) -> Option<SelInfo> {
 
 impl Bmc {
     /// # Errors
-    /// Whatever keeps the answer away; see [`ErrorKind`].
+    /// Whatever prevents an answer; see [`ErrorKind`].
     pub async fn sel_info(&self) -> Result<SelInfo, Error> {
         let attempt = "get SEL information";
         let data = self
@@ -139,7 +139,7 @@ impl Bmc {
     /// The event log, oldest first; from the entry after `after` on, or from the beginning.
     ///
     /// # Errors
-    /// Whatever keeps the answers away. If `after` is no longer there, the BMC says so.
+    /// Whatever prevents an answer. If `after` is no longer there, the BMC says so.
     pub async fn sel(&self, after: Option<u16>) -> Result<Vec<SelEntry>, Error> {
         let mut entries = Vec::new();
         let mut id = match after {
@@ -174,11 +174,11 @@ impl Bmc {
         Ok((u16::from_le_bytes(*next), parse(record)))
     }
 
-    /// Erases the log and waits until that is done. An event that comes in the middle of it makes the BMC refuse, as
-    /// nobody would have read it.
+    /// Erases the log and waits until that is done. The BMC refuses if an event arrives first, which would be lost
+    /// unread.
     ///
     /// # Errors
-    /// Whatever keeps the answers away; `Malformed` when it never gets done.
+    /// Whatever prevents an answer; `Malformed` when it never gets done.
     pub async fn clear_sel(&self) -> Result<(), Error> {
         let attempt = "clear the event log";
         let reserved = self

@@ -11,15 +11,15 @@ const NON_LINEAR: u8 = 0x70;
 /// Event/reading type "threshold" (table 42-1).
 const THRESHOLD: u8 = 0x01;
 
-/// One look at a sensor.
+/// One reading of a sensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SensorReading {
     pub raw: u8,
-    /// In the sensor's unit; none for one that has states only, or nothing to say at present.
+    /// In the sensor's unit; none for a sensor that has only states, or no reading at present.
     pub value: Option<f64>,
     pub available: bool,
-    /// For a threshold sensor which thresholds are crossed (bits 0 to 5: lower non-critical, critical,
-    /// non-recoverable, then upper), else which states are asserted (bits 0 to 14).
+    /// For a threshold sensor, which thresholds are crossed (bits 0 to 5: lower non-critical, critical,
+    /// non-recoverable, then upper), otherwise which states are asserted (bits 0 to 14).
     pub states: u16,
     /// How bad it is; none for a sensor without thresholds.
     pub health: Option<Health>,
@@ -44,7 +44,7 @@ pub struct Thresholds {
     pub upper_non_recoverable: Option<f64>,
 }
 
-/// A sensor and what became of reading it.
+/// A sensor, and its reading or why there is none.
 #[derive(Clone, Debug)]
 pub struct Sensor {
     pub record: SensorRecord,
@@ -135,7 +135,7 @@ fn parse_thresholds(data: &[u8], factors: Factors) -> Option<Thresholds> {
 }
 
 impl Bmc {
-    /// All sensors with their present readings. One that cannot be read keeps its error; the rest is read on.
+    /// All sensors with their present readings. One that cannot be read carries its error; the others are still read.
     ///
     /// # Errors
     /// When the sensors' records cannot be read, or the BMC no longer answers.
@@ -158,7 +158,7 @@ impl Bmc {
     }
 
     /// # Errors
-    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn sensor_reading(&self, record: &SensorRecord) -> Result<SensorReading, Error> {
         let attempt = "read a sensor";
         let owner = self.owner_of(record);
@@ -171,13 +171,13 @@ impl Bmc {
             .ok_or_else(|| self.malformed(attempt, "a sensor reading cut short"))
     }
 
-    /// None: a sensor of states, or one whose numbers nobody can interpret.
+    /// None: a sensor of states, or one whose numbers cannot be converted.
     ///
     /// # Errors
-    /// Whatever keeps the answer away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn thresholds(&self, record: &SensorRecord) -> Result<Option<Thresholds>, Error> {
         let attempt = "read sensor thresholds";
-        // Thresholds of a non-linear sensor would each have factors of their own.
+        // Each threshold of a non-linear sensor would have factors of its own.
         let Some(factors) = record
             .factors
             .filter(|f| f.linearization < NON_LINEAR && record.reading_type == THRESHOLD)
@@ -193,7 +193,7 @@ impl Bmc {
             .ok_or_else(|| self.malformed(attempt, "thresholds cut short"))
     }
 
-    /// Get Sensor Reading Factors (§35.5), for a sensor that has others at each reading.
+    /// Get Sensor Reading Factors (§35.5), for a sensor whose factors change with the reading.
     async fn factors_at(&self, record: &SensorRecord, raw: u8) -> Result<Option<Factors>, Error> {
         let Some(fixed) = record.factors else {
             return Ok(None);

@@ -1,5 +1,5 @@
 //! An open RMCP+ session: seals requests, opens answers, watches sequence numbers (IPMI 2.0 §13.28 to §13.32).
-//! It has no socket and no clock; when to send again is `link`'s affair.
+//! It has no socket and no clock; when to send again is in `retransmit`.
 use crate::crypto::{Signer, Suite, decrypt, encrypt, iv, same};
 use crate::message;
 use crate::packet::{self, IPMI, SOL};
@@ -7,10 +7,10 @@ use crate::received::Incoming;
 use crate::window::Window;
 use std::fmt;
 
-/// Bytes of the constants from which keys are made.
+/// Bytes of the constants from which keys are derived.
 const KEY_CONSTANT: usize = 20;
 
-/// Shows itself nowhere.
+/// Its `Debug` shows stars.
 pub(crate) struct Keys {
     integrity: Signer,
     confidentiality: [u8; 16],
@@ -23,8 +23,8 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// K1 and K2 from the session integrity key (§13.32). The constants have 20 bytes with SHA-256 too, though the text
-    /// can be read otherwise: so say ipmitool, FreeIPMI and pyghmi, and every BMC that they talk to.
+    /// K1 and K2 from the session integrity key (§13.32). The constants have 20 bytes with SHA-256 too. The text can be
+    /// read otherwise, but this is what ipmitool, FreeIPMI and pyghmi do, and every BMC that they talk to.
     pub(crate) fn derive(suite: Suite, sik: &[u8]) -> Self {
         let [k1, k2] = additional_keys(suite, sik);
         let confidentiality = *k2
@@ -84,7 +84,7 @@ impl Session {
         })
     }
 
-    /// An authentic, new message; `Ok(None)` for what is none of our business.
+    /// An authentic, new message; `Ok(None)` for datagrams of other sessions, and for repeated ones.
     pub(crate) fn open(&mut self, datagram: &[u8]) -> Result<Option<Incoming>, &'static str> {
         let outer = packet::parse(datagram)?;
         if outer.session_id != self.console_id || !matches!(outer.payload_type, IPMI | SOL) {

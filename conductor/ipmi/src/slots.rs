@@ -1,5 +1,5 @@
-//! How many BMCs are waited for at once, when thousands are due: silent ones must not keep others waiting.
-//! What is done with a BMC is the caller's affair, how long one is waited for `pace`'s.
+//! How many BMCs are worked on at once, out of thousands: silent ones must not hold up the others.
+//! The work is up to the caller; how long to wait for one answer is in `pace`.
 use crate::clock;
 use std::future::Future;
 use std::pin::pin;
@@ -9,26 +9,26 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
-/// Work begun and neither done nor late. Its answers, all at the same time, fit into the smallest socket buffer in use
+/// Work that has begun and is neither done nor late. All its answers at once fit into the smallest socket buffer in use
 /// (208 KiB on Linux, where a small datagram takes 768 bytes of it).
 const AT_ONCE: usize = 256;
-/// Who needs so many times as long as others do is late: but not before the shortest time, which even an idle host and
-/// a near BMC sometimes take, and surely after the longest, which bounds what dead ones cost where nearly all are.
+/// Work is late when it takes this many times as long as usual, but never before the shortest time, which even an idle
+/// host and a near BMC sometimes need, and always after the longest, which bounds the cost where nearly all are dead.
 const LATE_AFTER: u32 = 4;
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(100);
-/// How much one more time counts beside the mean of the earlier ones: one part of so many.
+/// The latest duration counts for one part in so many of the mean.
 const MEMORY: u32 = 16;
 
-/// Slots for work with BMCs. Work that is late gives its slot to the next in line *and goes on*: dead BMCs take a slot
-/// for a few times as long as live ones do, at most 0.1 s, not for the half minute after which they are given up.
+/// Slots for work with BMCs. Work that is late gives its slot to the next in line *and goes on*: a dead BMC holds a slot
+/// for a few times as long as a live one, at most 0.1 s, not for the half minute until it is given up.
 ///
-/// So what is bounded is the rate at which work is begun; all of it that is under way is bounded by whoever hands it in.
+/// So this bounds the rate at which work begins; the caller bounds how much is under way.
 /// Cheap to clone; clones share the slots.
 #[derive(Clone, Debug)]
 pub struct Slots {
     free: Arc<Semaphore>,
-    /// For how long a slot is held on average, in microseconds. Work that was late counts with the time until then.
+    /// How long a slot is held on average, in microseconds. Late work counts until the moment when it gave up its slot.
     usual_us: Arc<AtomicU32>,
 }
 
@@ -55,8 +55,8 @@ impl Slots {
         self.clone().hold(slot, work).await
     }
 
-    /// Does `work` for every item, each in a task of its own, and returns when all are done. A task exists from the
-    /// moment when it has its slot. Dropping the future stops them all. Work that panics costs its own item.
+    /// Does `work` for every item, each in a task of its own, and returns when all are done. A task starts
+    /// when it has its slot. Dropping the future stops them all. A panic ends only its own item.
     pub async fn for_each<I, F>(&self, items: I, mut work: impl FnMut(I::Item) -> F)
     where
         I: IntoIterator,
@@ -100,12 +100,12 @@ impl Slots {
     fn learn(&self, took: Duration) {
         let usual = self.usual_us.load(Ordering::Relaxed);
         let mean = (usual * (MEMORY - 1) + micros(took)) / MEMORY;
-        // Of two at the same time one may be lost: there are thousands.
+        // One of two simultaneous updates may be lost: there are thousands.
         self.usual_us.store(mean, Ordering::Relaxed);
     }
 }
 
-/// `LONGEST` and what is shorter fit, sixteen times over.
+/// Anything up to `LONGEST` fits, sixteen times over.
 fn micros(duration: Duration) -> u32 {
     duration.min(LONGEST).as_micros() as u32
 }
@@ -203,7 +203,7 @@ mod tests {
         };
         slots.for_each(0..3, work).await;
         assert_eq!(*done.lock().unwrap(), [0, 2]);
-        // Cancelled while it waits, and while it works: the slot is there for the next.
+        // Cancelled while it works: the slot is free for the next.
         let held = clone.run(std::future::pending::<()>());
         assert!(tokio::time::timeout(ms(50), held).await.is_err());
         assert_eq!(slots.run(async { 8 }).await, 8);

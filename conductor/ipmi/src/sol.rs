@@ -1,16 +1,16 @@
-//! Serial over LAN as a machine without sockets or clocks: numbering, acknowledgement, repetition (IPMI 2.0 §15.9 to
-//! §15.11). Opening the payload and moving the bytes is `console`'s affair.
+//! Serial over LAN as a state machine without sockets or clocks: numbering, acknowledgement, repetition (IPMI 2.0 §15.9
+//! to §15.11). Opening the payload and moving the bytes is up to `console`.
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Characters typed but not yet taken by the BMC. Who pastes more has to wait.
+/// Characters typed but not yet taken by the BMC. A paste that is longer has to wait.
 const MAX_QUEUE: usize = 16 * 1024;
-/// Characters in one packet at most, whatever the BMC allows: many have small buffers.
+/// Most characters in one packet, whatever the BMC allows: many have small buffers.
 const MAX_CHUNK: usize = 128;
-/// Repetitions of one packet, and the pause before each (§15.11: the console's own are up to it).
+/// Repetitions of one packet, and the pause before each (§15.11 leaves them to the console).
 const TRIES: u32 = 10;
 const RETRY: Duration = Duration::from_millis(500);
-/// After a refusal for want of room: when to try again, as the BMC need not say that there is room (§15.11.2).
+/// When to try again after a refusal for lack of room, as the BMC need not report room (§15.11.2).
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Sequence numbers are 1 to 15; 0 is a bare acknowledgement.
 const MAX_SEQUENCE: u8 = 15;
@@ -34,7 +34,7 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 struct Flight {
     sequence: u8,
-    /// Characters at the head of the queue that it carries.
+    /// How many characters from the head of the queue it carries.
     length: usize,
     operation: u8,
     next_try: Duration,
@@ -49,7 +49,7 @@ pub(crate) struct Sol {
     flight: Option<Flight>,
     not_before: Duration,
     send_break: bool,
-    /// What came and is not yet delivered; the BMC gets its acknowledgement when it is.
+    /// What came and is not yet delivered; it is acknowledged once it is.
     received: Vec<u8>,
     last_received: u8,
     last_length: usize,
@@ -104,12 +104,12 @@ impl Sol {
         &self.received
     }
 
-    /// So many characters were delivered.
+    /// `count` characters were delivered.
     pub(crate) fn delivered(&mut self, count: usize) {
         self.received.drain(..count.min(self.received.len()));
     }
 
-    /// A packet came from the BMC. One that makes no sense is ignored: it was authentic, but BMCs have bugs.
+    /// A packet came from the BMC. A malformed one is ignored: it is authentic, but BMCs have bugs.
     pub(crate) fn receive(&mut self, packet: &[u8], now: Duration) {
         let [sequence, acknowledged, accepted, status, characters @ ..] = packet else {
             return;
@@ -125,7 +125,7 @@ impl Sol {
         );
         let sequence = sequence & 0x0f;
         if sequence == 0 || !self.received.is_empty() {
-            // A bare acknowledgement; or there is no room, and the BMC will repeat it.
+            // A bare acknowledgement; or we have no room, and the BMC will repeat it.
             return;
         }
         // A repetition may carry more than the first did (§15.11).
@@ -205,7 +205,7 @@ impl Sol {
         self.send_break = false;
     }
 
-    /// When `poll` has something to do although nothing happens.
+    /// When to call `poll` again even if nothing happens.
     pub(crate) fn next_timeout(&self) -> Option<Duration> {
         match &self.flight {
             Some(flight) => Some(flight.next_try),

@@ -1,5 +1,5 @@
 //! Strings of SDR and FRU records: plain, BCD plus, and 6-bit ASCII (IPMI 2.0 §43.15, FRU 1.3 §13).
-//! How long a string is and where it stands is the record's affair.
+//! Where a string begins and how long it is, `sdr` and `fru` know.
 
 const BCD_PLUS: &[u8; 16] = b"0123456789 -.???";
 
@@ -12,7 +12,7 @@ pub(crate) fn decode(encoding: u8, bytes: &[u8]) -> String {
             .map(|digit| char::from(BCD_PLUS[usize::from(digit)]))
             .collect(),
         2 => six_bit(bytes),
-        // Latin-1; what a vendor calls binary or Unicode is mostly the same.
+        // Latin-1; what a vendor calls binary or Unicode is usually the same.
         _ => bytes
             .iter()
             .map(|byte| char::from(*byte))

@@ -1,5 +1,6 @@
 //! Sockets: one UDP socket per address family for all BMCs, and who gets which datagram.
-//! A datagram belongs to whoever talks to its sender and has registered the console session id in it.
+//! A datagram goes to the sessions with its sender that registered the console id in it; their contents are up to `open`,
+//! `attempt` and `ask`.
 use crate::packet::{self, MAX_DATAGRAM};
 use socket2::SockRef;
 use std::collections::HashMap;
@@ -12,11 +13,11 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-/// Datagrams that wait for one BMC's task. More than a few are a flood, and UDP may lose them.
+/// Datagrams that wait for one BMC's task. More than a few are a flood, and UDP may lose datagrams.
 const INBOX: usize = 16;
 
-/// What the kernel may hold for us in either direction: thousands of BMCs may be asked, and answer, at the same time.
-/// What does not fit is lost and asked for again after a time-out. Linux gives at most `net.core.rmem_max` and `wmem_max`.
+/// What the kernel may hold for us in either direction: thousands of BMCs may be asked, and may answer, at the same time.
+/// What does not fit is lost, and sent again after a timeout. Linux gives at most `net.core.rmem_max` and `wmem_max`.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 /// All BMCs of a process. Cheap to clone.
@@ -30,10 +31,11 @@ struct Inner {
     routes: Arc<Mutex<Routes>>,
 }
 
-/// After an error of the socket itself, so that a broken one does not eat a core.
+/// The pause after an error of the socket itself, so that a broken one does not use up a core.
 const AFTER_ERROR: Duration = Duration::from_millis(10);
 
-/// By peer: nearly always one session each. Scope and flow of an IPv6 address are not the BMC's, so they are left out.
+/// By peer: nearly always one session each. Scope and flow of an IPv6 address do not identify the BMC, so they are left
+/// out.
 type Routes = HashMap<(IpAddr, u16), Vec<Route>>;
 
 struct Route {
@@ -66,7 +68,7 @@ fn enlarge(udp: &UdpSocket) {
     for error in refused.into_iter().filter_map(Result::err) {
         tracing::warn!("ipmi socket: ask for buffers of {SOCKET_BUFFER} bytes: {error}");
     }
-    // Linux refuses silently, and counts its own overhead, so that it says twice of what it gave.
+    // Linux refuses silently. It counts its own overhead, so it reports twice what it gave.
     if let Ok(given) = socket.recv_buffer_size()
         && given < SOCKET_BUFFER
     {
@@ -77,12 +79,12 @@ fn enlarge(udp: &UdpSocket) {
 }
 
 fn lock(routes: &Mutex<Routes>) -> MutexGuard<'_, Routes> {
-    // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
+    // The map is consistent between any two statements, so a panic elsewhere cannot have broken it.
     routes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Transport {
-    /// Sockets are opened when the first BMC of their family is spoken to.
+    /// A socket is opened when the first BMC of its address family is spoken to.
     pub fn new() -> Self {
         Self::default()
     }
@@ -111,7 +113,7 @@ impl Transport {
             .map(drop)
     }
 
-    /// Sends now or not at all; for farewells.
+    /// Sends now or not at all: for goodbyes.
     pub(crate) fn try_send(&self, datagram: &[u8], to: SocketAddr) {
         let cell = if to.is_ipv4() { &self.0.v4 } else { &self.0.v6 };
         if let Some(socket) = cell.get() {
@@ -119,7 +121,7 @@ impl Transport {
         }
     }
 
-    /// Reserves a session id that nobody else uses with this BMC, and an inbox for its datagrams.
+    /// Reserves a session id that is not yet in use with this BMC, and an inbox for its datagrams.
     pub(crate) fn register(&self, peer: SocketAddr) -> io::Result<Inbox> {
         let (sender, receiver) = mpsc::channel(INBOX);
         let mut routes = lock(&self.0.routes);
@@ -154,7 +156,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// The next datagram; none: none comes any more. Cancelling it loses nothing.
+    /// The next datagram; none when no more can come. Cancelling it loses nothing.
     pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
         self.receiver.recv().await
     }
@@ -196,7 +198,7 @@ async fn receive(udp: Arc<UdpSocket>, routes: Arc<Mutex<Routes>>) {
         match udp.recv_from(&mut buffer).await {
             Ok((length, from)) => deliver(&lock(&routes), &buffer[..length], from),
             Err(error) => {
-                // Mostly an ICMP error of an earlier send; the time-out of that BMC deals with it.
+                // Mostly an ICMP error of an earlier send; that BMC's timeout deals with it.
                 tracing::trace!("ipmi socket: {error}");
                 tokio::time::sleep(AFTER_ERROR).await;
             }
@@ -208,12 +210,12 @@ fn deliver(routes: &Routes, datagram: &[u8], from: SocketAddr) {
     let Some(of_peer) = routes.get(&key(from)) else {
         return;
     };
-    // A message outside a session names none; and a refusal may be cut short before the id, as ipmi_sim's is, or have
-    // zero there. The tag in it tells whether it is meant.
+    // A message outside a session has no id; and a refusal may end before the id, as ipmi_sim's does, or have zero
+    // there. Its tag tells the sessions which of them is meant.
     let id = console_id(datagram).filter(|id| *id != 0);
     for route in of_peer {
         if id.is_none_or(|id| id == route.console_id) {
-            // Full means flooded: like any UDP receiver, drop.
+            // Full means flooded: drop it, like any UDP receiver.
             let _ = route.inbox.try_send(datagram.to_vec());
         }
     }

@@ -1,5 +1,5 @@
-//! Who may log in to the BMC (IPMI 2.0 §22.26 to §22.29). Reading only.
-//! Whether a login works is found out by logging in.
+//! Who may log in to the BMC (IPMI 2.0 §22.26 to §22.29). Read only.
+//! Logging in, which alone proves that a login works, is in `login`.
 use crate::bmc::Bmc;
 use crate::error::Error;
 use crate::message::{APP, Request};
@@ -47,10 +47,10 @@ fn name(data: &[u8]) -> String {
 }
 
 impl Bmc {
-    /// The users of a channel (1 mostly, 0Eh: the one of this session). Slots without name and access are left out.
+    /// The users of a channel (usually 1; 0Eh: the one that this session uses). Slots without name and access are left out.
     ///
     /// # Errors
-    /// Whatever keeps the answers away; see [`crate::ErrorKind`].
+    /// Whatever prevents an answer; see [`crate::ErrorKind`].
     pub async fn users(&self, channel: u8) -> Result<Vec<User>, Error> {
         let mut users = Vec::new();
         let (mut id, mut slots) = (1, 1);

@@ -1,5 +1,5 @@
-//! IPMI 1.5 sessions with MD5 (§6.11, §6.12, §22.16, §22.17), for a BMC that knows nothing better, and only when asked.
-//! Nothing is encrypted, and MD5 no longer protects much; RMCP+ is in `handshake` and `session`.
+//! IPMI 1.5 sessions with MD5 (§6.11, §6.12, §22.16, §22.17), for a BMC that supports nothing better, and only when asked.
+//! Nothing is encrypted, and MD5 protects little; RMCP+ is in `handshake` and `session`.
 use crate::config::Privilege;
 use crate::crypto::same;
 use crate::error::{CompletionCode, ErrorKind};
@@ -81,12 +81,12 @@ impl Key {
     }
 }
 
-/// Who enters, and what must never be the same twice.
+/// Who logs in, and what must never be the same twice.
 pub(crate) struct Login15 {
     pub user: String,
     pub password: Secret,
     pub privilege: Privilege,
-    /// Where the BMC's sequence numbers shall begin; not zero.
+    /// The BMC's first sequence number; not zero.
     pub first_sequence: u32,
     pub rq_seq: u8,
 }
@@ -113,10 +113,12 @@ impl Handshake15 {
         let mut key = [0; MAX_PASSWORD];
         let password = login.password.reveal();
         key.get_mut(..password.len())
-            .ok_or(ErrorKind::LoginTooLong("an IPMI 1.5 password has 16 bytes"))?
+            .ok_or(ErrorKind::LoginTooLong(
+                "an IPMI 1.5 password has at most 16 bytes",
+            ))?
             .copy_from_slice(password);
         if login.user.len() > 16 {
-            return Err(ErrorKind::LoginTooLong("a name has 16 bytes"));
+            return Err(ErrorKind::LoginTooLong("a name has at most 16 bytes"));
         }
         let request = presession::auth_capabilities_request(false, login.privilege.code());
         Ok(Self {
@@ -185,7 +187,7 @@ impl Handshake15 {
         )?;
         if can.auth_types & MD5_OFFERED == 0 {
             return Err(ErrorKind::Unsupported(
-                "it offers no MD5 for IPMI 1.5, and nothing weaker is used",
+                "it offers no MD5 for IPMI 1.5, and we use nothing weaker",
             ));
         }
         let mut data = vec![MD5];
@@ -244,7 +246,7 @@ impl Handshake15 {
                 ))?;
         if kind & 0x0f != MD5 {
             return Err(ErrorKind::Unsupported(
-                "it leaves out authentication after the login, and such sessions are not used",
+                "it drops authentication after the login, and we do not use such sessions",
             ));
         }
         let [i0, i1, i2, i3, s0, s1, s2, s3] = *id;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// notices a take-over, which not every BMC reports to the loser (`ipmi_sim` does not).
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// At the end, what was typed still goes out; a BMC that takes it slower than this loses it.
-const FAREWELL: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(5);
 /// A BMC that sends nothing for this long, not even answers to keep-alives, is gone.
 const DEAD: Duration = Duration::from_secs(20);
 
@@ -75,7 +75,7 @@ impl Watch {
             None => {}
         }
         if let Some(since) = self.closing
-            && (sol.is_idle() || now - since >= FAREWELL)
+            && (sol.is_idle() || now - since >= DRAIN)
         {
             return Next::Over(Ok(()));
         }
@@ -87,7 +87,7 @@ impl Watch {
             Some(_) | None => return Next::Ask,
         };
         match self.closing {
-            Some(since) => Next::Wait(ask_at.min(since + FAREWELL)),
+            Some(since) => Next::Wait(ask_at.min(since + DRAIN)),
             None => Next::Wait(ask_at),
         }
     }

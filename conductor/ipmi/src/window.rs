@@ -1,5 +1,5 @@
-//! Which of a BMC's messages are new: sequence numbers that may arrive late, but count once (IPMI 2.0 §6.12.13).
-//! Whether a message is authentic has been checked before it is asked here.
+//! Which of a BMC's messages are new: sequence numbers may arrive late, but count once (IPMI 2.0 §6.12.13).
+//! Checking first that a message is authentic is up to `session` and `v15`.
 
 /// How far a message may lag behind the newest one and still be taken (§6.12.13: at least 16 in RMCP+, 8 before).
 const WIDTH: u32 = 32;
@@ -12,7 +12,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Nothing seen yet; the first message should bear `first`.
+    /// Nothing seen yet; `first` is the first message's number.
     pub(crate) fn from(first: u32) -> Self {
         Self {
             newest: first.wrapping_sub(1),

@@ -1,5 +1,5 @@
 //! The serial console through OpenIPMI's `ipmi_sim`, whose serial port is a TCP connection to the test.
-//! Which files and processes that takes is in `support`.
+//! Starting it is in `support`.
 mod support;
 
 use ironbeat_ipmi::{Console, ErrorKind};
@@ -68,7 +68,7 @@ async fn one_console_at_a_time_unless_it_is_taken_over() {
     let error = first.close().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ConsoleTaken, "{error}");
     second.close().await.unwrap();
-    // Given back: nobody has it.
+    // It was given back, so nobody has it.
     bmc.console(false).await.unwrap().close().await.unwrap();
     bmc.end_console().await.unwrap();
     table_says("ipmi_sim 2.0.33", "console taken", "busy");

@@ -1,5 +1,5 @@
 //! Sensors, events, inventories, users and controllers behind the BMC, read from OpenIPMI's `ipmi_sim`.
-//! Which files and processes that takes is in `support`.
+//! Starting it is in `support`.
 mod support;
 
 use ironbeat_ipmi::{Bridge, ErrorKind, Health, Protocol, Sdr, SelEvent, SensorType, Transport};
@@ -166,7 +166,7 @@ async fn a_controller_behind_the_bmc_answers() {
         (id.manufacturer, id.product, id.firmware),
         (0x1234, 0x5678, (2, 3))
     );
-    // The BMC itself is the same as ever, in the same session.
+    // The BMC itself still answers, in the same session.
     assert_eq!(bmc.device_id().await.unwrap().manufacturer, 0x1291);
     let error = behind(0x40).device_id().await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::NotPassedOn(_)), "{error}");

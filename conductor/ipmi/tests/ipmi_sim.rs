@@ -1,5 +1,5 @@
 //! The client against OpenIPMI's `ipmi_sim`: a BMC that somebody else wrote.
-//! Which files and processes that takes is in `support`.
+//! Starting it is in `support`.
 mod support;
 
 use ironbeat_ipmi::{
@@ -51,7 +51,7 @@ async fn the_boot_device_arrives() {
         };
         bmc.set_boot_device(device, flags).await.unwrap();
         assert_eq!(sim.read("boot"), word);
-        // It keeps the device alone: "valid", EFI and "persistent" are lost.
+        // It keeps only the device: "valid", EFI and "persistent" are lost.
         let read = bmc.boot_flags().await.unwrap();
         assert_eq!(read.device, Some(device));
     }
@@ -68,7 +68,7 @@ async fn it_says_who_it_is() {
         (id.manufacturer, id.product, id.firmware, id.ipmi_version),
         (0x1291, 0xf02, (9, 8), 2)
     );
-    // The same command by hand, and one that nobody has.
+    // The same command by hand, and one that does not exist.
     let raw = bmc.raw(0x06, 0, 0x01, &[]).await.unwrap();
     assert_eq!(raw[6..8], [0x91, 0x12]);
     let error = bmc.raw(0x06, 0, 0xfe, &[]).await.unwrap_err();
@@ -79,7 +79,7 @@ async fn it_says_who_it_is() {
     assert_eq!(error.completion().map(|code| code.0), Some(0xc1), "{error}");
     assert_eq!(bmc.system_guid().await.unwrap()[..3], [0xa1, 0x23, 0x45]);
     let lan = bmc.lan_parameters(1).await.unwrap();
-    // Without a configuration program it has nothing to say but zeros.
+    // Without a configuration program it reports only zeros.
     assert!(lan.address.is_some_and(|ip| ip.is_unspecified()) && lan.ipv6.is_empty());
     table_says(PEER, "command refused", "completion code");
 }
@@ -139,7 +139,7 @@ async fn refusals_are_told_apart() {
             user: user("nobody")
         }
     );
-    // It gives any user any privilege at the login, and minds it at each command.
+    // It grants any user any privilege at login, and checks it at each command.
     let reader = transport.bmc(BmcConfig {
         username: "reader".into(),
         password: Secret::new("Rack-pw-2"),
@@ -208,22 +208,22 @@ async fn a_restarted_bmc_is_entered_again() {
 }
 
 #[tokio::test]
-async fn a_power_cycle_is_sent_again_only_while_the_bmc_surely_knows_it() {
+async fn a_power_cycle_is_sent_again_only_while_the_bmc_recognises_it() {
     let mut sim = Sim::start();
     let bmc = sim.bmc();
     bmc.chassis_status().await.unwrap();
     sim.kill();
-    // Nobody answers any more, so all that follows is waiting.
+    // Nothing answers any more, so all that follows is waiting.
     tokio::time::pause();
     let cycle = bmc.chassis_control(ChassisControl::PowerCycle).await;
     let kind = cycle.unwrap_err().kind;
     let ErrorKind::Unconfirmed { tries, waited } = kind else {
         panic!("{kind}");
     };
-    // Of the 12 that are allowed: four seconds' worth, a second apart at most. Then there is time for a late answer.
+    // Of the 12 tries that are allowed, those of four seconds, a second apart at most; then time for a late answer.
     assert!((4..=6).contains(&tries), "{tries}");
     assert!(waited > Duration::from_secs(7), "{waited:?}");
-    // A question may be asked as often as one likes.
+    // A read may be repeated as often as we like.
     let kind = bmc.chassis_status().await.unwrap_err().kind;
     assert!(
         matches!(kind, ErrorKind::Unreachable { tries: 12, .. }),
@@ -261,7 +261,7 @@ async fn a_cancelled_command_leaves_a_usable_session() {
     let bmc = sim.bmc();
     bmc.device_id().await.unwrap();
     for _ in 0..20 {
-        // Polled once: sent, and nobody waits for the answer.
+        // Polled once: it is sent, and nobody waits for the answer.
         let mut status = Box::pin(bmc.chassis_status());
         std::future::poll_fn(|context| {
             let _ = status.as_mut().poll(context);
@@ -317,7 +317,7 @@ async fn a_silent_bmc_and_a_babbling_one_are_bounded() {
     babble.abort();
 }
 
-/// pyghmi answers nobody who comes from where a session of its own came from, until it is asked for its capabilities.
+/// pyghmi ignores a login from the address and port of an earlier session until it is asked for its capabilities.
 /// And noise, which anybody can send, is no answer.
 #[tokio::test]
 async fn who_is_silent_to_a_login_is_soon_asked_something_else() {
@@ -338,7 +338,7 @@ async fn who_is_silent_to_a_login_is_soon_asked_something_else() {
             let mut buffer = [0; 200];
             for _ in 0..4 {
                 let (_, from) = deaf.recv_from(&mut buffer).await.unwrap();
-                // Of IPMI 2.0: its payload type; a question without a session has no such format.
+                // The payload type, in the IPMI 2.0 format; a question outside a session is in another.
                 let payload = (buffer[4] == 6).then_some(buffer[5]);
                 asked.push(payload);
                 if noise && payload == OPEN_SESSION {

@@ -1,5 +1,5 @@
-//! The client against pyghmi's BMC, which is what VirtualBMC and its likes answer with.
-//! What is missing in it is in `docs/bmc-interop.md`.
+//! The client against pyghmi's BMC, which VirtualBMC and its like are built on.
+//! What it lacks is listed in `docs/bmc-interop.md`.
 mod support;
 
 use ironbeat_ipmi::{
@@ -59,7 +59,7 @@ impl Drop for Pyghmi {
     }
 }
 
-/// Debian's Python comes first: its packages are not those of another one in the path.
+/// Debian's Python comes first: another one in the path does not have its packages.
 fn python() -> Option<&'static str> {
     ["/usr/bin/python3", "python3"].into_iter().find(|python| {
         Command::new(python)
@@ -71,7 +71,7 @@ fn python() -> Option<&'static str> {
 }
 
 impl Pyghmi {
-    /// None: it is not on this machine, which is said.
+    /// None: it is not on this machine, and the test says so.
     fn start(host: &str) -> Option<Self> {
         let Some(python) = python() else {
             eprintln!("NOT TRIED: pyghmi is missing (Debian package python3-pyghmi)");
@@ -94,7 +94,7 @@ impl Pyghmi {
         Some(Self { child, address })
     }
 
-    /// It knows suite 3 alone.
+    /// It knows only suite 3.
     fn login(&self) -> BmcConfig {
         BmcConfig {
             suite: Some(Suite::Three),
@@ -146,7 +146,7 @@ async fn power_and_boot_device_are_read_and_set_over_both_families() {
         };
         for device in [BootDevice::Pxe, BootDevice::Disk, BootDevice::Cdrom] {
             bmc.set_boot_device(device, flags).await.unwrap();
-            // It keeps the device alone.
+            // It keeps only the device.
             let read = bmc.boot_flags().await.unwrap();
             assert_eq!((read.valid, read.device), (true, Some(device)));
             assert!(!read.flags.efi && !read.flags.persistent);
@@ -232,14 +232,14 @@ async fn refusals_are_told_apart() {
             user: user("admin")
         }
     );
-    // It is asked for suite 17, and grants 3 without a word.
+    // It is asked for suite 17, and silently grants 3.
     let unnamed = bmc(BmcConfig {
         suite: None,
         ..server.login()
     });
     unnamed.device_id().await.unwrap();
-    // The session is closed, but whoever comes from the same port is answered with its keys: until it asks what a
-    // stranger asks.
+    // The session is closed, but pyghmi answers a login from the same port with the old keys, until it is asked what a
+    // new caller asks.
     for login in [unnamed, bmc(server.login())] {
         for _ in 0..3 {
             login.device_id().await.unwrap();

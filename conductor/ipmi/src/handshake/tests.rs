@@ -1,5 +1,5 @@
-//! The login against a BMC made of the same arithmetic: known answers, refusals, damage.
-//! The known answers were computed apart from this code, with Python's hmac and hashlib, from the text of §13.
+//! The login against a BMC that shares this crate's arithmetic: known answers, refusals, damage.
+//! The known answers were computed independently, with Python's hmac and hashlib, from the text of §13.
 use super::*;
 use crate::mutate::Mutator;
 
@@ -117,11 +117,11 @@ fn a_key_of_its_own_opens_and_another_one_does_not() {
 #[test]
 fn another_password_is_noticed_and_the_slot_given_back() {
     let mut console = begin(Suite::Three, None);
-    assert_eq!(console.farewell(), None);
+    assert_eq!(console.abort(), None);
     let answer = honest(&console, "another", "another");
     assert!(matches!(console.receive(&answer), Ok(Progress::Next)));
-    // Nothing to answer yet: some servers end of it.
-    assert_eq!(console.farewell(), None);
+    // There is nothing to answer yet, and it crashes some servers.
+    assert_eq!(console.abort(), None);
     let answer = honest(&console, "another", "another");
     let error = console.receive(&answer).unwrap_err();
     assert_eq!(
@@ -130,9 +130,9 @@ fn another_password_is_noticed_and_the_slot_given_back() {
             user: "admin".into()
         }
     );
-    let farewell = console.farewell().unwrap();
+    let abort = console.abort().unwrap();
     assert_eq!(
-        packet::parse(&farewell).unwrap().payload,
+        packet::parse(&abort).unwrap().payload,
         [3, WRONG_CHECK, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a]
     );
 }
@@ -145,7 +145,7 @@ fn another_suite_than_the_proposed_one_is_a_refusal_of_that() {
         console.receive(&answer).unwrap_err(),
         ErrorKind::CipherRefused("17".into())
     );
-    assert_eq!(console.farewell(), None);
+    assert_eq!(console.abort(), None);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn who_forgets_a_login_for_its_user_is_as_good_as_silent() {
             user: "admin".into()
         }
     );
-    // It knows whose login it was: that one can be begun again.
+    // It knows whose login it was, so we can begin again.
     assert_eq!(
         console.receive(&refusal(CONSOLE_ID)).unwrap_err(),
         ErrorKind::SessionLost
@@ -228,7 +228,7 @@ fn mutants_never_panic_and_never_open_a_session_with_another_key() {
     for round in 0..3_000 {
         let suite = [Suite::Three, Suite::Seventeen][round % 2];
         let mut console = begin(suite, None);
-        // A message is damaged, then the honest one follows, as after a forgery on the way.
+        // A message is damaged, then the honest one follows, as after a forgery.
         for _ in 0..3 {
             let good = honest(&console, "Rack-pw-1", "Rack-pw-1");
             let bad = mutator.mutate(&good);
