@@ -26,7 +26,7 @@ pub(crate) struct Known {
 pub(crate) enum Next {
     /// Ask for its capabilities, once.
     Greet,
-    /// Log in with this suite (none: IPMI 1.5), sending the first message at most so often.
+    /// Log in with this suite (none: IPMI 1.5), sending the first message at most `tries` times.
     Try {
         suite: Option<Suite>,
         tries: u32,
@@ -46,7 +46,7 @@ pub(crate) enum Event {
 }
 
 pub(crate) struct Login {
-    /// In the order in which they are tried, and how many of them were given up. None: IPMI 1.5.
+    /// In the order in which they are tried (none: IPMI 1.5), and how many of them were given up.
     suites: &'static [Option<Suite>],
     refusals: usize,
     tries: u32,

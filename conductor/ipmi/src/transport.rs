@@ -1,6 +1,5 @@
-//! Sockets: one UDP socket per address family for all BMCs, and who gets which datagram.
-//! A datagram goes to the sessions with its sender that registered the console id in it; their contents are up to `open`,
-//! `attempt` and `ask`.
+//! Sockets: one UDP socket per address family for all BMCs, and which session gets which datagram.
+//! What the datagrams say, and when to send them, is up to `line` and the files that use it.
 use crate::packet::{self, MAX_DATAGRAM};
 use socket2::SockRef;
 use std::collections::HashMap;

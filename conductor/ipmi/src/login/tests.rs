@@ -1,4 +1,5 @@
 //! Logins as situation, event, outcome.
+//! What each attempt sends is tried in `handshake` and against other BMCs in `tests/`.
 use super::*;
 use crate::secret::Secret;
 use std::net::SocketAddr;
