@@ -1,7 +1,9 @@
 //! What a node is doing, in words: what is waited for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::decide::Policy;
-use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, PowerSource, State, Step};
+use crate::node::{
+    BmcAct, Goal, Job, LastError, Node, OnFailure, Phase, PowerSource, Rest, State, Step,
+};
 use crate::time::Time;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -85,14 +87,8 @@ fn waiting_for(node: &Node) -> String {
     let bmc = node.bmc.address();
     let faulty = node.maintenance.as_ref().is_some_and(|m| m.fault.is_some());
     match &node.state {
-        State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_)
-            if faulty =>
-        {
-            format!("the BMC at {bmc} to say how the power is")
-        }
-        State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => {
-            "an operator".to_string()
-        }
+        State::Resting(_) if faulty => format!("the BMC at {bmc} to say how the power is"),
+        State::Resting(_) => "an operator".to_string(),
         State::Busy(job) => match (&job.phase, job.step()) {
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
                 format!(
@@ -135,22 +131,20 @@ fn attempt(job: &Job, policy: &Policy) -> String {
 
 fn next(node: &Node, policy: &Policy) -> String {
     let job = match &node.state {
-        State::Enroll => return "the operator: manage".to_string(),
-        State::Manageable => return "the operator: inspect or provide".to_string(),
-        State::Available => return "the operator: deploy".to_string(),
-        State::Active => return "the operator: undeploy or rebuild".to_string(),
-        State::Failed(kind) => return after_failure(*kind).to_string(),
+        State::Resting(rest) => return format!("the operator: {}", verbs(*rest)),
         State::Busy(job) => job,
     };
     let done = match job.steps.get(job.at + 1) {
         Some(step) => step_words(step),
         None => match job.goal {
-            Goal::Manageable => "become manageable".to_string(),
-            Goal::Available => "become available".to_string(),
-            Goal::Active => "become active".to_string(),
             Goal::Clean => "be cleaned".to_string(),
-            Goal::Failed => "wait for the operator with the failure on record".to_string(),
-            Goal::Back(rest) => format!("be {} as before", State::from(rest).provision_state()),
+            Goal::Rest(rest) if job.kind.spec().on_failure == OnFailure::Back => {
+                format!("be {} as before", rest.name())
+            }
+            Goal::Rest(_) if job.is_tidying() => {
+                "wait for the operator with the failure on record".to_string()
+            }
+            Goal::Rest(rest) => format!("become {}", rest.name()),
         },
     };
     let otherwise = match &job.phase {
@@ -168,14 +162,17 @@ fn next(node: &Node, policy: &Policy) -> String {
     format!("{done}; otherwise {otherwise}")
 }
 
-fn after_failure(kind: JobKind) -> &'static str {
-    match kind {
-        JobKind::Verify => "the operator: manage",
-        JobKind::Inspect => "the operator: inspect again, or manage",
-        JobKind::Deploy => "the operator: deploy again, or undeploy",
-        JobKind::Delete => "the operator: undeploy again, or rebuild",
-        JobKind::Clean => "the operator: manage, then provide",
-        JobKind::Bmc => "the operator: ask again",
+/// What an operator can do with a node that rests here.
+fn verbs(rest: Rest) -> &'static str {
+    match rest {
+        Rest::Enroll => "manage",
+        Rest::Manageable => "inspect or provide",
+        Rest::Available => "deploy",
+        Rest::Active => "undeploy or rebuild",
+        Rest::InspectFailed => "inspect again, or manage",
+        Rest::DeployFailed => "deploy again, or undeploy",
+        Rest::CleanFailed => "manage, then provide",
+        Rest::Error => "undeploy again, or rebuild",
     }
 }
 

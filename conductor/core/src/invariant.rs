@@ -1,7 +1,8 @@
 //! What must be true of every node record at every moment: checked after every step of the random histories, and by
 //! the conductor before it saves. Why it is true is `decide`'s affair.
 use crate::node::{
-    Goal, JobKind, MAX_MACS, MAX_PAST_BOOTS, MAX_REQUESTS, Node, Phase, State, Step,
+    Goal, JobKind, MAX_MACS, MAX_PAST_BOOTS, MAX_REQUESTS, Node, OnFailure, Phase, Rest, State,
+    Step,
 };
 use alloc::string::String;
 use core::fmt;
@@ -44,24 +45,22 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         "the present boot is not a past one",
     )?;
     match &node.state {
-        State::Enroll | State::Manageable | State::Available => {
+        State::Resting(rest) => {
+            holds(node.boot.is_none(), "a resting node listens to no ramdisk")?;
             holds(
-                node.instance.is_none(),
-                "a node that serves nobody has no instance",
+                !rest.is_failure() || node.last_error.is_some(),
+                "a failed node says why",
             )?;
-            holds(node.boot.is_none(), "an idle node listens to no ramdisk")
-        }
-        State::Active => {
-            holds(node.instance.is_some(), "an active node has an instance")?;
-            holds(node.boot.is_none(), "an active node listens to no ramdisk")
-        }
-        State::Failed(kind) => {
-            holds(
-                *kind != JobKind::Verify && *kind != JobKind::Bmc,
-                "a failed verification or power change leads back to where the node was",
-            )?;
-            holds(node.last_error.is_some(), "a failed node says why")?;
-            holds(node.boot.is_none(), "a failed node listens to no ramdisk")
+            match rest {
+                Rest::Enroll | Rest::Manageable | Rest::Available => holds(
+                    node.instance.is_none(),
+                    "a node that serves nobody has no instance",
+                ),
+                Rest::Active => holds(node.instance.is_some(), "an active node has an instance"),
+                Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error => {
+                    Ok(())
+                }
+            }
         }
         State::Busy(job) => {
             holds(job.at < job.steps.len(), "the present step exists")?;
@@ -82,27 +81,21 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             };
             holds(fits, "what is waited for belongs to the present step")?;
             holds(
-                job.goal != Goal::Failed || node.last_error.is_some(),
+                !job.is_tidying() || node.last_error.is_some(),
                 "tidying up after a failure says which",
             )?;
-            let back = match job.goal {
-                Goal::Back(rest) => Some(rest),
-                Goal::Manageable | Goal::Available | Goal::Active | Goal::Clean | Goal::Failed => {
-                    None
-                }
-            };
             holds(
-                (job.kind == JobKind::Bmc) == back.is_some(),
-                "what is asked of the BMC alone, and nothing else, leads back",
+                job.goal != Goal::Clean || job.kind == JobKind::Delete,
+                "only tear-down is followed by cleaning",
             )?;
-            if let Some(rest) = back {
+            if let (OnFailure::Back, Goal::Rest(rest)) = (job.kind.spec().on_failure, job.goal) {
                 holds(
                     job.steps.iter().all(|step| matches!(step, Step::Bmc(_))),
                     "the BMC alone is asked",
                 )?;
                 // At the end the node is exactly there.
                 let mut there = node.clone();
-                (there.state, there.wake_at) = (rest.into(), None);
+                (there.state, there.wake_at) = (State::Resting(rest), None);
                 check(&there)?;
             }
             holds(

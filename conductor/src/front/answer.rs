@@ -11,7 +11,7 @@ use ironbeat_common::id::SystemUuid;
 use ironbeat_core::decide::{Event, Verb};
 use ironbeat_core::explain::explain;
 use ironbeat_core::id::{NodeName, RequestId};
-use ironbeat_core::node::{MAX_MACS, Node, SCHEMA, State};
+use ironbeat_core::node::{MAX_MACS, Node, Rest, SCHEMA, State};
 use ironbeat_ops::reply::{Shown, Summary};
 use ironbeat_ops::request::Enroll;
 use ironbeat_ops::{Reply, Request};
@@ -224,7 +224,7 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
         boot_mode: wish.boot_mode,
         root_device: wish.root_device,
         instance: None,
-        state: State::Enroll,
+        state: State::Resting(Rest::Enroll),
         since: clock::now(),
         wake_at: None,
         power: None,
@@ -285,8 +285,8 @@ async fn delete(worker: &Worker, node: &str) -> Result<Node, ApiError> {
         .await?
         .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
     let idle = match &node.state {
-        State::Enroll | State::Manageable | State::Available => true,
-        State::Active | State::Failed(_) => node.maintenance.is_some(),
+        State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available) => true,
+        State::Resting(_) => node.maintenance.is_some(),
         State::Busy(_) => false,
     };
     if !idle {

@@ -145,9 +145,7 @@ pub fn wanted(node: &Node, boot: BootId) -> HeartbeatReply {
             },
             (Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent, _) => HeartbeatReply::Idle,
         },
-        State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_) => {
-            HeartbeatReply::Idle
-        }
+        State::Resting(_) => HeartbeatReply::Idle,
     }
 }
 

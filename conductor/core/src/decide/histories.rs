@@ -4,7 +4,7 @@ use super::tests::{enrolled, instance, inventory};
 use super::*;
 use crate::explain::explain;
 use crate::invariant;
-use crate::node::{JobKind, Phase, State, Step};
+use crate::node::{JobKind, Phase, Rest, State, Step};
 use ironbeat_common::heartbeat::{Outcome, Progress, StepError};
 use ironbeat_common::id::{NodeId, StepId};
 use std::path::PathBuf;
@@ -186,11 +186,13 @@ fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
 
 fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     let likely = match &node.state {
-        State::Enroll => Verb::Manage,
-        State::Manageable => rng.pick(&[Verb::Provide, Verb::Inspect]),
-        State::Available => Verb::Deploy(instance()),
-        State::Active => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
-        State::Failed(_) => rng.pick(&[
+        State::Resting(Rest::Enroll) => Verb::Manage,
+        State::Resting(Rest::Manageable) => rng.pick(&[Verb::Provide, Verb::Inspect]),
+        State::Resting(Rest::Available) => Verb::Deploy(instance()),
+        State::Resting(Rest::Active) => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
+        State::Resting(
+            Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error,
+        ) => rng.pick(&[
             Verb::Manage,
             Verb::Undeploy,
             Verb::Deploy(instance()),
@@ -275,7 +277,7 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
     }
     // Back from a power change is not news.
     let was_active = node.state.provision_state() == "active";
-    let became_active = after.state == State::Active && !was_active;
+    let became_active = after.state == State::Resting(Rest::Active) && !was_active;
     if became_active
         && !matches!(
             &moment.event,

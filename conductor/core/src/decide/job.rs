@@ -1,7 +1,9 @@
 //! The one flow that all work shares: begin a step, go on to the next, finish, fail, boot the ramdisk again.
 //! Which steps a job has is planned in `plan`; what moves it is in `verbs`, `agent`, `bmc` and `alarm`.
 use super::{Draft, Effect, Policy, secs};
-use crate::node::{BmcAct, Goal, Job, JobKind, LastError, Node, Phase, Rest, State, Step};
+use crate::node::{
+    BmcAct, Goal, Job, JobKind, LastError, Node, OnFailure, Phase, Rest, State, Step,
+};
 use crate::plan;
 use crate::time::Time;
 use alloc::format;
@@ -19,87 +21,88 @@ pub(super) enum Fault {
 }
 
 impl Draft<'_> {
+    /// Begins a job with the first of its steps, which is never the agent's: the last boot is retired.
     pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
         self.retire_boot();
-        // The phase is set by `begin` below, before anybody can see this one.
-        let phase = Phase::Backoff {
-            since: self.ctx.now,
-            until: self.ctx.now,
-            because: String::new(),
-        };
-        if !matches!(goal, Goal::Back(Rest::Failed(_))) {
+        if !matches!(goal, Goal::Rest(rest) if rest.is_failure()) {
             self.node.last_error = None;
         }
+        let phase = self.enter(&steps[0]);
         self.node.state = State::Busy(Job {
             kind,
             goal,
             began: self.ctx.now,
+            boots: boots(&steps[0]),
             steps,
             at: 0,
-            tries: 0,
-            boots: 0,
+            tries: 1,
             phase,
         });
-        self.begin();
         format!("{} begins", self.node.state.provision_state())
     }
 
     pub(super) fn job(&mut self) -> &mut Job {
         match &mut self.node.state {
             State::Busy(job) => job,
-            State::Enroll
-            | State::Manageable
-            | State::Available
-            | State::Active
-            | State::Failed(_) => {
+            State::Resting(_) => {
                 unreachable!("only a busy node has steps, and every caller has matched on that")
             }
         }
     }
 
-    /// Begins, or begins again, the present step.
+    /// Begins the present step, for the first time or again.
     pub(super) fn begin(&mut self) {
-        let (now, policy) = (self.ctx.now, self.ctx.policy);
-        let (op, worker, boot) = (self.ctx.op.clone(), self.ctx.worker.clone(), self.node.boot);
-        let id = StepId(self.node.counter + 1);
+        let boot = self.node.boot;
         let job = self.job();
         job.tries += 1;
-        match job.step() {
+        let step = job.step().clone();
+        if boot.is_none() && matches!(step, Step::Agent(_)) {
+            self.reboot_ramdisk("no ramdisk is left to run the next step");
+            return;
+        }
+        let phase = self.enter(&step);
+        let job = self.job();
+        job.boots += boots(&step);
+        job.phase = phase;
+    }
+
+    /// Sets out on a step: has it done, and returns what is waited for now.
+    fn enter(&mut self, step: &Step) -> Phase {
+        let (now, policy) = (self.ctx.now, self.ctx.policy);
+        match step {
             Step::Bmc(act) => {
-                let act = *act;
+                let (op, act) = (self.ctx.op.clone(), *act);
                 let until = now.after(budget(act, policy));
-                job.boots += u32::from(act == BmcAct::Netboot);
-                job.phase = Phase::Acting {
-                    op: op.clone(),
-                    worker,
-                    since: now,
-                    until,
-                };
                 if !keeps_agent(act) {
                     self.retire_boot();
                 }
-                self.effects.push(Effect::Bmc { op, act, until });
-            }
-            Step::AwaitAgent => {
-                job.phase = Phase::AwaitingAgent {
+                self.effects.push(Effect::Bmc {
+                    op: op.clone(),
+                    act,
+                    until,
+                });
+                Phase::Acting {
+                    op,
+                    worker: self.ctx.worker.clone(),
                     since: now,
-                    until: now.after(secs(policy.boot_timeout_secs)),
-                };
+                    until,
+                }
             }
-            Step::Agent(_) if boot.is_none() => {
-                self.reboot_ramdisk("no ramdisk is left to run the next step");
-            }
+            Step::AwaitAgent => Phase::AwaitingAgent {
+                since: now,
+                until: now.after(secs(policy.boot_timeout_secs)),
+            },
             Step::Agent(_) => {
-                job.phase = Phase::AgentStep {
-                    id,
+                self.node.counter += 1;
+                self.effects.push(Effect::Nudge);
+                Phase::AgentStep {
+                    id: StepId(self.node.counter),
                     since: now,
                     until: now.after(secs(policy.step_budget_secs)),
                     seen: now,
                     mark: None,
                     marked: now,
-                };
-                self.node.counter = id.0;
-                self.effects.push(Effect::Nudge);
+                }
             }
         }
     }
@@ -115,33 +118,34 @@ impl Draft<'_> {
             self.begin();
             return format!("{done} is done, {next} follows");
         }
-        let (kind, goal) = (job.kind, job.goal);
-        self.finish_job(kind, goal);
+        let goal = job.goal;
+        self.finish_job(goal);
         format!(
             "{done} is done, the node is {}",
             self.node.state.provision_state()
         )
     }
 
-    fn finish_job(&mut self, kind: JobKind, goal: Goal) {
+    fn finish_job(&mut self, goal: Goal) {
         self.retire_boot();
-        self.node.state = match goal {
-            Goal::Manageable => State::Manageable,
-            Goal::Available => State::Available,
-            Goal::Active => State::Active,
-            Goal::Failed => State::Failed(kind),
-            Goal::Back(rest) => rest.into(),
+        match goal {
             Goal::Clean => {
                 self.node.instance = None;
-                self.start(JobKind::Clean, Goal::Available, plan::with_ramdisk());
-                return;
+                self.start(
+                    JobKind::Clean,
+                    Goal::Rest(Rest::Available),
+                    plan::with_ramdisk(),
+                );
             }
-        };
-        if !matches!(goal, Goal::Failed | Goal::Back(Rest::Failed(_))) {
-            self.node.last_error = None;
-        }
-        if goal == Goal::Available {
-            self.node.instance = None;
+            Goal::Rest(rest) => {
+                self.node.state = State::Resting(rest);
+                if !rest.is_failure() {
+                    self.node.last_error = None;
+                }
+                if rest == Rest::Available {
+                    self.node.instance = None;
+                }
+            }
         }
     }
 
@@ -150,8 +154,7 @@ impl Draft<'_> {
         let state = self.node.state.provision_state();
         let now = self.ctx.now;
         let job = self.job();
-        let (kind, goal) = (job.kind, job.goal);
-        let tidying = goal == Goal::Failed;
+        let (spec, goal, tidying) = (job.kind.spec(), job.goal, job.is_tidying());
         let during = format!(
             "{state}, step {} ({} of {})",
             job.step().name(),
@@ -166,23 +169,17 @@ impl Draft<'_> {
             });
         }
         self.retire_boot();
-        if let Goal::Back(rest) = goal {
-            self.node.state = rest.into();
-            return what;
-        }
-        match kind {
-            JobKind::Verify => self.node.state = State::Enroll,
-            JobKind::Inspect | JobKind::Deploy if fault == Fault::Other && !tidying => {
-                let job = self.job();
-                (job.goal, job.steps, job.at, job.tries) =
-                    (Goal::Failed, vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
-                self.begin();
-            }
-            JobKind::Inspect
-            | JobKind::Deploy
-            | JobKind::Delete
-            | JobKind::Clean
-            | JobKind::Bmc => self.node.state = State::Failed(kind),
+        let failed = match (spec.on_failure, goal) {
+            (OnFailure::Rest(rest), _) | (OnFailure::Back, Goal::Rest(rest)) => rest,
+            (OnFailure::Back, Goal::Clean) => Rest::Error,
+        };
+        if spec.powers_off && fault == Fault::Other && !tidying {
+            let job = self.job();
+            (job.goal, job.steps, job.at, job.tries) =
+                (Goal::Rest(failed), vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
+            self.begin();
+        } else {
+            self.node.state = State::Resting(failed);
         }
         what
     }
@@ -253,6 +250,11 @@ impl Draft<'_> {
             self.node.past_boots.drain(..surplus);
         }
     }
+}
+
+/// How many boots of the ramdisk this step adds.
+fn boots(step: &Step) -> u32 {
+    u32::from(*step == Step::Bmc(BmcAct::Netboot))
 }
 
 /// Whether the ramdisk lives on through this act.

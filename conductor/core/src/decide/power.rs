@@ -4,7 +4,7 @@ use super::job::said;
 use super::{BmcFault, BmcReport, Draft, secs};
 use crate::node::{
     BmcAct, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource, Rest,
-    State, Step,
+    Step,
 };
 use crate::time::Time;
 use alloc::format;
@@ -18,23 +18,13 @@ const SYNC: &str = "power sync";
 /// Whether a reading of the power can change this node: not while something else is under way, before the BMC was
 /// verified, or while an operator has it in maintenance (Ironic skips the same).
 pub fn power_is_synced(node: &Node) -> bool {
-    resting(node).is_some_and(|rest| rest != Rest::Enroll)
+    node.state
+        .resting()
+        .is_some_and(|rest| rest != Rest::Enroll)
         && node
             .maintenance
             .as_ref()
             .is_none_or(|maintenance| maintenance.fault == Some(HardwareFault::Power))
-}
-
-/// Where the node is, if nothing is under way.
-pub(super) fn resting(node: &Node) -> Option<Rest> {
-    match node.state {
-        State::Enroll => Some(Rest::Enroll),
-        State::Manageable => Some(Rest::Manageable),
-        State::Available => Some(Rest::Available),
-        State::Active => Some(Rest::Active),
-        State::Failed(kind) => Some(Rest::Failed(kind)),
-        State::Busy(_) => None,
-    }
 }
 
 /// `at`: when the BMC was asked. `troubles`: how many readings in a row, this one included, failed or differed.
@@ -118,8 +108,9 @@ pub(super) fn read(
 
 /// Something for the BMC alone; afterwards the node is where it is now.
 pub(super) fn start(draft: &mut Draft<'_>, steps: Vec<Step>) {
-    let rest = resting(&draft.node).expect("every caller has seen that nothing is under way");
-    draft.start(JobKind::Bmc, Goal::Back(rest), steps);
+    let rest = draft.node.state.resting();
+    let rest = rest.expect("every caller has seen that nothing is under way");
+    draft.start(JobKind::Bmc, Goal::Rest(rest), steps);
 }
 
 fn give_up(draft: &mut Draft<'_>, troubles: u32, what: &str) -> String {
@@ -144,7 +135,7 @@ fn clear_error(node: &mut Node) -> bool {
         .last_error
         .as_ref()
         .is_some_and(|error| error.during == SYNC);
-    let failed = matches!(node.state, State::Failed(_));
+    let failed = node.state.resting().is_some_and(Rest::is_failure);
     if ours && !failed {
         node.last_error = None;
     }

@@ -2,7 +2,7 @@
 use super::tests::Story;
 use super::*;
 use crate::explain::explain;
-use crate::node::{HardwareFault, Power, PowerSource, State};
+use crate::node::{HardwareFault, Power, PowerSource, Rest, State};
 use std::string::ToString;
 
 fn verb(verb: PowerVerb) -> Verb {
@@ -17,7 +17,7 @@ fn manageable() -> Story {
         op,
         result: Ok(BmcReport { power_on: false }),
     });
-    assert_eq!(story.node.state, State::Manageable);
+    assert_eq!(story.node.state, State::Resting(Rest::Manageable));
     story
 }
 
@@ -52,7 +52,7 @@ fn a_reboot_is_off_and_on_and_leaves_the_node_where_it_was() {
     let story = story.bmc_did();
     assert_eq!(story.acting().1, BmcAct::EnsureOn);
     let story = story.bmc_did();
-    assert_eq!(story.node.state, State::Manageable);
+    assert_eq!(story.node.state, State::Resting(Rest::Manageable));
     assert!(story.node.power.unwrap().on);
 }
 
@@ -85,7 +85,7 @@ fn a_dead_workers_reboot_is_finished_by_another_and_its_cycle_is_not_repeated() 
     let story = manageable().ask(verb(PowerVerb::Reboot)).event(lost());
     assert_eq!(story.acting().1, BmcAct::PowerOff);
     let story = manageable().ask(verb(PowerVerb::Cycle)).event(lost());
-    assert_eq!(story.node.state, State::Manageable);
+    assert_eq!(story.node.state, State::Resting(Rest::Manageable));
     let what = story.node.last_error.unwrap().what;
     assert!(what.contains("may have been carried out"), "{what}");
 }
@@ -225,7 +225,7 @@ fn agreement_is_written_down_only_now_and_then() {
 #[test]
 fn a_failed_node_goes_on_saying_why_it_failed_after_a_power_change() {
     let mut story = manageable();
-    story.node.state = State::Failed(crate::node::JobKind::Clean);
+    story.node.state = State::Resting(Rest::CleanFailed);
     story.node.last_error = Some(crate::node::LastError {
         at: story.now,
         during: "cleaning".into(),

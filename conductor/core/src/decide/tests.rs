@@ -1,7 +1,7 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::*;
 use crate::hints::Hints;
-use crate::node::{Image, JobKind, Phase, Secret, State, Step};
+use crate::node::{Image, Phase, Rest, Secret, State, Step};
 use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Progress, StepError};
 use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::image::{Checksum, Digest};
@@ -28,7 +28,7 @@ pub(super) fn enrolled() -> Node {
         boot_mode: None,
         root_device: Hints::default(),
         instance: None,
-        state: State::Enroll,
+        state: State::Resting(Rest::Enroll),
         since: Time::from_unix_ms(0),
         wake_at: None,
         power: None,
@@ -708,5 +708,4 @@ fn a_record_survives_its_own_json() {
             "{json}"
         );
     }
-    assert_eq!(State::Failed(JobKind::Delete).provision_state(), "error");
 }

@@ -5,7 +5,7 @@ use super::power;
 use super::{Draft, Patch, PowerVerb, Rejected, Verb};
 use crate::id::RequestId;
 use crate::node::{
-    BmcAct, Goal, Instance, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase, State, Step,
+    BmcAct, Goal, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase, Rest, State, Step,
 };
 use crate::plan;
 use alloc::format;
@@ -28,100 +28,179 @@ pub(super) fn asked(
     Ok(because)
 }
 
+/// Where a verb is possible, and what it then does.
+struct Row(When, Then);
+
+enum When {
+    /// Nothing is under way, and the node rests in one of these.
+    Resting(&'static [Rest]),
+    /// A job of one of these kinds waits.
+    Waiting(&'static [JobKind]),
+    /// A job that can be aborted waits.
+    Abortable,
+}
+
+enum Then {
+    Begin(JobKind),
+    /// The node rests there from now on; there is no work in it.
+    Rest(Rest),
+    GiveUp,
+}
+
+/// Everything that an operator can do, and where. A verb is refused wherever it has no row.
+fn rows(verb: &Verb) -> &'static [Row] {
+    use Rest::{
+        Active, Available, CleanFailed, DeployFailed, Enroll, Error, InspectFailed, Manageable,
+    };
+    use Then::{Begin, GiveUp};
+    use When::{Abortable, Resting, Waiting};
+    match verb {
+        Verb::Manage => &[
+            Row(Resting(&[Enroll]), Begin(JobKind::Verify)),
+            Row(
+                Resting(&[Available, InspectFailed, CleanFailed]),
+                Then::Rest(Manageable),
+            ),
+        ],
+        Verb::Inspect => &[Row(
+            Resting(&[Manageable, InspectFailed]),
+            Begin(JobKind::Inspect),
+        )],
+        Verb::Provide => &[Row(Resting(&[Manageable]), Begin(JobKind::Clean))],
+        Verb::Deploy(_) => &[Row(
+            Resting(&[Available, DeployFailed]),
+            Begin(JobKind::Deploy),
+        )],
+        Verb::Rebuild(_) => &[Row(
+            Resting(&[Active, DeployFailed, Error]),
+            Begin(JobKind::Deploy),
+        )],
+        Verb::Undeploy => &[
+            Row(
+                Resting(&[Active, DeployFailed, Error]),
+                Begin(JobKind::Delete),
+            ),
+            Row(Waiting(&[JobKind::Deploy]), Begin(JobKind::Delete)),
+        ],
+        Verb::Abort => &[Row(Abortable, GiveUp)],
+        Verb::Power(_) | Verb::BootDevice { .. } => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
+        // These change the record alone, whatever the state.
+        Verb::Maintenance(_) | Verb::Set(_) => &[],
+    }
+}
+
+impl When {
+    fn fits(&self, state: &State) -> bool {
+        match (self, state) {
+            (When::Resting(rests), State::Resting(rest)) => rests.contains(rest),
+            (When::Waiting(kinds), State::Busy(job)) => kinds.contains(&job.kind) && waits(job),
+            (When::Abortable, State::Busy(job)) => job.kind.spec().abortable && waits(job),
+            (When::Resting(_), State::Busy(_))
+            | (When::Waiting(_) | When::Abortable, State::Resting(_)) => false,
+        }
+    }
+}
+
 fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
     match verb {
         Verb::Maintenance(reason) => return Ok(maintenance(draft, reason.as_deref())),
         Verb::Set(patch) => return set(draft, patch),
-        Verb::Manage | Verb::Inspect | Verb::Provide | Verb::Deploy(_) => {
-            not_in_maintenance(draft, verb)?
-        }
-        Verb::Rebuild(_) | Verb::Undeploy => not_in_maintenance(draft, verb)?,
+        Verb::Manage
+        | Verb::Inspect
+        | Verb::Provide
+        | Verb::Deploy(_)
+        | Verb::Rebuild(_)
+        | Verb::Undeploy => not_in_maintenance(draft, verb)?,
         Verb::Abort | Verb::Power(_) | Verb::BootDevice { .. } => {}
     }
-    let wrong = Rejected::WrongState {
-        verb: verb.name().to_string(),
-        state: words(&draft.node.state),
+    let state = &draft.node.state;
+    let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
+        return Err(Rejected::WrongState {
+            verb: verb.name().to_string(),
+            state: words(state),
+        });
     };
+    match then {
+        Then::GiveUp => Ok(draft.fail(Fault::Other, said("aborted by the operator"))),
+        Then::Rest(rest) => Ok(rest_there(draft, *rest)),
+        Then::Begin(kind) => begin(draft, *kind, verb),
+    }
+}
+
+fn rest_there(draft: &mut Draft<'_>, rest: Rest) -> String {
+    draft.node.state = State::Resting(rest);
+    draft.node.last_error = None;
+    format!("the operator made the node {}", rest.name())
+}
+
+fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Rejected> {
     let automated_clean = draft.ctx.policy.automated_clean;
-    match (&draft.node.state, verb) {
-        (State::Enroll, Verb::Manage) => Ok(draft.start(
-            JobKind::Verify,
-            Goal::Manageable,
-            vec![Step::Bmc(BmcAct::Check)],
-        )),
-        (State::Available | State::Failed(JobKind::Inspect | JobKind::Clean), Verb::Manage) => {
-            draft.node.state = State::Manageable;
-            draft.node.last_error = None;
-            Ok(said("the operator took the node back"))
+    let ramdisk = plan::with_ramdisk;
+    let (goal, steps) = match kind {
+        JobKind::Verify => (Goal::Rest(Rest::Manageable), vec![Step::Bmc(BmcAct::Check)]),
+        JobKind::Inspect => (Goal::Rest(Rest::Manageable), ramdisk()),
+        JobKind::Clean if automated_clean => (Goal::Rest(Rest::Available), ramdisk()),
+        JobKind::Clean => return Ok(rest_there(draft, Rest::Available)),
+        JobKind::Deploy => {
+            accept_instance(draft, verb)?;
+            (Goal::Rest(Rest::Active), ramdisk())
         }
-        (State::Manageable | State::Failed(JobKind::Inspect), Verb::Inspect) => {
-            Ok(draft.start(JobKind::Inspect, Goal::Manageable, plan::with_ramdisk()))
+        JobKind::Delete => {
+            let goal = match automated_clean {
+                true => Goal::Clean,
+                false => Goal::Rest(Rest::Available),
+            };
+            (goal, vec![Step::Bmc(BmcAct::PowerOff)])
         }
-        (State::Manageable, Verb::Provide) if automated_clean => {
-            Ok(draft.start(JobKind::Clean, Goal::Available, plan::with_ramdisk()))
-        }
-        (State::Manageable, Verb::Provide) => {
-            draft.node.state = State::Available;
-            Ok(said("provided without cleaning, as automated_clean is off"))
-        }
-        (State::Available | State::Failed(JobKind::Deploy), Verb::Deploy(instance)) => {
-            deploy(draft, instance)
-        }
-        (
-            State::Active | State::Failed(JobKind::Deploy | JobKind::Delete),
-            Verb::Rebuild(instance),
-        ) => {
-            let instance = instance.clone().or_else(|| draft.node.instance.clone());
-            let instance = instance.ok_or_else(|| Rejected::Invalid {
-                why: said("nothing was deployed that could be rebuilt"),
-            })?;
-            deploy(draft, &instance)
-        }
-        (State::Active | State::Failed(JobKind::Deploy | JobKind::Delete), Verb::Undeploy) => {
-            Ok(undeploy(draft, automated_clean))
-        }
-        (State::Busy(job), Verb::Undeploy) if job.kind == JobKind::Deploy && waits(job) => {
-            Ok(undeploy(draft, automated_clean))
-        }
-        (State::Busy(job), Verb::Abort) if abortable(job.kind) && waits(job) => {
-            Ok(draft.fail(Fault::Other, said("aborted by the operator")))
-        }
-        (
-            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_),
-            Verb::Power(verb),
-        ) => {
-            let steps = power_steps(*verb, draft.ctx.policy.soft_power_off_secs)?;
+        JobKind::Bmc => {
+            let steps = bmc_steps(verb, draft.ctx.policy.soft_power_off_secs)?;
             power::start(draft, steps);
-            Ok(said("the operator changes the power"))
+            return Ok(format!("the operator wants to {} the node", verb.name()));
         }
-        (
-            State::Enroll | State::Manageable | State::Available | State::Active | State::Failed(_),
-            Verb::BootDevice { device, persistent },
-        ) => {
-            let (device, persistent) = (*device, *persistent);
-            let act = BmcAct::SetBootDevice { device, persistent };
-            power::start(draft, vec![Step::Bmc(act)]);
-            Ok(said("the operator chooses what to boot"))
-        }
-        (
-            State::Enroll
-            | State::Manageable
-            | State::Available
-            | State::Active
-            | State::Failed(_)
-            | State::Busy(_),
-            Verb::Manage
-            | Verb::Inspect
-            | Verb::Provide
-            | Verb::Deploy(_)
-            | Verb::Rebuild(_)
-            | Verb::Undeploy
-            | Verb::Abort
-            | Verb::Maintenance(_)
-            | Verb::Set(_)
-            | Verb::Power(_)
-            | Verb::BootDevice { .. },
-        ) => Err(wrong),
+    };
+    Ok(draft.start(kind, goal, steps))
+}
+
+/// The instance that a deploy brings along; a rebuild without one takes the node's own.
+fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
+    let given = match verb {
+        Verb::Deploy(instance) => Some(instance),
+        Verb::Rebuild(instance) => instance.as_ref(),
+        Verb::Manage
+        | Verb::Inspect
+        | Verb::Provide
+        | Verb::Undeploy
+        | Verb::Abort
+        | Verb::Maintenance(_)
+        | Verb::Set(_)
+        | Verb::Power(_)
+        | Verb::BootDevice { .. } => None,
+    };
+    let instance = given.or(draft.node.instance.as_ref());
+    let instance = instance.ok_or_else(|| Rejected::Invalid {
+        why: said("nothing was deployed that could be rebuilt"),
+    })?;
+    plan::check_instance(&draft.node, instance).map_err(|why| Rejected::Invalid { why })?;
+    draft.node.instance = Some(instance.clone());
+    Ok(())
+}
+
+fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
+    match verb {
+        Verb::Power(verb) => power_steps(*verb, soft_secs),
+        Verb::BootDevice { device, persistent } => Ok(vec![Step::Bmc(BmcAct::SetBootDevice {
+            device: *device,
+            persistent: *persistent,
+        })]),
+        Verb::Manage
+        | Verb::Inspect
+        | Verb::Provide
+        | Verb::Deploy(_)
+        | Verb::Rebuild(_)
+        | Verb::Undeploy
+        | Verb::Abort
+        | Verb::Maintenance(_)
+        | Verb::Set(_) => unreachable!("no row of this verb begins a job for the BMC alone"),
     }
 }
 
@@ -187,33 +266,11 @@ fn not_in_maintenance(draft: &Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
 
 /// Between two acts of a worker, not in the middle of one.
 fn waits(job: &Job) -> bool {
-    job.goal != Goal::Failed
+    !job.is_tidying()
         && match job.phase {
             Phase::Acting { .. } => false,
             Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => true,
         }
-}
-
-fn abortable(kind: JobKind) -> bool {
-    match kind {
-        JobKind::Inspect | JobKind::Deploy | JobKind::Clean | JobKind::Bmc => true,
-        JobKind::Verify | JobKind::Delete => false,
-    }
-}
-
-fn deploy(draft: &mut Draft<'_>, instance: &Instance) -> Result<String, Rejected> {
-    plan::check_instance(&draft.node, instance).map_err(|why| Rejected::Invalid { why })?;
-    draft.node.instance = Some(instance.clone());
-    Ok(draft.start(JobKind::Deploy, Goal::Active, plan::with_ramdisk()))
-}
-
-fn undeploy(draft: &mut Draft<'_>, automated_clean: bool) -> String {
-    let goal = if automated_clean {
-        Goal::Clean
-    } else {
-        Goal::Available
-    };
-    draft.start(JobKind::Delete, goal, vec![Step::Bmc(BmcAct::PowerOff)])
 }
 
 fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use ironbeat_common::id::NodeId;
-use ironbeat_core::node::State;
+use ironbeat_core::node::{Rest, State};
 use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, subject_of_all};
 use session::{Input, Need, Session, one_line};
 use std::collections::HashMap;
@@ -119,7 +119,7 @@ async fn serve(
 fn record_all(worker: &Arc<Worker>) {
     let owners = worker.presence.owners();
     for node in worker.view.all() {
-        if node.state == State::Enroll || !owners.is_mine(node.id) {
+        if node.state == State::Resting(Rest::Enroll) || !owners.is_mine(node.id) {
             continue;
         }
         if let Err(why) = open(worker, node.id, Need::Record) {

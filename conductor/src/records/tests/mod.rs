@@ -9,7 +9,7 @@ mod view;
 use super::{Kv, Names, Store};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{BmcAccess, Node, SCHEMA, Secret, State};
+use ironbeat_core::node::{BmcAccess, Node, Rest, SCHEMA, Secret, State};
 use ironbeat_core::time::Time;
 use ironbeat_tests::nats::{NatsBinary, NatsServer};
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub fn node(n: u16) -> Node {
         boot_mode: None,
         root_device: Default::default(),
         instance: None,
-        state: State::Enroll,
+        state: State::Resting(Rest::Enroll),
         since: Time::from_unix_ms(0),
         wake_at: None,
         power: None,

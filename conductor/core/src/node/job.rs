@@ -1,0 +1,167 @@
+//! Work in flight: a list of steps, how far it has come, and what is waited for.
+//! What moves it is in `decide`.
+use super::spec::{JobKind, OnFailure, Rest};
+use super::step::{BmcAct, Step};
+use crate::id::{OpId, WorkerId};
+use crate::time::Time;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ironbeat_common::heartbeat::Progress;
+use ironbeat_common::id::StepId;
+use serde::{Deserialize, Serialize};
+
+/// Where a node is in its life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one in a record, and the record is larger"
+)]
+pub enum State {
+    Resting(Rest),
+    Busy(Job),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    pub kind: JobKind,
+    /// What follows the last step.
+    pub goal: Goal,
+    pub began: Time,
+    pub steps: Vec<Step>,
+    /// Index of the present step.
+    pub at: usize,
+    /// How often the present step was begun.
+    pub tries: u32,
+    /// How often this job has booted the ramdisk.
+    pub boots: u32,
+    pub phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// The node rests here: where the job leads, where it was before, or in failure.
+    Rest(Rest),
+    /// Tear-down is over; cleaning follows.
+    Clean,
+}
+
+/// What the present step is waiting for. Every wait says since when and until when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// `worker` acts on the BMC and stops acting at `until` by its own clock.
+    Acting {
+        op: OpId,
+        worker: WorkerId,
+        since: Time,
+        until: Time,
+    },
+    /// The BMC did not do it; the next try begins at `until`.
+    Backoff {
+        since: Time,
+        until: Time,
+        because: String,
+    },
+    /// The ramdisk has not called yet.
+    AwaitingAgent { since: Time, until: Time },
+    /// `boot` shall run the step by this id.
+    AgentStep {
+        id: StepId,
+        since: Time,
+        /// The step's own budget ends here, whatever the agent says.
+        until: Time,
+        /// Last sign of life that a decision was based on; later ones are with the heartbeats.
+        seen: Time,
+        /// How far the step had come when that was last looked at, and when that last changed.
+        mark: Option<Progress>,
+        marked: Time,
+    },
+}
+
+impl State {
+    /// Ironic's `provision_state`.
+    pub fn provision_state(&self) -> &'static str {
+        match self {
+            State::Resting(rest) => rest.name(),
+            State::Busy(job) => job.provision_state(),
+        }
+    }
+
+    /// Ironic's `target_provision_state`: where a busy or failed node is headed.
+    pub fn target_provision_state(&self) -> Option<&'static str> {
+        let target = match self {
+            State::Resting(rest) => rest.target(),
+            State::Busy(job) => job.target(),
+        };
+        target.map(Rest::name)
+    }
+
+    /// Where the node is, if nothing is under way.
+    pub fn resting(&self) -> Option<Rest> {
+        match self {
+            State::Resting(rest) => Some(*rest),
+            State::Busy(_) => None,
+        }
+    }
+}
+
+impl Job {
+    pub fn step(&self) -> &Step {
+        &self.steps[self.at]
+    }
+
+    /// The job has failed, and only tidying up is left.
+    pub fn is_tidying(&self) -> bool {
+        match (self.kind.spec().on_failure, self.goal) {
+            (OnFailure::Rest(failed), Goal::Rest(rest)) => rest == failed,
+            (OnFailure::Rest(_), Goal::Clean) | (OnFailure::Back, _) => false,
+        }
+    }
+
+    fn provision_state(&self) -> &'static str {
+        match (self.kind.spec().names, self.goal) {
+            (Some(names), _) if self.phase.is_at_agent() => names.waiting,
+            (Some(names), _) => names.doing,
+            (None, Goal::Rest(rest)) => rest.name(),
+            (None, Goal::Clean) => Rest::Error.name(),
+        }
+    }
+
+    fn target(&self) -> Option<Rest> {
+        let spec = self.kind.spec();
+        match (spec.on_failure, self.goal) {
+            (OnFailure::Back, Goal::Rest(rest)) => rest.target(),
+            (OnFailure::Rest(_), Goal::Rest(rest)) if !self.is_tidying() => Some(rest),
+            (OnFailure::Rest(_) | OnFailure::Back, _) => spec.target,
+        }
+    }
+
+    /// Ironic's `target_power_state`: what the power shall be, if this job is about nothing else.
+    pub fn target_power_state(&self) -> Option<&'static str> {
+        if self.kind != JobKind::Bmc {
+            return None;
+        }
+        match self.steps.as_slice() {
+            [Step::Bmc(BmcAct::EnsureOn)] => Some("power on"),
+            [Step::Bmc(BmcAct::PowerOff)] => Some("power off"),
+            [Step::Bmc(BmcAct::SoftOff { .. })] => Some("soft power off"),
+            [Step::Bmc(BmcAct::SoftOff { .. }), _] => Some("soft rebooting"),
+            [Step::Bmc(BmcAct::Cycle | BmcAct::Reset)] | [Step::Bmc(BmcAct::PowerOff), _] => {
+                Some("rebooting")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Phase {
+    /// The conductor waits for the ramdisk.
+    fn is_at_agent(&self) -> bool {
+        match self {
+            Phase::Acting { .. } | Phase::Backoff { .. } => false,
+            Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The node record: one JSON document per node, which is also its lock and its whole state.
+//! How it changes is decided in `decide`; the conductor stores it and knows who may write it.
+mod access;
+mod instance;
+mod job;
+mod power;
+mod secret;
+mod spec;
+mod step;
+
+use crate::hints::Hints;
+use crate::id::{NodeName, OpId, RequestId};
+use crate::time::Time;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
+use ironbeat_common::inventory::{BootMode, Inventory};
+use ironbeat_common::order::Order;
+use serde::{Deserialize, Serialize};
+
+pub use access::BmcAccess;
+pub use instance::{Image, Instance};
+pub use job::{Goal, Job, Phase, State};
+pub use power::{HardwareFault, Maintenance, Power, PowerSource};
+pub use secret::{REDACTED, Secret};
+pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
+pub use step::{BmcAct, BootDevice, Step};
+
+/// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
+pub const SCHEMA: u32 = 1;
+/// Requests remembered, so that a repeated one is recognised. An operator's client repeats within seconds.
+pub const MAX_REQUESTS: usize = 16;
+/// Boots remembered, so that a late word of an old one is refused.
+pub const MAX_PAST_BOOTS: usize = 4;
+/// MAC addresses a node may claim: one claim key each. The largest servers have fewer ports.
+pub const MAX_MACS: usize = 32;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub schema: u32,
+    pub id: NodeId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
+    pub bmc: BmcAccess,
+    #[serde(default)]
+    pub macs: Vec<Mac>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_uuid: Option<SystemUuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// How the firmware shall boot; none: as it was found, BIOS where nothing was found yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_mode: Option<BootMode>,
+    /// Which disk is the root device, unless the instance says otherwise.
+    #[serde(default, skip_serializing_if = "Hints::is_empty")]
+    pub root_device: Hints,
+    /// What the owner asked for; present exactly from deploy to the end of undeploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
+    pub state: State,
+    /// When `state` last changed its name.
+    pub since: Time,
+    /// When to look at this node again without being asked. Present exactly while it is busy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// The ramdisk that is, or was last, allowed to speak for this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootId>,
+    #[serde(default)]
+    pub past_boots: Vec<BootId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
+    /// Steps and acts are numbered from this.
+    pub counter: u64,
+    #[serde(default)]
+    pub requests: Vec<RequestId>,
+    /// The write that made this revision: after an unclear write, a reader can tell whether it landed.
+    pub op: OpId,
+}
+
+/// What went wrong last: what was attempted, and why it did not work. Cleared by the next success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastError {
+    pub at: Time,
+    /// The state and step, in operator's words.
+    pub during: String,
+    pub what: String,
+}
+
+impl Node {
+    /// The record without its secrets: what replies, events and lists may show.
+    pub fn redacted(&self) -> Node {
+        let mut node = self.clone();
+        match &mut node.bmc {
+            BmcAccess::Ipmi { password, kg, .. } => {
+                *password = Secret::redacted();
+                *kg = kg.as_ref().map(|_| Secret::redacted());
+            }
+        }
+        if let Some(instance) = &mut node.instance {
+            instance.redact();
+        }
+        if let State::Busy(job) = &mut node.state {
+            for step in &mut job.steps {
+                if let Step::Agent(Order::WriteImage(write)) = step {
+                    write
+                        .config_drive
+                        .iter_mut()
+                        .for_each(|file| file.content = REDACTED.into());
+                }
+            }
+        }
+        node
+    }
+
+    pub fn job(&self) -> Option<&Job> {
+        match &self.state {
+            State::Busy(job) => Some(job),
+            State::Resting(_) => None,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The vocabulary of states: where a node can rest, what kinds of job there are, and Ironic's names for both.
+//! Which verb leads from which state to which job is a table in `decide/verbs.rs`.
+use serde::{Deserialize, Serialize};
+
+/// Where a node can be while nothing is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    Enroll,
+    Manageable,
+    Available,
+    Active,
+    InspectFailed,
+    DeployFailed,
+    CleanFailed,
+    /// A delete failed.
+    Error,
+}
+
+impl Rest {
+    pub const ALL: &[Rest] = &[
+        Rest::Enroll,
+        Rest::Manageable,
+        Rest::Available,
+        Rest::Active,
+        Rest::InspectFailed,
+        Rest::DeployFailed,
+        Rest::CleanFailed,
+        Rest::Error,
+    ];
+
+    /// Ironic's `provision_state`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rest::Enroll => "enroll",
+            Rest::Manageable => "manageable",
+            Rest::Available => "available",
+            Rest::Active => "active",
+            Rest::InspectFailed => "inspect failed",
+            Rest::DeployFailed => "deploy failed",
+            Rest::CleanFailed => "clean failed",
+            Rest::Error => "error",
+        }
+    }
+
+    /// The kind of job that failed, where a failure left the node here.
+    pub const fn failed_job(self) -> Option<JobKind> {
+        match self {
+            Rest::Enroll | Rest::Manageable | Rest::Available | Rest::Active => None,
+            Rest::InspectFailed => Some(JobKind::Inspect),
+            Rest::DeployFailed => Some(JobKind::Deploy),
+            Rest::CleanFailed => Some(JobKind::Clean),
+            Rest::Error => Some(JobKind::Delete),
+        }
+    }
+
+    pub const fn is_failure(self) -> bool {
+        self.failed_job().is_some()
+    }
+
+    /// Ironic's `target_provision_state`: where the job that failed was headed.
+    pub const fn target(self) -> Option<Rest> {
+        match self.failed_job() {
+            Some(kind) => kind.spec().target,
+            None => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    Verify,
+    Inspect,
+    Deploy,
+    /// Tear down. Cleaning follows as a job of its own.
+    Delete,
+    Clean,
+    /// Something for the BMC alone; the node then rests where it was.
+    Bmc,
+}
+
+/// What sets one kind of job apart from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Ironic's names for a node with such a job; none: the node shows the state it came from.
+    pub names: Option<Names>,
+    pub on_failure: OnFailure,
+    /// Ironic's `target_provision_state`.
+    pub target: Option<Rest>,
+    /// Whether an operator can abort it while it waits.
+    pub abortable: bool,
+    /// A machine that a failed job leaves running is turned off.
+    pub powers_off: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// While the conductor works.
+    pub doing: &'static str,
+    /// While the conductor waits for the ramdisk.
+    pub waiting: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The node rests here.
+    Rest(Rest),
+    /// The node rests where it was before.
+    Back,
+}
+
+impl JobKind {
+    pub const ALL: &[JobKind] = &[
+        JobKind::Verify,
+        JobKind::Inspect,
+        JobKind::Deploy,
+        JobKind::Delete,
+        JobKind::Clean,
+        JobKind::Bmc,
+    ];
+
+    pub const fn spec(self) -> Spec {
+        match self {
+            JobKind::Verify => Spec {
+                names: named("verifying", "verifying"),
+                on_failure: OnFailure::Rest(Rest::Enroll),
+                target: Some(Rest::Manageable),
+                abortable: false,
+                powers_off: false,
+            },
+            JobKind::Inspect => Spec {
+                names: named("inspecting", "inspect wait"),
+                on_failure: OnFailure::Rest(Rest::InspectFailed),
+                target: Some(Rest::Manageable),
+                abortable: true,
+                powers_off: true,
+            },
+            JobKind::Deploy => Spec {
+                names: named("deploying", "wait call-back"),
+                on_failure: OnFailure::Rest(Rest::DeployFailed),
+                target: Some(Rest::Active),
+                abortable: true,
+                powers_off: true,
+            },
+            JobKind::Delete => Spec {
+                names: named("deleting", "deleting"),
+                on_failure: OnFailure::Rest(Rest::Error),
+                target: Some(Rest::Available),
+                abortable: false,
+                powers_off: false,
+            },
+            JobKind::Clean => Spec {
+                names: named("cleaning", "clean wait"),
+                on_failure: OnFailure::Rest(Rest::CleanFailed),
+                target: Some(Rest::Available),
+                abortable: true,
+                powers_off: false,
+            },
+            JobKind::Bmc => Spec {
+                names: None,
+                on_failure: OnFailure::Back,
+                target: None,
+                abortable: true,
+                powers_off: false,
+            },
+        }
+    }
+}
+
+const fn named(doing: &'static str, waiting: &'static str) -> Option<Names> {
+    Some(Names { doing, waiting })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The two tables say the same of every failure.
+    #[test]
+    fn a_failed_job_and_the_state_it_leads_to_name_each_other() {
+        for rest in Rest::ALL {
+            if let Some(kind) = rest.failed_job() {
+                assert_eq!(kind.spec().on_failure, OnFailure::Rest(*rest));
+            }
+        }
+        for kind in JobKind::ALL {
+            match kind.spec().on_failure {
+                OnFailure::Rest(rest) if rest.is_failure() => {
+                    assert_eq!(rest.failed_job(), Some(*kind));
+                }
+                OnFailure::Rest(rest) => assert_eq!((*kind, rest), (JobKind::Verify, Rest::Enroll)),
+                OnFailure::Back => assert_eq!(*kind, JobKind::Bmc),
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a step asks for: of the BMC, of the agent, or only that an agent appears.
+//! Which steps a job has is planned in `plan`.
+use ironbeat_common::order::Order;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A worker drives the BMC.
+    Bmc(BmcAct),
+    /// The ramdisk shall call.
+    AwaitAgent,
+    /// The agent does something.
+    Agent(Order),
+}
+
+impl Step {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Bmc(act) => act.name(),
+            Step::AwaitAgent => "await_agent",
+            Step::Agent(order) => order.name(),
+        }
+    }
+}
+
+/// What a worker does to a BMC. Each is read, compare, act, and so may be done twice, save those of [`BmcAct::is_once`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BmcAct {
+    /// Prove that address and credentials are good, and read the power state.
+    Check,
+    /// Off (confirmed), next boot from the network, on (confirmed).
+    Netboot,
+    /// Every boot from now on from the disk; the power is left as it is.
+    SetBootDisk,
+    /// The machine, told to boot its disk, is on (confirmed); turned on if it is not.
+    EnsureOn,
+    /// Boot from the disk by force: off (confirmed), boot device disk, on (confirmed).
+    BootDisk,
+    /// Off (confirmed).
+    PowerOff,
+    /// The operating system is asked to switch off, and is (confirmed) within so many seconds; then by force, if wanted.
+    SoftOff { patience_secs: u32, then_hard: bool },
+    /// Off and on by the BMC itself; the machine is on before and after (confirmed).
+    Cycle,
+    /// The reset line; the power stays on.
+    Reset,
+    /// A diagnostic interrupt (NMI).
+    Diag,
+    /// What to boot next, or always; the power is left as it is.
+    SetBootDevice {
+        device: BootDevice,
+        persistent: bool,
+    },
+}
+
+/// What firmware can be told to boot (IPMI 2.0 table 28-14, Ironic's names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BootDevice {
+    /// Whatever firmware does by itself.
+    None,
+    Pxe,
+    Disk,
+    /// The disk, in firmware's safe mode.
+    Safe,
+    Cdrom,
+    /// Firmware's set-up.
+    Bios,
+}
+
+impl BootDevice {
+    pub const ALL: [BootDevice; 6] = [
+        BootDevice::None,
+        BootDevice::Pxe,
+        BootDevice::Disk,
+        BootDevice::Safe,
+        BootDevice::Cdrom,
+        BootDevice::Bios,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            BootDevice::None => "none",
+            BootDevice::Pxe => "pxe",
+            BootDevice::Disk => "disk",
+            BootDevice::Safe => "safe",
+            BootDevice::Cdrom => "cdrom",
+            BootDevice::Bios => "bios",
+        }
+    }
+}
+
+impl BmcAct {
+    pub fn name(&self) -> &'static str {
+        match self {
+            BmcAct::Check => "check_bmc",
+            BmcAct::Netboot => "boot_ramdisk",
+            BmcAct::SetBootDisk => "set_boot_device",
+            BmcAct::EnsureOn => "ensure_power_on",
+            BmcAct::BootDisk => "boot_instance",
+            BmcAct::PowerOff => "power_off",
+            BmcAct::SoftOff { .. } => "soft_power_off",
+            BmcAct::Cycle => "power_cycle",
+            BmcAct::Reset => "reset",
+            BmcAct::Diag => "diagnostic_interrupt",
+            BmcAct::SetBootDevice { .. } => "set_boot_device",
+        }
+    }
+
+    /// Doing it twice is not doing it once: when nobody knows whether it was done, it is not begun again.
+    pub fn is_once(self) -> bool {
+        match self {
+            BmcAct::Cycle | BmcAct::Reset | BmcAct::Diag => true,
+            BmcAct::Check
+            | BmcAct::Netboot
+            | BmcAct::SetBootDisk
+            | BmcAct::EnsureOn
+            | BmcAct::BootDisk
+            | BmcAct::PowerOff
+            | BmcAct::SoftOff { .. }
+            | BmcAct::SetBootDevice { .. } => false,
+        }
+    }
+}
