@@ -1,9 +1,9 @@
 //! What a node is doing, in words: what is waited for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
-use crate::decide::Policy;
 use crate::node::{
     BmcAct, Goal, Job, LastError, Node, OnFailure, Phase, PowerSource, Rest, State, Step,
 };
+use crate::policy::Policy;
 use crate::time::Time;
 use alloc::format;
 use alloc::string::{String, ToString};

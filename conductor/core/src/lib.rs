@@ -5,6 +5,7 @@ extern crate alloc;
 
 pub mod boot;
 pub mod decide;
+pub mod event;
 pub mod explain;
 pub mod hints;
 pub mod id;
@@ -12,4 +13,5 @@ pub mod invariant;
 pub mod lookup;
 pub mod node;
 pub mod plan;
+pub mod policy;
 pub mod time;

@@ -1,7 +1,7 @@
 //! The plan, made before anything is done: from inventory and wish to a list of steps, with the disk already chosen.
 //! Carrying it out is `decide`'s affair; the agent re-checks the disk and chooses nothing.
-use crate::decide::Policy;
 use crate::node::{BmcAct, Instance, JobKind, Node, Step};
+use crate::policy::Policy;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -33,6 +33,10 @@ impl Time {
     }
 }
 
+pub const fn secs(seconds: u32) -> Duration {
+    Duration::from_secs(seconds as u64)
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, ms) = (self.0 / DAY_MS, self.0 % DAY_MS);

@@ -1,7 +1,8 @@
 //! What a ramdisk said: it booted, it beats. And the other way: what the conductor wants of it.
 //! Which node a lookup belongs to is found in `lookup`; silence is noticed in `alarm`.
+use super::answer::{Effect, Rejected};
+use super::draft::Draft;
 use super::job::{Fault, boot_disk_by_force, said};
-use super::{Draft, Effect, Rejected};
 use crate::node::{BmcAct, Node, Phase, Power, PowerSource, State, Step};
 use crate::plan;
 use alloc::format;

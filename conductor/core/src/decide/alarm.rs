@@ -1,10 +1,12 @@
 //! The time in `wake_at` has come: a worker died, a BMC pause is over, a machine is silent, a step hangs.
 //! Who watches the clock and brings the last heartbeat along is the conductor's affair.
 use super::agent::ends_agent;
+use super::draft::Draft;
 use super::job::{Fault, boot_disk_by_force, said};
-use super::{Draft, LastBeat, secs};
+use crate::event::LastBeat;
 use crate::id::WorkerId;
 use crate::node::{Phase, Step};
+use crate::time::secs;
 use alloc::format;
 use alloc::string::String;
 use ironbeat_common::heartbeat::Status;

@@ -1,31 +1,12 @@
 //! What came of driving a BMC.
 //! How it is driven, and which of its errors are worth another try, is the conductor's knowledge.
-use super::Draft;
+use super::draft::Draft;
 use super::job::{Fault, said};
+use crate::event::{BmcFault, BmcReport};
 use crate::id::OpId;
 use crate::node::{BmcAct, Phase, Power, PowerSource, Step};
 use alloc::format;
 use alloc::string::String;
-use serde::{Deserialize, Serialize};
-
-/// The act was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BmcReport {
-    /// What the BMC said last.
-    pub power_on: bool,
-}
-
-/// The act was not done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BmcFault {
-    /// What was attempted on what, and why it did not work. Holds no secret.
-    pub what: String,
-    /// Another try cannot help: wrong password, no such user, privilege too low.
-    pub permanent: bool,
-    /// A power command to this effect was accepted, and nobody could see whether it was carried out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<bool>,
-}
 
 pub(super) fn reported(
     draft: &mut Draft<'_>,

@@ -1,12 +1,19 @@
 //! Random histories: 10,000 nodes live through 80 events each, and every record is judged after every event.
-//! A failing history is cut down and kept as a file in `common/histories/`, which `kept_histories` replays for ever.
+//! A failing history is cut down and kept as a file in `histories/`, which `kept_histories` replays for ever.
 use super::tests::{enrolled, instance, inventory};
-use super::*;
+use super::{
+    BmcFault, BmcReport, Ctx, Effect, Event, LastBeat, Patch, Policy, PowerVerb, Verb, decide,
+};
 use crate::explain::explain;
+use crate::id::{OpId, RequestId, WorkerId};
 use crate::invariant;
-use crate::node::{JobKind, Phase, Rest, State, Step};
-use ironbeat_common::heartbeat::{Outcome, Progress, StepError};
-use ironbeat_common::id::{NodeId, StepId};
+use crate::node::{BmcAct, BootDevice, JobKind, Node, Phase, Rest, State, Step};
+use crate::time::Time;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
+use ironbeat_common::id::{BootId, NodeId, StepId};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::string::ToString;
 

@@ -1,11 +1,11 @@
 //! The one flow that all work shares: begin a step, go on to the next, finish, fail, boot the ramdisk again.
 //! Which steps a job has is planned in `plan`; what moves it is in `verbs`, `agent`, `bmc` and `alarm`.
-use super::{Draft, Effect, Policy, secs};
-use crate::node::{
-    BmcAct, Goal, Job, JobKind, LastError, Node, OnFailure, Phase, Rest, State, Step,
-};
+use super::answer::Effect;
+use super::draft::Draft;
+use crate::node::{BmcAct, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest, State, Step};
 use crate::plan;
-use crate::time::Time;
+use crate::policy::Policy;
+use crate::time::secs;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -39,15 +39,6 @@ impl Draft<'_> {
             phase,
         });
         format!("{} begins", self.node.state.provision_state())
-    }
-
-    pub(super) fn job(&mut self) -> &mut Job {
-        match &mut self.node.state {
-            State::Busy(job) => job,
-            State::Resting(_) => {
-                unreachable!("only a busy node has steps, and every caller has matched on that")
-            }
-        }
     }
 
     /// Begins the present step, for the first time or again.
@@ -237,19 +228,6 @@ impl Draft<'_> {
             Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) => None,
         }
     }
-
-    /// The present boot has no say any more; its late words will be recognised.
-    pub(super) fn retire_boot(&mut self) {
-        if let Some(boot) = self.node.boot.take() {
-            self.node.past_boots.push(boot);
-            let surplus = self
-                .node
-                .past_boots
-                .len()
-                .saturating_sub(crate::node::MAX_PAST_BOOTS);
-            self.node.past_boots.drain(..surplus);
-        }
-    }
 }
 
 /// How many boots of the ramdisk this step adds.
@@ -298,25 +276,6 @@ fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {
             .unwrap_or(u32::MAX),
     );
     secs(doubled.min(policy.bmc_backoff_cap_secs))
-}
-
-/// The alarm follows from the phase alone.
-pub(super) fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
-    node.job().map(|job| match &job.phase {
-        Phase::Acting { until, .. }
-        | Phase::Backoff { until, .. }
-        | Phase::AwaitingAgent { until, .. } => *until,
-        Phase::AgentStep {
-            until,
-            seen,
-            marked,
-            ..
-        } => {
-            let lost = seen.after(secs(policy.heartbeat_timeout_secs));
-            let hung = marked.after(secs(policy.step_stall_secs));
-            (*until).min(lost).min(hung)
-        }
-    })
 }
 
 /// The machine came back to the ramdisk although it was to boot its disk: the rest is done through the BMC.

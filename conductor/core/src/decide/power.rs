@@ -1,12 +1,16 @@
 //! What the BMC says of the power when nobody asked for a change: agreement, difference, silence.
 //! Who reads it when, and how often in a row there was trouble, is the conductor's knowledge.
+#[cfg(test)]
+mod tests;
+
+use super::draft::Draft;
 use super::job::said;
-use super::{BmcFault, BmcReport, Draft, secs};
+use crate::event::{BmcFault, BmcReport};
 use crate::node::{
     BmcAct, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource, Rest,
     Step,
 };
-use crate::time::Time;
+use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;

@@ -1,11 +1,16 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
-use super::*;
+use super::{
+    BmcFault, BmcReport, Ctx, Effect, Event, LastBeat, Policy, Rejected, Verb, decide, wanted,
+};
 use crate::hints::Hints;
-use crate::node::{Image, Phase, Rest, Secret, State, Step};
-use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Progress, StepError};
-use ironbeat_common::id::{NodeId, StepId};
+use crate::id::{OpId, RequestId};
+use crate::node::{BmcAccess, BmcAct, Image, Instance, Node, Phase, Rest, Secret, State, Step};
+use crate::time::Time;
+use core::time::Duration;
+use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Progress, Status, StepError};
+use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::image::{Checksum, Digest};
-use ironbeat_common::inventory::Disk;
+use ironbeat_common::inventory::{Disk, Inventory};
 use ironbeat_common::order::Order;
 use std::string::ToString;
 

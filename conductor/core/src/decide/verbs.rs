@@ -1,8 +1,10 @@
 //! What an operator asked for: which verb is possible in which state, and the job it begins.
 //! How the job then goes on is in `job`.
+use super::answer::Rejected;
+use super::draft::Draft;
 use super::job::{Fault, said};
 use super::power;
-use super::{Draft, Patch, PowerVerb, Rejected, Verb};
+use crate::event::{Patch, PowerVerb, Verb};
 use crate::id::RequestId;
 use crate::node::{
     BmcAct, Goal, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase, Rest, State, Step,

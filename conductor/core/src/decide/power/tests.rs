@@ -1,8 +1,10 @@
 //! Power that an operator changes, and power that changes by itself: situation, event, outcome.
-use super::tests::Story;
-use super::*;
+use crate::decide::tests::Story;
+use crate::decide::{BmcFault, BmcReport, Event, PowerVerb, Rejected, Verb};
 use crate::explain::explain;
-use crate::node::{HardwareFault, Power, PowerSource, Rest, State};
+use crate::node::{BmcAct, BootDevice, HardwareFault, Power, PowerSource, Rest, State};
+use crate::time::{Time, secs};
+use core::time::Duration;
 use std::string::ToString;
 
 fn verb(verb: PowerVerb) -> Verb {

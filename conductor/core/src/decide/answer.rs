@@ -1,0 +1,72 @@
+//! What a decision answers: the new record and what to do once it is saved, or why nothing changes.
+use crate::id::OpId;
+use crate::node::{BmcAct, Node};
+use crate::time::Time;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// What the winner of the save does next, and nobody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Do it by `until` of your own clock, or stop; report as `Event::Bmc` with this `op`.
+    Bmc { op: OpId, act: BmcAct, until: Time },
+    /// Tell the agent to heartbeat now.
+    Nudge,
+}
+
+/// The new record, what to do once it is saved, and why, in a few words for the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub node: Node,
+    pub effects: Vec<Effect>,
+    pub because: String,
+}
+
+/// The event changes nothing, and its sender should know why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejected {
+    /// The verb is not possible in this state.
+    WrongState {
+        verb: String,
+        state: String,
+    },
+    InMaintenance {
+        verb: String,
+        reason: String,
+    },
+    Invalid {
+        why: String,
+    },
+    /// The heartbeat's boot is not the one this node listens to.
+    UnknownBoot,
+    /// A lookup of a boot that has already been replaced by a later one.
+    OldBoot,
+    /// A ramdisk is up on a node that has no work for it.
+    AgentNotWanted {
+        state: String,
+    },
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejected::WrongState { verb, state } => {
+                write!(f, "cannot {verb} a node that is {state}")
+            }
+            Rejected::InMaintenance { verb, reason } => {
+                write!(f, "cannot {verb}: the node is in maintenance ({reason})")
+            }
+            Rejected::Invalid { why } => f.write_str(why),
+            Rejected::UnknownBoot => f.write_str("this boot is not the node's present one"),
+            Rejected::OldBoot => f.write_str("this boot was replaced by a later one"),
+            Rejected::AgentNotWanted { state } => {
+                write!(f, "no work for a ramdisk: the node is {state}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Rejected {}

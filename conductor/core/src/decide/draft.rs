@@ -1,0 +1,87 @@
+//! A decision in the making, and what every decision writes at its end.
+use super::answer::{Decision, Effect};
+use crate::id::{OpId, WorkerId};
+use crate::node::{Job, MAX_PAST_BOOTS, Node, Phase, State};
+use crate::policy::Policy;
+use crate::time::{Time, secs};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// What a decision may know beside the node and the event.
+#[derive(Clone, Copy, Debug)]
+pub struct Ctx<'a> {
+    pub now: Time,
+    /// Fresh for every call: names the write and the act that follows.
+    pub op: &'a OpId,
+    pub worker: &'a WorkerId,
+    pub policy: &'a Policy,
+}
+
+pub(super) struct Draft<'a> {
+    pub node: Node,
+    pub effects: Vec<Effect>,
+    pub ctx: Ctx<'a>,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(node: &Node, ctx: Ctx<'a>) -> Self {
+        Self {
+            node: node.clone(),
+            effects: Vec::new(),
+            ctx,
+        }
+    }
+
+    /// What follows from the rest of the record is written here, once: since when, the alarm, who wrote it.
+    pub fn finish(mut self, before: &Node, because: String) -> Decision {
+        self.node.wake_at = wake_at(&self.node, self.ctx.policy);
+        if self.node.state.provision_state() != before.state.provision_state() {
+            self.node.since = self.ctx.now;
+        }
+        if self.node != *before {
+            self.node.op = self.ctx.op.clone();
+        }
+        Decision {
+            node: self.node,
+            effects: self.effects,
+            because,
+        }
+    }
+
+    pub fn job(&mut self) -> &mut Job {
+        match &mut self.node.state {
+            State::Busy(job) => job,
+            State::Resting(_) => {
+                unreachable!("only a busy node has steps, and every caller has matched on that")
+            }
+        }
+    }
+
+    /// The present boot has no say any more; its late words will be recognised.
+    pub fn retire_boot(&mut self) {
+        if let Some(boot) = self.node.boot.take() {
+            self.node.past_boots.push(boot);
+            let surplus = self.node.past_boots.len().saturating_sub(MAX_PAST_BOOTS);
+            self.node.past_boots.drain(..surplus);
+        }
+    }
+}
+
+/// The alarm follows from the phase alone.
+fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
+    node.job().map(|job| match &job.phase {
+        Phase::Acting { until, .. }
+        | Phase::Backoff { until, .. }
+        | Phase::AwaitingAgent { until, .. } => *until,
+        Phase::AgentStep {
+            until,
+            seen,
+            marked,
+            ..
+        } => {
+            let lost = seen.after(secs(policy.heartbeat_timeout_secs));
+            let hung = marked.after(secs(policy.step_stall_secs));
+            (*until).min(lost).min(hung)
+        }
+    })
+}

@@ -1,0 +1,157 @@
+//! What can happen to a node: an operator asks, a ramdisk speaks, a BMC act ends, time passes.
+//! What follows from it is decided in `decide`.
+use crate::hints::Hints;
+use crate::id::{NodeName, OpId, RequestId, WorkerId};
+use crate::node::{BmcAccess, BootDevice, Instance};
+use crate::time::Time;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ironbeat_common::heartbeat::Status;
+use ironbeat_common::id::{BootId, Mac};
+use ironbeat_common::inventory::{BootMode, Inventory};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can happen to a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an event lives on the stack of one decision"
+)]
+pub enum Event {
+    /// An operator asked for something; a repeat carries the same request id.
+    Asked { request: RequestId, verb: Verb },
+    /// A ramdisk looked up and was matched to this node.
+    Booted { boot: BootId, inventory: Inventory },
+    /// An agent's heartbeat.
+    Beat { boot: BootId, status: Status },
+    /// What came of an act.
+    Bmc {
+        op: OpId,
+        result: Result<BmcReport, BmcFault>,
+    },
+    /// The time in `wake_at` has come, as far as the sender knows. Brings the last beat along, which was not stored here.
+    Alarm { last_beat: Option<LastBeat> },
+    /// A worker's presence has lapsed, and with it its right to act.
+    WorkerLost { worker: WorkerId },
+    /// The BMC was asked for the power state at `at`, of the worker's own accord. `troubles`: how many readings in a
+    /// row, this one included, failed or differed from the record; counted by who reads.
+    PowerRead {
+        at: Time,
+        result: Result<BmcReport, BmcFault>,
+        troubles: u32,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastBeat {
+    pub boot: BootId,
+    pub at: Time,
+    pub status: Status,
+}
+
+/// What an operator can ask of a node; Ironic's verbs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    Manage,
+    Inspect,
+    Provide,
+    Deploy(Instance),
+    /// Deploy again; what is not given stays as it is.
+    Rebuild(Option<Instance>),
+    Undeploy,
+    Abort,
+    /// `None` ends it.
+    Maintenance(Option<String>),
+    Set(Patch),
+    Power(PowerVerb),
+    BootDevice {
+        device: BootDevice,
+        persistent: bool,
+    },
+}
+
+/// Ironic's power targets, and what else a BMC can do to the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerVerb {
+    On,
+    Off,
+    /// Off, then on, each confirmed.
+    Reboot,
+    /// The operating system is asked to switch off. Without a time it gets `Policy::soft_power_off_secs`.
+    SoftOff {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_secs: Option<u32>,
+        /// By force when the time is over; else that is a failure.
+        #[serde(default)]
+        then_hard: bool,
+    },
+    /// As `SoftOff`, then on.
+    SoftReboot {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_secs: Option<u32>,
+        #[serde(default)]
+        then_hard: bool,
+    },
+    /// The BMC's own off and on; carried out at most once.
+    Cycle,
+    /// The reset line; carried out at most once.
+    Reset,
+    /// A diagnostic interrupt (NMI); carried out at most once.
+    Diag,
+}
+
+impl Verb {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verb::Manage => "manage",
+            Verb::Inspect => "inspect",
+            Verb::Provide => "provide",
+            Verb::Deploy(_) => "deploy",
+            Verb::Rebuild(_) => "rebuild",
+            Verb::Undeploy => "undeploy",
+            Verb::Abort => "abort",
+            Verb::Maintenance(_) => "maintenance",
+            Verb::Set(_) => "set",
+            Verb::Power(_) => "change the power of",
+            Verb::BootDevice { .. } => "set the boot device of",
+        }
+    }
+}
+
+/// What of a node's description shall change; absent fields stay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcAccess>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macs: Option<Vec<Mac>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_mode: Option<BootMode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_device: Option<Hints>,
+}
+
+/// The act was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcReport {
+    /// What the BMC said last.
+    pub power_on: bool,
+}
+
+/// The act was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcFault {
+    /// What was attempted on what, and why it did not work. Holds no secret.
+    pub what: String,
+    /// Another try cannot help: wrong password, no such user, privilege too low.
+    pub permanent: bool,
+    /// A power command to this effect was accepted, and nobody could see whether it was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<bool>,
+}

@@ -1,0 +1,67 @@
+//! The operator's timeouts and limits, which every decision obeys.
+//! Where they are configured is the conductor's job.
+use serde::{Deserialize, Serialize};
+
+/// Each default is Ironic's where it has one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// A machine that has not beaten for this long is lost (Ironic `ramdisk_heartbeat_timeout`).
+    pub heartbeat_timeout_secs: u32,
+    /// From power-on to lookup. With [`Policy::max_boots`] it makes up Ironic's `deploy_callback_timeout` of 1800 s.
+    pub boot_timeout_secs: u32,
+    /// How often one job boots the ramdisk before it gives up.
+    pub max_boots: u32,
+    /// How often one step is begun before the job gives up.
+    pub max_tries: u32,
+    /// What a worker has for one act, POST excluded: power off and on again, each confirmed within 60 s
+    /// (Ironic `power_state_change_timeout`), and room for retransmissions.
+    pub bmc_budget_secs: u32,
+    /// First pause after a BMC failure; doubled each time, up to [`Policy::bmc_backoff_cap_secs`].
+    pub bmc_backoff_secs: u32,
+    pub bmc_backoff_cap_secs: u32,
+    /// What any agent step may take at most.
+    pub step_budget_secs: u32,
+    /// A step whose progress has not changed for this long has hung, however alive its agent is.
+    pub step_stall_secs: u32,
+    /// How long inspection waits for LLDP; switches send every 30 s by default.
+    pub lldp_wait_secs: u32,
+    /// Erase metadata on the way to `available` (Ironic `automated_clean`).
+    pub automated_clean: bool,
+    /// How long an operating system has for switching off (Ironic `soft_power_off_timeout`).
+    pub soft_power_off_secs: u32,
+    /// How often every BMC is asked for the power state; 0: never (Ironic `sync_power_state_interval`).
+    pub power_sync_secs: u32,
+    /// More troubles in a row than this put the node into maintenance (Ironic `power_state_sync_max_retries`).
+    pub power_sync_max_retries: u32,
+    /// How often a node in maintenance for its power is asked again (Ironic `power_failure_recovery_interval`).
+    pub power_recovery_secs: u32,
+    /// A power state that nobody ordered is put right; else it is recorded (Ironic's option of this name).
+    pub force_power_state_during_sync: bool,
+    /// A reading that agrees is recorded when the recorded one is older than this, to save writes.
+    pub power_evidence_secs: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            heartbeat_timeout_secs: 300,
+            boot_timeout_secs: 900,
+            max_boots: 2,
+            max_tries: 5,
+            bmc_budget_secs: 180,
+            bmc_backoff_secs: 2,
+            bmc_backoff_cap_secs: 60,
+            step_budget_secs: 7200,
+            step_stall_secs: 600,
+            lldp_wait_secs: 32,
+            automated_clean: true,
+            soft_power_off_secs: 600,
+            power_sync_secs: 120,
+            power_sync_max_retries: 3,
+            power_recovery_secs: 300,
+            force_power_state_during_sync: true,
+            power_evidence_secs: 900,
+        }
+    }
+}
