@@ -1,6 +1,7 @@
-//! What a machine shall boot: a pure function of its record, shared by DHCP staging, boot scripts and the BMC.
-//! How a boot script is written and served is the conductor's affair.
+//! What a machine boots, and how: pure functions of its record, shared by DHCP staging, boot scripts and the BMC.
+//! Boot scripts are written and served by the conductor.
 use crate::node::{Node, Step};
+use ironbeat_common::inventory::BootMode;
 use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
@@ -23,4 +24,29 @@ pub fn boot_for(node: &Node) -> Boot {
         })
     });
     if needed { Boot::Ramdisk } else { Boot::Disk }
+}
+
+/// How the firmware boots: as the operator set it, else as the ramdisk found it, else UEFI (Ironic's
+/// `default_boot_mode`).
+pub fn firmware_mode(node: &Node) -> BootMode {
+    let found = node.inventory.as_ref().map(|inventory| inventory.boot.mode);
+    node.boot_mode.or(found).unwrap_or(BootMode::Uefi)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::{enrolled, inventory};
+
+    #[test]
+    fn firmware_boots_as_it_was_set_then_as_it_was_found_then_by_uefi() {
+        let mut node = enrolled();
+        assert_eq!(firmware_mode(&node), BootMode::Uefi);
+        let mut found = inventory(&[]);
+        found.boot.mode = BootMode::Bios;
+        node.inventory = Some(found);
+        assert_eq!(firmware_mode(&node), BootMode::Bios);
+        node.boot_mode = Some(BootMode::Uefi);
+        assert_eq!(firmware_mode(&node), BootMode::Uefi);
+    }
 }

@@ -4,8 +4,8 @@ use crate::bmc::BootWish;
 use crate::drive::reconcile::{ReconcileError, reconcile};
 use crate::drive::worker::Worker;
 use ironbeat_common::id::NodeId;
-use ironbeat_common::inventory::BootMode;
 use ironbeat_common::subject;
+use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{Effect, Event};
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{BmcAct, Node};
@@ -28,21 +28,16 @@ pub fn perform(worker: &Arc<Worker>, node: &Node, effect: Effect) {
     }
 }
 
-/// Firmware flavour of the next boot: as told, else as found, else UEFI (Ironic's `default_boot_mode`).
-fn boot_wish(node: &Node) -> BootWish {
-    let found = node.inventory.as_ref().map(|inventory| inventory.boot.mode);
-    BootWish {
-        mode: node.boot_mode.or(found).unwrap_or(BootMode::Uefi),
-    }
-}
-
 async fn drive_bmc(worker: Arc<Worker>, node: Node, op: OpId, act: BmcAct, until: Time) {
     let budget = until.since(crate::clock::now()).saturating_sub(MARGIN);
     let deadline = tokio::time::Instant::now() + budget;
     let fence = || worker.presence.may_act();
+    let wish = BootWish {
+        mode: firmware_mode(&node),
+    };
     let result = worker
         .bmcs
-        .perform(&node.bmc, act, boot_wish(&node), deadline, &fence)
+        .perform(&node.bmc, act, wish, deadline, &fence)
         .await;
     match &result {
         Ok(report) => {

@@ -2,7 +2,9 @@
 //! Which steps a job has is planned in `plan`; what moves it is in `verbs`, `agent`, `bmc` and `alarm`.
 use super::answer::Effect;
 use super::draft::Draft;
-use crate::node::{BmcAct, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest, State, Step};
+use crate::node::{
+    BmcAct, During, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest, State, Step,
+};
 use crate::plan;
 use crate::policy::Policy;
 use crate::time::secs;
@@ -146,12 +148,12 @@ impl Draft<'_> {
         let now = self.ctx.now;
         let job = self.job();
         let (spec, goal, tidying) = (job.kind.spec(), job.goal, job.is_tidying());
-        let during = format!(
-            "{state}, step {} ({} of {})",
-            job.step().name(),
-            job.at + 1,
-            job.steps.len()
-        );
+        let during = During::Step {
+            provision_state: state.to_string(),
+            name: job.step().name().to_string(),
+            number: job.at + 1,
+            of: job.steps.len(),
+        };
         if !tidying {
             self.node.last_error = Some(LastError {
                 at: now,

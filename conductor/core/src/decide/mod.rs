@@ -10,7 +10,7 @@ mod histories;
 mod job;
 mod power;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verbs;
 
 use crate::node::Node;

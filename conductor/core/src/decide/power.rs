@@ -7,17 +7,14 @@ use super::draft::Draft;
 use super::job::said;
 use crate::event::{BmcFault, BmcReport};
 use crate::node::{
-    BmcAct, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource, Rest,
-    Step,
+    BmcAct, During, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource,
+    Rest, Step,
 };
 use crate::time::{Time, secs};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// `during` of an error that the power sync found, and clears when it is over.
-const SYNC: &str = "power sync";
 
 /// Whether a reading of the power can change this node: not while something else is under way, before the BMC was
 /// verified, or while an operator has it in maintenance (Ironic skips the same).
@@ -122,7 +119,7 @@ fn give_up(draft: &mut Draft<'_>, troubles: u32, what: &str) -> String {
     let reason = format!("power sync failed {troubles} times in a row: {what}");
     draft.node.last_error = Some(LastError {
         at: now,
-        during: SYNC.to_string(),
+        during: During::PowerSync,
         what: reason.clone(),
     });
     draft.node.maintenance = Some(Maintenance {
@@ -138,7 +135,7 @@ fn clear_error(node: &mut Node) -> bool {
     let ours = node
         .last_error
         .as_ref()
-        .is_some_and(|error| error.during == SYNC);
+        .is_some_and(|error| error.during == During::PowerSync);
     let failed = node.state.resting().is_some_and(Rest::is_failure);
     if ours && !failed {
         node.last_error = None;

@@ -14,7 +14,7 @@ use ironbeat_common::inventory::{Disk, Inventory};
 use ironbeat_common::order::Order;
 use std::string::ToString;
 
-pub(super) fn enrolled() -> Node {
+pub(crate) fn enrolled() -> Node {
     Node {
         schema: crate::node::SCHEMA,
         id: NodeId::from_bytes([1; 16]),
@@ -63,7 +63,7 @@ pub(super) fn instance() -> Instance {
     }
 }
 
-pub(super) fn inventory(serials: &[&str]) -> Inventory {
+pub(crate) fn inventory(serials: &[&str]) -> Inventory {
     let disk = |(i, serial): (usize, &&str)| Disk {
         name: format!("/dev/sd{i}"),
         size_bytes: (10 + i as u64) << 30,

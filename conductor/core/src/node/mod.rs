@@ -1,6 +1,7 @@
 //! The node record: one JSON document per node, which is also its lock and its whole state.
 //! How it changes is decided in `decide`; the conductor stores it and knows who may write it.
 mod access;
+mod error;
 mod instance;
 mod job;
 mod power;
@@ -19,6 +20,7 @@ use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
 pub use access::BmcAccess;
+pub use error::{During, LastError};
 pub use instance::{Image, Instance};
 pub use job::{Goal, Job, Phase, State};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
@@ -48,7 +50,7 @@ pub struct Node {
     pub system_uuid: Option<SystemUuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
-    /// How the firmware shall boot; none: as it was found, BIOS where nothing was found yet.
+    /// How the firmware should boot; none: see `boot::firmware_mode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<BootMode>,
     /// Which disk is the root device, unless the instance says otherwise.
@@ -82,15 +84,6 @@ pub struct Node {
     pub requests: Vec<RequestId>,
     /// The write that made this revision: after an unclear write, a reader can tell whether it landed.
     pub op: OpId,
-}
-
-/// What went wrong last: what was attempted, and why it did not work. Cleared by the next success.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LastError {
-    pub at: Time,
-    /// The state and step, in operator's words.
-    pub during: String,
-    pub what: String,
 }
 
 impl Node {

@@ -2,7 +2,7 @@
 use crate::decide::tests::Story;
 use crate::decide::{BmcFault, BmcReport, Event, PowerVerb, Rejected, Verb};
 use crate::explain::explain;
-use crate::node::{BmcAct, BootDevice, HardwareFault, Power, PowerSource, Rest, State};
+use crate::node::{BmcAct, BootDevice, During, HardwareFault, Power, PowerSource, Rest, State};
 use crate::time::{Time, secs};
 use core::time::Duration;
 use std::string::ToString;
@@ -230,7 +230,12 @@ fn a_failed_node_goes_on_saying_why_it_failed_after_a_power_change() {
     story.node.state = State::Resting(Rest::CleanFailed);
     story.node.last_error = Some(crate::node::LastError {
         at: story.now,
-        during: "cleaning".into(),
+        during: During::Step {
+            provision_state: "cleaning".into(),
+            name: "boot_ramdisk".into(),
+            number: 1,
+            of: 2,
+        },
         what: "no disk".into(),
     });
     let story = story.ask(verb(PowerVerb::On)).bmc_did();

@@ -1,0 +1,42 @@
+//! What went wrong last, and what was under way when it did.
+use crate::time::Time;
+use alloc::string::String;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// What was attempted, and why it did not work. Cleared by the next success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastError {
+    pub at: Time,
+    pub during: During,
+    pub what: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum During {
+    /// The power was read, and that clears the error too.
+    PowerSync,
+    /// A step of a job, in the operator's words.
+    Step {
+        provision_state: String,
+        name: String,
+        /// Counted from 1.
+        number: usize,
+        of: usize,
+    },
+}
+
+impl fmt::Display for During {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            During::PowerSync => f.write_str("power sync"),
+            During::Step {
+                provision_state,
+                name,
+                number,
+                of,
+            } => write!(f, "{provision_state}, step {name} ({number} of {of})"),
+        }
+    }
+}
