@@ -5,12 +5,13 @@ use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use time::error::ComponentRange;
+use time::{Date, Month, OffsetDateTime};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
-const DAY_MS: u64 = 86_400_000;
 /// 9999-12-31T23:59:59.999Z: the last moment RFC 3339 can write.
 const LAST_MS: u64 = 253_402_300_799_999;
 
@@ -39,13 +40,13 @@ pub const fn secs(seconds: u32) -> Duration {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, ms) = (self.0 / DAY_MS, self.0 % DAY_MS);
-        let (year, month, day) = civil(days);
-        let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(self.0);
+        let (year, month, day) = at.to_calendar_date();
+        let (hour, minute, second, ms) = at.to_hms_milli();
         write!(
             f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-            ms % 1000
+            "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z",
+            u8::from(month)
         )
     }
 }
@@ -54,32 +55,6 @@ impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Days since 1970-01-01 to year, month, day, counting years from March so that leap days come last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-fn days_before(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let month_from_march = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let year_of_era = year % 400;
-    year / 400 * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
-        - 719_468
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,22 +85,22 @@ impl FromStr for Time {
         let number = |from: usize, to: usize| {
             b[from..to]
                 .iter()
-                .fold(0u64, |n, d| n * 10 + u64::from(d - b'0'))
+                .fold(0u16, |n, d| n * 10 + u16::from(d - b'0'))
         };
-        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
-        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
-        if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-            return Err(BadTime);
+        // Two digits fit a byte, and so does everything below but the year and the milliseconds.
+        let two = |from: usize| number(from, from + 2) as u8;
+        let moment = || {
+            let month = Month::try_from(two(5))?;
+            let date = Date::from_calendar_date(i32::from(number(0, 4)), month, two(8))?;
+            let at = date.with_hms_milli(two(11), two(14), two(17), number(20, 23))?;
+            Ok::<_, ComponentRange>(at.assume_utc() - OffsetDateTime::UNIX_EPOCH)
+        };
+        let since_epoch = moment().map_err(|_| BadTime)?;
+        match u64::try_from(since_epoch.whole_milliseconds()) {
+            Ok(ms) => Ok(Self(ms)),
+            // Before 1970.
+            Err(_) => Err(BadTime),
         }
-        if hour > 23
-            || minute > 59
-            || second > 59
-            || civil(days_before(year, month, day)) != (year, month, day)
-        {
-            return Err(BadTime);
-        }
-        let of_day = hour * 3_600_000 + minute * 60_000 + second * 1000 + number(20, 23);
-        Ok(Self(days_before(year, month, day) * DAY_MS + of_day))
     }
 }
 
@@ -144,6 +119,8 @@ impl<'de> Deserialize<'de> for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
 
     #[test]
     fn known_moments_read_and_write() {
