@@ -247,12 +247,12 @@ fn a_killed_worker_is_replaced_at_five_moments_of_a_deploy() -> Result<()> {
     // The first worker is the agent's first source of the image: the download goes on at the second.
     survives(&mut cluster, "while it serves the image", |cluster| {
         begin(cluster)?;
-        cluster.wait_step(1, "WriteImage", PATIENCE)?;
+        cluster.wait_step(1, "write_image", PATIENCE)?;
         Ok(0)
     })?;
     survives(&mut cluster, "while it sets the boot device", |cluster| {
         begin(cluster)?;
-        cluster.wait_step(1, "WriteImage", PATIENCE)?;
+        cluster.wait_step(1, "write_image", PATIENCE)?;
         cluster.rack.bmc(1).kill();
         cluster.wait_step(1, "set_boot_disk", PATIENCE)?;
         acting(cluster, 1)?.context("nobody acts on a dead BMC")
@@ -267,14 +267,14 @@ fn a_server_restart_and_a_reboot_in_the_middle_of_a_write_lose_nothing() -> Resu
     cluster.make_available(1, PATIENCE)?;
     let mut console = console_from_now(&cluster, 1);
     cluster.deploy(1, "server-restart")?;
-    cluster.wait_step(1, "WriteImage", PATIENCE)?;
+    cluster.wait_step(1, "write_image", PATIENCE)?;
     cluster.rack.nats().restart()?;
     cluster.wait_answer()?;
     cluster.wait_state(1, &["active"], PATIENCE)?;
     says_who_it_is(&mut console, "server-restart")?;
 
     cluster.cli(&["node", "rebuild", "node1"])?;
-    cluster.wait_step(1, "WriteImage", PATIENCE)?;
+    cluster.wait_step(1, "write_image", PATIENCE)?;
     let mut console = console_from_now(&cluster, 1);
     cluster.rack.machine(1).reset()?;
     cluster.wait_state(1, &["active"], PATIENCE)?;

@@ -239,7 +239,7 @@ fn state_line(shown: &Value) -> String {
     )
 }
 
-/// `{"bmc":"netboot"}`, `"await_agent"`, `{"agent":{"WriteImage":{…}}}`.
+/// `{"bmc":"netboot"}`, `"await_agent"`, `{"agent":{"write_image":{…}}}`.
 fn step_name(step: &Value) -> String {
     match step {
         Value::String(name) => name.replace('_', " "),
@@ -248,7 +248,8 @@ fn step_name(step: &Value) -> String {
                 .next()
                 .map_or(String::new(), |(kind, inner)| match inner {
                     Value::Object(order) => {
-                        format!("{kind}: {}", order.keys().next().map_or("", String::as_str))
+                        let name = order.keys().next().map_or("", String::as_str);
+                        format!("{kind}: {}", name.replace('_', " "))
                     }
                     other => format!(
                         "{kind}: {}",

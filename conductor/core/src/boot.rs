@@ -2,7 +2,6 @@
 //! Boot scripts are written and served by the conductor.
 use crate::node::{Node, Step};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +18,8 @@ pub fn boot_for(node: &Node) -> Boot {
     let needed = node.job().is_some_and(|job| {
         job.steps[job.at..].iter().any(|step| match step {
             Step::AwaitAgent => true,
-            Step::Agent(Order::Reboot | Order::PowerOff) | Step::Bmc(_) => false,
-            Step::Agent(_) => true,
+            Step::Agent(step) => !step.ends_agent(),
+            Step::Bmc(_) => false,
         })
     });
     if needed { Boot::Ramdisk } else { Boot::Disk }

@@ -1,7 +1,7 @@
 //! What a node is doing, in words: what is waited for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::node::{
-    BmcAct, Goal, Job, LastError, Node, OnFailure, Phase, PowerSource, Rest, State, Step,
+    AgentStep, BmcAct, Goal, Job, LastError, Node, OnFailure, Phase, PowerSource, Rest, State, Step,
 };
 use crate::policy::Policy;
 use crate::time::Time;
@@ -9,7 +9,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 use core::time::Duration;
-use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,14 +195,16 @@ fn step_words(step: &Step) -> String {
     match step {
         Step::Bmc(act) => act_words(*act).to_string(),
         Step::AwaitAgent => "wait for the ramdisk".to_string(),
-        Step::Agent(Order::Inspect { .. }) => "read the hardware and listen for LLDP".to_string(),
-        Step::Agent(Order::WriteImage(write)) => format!("write the image to {}", write.disk),
-        Step::Agent(Order::SetBootEntry { .. }) => "make a UEFI boot entry".to_string(),
-        Step::Agent(Order::EraseMetadata { disks }) => {
+        Step::Agent(AgentStep::Inspect { .. }) => {
+            "read the hardware and listen for LLDP".to_string()
+        }
+        Step::Agent(AgentStep::WriteImage(write)) => format!("write the image to {}", write.disk),
+        Step::Agent(AgentStep::SetBootEntry { .. }) => "make a UEFI boot entry".to_string(),
+        Step::Agent(AgentStep::EraseMetadata { disks }) => {
             format!("erase the metadata of {} disks", disks.len())
         }
-        Step::Agent(Order::Reboot) => "reboot into the disk".to_string(),
-        Step::Agent(Order::PowerOff) => "power off".to_string(),
+        Step::Agent(AgentStep::Reboot) => "reboot into the disk".to_string(),
+        Step::Agent(AgentStep::PowerOff) => "power off".to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The plan, made before anything is done: from inventory and wish to a list of steps, with the disk already chosen.
 //! Carrying it out is `decide`'s affair; the agent re-checks the disk and chooses nothing.
-use crate::node::{BmcAct, Instance, JobKind, Node, Step};
+use crate::node::{AgentStep, BmcAct, Instance, JobKind, Node, Step, WriteImage};
 use crate::policy::Policy;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::image::ImageFormat;
 use ironbeat_common::inventory::{BootMode, Disk, Inventory};
-use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES, Order, WriteImage};
+use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
 use serde::Serialize;
 
 /// Boot the ramdisk; the rest is planned when it has said what the machine is made of.
@@ -33,7 +33,7 @@ pub fn after_lookup(
     match job.kind {
         JobKind::Deploy => deploy(node, inventory),
         JobKind::Inspect => Ok(vec![
-            Step::Agent(Order::Inspect {
+            Step::Agent(AgentStep::Inspect {
                 lldp_wait_secs: policy.lldp_wait_secs,
             }),
             Step::Bmc(BmcAct::PowerOff),
@@ -45,12 +45,12 @@ pub fn after_lookup(
                 .filter(|disk| erasable(disk))
                 .map(DiskIdentity::of)
                 .collect();
-            let mut steps = vec![
-                Step::Agent(Order::EraseMetadata { disks }),
-                Step::Bmc(BmcAct::PowerOff),
-            ];
+            let mut steps = Vec::new();
             // A diskless machine is clean.
-            steps.retain(|step| !matches!(step, Step::Agent(Order::EraseMetadata { disks }) if disks.is_empty()));
+            if !disks.is_empty() {
+                steps.push(Step::Agent(AgentStep::EraseMetadata { disks }));
+            }
+            steps.push(Step::Bmc(BmcAct::PowerOff));
             Ok(steps)
         }
         JobKind::Verify | JobKind::Delete | JobKind::Bmc => Ok(Vec::new()),
@@ -72,9 +72,9 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
             .choose(&inventory.disks)
             .map_err(|why| why.to_string())?,
     );
-    let write = Order::WriteImage(WriteImage {
+    let write = AgentStep::WriteImage(WriteImage {
         disk: disk.clone(),
-        urls: vec![instance.image.source.clone()],
+        source: instance.image.source.clone(),
         format: instance
             .image
             .format
@@ -84,14 +84,14 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
     });
     let mut steps = vec![Step::Agent(write)];
     if inventory.boot.mode == BootMode::Uefi {
-        steps.push(Step::Agent(Order::SetBootEntry {
+        steps.push(Step::Agent(AgentStep::SetBootEntry {
             disk,
             label: "ironbeat".into(),
         }));
     }
     steps.extend([
         Step::Bmc(BmcAct::SetBootDisk),
-        Step::Agent(Order::Reboot),
+        Step::Agent(AgentStep::Reboot),
         Step::Bmc(BmcAct::EnsureOn),
     ]);
     Ok(steps)

@@ -10,7 +10,6 @@ use alloc::string::{String, ToString};
 use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Status};
 use ironbeat_common::id::BootId;
 use ironbeat_common::inventory::Inventory;
-use ironbeat_common::order::Order;
 
 pub(super) fn booted(
     draft: &mut Draft<'_>,
@@ -140,23 +139,12 @@ pub fn wanted(node: &Node, boot: BootId) -> HeartbeatReply {
     }
     match &node.state {
         State::Busy(job) => match (job.step(), &job.phase) {
-            (Step::Agent(order), Phase::AgentStep { id, .. }) => HeartbeatReply::Step {
+            (Step::Agent(step), Phase::AgentStep { id, .. }) => HeartbeatReply::Step {
                 id: *id,
-                order: order.clone(),
+                order: step.order(),
             },
             (Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent, _) => HeartbeatReply::Idle,
         },
         State::Resting(_) => HeartbeatReply::Idle,
-    }
-}
-
-/// Whether this order ends the ramdisk's life, so that silence after it is expected.
-pub(super) fn ends_agent(order: &Order) -> bool {
-    match order {
-        Order::Reboot | Order::PowerOff => true,
-        Order::Inspect { .. }
-        | Order::WriteImage(_)
-        | Order::SetBootEntry { .. }
-        | Order::EraseMetadata { .. } => false,
     }
 }

@@ -1,11 +1,10 @@
 //! The time in `wake_at` has come: a worker died, a BMC pause is over, a machine is silent, a step hangs.
 //! Who watches the clock and brings the last heartbeat along is the conductor's affair.
-use super::agent::ends_agent;
 use super::draft::Draft;
 use super::job::{Fault, boot_disk_by_force, said};
 use crate::event::LastBeat;
 use crate::id::WorkerId;
-use crate::node::{Phase, Step};
+use crate::node::{Mark, Phase, Step};
 use crate::time::secs;
 use alloc::format;
 use alloc::string::String;
@@ -63,7 +62,7 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
     let (now, policy, boot) = (draft.ctx.now, draft.ctx.policy, draft.node.boot);
     let job = draft.job();
     let name = job.step().name();
-    let ends = matches!(job.step(), Step::Agent(order) if ends_agent(order));
+    let ends = matches!(job.step(), Step::Agent(step) if step.ends_agent());
     let Phase::AgentStep {
         id,
         since,
@@ -79,9 +78,9 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
         *seen = (*seen).max(beat.at.min(now));
         if let Status::Running { step, progress } = &beat.status
             && step == id
-            && mark.as_ref() != Some(progress)
+            && mark.as_ref() != Some(&Mark::from(progress))
         {
-            *mark = Some(progress.clone());
+            *mark = Some(progress.into());
             *marked = beat.at.min(now).max(*marked);
         }
     }

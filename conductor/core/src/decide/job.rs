@@ -3,7 +3,7 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    BmcAct, During, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest, State, Step,
+    AgentStep, BmcAct, During, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -13,7 +13,6 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::id::StepId;
-use ironbeat_common::order::Order;
 
 /// Whose fault a failure is: after the BMC's own there is no point in asking it to turn the machine off.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -282,7 +281,7 @@ fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {
 
 /// The machine came back to the ramdisk although it was to boot its disk: the rest is done through the BMC.
 pub(super) fn boot_disk_by_force(job: &mut Job) -> bool {
-    let reboots = matches!(job.step(), Step::Agent(Order::Reboot));
+    let reboots = matches!(job.step(), Step::Agent(AgentStep::Reboot));
     if reboots && job.at + 1 < job.steps.len() {
         job.at += 1;
         job.steps[job.at] = Step::Bmc(BmcAct::BootDisk);

@@ -75,9 +75,28 @@ pub enum Phase {
         /// Last sign of life that a decision was based on; later ones are with the heartbeats.
         seen: Time,
         /// How far the step had come when that was last looked at, and when that last changed.
-        mark: Option<Progress>,
+        mark: Option<Mark>,
         marked: Time,
     },
+}
+
+/// The progress that an agent reported last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub phase: String,
+    pub done: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+impl From<&Progress> for Mark {
+    fn from(progress: &Progress) -> Self {
+        Self {
+            phase: progress.phase.clone(),
+            done: progress.done,
+            total: progress.total,
+        }
+    }
 }
 
 impl State {

@@ -16,17 +16,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::{BootMode, Inventory};
-use ironbeat_common::order::Order;
 use serde::{Deserialize, Serialize};
 
 pub use access::BmcAccess;
 pub use error::{During, LastError};
 pub use instance::{Image, Instance};
-pub use job::{Goal, Job, Phase, State};
+pub use job::{Goal, Job, Mark, Phase, State};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::{REDACTED, Secret};
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
-pub use step::{BmcAct, BootDevice, Step};
+pub use step::{AgentStep, BmcAct, BootDevice, Step, WriteImage};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;
@@ -101,7 +100,7 @@ impl Node {
         }
         if let State::Busy(job) = &mut node.state {
             for step in &mut job.steps {
-                if let Step::Agent(Order::WriteImage(write)) = step {
+                if let Step::Agent(AgentStep::WriteImage(write)) = step {
                     write
                         .config_drive
                         .iter_mut()

@@ -1,6 +1,11 @@
 //! What a step asks for: of the BMC, of the agent, or only that an agent appears.
 //! Which steps a job has is planned in `plan`.
-use ironbeat_common::order::Order;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::image::{Checksum, ImageFormat};
+use ironbeat_common::order::{self, ConfigFile, Order};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -8,10 +13,10 @@ use serde::{Deserialize, Serialize};
 pub enum Step {
     /// A worker drives the BMC.
     Bmc(BmcAct),
-    /// The ramdisk shall call.
+    /// The ramdisk boots and looks up.
     AwaitAgent,
     /// The agent does something.
-    Agent(Order),
+    Agent(AgentStep),
 }
 
 impl Step {
@@ -19,7 +24,82 @@ impl Step {
         match self {
             Step::Bmc(act) => act.name(),
             Step::AwaitAgent => "await_agent",
-            Step::Agent(order) => order.name(),
+            Step::Agent(step) => step.name(),
+        }
+    }
+}
+
+/// What the agent does, as the record keeps it; [`AgentStep::order`] puts it into the protocol's words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStep {
+    /// Read all hardware again, waiting for LLDP on every NIC that has a carrier.
+    Inspect {
+        lldp_wait_secs: u32,
+    },
+    WriteImage(WriteImage),
+    /// Make the firmware boot this disk first.
+    SetBootEntry {
+        disk: DiskIdentity,
+        label: String,
+    },
+    /// Make old signatures and tables of these disks unreadable.
+    EraseMetadata {
+        disks: Vec<DiskIdentity>,
+    },
+    Reboot,
+    PowerOff,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteImage {
+    pub disk: DiskIdentity,
+    pub source: String,
+    pub format: ImageFormat,
+    pub checksum: Checksum,
+    /// Files of a `config-2` volume. Empty: no config drive.
+    #[serde(default)]
+    pub config_drive: Vec<ConfigFile>,
+}
+
+impl AgentStep {
+    pub fn order(&self) -> Order {
+        match self.clone() {
+            AgentStep::Inspect { lldp_wait_secs } => Order::Inspect { lldp_wait_secs },
+            AgentStep::WriteImage(write) => Order::WriteImage(order::WriteImage {
+                disk: write.disk,
+                urls: vec![write.source],
+                format: write.format,
+                checksum: write.checksum,
+                config_drive: write.config_drive,
+            }),
+            AgentStep::SetBootEntry { disk, label } => Order::SetBootEntry { disk, label },
+            AgentStep::EraseMetadata { disks } => Order::EraseMetadata { disks },
+            AgentStep::Reboot => Order::Reboot,
+            AgentStep::PowerOff => Order::PowerOff,
+        }
+    }
+
+    /// Ironic's name for the step, where it has one.
+    pub fn name(&self) -> &'static str {
+        match self {
+            AgentStep::Inspect { .. } => "inspect",
+            AgentStep::WriteImage(_) => "write_image",
+            AgentStep::SetBootEntry { .. } => "prepare_instance_boot",
+            AgentStep::EraseMetadata { .. } => "erase_devices_metadata",
+            AgentStep::Reboot => "reboot",
+            AgentStep::PowerOff => "power_off",
+        }
+    }
+
+    /// Whether it ends the ramdisk's life, so that silence after it is expected.
+    pub fn ends_agent(&self) -> bool {
+        match self {
+            AgentStep::Reboot | AgentStep::PowerOff => true,
+            AgentStep::Inspect { .. }
+            | AgentStep::WriteImage(_)
+            | AgentStep::SetBootEntry { .. }
+            | AgentStep::EraseMetadata { .. } => false,
         }
     }
 }
