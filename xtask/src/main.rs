@@ -7,6 +7,7 @@ mod demo;
 mod interrupt;
 mod packages;
 mod rack;
+mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,6 +27,8 @@ enum Command {
     Demo(demo::Args),
     /// Format, lints, unit and integration tests, and whole rack cycles under QEMU.
     Ci,
+    /// Is the code laid out as planned (xtask/src/tidy/plan.rs)? Imports, circles, heads of files, licences, the map.
+    Tidy(tidy::Args),
     /// Only the rack tests of `ci`, optionally those whose name contains FILTER.
     TestRack { filter: Option<String> },
     /// Kernel and ramdisk for network boot.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let result: Result<()> = match Xtask::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Ci => ci::run(),
+        Command::Tidy(args) => tidy::run(&args),
         Command::TestRack { filter } => ci::rack_tests(filter.as_deref()),
         Command::Image { flavour, out } => artifacts::image_command(&flavour, out),
         Command::Rack(args) => rack::run(&args),

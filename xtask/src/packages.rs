@@ -1,4 +1,5 @@
-//! Which Debian packages each command needs, and why. Installing them is `ironbeat_image::ensure_packages`.
+//! Which Debian packages each command needs, and why.
+//! Installing them is `ironbeat_image::ensure_packages`.
 use anyhow::Result;
 
 type Packages = &'static [(&'static str, &'static str)];

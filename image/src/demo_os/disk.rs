@@ -1,5 +1,6 @@
 //! The demo image as a disk: partition table, GRUB for BIOS in a partition of its own, the system partition.
 //! What is in the system partition, the UEFI loader included, is in `system`.
+use super::grub::{GRUB, grub_config};
 use super::system;
 use crate::error::{Error, Result, file};
 use crate::kernel::Kernel;
@@ -7,8 +8,6 @@ use crate::run::run;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
-
-pub const GRUB: &str = "/usr/lib/grub";
 
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
@@ -20,16 +19,6 @@ const SYSTEM_BYTES: u64 = 88 * MIB;
 const FILLED_BYTES: u64 = 76 * MIB;
 /// For the backup partition table, in whole MiB.
 const TAIL_BYTES: u64 = MIB;
-
-/// A serial console; no self-tests of ciphers that it does not use (0.35 s of CPU time in an emulated machine); no look at
-/// whether the timer ticks, which an emulated one fails when its host is busy.
-const KERNEL_ARGS: &str = "console=ttyS0 quiet cryptomgr.notests no_timer_check";
-
-/// `$root` is the partition that GRUB itself was started from. `protocol` is empty for the kernel's 32-bit entry (or its
-/// UEFI one), or `16`.
-pub fn grub_config(protocol: &str) -> String {
-    format!("linux{protocol} /vmlinuz {KERNEL_ARGS}\ninitrd{protocol} /initrd\nboot\n")
-}
 
 /// The whole disk, as bytes.
 pub fn image(kernel: &Kernel, work: &Path) -> Result<Vec<u8>> {

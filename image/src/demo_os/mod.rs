@@ -5,6 +5,7 @@
 //! `DEPLOYED-OK hostname=<name> uuid=<uuid> root=<disk> firmware=<bios|uefi>`, with `-` for what its config drive does not
 //! say; with user data, the next line is `USER-DATA <first line>`. Then it stays up until its power button is pressed.
 mod disk;
+mod grub;
 mod system;
 mod userland;
 
@@ -62,6 +63,7 @@ fn key(kernel: &Kernel) -> Result<String> {
     for part in [
         include_str!("mod.rs"),
         include_str!("disk.rs"),
+        include_str!("grub.rs"),
         include_str!("system.rs"),
         include_str!("userland.rs"),
         include_str!("../cpio.rs"),
@@ -77,7 +79,7 @@ fn key(kernel: &Kernel) -> Result<String> {
         "i386-pc/kernel.img",
         "x86_64-efi/kernel.img",
     ]
-    .map(|part| Path::new(disk::GRUB).join(part));
+    .map(|part| Path::new(grub::GRUB).join(part));
     for path in grub.iter().chain([&kernel.vmlinuz]) {
         key.update(fs::read(path).map_err(file("read", path))?);
     }

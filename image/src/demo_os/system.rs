@@ -1,6 +1,6 @@
 //! The demo image's EFI system partition: kernel, ramdisk, UEFI loader, and modules until there is enough data.
 //! Where it lies on the disk, and the BIOS loader, are in `disk`.
-use super::disk::{GRUB, grub_config};
+use super::grub::{GRUB, grub_config};
 use super::userland;
 use crate::error::{Result, file};
 use crate::kernel::Kernel;

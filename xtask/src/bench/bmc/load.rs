@@ -1,6 +1,6 @@
 //! Who reads the power state in the bench: our client's load program, ipmitool as Ironic calls it, pyghmi in process.
 //! Each says how much CPU time a read took; of children, it is what the kernel counted when they had ended.
-use super::sims::Target;
+use super::sims::{PASSWORD, Target, USER};
 use super::{AT_ONCE, ON_EVERY};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -8,10 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-
-/// The login of every BMC here. No secret.
-pub const USER: &str = "admin";
-pub const PASSWORD: &str = "Rack-pw-1";
 
 /// What `ironbeat-ipmi`'s example `sweep` says of one sweep.
 pub struct Sweep {

@@ -9,6 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+/// The login of every BMC here. No secret.
+pub const USER: &str = "admin";
+pub const PASSWORD: &str = "Rack-pw-1";
+
 /// Where BMC 0 is; BMC n is n addresses on.
 #[derive(Clone, Copy)]
 pub struct Target {
@@ -135,8 +139,8 @@ impl IpmiSims {
                     target.address(n),
                     target.port,
                     chassis.display(),
-                    super::load::USER,
-                    super::load::PASSWORD,
+                    USER,
+                    PASSWORD,
                 );
                 std::fs::write(&configuration, lan).context("write its configuration")?;
                 let mut command = Command::new(&program);

@@ -1,0 +1,317 @@
+//! The plan of this project as data: its crates, their folders, and who may import whom; what of others' code it may hold.
+//! Nothing here looks at the disk: `tidy`'s other files compare this with what is there.
+
+/// What a crate or a folder may import of the others beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    /// It puts the others together.
+    ImportAll,
+    Import(&'static [&'static str]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Crate {
+    pub name: &'static str,
+    pub dir: &'static str,
+    pub owns: &'static str,
+    /// What is absent, which a reader cannot see by reading.
+    pub lacks: &'static str,
+    /// Crates of ours that it depends on outside of tests.
+    pub may: &'static [&'static str],
+    /// No dependency of it may bring the standard library.
+    pub no_std: bool,
+    /// Crates that must not be among its dependencies, however far away.
+    pub never: &'static [&'static str],
+    /// Folders and files right below `src`; where there is none, nothing is said about them.
+    pub rooms: &'static [Room],
+}
+
+/// A folder or a file right below a crate's `src`. A file without an entry is shared: all may import it, and it imports
+/// no more than other shared files. A folder without an entry is an error.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub may: May,
+    /// For the map; a file that says nothing here is not in it.
+    pub owns: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Folder,
+    File,
+}
+
+const fn folder(name: &'static str, may: &'static [&'static str], owns: &'static str) -> Room {
+    Room {
+        name,
+        kind: Kind::Folder,
+        may: May::Import(may),
+        owns,
+    }
+}
+
+const fn file(name: &'static str, may: May, owns: &'static str) -> Room {
+    Room {
+        name,
+        kind: Kind::File,
+        may,
+        owns,
+    }
+}
+
+/// Every crate's tests may use these two.
+pub const FOR_TESTS: &[&str] = &["ironbeat-tests", "ironbeat-bmc-sim"];
+
+/// What the tests of some may use beyond that.
+pub const TESTS_MAY: &[(&str, &[&str])] = &[
+    ("ironbeat", &["ironbeat-agent", "ironbeat-image"]),
+    ("ironbeat-bmc-sim", &["ironbeat-ipmi"]),
+];
+
+/// From what is said, over those who say it, to what tries it.
+///
+/// A match over one of our own enums in `ironbeat-core` has no wildcard, so that a new state does not compile until every
+/// event has an answer for it. Clippy holds that: `wildcard_enum_match_arm = "deny"` in that crate's `[lints.clippy]`.
+pub const CRATES: &[Crate] = &[
+    Crate {
+        name: "ironbeat-common",
+        dir: "common",
+        owns: "what agent and conductor say to each other: ids, inventory, the wire (CBOR)",
+        lacks: "clock, socket, file, log line, async: it is `no_std`",
+        may: &[],
+        no_std: true,
+        never: &[],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-agent",
+        dir: "agent",
+        owns: "the ramdisk's only program",
+        lacks: "a server, a listening port, a choice: it does what a step says and re-checks the disk",
+        may: &["ironbeat-common"],
+        no_std: false,
+        never: &["ironbeat-core", "ironbeat-ops"],
+        rooms: AGENT,
+    },
+    Crate {
+        name: "ironbeat-core",
+        dir: "conductor/core",
+        owns: "every decision: `decide`, `plan`, `hints`, `lookup`, `boot`, `explain`, `invariant`, and the node's record",
+        lacks: "clock, socket, file, log line, async: it is `no_std`",
+        may: &["ironbeat-common"],
+        no_std: true,
+        never: &[],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-ops",
+        dir: "conductor/ops",
+        owns: "what an operator and a conductor say to each other: requests, replies, happenings",
+        lacks: "behaviour: it is types only",
+        may: &["ironbeat-core", "ironbeat-common"],
+        no_std: false,
+        never: &["ironbeat", "ironbeat-ipmi"],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-ipmi",
+        dir: "conductor/ipmi",
+        owns: "an IPMI LAN+ client: `crypto`, `packet` → `handshake`, `session` (no sockets, no clocks) → `transport`, `bmc` → `chassis`",
+        lacks: "the conductor, which it knows nothing of; processes: ipmitool is a second opinion in tests, never a part",
+        may: &[],
+        no_std: false,
+        never: &["ironbeat-common"],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-cli",
+        dir: "conductor/cli",
+        owns: "the operator's commands: a client of `ops` over NATS",
+        lacks: "a way into the records but by asking a conductor",
+        may: &["ironbeat-ops", "ironbeat-core", "ironbeat-common"],
+        no_std: false,
+        never: &["ironbeat", "ironbeat-ipmi"],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat",
+        dir: "conductor",
+        owns: "the worker, and the program that is worker and command line in one",
+        lacks: "state: what it knows is in NATS",
+        may: &[
+            "ironbeat-ops",
+            "ironbeat-core",
+            "ironbeat-common",
+            "ironbeat-ipmi",
+            "ironbeat-cli",
+        ],
+        no_std: false,
+        never: &[],
+        rooms: CONDUCTOR,
+    },
+    Crate {
+        name: "ironbeat-image",
+        dir: "image",
+        owns: "kernel, ramdisk, and the demo's operating system, from Debian packages that are unpacked, never installed",
+        lacks: "anything of ours: it is handed the agent as a file",
+        may: &[],
+        no_std: false,
+        never: &[],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-bmc-sim",
+        dir: "tests/bmc",
+        owns: "simulated BMCs, one or ten thousand on a socket, with faults, written from the BMC's side",
+        lacks: "a line of our client, which it is there to try",
+        may: &[],
+        no_std: false,
+        never: &["ironbeat-ipmi"],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-tests",
+        dir: "tests",
+        owns: "the virtual rack (`rack`, `machine/`, `bmc`, `dnsmasq`, `nats`, …), the product in it (`cluster/`), and rack tests",
+        lacks: "the product's code: it runs the programs that ship",
+        may: &["ironbeat-bmc-sim"],
+        no_std: false,
+        never: &[],
+        rooms: &[],
+    },
+    Crate {
+        name: "xtask",
+        dir: "xtask",
+        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `bench`",
+        lacks: "logic that a test would want: that is in `tests/`",
+        may: &["ironbeat-image", "ironbeat-tests", "ironbeat-bmc-sim"],
+        no_std: false,
+        never: &[],
+        rooms: &[],
+    },
+];
+
+const AGENT: &[Room] = &[
+    file("main", May::ImportAll, ""),
+    file("lib", May::ImportAll, ""),
+    folder(
+        "heart",
+        &["disk", "collect", "net", "init"],
+        "the link to the conductor, the heartbeat, and the steps that are done for it",
+    ),
+    folder(
+        "collect",
+        &["net", "disk"],
+        "what the machine is made of; `net` for LLDP",
+    ),
+    folder(
+        "disk",
+        &[],
+        "erases, downloads, writes and checks; the partition table last",
+    ),
+    folder("net", &[], "interfaces, DHCP, LLDP"),
+    folder("init", &[], "PID 1: mounts, drivers, the end of children"),
+];
+
+const CONDUCTOR: &[Room] = &[
+    file("main", May::ImportAll, ""),
+    file("lib", May::ImportAll, ""),
+    file("run", May::ImportAll, "starts and ends a worker"),
+    file(
+        "worker",
+        May::Import(&["records", "bmc", "netboot"]),
+        "what one worker process holds",
+    ),
+    folder(
+        "front",
+        &["drive", "records", "bmc", "netboot", "loops", "worker"],
+        "what comes in: lookups, heartbeats, the operator's requests, HTTP, consoles",
+    ),
+    folder(
+        "loops",
+        &["drive", "records", "bmc", "worker"],
+        "what comes of time: alarms, power sync, the presence of other workers",
+    ),
+    folder(
+        "drive",
+        &["records", "bmc", "worker"],
+        "one event of one node: load, decide, save, act",
+    ),
+    folder(
+        "netboot",
+        &["records"],
+        "what machines boot: dnsmasq's files and boot scripts",
+    ),
+    folder(
+        "bmc",
+        &["records"],
+        "BMC acts, done by the client of `ipmi/`",
+    ),
+    folder("records", &[], "buckets and streams of the NATS server"),
+];
+
+/// Imports that close a circle of files and stay, and why: (from, to, reason).
+pub const CIRCLES: &[(&str, &str, &str)] = &[(
+    "tests/bmc/src/commands/mod.rs",
+    "tests/bmc/src/bmc.rs",
+    "a command acts on the whole BMC, which hands it what comes in; together they are one thing",
+)];
+
+/// Packages that may have the feature `std` below a `no_std` crate, and why.
+pub const STD_ALLOWED: &[(&str, &str)] = &[];
+
+/// Sources of packages, beside our own folders. As `cargo metadata` and `cargo deny` write them.
+pub const SOURCES: &[(&str, &str)] = &[(
+    "registry+https://github.com/rust-lang/crates.io-index",
+    "the one place where a version, once published, stays what it was",
+)];
+
+/// Where it runs and is built; what is compiled elsewhere only is not looked at.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Licences of what is linked in, and why each is fine in an Apache-2.0 program that is given to others.
+pub const LICENCES: &[(&str, &str)] = &[
+    ("Apache-2.0", "ours"),
+    ("MIT", "keep the notice"),
+    ("BSD-2-Clause", "keep the notice"),
+    (
+        "BSD-3-Clause",
+        "keep the notice, claim no endorsement; curve25519-dalek, subtle, zstd",
+    ),
+    ("ISC", "keep the notice; ring, untrusted, rustls-webpki"),
+    ("Zlib", "say what was changed; zlib-rs"),
+    (
+        "Unicode-3.0",
+        "keep the notice; tables of the Unicode consortium",
+    ),
+    ("BSL-1.0", "no notice with binaries"),
+    ("CC0-1.0", "no condition"),
+    (
+        "MPL-2.0",
+        "source of changed files; we change none of others' files",
+    ),
+];
+
+/// Packages of which two versions are compiled, and why that is not in our hands.
+pub const DUPLICATES: &[(&str, &str)] = &[
+    ("block-buffer", OLD_CRYPTO),
+    ("const-oid", OLD_CRYPTO),
+    ("cpufeatures", OLD_CRYPTO),
+    ("crypto-common", OLD_CRYPTO),
+    ("digest", OLD_CRYPTO),
+    ("rand", OLD_CRYPTO),
+    ("rand_core", OLD_CRYPTO),
+    ("sha2", OLD_CRYPTO),
+    (
+        "getrandom",
+        "rand 0.8 of nkeys has 0.2, ironbeat-ipmi 0.3, tempfile and rand 0.10 have 0.4",
+    ),
+    (
+        "syn",
+        "derive macros are moving from 2 to 3 one by one; it runs on the build host",
+    ),
+];
+
+const OLD_CRYPTO: &str = "nkeys 0.4, the keys of async-nats, is on ed25519-dalek 2 and rand 0.8; we are on their successors";
