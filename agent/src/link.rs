@@ -130,7 +130,7 @@ impl Link {
         }
     }
 
-    /// Asks, and waits at most [`ANSWER_TIMEOUT`]; not at all without a connection, so that no stale question is sent later.
+    /// Asks, and waits at most `ANSWER_TIMEOUT`; not at all without a connection, so that no stale question is sent later.
     ///
     /// # Errors
     /// [`AskError`]; asking again is always right.

@@ -1,7 +1,7 @@
-//! What CI runs, which is what a person runs: format, lints, unit and integration tests, rack cycles.
+//! What CI runs, which is what a person runs: format, lints, layout, docs, unit and integration tests, rack cycles.
 //! The tests themselves live beside the code and in `tests/`.
 use crate::artifacts::{self, Profile};
-use crate::packages;
+use crate::{packages, tidy};
 use anyhow::{Context, Result, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_tests::cluster::Product;
@@ -36,6 +36,11 @@ pub fn run() -> Result<()> {
             "warnings",
         ]),
     )?;
+    println!("\n== tidy");
+    tidy::run(&tidy::Args::default())?;
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    step("docs", docs)?;
     step(
         "unit and integration tests",
         cargo(&["test", "--workspace"]),

@@ -25,7 +25,7 @@ struct Xtask {
 enum Command {
     /// Two machines from enroll to active on real parts, watched live.
     Demo(demo::Args),
-    /// Format, lints, unit and integration tests, and whole rack cycles under QEMU.
+    /// Format, lints, `tidy`, docs, unit and integration tests, and whole rack cycles under QEMU.
     Ci,
     /// Is the code laid out as planned (xtask/src/tidy/plan.rs)? Imports, circles, heads of files, licences, the map.
     Tidy(tidy::Args),
@@ -36,7 +36,7 @@ enum Command {
         /// `generic` for real machines, `small` for virtual ones.
         #[arg(long, default_value = "generic")]
         flavour: String,
-        /// Where `vmlinuz` and `initrd` go; default: target/image/<flavour>.
+        /// Where `vmlinuz` and `initrd` go; default: `target/image/<flavour>`.
         #[arg(long)]
         out: Option<PathBuf>,
     },

@@ -18,7 +18,7 @@ pub fn line(text: impl Display) -> anyhow::Result<()> {
 /// As they are, and at once.
 ///
 /// # Errors
-/// As of [`line`].
+/// As of [`line()`].
 pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     bytes_to(std::io::stdout().lock(), bytes)
 }

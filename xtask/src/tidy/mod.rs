@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tree::Tree;
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Args {
     /// Write the map in ARCHITECTURE.md, and deny.toml, instead of comparing them.
     #[arg(long)]
