@@ -23,6 +23,10 @@ pub fn mutants(good: &[u8], count: usize, check: impl Fn(&[u8])) {
         .ok()
         .and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a new seed for each run; it is printed"
+        )]
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .expect("after 1970");

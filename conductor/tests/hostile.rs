@@ -188,6 +188,10 @@ fn mutate(good: &[u8], state: &mut u64) -> Bytes {
 /// Every request gets one answer, whatever became of it on the way.
 #[tokio::test(flavor = "multi_thread")]
 async fn bent_messages_are_answered_too() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a new seed for each run; it is printed"
+    )]
     let seed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()

@@ -4,6 +4,10 @@
 pub(crate) struct Mutator(u64);
 
 impl Mutator {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a new seed for each run; it is printed"
+    )]
     pub(crate) fn seeded(what: &str) -> Self {
         let now = || {
             std::time::SystemTime::now()

@@ -262,6 +262,10 @@ async fn a_dead_bmc_is_another_try_and_one_that_returns_is_used_again() {
 /// Answers each datagram with noise, or with its own words bent.
 #[tokio::test]
 async fn a_mad_bmc_is_no_more_than_a_fault() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a new seed for each run; it is printed"
+    )]
     let seed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()

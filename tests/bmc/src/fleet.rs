@@ -103,6 +103,10 @@ impl Fleet {
         let address = SocketAddrV4::new(bind, config.port);
         let socket = Socket::bind(address, config.device.as_deref())?;
         let port = socket.local_addr()?.port();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a BMC's clock starts at the host's time"
+        )]
         let epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs() as u32);

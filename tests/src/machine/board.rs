@@ -391,6 +391,10 @@ impl State {
         true
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it notes when something happened to a machine"
+    )]
     fn note(&mut self, event: PowerEvent) {
         if self.events.len() < MAX_EVENTS {
             self.events.push((SystemTime::now(), event));
