@@ -1,19 +1,15 @@
 //! The main job, watched live: machines from enroll to active on real parts, and what the deployed systems say.
-//! The rack and the workers are `ironbeat-tests`'; this file drives them as an operator would, and prints.
-use crate::artifacts::{self, Profile};
-use crate::{interrupt, packages};
-use anyhow::{Context, Result, bail};
-use ironbeat_image::flavour::Flavour;
+//! The rack and the workers are `ironbeat-tests`', bringing them up is `rack`'s; this file drives them as an operator would.
+use crate::interrupt;
+use crate::rack::bring_up::bring_up;
+use crate::rack::hold::{hold, print_next};
+use crate::rack::listen::{listen, timeline, wall_clock};
+use anyhow::{Result, bail};
 use ironbeat_tests::cluster::timeline::{STRETCHES, Timeline};
 use ironbeat_tests::cluster::{Cluster, node_name};
-use ironbeat_tests::logfile::LogCursor;
-use ironbeat_tests::machine::PowerEvent;
-use ironbeat_tests::machine::spec::{DiskKind, DiskSpec, NodeSpec};
-use ironbeat_tests::rack::RackSpec;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,58 +21,9 @@ pub struct Args {
     pub keep: bool,
 }
 
-/// A disk that a default deploy accepts: Ironic's 4 GiB, and room.
-const DISK_BYTES: u64 = 5 << 30;
 /// From one rest to the next. A boot takes 10 s here; a loaded machine and many nodes get room.
 const PATIENCE: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(250);
-
-/// BIOS with a virtio disk, UEFI with NVMe, and so on in turn.
-pub fn machines(count: usize) -> Vec<NodeSpec> {
-    (1..=count)
-        .map(|n| {
-            let (base, kind) = match n % 4 {
-                1 => (NodeSpec::bios(), DiskKind::VirtioBlk),
-                2 => (NodeSpec::uefi(), DiskKind::Nvme),
-                3 => (NodeSpec::bios(), DiskKind::Scsi),
-                _ => (NodeSpec::uefi(), DiskKind::VirtioBlk),
-            };
-            let mut spec = base;
-            spec.disks = vec![DiskSpec::blank(
-                kind,
-                DISK_BYTES,
-                &format!("IB-DISK-{n:03}"),
-            )];
-            spec.identity.serial = format!("IB-{n:03}");
-            spec
-        })
-        .collect()
-}
-
-/// Everything a rack needs is there; the rack is up, with two workers.
-pub fn bring_up(nodes: usize) -> Result<Cluster> {
-    packages::ensure(&[
-        packages::BUILD,
-        packages::IMAGE,
-        packages::DEMO_OS,
-        packages::RACK,
-    ])?;
-    // Optimising the workers takes minutes, and they have little to do here. The ramdisk is the one that ships.
-    let product = artifacts::product(Profile::Dev, Flavour::Small)?;
-    interrupt::catch()?;
-    println!(
-        "\nrack: {nodes} machines, nats-server, dnsmasq, ipmi_sim, two conductor workers, in a network namespace of their own"
-    );
-    Cluster::start(
-        product,
-        RackSpec {
-            nodes: machines(nodes),
-            ..RackSpec::default()
-        },
-        2,
-        "",
-    )
-}
 
 pub fn run(args: &Args) -> Result<()> {
     if args.nodes == 0 {
@@ -154,32 +101,6 @@ fn play(cluster: &Cluster, nodes: usize) -> Result<()> {
     }
     print_next(cluster);
     Ok(())
-}
-
-/// Waits in a thread of its own for what the deployed system says, and when.
-pub fn listen(cluster: &Cluster, node: usize) -> JoinHandle<Result<(String, SystemTime)>> {
-    let mut console = LogCursor::at_end(cluster.rack.console(node).path());
-    std::thread::spawn(move || {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            interrupt::check()?;
-            // The end of the line that begins with DEPLOYED-OK.
-            match console.wait_for(" firmware=", Duration::from_secs(1)) {
-                Ok(found) => return Ok((found.line.trim().to_string(), wall_clock())),
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => {}
-            }
-        }
-    })
-}
-
-/// As machines and workers say when something happened.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it measures, and decides nothing"
-)]
-fn wall_clock() -> SystemTime {
-    SystemTime::now()
 }
 
 /// Prints what changes, as it changes.
@@ -270,39 +191,6 @@ fn step_name(step: &Value) -> String {
     }
 }
 
-/// Where the time of one deploy went.
-pub fn timeline(
-    cluster: &Cluster,
-    node: usize,
-    asked: SystemTime,
-    spoke: SystemTime,
-) -> Result<Timeline> {
-    // One document a line.
-    let text = cluster.cli_text(&["events", &node_name(node), "--last", "500", "--json"])?;
-    let events: Vec<Value> = text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()
-        .context("understand the events")?;
-    let posts: Vec<SystemTime> = cluster
-        .rack
-        .machine(node)
-        .events()
-        .into_iter()
-        .filter(|(at, event)| *at >= asked && matches!(event, PowerEvent::Post(_)))
-        .map(|(at, _)| at)
-        .collect();
-    let mut timeline = Timeline {
-        asked: Some(asked),
-        powered_on: posts.first().copied(),
-        rebooted: posts.get(1).copied(),
-        spoke: Some(spoke),
-        ..Timeline::default()
-    };
-    timeline.read(&events, asked);
-    Ok(timeline)
-}
-
 fn print_table(rows: &[(usize, Timeline)]) {
     println!("\nWhere the time went, in seconds:");
     let mut head = format!("  {:<8}", "");
@@ -319,44 +207,5 @@ fn print_table(rows: &[(usize, Timeline)]) {
             write!(line, "{:>14}", secs(stretch)).expect("a String grows");
         }
         println!("{line}");
-    }
-}
-
-pub fn print_next(cluster: &Cluster) {
-    let enter = match cluster.rack.netns().name() {
-        Some(name) => format!("ip netns exec {name} "),
-        None => String::new(),
-    };
-    println!("\nTo try next, with `--keep` and in another terminal:");
-    for line in [
-        "node list",
-        "node show node1",
-        "node explain node1",
-        "events node1",
-        "lookups",
-        "workers",
-        "node undeploy node1 --wait",
-    ] {
-        println!(
-            "  {enter}{} --nats nats://10.77.0.1:4222 {line}",
-            cluster.ironbeat().display()
-        );
-    }
-    println!("  {enter}nats --server 10.77.0.1 micro info ironbeat");
-    println!(
-        "  {enter}nats --server 10.77.0.1 sub 'ib.v1.>' --translate '{} decode'",
-        cluster.ironbeat().display()
-    );
-    println!("  {enter}nats --server 10.77.0.1 kv get ib --raw node.<id>");
-}
-
-/// Until Ctrl-C.
-pub fn hold(cluster: &Cluster) {
-    println!(
-        "\nThe rack is up; Ctrl-C tears it down. Logs and consoles: {}",
-        cluster.rack.dir().display()
-    );
-    while interrupt::check().is_ok() {
-        std::thread::sleep(LOOK);
     }
 }

@@ -2,7 +2,8 @@
 //! What is measured is in `ironbeat-tests`.
 use super::print;
 use crate::artifacts::{self, Profile};
-use crate::{demo, interrupt, packages};
+use crate::rack::machines::machines;
+use crate::{interrupt, packages};
 use anyhow::{Context, Result, ensure};
 use ironbeat_image::demo_os::DemoOs;
 use ironbeat_image::flavour::Flavour;
@@ -28,7 +29,7 @@ pub fn run(runs: usize) -> Result<()> {
     let kernel = artifacts::kernel(Flavour::Small)?;
     interrupt::catch()?;
     let spec = || RackSpec {
-        nodes: demo::machines(2),
+        nodes: machines(2),
         ..RackSpec::default()
     };
     let floor_rack = Rack::start(spec())?;

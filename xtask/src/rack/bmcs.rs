@@ -1,8 +1,7 @@
-//! A rack to play with, up until Ctrl-C: machines, workers and enrolled nodes; or simulated BMCs alone, very many of them.
-//! What the demo does with a rack is in `demo`, what a simulated BMC does in `ironbeat-bmc-sim`.
-use crate::{artifacts, demo, interrupt, packages};
+//! Simulated BMCs alone, as a process, up until Ctrl-C.
+//! What they do is in `ironbeat-bmc-sim`.
+use crate::{artifacts, interrupt, packages};
 use anyhow::{Context, Result, bail, ensure};
-use ironbeat_tests::cluster::node_name;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
@@ -14,23 +13,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// How many machines: BIOS and UEFI in turn.
-    #[arg(long, default_value_t = 2)]
-    nodes: usize,
-    #[command(subcommand)]
-    part: Option<Part>,
-}
-
-#[derive(clap::Subcommand)]
-enum Part {
-    /// Only BMCs, simulated, as many as you like, in one process on one UDP socket.
-    Bmc(BmcArgs),
-}
-
-#[derive(clap::Args)]
-struct BmcArgs {
     #[arg(long, default_value_t = 10)]
     count: u32,
     /// Address of the first; the others follow. All of 127.0.0.0/8 is there on every host.
@@ -44,34 +27,6 @@ struct BmcArgs {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    match &args.part {
-        None => whole(args.nodes),
-        Some(Part::Bmc(args)) => bmcs(args),
-    }
-}
-
-fn whole(nodes: usize) -> Result<()> {
-    let mut cluster = demo::bring_up(nodes)?;
-    for node in 1..=nodes {
-        cluster.enroll(node, &[])?;
-        println!(
-            "{} is enrolled; its console is {}",
-            node_name(node),
-            cluster.rack.console(node).path().display()
-        );
-    }
-    println!(
-        "BMC user {}, password {}",
-        cluster.rack.login().user,
-        cluster.rack.login().password
-    );
-    demo::print_next(&cluster);
-    demo::hold(&cluster);
-    cluster.rack.shutdown();
-    Ok(())
-}
-
-fn bmcs(args: &BmcArgs) -> Result<()> {
     packages::ensure(&[packages::BUILD])?;
     let program = artifacts::bmc_sim()?;
     if args.more.iter().any(|word| word == "--help") {
@@ -103,7 +58,7 @@ fn bmcs(args: &BmcArgs) -> Result<()> {
     Ok(())
 }
 
-fn start(program: &Path, args: &BmcArgs) -> Result<Child> {
+fn start(program: &Path, args: &Args) -> Result<Child> {
     let mut command = Command::new(program);
     command
         .args(["--count", &args.count.to_string()])
@@ -119,7 +74,7 @@ fn start(program: &Path, args: &BmcArgs) -> Result<Child> {
         .with_context(|| format!("start {}", program.display()))
 }
 
-fn print_next(args: &BmcArgs, program: &Path) {
+fn print_next(args: &Args, program: &Path) {
     let (first, port) = (args.first, args.port);
     println!(
         "users: admin / Rack-pw-1 (administrator), reader / Rack-pw-2 (user); cipher suites 3 and 17\n\

@@ -1,0 +1,47 @@
+//! A rack stays up until Ctrl-C, and says what can be tried meanwhile.
+//! Tearing it down is its owner's affair.
+use crate::interrupt;
+use ironbeat_tests::cluster::Cluster;
+use std::time::Duration;
+
+/// Between two looks at whether somebody wants to end it.
+const LOOK: Duration = Duration::from_millis(250);
+
+pub fn print_next(cluster: &Cluster) {
+    let enter = match cluster.rack.netns().name() {
+        Some(name) => format!("ip netns exec {name} "),
+        None => String::new(),
+    };
+    println!("\nTo try next, with `--keep` and in another terminal:");
+    for line in [
+        "node list",
+        "node show node1",
+        "node explain node1",
+        "events node1",
+        "lookups",
+        "workers",
+        "node undeploy node1 --wait",
+    ] {
+        println!(
+            "  {enter}{} --nats nats://10.77.0.1:4222 {line}",
+            cluster.ironbeat().display()
+        );
+    }
+    println!("  {enter}nats --server 10.77.0.1 micro info ironbeat");
+    println!(
+        "  {enter}nats --server 10.77.0.1 sub 'ib.v1.>' --translate '{} decode'",
+        cluster.ironbeat().display()
+    );
+    println!("  {enter}nats --server 10.77.0.1 kv get ib --raw node.<id>");
+}
+
+/// Until Ctrl-C.
+pub fn hold(cluster: &Cluster) {
+    println!(
+        "\nThe rack is up; Ctrl-C tears it down. Logs and consoles: {}",
+        cluster.rack.dir().display()
+    );
+    while interrupt::check().is_ok() {
+        std::thread::sleep(LOOK);
+    }
+}
