@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::run::text;
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 /// Installs what is missing of `(package, why)`, saying so.
@@ -44,26 +45,52 @@ fn missing<'a>(wanted: &[(&'a str, &'a str)]) -> Result<Vec<(&'a str, &'a str)>>
         .collect())
 }
 
-/// Its output is shown, as a download takes a while; on standard error, since standard output may carry results.
+/// Says a line for each package that it sets up, on standard error, since standard output may carry results; and all that
+/// apt and dpkg said when it fails.
 pub fn apt_get(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr());
-    let status = command.status().map_err(|source| Error::Start {
-        command: format!("{command:?}"),
+        .env("LC_ALL", "C");
+    let name = format!("{command:?}");
+    let failed = |source| Error::Start {
+        command: name.clone(),
         source,
-    })?;
+    };
+    let (said, writer) = std::io::pipe().map_err(failed)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().map_err(failed)?)
+        .stderr(writer);
+    let mut child = command.spawn().map_err(failed)?;
+    // It holds the other end of the pipe, which would never end.
+    drop(command);
+    let mut all = String::new();
+    for line in BufReader::new(said).split(b'\n') {
+        let line = line.map_err(failed)?;
+        let line = String::from_utf8_lossy(&line);
+        if let Some(package) = set_up(&line) {
+            eprintln!("  installed {package}");
+        }
+        all.push_str(&line);
+        all.push('\n');
+    }
+    let status = child.wait().map_err(failed)?;
     if status.success() {
         return Ok(());
     }
     Err(Error::Command {
-        command: format!("{command:?}"),
+        command: name,
         status,
-        said: "see above".into(),
+        said: all.trim().to_string(),
     })
+}
+
+/// `Setting up kmod (30+20221128-1) ...`
+fn set_up(line: &str) -> Option<&str> {
+    let package = line.trim().strip_prefix("Setting up ")?;
+    Some(package.trim_end_matches(" ..."))
 }
 
 #[cfg(test)]
@@ -78,5 +105,23 @@ mod tests {
         ];
         assert_eq!(missing(&wanted).unwrap(), [wanted[1]]);
         ensure_packages(&wanted[..1]).unwrap();
+    }
+
+    #[test]
+    fn of_what_apt_says_only_packages_are_shown() {
+        for (line, shown) in [
+            ("Setting up kmod (30-1) ...", Some("kmod (30-1)")),
+            ("Unpacking kmod (30-1) ...", None),
+            ("Processing triggers for libc-bin (2.36) ...", None),
+        ] {
+            assert_eq!(set_up(line), shown);
+        }
+    }
+
+    #[test]
+    fn a_failed_apt_is_quoted() {
+        let error = apt_get(&["no-such-verb"]).unwrap_err().to_string();
+        assert!(error.contains("no-such-verb"), "{error}");
+        assert!(error.contains("Invalid operation"), "{error}");
     }
 }
