@@ -23,6 +23,15 @@ pub enum Profile {
     Release,
 }
 
+/// How the agent is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentBuild {
+    /// Small: what ships, and what tests and the demo run.
+    Small,
+    /// Without optimising across crates: for trying a change.
+    Quick,
+}
+
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -95,18 +104,23 @@ pub fn bench_dir() -> Result<PathBuf> {
 }
 
 /// The static agent.
-pub fn agent() -> Result<PathBuf> {
+pub fn agent(build: AgentBuild) -> Result<PathBuf> {
+    let profile = match build {
+        AgentBuild::Small => "agent",
+        AgentBuild::Quick => "agent-quick",
+    };
     let arguments = [
         "build",
         "--profile",
-        "agent",
+        profile,
         "--target",
         AGENT_TARGET,
         "--package",
         "ironbeat-agent",
     ];
     cargo(&arguments, Some(AGENT_RUSTFLAGS))?;
-    Ok(target().join(AGENT_TARGET).join("agent/ironbeat-agent"))
+    let dir = target().join(AGENT_TARGET).join(profile);
+    Ok(dir.join("ironbeat-agent"))
 }
 
 pub fn kernel(flavour: Flavour) -> Result<kernel::Kernel> {
@@ -114,8 +128,8 @@ pub fn kernel(flavour: Flavour) -> Result<kernel::Kernel> {
 }
 
 /// Kernel and ramdisk; prints their sizes.
-pub fn ramdisk(flavour: Flavour, out_dir: &Path) -> Result<initramfs::Built> {
-    let agent = agent()?;
+pub fn ramdisk(flavour: Flavour, build: AgentBuild, out_dir: &Path) -> Result<initramfs::Built> {
+    let agent = agent(build)?;
     let kernel = kernel(flavour)?;
     let built = initramfs::build(&initramfs::Spec {
         agent: &agent,
@@ -145,11 +159,11 @@ pub fn ramdisk(flavour: Flavour, out_dir: &Path) -> Result<initramfs::Built> {
     Ok(built)
 }
 
-pub fn image_command(flavour: &str, out: Option<PathBuf>) -> Result<()> {
+pub fn image_command(flavour: &str, out: Option<PathBuf>, build: AgentBuild) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::IMAGE])?;
     let flavour: Flavour = flavour.parse()?;
     let out = out.unwrap_or_else(|| target().join("image").join(flavour.to_string()));
-    ramdisk(flavour, &out).map(drop)
+    ramdisk(flavour, build, &out).map(drop)
 }
 
 /// The demo's operating system, with that flavour's drivers.
@@ -160,8 +174,14 @@ pub fn demo_os(flavour: Flavour) -> Result<demo_os::DemoOs> {
 /// All that a rack needs: of virtual machines, or of such as have the disks and NICs of real ones.
 pub fn product(profile: Profile, flavour: Flavour) -> Result<Product> {
     let boot_dir = target().join("image").join(flavour.to_string());
-    let ironbeat = ironbeat(profile)?;
-    ramdisk(flavour, &boot_dir)?;
+    // The kernel is downloaded while the worker is compiled.
+    let ironbeat = std::thread::scope(|scope| {
+        let download = scope.spawn(|| kernel(flavour));
+        let ironbeat = ironbeat(profile);
+        download.join().expect("a download does not panic")?;
+        ironbeat
+    })?;
+    ramdisk(flavour, AgentBuild::Small, &boot_dir)?;
     let os = demo_os(flavour)?;
     Ok(Product {
         ironbeat,

@@ -1,6 +1,6 @@
 //! What CI runs, which is what a person runs: format, lints, layout, docs, unit and integration tests, rack cycles.
 //! The tests themselves live beside the code and in `tests/`.
-use crate::artifacts::{self, Profile};
+use crate::artifacts::{self, AgentBuild, Profile};
 use crate::{packages, tidy};
 use anyhow::{Context, Result, ensure};
 use ironbeat_image::flavour::Flavour;
@@ -102,7 +102,11 @@ pub fn rack_tests(filter: Option<&str>) -> Result<()> {
 /// What a machine has to fetch and hold is kept small; a size is no matter of the day's load, so it is a check.
 fn sizes(product: &Product) -> Result<()> {
     for (what, path, most) in [
-        ("the agent", artifacts::agent()?, MAX_AGENT_BYTES),
+        (
+            "the agent",
+            artifacts::agent(AgentBuild::Small)?,
+            MAX_AGENT_BYTES,
+        ),
         (
             "the small flavour's ramdisk",
             product.boot_dir.join("initrd"),

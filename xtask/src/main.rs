@@ -10,6 +10,7 @@ mod rack;
 mod tidy;
 
 use anyhow::Result;
+use artifacts::AgentBuild;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,9 @@ enum Command {
         /// Where `vmlinuz` and `initrd` go; default: `target/image/<flavour>`.
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Compile the agent faster and larger: to try a change, not to ship it.
+        #[arg(long)]
+        quick: bool,
     },
     /// A rack with workers and enrolled machines, up until Ctrl-C.
     Rack(rack::Args),
@@ -53,7 +57,18 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Tidy(args) => tidy::run(&args),
         Command::TestRack { filter } => ci::rack_tests(filter.as_deref()),
-        Command::Image { flavour, out } => artifacts::image_command(&flavour, out),
+        Command::Image {
+            flavour,
+            out,
+            quick,
+        } => {
+            let build = if quick {
+                AgentBuild::Quick
+            } else {
+                AgentBuild::Small
+            };
+            artifacts::image_command(&flavour, out, build)
+        }
         Command::Rack(args) => rack::run(&args),
         Command::Bench(bench) => bench::run(bench),
     };
