@@ -1,20 +1,13 @@
-//! The ramdisk's only program: says what the machine is made of, then keeps saying how it is doing, and does what it is told.
-//! What should be done is the conductor's affair; the messages are in `ironbeat_common`.
+//! The ramdisk's only program: reports what the machine is made of, sends heartbeats, and carries out the steps it is given.
+//! Deciding what to do is the conductor's job; the messages are in `ironbeat_common`.
 
-pub mod beat;
 pub mod clock;
-pub mod cmdline;
-pub mod collect;
-pub mod disk;
-pub mod link;
+mod collect;
+mod disk;
+pub mod heart;
+pub mod init;
 pub mod log;
-pub mod machine;
-pub mod modules;
 #[cfg(test)]
 mod mutate;
 pub mod net;
-pub mod perform;
-pub mod pid1;
 pub mod random;
-pub mod seed;
-pub mod steps;

@@ -1,8 +1,9 @@
 //! Starts the agent: as PID 1 of a ramdisk it makes the machine usable first, otherwise it only looks unless told `--really`.
 //! Everything it then does is in the library.
-use ironbeat_agent::machine;
-use ironbeat_agent::perform::Authority;
-use ironbeat_agent::{cmdline, log};
+use ironbeat_agent::heart::machine;
+use ironbeat_agent::heart::perform::Authority;
+use ironbeat_agent::init::cmdline;
+use ironbeat_agent::log;
 
 const HELP: &str = "\
 ironbeat-agent: says what this machine is made of and carries out what a conductor wants

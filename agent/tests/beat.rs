@@ -2,13 +2,13 @@
 //! What the real conductor would decide is tested with the conductor.
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
-use ironbeat_agent::beat::{self, Heart};
 use ironbeat_agent::clock::Timings;
-use ironbeat_agent::cmdline;
-use ironbeat_agent::link::Link;
+use ironbeat_agent::heart::beat::{self, Heart};
+use ironbeat_agent::heart::link::Link;
+use ironbeat_agent::heart::steps::{Ending, Runner};
+use ironbeat_agent::init::cmdline;
 use ironbeat_agent::log::Lines;
 use ironbeat_agent::random;
-use ironbeat_agent::steps::{Ending, Runner};
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Progress, Status};
 use ironbeat_common::id::{BootId, NodeId, StepId};
@@ -200,33 +200,36 @@ impl Hands {
         let (started_tx, started) = tokio::sync::mpsc::unbounded_channel();
         let (release, released) = mpsc::channel::<Result<Outcome, String>>();
         let released = Mutex::new(released);
-        let perform = move |order: &Order, context: &ironbeat_agent::steps::StepContext<'_>| {
-            started_tx.send(order.clone()).unwrap();
-            if matches!(order, Order::Reboot | Order::PowerOff) {
-                return Ok(Outcome::Nothing);
-            }
-            (context.progress)(Progress {
-                phase: "working".into(),
-                done: 1,
-                total: None,
-            });
-            loop {
-                match released
-                    .lock()
-                    .unwrap()
-                    .recv_timeout(Duration::from_millis(5))
-                {
-                    Ok(result) => {
-                        return result.map_err(|e| anyhow::anyhow!(e).context("doing it"));
+        let perform =
+            move |order: &Order, context: &ironbeat_agent::heart::steps::StepContext<'_>| {
+                started_tx.send(order.clone()).unwrap();
+                if matches!(order, Order::Reboot | Order::PowerOff) {
+                    return Ok(Outcome::Nothing);
+                }
+                (context.progress)(Progress {
+                    phase: "working".into(),
+                    done: 1,
+                    total: None,
+                });
+                loop {
+                    match released
+                        .lock()
+                        .unwrap()
+                        .recv_timeout(Duration::from_millis(5))
+                    {
+                        Ok(result) => {
+                            return result.map_err(|e| anyhow::anyhow!(e).context("doing it"));
+                        }
+                        Err(mpsc::RecvTimeoutError::Timeout) => {}
+                        Err(mpsc::RecvTimeoutError::Disconnected) => {
+                            anyhow::bail!("the test is over")
+                        }
                     }
-                    Err(mpsc::RecvTimeoutError::Timeout) => {}
-                    Err(mpsc::RecvTimeoutError::Disconnected) => anyhow::bail!("the test is over"),
+                    if context.cancelled.load(Ordering::Relaxed) {
+                        anyhow::bail!("given up");
+                    }
                 }
-                if context.cancelled.load(Ordering::Relaxed) {
-                    anyhow::bail!("given up");
-                }
-            }
-        };
+            };
         (
             Runner::new(Arc::new(perform), Arc::new(Vec::new)),
             Hands { started, release },

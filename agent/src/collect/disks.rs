@@ -232,5 +232,4 @@ fn clean(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "disks_tests.rs"]
 mod tests;

@@ -73,5 +73,4 @@ fn write_rest(device: &Device, mut held: Held, drive: Option<&[u8]>) -> anyhow::
 }
 
 #[cfg(test)]
-#[path = "tests/commit.rs"]
 mod tests;

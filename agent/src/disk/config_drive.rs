@@ -47,5 +47,4 @@ pub fn build(files: &[ConfigFile], sector: u32) -> anyhow::Result<Option<Vec<u8>
 }
 
 #[cfg(test)]
-#[path = "tests/config_drive.rs"]
 mod tests;

@@ -109,5 +109,4 @@ impl Read for Input<'_> {
 }
 
 #[cfg(test)]
-#[path = "tests/decode.rs"]
 mod tests;

@@ -4,7 +4,7 @@ use super::efivars::EfiVars;
 use super::esp::{self, Loader};
 use super::load_option::{self, Signature};
 use super::target;
-use crate::steps::StepContext;
+use crate::heart::steps::StepContext;
 use anyhow::Context;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Progress;
@@ -89,5 +89,4 @@ fn put_first(vars: &EfiVars<'_>, label: &str, loader: &Loader) -> io::Result<()>
 }
 
 #[cfg(test)]
-#[path = "tests/efi.rs"]
 mod tests;

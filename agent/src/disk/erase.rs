@@ -4,7 +4,7 @@ use super::device::Device;
 use super::gpt::{Gpt, Partition};
 use super::mbr::Mbr;
 use super::target;
-use crate::steps::StepContext;
+use crate::heart::steps::StepContext;
 use anyhow::{anyhow, bail};
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Progress;
@@ -123,5 +123,4 @@ fn partitions(device: &Device) -> anyhow::Result<Vec<Range<u64>>> {
 }
 
 #[cfg(test)]
-#[path = "tests/erase.rs"]
 mod tests;

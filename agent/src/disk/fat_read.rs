@@ -201,5 +201,4 @@ fn short_name(line: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests/fat_read.rs"]
 mod tests;

@@ -352,5 +352,4 @@ fn without_query(text: &str) -> &str {
 }
 
 #[cfg(test)]
-#[path = "tests/fetch.rs"]
 mod tests;

@@ -355,5 +355,4 @@ fn crc(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "tests/gpt.rs"]
 mod tests;

@@ -325,5 +325,4 @@ fn parse_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
 }
 
 #[cfg(test)]
-#[path = "tests/http.rs"]
 mod tests;

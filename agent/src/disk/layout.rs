@@ -151,5 +151,4 @@ fn no_config_drive(e: impl std::error::Error + Send + Sync + 'static) -> Stop {
 }
 
 #[cfg(test)]
-#[path = "tests/layout.rs"]
 mod tests;

@@ -105,5 +105,4 @@ fn utf16(text: &str) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[path = "tests/load_option.rs"]
 mod tests;

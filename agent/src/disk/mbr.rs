@@ -124,5 +124,4 @@ impl Mbr {
 }
 
 #[cfg(test)]
-#[path = "tests/mbr.rs"]
 mod tests;

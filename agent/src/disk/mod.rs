@@ -27,10 +27,9 @@ mod write;
 mod writer;
 
 #[cfg(test)]
-#[path = "tests/mod.rs"]
 mod testing;
 
-use crate::steps::StepContext;
+use crate::heart::steps::StepContext;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Written;
 use ironbeat_common::order::WriteImage;

@@ -136,5 +136,4 @@ fn users(path: &str, sysfs: &Path, proc: &Path) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "tests/target.rs"]
 mod tests;

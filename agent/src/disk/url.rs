@@ -124,5 +124,4 @@ impl fmt::Display for Url {
 }
 
 #[cfg(test)]
-#[path = "tests/url.rs"]
 mod tests;

@@ -1,10 +1,10 @@
 //! The agent's life once it has a network: knock until welcome, then beat, say what goes on, and take up what is wanted.
 //! What a step does is `steps`' affair; whether it should be done was decided by the conductor.
 use crate::clock::Timings;
-use crate::link::{AskError, Link};
+use crate::heart::link::{AskError, Link};
+use crate::heart::steps::{Ending, Runner, Taken};
 use crate::log::Lines;
 use crate::random;
-use crate::steps::{Ending, Runner, Taken};
 use futures_util::{FutureExt, StreamExt};
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, NudgeLatency, Status};

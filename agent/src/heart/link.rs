@@ -1,6 +1,6 @@
 //! The connection to NATS: made once, kept for ever, and questions asked over it in CBOR with a bound on the wait.
 //! What is asked, and when again, is decided in `beat`.
-use crate::cmdline::Hints;
+use crate::init::cmdline::Hints;
 use crate::random;
 use async_nats::connection::State;
 use async_nats::{

@@ -1,15 +1,16 @@
 //! Puts the parts together for the machine at hand: what is read, what may be done, and the life in between.
 //! The parts themselves are the other modules.
-use crate::beat::{self, Heart};
 use crate::clock::Timings;
-use crate::cmdline::{self, Hints};
 use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem};
-use crate::link::Link;
+use crate::heart::beat::{self, Heart};
+use crate::heart::link::Link;
+use crate::heart::perform::{Authority, perform};
+use crate::heart::steps::{Ending, Runner, StepContext};
+use crate::init::cmdline::{self, Hints};
+use crate::init::{modules, pid1, seed};
 use crate::log::{self, Lines};
 use crate::net::lldp::Neighbours;
-use crate::perform::{Authority, perform};
-use crate::steps::{Ending, Runner, StepContext};
-use crate::{modules, net, pid1, random, seed};
+use crate::{net, random};
 use anyhow::Context;
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::inventory::{Disk, Inventory};
