@@ -3,11 +3,14 @@
 
 pub mod clock;
 mod collect;
+pub mod context;
 mod disk;
 pub mod heart;
 pub mod init;
+mod ipv4;
 pub mod log;
 #[cfg(test)]
 mod mutate;
 pub mod net;
 pub mod random;
+mod sysfs;

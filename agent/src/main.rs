@@ -47,12 +47,12 @@ fn main() -> std::process::ExitCode {
             }
         }
     }
-    let mut hints = cmdline::parse(&words.join(" "));
-    if hints.nats.is_empty() {
-        hints.nats.push("nats://127.0.0.1:4222".to_string());
+    let mut settings = cmdline::parse(&words.join(" "));
+    if settings.nats.is_empty() {
+        settings.nats.push("nats://127.0.0.1:4222".to_string());
     }
-    let lines = log::start(hints.debug);
-    match machine::run_as_process(&hints, lines, authority) {
+    let lines = log::start(settings.debug);
+    match machine::run_as_process(&settings, lines, authority) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -6,7 +6,6 @@ use ironbeat_agent::clock::Timings;
 use ironbeat_agent::heart::beat::{self, Heart};
 use ironbeat_agent::heart::link::Link;
 use ironbeat_agent::heart::steps::{Ending, Runner};
-use ironbeat_agent::init::cmdline;
 use ironbeat_agent::log::Lines;
 use ironbeat_agent::random;
 use ironbeat_common::codec;
@@ -200,36 +199,35 @@ impl Hands {
         let (started_tx, started) = tokio::sync::mpsc::unbounded_channel();
         let (release, released) = mpsc::channel::<Result<Outcome, String>>();
         let released = Mutex::new(released);
-        let perform =
-            move |order: &Order, context: &ironbeat_agent::heart::steps::StepContext<'_>| {
-                started_tx.send(order.clone()).unwrap();
-                if matches!(order, Order::Reboot | Order::PowerOff) {
-                    return Ok(Outcome::Nothing);
-                }
-                (context.progress)(Progress {
-                    phase: "working".into(),
-                    done: 1,
-                    total: None,
-                });
-                loop {
-                    match released
-                        .lock()
-                        .unwrap()
-                        .recv_timeout(Duration::from_millis(5))
-                    {
-                        Ok(result) => {
-                            return result.map_err(|e| anyhow::anyhow!(e).context("doing it"));
-                        }
-                        Err(mpsc::RecvTimeoutError::Timeout) => {}
-                        Err(mpsc::RecvTimeoutError::Disconnected) => {
-                            anyhow::bail!("the test is over")
-                        }
+        let perform = move |order: &Order, context: &ironbeat_agent::context::StepContext<'_>| {
+            started_tx.send(order.clone()).unwrap();
+            if matches!(order, Order::Reboot | Order::PowerOff) {
+                return Ok(Outcome::Nothing);
+            }
+            (context.progress)(Progress {
+                phase: "working".into(),
+                done: 1,
+                total: None,
+            });
+            loop {
+                match released
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_millis(5))
+                {
+                    Ok(result) => {
+                        return result.map_err(|e| anyhow::anyhow!(e).context("doing it"));
                     }
-                    if context.cancelled.load(Ordering::Relaxed) {
-                        anyhow::bail!("given up");
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(mpsc::RecvTimeoutError::Disconnected) => {
+                        anyhow::bail!("the test is over")
                     }
                 }
-            };
+                if context.cancelled.load(Ordering::Relaxed) {
+                    anyhow::bail!("given up");
+                }
+            }
+        };
         (
             Runner::new(Arc::new(perform), Arc::new(Vec::new)),
             Hands { started, release },
@@ -247,9 +245,9 @@ impl Hands {
 fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, Hands, BootId) {
     let (runner, hands) = Hands::runner();
     let boot = random::boot_id();
-    let hints = cmdline::parse(&format!("ib.nats={}", server.url()));
+    let servers = [server.url()];
     let life = async move {
-        let link = Link::start(&hints, &boot, "agent under test")
+        let link = Link::start(&servers, &boot, "agent under test")
             .await
             .unwrap();
         let inventory = || {
@@ -259,7 +257,7 @@ fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, Hands, BootId) {
         };
         beat::run(Heart {
             link,
-            prefix: hints.prefix,
+            prefix: subject::DEFAULT_PREFIX.to_string(),
             boot,
             runner,
             inventory: Arc::new(inventory),

@@ -1,6 +1,7 @@
 //! The disks that could carry an operating system, from sysfs alone: names, sizes, and what tells one from another.
 //! Which of them is meant is decided in the plan, and checked again by `ironbeat_common::disk`.
 use super::{Fill, Roots, problem};
+use crate::sysfs::{is_pci_address, number, text, tidy};
 use anyhow::Context;
 use ironbeat_common::inventory::Disk;
 use std::fs;
@@ -12,9 +13,6 @@ const MAX_DISKS: usize = 1024;
 const NOT_DISKS: [&str; 9] = [
     "loop", "ram", "zram", "sr", "fd", "md", "dm-", "nbd", "mtdblock",
 ];
-/// Longest text kept, in characters; VPD pages and NVMe identify fields are shorter.
-const MAX_TEXT_CHARS: usize = 256;
-
 pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
     let (disks, unread) = list(&roots.sys)?;
     Ok(Box::new(move |inventory| {
@@ -60,12 +58,13 @@ fn is_kind(name: &str, kind: &str) -> bool {
 /// `None` for what is no disk: an empty card reader, a hidden path of a multipath disk, a member of an array.
 fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
     let size = dir.join("size");
-    let text = fs::read_to_string(&size).with_context(|| format!("reading {}", size.display()))?;
+    let content =
+        fs::read_to_string(&size).with_context(|| format!("reading {}", size.display()))?;
     // In units of 512 bytes, whatever the sector size (Documentation/ABI/stable/sysfs-block).
-    let sectors: u64 = text
+    let sectors: u64 = content
         .trim()
         .parse()
-        .with_context(|| format!("{} says {text:?}", size.display()))?;
+        .with_context(|| format!("{} says {content:?}", size.display()))?;
     if sectors == 0 || number(dir, "hidden") == Some(1) || is_member(dir) {
         return Ok(None);
     }
@@ -76,14 +75,14 @@ fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
         size_bytes: sectors.saturating_mul(512),
         logical_sector_bytes: number(dir, "queue/logical_block_size").unwrap_or(512),
         physical_sector_bytes: number(dir, "queue/physical_block_size").unwrap_or(0),
-        model: text_of(&device, "model"),
+        model: text(&device, "model"),
         // PCI-like vendors are numbers: no vendor of a disk.
-        vendor: text_of(&device, "vendor").filter(|vendor| !vendor.starts_with("0x")),
-        serial: text_of(dir, "serial")
-            .or_else(|| text_of(&device, "serial"))
+        vendor: text(&device, "vendor").filter(|vendor| !vendor.starts_with("0x")),
+        serial: text(dir, "serial")
+            .or_else(|| text(&device, "serial"))
             .or_else(|| vpd_serial(&device)),
-        wwn: text_of(dir, "wwid")
-            .or_else(|| text_of(&device, "wwid"))
+        wwn: text(dir, "wwid")
+            .or_else(|| text(&device, "wwid"))
             .filter(|wwn| is_wwn(wwn)),
         rotational: number(dir, "queue/rotational") == Some(1),
         removable: number(dir, "removable") == Some(1),
@@ -123,7 +122,7 @@ fn parse_vpd_serial(page: &[u8]) -> Option<String> {
         return None;
     };
     let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
-    clean(&String::from_utf8_lossy(&rest[..length]))
+    tidy(&String::from_utf8_lossy(&rest[..length]))
 }
 
 /// Host, channel, target and lun: the name of a SCSI device's directory.
@@ -202,33 +201,6 @@ fn ata_port(device: &Path, port: &str) -> Option<u32> {
         }
     }
     None
-}
-
-/// `0000:00:03.0`
-pub(super) fn is_pci_address(name: &str) -> bool {
-    let hex = |s: &str, digits| s.len() == digits && s.bytes().all(|b| b.is_ascii_hexdigit());
-    let parts: Vec<&str> = name.split([':', '.']).collect();
-    matches!(parts[..], [domain, bus, slot, function]
-        if domain.len() >= 4 && hex(domain, domain.len()) && hex(bus, 2) && hex(slot, 2) && hex(function, 1))
-        && name.contains('.')
-}
-
-pub(super) fn number<T: std::str::FromStr>(dir: &Path, file: &str) -> Option<T> {
-    fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
-}
-
-pub(super) fn text_of(dir: &Path, file: &str) -> Option<String> {
-    clean(&String::from_utf8_lossy(&fs::read(dir.join(file)).ok()?))
-}
-
-fn clean(text: &str) -> Option<String> {
-    let text: String = text
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_TEXT_CHARS)
-        .collect();
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_string())
 }
 
 #[cfg(test)]

@@ -1,64 +1,27 @@
 //! The network interfaces that are hardware: addresses, link, driver, PCI place, and who is at the other end of the wire.
 //! Bringing them up is `net`'s affair; listening for the neighbours is `lldp`'s.
-use super::disks::{is_pci_address, number, text_of};
 use super::{Fill, Roots};
-use anyhow::Context;
-use ironbeat_common::id::Mac;
-use ironbeat_common::inventory::{LldpNeighbour, Nic};
+use crate::net::{KernelFacts, interfaces};
+use crate::sysfs::{is_pci_address, number, text};
+use ironbeat_common::inventory::Nic;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// More ports than any machine has.
-const MAX_NICS: usize = 256;
-
-/// What sysfs does not know.
-pub trait Live {
-    /// The address burnt in, where the driver tells it.
-    fn permanent_mac(&self, name: &str) -> Option<Mac>;
-    /// With prefix length, `10.77.0.11/24`.
-    fn addresses(&self, name: &str) -> Vec<String>;
-    fn neighbour(&self, name: &str) -> Option<LldpNeighbour>;
-}
-
-pub fn read(roots: &Roots, live: &dyn Live) -> anyhow::Result<Fill> {
-    let nics = list(&roots.sys, live)?;
-    Ok(Box::new(move |inventory| inventory.nics = nics))
-}
-
-/// Names of the interfaces that hang on hardware, sorted.
+/// `facts` asks the kernel about one interface.
 ///
 /// # Errors
 /// When there is no `/sys/class/net`.
-pub fn names(sys: &Path) -> anyhow::Result<Vec<String>> {
-    let dir = sys.join("class/net");
-    let entries = fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))?;
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().join("device").exists())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .take(MAX_NICS)
-        .collect();
-    names.sort();
-    Ok(names)
+pub fn read(roots: &Roots, facts: &dyn Fn(&str) -> KernelFacts) -> anyhow::Result<Fill> {
+    let nics = list(&roots.sys, facts)?;
+    Ok(Box::new(move |inventory| inventory.nics = nics))
 }
 
-/// Whether there is a link, as far as the kernel knows.
-pub fn carrier(sys: &Path, name: &str) -> bool {
-    // While the interface is down, reading it fails.
-    number(&sys.join("class/net").join(name), "carrier") == Some(1u8)
-}
-
-/// The present address.
-pub fn mac(sys: &Path, name: &str) -> Option<Mac> {
-    let mac: Mac = number(&sys.join("class/net").join(name), "address")?;
-    (mac.as_bytes() != &[0; 6]).then_some(mac)
-}
-
-fn list(sys: &Path, live: &dyn Live) -> anyhow::Result<Vec<Nic>> {
+fn list(sys: &Path, facts: &dyn Fn(&str) -> KernelFacts) -> anyhow::Result<Vec<Nic>> {
     let nic = |name: String| {
         let dir = sys.join("class/net").join(&name);
-        // InfiniBand has longer addresses: none of ours.
-        let present = mac(sys, &name)?;
+        // InfiniBand addresses are longer: those ports are left out.
+        let present = interfaces::mac(sys, &name)?;
+        let facts = facts(&name);
         let device = fs::canonicalize(dir.join("device")).ok()?;
         let pci = device.ancestors().find(|path| {
             path.file_name()
@@ -66,8 +29,8 @@ fn list(sys: &Path, live: &dyn Live) -> anyhow::Result<Vec<Nic>> {
                 .is_some_and(is_pci_address)
         });
         Some(Nic {
-            mac: live.permanent_mac(&name).unwrap_or(present),
-            carrier: carrier(sys, &name),
+            mac: facts.permanent_mac.unwrap_or(present),
+            carrier: interfaces::carrier(sys, &name),
             // -1 where it is not known.
             speed_mbps: number::<i64>(&dir, "speed")
                 .and_then(|mbps| u32::try_from(mbps).ok())
@@ -78,12 +41,15 @@ fn list(sys: &Path, live: &dyn Live) -> anyhow::Result<Vec<Nic>> {
             pci_address: pci.and_then(file_name),
             pci_id: pci.and_then(pci_id),
             mtu: number(&dir, "mtu").unwrap_or(0),
-            addresses: live.addresses(&name),
-            lldp: live.neighbour(&name),
+            addresses: facts.addresses,
+            lldp: facts.neighbour,
             name,
         })
     };
-    Ok(names(sys)?.into_iter().filter_map(nic).collect())
+    Ok(interfaces::names(sys)?
+        .into_iter()
+        .filter_map(nic)
+        .collect())
 }
 
 fn file_name(path: impl AsRef<Path>) -> Option<String> {
@@ -95,32 +61,31 @@ fn file_name(path: impl AsRef<Path>) -> Option<String> {
 
 fn pci_id(dir: impl Into<PathBuf>) -> Option<String> {
     let dir = dir.into();
-    let part = |file| text_of(&dir, file)?.strip_prefix("0x").map(str::to_string);
+    let part = |file| text(&dir, file)?.strip_prefix("0x").map(str::to_string);
     Some(format!("{}:{}", part("vendor")?, part("device")?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_common::inventory::LldpNeighbour;
     use std::os::unix::fs::symlink;
 
-    struct Nothing;
-    impl Live for Nothing {
-        fn permanent_mac(&self, name: &str) -> Option<Mac> {
-            (name == "eth1").then(|| "52:54:00:77:02:01".parse().unwrap())
-        }
-        fn addresses(&self, name: &str) -> Vec<String> {
-            if name == "eth0" {
-                vec!["10.77.0.11/24".into()]
-            } else {
-                Vec::new()
-            }
-        }
-        fn neighbour(&self, name: &str) -> Option<LldpNeighbour> {
-            (name == "eth0").then(|| LldpNeighbour {
-                chassis_id: "tor1".into(),
-                ..LldpNeighbour::default()
-            })
+    fn facts(name: &str) -> KernelFacts {
+        match name {
+            "eth0" => KernelFacts {
+                permanent_mac: None,
+                addresses: vec!["10.77.0.11/24".into()],
+                neighbour: Some(LldpNeighbour {
+                    chassis_id: "tor1".into(),
+                    ..LldpNeighbour::default()
+                }),
+            },
+            "eth1" => KernelFacts {
+                permanent_mac: Some("52:54:00:77:02:01".parse().unwrap()),
+                ..KernelFacts::default()
+            },
+            _ => KernelFacts::default(),
         }
     }
 
@@ -178,7 +143,7 @@ mod tests {
             &[("address", address.as_str())],
         );
 
-        let nics = list(&sys, &Nothing).unwrap();
+        let nics = list(&sys, &facts).unwrap();
         let eth0 = Nic {
             name: "eth0".into(),
             mac: "52:54:00:77:01:01".parse().unwrap(),
@@ -189,7 +154,7 @@ mod tests {
             pci_id: Some("1af4:1041".into()),
             mtu: 1500,
             addresses: vec!["10.77.0.11/24".into()],
-            lldp: Nothing.neighbour("eth0"),
+            lldp: facts("eth0").neighbour,
         };
         assert_eq!(nics.len(), 2, "{nics:?}");
         assert_eq!(nics[0], eth0);

@@ -4,7 +4,7 @@ use super::efivars::EfiVars;
 use super::esp::{self, Loader};
 use super::load_option::{self, Signature};
 use super::target;
-use crate::heart::steps::StepContext;
+use crate::context::StepContext;
 use anyhow::Context;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Progress;

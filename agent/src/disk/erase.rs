@@ -4,7 +4,7 @@ use super::device::Device;
 use super::gpt::{Gpt, Partition};
 use super::mbr::Mbr;
 use super::target;
-use crate::heart::steps::StepContext;
+use crate::context::StepContext;
 use anyhow::{anyhow, bail};
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Progress;

@@ -29,7 +29,7 @@ mod writer;
 #[cfg(test)]
 mod testing;
 
-use crate::heart::steps::StepContext;
+use crate::context::StepContext;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Written;
 use ironbeat_common::order::WriteImage;

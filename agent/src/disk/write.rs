@@ -7,7 +7,7 @@ use super::hash::Hasher;
 use super::stage::Stop;
 use super::writer::{Held, Writer};
 use super::{commit, config_drive, decode, target};
-use crate::heart::steps::StepContext;
+use crate::context::StepContext;
 use anyhow::{anyhow, bail};
 use ironbeat_common::heartbeat::{Progress, Written};
 use ironbeat_common::image::ImageFormat;

@@ -1,8 +1,8 @@
 //! The agent's life once it has a network: knock until welcome, then beat, say what goes on, and take up what is wanted.
 //! What a step does is `steps`' affair; whether it should be done was decided by the conductor.
+use super::link::{AskError, Link};
+use super::steps::{Ending, Runner, Taken};
 use crate::clock::Timings;
-use crate::heart::link::{AskError, Link};
-use crate::heart::steps::{Ending, Runner, Taken};
 use crate::log::Lines;
 use crate::random;
 use futures_util::{FutureExt, StreamExt};

@@ -1,6 +1,5 @@
 //! The connection to NATS: made once, kept for ever, and questions asked over it in CBOR with a bound on the wait.
 //! What is asked, and when again, is decided in `beat`.
-use crate::init::cmdline::Hints;
 use crate::random;
 use async_nats::connection::State;
 use async_nats::{
@@ -77,9 +76,8 @@ impl Link {
     ///
     /// # Errors
     /// When the addresses are no addresses or the authority file is broken: nothing that time would heal.
-    pub async fn start(hints: &Hints, boot: &BootId, name: &str) -> Result<Self, LinkError> {
-        let servers = hints
-            .nats
+    pub async fn start(servers: &[String], boot: &BootId, name: &str) -> Result<Self, LinkError> {
+        let servers = servers
             .iter()
             .map(|s| {
                 s.parse().map_err(|source| LinkError::Address {

@@ -1,6 +1,7 @@
 //! The agent's life: it looks up, sends heartbeats and carries out steps.
 //! Which step is wanted is the conductor's decision; the work itself is done in `disk`, `collect` and `net`.
 pub mod beat;
+mod hardware;
 pub mod link;
 pub mod machine;
 pub mod perform;

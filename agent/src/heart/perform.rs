@@ -1,7 +1,7 @@
 //! Does one order on this machine, if it may: the only place that knows which module does what.
 //! When it runs, and what is said of it, is decided in `steps` and `beat`.
+use crate::context::StepContext;
 use crate::disk;
-use crate::heart::steps::StepContext;
 use anyhow::{Context, bail};
 use ironbeat_common::heartbeat::Outcome;
 use ironbeat_common::inventory::Inventory;

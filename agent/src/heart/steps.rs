@@ -1,5 +1,6 @@
 //! Carries out one order at a time on a thread of its own, with its progress shared and a flag to give it up.
 //! When a step starts and what is said of it is decided in `beat`; what an order means is in `perform`.
+use crate::context::StepContext;
 use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
 use ironbeat_common::id::StepId;
 use ironbeat_common::inventory::Disk;
@@ -9,18 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
-
-/// What a running step is given: where to tell its progress, when to give up, what disks there are now.
-pub struct StepContext<'a> {
-    /// Call it as often as is convenient: only the newest value is kept, and it costs a lock.
-    pub progress: &'a (dyn Fn(Progress) + Sync),
-    /// Set when the conductor wants something else: return soon, with an error.
-    pub cancelled: &'a AtomicBool,
-    /// Reads the disks anew.
-    pub disks: &'a (dyn Fn() -> Vec<Disk> + Sync),
-    /// For sockets: the step's own thread may `block_on` with it.
-    pub runtime: tokio::runtime::Handle,
-}
 
 /// Does an order. Called on a thread of its own; blocks until it is over.
 pub type Perform = dyn Fn(&Order, &StepContext<'_>) -> anyhow::Result<Outcome> + Send + Sync;

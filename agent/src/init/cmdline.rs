@@ -1,5 +1,6 @@
 //! What the boot script passed on the kernel's command line (`ib.*`, `BOOTIF`), or a developer as arguments.
 //! What is done with it is decided in `main`, `net` and `link`.
+use crate::ipv4::{InterfaceAddress, mask_len};
 use ironbeat_common::id::Mac;
 use ironbeat_common::subject;
 use std::net::Ipv4Addr;
@@ -12,28 +13,21 @@ const MAX_NAME_SERVERS: usize = 3;
 const MAX_REFUSED: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hints {
+pub struct Settings {
     /// `nats://10.77.0.1:4222`, any of which will do.
     pub nats: Vec<String>,
     pub prefix: String,
     /// The NIC that the firmware booted from.
     pub booted: Option<Mac>,
     /// The address that the network boot already had.
-    pub address: Option<Address>,
+    pub address: Option<InterfaceAddress>,
     pub name_servers: Vec<Ipv4Addr>,
     pub debug: bool,
     /// What was not understood, in words: reported, never fatal.
     pub refused: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address {
-    pub ip: Ipv4Addr,
-    pub prefix_len: u8,
-    pub gateway: Option<Ipv4Addr>,
-}
-
-impl Default for Hints {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             nats: Vec::new(),
@@ -48,8 +42,8 @@ impl Default for Hints {
 }
 
 /// Reads words separated by white space; those of others (`console=`, `quiet`) are none of ours. The last of a kind counts.
-pub fn parse(text: &str) -> Hints {
-    let mut hints = Hints::default();
+pub fn parse(text: &str) -> Settings {
+    let mut settings = Settings::default();
     let (mut ip, mut mask, mut gateway) = (None, None, None);
     let (mut mac, mut bootif) = (None, None);
     for word in text.split_ascii_whitespace() {
@@ -64,10 +58,10 @@ pub fn parse(text: &str) -> Hints {
         let understood = match key {
             "BOOTIF" => set(&mut bootif, bootif_mac(value)),
             "ib.mac" => set(&mut mac, value.parse().ok()),
-            "ib.nats" => servers(value).map(|list| hints.nats = list).is_some(),
+            "ib.nats" => servers(value).map(|list| settings.nats = list).is_some(),
             "ib.prefix" => {
                 is_prefix(value) && {
-                    hints.prefix = value.to_string();
+                    settings.prefix = value.to_string();
                     true
                 }
             }
@@ -75,35 +69,35 @@ pub fn parse(text: &str) -> Hints {
             "ib.mask" => set(&mut mask, prefix_len(value)),
             "ib.gw" => set(&mut gateway, value.parse::<Ipv4Addr>().ok()),
             "ib.dns" => addresses(value)
-                .map(|list| hints.name_servers = list)
+                .map(|list| settings.name_servers = list)
                 .is_some(),
             "ib.log" => {
                 ["debug", "info"].contains(&value) && {
-                    hints.debug = value == "debug";
+                    settings.debug = value == "debug";
                     true
                 }
             }
             _ => false,
         };
-        if !understood && hints.refused.len() < MAX_REFUSED {
-            hints.refused.push(word.chars().take(120).collect());
+        if !understood && settings.refused.len() < MAX_REFUSED {
+            settings.refused.push(word.chars().take(120).collect());
         }
     }
-    hints.booted = mac.or(bootif);
+    settings.booted = mac.or(bootif);
     let no_gateway = |g: &Ipv4Addr| !g.is_unspecified();
-    hints.address = match (ip, mask) {
-        (Some(ip), Some(prefix_len)) => Some(Address {
+    settings.address = match (ip, mask) {
+        (Some(ip), Some(prefix_len)) => Some(InterfaceAddress {
             ip,
             prefix_len,
             gateway: gateway.filter(no_gateway),
         }),
         (Some(ip), None) => {
-            hints.refused.push(format!("ib.ip={ip} without ib.mask"));
+            settings.refused.push(format!("ib.ip={ip} without ib.mask"));
             None
         }
         (None, _) => None,
     };
-    hints
+    settings
 }
 
 fn set<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
@@ -154,13 +148,6 @@ fn prefix_len(value: &str) -> Option<u8> {
     mask_len(value.parse().ok()?)
 }
 
-/// The length of a netmask, unless it has holes.
-pub fn mask_len(mask: Ipv4Addr) -> Option<u8> {
-    let bits = u32::from(mask);
-    let length = bits.leading_ones();
-    (bits.checked_shl(length).unwrap_or(0) == 0).then_some(length as u8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,37 +158,37 @@ mod tests {
 
     #[test]
     fn a_whole_line_of_a_boot_script_is_read() {
-        let hints = parse(
+        let settings = parse(
             "initrd=ramdisk console=ttyS0 quiet ib.nats=nats://10.77.0.1:4222,tls://10.77.0.2:4222 ib.prefix=lab.v1 \
              ib.mac=52:54:00:77:01:0a BOOTIF=01-52-54-00-77-01-0b ib.ip=10.77.0.11 ib.mask=255.255.255.0 \
              ib.gw=10.77.0.1 ib.dns=10.77.0.1,10.77.0.2 ib.log=debug\n",
         );
         assert_eq!(
-            hints.nats,
+            settings.nats,
             ["nats://10.77.0.1:4222", "tls://10.77.0.2:4222"]
         );
-        assert_eq!((hints.prefix.as_str(), hints.debug), ("lab.v1", true));
+        assert_eq!((settings.prefix.as_str(), settings.debug), ("lab.v1", true));
         assert_eq!(
-            hints.booted,
+            settings.booted,
             Some("52:54:00:77:01:0a".parse().unwrap()),
             "ib.mac is ours, BOOTIF anybody's"
         );
         let ip = |last| Ipv4Addr::new(10, 77, 0, last);
         assert_eq!(
-            hints.address,
-            Some(Address {
+            settings.address,
+            Some(InterfaceAddress {
                 ip: ip(11),
                 prefix_len: 24,
                 gateway: Some(ip(1))
             })
         );
-        assert_eq!(hints.name_servers, [ip(1), ip(2)]);
-        assert!(hints.refused.is_empty(), "{:?}", hints.refused);
+        assert_eq!(settings.name_servers, [ip(1), ip(2)]);
+        assert!(settings.refused.is_empty(), "{:?}", settings.refused);
     }
 
     #[test]
     fn an_empty_line_has_defaults() {
-        assert_eq!(parse(""), Hints::default());
+        assert_eq!(parse(""), Settings::default());
         assert_eq!(parse("").prefix, "ib.v1");
         assert_eq!(
             parse("BOOTIF=01-52-54-00-77-01-0b").booted,
@@ -211,16 +198,16 @@ mod tests {
 
     #[test]
     fn empty_values_are_absent_values() {
-        let hints = parse("ib.ip=10.0.0.2 ib.mask=8 ib.gw= ib.dns= ib.mac=");
+        let settings = parse("ib.ip=10.0.0.2 ib.mask=8 ib.gw= ib.dns= ib.mac=");
         assert_eq!(
-            hints.address,
-            Some(Address {
+            settings.address,
+            Some(InterfaceAddress {
                 ip: Ipv4Addr::new(10, 0, 0, 2),
                 prefix_len: 8,
                 gateway: None
             })
         );
-        assert!(hints.refused.is_empty(), "{:?}", hints.refused);
+        assert!(settings.refused.is_empty(), "{:?}", settings.refused);
     }
 
     #[test]
@@ -254,24 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn netmasks_are_lengths() {
-        for (mask, length) in [
-            ("0.0.0.0", 0),
-            ("128.0.0.0", 1),
-            ("255.255.254.0", 23),
-            ("255.255.255.255", 32),
-        ] {
-            assert_eq!(mask_len(mask.parse().unwrap()), Some(length), "{mask}");
-        }
-        assert_eq!(mask_len("0.255.255.255".parse().unwrap()), None);
-    }
-
-    #[test]
     fn any_bytes_are_survived() {
         let line = "ib.nats=nats://10.77.0.1:4222 ib.prefix=ib.v1 ib.ip=10.77.0.11 ib.mask=255.255.255.0 BOOTIF=01-52-54-00-77-01-0b";
         crate::mutate::mutants(line.as_bytes(), 20_000, |bytes| {
-            let hints = parse(&String::from_utf8_lossy(bytes));
-            assert!(hints.refused.len() <= MAX_REFUSED + 1 && hints.nats.len() <= MAX_SERVERS);
+            let settings = parse(&String::from_utf8_lossy(bytes));
+            assert!(
+                settings.refused.len() <= MAX_REFUSED + 1 && settings.nats.len() <= MAX_SERVERS
+            );
         });
     }
 }

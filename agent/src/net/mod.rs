@@ -1,13 +1,13 @@
 //! The machine's network interfaces: bringing them up, addressing the booted one, and what only the kernel knows of them.
 //! What is said over them is `link`'s affair.
 pub mod dhcp;
-pub mod events;
+mod events;
+pub mod interfaces;
 pub mod lldp;
-pub mod packet;
+mod packet;
 pub mod setup;
 pub mod sys;
 
-use crate::collect::nics::{self, Live};
 use ironbeat_common::id::Mac;
 use ironbeat_common::inventory::LldpNeighbour;
 use lldp::Neighbours;
@@ -18,14 +18,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// One reading of what sysfs does not know of the interfaces.
-pub struct Seen {
+/// What the kernel knows of one interface that sysfs does not show.
+#[derive(Default)]
+pub struct KernelFacts {
+    /// The address burnt in, where the driver tells it.
+    pub permanent_mac: Option<Mac>,
+    /// With prefix length, `10.77.0.11/24`.
+    pub addresses: Vec<String>,
+    pub neighbour: Option<LldpNeighbour>,
+}
+
+/// Reads the [`KernelFacts`] of all interfaces at one moment.
+pub struct KernelView {
     neighbours: Arc<Neighbours>,
     socket: OwnedFd,
     addresses: BTreeMap<String, Vec<String>>,
 }
 
-impl Seen {
+impl KernelView {
     /// # Errors
     /// When the kernel has no network.
     pub fn now(neighbours: Arc<Neighbours>) -> std::io::Result<Self> {
@@ -35,18 +45,15 @@ impl Seen {
             addresses: sys::addresses()?,
         })
     }
-}
 
-impl Live for Seen {
-    fn permanent_mac(&self, name: &str) -> Option<Mac> {
-        // Many drivers do not tell it: nothing to report.
-        sys::permanent_mac(&self.socket, name).ok().flatten()
-    }
-    fn addresses(&self, name: &str) -> Vec<String> {
-        self.addresses.get(name).cloned().unwrap_or_default()
-    }
-    fn neighbour(&self, name: &str) -> Option<LldpNeighbour> {
-        self.neighbours.get(sys::index(&self.socket, name).ok()?)
+    pub fn facts(&self, name: &str) -> KernelFacts {
+        let index = sys::index(&self.socket, name).ok();
+        KernelFacts {
+            // Many drivers do not tell it.
+            permanent_mac: sys::permanent_mac(&self.socket, name).ok().flatten(),
+            addresses: self.addresses.get(name).cloned().unwrap_or_default(),
+            neighbour: index.and_then(|index| self.neighbours.get(index)),
+        }
     }
 }
 
@@ -66,9 +73,9 @@ pub fn wait_for_neighbours(
         return;
     };
     let wanted = || {
-        let names = nics::names(sys_root).unwrap_or_default().into_iter();
-        let linked =
-            names.filter(|name| up_since.elapsed() < LINK_GRACE || nics::carrier(sys_root, name));
+        let names = interfaces::names(sys_root).unwrap_or_default().into_iter();
+        let linked = names
+            .filter(|name| up_since.elapsed() < LINK_GRACE || interfaces::carrier(sys_root, name));
         linked
             .filter_map(|name| sys::index(&socket, &name).ok())
             .collect()
@@ -81,7 +88,7 @@ pub fn listen_everywhere(sys_root: &Path, neighbours: &Arc<Neighbours>) {
     let Ok(socket) = sys::control_socket() else {
         return;
     };
-    for name in nics::names(sys_root).unwrap_or_default() {
+    for name in interfaces::names(sys_root).unwrap_or_default() {
         let listening = sys::index(&socket, &name).and_then(|index| neighbours.listen_on(index));
         if let Err(error) = listening {
             tracing::info!(%error, name, "cannot listen for LLDP");

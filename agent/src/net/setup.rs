@@ -3,10 +3,9 @@
 use super::dhcp::{Client, Lease};
 use super::events::LinkEvents;
 use super::lldp::Neighbours;
-use super::sys;
+use super::{interfaces, sys};
 use crate::clock::Timings;
-use crate::collect::nics;
-use crate::init::cmdline::{Address, Hints};
+use crate::ipv4::InterfaceAddress;
 use anyhow::Context;
 use ironbeat_common::id::Mac;
 use std::collections::BTreeSet;
@@ -52,11 +51,18 @@ impl Ready {
     }
 }
 
+/// What the network boot left behind.
+pub struct BootNetwork {
+    /// The NIC that the firmware booted from.
+    pub booted: Option<Mac>,
+    /// The address that the firmware had.
+    pub address: Option<InterfaceAddress>,
+    pub name_servers: Vec<Ipv4Addr>,
+}
+
 struct Setup {
     sys: PathBuf,
-    booted: Option<Mac>,
-    address: Option<Address>,
-    name_servers: Vec<Ipv4Addr>,
+    boot: BootNetwork,
     neighbours: Arc<Neighbours>,
     ready: Arc<Ready>,
     socket: OwnedFd,
@@ -73,7 +79,7 @@ struct Setup {
 /// # Errors
 /// When the kernel has no network or no thread to give.
 pub fn start(
-    hints: &Hints,
+    boot: BootNetwork,
     sys_root: &Path,
     neighbours: Arc<Neighbours>,
     timings: Arc<Timings>,
@@ -83,9 +89,7 @@ pub fn start(
     let events = LinkEvents::open().context("listening for network interfaces")?;
     let mut setup = Setup {
         sys: sys_root.to_path_buf(),
-        booted: hints.booted,
-        address: hints.address,
-        name_servers: hints.name_servers.clone(),
+        boot,
         neighbours,
         ready: Arc::new(Ready {
             tell: Mutex::new(Some(tell)),
@@ -131,7 +135,7 @@ impl Setup {
         let one = |name: &String| {
             format!(
                 "{name} {}",
-                if nics::carrier(&self.sys, name) {
+                if interfaces::carrier(&self.sys, name) {
                     "up"
                 } else {
                     "no link"
@@ -146,7 +150,7 @@ impl Setup {
     }
 
     fn look(&mut self, since_start: Duration) {
-        let names = nics::names(&self.sys).unwrap_or_default();
+        let names = interfaces::names(&self.sys).unwrap_or_default();
         for name in &names {
             if self.up.insert(name.clone())
                 && let Err(error) = self.bring_up(name)
@@ -157,16 +161,19 @@ impl Setup {
         if self.addressed.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(address) = self.address {
+        if let Some(address) = self.boot.address {
             self.use_address(&names, &address);
         }
         // The booted NIC comes first: with the boot script's address, or else with one from DHCP. Any other only when that
         // one has had its time.
         let late = since_start >= BOOTED_ONLY;
         for name in &names {
-            let its_turn =
-                late || self.address.is_none() && (self.booted.is_none() || self.is_booted(name));
-            if its_turn && !self.addressed.load(Ordering::Relaxed) && nics::carrier(&self.sys, name)
+            let its_turn = late
+                || self.boot.address.is_none()
+                    && (self.boot.booted.is_none() || self.is_booted(name));
+            if its_turn
+                && !self.addressed.load(Ordering::Relaxed)
+                && interfaces::carrier(&self.sys, name)
             {
                 self.ask_dhcp(name);
             }
@@ -184,26 +191,30 @@ impl Setup {
 
     fn is_booted(&self, name: &str) -> bool {
         let permanent = || sys::permanent_mac(&self.socket, name).ok().flatten();
-        self.booted.is_some_and(|booted| {
-            nics::mac(&self.sys, name) == Some(booted) || permanent() == Some(booted)
+        self.boot.booted.is_some_and(|booted| {
+            interfaces::mac(&self.sys, name) == Some(booted) || permanent() == Some(booted)
         })
     }
 
     /// The boot script's address belongs to the booted NIC; without a word about that, to the first with a link.
-    fn use_address(&mut self, names: &[String], address: &Address) {
-        let linked = || names.iter().find(|name| nics::carrier(&self.sys, name));
-        let name = match self.booted {
+    fn use_address(&mut self, names: &[String], address: &InterfaceAddress) {
+        let linked = || {
+            names
+                .iter()
+                .find(|name| interfaces::carrier(&self.sys, name))
+        };
+        let name = match self.boot.booted {
             Some(_) => names.iter().find(|name| self.is_booted(name)),
             None => linked(),
         };
-        let Some(name) = name.filter(|name| nics::carrier(&self.sys, name)) else {
+        let Some(name) = name.filter(|name| interfaces::carrier(&self.sys, name)) else {
             return;
         };
         let lease = Lease {
             ip: address.ip,
             prefix_len: address.prefix_len,
             gateway: address.gateway,
-            name_servers: self.name_servers.clone(),
+            name_servers: self.boot.name_servers.clone(),
             renew_after: HINT_RENEWAL,
         };
         match apply(&self.socket, name, &lease) {
@@ -223,7 +234,7 @@ impl Setup {
     }
 
     fn spawn_dhcp(&self, name: &str, lease: Option<Lease>) {
-        let Some(mac) = nics::mac(&self.sys, name) else {
+        let Some(mac) = interfaces::mac(&self.sys, name) else {
             return;
         };
         let asking = Asking {

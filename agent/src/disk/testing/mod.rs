@@ -6,7 +6,7 @@ pub mod server;
 use super::device::Device;
 use super::fetch::Limits;
 use super::target;
-use crate::heart::steps::StepContext;
+use crate::context::StepContext;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::image::{Checksum, Digest, ImageFormat};

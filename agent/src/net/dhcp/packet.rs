@@ -144,7 +144,7 @@ fn read_options(
             (53, [5]) => *kind = Some(Kind::Ack),
             (53, [6]) => *kind = Some(Kind::Nak),
             (52, [fields]) => *more = *fields,
-            (1, mask) => answer.prefix_len = address(mask).and_then(crate::init::cmdline::mask_len),
+            (1, mask) => answer.prefix_len = address(mask).and_then(crate::ipv4::mask_len),
             (3, routers) => {
                 answer.gateway = routers
                     .get(..4)
