@@ -5,6 +5,7 @@ use super::login::BmcLogin;
 use super::out;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use ironbeat_core::node::BmcAddress;
 use ironbeat_ops::bmc::{Finding, Verdict};
 use ironbeat_ops::request::{BmcFru, BmcInfo, BmcSel, BmcSensors, CheckBmc, RawBmc, ResetBmc};
 use serde_json::Value;
@@ -43,7 +44,7 @@ pub struct CheckArgs {
     node: Option<String>,
     /// Address of a BMC that is no node's.
     #[arg(long)]
-    bmc: Option<String>,
+    bmc: Option<BmcAddress>,
     #[command(flatten)]
     login: BmcLogin,
 }

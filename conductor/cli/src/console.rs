@@ -42,7 +42,7 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(2);
 const HELP: &str = "\r\n~.  end\r\n~B  send a break\r\n~~  send ~\r\n~?  this\r\n";
 
 pub async fn run(client: &Client, args: ConsoleArgs) -> anyhow::Result<()> {
-    let node = client.ask(&ShowNode::of(&args.node)).await?.node.id;
+    let node = client.ask(&ShowNode::of(&args.node)).await?.id;
     if args.history {
         let text = client.ask_raw(&ConsoleHistory::of(&args.node)).await?;
         return out::bytes(&text);

@@ -2,7 +2,7 @@
 //! What the BMC makes of it is the conductor's affair.
 use anyhow::Context;
 use clap::Args;
-use ironbeat_core::node::{BmcAccess, Secret};
+use ironbeat_core::node::{BmcAccess, BmcAddress, CipherSuite, Secret};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -14,7 +14,7 @@ pub struct BmcLogin {
     bmc_password_file: Option<PathBuf>,
     /// RMCP+ cipher suite, 3 or 17; default: the best the BMC has.
     #[arg(long)]
-    cipher_suite: Option<u8>,
+    cipher_suite: Option<CipherSuite>,
     /// File with the key K_g in hex, for BMCs that need one.
     #[arg(long)]
     bmc_kg_file: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct BmcLogin {
 impl BmcLogin {
     /// # Errors
     /// When there is no password, or a file cannot be read.
-    pub fn access(self, address: String) -> anyhow::Result<BmcAccess> {
+    pub fn access(self, address: BmcAddress) -> anyhow::Result<BmcAccess> {
         let password = match &self.bmc_password_file {
             Some(path) => read("BMC password", path)?,
             None => std::env::var("IRONBEAT_BMC_PASSWORD")

@@ -10,7 +10,9 @@ use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{NodeName, RequestId};
-use ironbeat_core::node::{BootDevice, HardwareFault, Image, Instance, Node};
+use ironbeat_core::node::{
+    BmcAddress, BootDevice, HardwareFault, Image, ImageSource, Instance,
+};
 use ironbeat_ops::Question;
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
@@ -97,7 +99,7 @@ pub struct EnrollArgs {
     name: Option<NodeName>,
     /// BMC address: `10.0.0.1`, `10.0.0.1:6230`, `[fd00::1]:623`.
     #[arg(long)]
-    bmc: String,
+    bmc: BmcAddress,
     #[command(flatten)]
     login: BmcLogin,
     /// MAC address; may be given several times.
@@ -122,7 +124,7 @@ pub struct EnrollArgs {
 pub struct InstanceArgs {
     /// `http://…`, or the name of a file in the workers' image directory.
     #[arg(long)]
-    image: String,
+    image: ImageSource,
     /// `sha256:<hex>` or `sha512:<hex>` of the image as it is served.
     #[arg(long)]
     checksum: ironbeat_common::image::Checksum,
@@ -257,7 +259,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
         }
         NodeCommand::Delete { node } => {
             let gone = client.ask(&DeleteNode::of(node)).await?;
-            out::line(format_args!("{} is forgotten", gone.node.id))
+            out::line(format_args!("{} is forgotten", gone.id))
         }
     }
 }
@@ -354,20 +356,20 @@ pub(super) async fn verb<Q: Question<Reply = Shown>>(
 /// Until the node rests. Told by its events, and asked now and then in case one was missed.
 async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
     let goal = shown.target_provision_state.clone();
-    let began = shown.node.job().map(|job| job.began);
+    let began = shown.job().map(|job| job.began);
     let deadline = Instant::now() + Duration::from_secs(which.timeout);
     let mut events = client
-        .watch_events(Some(&shown.node.id.to_string()))
+        .watch_events(Some(&shown.id.to_string()))
         .await?;
     let mut last = String::new();
     loop {
         shown = client.ask(&ShowNode::of(&which.node)).await?;
-        let line = progress_line(&shown.node);
+        let line = progress_line(&shown);
         if line != last {
             out::line(format_args!("{}: {line}", which.node))?;
             last = line;
         }
-        if shown.node.job().is_none() {
+        if shown.job().is_none() {
             break;
         }
         if Instant::now() > deadline {
@@ -383,7 +385,7 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
-    match (&goal, &shown.node.last_error) {
+    match (&goal, &shown.last_error) {
         (Some(goal), error) if *goal != shown.provision_state => match error {
             Some(error) => bail!(
                 "{} is {}: {} ({})",
@@ -402,8 +404,8 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
     }
 }
 
-fn progress_line(node: &Node) -> String {
-    let state = node.state.provision_state();
+fn progress_line(node: &Shown) -> String {
+    let state = &node.provision_state;
     match node.job() {
         Some(job) => format!(
             "{state} ({}, step {} of {})",

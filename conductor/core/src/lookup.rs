@@ -1,7 +1,7 @@
 //! Whose machine looks up: matched by SMBIOS UUID, then MAC addresses, then serial number or BMC address.
 //! What happens to the matched node is decided in `decide`; what the machine is told is the same for every refusal.
 use crate::node::Node;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
@@ -33,7 +33,7 @@ impl Identity {
             uuid: node.system_uuid.filter(SystemUuid::is_meaningful),
             macs: node.macs.clone(),
             serial: node.serial.clone(),
-            bmc: [String::from(node.bmc.host())].into(),
+            bmc: [node.bmc.address().host().to_string()].into(),
         }
     }
 }

@@ -2,9 +2,10 @@
 //! What they asked is in `request`; what is said of BMCs and of machines that looked up is in `bmc` and `lookup`.
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::{NodeName, WorkerId};
-use ironbeat_core::node::{HardwareFault, Job, Node, Power};
+use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Power, State};
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// One line of `node.list`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,28 +46,52 @@ impl Summary {
             target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
             maintenance: node.maintenance.is_some(),
             fault: node.maintenance.as_ref().and_then(|m| m.fault),
-            bmc: node.bmc.address().into(),
+            bmc: node.bmc.address().to_string(),
             last_error: node.last_error.as_ref().map(|error| error.what.clone()),
         }
     }
 }
 
-/// `node.show`: the record without its secrets, with Ironic's names for its state.
+/// A node as it is shown: what clients look at is typed, the rest of the record is JSON. It is not a record that can be
+/// read back: its secrets are masked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Shown {
+    pub id: NodeId,
+    /// Ironic's names for the state.
     pub provision_state: String,
     #[serde(default)]
     pub target_provision_state: Option<String>,
+    pub state: State,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
     #[serde(flatten)]
-    pub node: Node,
+    pub rest: Map<String, Value>,
 }
 
 impl Shown {
     pub fn of(node: &Node) -> Self {
+        let node = node.redacted();
+        let mut rest = match serde_json::to_value(&node) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) | Err(_) => unreachable!("a node is a JSON object: its maps have string keys"),
+        };
+        for typed in ["id", "state", "last_error"] {
+            rest.remove(typed);
+        }
         Self {
+            id: node.id,
             provision_state: node.state.provision_state().into(),
             target_provision_state: node.state.target_provision_state().map(Into::into),
-            node: node.redacted(),
+            state: node.state,
+            last_error: node.last_error,
+            rest,
+        }
+    }
+
+    pub fn job(&self) -> Option<&Job> {
+        match &self.state {
+            State::Busy(job) => Some(job),
+            State::Resting(_) => None,
         }
     }
 }

@@ -2,12 +2,9 @@
 //! Whether the BMC accepts any of it is found out by using it.
 use super::transient;
 use ironbeat_core::decide::BmcFault;
-use ironbeat_core::node::BmcAccess;
+use ironbeat_core::node::{BmcAccess, CipherSuite, Host};
 use ironbeat_ipmi::{BmcConfig, Protocol, Secret, Suite, Timing};
-use std::net::{IpAddr, SocketAddr};
-
-/// RMCP (IPMI 2.0 §13.1.2).
-const IPMI_PORT: u16 = 623;
+use std::net::SocketAddr;
 
 pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConfig, BmcFault> {
     let BmcAccess::Ipmi {
@@ -23,23 +20,17 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
         permanent: true,
         told: None,
     };
-    let suite = match cipher_suite {
-        None => None,
-        Some(3) => Some(Suite::Three),
-        Some(17) => Some(Suite::Seventeen),
-        Some(other) => {
-            return Err(wrong(format!(
-                "cipher suite {other} is not one of 3 and 17"
-            )));
-        }
-    };
+    let suite = cipher_suite.map(|suite| match suite {
+        CipherSuite::Three => Suite::Three,
+        CipherSuite::Seventeen => Suite::Seventeen,
+    });
     let kg = kg.as_ref().map(|kg| unhex(kg.reveal()));
     if let Some(None) = kg {
         return Err(wrong("the key K_g is not hex".into()));
     }
-    let resolved = match literal(address) {
-        Some(address) => address,
-        None => look_up(address).await?,
+    let resolved = match address.host() {
+        Host::Ip(ip) => SocketAddr::new(*ip, address.port()),
+        Host::Name(name) => look_up(name, address.port()).await?,
     };
     let protocol = match (ipmi_1_5, suite, &kg) {
         (false, _, _) => Protocol::RmcpPlus,
@@ -57,35 +48,12 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
     })
 }
 
-/// `10.77.1.1`, `10.77.1.1:6230`, `fd00::1`, `[fd00::1]`, `[fd00::1]:623`; a name is none.
-pub(super) fn literal(address: &str) -> Option<SocketAddr> {
-    if let Ok(address) = address.parse() {
-        return Some(address);
-    }
-    let inner = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    let ip: IpAddr = inner.unwrap_or(address).parse().ok()?;
-    Some((ip, IPMI_PORT).into())
-}
-
-async fn look_up(address: &str) -> Result<SocketAddr, BmcFault> {
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok()),
-        None => (address, Some(IPMI_PORT)),
-    };
-    let Some(port) = port else {
-        return Err(BmcFault {
-            what: format!("BMC {address}: this is no address"),
-            permanent: true,
-            told: None,
-        });
-    };
-    let found = tokio::net::lookup_host((host, port)).await;
-    let mut found = found.map_err(|error| transient(format!("look up BMC {address}: {error}")))?;
+async fn look_up(name: &str, port: u16) -> Result<SocketAddr, BmcFault> {
+    let found = tokio::net::lookup_host((name, port)).await;
+    let mut found = found.map_err(|error| transient(format!("look up BMC {name}: {error}")))?;
     found
         .next()
-        .ok_or_else(|| transient(format!("look up BMC {address}: it has no address")))
+        .ok_or_else(|| transient(format!("look up BMC {name}: it has no address")))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -103,27 +71,9 @@ mod tests {
     use super::*;
     use ironbeat_core::node::Secret as Word;
 
-    #[test]
-    fn addresses_have_a_port_or_get_one() {
-        for (text, expected) in [
-            ("10.77.1.1", Some("10.77.1.1:623")),
-            ("10.77.1.1:6230", Some("10.77.1.1:6230")),
-            ("fd00::1", Some("[fd00::1]:623")),
-            ("[fd00::1]", Some("[fd00::1]:623")),
-            ("[fd00::1]:6230", Some("[fd00::1]:6230")),
-            ("bmc-7.rack.example", None),
-            ("bmc-7:6230", None),
-            ("[bmc]", None),
-            ("", None),
-        ] {
-            let expected: Option<SocketAddr> = expected.map(|text| text.parse().unwrap());
-            assert_eq!(literal(text), expected, "{text:?}");
-        }
-    }
-
-    fn access(address: &str, cipher_suite: Option<u8>, kg: Option<&str>) -> BmcAccess {
+    fn access(address: &str, cipher_suite: Option<CipherSuite>, kg: Option<&str>) -> BmcAccess {
         BmcAccess::Ipmi {
-            address: address.into(),
+            address: address.parse().unwrap(),
             username: "admin".into(),
             password: Word::new("hush"),
             cipher_suite,
@@ -142,7 +92,7 @@ mod tests {
         };
         let spoken = config(&old(None, None), Timing::default()).await.unwrap();
         assert_eq!(spoken.protocol, Protocol::Ipmi15);
-        for wrong in [old(Some(3), None), old(None, Some("6b67"))] {
+        for wrong in [old(Some(CipherSuite::Three), None), old(None, Some("6b67"))] {
             let fault = config(&wrong, Timing::default()).await.unwrap_err();
             assert!(fault.permanent && fault.what.contains("IPMI 1.5 has no"));
         }
@@ -151,17 +101,15 @@ mod tests {
     #[tokio::test]
     async fn what_can_never_work_is_said_to_be_permanent() {
         for (access, why) in [
-            (access("10.0.0.1", Some(0), None), "cipher suite 0"),
             (access("10.0.0.1", None, Some("xyz")), "K_g is not hex"),
             (access("10.0.0.1", None, Some("+1")), "K_g is not hex"),
             (access("10.0.0.1", None, Some("éa")), "K_g is not hex"),
-            (access("host:port", None, None), "no address"),
         ] {
             let fault = config(&access, Timing::default()).await.unwrap_err();
             assert!(fault.permanent && fault.what.contains(why), "{fault:?}");
             assert!(!fault.what.contains("xyz"), "{fault:?}");
         }
-        let good = access("localhost:6230", Some(17), Some("00ff"));
+        let good = access("localhost:6230", Some(CipherSuite::Seventeen), Some("00ff"));
         let config = config(&good, Timing::default()).await.unwrap();
         assert_eq!(
             (config.address.port(), config.suite),

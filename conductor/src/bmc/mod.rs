@@ -10,7 +10,7 @@ mod tests;
 use act::Patience;
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
-use ironbeat_core::node::{BmcAccess, BmcAct};
+use ironbeat_core::node::{BmcAccess, BmcAct, BmcAddress, Host};
 use ironbeat_ipmi::{Bmc, Error as IpmiError, Timing, Transport};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,7 @@ pub struct Bmcs {
     transport: Transport,
     timing: Timing,
     patience: Patience,
-    handles: Mutex<HashMap<String, Handle>>,
+    handles: Mutex<HashMap<BmcAddress, Handle>>,
 }
 
 /// By address: a BMC belongs to one node, and changed credentials replace the old ones.
@@ -207,13 +207,13 @@ impl Bmcs {
                 handles.remove(&oldest);
             }
         }
-        handles.insert(address.into(), handle);
+        handles.insert(address.clone(), handle);
         Ok(lease)
     }
 
     /// A name may lead elsewhere next time.
-    fn forget_if_named(&self, address: &str) {
-        if login::literal(address).is_none() {
+    fn forget_if_named(&self, address: &BmcAddress) {
+        if let Host::Name(_) = address.host() {
             self.lock().remove(address);
         }
     }
@@ -228,7 +228,7 @@ impl Bmcs {
         let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<BmcAddress, Handle>> {
         // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }

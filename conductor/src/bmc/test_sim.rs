@@ -1,6 +1,6 @@
 //! OpenIPMI's `ipmi_sim` on loopback, before a chassis that is a handful of files: power, boot device, what was told.
 //! Only for tests; whole machines behind a BMC are the rack's affair.
-use ironbeat_core::node::{BmcAccess, Secret};
+use ironbeat_core::node::{BmcAccess, CipherSuite, Secret};
 use ironbeat_tests::ports::PortLease;
 use ironbeat_tests::process::{Process, find_program};
 use std::fs;
@@ -75,9 +75,9 @@ impl Sim {
         self.access_as("admin", PASSWORD, None)
     }
 
-    pub fn access_as(&self, user: &str, password: &str, suite: Option<u8>) -> BmcAccess {
+    pub fn access_as(&self, user: &str, password: &str, suite: Option<CipherSuite>) -> BmcAccess {
         BmcAccess::Ipmi {
-            address: self.address(),
+            address: self.address().parse().unwrap(),
             username: user.into(),
             password: Secret::new(password),
             cipher_suite: suite,

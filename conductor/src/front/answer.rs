@@ -268,7 +268,7 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
     }
     match worker.store.create(&node).await {
         Ok(_) => {
-            tracing::info!(node = %node.id, name = node.name.as_ref().map(|n| n.as_str()), bmc = node.bmc.address(), "enrolled");
+            tracing::info!(node = %node.id, name = node.name.as_ref().map(|n| n.as_str()), bmc = %node.bmc.address(), "enrolled");
             Ok(node)
         }
         // The client repeats itself: the node it asked for is there.

@@ -3,7 +3,7 @@
 use crate::records::presence::Presence;
 use ironbeat_common::heartbeat::HeartbeatReply;
 use ironbeat_common::order::Order;
-use ironbeat_core::plan::is_file_name;
+use ironbeat_core::node::is_file_name;
 
 /// An image that the workers serve is had from any of them.
 pub fn with_mirrors(presence: &Presence, reply: HeartbeatReply) -> HeartbeatReply {

@@ -6,7 +6,6 @@ use ironbeat_common::id::{NodeId, SystemUuid};
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::{BmcAccess, Node};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,8 +16,6 @@ const GRACE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(25);
 /// Claims lost to others in a row: each time another claimant moved, and two or three are already rare.
 const MAX_RACES: u32 = 16;
-/// IPMI's own UDP port: an address without a port means this one.
-const IPMI_PORT: u16 = 623;
 
 /// Key in the bucket, and the words for it.
 pub(super) type Claims = BTreeMap<String, String>;
@@ -48,18 +45,10 @@ fn name_key(name: &NodeName) -> String {
     format!("ix.name.{name}")
 }
 
-/// One spelling per BMC: the usual port is left out, IPv6 is shortened, and what a key cannot hold becomes `-`.
+/// An address has one spelling already; what a key cannot hold becomes `-`.
 fn bmc_token(bmc: &BmcAccess) -> String {
-    let BmcAccess::Ipmi { address, .. } = bmc;
-    let lower = address.to_ascii_lowercase();
-    let usual = lower.strip_suffix(&format!(":{IPMI_PORT}"));
-    let plain = match (lower.parse::<SocketAddr>(), bmc.host().parse::<IpAddr>()) {
-        (Ok(socket), _) if socket.port() != IPMI_PORT => socket.to_string(),
-        (Ok(socket), _) => socket.ip().to_string(),
-        (Err(_), Ok(ip)) => ip.to_string(),
-        (Err(_), Err(_)) => usual.unwrap_or(&lower).to_string(),
-    };
-    plain
+    bmc.address()
+        .to_string()
         .chars()
         .filter(|c| !matches!(c, '[' | ']'))
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -201,10 +190,9 @@ mod tests {
             ("[fd00::1]:6230", "fd00--1-6230"),
             ("bmc7.Rack-2.example", "bmc7-rack-2-example"),
             ("bmc7.rack-2.example:623", "bmc7-rack-2-example"),
-            ("ünknown *>", "-nknown---"),
         ] {
             let bmc = BmcAccess::Ipmi {
-                address: address.into(),
+                address: address.parse().unwrap(),
                 username: "u".into(),
                 password: Secret::new("p"),
                 cipher_suite: None,

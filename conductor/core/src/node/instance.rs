@@ -2,9 +2,13 @@
 //! Whether a machine can run it is decided in `plan`.
 use super::secret::REDACTED;
 use crate::hints::Hints;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
 use ironbeat_common::image::{Checksum, ImageFormat};
+use ironbeat_common::text_form;
 use serde::{Deserialize, Serialize};
 
 /// What the owner wants to run.
@@ -38,10 +42,111 @@ impl Instance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// `http://…`, or a bare name of a file that the workers serve.
-    pub source: String,
+    pub source: ImageSource,
     pub checksum: Checksum,
     /// None: by the name's extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<ImageFormat>,
+}
+
+/// `http://…`, or a bare name of a file that the workers serve.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ImageSource {
+    Http(HttpUrl),
+    Served(FileName),
+}
+
+/// A URL that starts with `http://`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl(String);
+
+/// One path component that cannot leave its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileName(String);
+
+pub fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
+}
+
+impl ImageSource {
+    pub fn as_str(&self) -> &str {
+        match self {
+            ImageSource::Http(url) => &url.0,
+            ImageSource::Served(name) => &name.0,
+        }
+    }
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is wrong with an image source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadSource(String);
+
+impl fmt::Display for BadSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for BadSource {}
+
+impl FromStr for ImageSource {
+    type Err = BadSource;
+    fn from_str(text: &str) -> Result<Self, BadSource> {
+        let bad = |why: &str| Err(BadSource(format!("image source {text:?}: {why}")));
+        match text.split_once("://") {
+            Some(("http", rest)) => {
+                let plain = text.bytes().all(|b| b.is_ascii_graphic());
+                if rest.is_empty() || rest.starts_with('/') || !plain {
+                    return bad("this is not an http URL");
+                }
+                Ok(ImageSource::Http(HttpUrl(text.into())))
+            }
+            Some(("https", _)) => bad(
+                "the ramdisk has no TLS yet: give an http URL (the image is checked by its checksum)",
+            ),
+            Some((scheme, _)) => bad(&format!("{scheme:?} is not http")),
+            None if is_file_name(text) => Ok(ImageSource::Served(FileName(text.into()))),
+            None => bad("it is neither a URL nor the plain name of a served file"),
+        }
+    }
+}
+
+text_form!(ImageSource);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_comes_by_http_or_is_served() {
+        for good in ["http://h/os.zst?sig=1", "os.zst"] {
+            assert_eq!(good.parse::<ImageSource>().unwrap().to_string(), good);
+        }
+        for (wrong, why) in [
+            (
+                "ftp://h/os",
+                "image source \"ftp://h/os\": \"ftp\" is not http",
+            ),
+            ("https://h/os", "the ramdisk has no TLS yet"),
+            ("../shadow", "neither a URL nor the plain name"),
+            ("http://", "not an http URL"),
+            ("http:///os", "not an http URL"),
+            ("http://h/a b", "not an http URL"),
+            ("", "neither a URL nor the plain name"),
+        ] {
+            let error = wrong.parse::<ImageSource>().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
 }

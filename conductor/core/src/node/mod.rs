@@ -18,9 +18,9 @@ use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::{BootMode, Inventory};
 use serde::{Deserialize, Serialize};
 
-pub use access::BmcAccess;
+pub use access::{BadAddress, BadSuite, BmcAccess, BmcAddress, CipherSuite, Host};
 pub use error::{During, LastError};
-pub use instance::{Image, Instance};
+pub use instance::{BadSource, FileName, HttpUrl, Image, ImageSource, Instance, is_file_name};
 pub use job::{Goal, Job, Mark, Phase, State};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::{REDACTED, Secret};

@@ -1,10 +1,11 @@
 //! A password or a key, and what is shown instead of it.
 use alloc::string::String;
 use core::fmt;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// A password or key. Serialises as it is, for the record alone; shows itself nowhere.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -26,5 +27,82 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(REDACTED)
+    }
+}
+
+/// The mask is refused: a record that was shown and sent back would lose its password. No error quotes the value.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // `any`, because serde quotes a value that is not of the type asked for.
+        d.deserialize_any(SecretVisitor)
+    }
+}
+
+struct SecretVisitor;
+
+fn no_string<E: de::Error>() -> Result<Secret, E> {
+    Err(E::custom("a secret must be a string"))
+}
+
+impl Visitor<'_> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret, which is a string")
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        match text {
+            REDACTED => Err(E::custom("this is the mask, not a secret")),
+            text => Ok(Secret::new(text)),
+        }
+    }
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+        no_string()
+    }
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        no_string()
+    }
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<Secret, E> {
+        no_string()
+    }
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        no_string()
+    }
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<Secret, E> {
+        no_string()
+    }
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+        no_string()
+    }
+    fn visit_bytes<E: de::Error>(self, _: &[u8]) -> Result<Secret, E> {
+        no_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_is_no_secret_and_no_error_quotes_one() {
+        let read = |json| serde_json::from_str::<Secret>(json);
+        assert_eq!(read("\"hush\"").unwrap(), Secret::new("hush"));
+        let mask = read("\"******\"").unwrap_err().to_string();
+        assert!(mask.starts_with("this is the mask, not a secret"), "{mask}");
+        for wrong in [
+            "4711",
+            "-4711",
+            "4711.5",
+            "true",
+            "[4711]",
+            "{\"4711\":1}",
+            "null",
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(
+                !error.contains("4711") && !error.contains("true"),
+                "{error}"
+            );
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a step asks for: of the BMC, of the agent, or only that an agent appears.
 //! Which steps a job has is planned in `plan`.
-use alloc::string::String;
+use super::instance::ImageSource;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
@@ -54,7 +55,7 @@ pub enum AgentStep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WriteImage {
     pub disk: DiskIdentity,
-    pub source: String,
+    pub source: ImageSource,
     pub format: ImageFormat,
     pub checksum: Checksum,
     /// Files of a `config-2` volume. Empty: no config drive.
@@ -68,7 +69,7 @@ impl AgentStep {
             AgentStep::Inspect { lldp_wait_secs } => Order::Inspect { lldp_wait_secs },
             AgentStep::WriteImage(write) => Order::WriteImage(order::WriteImage {
                 disk: write.disk,
-                urls: vec![write.source],
+                urls: vec![write.source.to_string()],
                 format: write.format,
                 checksum: write.checksum,
                 config_drive: write.config_drive,

@@ -54,7 +54,7 @@ pub fn node(n: u16) -> Node {
         id: id(n),
         name: Some(format!("n{n}").parse().expect("a name")),
         bmc: BmcAccess::Ipmi {
-            address: format!("10.77.{}.{}", n >> 8, n & 255),
+            address: format!("10.77.{}.{}", n >> 8, n & 255).parse().unwrap(),
             username: "admin".into(),
             password: Secret::new("secret"),
             cipher_suite: None,
