@@ -10,9 +10,7 @@ use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{NodeName, RequestId};
-use ironbeat_core::node::{
-    BmcAddress, BootDevice, HardwareFault, Image, ImageSource, Instance,
-};
+use ironbeat_core::node::{BmcAddress, BootDevice, HardwareFault, Image, ImageSource, Instance};
 use ironbeat_ops::Question;
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
@@ -358,9 +356,7 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
     let goal = shown.target_provision_state.clone();
     let began = shown.job().map(|job| job.began);
     let deadline = Instant::now() + Duration::from_secs(which.timeout);
-    let mut events = client
-        .watch_events(Some(&shown.id.to_string()))
-        .await?;
+    let mut events = client.watch_events(Some(&shown.id.to_string())).await?;
     let mut last = String::new();
     loop {
         shown = client.ask(&ShowNode::of(&which.node)).await?;

@@ -1,4 +1,5 @@
 //! What the command line prints, and what happens when nobody reads it any more.
+//! What is printed is the business of the subcommands.
 use anyhow::Context;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};

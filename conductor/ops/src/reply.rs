@@ -110,5 +110,5 @@ pub struct WorkerInfo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub subject: String,
-    pub body: serde_json::Value,
+    pub body: Value,
 }

@@ -40,7 +40,10 @@ async fn perform(bmcs: &Bmcs, access: &BmcAccess, act: BmcAct) -> Result<BmcRepo
     let result = bmcs.perform(access, act, WISH, late(), &|| true).await;
     if let Err(fault) = &result {
         assert!(!fault.what.contains(PASSWORD), "{fault:?}");
-        assert!(fault.what.contains(&access.address().to_string()), "{fault:?}");
+        assert!(
+            fault.what.contains(&access.address().to_string()),
+            "{fault:?}"
+        );
     }
     result
 }

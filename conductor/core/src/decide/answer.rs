@@ -1,4 +1,5 @@
 //! What a decision answers: the new record and what to do once it is saved, or why nothing changes.
+//! Carrying effects out is the conductor's business.
 use crate::id::OpId;
 use crate::node::{BmcAct, Node};
 use crate::time::Time;

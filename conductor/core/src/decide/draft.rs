@@ -1,4 +1,5 @@
 //! A decision in the making, and what every decision writes at its end.
+//! What each event changes is in the files beside it.
 use super::answer::{Decision, Effect};
 use crate::id::{OpId, WorkerId};
 use crate::node::{Job, MAX_PAST_BOOTS, Node, Phase, State};

@@ -1,4 +1,5 @@
 //! What went wrong last, and what was under way when it did.
+//! Whether another try is worth it is decided in `decide`.
 use crate::time::Time;
 use alloc::string::String;
 use core::fmt;

@@ -1,4 +1,5 @@
 //! What is known of a node's power, and the maintenance that trouble with it leads to.
+//! How power is read, and what a reading changes, is in `decide`.
 use crate::time::Time;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};

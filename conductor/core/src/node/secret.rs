@@ -1,4 +1,5 @@
 //! A password or a key, and what is shown instead of it.
+//! Who may read it is the business of the records.
 use alloc::string::String;
 use core::fmt;
 use serde::Serialize;
