@@ -9,3 +9,4 @@ pub mod loops;
 pub mod netboot;
 pub mod records;
 pub mod run;
+mod worker;

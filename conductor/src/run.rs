@@ -3,11 +3,10 @@
 use crate::bmc::Bmcs;
 use crate::clock;
 use crate::config::{Config, DnsmasqConfig};
-use crate::drive::worker::Worker;
 use crate::front::nats;
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
-use crate::loops::power::{self, Sync};
+use crate::loops::power::{self, PowerSync};
 use crate::netboot::dnsmasq::Dnsmasq;
 use crate::netboot::http::{self, BootAnswers};
 use crate::netboot::script::entry_script;
@@ -17,6 +16,7 @@ use crate::records::presence::Presence;
 use crate::records::seen::Seen;
 use crate::records::view::View;
 use crate::records::{Names, Store};
+use crate::worker::Worker;
 use anyhow::Context;
 use async_nats::service::Service;
 use ironbeat_common::id::{Mac, NodeId};
@@ -73,8 +73,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             .await
             .context("open the bucket of lookups")?,
         bmcs: Bmcs::new(Duration::from_millis(config.bmc.spacing_ms.into())),
-        sync: Sync::default(),
-        consoles: Consoles::default(),
         client,
         store,
         view,
@@ -85,7 +83,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         incarnation: uuid::Uuid::new_v4().as_u128() as u32,
         tasks: TaskTracker::new(),
     });
-    let started = start(&worker, &config).await;
+    let consoles = Consoles::new(&worker);
+    let started = start(&worker, &consoles, &config).await;
     let Started {
         http,
         background,
@@ -117,7 +116,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             worker.tasks.len()
         );
     }
-    worker.consoles.close().await;
+    consoles.close().await;
     leave(&worker).await;
     worker.bmcs.close().await;
     http.stop().await;
@@ -134,21 +133,26 @@ struct Started {
     service: Service,
 }
 
-async fn start(worker: &Arc<Worker>, config: &Config) -> anyhow::Result<Started> {
+async fn start(
+    worker: &Arc<Worker>,
+    consoles: &Consoles,
+    config: &Config,
+) -> anyhow::Result<Started> {
     worker.view.ready().await;
     let http = http::start(boot_answers(worker, config))
         .await
         .context("serve HTTP")?;
-    let consoles = console::start(worker, config.console.record_mib())
+    let consoles = console::start(consoles, config.console.record_mib())
         .await
         .context("serve consoles")?;
+    let sync = Arc::new(PowerSync::default());
     let background = [
         tokio::spawn(consoles),
         tokio::spawn(alarm::run(Arc::clone(worker))),
-        tokio::spawn(power::run(Arc::clone(worker))),
+        tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
         tokio::spawn(stage(Arc::clone(worker), config.dnsmasq.clone())),
     ];
-    let service = nats::start(worker).await?;
+    let service = nats::start(worker, &sync).await?;
     Ok(Started {
         http,
         background,

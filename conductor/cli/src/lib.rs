@@ -8,6 +8,7 @@ mod login;
 mod node;
 pub mod out;
 mod power;
+mod verb;
 
 use clap::{Args, Subcommand};
 use client::Client;

@@ -1,8 +1,8 @@
 //! `ironbeat power`: what operators do to the power of nodes.
 //! What each verb means is decided in the core.
 use super::client::Client;
-use super::node::{Which, fresh_request, verb};
 use super::out;
+use super::verb::{Which, fresh_request, verb};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};

@@ -1,8 +1,8 @@
 //! One arm per effect: the only place that touches the world because a decision said so.
 //! How a BMC is driven is in `bmc`; what becomes of the result is decided again.
+use super::{ReconcileError, deliver};
 use crate::bmc::BootWish;
-use crate::drive::reconcile::{ReconcileError, reconcile};
-use crate::drive::worker::Worker;
+use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
@@ -53,7 +53,7 @@ async fn drive_bmc(worker: Arc<Worker>, node: Node, op: OpId, act: BmcAct, until
 async fn report(worker: &Arc<Worker>, id: NodeId, event: &Event) {
     let mut pause = Duration::from_millis(100);
     for _ in 0..REPORTS {
-        match reconcile(worker, id, event).await {
+        match deliver(worker, id, event).await {
             Ok(_) => return,
             Err(
                 ReconcileError::NoNode(_)

@@ -1,11 +1,10 @@
 //! Load, decide, save, act: the only place where a node record is written. A lost race is one more decision.
 //! What is decided is in `ironbeat_core::decide`; what an effect does is in `act`.
-use super::act;
 use crate::clock;
-use crate::drive::worker::Worker;
 use crate::records::StoreError;
+use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{Ctx, Event, Rejected, decide};
+use ironbeat_core::decide::{Ctx, Effect, Event, Rejected, decide};
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
 use ironbeat_core::node::{Job, Node};
@@ -28,7 +27,7 @@ pub enum ReconcileError {
     Races(NodeId),
 }
 
-/// Carries one event to one node. Returns the record as it is afterwards.
+/// Returns the record as it is after the event, and what is to be done now that it is saved.
 ///
 /// # Errors
 /// When the event is not possible now, or the record could not be read or written.
@@ -36,7 +35,7 @@ pub async fn reconcile(
     worker: &Arc<Worker>,
     id: NodeId,
     event: &Event,
-) -> Result<Node, ReconcileError> {
+) -> Result<(Node, Vec<Effect>), ReconcileError> {
     for _ in 0..MAX_RACES {
         let (before, revision) = worker
             .store
@@ -61,10 +60,7 @@ pub async fn reconcile(
             }
             announce(worker, &before, &after, &decision.because);
         }
-        for effect in decision.effects {
-            act::perform(worker, &after, effect);
-        }
-        return Ok(after);
+        return Ok((after, decision.effects));
     }
     Err(ReconcileError::Races(id))
 }

@@ -1,9 +1,9 @@
 //! What agents say: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
 //! What either means for a node is decided in the core; how bytes travel is the business of `nats`.
-use super::answer::ApiError;
-use crate::drive::reconcile::{ReconcileError, reconcile};
-use crate::drive::worker::Worker;
+use super::refusal::ApiError;
+use crate::drive::{ReconcileError, deliver};
 use crate::netboot::mirrors::with_mirrors;
+use crate::worker::Worker;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply};
 use ironbeat_common::id::NodeId;
@@ -56,7 +56,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
                 boot: lookup.boot,
                 inventory: lookup.inventory.clone(),
             };
-            match reconcile(worker, *node, &event).await {
+            match deliver(worker, *node, &event).await {
                 Ok(_) => (format!("welcome, by {by}"), Some(*node)),
                 Err(ReconcileError::Rejected(why)) => (format!("refused, by {by}: {why}"), None),
                 Err(error) => {
@@ -110,7 +110,7 @@ pub(super) async fn heartbeat(
         boot: beat.boot,
         status: beat.status,
     };
-    let reply = match reconcile(worker, id, &event).await {
+    let reply = match deliver(worker, id, &event).await {
         Ok(node) => with_mirrors(&worker.presence, wanted(&node, beat.boot)),
         Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => {
             HeartbeatReply::LookUp

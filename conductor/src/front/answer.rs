@@ -1,16 +1,19 @@
 //! One question, one answer: what each request of an operator reads, or which event it is for which node.
 //! How requests travel is the front's business (`nats`); what a verb does to a node is decided in the core.
+use super::named::{load, resolve};
+use super::refusal::{ApiError, fail};
 use super::{bmc, check};
 use crate::clock;
-use crate::drive::reconcile::{ReconcileError, reconcile};
-use crate::drive::worker::Worker;
+use crate::drive::deliver;
 use crate::loops;
+use crate::loops::power::PowerSync;
 use crate::records::StoreError;
+use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::id::SystemUuid;
 use ironbeat_core::decide::{Event, Verb};
 use ironbeat_core::explain::explain;
-use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::id::RequestId;
 use ironbeat_core::node::{MAX_MACS, Node, Rest, SCHEMA, State};
 use ironbeat_ops::reply::{Shown, Summary};
 use ironbeat_ops::request::Enroll;
@@ -22,44 +25,13 @@ const MAX_EVENTS: usize = 1000;
 /// Events in a reply when the request does not say how many.
 const USUAL_EVENTS: usize = 100;
 
-/// An HTTP-like code and the reason, which travel in the service error headers.
-#[derive(Debug)]
-pub struct ApiError {
-    pub code: usize,
-    pub why: String,
-}
-
-pub(super) fn fail(code: usize, why: impl ToString) -> ApiError {
-    ApiError {
-        code,
-        why: why.to_string(),
-    }
-}
-
-impl From<ReconcileError> for ApiError {
-    fn from(error: ReconcileError) -> Self {
-        use ironbeat_core::decide::Rejected;
-        match &error {
-            ReconcileError::NoNode(_) => fail(404, error),
-            ReconcileError::Rejected(Rejected::Invalid { .. }) => fail(400, error),
-            ReconcileError::Rejected(_) => fail(409, error),
-            ReconcileError::Store(StoreError::Claimed { .. }) => fail(409, error),
-            ReconcileError::Store(_) | ReconcileError::Broken(..) | ReconcileError::Races(_) => {
-                fail(503, error)
-            }
-        }
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        ReconcileError::Store(error).into()
-    }
-}
-
 /// # Errors
 /// What was wrong with the request, or why it could not be carried out.
-pub async fn answer(worker: &Arc<Worker>, request: Request) -> Result<Reply, ApiError> {
+pub async fn answer(
+    worker: &Arc<Worker>,
+    power: &PowerSync,
+    request: Request,
+) -> Result<Reply, ApiError> {
     Ok(match request {
         Request::Enroll(wish) => Reply::Enroll(Shown::of(&enroll(worker, wish).await?)),
         Request::ListNodes(_) => {
@@ -120,7 +92,7 @@ pub async fn answer(worker: &Arc<Worker>, request: Request) -> Result<Reply, Api
         Request::SyncPower(ask) => {
             let node = load(worker, &ask.node).await?;
             let id = node.id;
-            loops::power::read(worker, &Arc::new(node)).await?;
+            loops::power::read(worker, power, &Arc::new(node)).await?;
             Reply::SyncPower(Summary::of(&load(worker, &id.to_string()).await?))
         }
         Request::CheckBmc(ask) => {
@@ -176,7 +148,7 @@ async fn verb(
 ) -> Result<Shown, ApiError> {
     let id = resolve(worker, node).await?;
     let request = request.unwrap_or_else(fresh_request);
-    let node = reconcile(worker, id, &Event::Asked { request, verb }).await?;
+    let node = deliver(worker, id, &Event::Asked { request, verb }).await?;
     Ok(Shown::of(&node))
 }
 
@@ -186,26 +158,6 @@ fn fresh_request() -> RequestId {
         .to_string()
         .parse()
         .expect("a UUID is hex digits and hyphens")
-}
-
-/// Names are read where they are claimed: the view may be behind a node that was just enrolled or renamed.
-async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    let name: NodeName = text.parse().map_err(|bad| fail(400, bad))?;
-    let named = worker.store.named(&name).await?;
-    named.ok_or_else(|| fail(404, format!("there is no node {name}")))
-}
-
-pub(super) async fn load(worker: &Worker, node: &str) -> Result<Node, ApiError> {
-    let id = resolve(worker, node).await?;
-    let (node, _) = worker
-        .store
-        .load(id)
-        .await?
-        .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
-    Ok(node)
 }
 
 async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {

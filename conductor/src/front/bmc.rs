@@ -1,7 +1,8 @@
 //! What operators ask of a BMC without changing a node: is it well, what does it say of itself, of its sensors and logs.
 //! How bytes travel is the business of `ironbeat_ipmi`; what is wrong, in words, that of `check`.
-use super::answer::{ApiError, fail, load};
-use crate::drive::worker::Worker;
+use super::named::load;
+use super::refusal::{ApiError, fail};
+use crate::worker::Worker;
 use data_encoding::HEXLOWER;
 use ironbeat_ipmi::{Bmc, BmcReset, Error, SelEvent, SelTime};
 use serde_json::{Value, json};

@@ -36,6 +36,10 @@ pub fn read<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, 
         }
         Encoding::Cbor => codec::decode(bytes).map_err(|error| unreadable(error.to_string()))?,
     };
+    // A struct would also be read from a list of its fields; nobody should depend on their order.
+    if !matches!(value, Value::Map(_)) {
+        return Err(BadBody::Unfit("a request is a map".into()));
+    }
     serde_path_to_error::deserialize(ValueDeserializer::<Quiet>::new(value)).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner().0;
@@ -119,7 +123,7 @@ mod tests {
                 refused::<Enroll>(
                     r#"{"bmc":{"protocol":"ipmi","address":"10.0.0.1","username":"u","password":31337}}"#,
                 ),
-                "bmc: an integer, expected a string",
+                "bmc: a secret must be a string",
             ),
             (
                 refused::<Enroll>(r#"{"bmc":"hush"}"#),

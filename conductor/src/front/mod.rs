@@ -5,4 +5,6 @@ mod answer;
 mod bmc;
 mod body;
 mod check;
+mod named;
 pub mod nats;
+mod refusal;

@@ -1,9 +1,11 @@
 //! The NATS service: requests to the core's questions and answers, and back into bytes.
 //! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; what is answered is in `answer`.
 use super::agent;
-use super::answer::{self, ApiError, fail};
+use super::answer;
 use super::body::{self, BadBody, Encoding};
-use crate::drive::worker::Worker;
+use super::refusal::{ApiError, fail};
+use crate::loops::power::PowerSync;
+use crate::worker::Worker;
 use async_nats::Message;
 use async_nats::service::error::Error as ServiceError;
 use async_nats::service::{Request as ServiceRequest, ServiceExt};
@@ -26,7 +28,10 @@ const PARALLEL: usize = 256;
 ///
 /// # Errors
 /// When an endpoint cannot be subscribed.
-pub async fn start(worker: &Arc<Worker>) -> anyhow::Result<async_nats::service::Service> {
+pub async fn start(
+    worker: &Arc<Worker>,
+    power: &Arc<PowerSync>,
+) -> anyhow::Result<async_nats::service::Service> {
     let fail = |what: &str, error: async_nats::Error| anyhow::anyhow!("{what}: {error}");
     let service = worker
         .client
@@ -62,14 +67,19 @@ pub async fn start(worker: &Arc<Worker>) -> anyhow::Result<async_nats::service::
             .add(&subject)
             .await
             .map_err(|error| fail(&format!("listen on {subject}"), error))?;
-        let (worker, gate) = (Arc::clone(worker), Arc::clone(&gate));
+        let (worker, power, gate) = (Arc::clone(worker), Arc::clone(power), Arc::clone(&gate));
         tokio::spawn(async move {
             while let Some(request) = endpoint.next().await {
                 let permit = Arc::clone(&gate)
                     .acquire_owned()
                     .await
                     .expect("the gate is never closed");
-                let task = serve(Arc::clone(&worker), name.clone(), request);
+                let task = serve(
+                    Arc::clone(&worker),
+                    Arc::clone(&power),
+                    name.clone(),
+                    request,
+                );
                 worker.tasks.spawn(async move {
                     task.await;
                     drop(permit);
@@ -136,14 +146,19 @@ fn served(prefix: &str) -> Vec<Served> {
 const LOOKUP: &str = "lookup";
 const HEARTBEAT: &str = "heartbeat";
 
-async fn serve(worker: Arc<Worker>, endpoint: String, request: ServiceRequest) {
+async fn serve(
+    worker: Arc<Worker>,
+    power: Arc<PowerSync>,
+    endpoint: String,
+    request: ServiceRequest,
+) {
     let message = &request.message;
     let reply = match endpoint.as_str() {
         LOOKUP => agent::lookup(&worker, &message.payload).await.map(cbor),
         HEARTBEAT => agent::heartbeat(&worker, &message.subject, &message.payload)
             .await
             .map(cbor),
-        api => operator(&worker, &api.replacen('-', ".", 1), message).await,
+        api => operator(&worker, &power, &api.replacen('-', ".", 1), message).await,
     };
     let sent = match reply {
         Ok((body, content_type)) => {
@@ -202,6 +217,7 @@ impl Decode for Payload<'_> {
 /// A question of an operator, answered in the encoding it was asked in.
 async fn operator(
     worker: &Arc<Worker>,
+    power: &PowerSync,
     endpoint: &str,
     message: &Message,
 ) -> Result<(Bytes, &'static str), ApiError> {
@@ -213,7 +229,7 @@ async fn operator(
     let read = Request::read(endpoint, &payload);
     let request = read.ok_or_else(|| fail(404, format!("no endpoint {endpoint}")))?;
     let request = request.map_err(|bad| fail(400, bad))?;
-    match (answer::answer(worker, request).await?, encoding) {
+    match (answer::answer(worker, power, request).await?, encoding) {
         (Reply::ConsoleHistory(bytes), _) => Ok((bytes.into(), "application/octet-stream")),
         (reply, Encoding::Cbor) => Ok(cbor(codec::encode(&reply))),
         (reply, Encoding::Json) => {

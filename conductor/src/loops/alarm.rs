@@ -1,9 +1,9 @@
 //! Keeps the nodes' alarms: whose `wake_at` has come, and whose acting worker is gone.
 //! What an alarm means is decided in the core.
 use crate::clock;
-use crate::drive::reconcile::{ReconcileError, reconcile};
-use crate::drive::worker::Worker;
+use crate::drive::{ReconcileError, deliver};
 use crate::records::presence::Liveness;
+use crate::worker::Worker;
 use futures_util::stream::{self, StreamExt};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::Event;
@@ -77,7 +77,7 @@ async fn keep(worker: &Arc<Worker>, id: NodeId, event: Event) -> Option<NodeId> 
         },
         other => other,
     };
-    match reconcile(worker, id, &event).await {
+    match deliver(worker, id, &event).await {
         Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => None,
         Err(error) => {
             tracing::warn!(node = %id, "alarm: {error}");

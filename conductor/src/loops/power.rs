@@ -1,8 +1,8 @@
 //! Power sync: who of the workers asks which BMC for the power state, and when.
 //! What a reading means is decided in the core; a dead BMC costs only its own task here.
 use crate::clock;
-use crate::drive::reconcile::{ReconcileError, reconcile};
-use crate::drive::worker::Worker;
+use crate::drive::{ReconcileError, deliver};
+use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{BmcFault, BmcReport, Ctx, Event, Policy, decide, power_is_synced};
 use ironbeat_core::node::Node;
@@ -38,13 +38,13 @@ struct Watch {
 }
 
 #[derive(Default)]
-pub struct Sync {
+pub struct PowerSync {
     watches: Mutex<HashMap<NodeId, Watch>>,
     /// When many are due at once, as after a start, they are begun as fast as the live ones answer.
     slots: Slots,
 }
 
-impl Sync {
+impl PowerSync {
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Watch>> {
         // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,7 +52,7 @@ impl Sync {
 }
 
 /// Runs until the worker stops.
-pub async fn run(worker: Arc<Worker>) {
+pub async fn run(worker: Arc<Worker>, sync: Arc<PowerSync>) {
     worker.view.ready().await;
     let tick = period(&worker.policy) / LOOKS;
     let mut ticks = tokio::time::interval(tick.clamp(SHORTEST_TICK, LONGEST_TICK));
@@ -68,12 +68,12 @@ pub async fn run(worker: Arc<Worker>) {
         if worker.policy.power_sync_secs == 0 || !worker.presence.may_act() {
             continue;
         }
-        for node in due(&worker) {
-            let worker_too = Arc::clone(&worker);
+        for node in due(&worker, &sync) {
+            let (worker, sync) = (Arc::clone(&worker), Arc::clone(&sync));
             // Not among the tasks that a worker finishes before it ends: a reading that is lost is no loss.
             tokio::spawn(async move {
-                let reading = read(&worker_too, &node);
-                if let Err(error) = worker_too.sync.slots.run(reading).await {
+                let reading = read(&worker, &sync, &node);
+                if let Err(error) = sync.slots.run(reading).await {
                     tracing::warn!(node = %node.id, "power sync: {error}");
                 }
             });
@@ -82,12 +82,12 @@ pub async fn run(worker: Arc<Worker>) {
 }
 
 /// The nodes to be asked now, marked as under way.
-fn due(worker: &Worker) -> Vec<Arc<Node>> {
+fn due(worker: &Worker, sync: &PowerSync) -> Vec<Arc<Node>> {
     let owners = worker.presence.owners();
     let (now, unix_ms) = (Instant::now(), clock::now().unix_ms());
     let period = period(&worker.policy);
     let is_mine = |node: &Node| power_is_synced(node) && owners.is_mine(node.id);
-    let mut watches = worker.sync.lock();
+    let mut watches = sync.lock();
     let mut room = MAX_UNDER_WAY.saturating_sub(watches.values().filter(|w| w.under_way).count());
     let mut mine = 0;
     let due = worker.view.pick(|node| {
@@ -146,9 +146,13 @@ fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
 ///
 /// # Errors
 /// When the answer could not be recorded; that there was none is no error here.
-pub async fn read(worker: &Arc<Worker>, node: &Arc<Node>) -> Result<(), ReconcileError> {
+pub async fn read(
+    worker: &Arc<Worker>,
+    sync: &PowerSync,
+    node: &Arc<Node>,
+) -> Result<(), ReconcileError> {
     let done = UnderWay {
-        sync: &worker.sync,
+        sync,
         node: node.id,
     };
     let at = clock::now();
@@ -178,7 +182,7 @@ pub async fn read(worker: &Arc<Worker>, node: &Arc<Node>) -> Result<(), Reconcil
         return Ok(());
     }
     // In a box, as it is large and rare: else every reading would carry the room for it around.
-    match Box::pin(reconcile(worker, node.id, &event)).await {
+    match Box::pin(deliver(worker, node.id, &event)).await {
         Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(()),
         Err(error) => Err(error),
     }
@@ -205,7 +209,7 @@ fn count(
 
 /// Dropped when a reading is over, however it ends.
 struct UnderWay<'a> {
-    sync: &'a Sync,
+    sync: &'a PowerSync,
     node: NodeId,
 }
 

@@ -3,8 +3,8 @@
 pub mod record;
 mod session;
 
-use crate::drive::worker::Worker;
 use crate::records::presence::Liveness;
+use crate::worker::Worker;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -29,16 +29,25 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Longest name of a watcher.
 const MAX_NAME: usize = 64;
 
-#[derive(Default)]
+/// A handle: clones are of the same consoles.
+#[derive(Clone)]
 pub struct Consoles {
-    sessions: Mutex<HashMap<NodeId, Session>>,
+    worker: Arc<Worker>,
+    sessions: Arc<Mutex<HashMap<NodeId, Session>>>,
     tasks: TaskTracker,
 }
 
 impl Consoles {
+    pub fn new(worker: &Arc<Worker>) -> Self {
+        Self {
+            worker: Arc::clone(worker),
+            sessions: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Session>> {
-        // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sessions)
     }
 
     fn get(&self, node: &NodeId) -> Option<Session> {
@@ -53,9 +62,14 @@ impl Consoles {
     }
 }
 
+fn lock(sessions: &Mutex<HashMap<NodeId, Session>>) -> MutexGuard<'_, HashMap<NodeId, Session>> {
+    // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A session for this node, begun if there is none.
-fn open(worker: &Arc<Worker>, node: NodeId, need: Need<'_>) -> Result<Session, &'static str> {
-    let mut sessions = worker.consoles.lock();
+fn open(consoles: &Consoles, node: NodeId, need: Need<'_>) -> Result<Session, &'static str> {
+    let mut sessions = consoles.lock();
     if let Some(session) = sessions.get(&node) {
         let room = session.needed(need);
         return room
@@ -65,10 +79,11 @@ fn open(worker: &Arc<Worker>, node: NodeId, need: Need<'_>) -> Result<Session, &
     if sessions.len() >= MAX_SESSIONS {
         return Err("this worker serves too many consoles");
     }
-    let worker_too = Arc::clone(worker);
-    let session = Session::start(worker, node, need, move || {
-        worker_too.consoles.lock().remove(&node);
-    });
+    let ended = Arc::clone(&consoles.sessions);
+    let on_end = move || {
+        lock(&ended).remove(&node);
+    };
+    let session = Session::start(&consoles.worker, &consoles.tasks, node, need, on_end);
     sessions.insert(node, session.clone());
     Ok(session)
 }
@@ -78,9 +93,10 @@ fn open(worker: &Arc<Worker>, node: NodeId, need: Need<'_>) -> Result<Session, &
 /// # Errors
 /// When subjects cannot be subscribed or the record cannot be opened.
 pub async fn start(
-    worker: &Arc<Worker>,
+    consoles: &Consoles,
     record_mib: Option<u32>,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let worker = &consoles.worker;
     if let Some(mib) = record_mib {
         record::open(&worker.store, mib).await?;
     }
@@ -94,12 +110,11 @@ pub async fn start(
         parts.push(messages.map(move |message| (part, message)).boxed());
     }
     let messages = select_all(parts);
-    let worker = Arc::clone(worker);
-    Ok(serve(worker, messages, record_mib.is_some()))
+    Ok(serve(consoles.clone(), messages, record_mib.is_some()))
 }
 
 async fn serve(
-    worker: Arc<Worker>,
+    consoles: Consoles,
     mut messages: SelectAll<futures_util::stream::BoxStream<'static, (Part, Message)>>,
     records: bool,
 ) {
@@ -107,64 +122,67 @@ async fn serve(
     loop {
         tokio::select! {
             message = messages.next() => match message {
-                Some((part, message)) => heard(&worker, part, message),
+                Some((part, message)) => heard(&consoles, part, message),
                 None => return,
             },
-            _ = look.tick(), if records => record_all(&worker),
+            _ = look.tick(), if records => record_all(&consoles),
         }
     }
 }
 
 /// Every node that this worker owns and that was verified.
-fn record_all(worker: &Arc<Worker>) {
+fn record_all(consoles: &Consoles) {
+    let worker = &consoles.worker;
     let owners = worker.presence.owners();
     for node in worker.view.all() {
         if node.state == State::Resting(Rest::Enroll) || !owners.is_mine(node.id) {
             continue;
         }
-        if let Err(why) = open(worker, node.id, Need::Record) {
+        if let Err(why) = open(consoles, node.id, Need::Record) {
             tracing::warn!(node = %node.id, "record the serial console: {why}");
             return;
         }
     }
 }
 
-fn heard(worker: &Arc<Worker>, part: Part, message: Message) {
+fn heard(consoles: &Consoles, part: Part, message: Message) {
     let mut tokens = message.subject.rsplit('.');
     let Some(Ok(node)) = tokens.nth(1).map(str::parse::<NodeId>) else {
         return;
     };
     match part {
-        Part::Attach if worker.presence.owns(node) => {
-            let worker_too = Arc::clone(worker);
-            worker.spawn(async move { attach(&worker_too, node, &message).await });
+        Part::Attach if consoles.worker.presence.owns(node) => {
+            let consoles_too = consoles.clone();
+            let answer = async move { attach(&consoles_too, node, &message).await };
+            consoles.worker.spawn(answer);
         }
         Part::Attach | Part::Out => {}
         Part::In if message.payload.len() <= MAX_INPUT_BYTES => {
-            if let Some(session) = worker.consoles.get(&node) {
+            if let Some(session) = consoles.get(&node) {
                 session.input(Input::Bytes(message.payload));
             }
         }
         Part::In => {}
         Part::Break => {
-            if let Some(session) = worker.consoles.get(&node) {
+            if let Some(session) = consoles.get(&node) {
                 session.input(Input::Break);
             }
         }
         Part::Detach => {
             let watcher = std::str::from_utf8(&message.payload);
-            if let (Some(session), Ok(watcher)) = (worker.consoles.get(&node), watcher) {
+            if let (Some(session), Ok(watcher)) = (consoles.get(&node), watcher) {
                 session.leave(watcher);
             }
         }
     }
 }
 
-async fn attach(worker: &Arc<Worker>, node: NodeId, message: &Message) {
+async fn attach(consoles: &Consoles, node: NodeId, message: &Message) {
+    let worker = &consoles.worker;
     let Some(reply) = message.reply.clone() else {
         return;
     };
-    let (headers, body) = match take_in(worker, node, &message.payload).await {
+    let (headers, body) = match take_in(consoles, node, &message.payload).await {
         Ok(session) => session.screen(worker),
         Err((code, why)) => {
             let mut headers = HeaderMap::new();
@@ -183,10 +201,11 @@ async fn attach(worker: &Arc<Worker>, node: NodeId, message: &Message) {
 }
 
 async fn take_in(
-    worker: &Arc<Worker>,
+    consoles: &Consoles,
     node: NodeId,
     body: &[u8],
 ) -> Result<Session, (&'static str, String)> {
+    let worker = &consoles.worker;
     let Attach {
         watcher,
         take_over,
@@ -204,13 +223,13 @@ async fn take_in(
     });
     // The session that is there may be about to end, as its last watcher has left; the next one is new.
     for _ in 0..2 {
-        let session = open(worker, node, Need::Watcher(&watcher));
+        let session = open(consoles, node, Need::Watcher(&watcher));
         let session = session.map_err(|why| ("503", why.to_owned()))?;
         if take_over || orphaned {
             session.take_over();
         }
         session.settled(SETTLE).await;
-        let now = worker.consoles.get(&node);
+        let now = consoles.get(&node);
         if now.is_some_and(|now| now.name == session.name) {
             return Ok(session);
         }

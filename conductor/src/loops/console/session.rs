@@ -1,7 +1,7 @@
 //! One node's serial console: attached while somebody watches or it is recorded, attached again when it is lost.
 //! Who may have one is `mod`'s affair, the bytes between BMC and us `ironbeat_ipmi`'s.
 use crate::clock;
-use crate::drive::worker::Worker;
+use crate::worker::Worker;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use ironbeat_common::id::NodeId;
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What a new watcher sees of what was before: some screens full.
 const BACKLOG: usize = 64 * 1024;
@@ -102,6 +103,7 @@ impl Session {
     /// Begins to serve a node; `ended` runs when nobody needs it any more.
     pub fn start(
         worker: &Arc<Worker>,
+        tasks: &TaskTracker,
         node: NodeId,
         need: Need<'_>,
         ended: impl FnOnce() + Send + 'static,
@@ -127,7 +129,7 @@ impl Session {
             name: session.name.clone(),
             shared: Arc::clone(&session.shared),
         };
-        worker.consoles.tasks.spawn(async move {
+        tasks.spawn(async move {
             serving.run(waiting).await;
             ended();
         });

@@ -1,8 +1,6 @@
 //! What one worker process holds: its identity, its connections, and the tasks it has running.
 //! What it does with them is in `listen`, `alarm`, `reconcile` and `act`.
 use crate::bmc::Bmcs;
-use crate::loops::console::Consoles;
-use crate::loops::power::Sync;
 use crate::records::Store;
 use crate::records::events::Events;
 use crate::records::lookups::Lookups;
@@ -26,8 +24,6 @@ pub struct Worker {
     pub events: Events,
     pub lookups: Lookups,
     pub bmcs: Bmcs,
-    pub sync: Sync,
-    pub consoles: Consoles,
     pub policy: Policy,
     /// Unknown machines boot the ramdisk and are remembered.
     pub discovery: bool,

@@ -1,0 +1,106 @@
+//! What all verbs share: which node, a request id, and waiting until the node rests.
+//! What each verb asks is in `node` and `power`.
+use super::client::Client;
+use super::out;
+use anyhow::{Context, bail};
+use clap::Args;
+use ironbeat_core::id::RequestId;
+use ironbeat_ops::Question;
+use ironbeat_ops::reply::Shown;
+use ironbeat_ops::request::ShowNode;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Args, Clone)]
+pub struct Which {
+    /// Id or name.
+    pub(super) node: String,
+    /// Wait until the node has come to rest, printing each step; fail if it did not get where it was sent.
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after so many seconds.
+    #[arg(long, default_value_t = 3600)]
+    timeout: u64,
+}
+
+/// A request id that nobody has used: a repetition of the same message counts once.
+pub(super) fn fresh_request() -> Option<RequestId> {
+    uuid::Uuid::new_v4().to_string().parse().ok()
+}
+
+pub(super) async fn verb<Q: Question<Reply = Shown>>(
+    client: &Client,
+    which: &Which,
+    question: &Q,
+) -> anyhow::Result<()> {
+    let shown = client.ask(question).await?;
+    if which.wait {
+        return wait(client, which, shown).await;
+    }
+    if client.json {
+        return out::json(&shown);
+    }
+    out::line(format_args!("{}: {}", which.node, shown.provision_state))
+}
+
+/// Until the node rests. Told by its events, and asked now and then in case one was missed.
+async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
+    let goal = shown.target_provision_state.clone();
+    let began = shown.job().map(|job| job.began);
+    let deadline = Instant::now() + Duration::from_secs(which.timeout);
+    let mut events = client.watch_events(Some(&shown.id.to_string())).await?;
+    let mut last = String::new();
+    loop {
+        shown = client.ask(&ShowNode::of(&which.node)).await?;
+        let line = progress_line(&shown);
+        if line != last {
+            out::line(format_args!("{}: {line}", which.node))?;
+            last = line;
+        }
+        if shown.job().is_none() {
+            break;
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "{} is still {} after {} s",
+                which.node,
+                shown.provision_state,
+                which.timeout
+            );
+        }
+        tokio::select! {
+            event = events.next() => { event.context("the connection to NATS was closed")?; }
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+    match (&goal, &shown.last_error) {
+        (Some(goal), error) if *goal != shown.provision_state => match error {
+            Some(error) => bail!(
+                "{} is {}: {} ({})",
+                which.node,
+                shown.provision_state,
+                error.what,
+                error.during
+            ),
+            None => bail!("{} is {}, not {goal}", which.node, shown.provision_state),
+        },
+        // A change of power leads back to where the node was, whether it worked or not.
+        (_, Some(error)) if began.is_some_and(|began| error.at >= began) => {
+            bail!("{}: {} ({})", which.node, error.what, error.during)
+        }
+        (_, _) => Ok(()),
+    }
+}
+
+fn progress_line(node: &Shown) -> String {
+    let state = &node.provision_state;
+    match node.job() {
+        Some(job) => format!(
+            "{state} ({}, step {} of {})",
+            job.step().name(),
+            job.at + 1,
+            job.steps.len()
+        ),
+        None => state.to_string(),
+    }
+}
