@@ -57,7 +57,6 @@ macro_rules! questions {
     ($($name:ident: $endpoint:literal, $role:ident, $about:literal, $reply:ty;)*) => {
         /// Everything that can be asked.
         #[derive(Clone, Debug)]
-        #[expect(clippy::large_enum_variant, reason = "a request lives on the stack of one answer")]
         pub enum Request {
             $(#[doc = $about] $name($name),)*
         }

@@ -13,10 +13,6 @@ use serde::{Deserialize, Serialize};
 /// Where a node is in its life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one in a record, and the record is larger"
-)]
 pub enum State {
     Resting(Rest),
     Busy(Job),
