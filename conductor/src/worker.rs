@@ -1,5 +1,5 @@
 //! What one worker process holds: its identity, its connections, and the tasks it has running.
-//! What it does with them is in `listen`, `alarm`, `reconcile` and `act`.
+//! What it does with them is in `front`, `loops` and `drive`.
 use crate::bmc::Bmcs;
 use crate::records::Store;
 use crate::records::events::Events;

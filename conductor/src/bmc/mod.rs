@@ -1,5 +1,5 @@
 //! All BMCs of this worker: a kept handle for each, one act at a time under a permit that ends.
-//! What an act is made of is in `act`, how an address and a login are read in `login`; which act is due decides the core.
+//! What an act is made of is in `act`, how an address and a login are read in `login`; deciding which act is due is the job of the core.
 mod act;
 mod login;
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Who looked up: machines known and unknown, with what they sent and what they were told, for the operator's eyes.
-//! The match is made in `listen`; a hostile network cannot fill more than the bucket's bound.
+//! The match is made in `front::agent`; a hostile network cannot fill more than the bucket's bound.
 use crate::clock;
 use crate::records::{Keep, Kv, KvError, Store, StoreError};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};

@@ -1,6 +1,6 @@
 //! The last heartbeat of every node, kept by the server: one message per subject, no write of ours. In a file: a stream in
 //! memory is gone when the server restarts, and every live agent would look silent.
-//! Heartbeats are answered in `listen`; this stream never answers, or it would race the real reply.
+//! Heartbeats are answered in `front::agent`; this stream never answers, or it would race the real reply.
 use crate::records::{Store, StoreError, ensure};
 use async_nats::jetstream::stream::{self, DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use ironbeat_common::codec;
