@@ -19,8 +19,10 @@ use crate::records::{Names, Store};
 use crate::worker::Worker;
 use anyhow::Context;
 use async_nats::service::Service;
-use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_common::id::Mac;
 use ironbeat_core::boot::{Boot, boot_for};
+use ironbeat_core::node::Node;
+use ironbeat_ops::happening::{Happening, What};
 use ironbeat_ops::reply::WorkerInfo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -213,14 +215,8 @@ fn boot_answers(worker: &Arc<Worker>, config: &Config) -> BootAnswers {
         },
         on_fetch: Arc::new(move |mac, what| {
             if let Some(node) = node_of(&for_fetch, mac) {
-                let now = clock::now();
-                let body = serde_json::json!({ "node": node, "at": now, "mac": mac, "what": what });
-                for_fetch.events.publish(
-                    node,
-                    "netboot",
-                    &body,
-                    &format!("{node}:netboot:{}", now.unix_ms()),
-                );
+                let what = what.into();
+                at_this_moment(&for_fetch, &node, What::Netboot { mac, what });
             }
         }),
     }
@@ -233,23 +229,23 @@ fn worker_urls(worker: &Worker) -> Vec<String> {
     live.into_iter().map(|info| info.url).collect()
 }
 
-fn node_of(worker: &Worker, mac: Mac) -> Option<NodeId> {
-    worker
-        .view
-        .all()
-        .iter()
-        .find(|node| node.macs.contains(&mac))
-        .map(|node| node.id)
+/// For what has no name of its own: it counts once a millisecond.
+fn at_this_moment(worker: &Worker, node: &Node, what: What) {
+    let now = clock::now();
+    let happening = Happening::of(node, now, &worker.id, what);
+    let once = now.unix_ms().to_string();
+    worker.events.publish(&happening, &once);
+}
+
+fn node_of(worker: &Worker, mac: Mac) -> Option<Arc<Node>> {
+    let nodes = worker.view.all();
+    let mut nodes = nodes.iter();
+    nodes.find(|node| node.macs.contains(&mac)).cloned()
 }
 
 fn boot_of(worker: &Worker, mac: Mac) -> Boot {
-    match worker
-        .view
-        .all()
-        .iter()
-        .find(|node| node.macs.contains(&mac))
-    {
-        Some(node) => boot_for(node),
+    match node_of(worker, mac) {
+        Some(node) => boot_for(&node),
         None if worker.discovery => Boot::Ramdisk,
         None => Boot::Disk,
     }
@@ -262,14 +258,7 @@ async fn stage(worker: Arc<Worker>, config: Option<DnsmasqConfig>) {
         let worker = Arc::clone(&worker);
         move |mac: Mac, ip: std::net::IpAddr| {
             if let Some(node) = node_of(&worker, mac) {
-                let now = clock::now();
-                let body = serde_json::json!({ "node": node, "at": now, "mac": mac, "ip": ip });
-                worker.events.publish(
-                    node,
-                    "lease",
-                    &body,
-                    &format!("{node}:lease:{}", now.unix_ms()),
-                );
+                at_this_moment(&worker, &node, What::Lease { mac, ip });
             }
         }
     };

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt;
 use ironbeat_ops::Question;
+use ironbeat_ops::happening::Event;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -98,15 +99,16 @@ pub struct EventWatch {
 }
 
 impl EventWatch {
-    pub async fn next(&mut self) -> Option<(String, serde_json::Value)> {
+    pub async fn next(&mut self) -> Option<Event> {
         loop {
             let message = self.live.next().await?;
-            let Ok(body) = serde_json::from_slice::<serde_json::Value>(&message.payload) else {
+            let Ok(body) = serde_json::from_slice(&message.payload) else {
                 continue;
             };
-            let named = body.get("name").and_then(|name| name.as_str());
-            if self.name.is_none() || self.name.as_deref() == named {
-                return Some((message.subject.to_string(), body));
+            let subject = message.subject.to_string();
+            let event = Event { subject, body };
+            if self.name.is_none() || self.name.as_deref() == event.name() {
+                return Some(event);
             }
         }
     }

@@ -12,6 +12,7 @@ mod verb;
 
 use clap::{Args, Subcommand};
 use client::Client;
+use ironbeat_ops::happening::{Body, Event, Happening, What};
 use ironbeat_ops::request::{ListEvents, ListLookups, ListWorkers, ShowLookup};
 
 /// Where the workers are heard, and how replies are printed.
@@ -145,39 +146,72 @@ async fn events(
     let last = Some(last);
     let past = client.ask(&ListEvents { node, last }).await?;
     for event in &past {
-        print_event(client, &event.subject, &event.body)?;
+        print_event(client, event)?;
     }
     if !follow {
         return Ok(());
     }
-    while let Some((subject, body)) = live.next().await {
-        print_event(client, &subject, &body)?;
+    while let Some(event) = live.next().await {
+        print_event(client, &event)?;
     }
     Ok(())
 }
 
-fn print_event(client: &Client, subject: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+fn print_event(client: &Client, event: &Event) -> anyhow::Result<()> {
     if client.json {
-        return out::line(serde_json::json!({ "subject": subject, "body": body }));
+        return out::line(serde_json::to_string(event)?);
     }
-    let kind = body
-        .get("node")
-        .and_then(|node| node.as_str())
-        .and_then(|node| subject.split_once(&format!(".{node}.")))
-        .map_or(subject, |(_, kind)| kind);
-    let text = |key: &str| body.get(key).and_then(|v| v.as_str()).unwrap_or_default();
-    let who = [text("name"), text("node")]
-        .into_iter()
-        .find(|t| !t.is_empty())
-        .unwrap_or_default();
-    let what = match kind {
-        "state" => format!("{} -> {}: {}", text("from"), text("to"), text("because")),
-        "power_state_corrected.success" => text("because").to_string(),
-        power if power.starts_with("power_set.") => {
-            format!("{}: {}", text("target"), text("because"))
+    match &event.body {
+        Body::Known(happening) => out::line(told(happening)?),
+        Body::Other(value) => out::line(format_args!("{} {value}", event.subject)),
+    }
+}
+
+/// One line for people.
+fn told(happening: &Happening) -> anyhow::Result<String> {
+    let what = match &happening.what {
+        What::State(change) => format!("{} -> {}: {}", change.from, change.to, change.because),
+        What::Step(step) => format!("{}: {}", step.from, step.because),
+        What::PowerStateCorrected(power) => power.because.clone(),
+        What::PowerSetStart(power) | What::PowerSetEnd(power) | What::PowerSetError(power) => {
+            let target = power.target.as_deref().unwrap_or_default();
+            format!("{target}: {}", power.because)
         }
-        "step" => format!("{}: {}", text("from"), text("because")),
-        _ => body.to_string(),
+        What::Lookup { .. } | What::Nudge(_) | What::Netboot { .. } | What::Lease { .. } => {
+            serde_json::to_string(happening)?
+        }
     };
-    out::line(format_args!("{} {who} {kind} {what}", text("at")))
+    let Happening { at, node, name, .. } = happening;
+    let who = name.as_ref().map_or(node.to_string(), ToString::to_string);
+    Ok(format!("{at} {who} {} {what}", happening.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_is_a_line() {
+        let power = json!({ "from": null, "to": true, "target": "power on", "because": "asked" });
+        let change = json!({ "from": "available", "to": "active", "because": "asked" });
+        let nudge = json!({ "step": 9, "micros": 1500 });
+        for (kind, name, fields, expected) in [
+            ("state", Some("box"), &change, "available -> active: asked"),
+            ("step", Some("box"), &change, "available: asked"),
+            ("power_set.start", Some("box"), &power, "power on: asked"),
+            ("power_state_corrected.success", None, &power, "asked"),
+            ("nudge", None, &nudge, "{\"node\":"),
+        ] {
+            let node = "07070707-0707-0707-0707-070707070707";
+            let at = "2026-11-21T04:51:16.123Z";
+            let mut body =
+                json!({ "kind": kind, "node": node, "name": name, "at": at, "worker": "w1" });
+            let fields = fields.as_object().unwrap().clone();
+            body.as_object_mut().unwrap().extend(fields);
+            let line = told(&serde_json::from_value(body).unwrap()).unwrap();
+            let begin = format!("{at} {} {kind} {expected}", name.unwrap_or(node));
+            assert!(line.starts_with(&begin), "{line}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! What operators are answered about nodes and events.
-//! What they asked is in `request`; what is said of BMCs and of machines that looked up is in `bmc` and `lookup`.
+//! What operators are answered about nodes and workers.
+//! What they asked is in `request`; what is said of BMCs, lookups and events is in `bmc`, `lookup` and `happening`.
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::{NodeName, WorkerId};
 use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Power, State};
@@ -104,11 +104,4 @@ pub struct WorkerInfo {
     pub url: String,
     pub version: String,
     pub started: Time,
-}
-
-/// One message of the event stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    pub subject: String,
-    pub body: Value,
 }

@@ -1,8 +1,9 @@
 //! Every question that an operator can ask: one variant, one body and one reply type each.
 //! How questions travel is a front's business; endpoint names, the service's index and the command line follow from here.
 use crate::bmc::Check;
+use crate::happening::Event;
 use crate::lookup::{LookupEntry, LookupRecord};
-use crate::reply::{Event, Shown, Summary, WorkerInfo};
+use crate::reply::{Shown, Summary, WorkerInfo};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};

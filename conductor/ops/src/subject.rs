@@ -1,9 +1,9 @@
 //! NATS subjects of the traffic between operators and conductors. `prefix` is `ib.v1` unless the operator chose another.
 //! Those of the agents are in `ironbeat_common::subject`, those of consoles in `console`.
-use ironbeat_common::id::NodeId;
+use crate::happening::Happening;
 
-pub fn event(prefix: &str, node: &NodeId, kind: &str) -> String {
-    format!("{prefix}.event.{node}.{kind}")
+pub fn event(prefix: &str, happening: &Happening) -> String {
+    format!("{prefix}.event.{}.{}", happening.node, happening.kind())
 }
 
 /// `endpoint` is `noun.verb`.

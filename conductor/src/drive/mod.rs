@@ -1,6 +1,7 @@
 //! What happens when something happened: `reconcile` (load, decide, save), then `act` (one arm per effect).
 //! Only this changes a node's record; where events come from is the business of `front` and `loops`.
 mod act;
+mod announce;
 mod reconcile;
 
 pub use reconcile::ReconcileError;

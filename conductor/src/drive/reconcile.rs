@@ -1,5 +1,6 @@
 //! Load, decide, save, act: the only place where a node record is written. A lost race is one more decision.
-//! What is decided is in `ironbeat_core::decide`; what an effect does is in `act`.
+//! What is decided is in `ironbeat_core::decide`; what an effect does is in `act`, what is told of it in `announce`.
+use super::announce::announce;
 use crate::clock;
 use crate::records::StoreError;
 use crate::worker::Worker;
@@ -7,7 +8,8 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Ctx, Effect, Event, Rejected, decide};
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
-use ironbeat_core::node::{Job, Node};
+use ironbeat_core::node::Node;
+use ironbeat_core::time::Time;
 use std::sync::Arc;
 
 /// Races lost in a row before an event is given up: each means that another worker made progress on this node.
@@ -58,62 +60,25 @@ pub async fn reconcile(
                 Err(StoreError::Conflict { .. }) => continue,
                 Err(error) => return Err(error.into()),
             }
-            announce(worker, &before, &after, &decision.because);
+            publish(worker, &before, &after, &decision.because, ctx.now);
         }
         return Ok((after, decision.effects));
     }
     Err(ReconcileError::Races(id))
 }
 
-/// One log line and one event per transition, emitted where it is saved.
-fn announce(worker: &Arc<Worker>, before: &Node, after: &Node, because: &str) {
-    let (from, to) = (
-        before.state.provision_state(),
-        after.state.provision_state(),
+/// One log line per transition, and what of it is worth an event.
+fn publish(worker: &Worker, before: &Node, after: &Node, because: &str, at: Time) {
+    tracing::info!(
+        node = %after.id,
+        name = after.name.as_ref().map(|name| name.as_str()),
+        from = before.state.provision_state(),
+        to = after.state.provision_state(),
+        step = after.job().map(|job| job.step().name()),
+        because,
+        "node"
     );
-    let step = after.job().map(|job| job.step().name());
-    let name = after.name.as_ref().map(|name| name.as_str());
-    tracing::info!(node = %after.id, name, from, to, step, because, "node");
-    let error = after
-        .last_error
-        .as_ref()
-        .filter(|_| before.last_error != after.last_error);
-    let body = serde_json::json!({
-        "node": after.id, "name": name, "at": clock::now(), "worker": worker.id,
-        "from": from, "to": to, "step": step, "because": because, "error": error,
-    });
-    let kind = if from == to { "step" } else { "state" };
-    worker
-        .events
-        .publish(after.id, kind, &body, &format!("{}:{}", after.id, after.op));
-    if let Some(kind) = power_event(before, after) {
-        let power = after.power.as_ref();
-        let body = serde_json::json!({
-            "node": after.id, "name": name, "at": clock::now(), "worker": worker.id,
-            "from": before.power.as_ref().map(|power| power.on), "to": power.map(|power| power.on),
-            "target": before.job().or(after.job()).and_then(Job::target_power_state),
-            "because": because, "error": error,
-        });
-        let id = format!("{}:{}:{kind}", after.id, after.op);
-        worker.events.publish(after.id, kind, &body, &id);
-    }
-}
-
-/// Ironic's notifications of power: of an ordered change its begin and end, of another that it was seen.
-fn power_event(before: &Node, after: &Node) -> Option<&'static str> {
-    let target = |node: &Node| node.job().and_then(Job::target_power_state);
-    match (target(before), target(after)) {
-        (None, Some(_)) => Some("power_set.start"),
-        (Some(_), None) if before.last_error != after.last_error && after.last_error.is_some() => {
-            Some("power_set.error")
-        }
-        (Some(_), None) => Some("power_set.end"),
-        (Some(_), Some(_)) => None,
-        (None, None) => {
-            let on = |node: &Node| node.power.as_ref().map(|power| power.on);
-            let by_itself = before.job().is_none() && after.job().is_none();
-            let differs = on(before).is_some() && on(before) != on(after);
-            (by_itself && differs).then_some("power_state_corrected.success")
-        }
+    for happening in announce(before, after, because, at, &worker.id) {
+        worker.events.publish(&happening, after.op.as_str());
     }
 }

@@ -1,6 +1,7 @@
 //! What agents say: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
 //! What either means for a node is decided in the core; how bytes travel is the business of `nats`.
 use super::refusal::ApiError;
+use crate::clock;
 use crate::drive::{ReconcileError, deliver};
 use crate::netboot::mirrors::with_mirrors;
 use crate::worker::Worker;
@@ -10,6 +11,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_core::decide::{Event, Rejected, wanted};
 use ironbeat_core::lookup::{Identity, Match, find};
+use ironbeat_ops::happening::{Happening, What};
 use std::sync::Arc;
 
 /// What a machine that has no work is told. Ironic's agent waits 1 to 60 s.
@@ -57,7 +59,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
                 inventory: lookup.inventory.clone(),
             };
             match deliver(worker, *node, &event).await {
-                Ok(_) => (format!("welcome, by {by}"), Some(*node)),
+                Ok(node) => (format!("welcome, by {by}"), Some(node)),
                 Err(ReconcileError::Rejected(why)) => (format!("refused, by {by}: {why}"), None),
                 Err(error) => {
                     return Err(ApiError {
@@ -69,14 +71,15 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
         }
     };
     tracing::info!(boot = %lookup.boot, serial = machine.serial, matched = ?matched, outcome, "lookup");
-    if let Some(node) = welcome {
-        let body = serde_json::json!({ "node": node, "at": crate::clock::now(), "boot": lookup.boot, "agent": lookup.agent, "timings": lookup.timings });
-        worker.events.publish(
-            node,
-            "lookup",
-            &body,
-            &format!("{node}:lookup:{}", lookup.boot),
-        );
+    if let Some(node) = &welcome {
+        let what = What::Lookup {
+            boot: lookup.boot,
+            agent: lookup.agent,
+            timings: lookup.timings,
+        };
+        let happening = Happening::of(node, clock::now(), &worker.id, what);
+        let once = lookup.boot.to_string();
+        worker.events.publish(&happening, &once);
     }
     worker
         .lookups
@@ -84,7 +87,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     // The same answer for unknown, ambiguous and unwanted: a machine learns nothing by asking.
     Ok(codec::encode(&match welcome {
         Some(node) => LookupReply::Welcome {
-            node,
+            node: node.id,
             heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs,
         },
         None => LookupReply::Wait {
@@ -110,10 +113,13 @@ pub(super) async fn heartbeat(
         boot: beat.boot,
         status: beat.status,
     };
-    let reply = match deliver(worker, id, &event).await {
-        Ok(node) => with_mirrors(&worker.presence, wanted(&node, beat.boot)),
+    let (reply, name) = match deliver(worker, id, &event).await {
+        Ok(node) => {
+            let reply = with_mirrors(&worker.presence, wanted(&node, beat.boot));
+            (reply, node.name)
+        }
         Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => {
-            HeartbeatReply::LookUp
+            (HeartbeatReply::LookUp, None)
         }
         Err(error) => {
             return Err(ApiError {
@@ -123,10 +129,15 @@ pub(super) async fn heartbeat(
         }
     };
     if let Some(latency) = beat.nudge {
-        let body = serde_json::json!({ "node": id, "at": crate::clock::now(), "step": latency.step, "micros": latency.micros });
-        worker
-            .events
-            .publish(id, "nudge", &body, &format!("{id}:nudge:{}", latency.step));
+        let happening = Happening {
+            node: id,
+            name,
+            at: clock::now(),
+            worker: worker.id.clone(),
+            what: What::Nudge(latency),
+        };
+        let once = latency.step.to_string();
+        worker.events.publish(&happening, &once);
     }
     Ok(codec::encode(&reply))
 }

@@ -7,8 +7,8 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, consumer};
 use ironbeat_common::id::NodeId;
-use ironbeat_ops::reply::Event;
-use serde::Serialize;
+use ironbeat_ops::happening::{Body, Event, Happening};
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,22 +75,17 @@ impl Events {
         })
     }
 
-    /// Queues an event. `id` is the same for the same event, whoever publishes it.
-    pub fn publish(&self, node: NodeId, kind: &str, body: &impl Serialize, id: &str) {
-        let queued = serde_json::to_vec(body)
-            .map_err(|error| error.to_string())
-            .and_then(|body| {
-                let event = Outgoing {
-                    subject: ironbeat_ops::subject::event(&self.prefix, &node, kind),
-                    body,
-                    id: id.into(),
-                };
-                let full = |_| format!("{QUEUE} are waiting already");
-                self.queue.try_send(Queued::Event(event)).map_err(full)
-            });
-        if let Err(why) = queued {
+    /// Queues an event. Of one kind and node, what has the same `once` counts once, whoever publishes it.
+    pub fn publish(&self, happening: &Happening, once: &str) {
+        let (node, kind) = (happening.node, happening.kind());
+        let event = Outgoing {
+            subject: ironbeat_ops::subject::event(&self.prefix, happening),
+            body: serde_json::to_vec(happening).expect("its keys are strings"),
+            id: format!("{node}:{kind}:{once}"),
+        };
+        if self.queue.try_send(Queued::Event(event)).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::warn!(%node, kind, dropped, "event dropped: {why}");
+            tracing::warn!(%node, kind, dropped, "event dropped: {QUEUE} are waiting already");
         }
     }
 
@@ -144,10 +139,10 @@ impl Events {
             if found.len() == last {
                 found.pop_front();
             }
-            let body = serde_json::from_slice(&message.payload).unwrap_or_default();
+            let body = serde_json::from_slice(&message.payload);
             found.push_back(Event {
                 subject: message.subject.to_string(),
-                body,
+                body: body.unwrap_or(Body::Other(Value::Null)),
             });
         })
         .await?;

@@ -1,9 +1,9 @@
 //! Owns where the time of a deploy went: from the event stream, the machine's POSTs and its serial console.
 //! Leaves driving the deploy to its caller.
 
+use anyhow::{Context, Result};
+use ironbeat_ops::happening::{Event, What};
 use std::time::{Duration, SystemTime};
-
-use serde_json::Value;
 
 /// Stretches of one deploy, in the order in which they happen.
 pub const STRETCHES: [&str; 7] = [
@@ -44,49 +44,54 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Reads the events of one node from `since` on, as `ironbeat events --json` prints them, oldest first.
-    pub fn read(&mut self, events: &[Value], since: SystemTime) {
-        for event in events {
-            let body = &event["body"];
-            let Some(at) = body["at"]
-                .as_str()
-                .and_then(parse_time)
-                .filter(|at| *at >= since)
-            else {
-                continue;
-            };
-            let kind = event["subject"]
-                .as_str()
-                .and_then(|s| s.rsplit('.').next())
-                .unwrap_or_default();
-            let text = |key: &str| body[key].as_str().unwrap_or_default();
-            match kind {
-                "netboot" if text("what").contains("script") => {
-                    self.script = self.script.or(Some(at))
-                }
-                "lookup" => {
-                    self.lookup = self.lookup.or(Some(at));
-                    let millis =
-                        |key: &str| body["timings"][key].as_u64().map(Duration::from_millis);
-                    self.since_kernel = self.since_kernel.or(millis("lookup_ms"));
-                    self.agent_start = self.agent_start.or(millis("network_ms"));
-                }
-                "nudge" => {
-                    self.nudge = body["micros"]
-                        .as_u64()
-                        .map(Duration::from_micros)
-                        .or(self.nudge)
-                }
-                "state" | "step" => {
-                    if text("because").starts_with("write_image is done") {
-                        self.written = Some(at);
-                    }
-                    if text("to") == "active" {
-                        self.active = Some(at);
-                    }
-                }
-                _ => {}
+    /// Reads the events of one node from `since` on, as `ironbeat events --json` prints them: a document a line, oldest
+    /// first.
+    ///
+    /// # Errors
+    /// When a line is not an event.
+    pub fn read(&mut self, events: &str, since: SystemTime) -> Result<()> {
+        for line in events.lines() {
+            let event: Event = serde_json::from_str(line)
+                .with_context(|| format!("understand the event {line}"))?;
+            let happening = event
+                .known()
+                .with_context(|| format!("know the event {line}"))?;
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(happening.at.unix_ms());
+            if at >= since {
+                self.note(at, &happening.what);
             }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, at: SystemTime, what: &What) {
+        match what {
+            What::Netboot { what, .. } => {
+                if what.contains("script") {
+                    self.script = self.script.or(Some(at));
+                }
+            }
+            What::Lookup { timings, .. } => {
+                let since_kernel = Duration::from_millis(timings.lookup_ms);
+                let agent_start = Duration::from_millis(timings.network_ms);
+                self.lookup = self.lookup.or(Some(at));
+                self.since_kernel = self.since_kernel.or(Some(since_kernel));
+                self.agent_start = self.agent_start.or(Some(agent_start));
+            }
+            What::Nudge(latency) => self.nudge = Some(Duration::from_micros(latency.micros)),
+            What::State(change) | What::Step(change) => {
+                if change.because.starts_with("write_image is done") {
+                    self.written = Some(at);
+                }
+                if change.to == "active" {
+                    self.active = Some(at);
+                }
+            }
+            What::PowerSetStart(_)
+            | What::PowerSetEnd(_)
+            | What::PowerSetError(_)
+            | What::PowerStateCorrected(_)
+            | What::Lease { .. } => {}
         }
     }
 
@@ -119,67 +124,43 @@ impl Timeline {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, as the product writes it.
-pub fn parse_time(text: &str) -> Option<SystemTime> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let (clock, millis) = time.split_once('.')?;
-    let mut clock = clock.splitn(3, ':').map(|part| part.parse::<u64>().ok());
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    // Days since 1970 of the proleptic Gregorian calendar, years counted from March.
-    let year = if month <= 2 { year - 1 } else { year };
-    let shifted = if month > 2 { month - 3 } else { month + 9 };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day
-        - 1
-        - 719_468;
-    let seconds = u64::try_from(days).ok()? * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(
-        SystemTime::UNIX_EPOCH
-            + Duration::from_millis(seconds * 1000 + millis.parse::<u64>().ok()?),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_read() {
-        let ms = |text| {
-            parse_time(text)
-                .unwrap()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap()
-                .as_millis()
-        };
-        assert_eq!(ms("1970-01-01T00:00:00.000Z"), 0);
-        assert_eq!(ms("2026-11-21T04:51:16.123Z"), 1_795_236_676_123);
-        assert!(parse_time("soon").is_none() && parse_time("2026-11-21").is_none());
-    }
+    use serde_json::{Value, json};
 
     #[test]
     fn stretches_follow_from_moments() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let event = |secs: u64, kind: &str, body: Value| {
+        let id = "07070707-0707-0707-0707-070707070707";
+        let event = |secs: u64, kind: &str, mut special: Value| {
             let at = format!("2001-09-09T01:46:{:02}.000Z", 40 + secs);
-            let mut body = body;
-            body["at"] = at.into();
-            serde_json::json!({ "subject": format!("ib.v1.event.n.{kind}"), "body": body })
+            let common = json!({ "kind": kind, "node": id, "at": at, "worker": "w1" });
+            let fields = special.as_object_mut().expect("an object");
+            fields.append(&mut common.as_object().expect("an object").clone());
+            json!({ "subject": format!("ib.v1.event.{id}.{kind}"), "body": special }).to_string()
         };
+        let change =
+            |to: &str, because: &str| json!({ "from": "deploying", "to": to, "because": because });
+        let timings = json!({ "agent_ms": 0, "modules_ms": 0, "network_ms": 2000, "inventory_ms": 0, "lookup_ms": 3000 });
         let events = [
-            event(4, "netboot", serde_json::json!({ "what": "script" })),
+            event(0, "state", change("active", "of another deploy")).replace("2001-", "2000-"),
+            event(
+                4,
+                "netboot",
+                json!({ "mac": "52:54:00:77:01:0a", "what": "script" }),
+            ),
             event(
                 9,
                 "lookup",
-                serde_json::json!({ "timings": { "lookup_ms": 3000, "network_ms": 2000 } }),
+                json!({ "boot": id, "agent": "0", "timings": timings }),
             ),
             event(
                 12,
                 "step",
-                serde_json::json!({ "because": "write_image is done, set_boot_device follows" }),
+                change("deploying", "write_image is done, set_boot_device follows"),
             ),
-            event(14, "state", serde_json::json!({ "to": "active" })),
+            event(14, "state", change("active", "the last step is done")),
         ];
         let after = |secs| Some(start + Duration::from_secs(secs));
         let mut timeline = Timeline {
@@ -189,7 +170,9 @@ mod tests {
             spoke: after(18),
             ..Timeline::default()
         };
-        timeline.read(&events, start);
+        timeline.read(&events.join("\n"), start).unwrap();
+        assert_eq!(timeline.active, after(14));
+        assert!(timeline.read("{}", start).is_err());
         let secs: Vec<u64> = timeline
             .stretches()
             .iter()

@@ -1,12 +1,11 @@
 //! What a deployed system says on its console, and where the time of its deploy went.
 //! What is made of it is the commands' affair.
 use crate::interrupt;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ironbeat_tests::cluster::timeline::Timeline;
 use ironbeat_tests::cluster::{Cluster, node_name};
 use ironbeat_tests::logfile::LogCursor;
 use ironbeat_tests::machine::PowerEvent;
-use serde_json::Value;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,13 +36,7 @@ pub fn timeline(
     asked: SystemTime,
     spoke: SystemTime,
 ) -> Result<Timeline> {
-    // One document a line.
-    let text = cluster.cli_text(&["events", &node_name(node), "--last", "500", "--json"])?;
-    let events: Vec<Value> = text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()
-        .context("understand the events")?;
+    let events = cluster.cli_text(&["events", &node_name(node), "--last", "500", "--json"])?;
     let posts: Vec<SystemTime> = cluster
         .rack
         .machine(node)
@@ -59,7 +52,7 @@ pub fn timeline(
         spoke: Some(spoke),
         ..Timeline::default()
     };
-    timeline.read(&events, asked);
+    timeline.read(&events, asked)?;
     Ok(timeline)
 }
 

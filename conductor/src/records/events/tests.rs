@@ -2,8 +2,10 @@
 //! What is worth an event is tried where it happens.
 use super::{Event, Events, QUEUE};
 use crate::records::tests::{DEADLINE, id, server, store};
-use serde_json::json;
-use std::collections::BTreeMap;
+use ironbeat_common::heartbeat::NudgeLatency;
+use ironbeat_common::id::StepId;
+use ironbeat_core::time::Time;
+use ironbeat_ops::happening::{Happening, What};
 
 async fn flushed(events: &Events) {
     tokio::time::timeout(DEADLINE, events.flush())
@@ -11,9 +13,28 @@ async fn flushed(events: &Events) {
         .expect("everything is stored");
 }
 
+fn of(node: u16, what: What) -> Happening {
+    Happening {
+        node: id(node),
+        name: None,
+        at: Time::from_unix_ms(0),
+        worker: "w1".parse().unwrap(),
+        what,
+    }
+}
+
+/// The shortest kind with a number in it.
+fn numbered(node: u16, n: u64) -> Happening {
+    let step = StepId(1);
+    of(node, What::Nudge(NudgeLatency { step, micros: n }))
+}
+
 fn numbers(events: &[Event]) -> Vec<u64> {
-    let bodies = events.iter().map(|event| event.body["n"].as_u64());
-    bodies.map(|n| n.expect("a number")).collect()
+    let number = |event: &Event| match event.known().map(|happening| &happening.what) {
+        Some(What::Nudge(latency)) => latency.micros,
+        other => panic!("{other:?}"),
+    };
+    events.iter().map(number).collect()
 }
 
 #[tokio::test]
@@ -22,8 +43,7 @@ async fn events_are_read_in_the_order_they_happened() {
     let events = Events::open(&store(&server).await).await.unwrap();
     assert_eq!(events.read(None, 10).await.unwrap(), []);
     for n in 0..100u16 {
-        let body = json!({ "n": n });
-        events.publish(id(n % 3), "state", &body, &format!("event-{n}"));
+        events.publish(&numbered(n % 3, n.into()), &format!("event-{n}"));
     }
     flushed(&events).await;
     assert_eq!(
@@ -33,7 +53,7 @@ async fn events_are_read_in_the_order_they_happened() {
     assert_eq!(numbers(&events.read(None, 3).await.unwrap()), [97, 98, 99]);
     let of_one = events.read(Some(id(1)), 2).await.unwrap();
     assert_eq!(numbers(&of_one), [94, 97]);
-    assert_eq!(of_one[0].subject, format!("ib.v1.event.{}.state", id(1)));
+    assert_eq!(of_one[0].subject, format!("ib.v1.event.{}.nudge", id(1)));
     assert_eq!(events.read(Some(id(7)), 5).await.unwrap(), []);
     assert_eq!(events.read(None, 0).await.unwrap(), []);
     assert_eq!(events.dropped(), 0);
@@ -49,7 +69,7 @@ async fn the_same_event_counts_once() {
         Events::open(&store).await.unwrap(),
     );
     for events in [&one, &other, &one] {
-        events.publish(id(1), "state", &json!({ "n": 1 }), "the-same");
+        events.publish(&numbered(1, 1), "the-same");
         flushed(events).await;
     }
     assert_eq!(numbers(&one.read(None, 10).await.unwrap()), [1]);
@@ -60,8 +80,8 @@ async fn events_wait_for_a_server_that_is_away() {
     let mut server = server();
     let events = Events::open(&store(&server).await).await.unwrap();
     server.kill();
-    for n in 0..20u16 {
-        events.publish(id(1), "state", &json!({ "n": n }), &format!("event-{n}"));
+    for n in 0..20 {
+        events.publish(&numbered(1, n), &format!("event-{n}"));
     }
     server.start().unwrap();
     flushed(&events).await;
@@ -75,8 +95,8 @@ async fn events_wait_for_a_server_that_is_away() {
 async fn what_does_not_fit_the_queue_is_counted() {
     let server = server();
     let events = Events::open(&store(&server).await).await.unwrap();
-    for n in 0..QUEUE + 5 {
-        events.publish(id(1), "state", &json!({ "n": n }), &format!("event-{n}"));
+    for n in 0..QUEUE as u64 + 5 {
+        events.publish(&numbered(1, n), &format!("event-{n}"));
     }
     assert_eq!(events.dropped(), 5);
     flushed(&events).await;
@@ -88,13 +108,30 @@ async fn what_does_not_fit_the_queue_is_counted() {
 async fn an_event_that_cannot_be_stored_does_not_hold_up_the_next() {
     let server = server();
     let events = Events::open(&store(&server).await).await.unwrap();
-    let no_json = BTreeMap::from([((1, 2), "a key that is no text")]);
-    events.publish(id(1), "state", &no_json, "no-json");
-    assert_eq!(events.dropped(), 1);
-    let too_large = json!({ "text": "x".repeat(2 << 20) });
-    events.publish(id(1), "state", &too_large, "too-large");
-    events.publish(id(1), "state", &json!({ "n": 1 }), "next");
+    let what = "x".repeat(2 << 20);
+    let mac = crate::records::tests::mac(1);
+    events.publish(&of(1, What::Netboot { mac, what }), "too-large");
+    events.publish(&numbered(1, 1), "next");
     flushed(&events).await;
-    assert_eq!(events.dropped(), 2);
+    assert_eq!(events.dropped(), 1);
     assert_eq!(numbers(&events.read(None, 10).await.unwrap()), [1]);
+}
+
+/// Somebody else, or a worker of a later version, may have written it.
+#[tokio::test]
+async fn what_is_not_known_is_read_as_it_is() {
+    let server = server();
+    let store = store(&server).await;
+    let events = Events::open(&store).await.unwrap();
+    for (body, expected) in [
+        ("{\"kind\":\"moved\"}", "{\"kind\":\"moved\"}"),
+        ("words", "null"),
+    ] {
+        let subject = format!("ib.v1.event.{}.moved", id(1));
+        let stored = store.js.publish(subject, body.into()).await.unwrap();
+        stored.await.unwrap();
+        let last = events.read(None, 1).await.unwrap().remove(0);
+        assert_eq!(last.known(), None);
+        assert_eq!(serde_json::to_string(&last.body).unwrap(), expected);
+    }
 }

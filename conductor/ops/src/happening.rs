@@ -1,0 +1,170 @@
+//! What happens to nodes, as operators and other programs read it: one JSON document per event.
+//! What is worth telling is decided where it happens; subjects are in `subject`, keeping events is the records' business.
+use ironbeat_common::heartbeat::NudgeLatency;
+use ironbeat_common::id::{BootId, Mac, NodeId};
+use ironbeat_common::lookup::BootTimings;
+use ironbeat_core::id::{NodeName, WorkerId};
+use ironbeat_core::node::{LastError, Node};
+use ironbeat_core::time::Time;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::net::IpAddr;
+
+/// One thing that happened to one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    pub node: NodeId,
+    pub name: Option<NodeName>,
+    pub at: Time,
+    /// Who tells it.
+    pub worker: WorkerId,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum What {
+    /// The provision state has another name than before.
+    #[serde(rename = "state")]
+    State(Transition),
+    /// The record changed, and the provision state kept its name.
+    #[serde(rename = "step")]
+    Step(Transition),
+    /// Somebody, or the power sync, changes the power.
+    #[serde(rename = "power_set.start")]
+    PowerSetStart(PowerChange),
+    #[serde(rename = "power_set.end")]
+    PowerSetEnd(PowerChange),
+    #[serde(rename = "power_set.error")]
+    PowerSetError(PowerChange),
+    /// The power changed without an order, and that was recorded.
+    #[serde(rename = "power_state_corrected.success")]
+    PowerStateCorrected(PowerChange),
+    /// The node's ramdisk looked up and was welcome.
+    #[serde(rename = "lookup")]
+    Lookup {
+        boot: BootId,
+        /// The agent's version.
+        agent: String,
+        timings: BootTimings,
+    },
+    /// How long a nudge took to become a step.
+    #[serde(rename = "nudge")]
+    Nudge(NudgeLatency),
+    /// The machine fetched something to boot.
+    #[serde(rename = "netboot")]
+    Netboot { mac: Mac, what: String },
+    /// The machine got an address from dnsmasq.
+    #[serde(rename = "lease")]
+    Lease {
+        mac: Mac,
+        #[serde(with = "as_text")]
+        ip: IpAddr,
+    },
+}
+
+/// From one state of the record to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Ironic's names for the state.
+    pub from: String,
+    pub to: String,
+    /// The step of the job under way.
+    pub step: Option<String>,
+    pub because: String,
+    /// Only where it is new.
+    pub error: Option<LastError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PowerChange {
+    /// Whether the machine was on, and is; none: not known.
+    pub from: Option<bool>,
+    pub to: Option<bool>,
+    /// Ironic's name for what was ordered.
+    pub target: Option<String>,
+    pub because: String,
+    /// Only where it is new.
+    pub error: Option<LastError>,
+}
+
+impl Happening {
+    pub fn of(node: &Node, at: Time, worker: &WorkerId, what: What) -> Self {
+        Self {
+            node: node.id,
+            name: node.name.clone(),
+            at,
+            worker: worker.clone(),
+            what,
+        }
+    }
+
+    /// The last tokens of its subject.
+    pub fn kind(&self) -> &'static str {
+        match self.what {
+            What::State(_) => "state",
+            What::Step(_) => "step",
+            What::PowerSetStart(_) => "power_set.start",
+            What::PowerSetEnd(_) => "power_set.end",
+            What::PowerSetError(_) => "power_set.error",
+            What::PowerStateCorrected(_) => "power_state_corrected.success",
+            What::Lookup { .. } => "lookup",
+            What::Nudge(_) => "nudge",
+            What::Netboot { .. } => "netboot",
+            What::Lease { .. } => "lease",
+        }
+    }
+}
+
+/// One message of the event stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub subject: String,
+    pub body: Body,
+}
+
+/// A worker or a client of an earlier version must not fail because a later one tells more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are known")]
+pub enum Body {
+    Known(Happening),
+    /// Of a kind that this version does not know.
+    Other(Value),
+}
+
+impl Event {
+    pub fn known(&self) -> Option<&Happening> {
+        match &self.body {
+            Body::Known(happening) => Some(happening),
+            Body::Other(_) => None,
+        }
+    }
+
+    /// The name of the node it is about.
+    pub fn name(&self) -> Option<&str> {
+        match &self.body {
+            Body::Known(happening) => happening.name.as_ref().map(NodeName::as_str),
+            Body::Other(value) => value.get("name").and_then(Value::as_str),
+        }
+    }
+}
+
+/// In every encoding: an address is bytes in CBOR otherwise.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::net::IpAddr;
+
+    pub fn serialize<S: Serializer>(ip: &IpAddr, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(ip)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<IpAddr, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What a change of a node's record is worth telling: from the record before and after it to happenings.
+//! It reads no clock and touches nothing; publishing is for who saved the record.
+use ironbeat_core::id::WorkerId;
+use ironbeat_core::node::{Job, Node};
+use ironbeat_core::time::Time;
+use ironbeat_ops::happening::{Happening, PowerChange, Transition, What};
+
+/// First the step or the change of state, then what became of the power, if anything did.
+pub fn announce(
+    before: &Node,
+    after: &Node,
+    because: &str,
+    at: Time,
+    worker: &WorkerId,
+) -> Vec<Happening> {
+    let whats = [
+        Some(transition(before, after, because)),
+        power(before, after, because),
+    ];
+    let tell = |what| Happening::of(after, at, worker, what);
+    whats.into_iter().flatten().map(tell).collect()
+}
+
+fn transition(before: &Node, after: &Node, because: &str) -> What {
+    let (from, to) = (
+        before.state.provision_state(),
+        after.state.provision_state(),
+    );
+    let transition = Transition {
+        from: from.into(),
+        to: to.into(),
+        step: after.job().map(|job| job.step().name().into()),
+        because: because.into(),
+        error: new_error(before, after),
+    };
+    if from == to {
+        What::Step(transition)
+    } else {
+        What::State(transition)
+    }
+}
+
+/// Ironic's notifications of power: of an ordered change its begin and end, of another that it was seen.
+fn power(before: &Node, after: &Node, because: &str) -> Option<What> {
+    let target = |node: &Node| node.job().and_then(Job::target_power_state);
+    let on = |node: &Node| node.power.as_ref().map(|power| power.on);
+    let error = new_error(before, after);
+    let failed = error.is_some();
+    let change = PowerChange {
+        from: on(before),
+        to: on(after),
+        target: target(before).or(target(after)).map(Into::into),
+        because: because.into(),
+        error,
+    };
+    match (target(before), target(after)) {
+        (None, Some(_)) => Some(What::PowerSetStart(change)),
+        (Some(_), None) if failed => Some(What::PowerSetError(change)),
+        (Some(_), None) => Some(What::PowerSetEnd(change)),
+        (Some(_), Some(_)) => None,
+        (None, None) => {
+            let by_itself = before.job().is_none() && after.job().is_none();
+            let differs = change.from.is_some() && change.from != change.to;
+            (by_itself && differs).then_some(What::PowerStateCorrected(change))
+        }
+    }
+}
+
+fn new_error(before: &Node, after: &Node) -> Option<ironbeat_core::node::LastError> {
+    let error = after.last_error.clone();
+    error.filter(|_| before.last_error != after.last_error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! What is told of changes that the core decided on.
+//! Their form in JSON is tried in `ironbeat_ops::happening`.
+use super::announce;
+use crate::records::tests::node;
+use ironbeat_core::decide::{
+    BmcFault, BmcReport, Ctx, Event, Patch, Policy, PowerVerb, Verb, decide,
+};
+use ironbeat_core::node::{Node, Phase, Power, PowerSource, Rest, State};
+use ironbeat_core::time::Time;
+use ironbeat_ops::happening::What;
+use std::time::Duration;
+
+/// One node, its clock, and what was told last, as the kinds that follow each other.
+struct Story {
+    node: Node,
+    now: Time,
+    told: Vec<What>,
+    count: u32,
+}
+
+impl Story {
+    /// At rest, verified, and known to be off.
+    fn manageable() -> Self {
+        let now = Time::from_unix_ms(1_800_000_000_000);
+        let mut node = node(1);
+        node.state = State::Resting(Rest::Manageable);
+        node.power = Some(Power {
+            on: false,
+            at: now,
+            source: PowerSource::Bmc,
+        });
+        Self {
+            node,
+            now,
+            told: vec![],
+            count: 0,
+        }
+    }
+
+    fn event(mut self, event: &Event) -> Self {
+        self.count += 1;
+        self.now = self.now.after(Duration::from_secs(1));
+        let (op, worker) = (format!("op{}", self.count), "w1".parse().unwrap());
+        let ctx = Ctx {
+            now: self.now,
+            op: &op.parse().unwrap(),
+            worker: &worker,
+            policy: &Policy::default(),
+        };
+        let decision = decide(&self.node, event, ctx).unwrap();
+        let because = &decision.because;
+        let told = announce(&self.node, &decision.node, because, self.now, &worker);
+        for happening in &told {
+            assert_eq!(
+                (happening.node, &happening.name, happening.at),
+                (self.node.id, &decision.node.name, self.now)
+            );
+            assert_eq!(happening.worker, worker);
+        }
+        self.told = told.into_iter().map(|happening| happening.what).collect();
+        self.node = decision.node;
+        self
+    }
+
+    fn ask(self, verb: Verb) -> Self {
+        let request = format!("r{}", self.count).parse().unwrap();
+        self.event(&Event::Asked { request, verb })
+    }
+
+    fn bmc(self, result: Result<BmcReport, BmcFault>) -> Self {
+        let op = match self.node.job().map(|job| &job.phase) {
+            Some(Phase::Acting { op, .. }) => op.clone(),
+            other => panic!("nobody acts: {other:?}"),
+        };
+        self.event(&Event::Bmc { op, result })
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        let kind = |what: &What| serde_json::to_value(what).unwrap()["kind"].clone();
+        let kinds = self.told.iter().map(kind);
+        kinds.map(|kind| kind.as_str().unwrap().into()).collect()
+    }
+}
+
+fn on(power_on: bool) -> Result<BmcReport, BmcFault> {
+    Ok(BmcReport { power_on })
+}
+
+fn refused() -> Result<BmcReport, BmcFault> {
+    Err(BmcFault {
+        what: "BMC 10.0.0.1: wrong password".into(),
+        permanent: true,
+        told: None,
+    })
+}
+
+#[test]
+fn a_change_of_power_has_a_begin_and_an_end() {
+    let story = Story::manageable().ask(Verb::Power(PowerVerb::On));
+    assert_eq!(story.kinds(), ["step", "power_set.start"]);
+    let What::PowerSetStart(change) = &story.told[1] else {
+        panic!("{:?}", story.told)
+    };
+    assert_eq!(
+        (change.from, change.to, change.target.as_deref()),
+        (Some(false), Some(false), Some("power on"))
+    );
+    let story = story.bmc(on(true));
+    assert_eq!(story.kinds(), ["step", "power_set.end"]);
+    let What::PowerSetEnd(change) = &story.told[1] else {
+        panic!("{:?}", story.told)
+    };
+    assert_eq!(
+        (change.from, change.to, change.target.as_deref()),
+        (Some(false), Some(true), Some("power on"))
+    );
+    assert_eq!(change.error, None);
+}
+
+/// Off, then on: what lies between is neither a begin nor an end.
+#[test]
+fn a_reboot_is_one_change() {
+    let story = Story::manageable().ask(Verb::Power(PowerVerb::Reboot));
+    assert_eq!(story.kinds(), ["step", "power_set.start"]);
+    let story = story.bmc(on(false));
+    assert_eq!(story.kinds(), ["step"]);
+    let story = story.bmc(on(true));
+    assert_eq!(story.kinds(), ["step", "power_set.end"]);
+}
+
+#[test]
+fn a_change_of_power_that_failed_says_why_and_an_old_error_is_not_told_again() {
+    let story = Story::manageable().ask(Verb::Power(PowerVerb::On));
+    let story = story.bmc(refused());
+    assert_eq!(story.kinds(), ["step", "power_set.error"]);
+    let (What::Step(step), What::PowerSetError(change)) = (&story.told[0], &story.told[1]) else {
+        panic!("{:?}", story.told)
+    };
+    assert!(change.error.is_some());
+    assert_eq!(step.error, change.error);
+    let story = story.ask(Verb::Set(Patch::default()));
+    assert!(story.node.last_error.is_some());
+    let [What::Step(step)] = story.told.as_slice() else {
+        panic!("{:?}", story.told)
+    };
+    assert_eq!(step.error, None);
+}
+
+/// The power sync is told not to put right what it sees: it writes it down.
+#[test]
+fn a_power_state_that_nobody_ordered_is_corrected() {
+    let mut after = Story::manageable().node;
+    let power = |on| {
+        let (at, source) = (Time::from_unix_ms(0), PowerSource::Bmc);
+        Some(Power { on, at, source })
+    };
+    let mut before = after.clone();
+    let mut check = |from: Option<bool>, to: bool, expected: &[&str]| {
+        before.power = from.and_then(power);
+        after.power = power(to);
+        let (at, worker) = (Time::from_unix_ms(1), "w1".parse().unwrap());
+        let told = announce(&before, &after, "the BMC says so", at, &worker);
+        let kinds: Vec<_> = told.iter().map(|happening| happening.kind()).collect();
+        assert_eq!(kinds, expected, "{from:?} {to}");
+    };
+    check(None, true, &["step"]);
+    check(Some(true), true, &["step"]);
+    check(
+        Some(true),
+        false,
+        &["step", "power_state_corrected.success"],
+    );
+    check(
+        Some(false),
+        true,
+        &["step", "power_state_corrected.success"],
+    );
+}
+
+/// What a job of another kind finds or does to the power is its own business.
+#[test]
+fn a_job_that_is_not_about_power_says_nothing_of_it() {
+    let mut story = Story::manageable();
+    story.node.state = State::Resting(Rest::Enroll);
+    for (expected, next) in [
+        (("enroll", "verifying", Some("check_bmc")), None),
+        (("verifying", "manageable", None), Some(on(true))),
+    ] {
+        story = match next {
+            None => story.ask(Verb::Manage),
+            Some(result) => story.bmc(result),
+        };
+        let [What::State(change)] = story.told.as_slice() else {
+            panic!("{:?}", story.told)
+        };
+        let found = (
+            change.from.as_str(),
+            change.to.as_str(),
+            change.step.as_deref(),
+        );
+        assert_eq!(found, expected);
+    }
+    assert!(story.node.power.unwrap().on);
+}
