@@ -47,6 +47,11 @@ macro_rules! uuid_id {
                 self.0.as_bytes()
             }
         }
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                self.as_bytes()
+            }
+        }
         impl FromStr for $name {
             type Err = BadId;
             fn from_str(s: &str) -> Result<Self, BadId> {

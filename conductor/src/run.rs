@@ -2,15 +2,17 @@
 //! What the parts do is in the parts.
 use crate::bmc::Bmcs;
 use crate::clock;
-use crate::config::{Config, DnsmasqConfig};
+use crate::config::Config;
+use crate::drive::{Drive, RealHands, SystemClock};
 use crate::front::nats;
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::power::{self, PowerSync};
-use crate::netboot::dnsmasq::Dnsmasq;
+use crate::netboot::boots::Boots;
 use crate::netboot::http::{self, BootAnswers};
-use crate::netboot::script::entry_script;
+use crate::netboot::stage;
 use crate::records::events::Events;
+use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
 use crate::records::presence::Presence;
 use crate::records::seen::Seen;
@@ -19,14 +21,8 @@ use crate::records::{Names, Store};
 use crate::worker::Worker;
 use anyhow::Context;
 use async_nats::service::Service;
-use ironbeat_common::id::Mac;
-use ironbeat_core::boot::{Boot, boot_for};
-use ironbeat_core::node::Node;
-use ironbeat_ops::happening::{Happening, What};
 use ironbeat_ops::reply::WorkerInfo;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -62,28 +58,52 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let presence = Presence::start(&store, info)
         .await
         .context("announce this worker")?;
+    let seen = Seen::open(&store)
+        .await
+        .context("open the stream of last heartbeats")?;
+    let events = Events::open(&store)
+        .await
+        .context("open the event stream")?;
+    let lookups = Lookups::open(&store)
+        .await
+        .context("open the bucket of lookups")?;
+    let logins = Logins::new(&store);
+    let spacing = Duration::from_millis(config.bmc.spacing_ms.into());
+    let bmcs = Arc::new(Bmcs::new(spacing));
+    let (prefix, tasks) = (config.nats.prefix.clone(), TaskTracker::new());
+    let hands = RealHands {
+        prefix: prefix.clone(),
+        client: client.clone(),
+        presence: presence.clone(),
+        events: events.clone(),
+        logins: logins.clone(),
+        bmcs: Arc::clone(&bmcs),
+        tasks: tasks.clone(),
+    };
+    let incarnation = uuid::Uuid::new_v4().as_u128() as u32;
+    let drive = Drive::new(
+        store.clone(),
+        SystemClock,
+        hands,
+        id.clone(),
+        incarnation,
+        config.policy.clone(),
+    );
     let worker = Arc::new(Worker {
         id: id.clone(),
-        prefix: config.nats.prefix.clone(),
-        seen: Seen::open(&store)
-            .await
-            .context("open the stream of last heartbeats")?,
-        events: Events::open(&store)
-            .await
-            .context("open the event stream")?,
-        lookups: Lookups::open(&store)
-            .await
-            .context("open the bucket of lookups")?,
-        bmcs: Bmcs::new(Duration::from_millis(config.bmc.spacing_ms.into())),
+        prefix,
         client,
         store,
         view,
         presence,
+        seen,
+        events,
+        lookups,
+        logins,
+        bmcs,
+        drive: Arc::new(drive),
         policy: config.policy.clone(),
-        discovery: config.discovery,
-        ops: AtomicU64::new(0),
-        incarnation: uuid::Uuid::new_v4().as_u128() as u32,
-        tasks: TaskTracker::new(),
+        tasks,
     });
     let consoles = Consoles::new(&worker);
     let started = start(&worker, &consoles, &config).await;
@@ -98,7 +118,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    tracing::info!(worker = %id, http = config.http.url(), nodes = worker.view.all().len(), "ready");
+    tracing::info!(worker = %id, http = config.http.url(), nodes = worker.view.len(), "ready");
 
     wait_for_signal().await?;
     tracing::info!(worker = %id, "stopping");
@@ -131,7 +151,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// What of a worker meets machines and operators.
 struct Started {
     http: http::Server,
-    background: [JoinHandle<()>; 4],
+    background: Vec<JoinHandle<()>>,
     service: Service,
 }
 
@@ -141,7 +161,14 @@ async fn start(
     config: &Config,
 ) -> anyhow::Result<Started> {
     worker.view.ready().await;
-    let http = http::start(boot_answers(worker, config))
+    let boots = Boots {
+        worker: worker.id.clone(),
+        view: worker.view.clone(),
+        presence: worker.presence.clone(),
+        events: worker.events.clone(),
+        discovery: config.discovery,
+    };
+    let http = http::start(boot_answers(&boots, config))
         .await
         .context("serve HTTP")?;
     let consoles = console::start(consoles, config.console.record_mib())
@@ -152,8 +179,10 @@ async fn start(
         tokio::spawn(consoles),
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
-        tokio::spawn(stage(Arc::clone(worker), config.dnsmasq.clone())),
     ];
+    let staging = config.dnsmasq.clone();
+    let staging = staging.map(|dnsmasq| tokio::spawn(stage::run(boots, dnsmasq)));
+    let background = background.into_iter().chain(staging).collect();
     let service = nats::start(worker, &sync).await?;
     Ok(Started {
         http,
@@ -199,8 +228,8 @@ async fn connect(config: &Config, id: &str) -> anyhow::Result<async_nats::Client
 }
 
 /// What the HTTP side needs to know to answer a machine that boots.
-fn boot_answers(worker: &Arc<Worker>, config: &Config) -> BootAnswers {
-    let (for_boot, for_fetch) = (Arc::clone(worker), Arc::clone(worker));
+fn boot_answers(boots: &Boots, config: &Config) -> BootAnswers {
+    let (of, on_fetch, workers) = (boots.clone(), boots.clone(), boots.clone());
     BootAnswers {
         listen: config.http.listen,
         boot_dir: config.http.boot_dir.clone(),
@@ -208,80 +237,9 @@ fn boot_answers(worker: &Arc<Worker>, config: &Config) -> BootAnswers {
         nats: config.nats.for_agents().to_vec(),
         prefix: config.nats.prefix.clone(),
         kernel_args: config.http.kernel_args.clone(),
-        boot_of: Arc::new(move |mac| boot_of(&for_boot, mac)),
-        workers: {
-            let worker = Arc::clone(worker);
-            Arc::new(move || worker_urls(&worker))
-        },
-        on_fetch: Arc::new(move |mac, what| {
-            if let Some(node) = node_of(&for_fetch, mac) {
-                let what = what.into();
-                at_this_moment(&for_fetch, &node, What::Netboot { mac, what });
-            }
-        }),
-    }
-}
-
-/// This worker first, then the others.
-fn worker_urls(worker: &Worker) -> Vec<String> {
-    let mut live = worker.presence.live();
-    live.sort_by_key(|info| (info.id != worker.id, info.id.clone()));
-    live.into_iter().map(|info| info.url).collect()
-}
-
-/// For what has no name of its own: it counts once a millisecond.
-fn at_this_moment(worker: &Worker, node: &Node, what: What) {
-    let now = clock::now();
-    let happening = Happening::of(node, now, &worker.id, what);
-    let once = now.unix_ms().to_string();
-    worker.events.publish(&happening, &once);
-}
-
-fn node_of(worker: &Worker, mac: Mac) -> Option<Arc<Node>> {
-    let nodes = worker.view.all();
-    let mut nodes = nodes.iter();
-    nodes.find(|node| node.macs.contains(&mac)).cloned()
-}
-
-fn boot_of(worker: &Worker, mac: Mac) -> Boot {
-    match node_of(worker, mac) {
-        Some(node) => boot_for(&node),
-        None if worker.discovery => Boot::Ramdisk,
-        None => Boot::Disk,
-    }
-}
-
-/// Follows the records and keeps dnsmasq's directories as they want it.
-async fn stage(worker: Arc<Worker>, config: Option<DnsmasqConfig>) {
-    let Some(config) = config else { return };
-    let on_lease = {
-        let worker = Arc::clone(&worker);
-        move |mac: Mac, ip: std::net::IpAddr| {
-            if let Some(node) = node_of(&worker, mac) {
-                at_this_moment(&worker, &node, What::Lease { mac, ip });
-            }
-        }
-    };
-    let mut dnsmasq = Dnsmasq::start(config, on_lease);
-    let mut changes = worker.view.changes();
-    loop {
-        let nodes = worker.view.all();
-        let desired: BTreeMap<Mac, Boot> = nodes
-            .iter()
-            .flat_map(|node| node.macs.iter().map(|mac| (*mac, boot_for(node))))
-            .collect();
-        let mut urls: Vec<String> = worker
-            .presence
-            .live()
-            .into_iter()
-            .map(|info| info.url)
-            .collect();
-        urls.sort();
-        if let Err(error) = dnsmasq.apply(&desired, &entry_script(&urls)) {
-            tracing::warn!("dnsmasq: {error}");
-        }
-        // Workers come and go without a record changing: the entry script is looked at every few seconds too.
-        let _ = tokio::time::timeout(Duration::from_secs(3), changes.changed()).await;
+        boot_of: Arc::new(move |mac| of.boot_of(mac)),
+        workers: Arc::new(move || workers.workers()),
+        on_fetch: Arc::new(move |mac, what| on_fetch.fetched(mac, what)),
     }
 }
 

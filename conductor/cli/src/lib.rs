@@ -170,6 +170,7 @@ fn print_event(client: &Client, event: &Event) -> anyhow::Result<()> {
 /// One line for people.
 fn told(happening: &Happening) -> anyhow::Result<String> {
     let what = match &happening.what {
+        What::Enrolled | What::Deleted => String::new(),
         What::State(change) => format!("{} -> {}: {}", change.from, change.to, change.because),
         What::Step(step) => format!("{}: {}", step.from, step.because),
         What::PowerStateCorrected(power) => power.because.clone(),
@@ -183,7 +184,8 @@ fn told(happening: &Happening) -> anyhow::Result<String> {
     };
     let Happening { at, node, name, .. } = happening;
     let who = name.as_ref().map_or(node.to_string(), ToString::to_string);
-    Ok(format!("{at} {who} {} {what}", happening.kind()))
+    let line = format!("{at} {who} {} {what}", happening.kind());
+    Ok(line.trim_end().to_string())
 }
 
 #[cfg(test)]

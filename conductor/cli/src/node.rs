@@ -11,7 +11,7 @@ use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
-use ironbeat_core::node::{BmcAddress, BootDevice, HardwareFault, Image, ImageSource, Instance};
+use ironbeat_core::node::{BmcAddress, BootDevice, HardwareFault, Image, ImageSource, NewInstance};
 use ironbeat_ops::request::{
     self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
     ShowNode,
@@ -247,14 +247,14 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
     }
 }
 
-fn read_instance(args: InstanceArgs) -> anyhow::Result<Instance> {
+fn read_instance(args: InstanceArgs) -> anyhow::Result<NewInstance> {
     let read = |path: Option<PathBuf>| {
         path.map(|path| {
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
         })
         .transpose()
     };
-    Ok(Instance {
+    Ok(NewInstance {
         image: Image {
             source: args.image,
             checksum: args.checksum,

@@ -28,22 +28,20 @@ pub fn boot_for(node: &Node) -> Boot {
 /// How the firmware boots: as the operator set it, else as the ramdisk found it, else UEFI (Ironic's
 /// `default_boot_mode`).
 pub fn firmware_mode(node: &Node) -> BootMode {
-    let found = node.inventory.as_ref().map(|inventory| inventory.boot.mode);
-    node.boot_mode.or(found).unwrap_or(BootMode::Uefi)
+    let mode = node.boot_mode.or(node.found_boot_mode);
+    mode.unwrap_or(BootMode::Uefi)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::tests::{enrolled, inventory};
+    use crate::decide::tests::enrolled;
 
     #[test]
     fn firmware_boots_as_it_was_set_then_as_it_was_found_then_by_uefi() {
         let mut node = enrolled();
         assert_eq!(firmware_mode(&node), BootMode::Uefi);
-        let mut found = inventory(&[]);
-        found.boot.mode = BootMode::Bios;
-        node.inventory = Some(found);
+        node.found_boot_mode = Some(BootMode::Bios);
         assert_eq!(firmware_mode(&node), BootMode::Bios);
         node.boot_mode = Some(BootMode::Uefi);
         assert_eq!(firmware_mode(&node), BootMode::Uefi);

@@ -2,12 +2,12 @@
 //! What follows from it is decided in `decide`.
 use crate::hints::Hints;
 use crate::id::{NodeName, OpId, RequestId, WorkerId};
-use crate::node::{BmcAccess, BootDevice, Instance};
+use crate::node::{BmcAccess, BootDevice, NewInstance};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
-use ironbeat_common::id::{BootId, Mac};
+use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::{BootMode, Inventory};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
     reason = "an event lives on the stack of one decision"
 )]
 pub enum Event {
+    /// An operator makes a node known: the one event of a node that is not there yet.
+    Enrolled(Enrolment),
     /// An operator asked for something; a repeat carries the same request id.
     Asked { request: RequestId, verb: Verb },
     /// A ramdisk looked up and was matched to this node.
@@ -43,6 +45,37 @@ pub enum Event {
     },
 }
 
+/// What an operator says of a new node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Enrolment {
+    pub id: NodeId,
+    pub name: Option<NodeName>,
+    pub bmc: BmcAccess,
+    pub macs: Vec<Mac>,
+    pub system_uuid: Option<SystemUuid>,
+    pub serial: Option<String>,
+    pub boot_mode: Option<BootMode>,
+    pub root_device: Hints,
+    /// What its machine said when it looked up before anybody knew it: fills in what is not given.
+    pub inventory: Option<Inventory>,
+}
+
+impl Event {
+    /// Whether the decision compares with the inventory that lies beside the record.
+    pub fn needs_inventory(&self) -> bool {
+        match self {
+            Event::Booted { .. } => true,
+            Event::Enrolled(_)
+            | Event::Asked { .. }
+            | Event::Beat { .. }
+            | Event::Bmc { .. }
+            | Event::Alarm { .. }
+            | Event::WorkerLost { .. }
+            | Event::PowerRead { .. } => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastBeat {
     pub boot: BootId,
@@ -57,14 +90,16 @@ pub enum Verb {
     Manage,
     Inspect,
     Provide,
-    Deploy(Instance),
+    Deploy(NewInstance),
     /// Deploy again; what is not given stays as it is.
-    Rebuild(Option<Instance>),
+    Rebuild(Option<NewInstance>),
     Undeploy,
     Abort,
     /// `None` ends it.
     Maintenance(Option<String>),
     Set(Patch),
+    /// Forget the node.
+    Delete,
     Power(PowerVerb),
     BootDevice {
         device: BootDevice,
@@ -115,6 +150,7 @@ impl Verb {
             Verb::Abort => "abort",
             Verb::Maintenance(_) => "maintenance",
             Verb::Set(_) => "set",
+            Verb::Delete => "delete",
             Verb::Power(_) => "change the power of",
             Verb::BootDevice { .. } => "set the boot device of",
         }

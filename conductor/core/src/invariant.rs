@@ -44,6 +44,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             .is_none_or(|boot| !node.past_boots.contains(&boot)),
         "the present boot is not a past one",
     )?;
+    holds(
+        node.instance.is_some() || node.beside.instance_data.is_none(),
+        "data of an instance belongs to an instance",
+    )?;
     match &node.state {
         State::Resting(rest) => {
             holds(node.boot.is_none(), "a resting node listens to no ramdisk")?;

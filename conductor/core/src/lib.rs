@@ -9,6 +9,7 @@ pub mod event;
 pub mod explain;
 pub mod hints;
 pub mod id;
+pub mod index;
 pub mod invariant;
 pub mod lookup;
 pub mod node;

@@ -1,6 +1,6 @@
 //! The plan, made before anything is done: from inventory and wish to a list of steps, with the disk already chosen.
-//! Carrying it out is `decide`'s affair; the agent re-checks the disk and chooses nothing.
-use crate::node::{AgentStep, BmcAct, Instance, JobKind, Node, Step, WriteImage};
+//! `decide` carries it out; the agent checks the disk again and chooses nothing.
+use crate::node::{AgentStep, BmcAct, Instance, InstanceData, JobKind, Node, Step, WriteImage};
 use crate::policy::Policy;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -80,7 +80,6 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
             .format
             .unwrap_or_else(|| ImageFormat::of_name(instance.image.source.as_str())),
         checksum: instance.image.checksum.clone(),
-        config_drive: config_drive(node, instance),
     });
     let mut steps = vec![Step::Agent(write)];
     if inventory.boot.mode == BootMode::Uefi {
@@ -109,7 +108,7 @@ fn erasable(disk: &Disk) -> bool {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_instance(node: &Node, instance: &Instance) -> Result<(), String> {
+pub fn check_instance(node: &Node, instance: &Instance, data: &InstanceData) -> Result<(), String> {
     instance
         .root_device
         .check()
@@ -122,7 +121,7 @@ pub fn check_instance(node: &Node, instance: &Instance) -> Result<(), String> {
             return Err(format!("{hostname:?} is not a host name"));
         }
     }
-    let bytes: usize = config_drive(node, instance)
+    let bytes: usize = config_drive(node, instance, data)
         .iter()
         .map(|file| file.content.len())
         .sum();
@@ -143,7 +142,8 @@ struct MetaData<'a> {
     public_keys: BTreeMap<String, &'a str>,
 }
 
-fn config_drive(node: &Node, instance: &Instance) -> Vec<ConfigFile> {
+/// The files of the instance's config drive.
+pub fn config_drive(node: &Node, instance: &Instance, data: &InstanceData) -> Vec<ConfigFile> {
     let own_name = node
         .name
         .as_ref()
@@ -164,14 +164,12 @@ fn config_drive(node: &Node, instance: &Instance) -> Vec<ConfigFile> {
     let meta = serde_json::to_string(&meta).expect("strings and a map with string keys are JSON");
     let mut files = vec![file("openstack/latest/meta_data.json", meta)];
     files.extend(
-        instance
-            .user_data
+        data.user_data
             .clone()
             .map(|text| file("openstack/latest/user_data", text)),
     );
     files.extend(
-        instance
-            .network_data
+        data.network_data
             .clone()
             .map(|text| file("openstack/latest/network_data.json", text)),
     );

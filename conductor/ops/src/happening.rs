@@ -25,6 +25,11 @@ pub struct Happening {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 pub enum What {
+    #[serde(rename = "enrolled")]
+    Enrolled,
+    /// Its record is gone.
+    #[serde(rename = "deleted")]
+    Deleted,
     /// The provision state has another name than before.
     #[serde(rename = "state")]
     State(Transition),
@@ -103,6 +108,8 @@ impl Happening {
     /// The last tokens of its subject.
     pub fn kind(&self) -> &'static str {
         match self.what {
+            What::Enrolled => "enrolled",
+            What::Deleted => "deleted",
             What::State(_) => "state",
             What::Step(_) => "step",
             What::PowerSetStart(_) => "power_set.start",

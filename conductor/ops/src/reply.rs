@@ -1,7 +1,9 @@
 //! What operators are answered about nodes and workers.
 //! What they asked is in `request`; what is said of BMCs, lookups and events is in `bmc`, `lookup` and `happening`.
 use ironbeat_common::id::NodeId;
+use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::{NodeName, WorkerId};
+use ironbeat_core::index::Entry;
 use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Power, State};
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
@@ -34,26 +36,26 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub fn of(node: &Node) -> Self {
+    pub fn of(node: &Entry) -> Self {
         Self {
             id: node.id,
             name: node.name.clone(),
-            provision_state: node.state.provision_state().into(),
-            target_provision_state: node.state.target_provision_state().map(Into::into),
+            provision_state: node.provision_state.clone(),
+            target_provision_state: node.target_provision_state.clone(),
             since: node.since,
             power_on: node.power.as_ref().map(|power| power.on),
             power_confirmed: node.power.as_ref().is_some_and(Power::confirmed),
-            target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
+            target_power_state: node.target_power_state.clone(),
             maintenance: node.maintenance.is_some(),
             fault: node.maintenance.as_ref().and_then(|m| m.fault),
-            bmc: node.bmc.address().to_string(),
-            last_error: node.last_error.as_ref().map(|error| error.what.clone()),
+            bmc: node.bmc.to_string(),
+            last_error: node.last_error.clone(),
         }
     }
 }
 
-/// A node as it is shown: what clients look at is typed, the rest of the record is JSON. It is not a record that can be
-/// read back: its secrets are masked.
+/// A node as it is shown: what clients look at is typed, the rest of the record is JSON. Secrets
+/// are not part of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Shown {
     pub id: NodeId,
@@ -70,7 +72,7 @@ pub struct Shown {
 
 impl Shown {
     pub fn of(node: &Node) -> Self {
-        let node = node.redacted();
+        let node = node.clone();
         let mut rest = match serde_json::to_value(&node) {
             Ok(Value::Object(map)) => map,
             Ok(_) | Err(_) => unreachable!("a node is a JSON object: its maps have string keys"),
@@ -86,6 +88,17 @@ impl Shown {
             last_error: node.last_error,
             rest,
         }
+    }
+
+    /// Adds what the machine is made of.
+    #[must_use]
+    pub fn with_inventory(mut self, inventory: Option<Inventory>) -> Self {
+        if let Some(inventory) = inventory {
+            let inventory = serde_json::to_value(inventory);
+            let inventory = inventory.expect("an inventory is JSON: its maps have string keys");
+            self.rest.insert("inventory".into(), inventory);
+        }
+        self
     }
 
     pub fn job(&self) -> Option<&Job> {

@@ -10,7 +10,7 @@ use ironbeat_core::decide::{Patch, Policy, PowerVerb};
 use ironbeat_core::explain::Explanation;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{NodeName, RequestId};
-use ironbeat_core::node::{BmcAccess, BootDevice, Instance};
+use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -183,8 +183,8 @@ verb! {
     Provide {}
     Undeploy {}
     Abort {}
-    Deploy { instance: Instance }
-    Rebuild { #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<Instance> }
+    Deploy { instance: NewInstance }
+    Rebuild { #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<NewInstance> }
     SetMaintenance {
         /// None ends it.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,7 @@
 //! One arm per effect: the only place that touches the world because a decision said so.
 //! How a BMC is driven is in `bmc`; what becomes of the result is decided again.
-use super::{ReconcileError, deliver};
-use crate::bmc::BootWish;
-use crate::worker::Worker;
+use super::{Clock, Drive, Hands, ReconcileError, Records};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::subject;
-use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{Effect, Event};
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{BmcAct, Node};
@@ -19,64 +15,56 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// that the alarm in the record takes over.
 const REPORTS: u32 = 10;
 
-pub fn perform(worker: &Arc<Worker>, node: &Node, effect: Effect) {
-    match effect {
-        Effect::Bmc { op, act, until } => {
-            worker.spawn(drive_bmc(Arc::clone(worker), node.clone(), op, act, until));
-        }
-        Effect::Nudge => worker.spawn(nudge(Arc::clone(worker), node.id)),
-    }
-}
-
-async fn drive_bmc(worker: Arc<Worker>, node: Node, op: OpId, act: BmcAct, until: Time) {
-    let budget = until.since(crate::clock::now()).saturating_sub(MARGIN);
-    let deadline = tokio::time::Instant::now() + budget;
-    let fence = || worker.presence.may_act();
-    let wish = BootWish {
-        mode: firmware_mode(&node),
-    };
-    let result = worker
-        .bmcs
-        .perform(&node.bmc, act, wish, deadline, &fence)
-        .await;
-    match &result {
-        Ok(report) => {
-            tracing::debug!(node = %node.id, act = act.name(), power_on = report.power_on, "bmc act done")
-        }
-        Err(fault) => {
-            tracing::warn!(node = %node.id, act = act.name(), permanent = fault.permanent, "{}", fault.what)
-        }
-    }
-    report(&worker, node.id, &Event::Bmc { op, result }).await;
-}
-
-async fn report(worker: &Arc<Worker>, id: NodeId, event: &Event) {
-    let mut pause = Duration::from_millis(100);
-    for _ in 0..REPORTS {
-        match deliver(worker, id, event).await {
-            Ok(_) => return,
-            Err(
-                ReconcileError::NoNode(_)
-                | ReconcileError::Rejected(_)
-                | ReconcileError::Broken(..),
-            ) => {
-                tracing::error!(node = %id, ?event, "a result found no taker");
-                return;
+impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
+    pub(super) fn act(self: &Arc<Self>, node: &Node, effect: Effect) {
+        let drive = Arc::clone(self);
+        match effect {
+            Effect::Bmc { op, act, until } => {
+                let node = node.clone();
+                let act = async move { drive.drive_bmc(node, op, act, until).await };
+                self.hands.spawn(act);
             }
-            Err(error @ (ReconcileError::Store(_) | ReconcileError::Races(_))) => {
-                tracing::warn!(node = %id, "the result of a BMC act could not be saved yet: {error}");
+            Effect::Nudge => {
+                let id = node.id;
+                self.hands.spawn(async move { drive.hands.nudge(id).await });
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(16));
     }
-    tracing::error!(node = %id, "the result of a BMC act was not saved; the node's alarm will have it done again");
-}
 
-async fn nudge(worker: Arc<Worker>, id: NodeId) {
-    let subject = subject::nudge(&worker.prefix, &id);
-    if let Err(error) = worker.client.publish(subject, bytes::Bytes::new()).await {
-        // The agent finds out at its next heartbeat.
-        tracing::warn!(node = %id, "nudge: {error}");
+    async fn drive_bmc(self: &Arc<Self>, node: Node, op: OpId, act: BmcAct, until: Time) {
+        let budget = until.since(self.clock.now()).saturating_sub(MARGIN);
+        let result = self.hands.drive_bmc(&node, act, budget).await;
+        match &result {
+            Ok(report) => {
+                tracing::debug!(node = %node.id, act = act.name(), power_on = report.power_on, "bmc act done")
+            }
+            Err(fault) => {
+                tracing::warn!(node = %node.id, act = act.name(), permanent = fault.permanent, "{}", fault.what)
+            }
+        }
+        self.report(node.id, &Event::Bmc { op, result }).await;
+    }
+
+    async fn report(self: &Arc<Self>, id: NodeId, event: &Event) {
+        let mut pause = Duration::from_millis(100);
+        for _ in 0..REPORTS {
+            match Box::pin(self.deliver(id, event)).await {
+                Ok(_) => return,
+                Err(
+                    ReconcileError::NoNode(_)
+                    | ReconcileError::Rejected(_)
+                    | ReconcileError::Broken(..),
+                ) => {
+                    tracing::error!(node = %id, ?event, "a result found no taker");
+                    return;
+                }
+                Err(error @ (ReconcileError::Store(_) | ReconcileError::Races(_))) => {
+                    tracing::warn!(node = %id, "the result of a BMC act could not be saved yet: {error}");
+                }
+            }
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(16));
+        }
+        tracing::error!(node = %id, "the result of a BMC act was not saved; the node's alarm will have it done again");
     }
 }

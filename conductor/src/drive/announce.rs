@@ -6,19 +6,26 @@ use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, PowerChange, Transition, What};
 
 /// First the step or the change of state, then what became of the power, if anything did.
+/// A record that was not there before, or is not there afterwards, is told as such.
 pub fn announce(
-    before: &Node,
-    after: &Node,
+    before: Option<&Node>,
+    after: Option<&Node>,
     because: &str,
     at: Time,
     worker: &WorkerId,
 ) -> Vec<Happening> {
-    let whats = [
-        Some(transition(before, after, because)),
-        power(before, after, because),
-    ];
-    let tell = |what| Happening::of(after, at, worker, what);
-    whats.into_iter().flatten().map(tell).collect()
+    let tell = |node, what| Happening::of(node, at, worker, what);
+    match (before, after) {
+        (None, None) => vec![],
+        (None, Some(after)) => vec![tell(after, What::Enrolled)],
+        (Some(before), None) => vec![tell(before, What::Deleted)],
+        (Some(before), Some(after)) => {
+            let power = power(before, after, because);
+            let whats = [Some(transition(before, after, because)), power];
+            let whats = whats.into_iter().flatten();
+            whats.map(|what| tell(after, what)).collect()
+        }
+    }
 }
 
 fn transition(before: &Node, after: &Node, because: &str) -> What {

@@ -1,29 +1,86 @@
 //! What happens when something happened: `reconcile` (load, decide, save), then `act` (one arm per effect).
-//! Only this changes a node's record; where events come from is the business of `front` and `loops`.
+//! Only this changes a node's record; `front` and `loops` know where events come from, `ground` what all stands on.
 mod act;
 mod announce;
+mod ground;
+mod real;
 mod reconcile;
+#[cfg(test)]
+mod tests;
 
+pub use ground::{Clock, Hands, Records};
+pub use real::{RealHands, SystemClock};
 pub use reconcile::ReconcileError;
 
-use crate::worker::Worker;
+use crate::records::Store;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::Event;
+use ironbeat_core::decide::{Event, Policy};
+use ironbeat_core::id::{OpId, WorkerId};
 use ironbeat_core::node::Node;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Carries one event to one node, and has the effects carried out. Returns the record as it is afterwards.
-///
-/// # Errors
-/// When the event is not possible now, or the record could not be read or written.
-pub async fn deliver(
-    worker: &Arc<Worker>,
-    id: NodeId,
-    event: &Event,
-) -> Result<Node, ReconcileError> {
-    let (node, effects) = reconcile::reconcile(worker, id, event).await?;
-    for effect in effects {
-        act::perform(worker, &node, effect);
+/// The drive that works on real nodes.
+pub type RealDrive = Drive<Store, SystemClock, RealHands>;
+
+pub struct Drive<R, C, H> {
+    records: R,
+    clock: C,
+    hands: H,
+    worker: WorkerId,
+    policy: Policy,
+    /// Distinguishes this process from an earlier one of the same name.
+    incarnation: u32,
+    /// Writes named so far.
+    ops: AtomicU64,
+}
+
+impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
+    pub fn new(
+        records: R,
+        clock: C,
+        hands: H,
+        worker: WorkerId,
+        incarnation: u32,
+        policy: Policy,
+    ) -> Self {
+        Self {
+            records,
+            clock,
+            hands,
+            worker,
+            policy,
+            incarnation,
+            ops: AtomicU64::new(0),
+        }
     }
-    Ok(node)
+
+    /// Carries one event to one node, and has the effects carried out. Returns the record as it is afterwards; of a
+    /// node that is forgotten, as it was.
+    ///
+    /// # Errors
+    /// When the event is not possible now, or the record could not be read or written.
+    pub async fn deliver(
+        self: &Arc<Self>,
+        id: NodeId,
+        event: &Event,
+    ) -> Result<Node, ReconcileError> {
+        let (node, effects) = self.reconcile(id, event).await?;
+        for effect in effects {
+            self.act(&node, effect);
+        }
+        Ok(node)
+    }
+
+    /// Names one write and the act that follows it; never used twice.
+    fn fresh_op(&self) -> OpId {
+        let count = self.ops.fetch_add(1, Ordering::Relaxed);
+        let op = format!(
+            "{:.40}-{:x}-{count}",
+            self.worker.as_str(),
+            self.incarnation
+        );
+        op.parse()
+            .expect("a worker id, hex and digits joined by '-' are a token")
+    }
 }

@@ -1,16 +1,15 @@
-//! Load, decide, save, act: the only place where a node record is written. A lost race is one more decision.
+//! Load, decide, save: the only place from which a node record is written. A lost race is one more decision.
 //! What is decided is in `ironbeat_core::decide`; what an effect does is in `act`, what is told of it in `announce`.
 use super::announce::announce;
-use crate::clock;
+use super::{Clock, Drive, Hands, Records};
 use crate::records::StoreError;
-use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Ctx, Effect, Event, Rejected, decide};
+use ironbeat_core::id::OpId;
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
 use ironbeat_core::node::Node;
 use ironbeat_core::time::Time;
-use std::sync::Arc;
 
 /// Races lost in a row before an event is given up: each means that another worker made progress on this node.
 const MAX_RACES: u32 = 32;
@@ -20,7 +19,7 @@ pub enum ReconcileError {
     #[error("there is no node {0}")]
     NoNode(NodeId),
     #[error(transparent)]
-    Rejected(#[from] Rejected),
+    Rejected(Rejected),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("node {0}: {1}")]
@@ -29,56 +28,77 @@ pub enum ReconcileError {
     Races(NodeId),
 }
 
-/// Returns the record as it is after the event, and what is to be done now that it is saved.
-///
-/// # Errors
-/// When the event is not possible now, or the record could not be read or written.
-pub async fn reconcile(
-    worker: &Arc<Worker>,
-    id: NodeId,
-    event: &Event,
-) -> Result<(Node, Vec<Effect>), ReconcileError> {
-    for _ in 0..MAX_RACES {
-        let (before, revision) = worker
-            .store
-            .load(id)
-            .await?
-            .ok_or(ReconcileError::NoNode(id))?;
-        let op = worker.fresh_op();
-        let ctx = Ctx {
-            now: clock::now(),
-            op: &op,
-            worker: &worker.id,
-            policy: &worker.policy,
-        };
-        let decision = decide(&before, event, ctx)?;
-        let after = decision.node;
-        if after != before {
-            invariant::check(&after).map_err(|broken| ReconcileError::Broken(id, broken))?;
-            match worker.store.save(&before, &after, revision).await {
-                Ok(_) => {}
-                Err(StoreError::Conflict { .. }) => continue,
-                Err(error) => return Err(error.into()),
+impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
+    /// Returns the record as it is after the event (of a node that is forgotten, as it was), and what is to be done now
+    /// that it is saved.
+    pub(super) async fn reconcile(
+        &self,
+        id: NodeId,
+        event: &Event,
+    ) -> Result<(Node, Vec<Effect>), ReconcileError> {
+        for _ in 0..MAX_RACES {
+            let before = self.records.load(id).await?;
+            let known = before.as_ref().map(|(node, at)| (node, *at));
+            let inventory = match known {
+                Some((node, _)) if event.needs_inventory() => self.records.inventory(node).await?,
+                Some(_) | None => None,
+            };
+            let op = self.fresh_op();
+            let ctx = Ctx {
+                now: self.clock.now(),
+                op: &op,
+                worker: &self.worker,
+                policy: &self.policy,
+                inventory: inventory.as_ref(),
+            };
+            let decision =
+                decide(known.map(|(node, _)| node), event, ctx).map_err(|why| match why {
+                    Rejected::NoNode => ReconcileError::NoNode(id),
+                    why => ReconcileError::Rejected(why),
+                })?;
+            let after = decision.node.as_ref();
+            if after != known.map(|(node, _)| node) {
+                if let Some(after) = after {
+                    let sound = invariant::check(after);
+                    sound.map_err(|broken| ReconcileError::Broken(id, broken))?;
+                }
+                match self.records.write(known, after, &decision.beside).await {
+                    Ok(()) => {}
+                    Err(StoreError::Conflict { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+                let before = known.map(|(node, _)| node);
+                self.publish(before, after, &decision.because, &op, ctx.now);
             }
-            publish(worker, &before, &after, &decision.because, ctx.now);
+            let was = before.map(|(node, _)| node);
+            let node = decision.node.or(was).ok_or(ReconcileError::NoNode(id))?;
+            return Ok((node, decision.effects));
         }
-        return Ok((after, decision.effects));
+        Err(ReconcileError::Races(id))
     }
-    Err(ReconcileError::Races(id))
-}
 
-/// One log line per transition, and what of it is worth an event.
-fn publish(worker: &Worker, before: &Node, after: &Node, because: &str, at: Time) {
-    tracing::info!(
-        node = %after.id,
-        name = after.name.as_ref().map(|name| name.as_str()),
-        from = before.state.provision_state(),
-        to = after.state.provision_state(),
-        step = after.job().map(|job| job.step().name()),
-        because,
-        "node"
-    );
-    for happening in announce(before, after, because, at, &worker.id) {
-        worker.events.publish(&happening, after.op.as_str());
+    /// One log line per transition, and what of it is worth an event.
+    fn publish(
+        &self,
+        before: Option<&Node>,
+        after: Option<&Node>,
+        because: &str,
+        op: &OpId,
+        at: Time,
+    ) {
+        let Some(node) = after.or(before) else { return };
+        let state = |node: &Node| node.state.provision_state();
+        tracing::info!(
+            node = %node.id,
+            name = node.name.as_ref().map(|name| name.as_str()),
+            from = before.map(state),
+            to = after.map(state),
+            step = after.and_then(Node::job).map(|job| job.step().name()),
+            because,
+            "node"
+        );
+        for happening in announce(before, after, because, at, &self.worker) {
+            self.hands.tell(&happening, op.as_str());
+        }
     }
 }

@@ -2,15 +2,17 @@
 //! What either means for a node is decided in the core; how bytes travel is the business of `nats`.
 use super::refusal::ApiError;
 use crate::clock;
-use crate::drive::{ReconcileError, deliver};
-use crate::netboot::mirrors::with_mirrors;
+use crate::drive::ReconcileError;
+use crate::netboot::mirrors::urls;
 use crate::worker::Worker;
 use ironbeat_common::codec;
-use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply};
-use ironbeat_common::id::NodeId;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
+use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::lookup::{Lookup, LookupReply};
-use ironbeat_core::decide::{Event, Rejected, wanted};
-use ironbeat_core::lookup::{Identity, Match, find};
+use ironbeat_core::decide::{Event, Rejected, Wanted, wanted};
+use ironbeat_core::lookup::{Identity, Match};
+use ironbeat_core::node::{AgentStep, Delivery, Node};
+use ironbeat_core::plan::config_drive;
 use ironbeat_ops::happening::{Happening, What};
 use std::sync::Arc;
 
@@ -42,12 +44,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     let lookup: Lookup = codec::decode(payload).map_err(|error| malformed("lookup", &error))?;
     check_version("lookup", lookup.version)?;
     let machine = Identity::of_machine(&lookup.inventory);
-    let nodes = worker.view.all();
-    let known: Vec<(NodeId, Identity)> = nodes
-        .iter()
-        .map(|node| (node.id, Identity::of_node(node)))
-        .collect();
-    let matched = find(&machine, known.iter().map(|(id, node)| (*id, node)));
+    let matched = worker.view.find(&machine);
     let (outcome, welcome) = match &matched {
         Match::None => ("unknown machine: discovered".to_string(), None),
         Match::Ambiguous { nodes } => {
@@ -58,7 +55,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
                 boot: lookup.boot,
                 inventory: lookup.inventory.clone(),
             };
-            match deliver(worker, *node, &event).await {
+            match worker.drive.deliver(*node, &event).await {
                 Ok(node) => (format!("welcome, by {by}"), Some(node)),
                 Err(ReconcileError::Rejected(why)) => (format!("refused, by {by}: {why}"), None),
                 Err(error) => {
@@ -109,13 +106,14 @@ pub(super) async fn heartbeat(
     })?;
     let beat: Heartbeat = codec::decode(payload).map_err(|error| malformed("heartbeat", &error))?;
     check_version("heartbeat", beat.version)?;
+    let status = beat.status;
     let event = Event::Beat {
         boot: beat.boot,
-        status: beat.status,
+        status: status.clone(),
     };
-    let (reply, name) = match deliver(worker, id, &event).await {
+    let (reply, name) = match worker.drive.deliver(id, &event).await {
         Ok(node) => {
-            let reply = with_mirrors(&worker.presence, wanted(&node, beat.boot));
+            let reply = reply(worker, &node, beat.boot, &status).await?;
             (reply, node.name)
         }
         Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => {
@@ -140,4 +138,32 @@ pub(super) async fn heartbeat(
         worker.events.publish(&happening, &once);
     }
     Ok(codec::encode(&reply))
+}
+
+/// What the record wants of the agent, in the protocol's words, with what lies beside the record.
+async fn reply(
+    worker: &Worker,
+    node: &Node,
+    boot: BootId,
+    status: &Status,
+) -> Result<HeartbeatReply, ApiError> {
+    Ok(match wanted(node, boot, status) {
+        Wanted::Idle => HeartbeatReply::Idle,
+        Wanted::LookUp => HeartbeatReply::LookUp,
+        Wanted::Step { id, step } => HeartbeatReply::Step {
+            id,
+            order: step.order(delivery(worker, node, step).await?),
+        },
+    })
+}
+
+async fn delivery(worker: &Worker, node: &Node, step: &AgentStep) -> Result<Delivery, ApiError> {
+    let (AgentStep::WriteImage(write), Some(instance)) = (step, &node.instance) else {
+        return Ok(Delivery::default());
+    };
+    let data = worker.store.beside.instance_data(node).await?;
+    Ok(Delivery {
+        urls: urls(&worker.presence, &write.source),
+        config_drive: config_drive(node, instance, &data.unwrap_or_default()),
+    })
 }

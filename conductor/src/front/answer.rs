@@ -4,17 +4,15 @@ use super::named::{load, resolve};
 use super::refusal::{ApiError, fail};
 use super::{bmc, check};
 use crate::clock;
-use crate::drive::deliver;
 use crate::loops;
 use crate::loops::power::PowerSync;
-use crate::records::StoreError;
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
-use ironbeat_common::id::SystemUuid;
-use ironbeat_core::decide::{Event, Verb};
+use ironbeat_core::decide::{Enrolment, Event, Verb};
 use ironbeat_core::explain::explain;
 use ironbeat_core::id::RequestId;
-use ironbeat_core::node::{MAX_MACS, Node, Rest, SCHEMA, State};
+use ironbeat_core::index::Entry;
+use ironbeat_core::node::Node;
 use ironbeat_ops::reply::{Shown, Summary};
 use ironbeat_ops::request::Enroll;
 use ironbeat_ops::{Reply, Request};
@@ -36,17 +34,18 @@ pub async fn answer(
         Request::Enroll(wish) => Reply::Enroll(Shown::of(&enroll(worker, wish).await?)),
         Request::ListNodes(_) => {
             worker.view.ready().await;
-            let nodes = worker.view.all();
-            let mut nodes: Vec<Summary> = nodes.iter().map(|node| Summary::of(node)).collect();
+            let mut nodes = worker.view.pick(|node| Some(Summary::of(node)));
             nodes.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
             Reply::ListNodes(nodes)
         }
-        Request::ShowNode(ask) => Reply::ShowNode(Shown::of(&load(worker, &ask.node).await?)),
+        Request::ShowNode(ask) => Reply::ShowNode(show(worker, &ask.node).await?),
         Request::ExplainNode(ask) => {
             let node = load(worker, &ask.node).await?;
             Reply::ExplainNode(explain(&node, clock::now(), &worker.policy))
         }
-        Request::DeleteNode(ask) => Reply::DeleteNode(Shown::of(&delete(worker, &ask.node).await?)),
+        Request::DeleteNode(ask) => {
+            Reply::DeleteNode(verb(worker, &ask.node, None, Verb::Delete).await?)
+        }
         Request::Manage(ask) => {
             Reply::Manage(verb(worker, &ask.node, ask.request, Verb::Manage).await?)
         }
@@ -92,12 +91,13 @@ pub async fn answer(
         Request::SyncPower(ask) => {
             let node = load(worker, &ask.node).await?;
             let id = node.id;
-            loops::power::read(worker, power, &Arc::new(node)).await?;
-            Reply::SyncPower(Summary::of(&load(worker, &id.to_string()).await?))
+            loops::power::read(worker, power, &Entry::of(&node)).await?;
+            let node = load(worker, &id.to_string()).await?;
+            Reply::SyncPower(Summary::of(&Entry::of(&node)))
         }
         Request::CheckBmc(ask) => {
             let access = match (ask.node, ask.bmc) {
-                (Some(node), None) => load(worker, &node).await?.bmc,
+                (Some(node), None) => worker.logins.of(&load(worker, &node).await?).await?,
                 (None, Some(bmc)) => bmc,
                 (Some(_), Some(_)) | (None, None) => {
                     return Err(fail(400, "give either \"node\" or \"bmc\", one of them"));
@@ -148,7 +148,8 @@ async fn verb(
 ) -> Result<Shown, ApiError> {
     let id = resolve(worker, node).await?;
     let request = request.unwrap_or_else(fresh_request);
-    let node = deliver(worker, id, &Event::Asked { request, verb }).await?;
+    let event = Event::Asked { request, verb };
+    let node = worker.drive.deliver(id, &event).await?;
     Ok(Shown::of(&node))
 }
 
@@ -161,12 +162,18 @@ fn fresh_request() -> RequestId {
 }
 
 async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
-    wish.root_device.check().map_err(|bad| fail(400, bad))?;
     let id = wish
         .id
         .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
-    let mut node = Node {
-        schema: SCHEMA,
+    let inventory = match wish.from {
+        None => None,
+        Some(key) => {
+            let lookup = worker.lookups.get(&key).await?;
+            let unknown = || fail(404, format!("no machine {key:?} has looked up"));
+            Some(lookup.ok_or_else(unknown)?.inventory)
+        }
+    };
+    let event = Event::Enrolled(Enrolment {
         id,
         name: wish.name,
         bmc: wish.bmc,
@@ -175,80 +182,14 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
         serial: wish.serial,
         boot_mode: wish.boot_mode,
         root_device: wish.root_device,
-        instance: None,
-        state: State::Resting(Rest::Enroll),
-        since: clock::now(),
-        wake_at: None,
-        power: None,
-        maintenance: None,
-        last_error: None,
-        boot: None,
-        past_boots: vec![],
-        inventory: None,
-        counter: 0,
-        requests: vec![],
-        op: worker.fresh_op(),
-    };
-    if let Some(key) = wish.from {
-        let lookup = worker
-            .lookups
-            .get(&key)
-            .await?
-            .ok_or_else(|| fail(404, format!("no machine {key:?} has looked up")))?;
-        let inventory = lookup.inventory;
-        node.system_uuid = node
-            .system_uuid
-            .or(inventory.system.uuid.filter(SystemUuid::is_meaningful));
-        node.serial = node.serial.or_else(|| inventory.system.serial.clone());
-        if node.macs.is_empty() {
-            node.macs = inventory
-                .nics
-                .iter()
-                .map(|nic| nic.mac)
-                .take(MAX_MACS)
-                .collect();
-        }
-        node.inventory = Some(inventory);
-    }
-    node.macs.sort();
-    node.macs.dedup();
-    if node.macs.len() > MAX_MACS {
-        return Err(fail(
-            400,
-            format!("{} MAC addresses, at most {MAX_MACS}", node.macs.len()),
-        ));
-    }
-    match worker.store.create(&node).await {
-        Ok(_) => {
-            tracing::info!(node = %node.id, name = node.name.as_ref().map(|n| n.as_str()), bmc = %node.bmc.address(), "enrolled");
-            Ok(node)
-        }
-        // The client repeats itself: the node it asked for is there.
-        Err(StoreError::Conflict { .. }) => load(worker, &id.to_string()).await,
-        Err(error) => Err(error.into()),
-    }
+        inventory,
+    });
+    Ok(worker.drive.deliver(id, &event).await?)
 }
 
-async fn delete(worker: &Worker, node: &str) -> Result<Node, ApiError> {
-    let id = resolve(worker, node).await?;
-    let (node, revision) = worker
-        .store
-        .load(id)
-        .await?
-        .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
-    let idle = match &node.state {
-        State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available) => true,
-        State::Resting(_) => node.maintenance.is_some(),
-        State::Busy(_) => false,
-    };
-    if !idle {
-        let state = node.state.provision_state();
-        return Err(fail(
-            409,
-            format!("cannot delete a node that is {state} (undeploy it, or set maintenance)"),
-        ));
-    }
-    worker.store.remove(&node, revision).await?;
-    tracing::info!(node = %id, "deleted");
-    Ok(node)
+/// A node with its inventory, which lies beside the record.
+async fn show(worker: &Worker, node: &str) -> Result<Shown, ApiError> {
+    let node = load(worker, node).await?;
+    let inventory = worker.store.beside.inventory(&node).await?;
+    Ok(Shown::of(&node).with_inventory(inventory))
 }

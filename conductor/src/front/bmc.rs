@@ -13,7 +13,7 @@ async fn ask(
     node: &str,
     question: impl AsyncFnOnce(&Bmc) -> Result<Value, Error>,
 ) -> Result<Value, ApiError> {
-    let access = load(worker, node).await?.bmc;
+    let access = worker.logins.of(&load(worker, node).await?).await?;
     let lease = worker.bmcs.handle(&access).await;
     let lease = lease.map_err(|fault| fail(400, fault.what))?;
     question(&lease.bmc).await.map_err(|error| fail(502, error))

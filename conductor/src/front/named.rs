@@ -20,6 +20,7 @@ pub(super) async fn load(worker: &Worker, node: &str) -> Result<Node, ApiError> 
     let id = resolve(worker, node).await?;
     let (node, _) = worker
         .store
+        .nodes
         .load(id)
         .await?
         .ok_or_else(|| fail(404, format!("there is no node {id}")))?;

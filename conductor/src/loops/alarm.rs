@@ -1,20 +1,20 @@
 //! Keeps the nodes' alarms: whose `wake_at` has come, and whose acting worker is gone.
 //! What an alarm means is decided in the core.
 use crate::clock;
-use crate::drive::{ReconcileError, deliver};
+use crate::drive::ReconcileError;
 use crate::records::presence::Liveness;
 use crate::worker::Worker;
 use futures_util::stream::{self, StreamExt};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::Event;
-use ironbeat_core::node::{Node, Phase};
+use ironbeat_core::index::Entry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the busy nodes are looked through.
 const TICK: Duration = Duration::from_millis(500);
-/// A node is its owner's affair for this long after its alarm; then it is everybody's, because the owner may hang.
+/// The owner has this long to see to an alarm; then any worker does, because the owner may hang.
 const OWNER_GRACE: Duration = Duration::from_secs(10);
 /// Alarms kept at once.
 const PARALLEL: usize = 64;
@@ -49,14 +49,12 @@ pub async fn run(worker: Arc<Worker>) {
     }
 }
 
-fn due(worker: &Worker, node: &Node) -> Option<Event> {
-    let job = node.job()?;
-    if let Phase::Acting { worker: acting, .. } = &job.phase {
+fn due(worker: &Worker, node: &Entry) -> Option<Event> {
+    if let Some(acting) = &node.acting {
         let gone = *acting != worker.id && worker.presence.is_live(acting) == Liveness::Lapsed;
         if gone && worker.presence.owns(node.id) {
-            return Some(Event::WorkerLost {
-                worker: acting.clone(),
-            });
+            let worker = acting.clone();
+            return Some(Event::WorkerLost { worker });
         }
     }
     let (now, at) = (clock::now(), node.wake_at?);
@@ -77,7 +75,7 @@ async fn keep(worker: &Arc<Worker>, id: NodeId, event: Event) -> Option<NodeId> 
         },
         other => other,
     };
-    match deliver(worker, id, &event).await {
+    match worker.drive.deliver(id, &event).await {
         Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => None,
         Err(error) => {
             tracing::warn!(node = %id, "alarm: {error}");

@@ -1,11 +1,11 @@
 //! Power sync: who of the workers asks which BMC for the power state, and when.
 //! What a reading means is decided in the core; a dead BMC costs only its own task here.
 use crate::clock;
-use crate::drive::{ReconcileError, deliver};
+use crate::drive::ReconcileError;
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{BmcFault, BmcReport, Ctx, Event, Policy, decide, power_is_synced};
-use ironbeat_core::node::Node;
+use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, is_news, power_is_synced};
+use ironbeat_core::index::Entry;
 use ironbeat_ipmi::Slots;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,11 +82,13 @@ pub async fn run(worker: Arc<Worker>, sync: Arc<PowerSync>) {
 }
 
 /// The nodes to be asked now, marked as under way.
-fn due(worker: &Worker, sync: &PowerSync) -> Vec<Arc<Node>> {
+fn due(worker: &Worker, sync: &PowerSync) -> Vec<Arc<Entry>> {
     let owners = worker.presence.owners();
     let (now, unix_ms) = (Instant::now(), clock::now().unix_ms());
     let period = period(&worker.policy);
-    let is_mine = |node: &Node| power_is_synced(node) && owners.is_mine(node.id);
+    let is_mine = |node: &Entry| {
+        power_is_synced(node.rest, node.maintenance.as_ref()) && owners.is_mine(node.id)
+    };
     let mut watches = sync.lock();
     let mut room = MAX_UNDER_WAY.saturating_sub(watches.values().filter(|w| w.under_way).count());
     let mut mine = 0;
@@ -146,43 +148,34 @@ fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
 ///
 /// # Errors
 /// When the answer could not be recorded; that there was none is no error here.
-pub async fn read(
-    worker: &Arc<Worker>,
-    sync: &PowerSync,
-    node: &Arc<Node>,
-) -> Result<(), ReconcileError> {
+pub async fn read(worker: &Worker, sync: &PowerSync, node: &Entry) -> Result<(), ReconcileError> {
     let done = UnderWay {
         sync,
         node: node.id,
     };
     let at = clock::now();
-    let result = worker.bmcs.read_power(&node.bmc).await;
+    let Some(access) = worker.logins.of_entry(node).await? else {
+        return Ok(());
+    };
+    let result = worker.bmcs.read_power(&access).await;
     let troubles = count(&mut done.sync.lock(), node, &result);
     match &result {
         Ok(report) => tracing::trace!(node = %node.id, power_on = report.power_on, "power read"),
         Err(fault) => tracing::debug!(node = %node.id, troubles, "power sync: {}", fault.what),
+    }
+    // Mostly nothing changes, and then nothing needs to be loaded either.
+    let known = worker.view.get(&node.id);
+    let known = known.as_deref().unwrap_or(node);
+    if !is_news(known, at, &result, troubles, &worker.policy) {
+        return Ok(());
     }
     let event = Event::PowerRead {
         at,
         result,
         troubles,
     };
-    // Mostly nothing changes, and then nothing needs to be loaded either.
-    let known = worker
-        .view
-        .get(&node.id)
-        .unwrap_or_else(|| Arc::clone(node));
-    let ctx = Ctx {
-        now: clock::now(),
-        op: &known.op.clone(),
-        worker: &worker.id,
-        policy: &worker.policy,
-    };
-    if decide(&known, &event, ctx).is_ok_and(|decision| decision.node == *known) {
-        return Ok(());
-    }
     // In a box, as it is large and rare: else every reading would carry the room for it around.
-    match Box::pin(deliver(worker, node.id, &event)).await {
+    match Box::pin(worker.drive.deliver(node.id, &event)).await {
         Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(()),
         Err(error) => Err(error),
     }
@@ -190,7 +183,7 @@ pub async fn read(
 
 fn count(
     watches: &mut HashMap<NodeId, Watch>,
-    node: &Node,
+    node: &Entry,
     result: &Result<BmcReport, BmcFault>,
 ) -> u32 {
     let watch = watches.entry(node.id).or_default();

@@ -1,6 +1,8 @@
 //! What a machine needs to boot from the network: scripts, kernel, ramdisk and images over HTTP; DHCP and TFTP by dnsmasq.
 //! What a machine boots is decided in the core.
+pub mod boots;
 pub mod dnsmasq;
 pub mod http;
 pub mod mirrors;
 pub mod script;
+pub mod stage;

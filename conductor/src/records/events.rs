@@ -1,6 +1,6 @@
 //! What happened, as a stream that operators and other programs follow: JSON, one subject per node and kind.
 //! What is worth an event is decided where it happens; publishing never holds up a decision.
-use crate::records::{Store, StoreError, ensure, is_final, read_stream};
+use crate::records::{Cause, Store, StoreError, ensure, is_final, read_stream};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
@@ -108,9 +108,9 @@ impl Events {
     /// # Errors
     /// When the stream does not answer, or stops in the middle.
     pub async fn read(&self, node: Option<NodeId>, last: usize) -> Result<Vec<Event>, StoreError> {
-        let fail = |why: String| StoreError::Stream {
+        let fail = |source: Cause| StoreError::Stream {
             what: format!("read stream {}", self.stream),
-            why,
+            source,
         };
         if last == 0 {
             return Ok(vec![]);
@@ -119,7 +119,7 @@ impl Events {
             .js
             .get_stream(&self.stream)
             .await
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| fail(error.into()))?;
         let token = node.map_or("*".into(), |id| id.to_string());
         let end = stream.cached_info().state.last_sequence;
         // Of all nodes: the tail of the stream. Of one node: all of it is looked through, as its events may be rare.

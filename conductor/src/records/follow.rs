@@ -1,6 +1,7 @@
 //! Follows the keys of a bucket: everything that is there, then every change, until the first doubt.
 //! Whoever follows begins again after an error, and so never misses a change or keeps a key that is gone.
-use super::kv::{Kv, KvError, Revision, is_deletion};
+use super::Cause;
+use super::kv::{ENTRY, Kv, KvError, Revision, is_deletion};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
 use async_nats::jetstream::{self, message};
 use async_nats::{StatusCode, Subscriber};
@@ -23,7 +24,17 @@ pub(crate) struct Change {
     pub key: String,
     /// None: deleted.
     pub value: Option<Bytes>,
+    /// What its writer says of it in the header, for followers that need no more.
+    pub entry: Option<String>,
     pub revision: Revision,
+}
+
+/// How much of each key a follower is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    Whole,
+    /// Headers alone: values are empty, and do not travel.
+    Entries,
 }
 
 #[derive(Debug)]
@@ -55,23 +66,24 @@ pub(crate) struct Follow {
 
 impl Kv {
     /// `keys` may have wildcards: `node.>`.
-    pub async fn follow(&self, keys: &str) -> Result<Follow, KvError> {
-        let fail = |why: String| KvError::Follow {
+    pub async fn follow(&self, keys: &str, depth: Depth) -> Result<Follow, KvError> {
+        let fail = |source: Cause| KvError::Follow {
             keys: keys.into(),
-            why,
+            source,
         };
         let client = self.js.client();
         let inbox = client.new_inbox();
         let subscriber = client
             .subscribe(inbox.clone())
             .await
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| fail(error.into()))?;
         let config = push::Config {
             deliver_subject: inbox,
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::None,
             max_deliver: 1,
             filter_subject: format!("{}{keys}", self.prefix),
+            headers_only: depth == Depth::Entries,
             flow_control: true,
             idle_heartbeat: HEARTBEAT,
             inactive_threshold: FORGOTTEN,
@@ -83,7 +95,7 @@ impl Kv {
             .stream
             .create_consumer(config)
             .await
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| fail(error.into()))?;
         let empty = consumer.cached_info().num_pending == 0
             && consumer.cached_info().delivered.consumer_sequence == 0;
         Ok(Follow {
@@ -99,7 +111,7 @@ impl Kv {
 
     /// Every key and value there is now, in the order of their writing.
     pub async fn scan(&self, keys: &str, mut each: impl FnMut(Change)) -> Result<(), KvError> {
-        let mut follow = self.follow(keys).await?;
+        let mut follow = self.follow(keys, Depth::Whole).await?;
         loop {
             match follow.next().await? {
                 Followed::Change(change) => each(change),
@@ -119,7 +131,7 @@ impl Follow {
             }
             let message = match tokio::time::timeout(SILENCE, self.subscriber.next()).await {
                 Ok(Some(message)) => message,
-                Ok(None) => return Err(self.fail("the connection was closed".into())),
+                Ok(None) => return Err(self.fail("the connection was closed")),
                 Err(_) => return Err(self.fail(format!("silent for {SILENCE:?}"))),
             };
             match message.status {
@@ -130,10 +142,10 @@ impl Follow {
         }
     }
 
-    fn fail(&self, why: String) -> KvError {
+    fn fail(&self, source: impl Into<Cause>) -> KvError {
         KvError::Follow {
             keys: self.keys.clone(),
-            why,
+            source: source.into(),
         }
     }
 
@@ -142,9 +154,7 @@ impl Follow {
             message,
             context: self.js.clone(),
         };
-        let info = message
-            .info()
-            .map_err(|error| self.fail(error.to_string()))?;
+        let info = message.info().map_err(|error| self.fail(error))?;
         let (number, pending, revision) =
             (info.consumer_sequence, info.pending, info.stream_sequence);
         self.expect_delivered(number.saturating_sub(1))?;
@@ -158,9 +168,14 @@ impl Follow {
             return Err(self.fail(format!("{} is none of its keys", message.subject)));
         };
         let gone = message.headers.as_ref().is_some_and(is_deletion);
+        let entry = message.headers.as_ref().and_then(|headers| {
+            let entry = headers.get(ENTRY)?;
+            Some(entry.as_str().to_string())
+        });
         Ok(Change {
             key: key.into(),
             value: (!gone).then_some(message.payload),
+            entry,
             revision,
         })
     }
@@ -174,7 +189,7 @@ impl Follow {
         let stalled = header("Nats-Consumer-Stalled");
         if let Some(subject) = message.reply.as_ref().map(ToString::to_string).or(stalled) {
             let answered = self.js.client().publish(subject, Bytes::new()).await;
-            return answered.map_err(|error| self.fail(error.to_string()));
+            return answered.map_err(|error| self.fail(error));
         }
         if let Some(last) = header("Nats-Last-Consumer").and_then(|last| last.parse().ok()) {
             self.expect_delivered(last)?;

@@ -1,7 +1,7 @@
 //! One key-value bucket of JetStream: leader reads, compare-and-swap writes, deletes that say what they delete.
-//! What the keys mean is the business of `store`, `presence` and `lookups`; following them is in `follow`.
-use super::StoreError;
+//! What the keys mean is in `documents`, `beside`, `presence` and `lookups`; following them is in `follow`.
 use super::stream::ensure;
+use super::{Cause, StoreError};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -16,6 +16,8 @@ pub type Revision = u64;
 /// JetStream's "wrong last sequence" and, on replicated streams, "wrong last sequence constant".
 const CONFLICTS: [u64; 2] = [10071, 10164];
 
+/// The header that carries a document's entry: what a follower of [`Depth::Entries`] sees of it.
+pub(super) const ENTRY: &str = "Ironbeat-Entry";
 /// The client's header for "this key is deleted", ADR-8.
 const OPERATION: &str = "KV-Operation";
 /// The server's header for "this key has expired", ADR-43.
@@ -24,18 +26,20 @@ const MARKER: &str = "Nats-Marker-Reason";
 /// What came of an attempt on one key.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
-    #[error("read {key}: {why}")]
-    Read { key: String, why: String },
+    #[error("read {key}: {source}")]
+    Read { key: String, source: Cause },
     #[error("write {key}: it was changed by another writer")]
     Conflict { key: String },
     /// It was not written, and trying again will not help.
-    #[error("write {key}: {why}")]
-    Refused { key: String, why: String },
+    #[error("write {key}: {source}")]
+    Refused { key: String, source: Cause },
     /// Whether it was written is not known.
-    #[error("write {key}: {why}")]
-    Unclear { key: String, why: String },
-    #[error("follow {keys}: {why}")]
-    Follow { keys: String, why: String },
+    #[error("write {key}: {source}")]
+    Unclear { key: String, source: Cause },
+    #[error("follow {keys}: {source}")]
+    Follow { keys: String, source: Cause },
+    #[error("purge {keys}: {source}")]
+    Purge { keys: String, source: Cause },
 }
 
 /// How a bucket keeps what it is given.
@@ -115,7 +119,7 @@ impl Kv {
             }
             Err(error) => Err(KvError::Read {
                 key: key.into(),
-                why: error.to_string(),
+                source: error.into(),
             }),
         }
     }
@@ -131,6 +135,38 @@ impl Kv {
             .payload(value.into())
             .expected_last_subject_sequence(expected);
         self.publish(key, message).await
+    }
+
+    /// As `write`, with headers.
+    pub async fn write_with(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        headers: &[(&str, &str)],
+        expected: Revision,
+    ) -> Result<Revision, KvError> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, *value);
+        }
+        let message = PublishMessage::build()
+            .payload(value.into())
+            .headers(map)
+            .expected_last_subject_sequence(expected);
+        self.publish(key, message).await
+    }
+
+    /// Drops keys without a trace; `before`: only what was written before that revision. `keys` may have wildcards.
+    pub async fn purge(&self, keys: &str, before: Option<Revision>) -> Result<(), KvError> {
+        let purge = self.stream.purge().filter(format!("{}{keys}", self.prefix));
+        let purged = match before {
+            Some(revision) => purge.sequence(revision).await.map(drop),
+            None => purge.await.map(drop),
+        };
+        purged.map_err(|error| KvError::Purge {
+            keys: keys.into(),
+            source: error.into(),
+        })
     }
 
     /// Writes whatever was there.
@@ -156,20 +192,21 @@ impl Kv {
             Err(error) => Err(error),
         };
         ack.map(|ack| ack.sequence)
-            .map_err(|error| write_error(key, &error))
+            .map_err(|error| write_error(key, error))
     }
 }
 
-fn write_error(key: &str, error: &PublishError) -> KvError {
+fn write_error(key: &str, error: PublishError) -> KvError {
     let key = key.to_string();
-    let why = error.to_string();
-    let code = api_error(error).map(|error| error.error_code().0);
+    let code = api_error(&error).map(|error| error.error_code().0);
     if code.is_some_and(|code| CONFLICTS.contains(&code)) {
         KvError::Conflict { key }
-    } else if is_final(error) {
-        KvError::Refused { key, why }
+    } else if is_final(&error) {
+        let source = error.into();
+        KvError::Refused { key, source }
     } else {
-        KvError::Unclear { key, why }
+        let source = error.into();
+        KvError::Unclear { key, source }
     }
 }
 
@@ -206,7 +243,7 @@ mod tests {
             let json = format!(r#"{{"code":{status},"err_code":{code},"description":"words"}}"#);
             let error: jetstream::Error = serde_json::from_str(&json).unwrap();
             let error = PublishError::with_source(PublishErrorKind::Other, error);
-            let error = format!("{:?}", write_error("node.x", &error));
+            let error = format!("{:?}", write_error("node.x", error));
             assert!(error.starts_with(expected), "{code}: {error}");
         }
     }

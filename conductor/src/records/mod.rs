@@ -1,10 +1,16 @@
-//! What is kept in NATS: node records, claims, presence, last heartbeats, lookups and events.
-//! What is written is decided in the core; who writes a node record is `drive`.
-pub mod claim;
+//! What is kept in NATS: records, claims, what lies beside records, presence, last heartbeats, lookups and events.
+//! What is written is decided in the core; who has a node record written is `drive`.
+mod beside;
+mod claim;
+mod document;
+mod documents;
 pub mod events;
 mod follow;
 mod kv;
+pub mod logins;
 pub mod lookups;
+mod node;
+mod nodes;
 pub mod presence;
 pub mod seen;
 mod store;
@@ -13,9 +19,11 @@ mod stream;
 pub(crate) mod tests;
 pub mod view;
 
-pub(crate) use follow::{Change, Followed, SILENCE};
+pub use beside::Besides;
+pub use document::{Claims, Document};
+pub use documents::Records;
+pub(crate) use follow::{Change, Depth, Followed, SILENCE};
 pub(crate) use kv::{Keep, Kv, is_final};
 pub use kv::{KvError, Revision};
-pub(crate) use store::parse;
-pub use store::{Names, Store, StoreError};
+pub use store::{Cause, Names, Store, StoreError};
 pub(crate) use stream::{ensure, read_stream};

@@ -6,7 +6,7 @@ pub use roster::Liveness;
 use roster::{Roster, Timing, owner};
 
 use crate::clock;
-use crate::records::{Change, Followed, Keep, Kv, KvError, SILENCE, Store, StoreError};
+use crate::records::{Change, Depth, Followed, Keep, Kv, KvError, SILENCE, Store, StoreError};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
@@ -145,7 +145,7 @@ impl Presence {
 
     /// Returns why following ended.
     async fn follow(&self) -> KvError {
-        let mut follow = match self.bucket.follow(">").await {
+        let mut follow = match self.bucket.follow(">", Depth::Whole).await {
             Ok(follow) => follow,
             Err(error) => return error,
         };
@@ -164,6 +164,7 @@ impl Presence {
             key,
             value,
             revision,
+            ..
         } = change;
         let Ok(id) = key.parse::<WorkerId>() else {
             tracing::warn!(key, "a key that is no worker's");

@@ -59,7 +59,7 @@ impl Seen {
             Err(error) => {
                 return Err(StoreError::Stream {
                     what: format!("read the last {subject}"),
-                    why: error.to_string(),
+                    source: error.into(),
                 });
             }
         };

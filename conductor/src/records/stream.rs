@@ -1,6 +1,6 @@
 //! JetStream streams, made if they are absent and compared with what is needed if they are not, and read to their end.
 //! What is kept in them is the affair of `store`, `presence`, `seen`, `events` and `lookups`.
-use super::StoreError;
+use super::{Cause, StoreError};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
@@ -20,16 +20,16 @@ pub(crate) async fn ensure(
     wanted: stream::Config,
 ) -> Result<stream::Stream, StoreError> {
     let name = wanted.name.clone();
-    let fail = |why: String| StoreError::Stream {
+    let fail = |source: Cause| StoreError::Stream {
         what: format!("open stream {name}"),
-        why,
+        source,
     };
     let made = match js.get_or_create_stream(wanted.clone()).await {
         Ok(stream) => Ok(stream),
         // Another worker may have made it a moment ago with other words for the same; what it is, is read below.
         Err(refused) => js.get_stream(&name).await.map_err(|_| refused),
     };
-    let stream = made.map_err(|error| fail(error.to_string()))?;
+    let stream = made.map_err(|error| fail(error.into()))?;
     match difference(&stream.cached_info().config, &wanted) {
         None => Ok(stream),
         Some((field, found, needed)) => Err(StoreError::Config {
@@ -50,19 +50,19 @@ pub(crate) async fn read_stream(
     config: OrderedConfig,
     mut each: impl FnMut(jetstream::Message),
 ) -> Result<(), StoreError> {
-    let fail = |why: String| StoreError::Stream {
+    let fail = |source: Cause| StoreError::Stream {
         what: format!("read stream {}", stream.cached_info().config.name),
-        why,
+        source,
     };
     let consumer = stream.create_consumer(config).await;
-    let consumer = consumer.map_err(|error| fail(error.to_string()))?;
+    let consumer = consumer.map_err(|error| fail(error.into()))?;
     let mut pending = consumer.cached_info().num_pending;
     let messages = consumer.messages().await;
-    let mut messages = messages.map_err(|error| fail(error.to_string()))?;
+    let mut messages = messages.map_err(|error| fail(error.into()))?;
     while pending > 0 {
         let message = match tokio::time::timeout(READ_PATIENCE, messages.next()).await {
             Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Err(fail(error.to_string())),
+            Ok(Some(Err(error))) => return Err(fail(error.into())),
             Ok(None) | Err(_) => return Err(fail("it ends before its end".into())),
         };
         pending = message.info().map_or(0, |info| info.pending);

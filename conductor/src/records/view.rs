@@ -1,7 +1,10 @@
-//! All node records in memory, followed from the bucket: for lists, lookups and alarms. May be a moment behind.
-//! Decisions are made on what `store` loads from the leader.
-use crate::records::{Change, Followed, Kv, KvError, Store, parse};
-use ironbeat_common::id::NodeId;
+//! The index of all nodes, followed from the bucket: for lists, lookups, boot scripts and alarms. May be a moment behind.
+//! It is made of entries, which travel in the records' headers; decisions are made on what `documents` loads.
+use super::document::{id_of, without_values};
+use super::{Change, Depth, Followed, Records, Store, StoreError};
+use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_core::index::{Entry, Index};
+use ironbeat_core::lookup::{Identity, Match};
 use ironbeat_core::node::Node;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,60 +17,71 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const KEYS: &str = "node.>";
 
 #[derive(Clone, Default)]
-struct Copy {
-    nodes: BTreeMap<NodeId, Arc<Node>>,
-    /// Those of them that have an alarm: nearly always few.
-    busy: BTreeMap<NodeId, Arc<Node>>,
-    /// Why a record that is there cannot be read. The last one that could be read stays in `nodes`.
+struct Seen {
+    index: Index,
+    /// Why a record that is there cannot be read, by key. What was known of it before stays in the index.
     unreadable: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
 pub struct View {
-    copy: Arc<RwLock<Copy>>,
+    seen: Arc<RwLock<Seen>>,
     changes: watch::Receiver<u64>,
 }
 
-fn read(copy: &RwLock<Copy>) -> RwLockReadGuard<'_, Copy> {
-    copy.read().unwrap_or_else(PoisonError::into_inner)
+fn read(seen: &RwLock<Seen>) -> RwLockReadGuard<'_, Seen> {
+    seen.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write(copy: &RwLock<Copy>) -> RwLockWriteGuard<'_, Copy> {
-    copy.write().unwrap_or_else(PoisonError::into_inner)
+fn write(seen: &RwLock<Seen>) -> RwLockWriteGuard<'_, Seen> {
+    seen.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl View {
     /// Begins to follow; goes on until the process ends.
     pub fn start(store: &Store) -> Self {
-        let copy = Arc::new(RwLock::new(Copy::default()));
+        let seen = Arc::new(RwLock::new(Seen::default()));
         let (tick, changes) = watch::channel(0);
-        tokio::spawn(follow(store.nodes.clone(), Arc::clone(&copy), tick));
-        Self { copy, changes }
+        tokio::spawn(follow(store.nodes.clone(), Arc::clone(&seen), tick));
+        Self { seen, changes }
     }
 
-    pub fn get(&self, id: &NodeId) -> Option<Arc<Node>> {
-        read(&self.copy).nodes.get(id).cloned()
+    pub fn get(&self, id: &NodeId) -> Option<Arc<Entry>> {
+        read(&self.seen).index.get(id).cloned()
     }
 
-    /// In the order of their ids.
-    pub fn all(&self) -> Vec<Arc<Node>> {
-        read(&self.copy).nodes.values().cloned().collect()
+    /// The node that this NIC belongs to.
+    pub fn of_mac(&self, mac: &Mac) -> Option<Arc<Entry>> {
+        read(&self.seen).index.of_mac(mac).cloned()
+    }
+
+    /// Which node a machine is.
+    pub fn find(&self, machine: &Identity) -> Match {
+        read(&self.seen).index.find(machine)
     }
 
     /// Those that wait for something, and so have an alarm.
-    pub fn busy(&self) -> Vec<Arc<Node>> {
-        read(&self.copy).busy.values().cloned().collect()
+    pub fn busy(&self) -> Vec<Arc<Entry>> {
+        read(&self.seen).index.busy().cloned().collect()
     }
 
-    /// What `look` makes of the nodes, in the order of their ids. Without a copy of the list: for those who look at all
-    /// of them often and take few. The view does not move on meanwhile.
-    pub fn pick<T>(&self, look: impl FnMut(&Arc<Node>) -> Option<T>) -> Vec<T> {
-        read(&self.copy).nodes.values().filter_map(look).collect()
+    /// What `look` makes of the nodes, in the order of their ids, for those who look at all of them. The view does not
+    /// move on meanwhile.
+    pub fn pick<T>(&self, look: impl FnMut(&Arc<Entry>) -> Option<T>) -> Vec<T> {
+        read(&self.seen).index.all().filter_map(look).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        read(&self.seen).index.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Keys whose records cannot be read by this worker, and why.
     pub fn unreadable(&self) -> BTreeMap<String, String> {
-        read(&self.copy).unreadable.clone()
+        read(&self.seen).unreadable.clone()
     }
 
     /// Ticks at every change.
@@ -83,11 +97,11 @@ impl View {
     }
 }
 
-async fn follow(bucket: Kv, copy: Arc<RwLock<Copy>>, tick: watch::Sender<u64>) {
+async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tick: watch::Sender<u64>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let loaded_before = *tick.borrow();
-        let error = follow_once(&bucket, &copy, &tick).await;
+        let error = follow_once(&nodes, &seen, &tick).await;
         tracing::warn!("the view of the nodes is interrupted: {error}");
         pause = match *tick.borrow() == loaded_before {
             true => (pause * 2).min(LONGEST_PAUSE),
@@ -98,68 +112,98 @@ async fn follow(bucket: Kv, copy: Arc<RwLock<Copy>>, tick: watch::Sender<u64>) {
 }
 
 /// Returns why following ended.
-async fn follow_once(bucket: &Kv, copy: &RwLock<Copy>, tick: &watch::Sender<u64>) -> KvError {
-    let mut follow = match bucket.follow(KEYS).await {
+async fn follow_once(
+    nodes: &Records<Node>,
+    seen: &RwLock<Seen>,
+    tick: &watch::Sender<u64>,
+) -> StoreError {
+    let mut follow = match nodes.kv.follow(KEYS, Depth::Entries).await {
         Ok(follow) => follow,
-        Err(error) => return error,
+        Err(error) => return error.into(),
     };
     // Until everything has been shown it is gathered apart: nodes that vanished meanwhile must go, the others stay.
-    let mut fresh = Some(Copy::default());
+    let mut fresh = Some(Seen::default());
     loop {
         match follow.next().await {
-            Err(error) => return error,
+            Err(error) => return error.into(),
             Ok(Followed::Loaded) => {
                 if let Some(fresh) = fresh.take() {
-                    *write(copy) = fresh;
+                    *write(seen) = fresh;
                 }
             }
-            Ok(Followed::Change(change)) => match &mut fresh {
-                Some(fresh) => {
-                    fresh.apply(change, |id| read(copy).nodes.get(&id).cloned());
+            Ok(Followed::Change(change)) => {
+                let Some(id) = id_of::<Node>(&change.key) else {
+                    tracing::warn!(change.key, "a key that is no node's");
                     continue;
+                };
+                let news = match look(nodes, id, &change).await {
+                    Ok(news) => news,
+                    Err(error) => return error,
+                };
+                match &mut fresh {
+                    Some(fresh) => {
+                        fresh.apply(id, &change.key, news, || read(seen).index.get(&id).cloned());
+                        continue;
+                    }
+                    None => write(seen).apply(id, &change.key, news, || None),
                 }
-                None => write(copy).apply(change, |_| None),
-            },
+            }
         }
         tick.send_modify(|ticks| *ticks += 1);
     }
 }
 
-impl Copy {
-    /// `earlier` knows records from before this copy was begun.
-    fn apply(&mut self, change: Change, earlier: impl FnOnce(NodeId) -> Option<Arc<Node>>) {
-        let Change { key, value, .. } = change;
-        let id = key.strip_prefix("node.").map(str::parse::<NodeId>);
-        let Some(Ok(id)) = id else {
-            tracing::warn!(key, "a key that is no node's");
-            return;
-        };
-        self.unreadable.remove(&key);
-        let Some(value) = value else {
-            self.nodes.remove(&id);
-            self.busy.remove(&id);
-            return;
-        };
-        match parse(&key, &value) {
-            Ok(node) => self.put(id, Arc::new(node)),
-            Err(error) => {
-                tracing::error!("{error}");
-                self.unreadable.insert(key, error.to_string());
-                if let Some(node) = earlier(id)
-                    && !self.nodes.contains_key(&id)
+/// What a change says of a node.
+enum News {
+    Gone,
+    Known(Entry),
+    /// There is a record, and why it cannot be read.
+    Unreadable(String),
+}
+
+/// The entry in the header tells; a record that was written without one, by hand, is read whole.
+async fn look(nodes: &Records<Node>, id: NodeId, change: &Change) -> Result<News, StoreError> {
+    if change.value.is_none() {
+        return Ok(News::Gone);
+    }
+    if let Some(entry) = &change.entry {
+        return Ok(match serde_json::from_str::<Entry>(entry) {
+            Ok(entry) if entry.id == id => News::Known(entry),
+            Ok(entry) => News::Unreadable(format!("its entry is about node {}", entry.id)),
+            Err(error) => News::Unreadable(format!("its entry: {}", without_values(&error))),
+        });
+    }
+    match nodes.load(id).await {
+        Ok(Some((node, _))) => Ok(News::Known(Entry::of(&node))),
+        Ok(None) => Ok(News::Gone),
+        Err(error @ StoreError::Corrupt { .. }) => Ok(News::Unreadable(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+impl Seen {
+    /// `earlier` knows the node from before all was shown anew.
+    fn apply(
+        &mut self,
+        id: NodeId,
+        key: &str,
+        news: News,
+        earlier: impl FnOnce() -> Option<Arc<Entry>>,
+    ) {
+        self.unreadable.remove(key);
+        match news {
+            News::Gone => self.index.remove(&id),
+            News::Known(entry) => self.index.put(entry),
+            News::Unreadable(why) => {
+                tracing::error!("{why}");
+                self.unreadable.insert(key.to_string(), why);
+                if self.index.get(&id).is_none()
+                    && let Some(entry) = earlier()
                 {
-                    self.put(id, node);
+                    self.index.put((*entry).clone());
                 }
             }
         }
-    }
-
-    fn put(&mut self, id: NodeId, node: Arc<Node>) {
-        match node.wake_at {
-            Some(_) => self.busy.insert(id, Arc::clone(&node)),
-            None => self.busy.remove(&id),
-        };
-        self.nodes.insert(id, node);
     }
 }
 
@@ -170,45 +214,14 @@ mod tests {
 
     /// When everything is shown anew, a record that has become unreadable meanwhile must not look like a removed node.
     #[test]
-    fn the_last_good_record_outlives_a_broken_watch() {
-        let good = Arc::new(node(1));
-        let key = format!("node.{}", id(1));
-        let change = |value: Option<Vec<u8>>| Change {
-            key: key.clone(),
-            value: value.map(Into::into),
-            revision: 1,
-        };
-        let mut fresh = Copy::default();
-        fresh.apply(change(Some(b"{}".to_vec())), |_| Some(Arc::clone(&good)));
-        assert_eq!(fresh.nodes.get(&id(1)), Some(&good));
-        assert!(fresh.unreadable.contains_key(&key));
-        fresh.apply(change(None), |_| Some(Arc::clone(&good)));
-        assert!(fresh.nodes.is_empty() && fresh.unreadable.is_empty());
-    }
-
-    #[test]
-    fn who_has_an_alarm_is_busy() {
-        let key = format!("node.{}", id(1));
-        let mut copy = Copy::default();
-        let mut told = |node: Option<&Node>| {
-            let value = node.map(|node| serde_json::to_vec(node).unwrap().into());
-            let change = Change {
-                key: key.clone(),
-                value,
-                revision: 1,
-            };
-            copy.apply(change, |_| None);
-            copy.busy.contains_key(&id(1))
-        };
-        let resting = node(1);
-        let busy = Node {
-            wake_at: Some(crate::clock::now()),
-            ..resting.clone()
-        };
-        assert!(!told(Some(&resting)));
-        assert!(told(Some(&busy)));
-        assert!(!told(Some(&resting)));
-        assert!(told(Some(&busy)));
-        assert!(!told(None));
+    fn what_was_known_of_a_node_outlives_a_follow_that_broke() {
+        let good = Arc::new(Entry::of(&node(1)));
+        let mut fresh = Seen::default();
+        let broken = || News::Unreadable("EOF".into());
+        fresh.apply(id(1), "key", broken(), || Some(Arc::clone(&good)));
+        assert_eq!(fresh.index.get(&id(1)), Some(&good));
+        assert!(fresh.unreadable.contains_key("key"));
+        fresh.apply(id(1), "key", News::Gone, || Some(Arc::clone(&good)));
+        assert!(fresh.index.is_empty() && fresh.unreadable.is_empty());
     }
 }

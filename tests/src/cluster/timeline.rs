@@ -87,7 +87,9 @@ impl Timeline {
                     self.active = Some(at);
                 }
             }
-            What::PowerSetStart(_)
+            What::Enrolled
+            | What::Deleted
+            | What::PowerSetStart(_)
             | What::PowerSetEnd(_)
             | What::PowerSetError(_)
             | What::PowerStateCorrected(_)

@@ -221,7 +221,7 @@ const CONDUCTOR: &[Room] = &[
     file("run", May::ImportAll, "starts and ends a worker"),
     file(
         "worker",
-        May::Import(&["records", "bmc", "netboot"]),
+        May::Import(&["drive", "records", "bmc", "netboot"]),
         "what one worker process holds",
     ),
     folder(
@@ -236,7 +236,7 @@ const CONDUCTOR: &[Room] = &[
     ),
     folder(
         "drive",
-        &["records", "bmc", "worker"],
+        &["records", "bmc"],
         "one event of one node: load, decide, save, act",
     ),
     folder(

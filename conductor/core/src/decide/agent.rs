@@ -3,12 +3,13 @@
 use super::answer::{Effect, Rejected};
 use super::draft::Draft;
 use super::job::{Fault, boot_disk_by_force, said};
-use crate::node::{BmcAct, Node, Phase, Power, PowerSource, State, Step};
+use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, State, Step};
 use crate::plan;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
-use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Status};
-use ironbeat_common::id::BootId;
+use ironbeat_common::heartbeat::{Outcome, Status};
+use ironbeat_common::id::{BootId, StepId};
 use ironbeat_common::inventory::Inventory;
 
 pub(super) fn booted(
@@ -29,7 +30,9 @@ pub(super) fn booted(
     }
     draft.retire_boot();
     draft.node.boot = Some(boot);
-    draft.node.inventory = Some(with_neighbours(inventory, draft.node.inventory.as_ref()));
+    draft.node.found_boot_mode = Some(inventory.boot.mode);
+    let inventory_now = with_neighbours(inventory, draft.ctx.inventory);
+    draft.put(Beside::Inventory(Box::new(inventory_now)));
     draft.node.power = Some(Power {
         on: true,
         at: draft.ctx.now,
@@ -105,7 +108,7 @@ pub(super) fn beat(
     let because = match status {
         Status::Done { step, outcome } if *step == id => {
             if let Outcome::Inventory(inventory) = outcome {
-                draft.node.inventory = Some((**inventory).clone());
+                draft.put(Beside::Inventory(inventory.clone()));
             }
             draft.advance()
         }
@@ -132,19 +135,35 @@ fn wants_agent(node: &Node) -> bool {
     })
 }
 
-/// The reply to a heartbeat: a function of the record alone.
-pub fn wanted(node: &Node, boot: BootId) -> HeartbeatReply {
+/// What a heartbeat is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted<'a> {
+    /// Nothing new: what it is at goes on.
+    Idle,
+    Step {
+        id: StepId,
+        step: &'a AgentStep,
+    },
+    LookUp,
+}
+
+/// The reply to a heartbeat: a function of the record and of what the beat says.
+pub fn wanted<'a>(node: &'a Node, boot: BootId, status: &Status) -> Wanted<'a> {
     if node.boot != Some(boot) {
-        return HeartbeatReply::LookUp;
+        return Wanted::LookUp;
     }
+    let at = match status {
+        Status::Idle => None,
+        Status::Running { step, .. } | Status::Done { step, .. } | Status::Failed { step, .. } => {
+            Some(*step)
+        }
+    };
     match &node.state {
         State::Busy(job) => match (job.step(), &job.phase) {
-            (Step::Agent(step), Phase::AgentStep { id, .. }) => HeartbeatReply::Step {
-                id: *id,
-                order: step.order(),
-            },
-            (Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent, _) => HeartbeatReply::Idle,
+            (Step::Agent(_), Phase::AgentStep { id, .. }) if at == Some(*id) => Wanted::Idle,
+            (Step::Agent(step), Phase::AgentStep { id, .. }) => Wanted::Step { id: *id, step },
+            (Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent, _) => Wanted::Idle,
         },
-        State::Resting(_) => HeartbeatReply::Idle,
+        State::Resting(_) => Wanted::Idle,
     }
 }

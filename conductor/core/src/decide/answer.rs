@@ -1,7 +1,7 @@
 //! What a decision answers: the new record and what to do once it is saved, or why nothing changes.
 //! Carrying effects out is the conductor's business.
 use crate::id::OpId;
-use crate::node::{BmcAct, Node};
+use crate::node::{Beside, BmcAct, Node};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,10 +17,13 @@ pub enum Effect {
     Nudge,
 }
 
-/// The new record, what to do once it is saved, and why, in a few words for the log.
+/// The new record, what to put beside it before it is saved, what to do afterwards, and why, in a few words for the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    pub node: Node,
+    /// None: the node is forgotten.
+    pub node: Option<Node>,
+    /// New versions of documents, named by the record's `op`.
+    pub beside: Vec<Beside>,
     pub effects: Vec<Effect>,
     pub because: String,
 }
@@ -29,6 +32,9 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejected {
+    NoNode,
+    /// A node of this id was enrolled before, with another description.
+    Exists,
     /// The verb is not possible in this state.
     WrongState {
         verb: String,
@@ -54,6 +60,10 @@ pub enum Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Rejected::NoNode => f.write_str("there is no such node"),
+            Rejected::Exists => {
+                f.write_str("a node of this id exists, and its description is another")
+            }
             Rejected::WrongState { verb, state } => {
                 write!(f, "cannot {verb} a node that is {state}")
             }

@@ -2,11 +2,12 @@
 //! What each event changes is in the files beside it.
 use super::answer::{Decision, Effect};
 use crate::id::{OpId, WorkerId};
-use crate::node::{Job, MAX_PAST_BOOTS, Node, Phase, State};
+use crate::node::{Beside, Job, MAX_PAST_BOOTS, Node, Phase, State};
 use crate::policy::Policy;
 use crate::time::{Time, secs};
 use alloc::string::String;
 use alloc::vec::Vec;
+use ironbeat_common::inventory::Inventory;
 
 /// What a decision may know beside the node and the event.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +17,13 @@ pub struct Ctx<'a> {
     pub op: &'a OpId,
     pub worker: &'a WorkerId,
     pub policy: &'a Policy,
+    /// What lies beside the record, for an event that [needs it](crate::event::Event::needs_inventory).
+    pub inventory: Option<&'a Inventory>,
 }
 
 pub(super) struct Draft<'a> {
     pub node: Node,
+    pub beside: Vec<Beside>,
     pub effects: Vec<Effect>,
     pub ctx: Ctx<'a>,
 }
@@ -28,6 +32,7 @@ impl<'a> Draft<'a> {
     pub fn new(node: &Node, ctx: Ctx<'a>) -> Self {
         Self {
             node: node.clone(),
+            beside: Vec::new(),
             effects: Vec::new(),
             ctx,
         }
@@ -43,10 +48,18 @@ impl<'a> Draft<'a> {
             self.node.op = self.ctx.op.clone();
         }
         Decision {
-            node: self.node,
+            node: Some(self.node),
+            beside: self.beside,
             effects: self.effects,
             because,
         }
+    }
+
+    /// Puts a new version of a document beside the record.
+    pub fn put(&mut self, document: Beside) {
+        let version = Some(self.ctx.op.clone());
+        self.node.beside.set(document.kind(), version);
+        self.beside.push(document);
     }
 
     pub fn job(&mut self) -> &mut Job {

@@ -3,9 +3,11 @@
 use super::tests::{enrolled, instance, inventory};
 use super::{
     BmcFault, BmcReport, Ctx, Effect, Event, LastBeat, Patch, Policy, PowerVerb, Verb, decide,
+    is_news,
 };
 use crate::explain::explain;
 use crate::id::{OpId, RequestId, WorkerId};
+use crate::index::Entry;
 use crate::invariant;
 use crate::node::{BmcAct, BootDevice, JobKind, Node, Phase, Rest, State, Step};
 use crate::time::Time;
@@ -252,20 +254,33 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
         op,
         worker: &moment.worker,
         policy: &policy,
+        inventory: None,
     };
-    let Ok(decision) = decide(node, &moment.event, ctx(&moment.op)) else {
+    let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
         return Ok(node.clone());
     };
-    let after = &decision.node;
+    let after = decision.node.as_ref();
+    let after = after.ok_or("a node was forgotten, and nobody asked for that")?;
     invariant::check(after).map_err(|broken| broken.to_string())?;
 
+    if let Event::PowerRead {
+        at,
+        result,
+        troubles,
+    } = &moment.event
+        && !is_news(&Entry::of(node), *at, result, *troubles, &policy)
+        && after != node
+    {
+        return Err(format!("no news, and yet: {}", decision.because));
+    }
+
     let twice: OpId = "twice".parse().expect("a token");
-    if let Ok(again) = decide(after, &moment.event, ctx(&twice)) {
+    if let Ok(again) = decide(Some(after), &moment.event, ctx(&twice)) {
         let acts = again
             .effects
             .iter()
             .any(|effect| matches!(effect, Effect::Bmc { .. }));
-        if again.node != *after || acts {
+        if again.node.as_ref() != Some(after) || acts {
             return Err(format!(
                 "twice is not once: {} / {}",
                 decision.because, again.because
@@ -303,7 +318,7 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
         return Err(format!("the alarm is still due: {}", decision.because));
     }
     let _ = explain(after, moment.now, &policy).to_string();
-    Ok(decision.node)
+    Ok(after.clone())
 }
 
 /// Left alone, with every alarm kept, a node comes to rest.
@@ -468,18 +483,20 @@ fn the_node_id_is_only_a_name() {
         op: &op,
         worker: &worker,
         policy: &policy,
+        inventory: None,
     };
     let event = Event::Asked {
         request: "r".parse().expect("a token"),
         verb: Verb::Manage,
     };
-    let mut decided = decide(&other, &event, ctx)
+    let mut decided = decide(Some(&other), &event, ctx)
         .expect("manage is possible")
-        .node;
+        .node
+        .expect("it is still there");
     decided.id = enrolled().id;
     assert_eq!(
-        decided,
-        decide(&enrolled(), &event, ctx)
+        Some(decided),
+        decide(Some(&enrolled()), &event, ctx)
             .expect("manage is possible")
             .node
     );

@@ -3,7 +3,8 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    AgentStep, BmcAct, During, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest, State, Step,
+    AgentStep, BesideKind, BmcAct, During, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest,
+    State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -122,7 +123,7 @@ impl Draft<'_> {
         self.retire_boot();
         match goal {
             Goal::Clean => {
-                self.node.instance = None;
+                self.end_instance();
                 self.start(
                     JobKind::Clean,
                     Goal::Rest(Rest::Available),
@@ -135,10 +136,15 @@ impl Draft<'_> {
                     self.node.last_error = None;
                 }
                 if rest == Rest::Available {
-                    self.node.instance = None;
+                    self.end_instance();
                 }
             }
         }
+    }
+
+    fn end_instance(&mut self) {
+        self.node.instance = None;
+        self.node.beside.set(BesideKind::InstanceData, None);
     }
 
     /// The job has failed. A machine that a failed deploy or inspection left running is turned off first.

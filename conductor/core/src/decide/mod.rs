@@ -5,6 +5,7 @@ mod alarm;
 mod answer;
 mod bmc;
 mod draft;
+mod enroll;
 #[cfg(test)]
 mod histories;
 mod job;
@@ -16,20 +17,32 @@ mod verbs;
 use crate::node::Node;
 use draft::Draft;
 
-pub use crate::event::{BmcFault, BmcReport, Event, LastBeat, Patch, PowerVerb, Verb};
+pub use crate::event::{BmcFault, BmcReport, Enrolment, Event, LastBeat, Patch, PowerVerb, Verb};
 pub use crate::policy::Policy;
-pub use agent::wanted;
+pub use agent::{Wanted, wanted};
 pub use answer::{Decision, Effect, Rejected};
 pub use draft::Ctx;
-pub use power::power_is_synced;
+pub use power::{is_news, power_is_synced};
 
 /// One event, one answer. Delivering the same event twice gives the same node as once, and no further effect.
 ///
 /// # Errors
 /// When the event is not possible now; the node is as it was.
-pub fn decide(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejected> {
+pub fn decide(node: Option<&Node>, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejected> {
+    match (node, event) {
+        (present, Event::Enrolled(enrolment)) => enroll::enrolled(present, enrolment, ctx),
+        (Some(node), _) => of_a_node(node, event, ctx),
+        (None, _) => Err(Rejected::NoNode),
+    }
+}
+
+fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejected> {
     let mut draft = Draft::new(node, ctx);
     let because = match event {
+        Event::Enrolled(enrolment) => return enroll::enrolled(Some(node), enrolment, ctx),
+        Event::Asked {
+            verb: Verb::Delete, ..
+        } => return enroll::forgotten(node),
         Event::Asked { request, verb } => verbs::asked(&mut draft, request, verb)?,
         Event::Booted { boot, inventory } => agent::booted(&mut draft, *boot, inventory)?,
         Event::Beat { boot, status } => agent::beat(&mut draft, *boot, status)?,

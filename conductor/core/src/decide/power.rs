@@ -6,26 +6,43 @@ mod tests;
 use super::draft::Draft;
 use super::job::said;
 use crate::event::{BmcFault, BmcReport};
+use crate::index::Entry;
 use crate::node::{
     BmcAct, During, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource,
     Rest, Step,
 };
+use crate::policy::Policy;
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Whether a reading of the power can change this node: not while something else is under way, before the BMC was
+/// Whether a reading of the power can change a node that rests there (none: it is busy): not while something else is under way, before the BMC was
 /// verified, or while an operator has it in maintenance (Ironic skips the same).
-pub fn power_is_synced(node: &Node) -> bool {
-    node.state
-        .resting()
-        .is_some_and(|rest| rest != Rest::Enroll)
-        && node
-            .maintenance
-            .as_ref()
-            .is_none_or(|maintenance| maintenance.fault == Some(HardwareFault::Power))
+pub fn power_is_synced(rest: Option<Rest>, maintenance: Option<&Maintenance>) -> bool {
+    rest.is_some_and(|rest| rest != Rest::Enroll)
+        && maintenance.is_none_or(|maintenance| maintenance.fault == Some(HardwareFault::Power))
+}
+
+/// Whether a reading may change the node of which `known` was seen last. When in doubt it may: then the record is read.
+pub fn is_news(
+    known: &Entry,
+    at: Time,
+    result: &Result<BmcReport, BmcFault>,
+    troubles: u32,
+    policy: &Policy,
+) -> bool {
+    match result {
+        Err(_) => known.maintenance.is_none() && troubles > policy.power_sync_max_retries,
+        Ok(report) => !known.power.as_ref().is_some_and(|power| {
+            known.maintenance.is_none()
+                && known.last_error.is_none()
+                && power.on == report.power_on
+                && power.confirmed()
+                && at.since(power.at) < secs(policy.power_evidence_secs)
+        }),
+    }
 }
 
 /// `at`: when the BMC was asked. `troubles`: how many readings in a row, this one included, failed or differed.
@@ -35,7 +52,8 @@ pub(super) fn read(
     result: &Result<BmcReport, BmcFault>,
     troubles: u32,
 ) -> String {
-    if !power_is_synced(&draft.node) {
+    let (state, maintenance) = (&draft.node.state, draft.node.maintenance.as_ref());
+    if !power_is_synced(state.resting(), maintenance) {
         return said("the power is not synced now");
     }
     let (node, policy) = (&draft.node, draft.ctx.policy);

@@ -1,32 +1,54 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::{
-    BmcFault, BmcReport, Ctx, Effect, Event, LastBeat, Policy, Rejected, Verb, decide, wanted,
+    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Policy, Rejected, Verb, Wanted,
+    decide, wanted,
 };
 use crate::hints::Hints;
 use crate::id::{OpId, RequestId};
-use crate::node::{BmcAccess, BmcAct, Image, Instance, Node, Phase, Rest, Secret, State, Step};
+use crate::node::{
+    AgentStep, Beside, BesideKind, BmcAccess, BmcAct, Image, InstanceData, NewInstance, Node,
+    Phase, Rest, Secret, State, Step, Versions,
+};
 use crate::time::Time;
 use core::time::Duration;
-use ironbeat_common::heartbeat::{HeartbeatReply, Outcome, Progress, Status, StepError};
+use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::image::{Checksum, Digest};
 use ironbeat_common::inventory::{Disk, Inventory};
-use ironbeat_common::order::Order;
 use std::string::ToString;
 
+pub(super) fn access() -> BmcAccess {
+    BmcAccess::Ipmi {
+        address: "10.0.0.1".parse().unwrap(),
+        username: "admin".into(),
+        password: Secret::new("hush"),
+        cipher_suite: None,
+        kg: None,
+        ipmi_1_5: false,
+    }
+}
+
+pub(super) fn enrolment() -> Enrolment {
+    Enrolment {
+        id: NodeId::from_bytes([1; 16]),
+        name: None,
+        bmc: access(),
+        macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, 1])],
+        system_uuid: None,
+        serial: None,
+        boot_mode: None,
+        root_device: Hints::default(),
+        inventory: None,
+    }
+}
+
 pub(crate) fn enrolled() -> Node {
+    let (bmc, _) = access().split();
     Node {
         schema: crate::node::SCHEMA,
         id: NodeId::from_bytes([1; 16]),
         name: None,
-        bmc: BmcAccess::Ipmi {
-            address: "10.0.0.1".parse().unwrap(),
-            username: "admin".into(),
-            password: Secret::new("pw"),
-            cipher_suite: None,
-            kg: None,
-            ipmi_1_5: false,
-        },
+        bmc,
         macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, 1])],
         system_uuid: None,
         serial: None,
@@ -41,15 +63,19 @@ pub(crate) fn enrolled() -> Node {
         last_error: None,
         boot: None,
         past_boots: vec![],
-        inventory: None,
+        found_boot_mode: None,
+        beside: Versions {
+            bmc_secrets: Some("enroll".parse().unwrap()),
+            ..Versions::default()
+        },
         counter: 0,
         requests: vec![],
         op: "enroll".parse().unwrap(),
     }
 }
 
-pub(super) fn instance() -> Instance {
-    Instance {
+pub(super) fn instance() -> NewInstance {
+    NewInstance {
         image: Image {
             source: "os.zst".parse().unwrap(),
             checksum: Checksum::Sha256(Digest([7; 32])),
@@ -84,6 +110,9 @@ pub(super) struct Story {
     count: u32,
     pub policy: Policy,
     effects: Vec<Effect>,
+    /// What was put beside the record last, of each kind.
+    pub inventory: Option<Inventory>,
+    pub data: Option<InstanceData>,
 }
 
 const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
@@ -98,6 +127,8 @@ impl Story {
             count: 0,
             policy: Policy::default(),
             effects: vec![],
+            inventory: None,
+            data: None,
         }
     }
 
@@ -111,10 +142,21 @@ impl Story {
             op: &op,
             worker: &worker,
             policy: &self.policy,
+            inventory: self.inventory.as_ref(),
         };
-        let decision = decide(&self.node, &event, ctx)?;
-        crate::invariant::check(&decision.node).unwrap();
-        (self.node, self.effects) = (decision.node, decision.effects);
+        let decision = decide(Some(&self.node), &event, ctx)?;
+        self.node = decision.node.expect("no story ends with its node's end");
+        self.effects = decision.effects;
+        crate::invariant::check(&self.node).unwrap();
+        for document in decision.beside {
+            let version = self.node.beside.of(document.kind());
+            assert_eq!(version, Some(&op), "the record names what is put");
+            match document {
+                Beside::Inventory(inventory) => self.inventory = Some(*inventory),
+                Beside::InstanceData(data) => self.data = Some(data),
+                Beside::BmcSecrets(_) => {}
+            }
+        }
         Ok(())
     }
 
@@ -243,10 +285,10 @@ fn from_enroll_to_active_and_back_to_available() {
     let story = story.bmc_did().is("wait call-back");
     assert_eq!(story.effects, [Effect::Nudge]);
     assert_eq!(
-        wanted(&story.node, BOOT),
-        HeartbeatReply::Step {
+        wanted(&story.node, BOOT, &Status::Idle),
+        Wanted::Step {
             id: story.step_id(),
-            order: Order::Reboot
+            step: &AgentStep::Reboot
         }
     );
     let story = story.agent_did().is("deploying").bmc_did().is("active");
@@ -285,7 +327,7 @@ fn inspection_stores_what_the_agent_saw_last() {
         .is("inspecting")
         .bmc_did()
         .is("manageable");
-    assert_eq!(story.node.inventory, Some(seen));
+    assert_eq!(story.inventory, Some(seen));
 }
 
 #[test]
@@ -329,7 +371,7 @@ fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
         boot: NEXT_BOOT,
         inventory: with(None),
     });
-    let neighbour = story.node.inventory.unwrap().nics[0].lldp.clone().unwrap();
+    let neighbour = story.inventory.unwrap().nics[0].lldp.clone().unwrap();
     assert_eq!(neighbour.port_id, "Ethernet1/1");
 }
 
@@ -422,9 +464,9 @@ fn a_machine_that_reboots_in_the_middle_of_a_step_begins_it_again() {
     let mut story = story.boots(NEXT_BOOT, &["S1", "S2"]).is("wait call-back");
     assert!(story.step_id() > first);
     assert!(matches!(
-        wanted(&story.node, NEXT_BOOT),
-        HeartbeatReply::Step {
-            order: Order::WriteImage(_),
+        wanted(&story.node, NEXT_BOOT, &Status::Idle),
+        Wanted::Step {
+            step: AgentStep::WriteImage(_),
             ..
         }
     ));
@@ -674,27 +716,80 @@ fn verbs_are_refused_where_they_make_no_sense() {
 }
 
 #[test]
-fn the_config_drive_says_who_the_machine_is() {
+fn the_config_drive_says_who_the_machine_is_and_its_secrets_are_not_in_the_record() {
     let story = Story::writing();
-    let HeartbeatReply::Step {
-        order: Order::WriteImage(write),
+    let Wanted::Step {
+        step: AgentStep::WriteImage(write),
         ..
-    } = wanted(&story.node, BOOT)
+    } = wanted(&story.node, BOOT, &Status::Idle)
     else {
         panic!("write_image comes first")
     };
     assert_eq!(write.disk.serial.as_deref(), Some("S1"));
+    let (instance, data) = (
+        story.node.instance.as_ref().unwrap(),
+        story.data.as_ref().unwrap(),
+    );
+    let files = crate::plan::config_drive(&story.node, instance, data);
     assert_eq!(
-        write.config_drive[0].content,
+        files[0].content,
         r#"{"uuid":"01010101-0101-0101-0101-010101010101","name":"web1","hostname":"web1","public_keys":{"key-0":"ssh-ed25519 AAAA"}}"#
     );
-    // And nobody else gets to read it.
-    let shown = serde_json::to_string(&story.node.redacted()).unwrap();
-    assert!(
-        !shown.contains("hush") && !shown.contains("\"pw\""),
-        "{shown}"
-    );
-    assert!(!format!("{:?}", story.node.bmc).contains("pw"));
+    assert_eq!(files[1].content, "#cloud-config\npassword: hush");
+    let record = serde_json::to_string(&story.node).unwrap();
+    assert!(!record.contains("hush"), "{record}");
+}
+
+#[test]
+fn an_agent_at_the_wanted_step_is_told_nothing_new() {
+    let story = Story::writing();
+    let running = |step| Status::Running {
+        step,
+        progress: Progress::default(),
+    };
+    let id = story.step_id();
+    assert_eq!(wanted(&story.node, BOOT, &running(id)), Wanted::Idle);
+    let other = running(StepId(id.0 + 1));
+    assert!(matches!(
+        wanted(&story.node, BOOT, &other),
+        Wanted::Step { .. }
+    ));
+    assert_eq!(wanted(&story.node, NEXT_BOOT, &other), Wanted::LookUp);
+}
+
+#[test]
+fn user_data_that_no_config_drive_can_hold_is_refused_when_it_comes() {
+    let mut large = instance();
+    large.user_data = Some("x".repeat(1 << 20));
+    let (request, verb) = ("big".parse().unwrap(), Verb::Deploy(large));
+    let refused = Story::available().try_event(Event::Asked { request, verb });
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("the config drive has"), "{why}");
+}
+
+#[test]
+fn data_of_an_instance_ends_with_it_and_a_rebuild_keeps_it() {
+    let version = |story: &Story| story.node.beside.of(BesideKind::InstanceData).cloned();
+    let story = Story::writing().agent_did().bmc_did().agent_did().bmc_did();
+    let deployed = version(&story);
+    assert!(deployed.is_some());
+    let story = story.ask(Verb::Rebuild(None)).is("deploying");
+    assert_eq!(version(&story), deployed);
+    let story = Story::writing().ask(Verb::Undeploy).bmc_did();
+    assert_eq!(version(&story), None);
+}
+
+#[test]
+fn new_credentials_are_a_new_version_beside_the_record() {
+    let story = Story::new();
+    let before = story.node.beside.of(BesideKind::BmcSecrets).cloned();
+    let patch = super::Patch {
+        bmc: Some(access()),
+        ..super::Patch::default()
+    };
+    let story = story.ask(Verb::Set(patch));
+    let now = story.node.beside.of(BesideKind::BmcSecrets).cloned();
+    assert!(now.is_some() && now != before, "{now:?}");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use super::power;
 use crate::event::{Patch, PowerVerb, Verb};
 use crate::id::RequestId;
 use crate::node::{
-    BmcAct, Goal, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase, Rest, State, Step,
+    Beside, BesideKind, BmcAct, Goal, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase,
+    Rest, State, Step,
 };
 use crate::plan;
 use alloc::format;
@@ -86,8 +87,8 @@ fn rows(verb: &Verb) -> &'static [Row] {
         ],
         Verb::Abort => &[Row(Abortable, GiveUp)],
         Verb::Power(_) | Verb::BootDevice { .. } => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
-        // These change the record alone, whatever the state.
-        Verb::Maintenance(_) | Verb::Set(_) => &[],
+        // These change the record alone, whatever the state; or end it (`enroll`).
+        Verb::Maintenance(_) | Verb::Set(_) | Verb::Delete => &[],
     }
 }
 
@@ -113,7 +114,7 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::Deploy(_)
         | Verb::Rebuild(_)
         | Verb::Undeploy => not_in_maintenance(draft, verb)?,
-        Verb::Abort | Verb::Power(_) | Verb::BootDevice { .. } => {}
+        Verb::Abort | Verb::Delete | Verb::Power(_) | Verb::BootDevice { .. } => {}
     }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
@@ -175,15 +176,26 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Abort
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. } => None,
     };
-    let instance = given.or(draft.node.instance.as_ref());
-    let instance = instance.ok_or_else(|| Rejected::Invalid {
-        why: said("nothing was deployed that could be rebuilt"),
-    })?;
-    plan::check_instance(&draft.node, instance).map_err(|why| Rejected::Invalid { why })?;
-    draft.node.instance = Some(instance.clone());
+    let Some(given) = given else {
+        // It was checked when it came.
+        return match draft.node.instance {
+            Some(_) => Ok(()),
+            None => Err(Rejected::Invalid {
+                why: said("nothing was deployed that could be rebuilt"),
+            }),
+        };
+    };
+    let (instance, data) = given.clone().split();
+    plan::check_instance(&draft.node, &instance, &data).map_err(|why| Rejected::Invalid { why })?;
+    draft.node.instance = Some(instance);
+    match data.is_empty() {
+        true => draft.node.beside.set(BesideKind::InstanceData, None),
+        false => draft.put(Beside::InstanceData(data)),
+    }
     Ok(())
 }
 
@@ -202,7 +214,8 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
         | Verb::Undeploy
         | Verb::Abort
         | Verb::Maintenance(_)
-        | Verb::Set(_) => unreachable!("no row of this verb begins a job for the BMC alone"),
+        | Verb::Set(_)
+        | Verb::Delete => unreachable!("no row of this verb begins a job for the BMC alone"),
     }
 }
 
@@ -326,7 +339,11 @@ fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Rejected> {
         node.root_device = hints;
     }
     node.name = name.or(node.name.take());
-    node.bmc = bmc.unwrap_or_else(|| node.bmc.clone());
     node.boot_mode = boot_mode.or(node.boot_mode);
+    if let Some(access) = bmc {
+        let (endpoint, secrets) = access.split();
+        node.bmc = endpoint;
+        draft.put(Beside::BmcSecrets(secrets));
+    }
     Ok(said("the description changed"))
 }

@@ -34,6 +34,84 @@ impl BmcAccess {
             BmcAccess::Ipmi { address, .. } => address,
         }
     }
+
+    /// What the record shows, and what lies beside it.
+    pub fn split(self) -> (BmcEndpoint, BmcSecrets) {
+        let BmcAccess::Ipmi {
+            address,
+            username,
+            password,
+            cipher_suite,
+            kg,
+            ipmi_1_5,
+        } = self;
+        let endpoint = BmcEndpoint::Ipmi {
+            address,
+            username,
+            cipher_suite,
+            ipmi_1_5,
+        };
+        (endpoint, BmcSecrets { password, kg })
+    }
+}
+
+/// How to reach the BMC, without what proves who asks: what a record holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "protocol", rename_all = "lowercase")]
+pub enum BmcEndpoint {
+    Ipmi {
+        address: BmcAddress,
+        username: String,
+        /// Exact RMCP+ cipher suite; none: 17, then 3.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cipher_suite: Option<CipherSuite>,
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        ipmi_1_5: bool,
+    },
+}
+
+/// What proves to a BMC who asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BmcSecrets {
+    pub password: Secret,
+    /// Key K_g, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kg: Option<Secret>,
+}
+
+impl BmcSecrets {
+    /// For a record that names no secrets.
+    pub fn none() -> Self {
+        Self {
+            password: Secret::new(""),
+            kg: None,
+        }
+    }
+}
+
+impl BmcEndpoint {
+    pub fn address(&self) -> &BmcAddress {
+        match self {
+            BmcEndpoint::Ipmi { address, .. } => address,
+        }
+    }
+
+    pub fn with(self, secrets: BmcSecrets) -> BmcAccess {
+        let BmcEndpoint::Ipmi {
+            address,
+            username,
+            cipher_suite,
+            ipmi_1_5,
+        } = self;
+        BmcAccess::Ipmi {
+            address,
+            username,
+            password: secrets.password,
+            cipher_suite,
+            kg: secrets.kg,
+            ipmi_1_5,
+        }
+    }
 }
 
 /// RMCP (IPMI 2.0 §13.1.2): an address without a port means this one.

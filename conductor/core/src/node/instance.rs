@@ -1,6 +1,5 @@
-//! What the owner wants to run on a node.
+//! What the owner wants to run on a node: as it is asked for, and as it is kept.
 //! Whether a machine can run it is decided in `plan`.
-use super::secret::REDACTED;
 use crate::hints::Hints;
 use alloc::format;
 use alloc::string::String;
@@ -11,10 +10,10 @@ use ironbeat_common::image::{Checksum, ImageFormat};
 use ironbeat_common::text_form;
 use serde::{Deserialize, Serialize};
 
-/// What the owner wants to run.
+/// What the owner asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Instance {
+pub struct NewInstance {
     pub image: Image,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
@@ -31,11 +30,50 @@ pub struct Instance {
     pub root_device: Hints,
 }
 
-impl Instance {
-    pub(super) fn redact(&mut self) {
-        for secret in [&mut self.user_data, &mut self.network_data] {
-            *secret = secret.as_ref().map(|_| REDACTED.into());
-        }
+/// What the owner asked for, as the record keeps it. The rest is [`InstanceData`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    pub image: Image,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    #[serde(default)]
+    pub ssh_keys: Vec<String>,
+    /// Beats the node's own hints.
+    #[serde(default, skip_serializing_if = "Hints::is_empty")]
+    pub root_device: Hints,
+}
+
+/// What the config drive holds beyond what the record says. Often large, and often with a password in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InstanceData {
+    /// cloud-init's user data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// OpenStack network_data.json.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_data: Option<String>,
+}
+
+impl InstanceData {
+    pub fn is_empty(&self) -> bool {
+        self.user_data.is_none() && self.network_data.is_none()
+    }
+}
+
+impl NewInstance {
+    /// What goes into the record, and what beside it.
+    pub fn split(self) -> (Instance, InstanceData) {
+        let instance = Instance {
+            image: self.image,
+            hostname: self.hostname,
+            ssh_keys: self.ssh_keys,
+            root_device: self.root_device,
+        };
+        let data = InstanceData {
+            user_data: self.user_data,
+            network_data: self.network_data,
+        };
+        (instance, data)
     }
 }
 
@@ -64,7 +102,7 @@ pub struct HttpUrl(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileName(String);
 
-pub fn is_file_name(name: &str) -> bool {
+fn is_file_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255
         && !name.starts_with('.')

@@ -1,6 +1,7 @@
-//! The node record: one JSON document per node, which is also its lock and its whole state.
+//! The node record: one JSON document per node, its lock and its state. It holds no secret and nothing large: see `beside`.
 //! How it changes is decided in `decide`; the conductor stores it and knows who may write it.
 mod access;
+mod beside;
 mod error;
 mod instance;
 mod job;
@@ -15,17 +16,22 @@ use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
-use ironbeat_common::inventory::{BootMode, Inventory};
+use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
 
-pub use access::{BadAddress, BadSuite, BmcAccess, BmcAddress, CipherSuite, Host};
+pub use access::{
+    BadAddress, BadSuite, BmcAccess, BmcAddress, BmcEndpoint, BmcSecrets, CipherSuite, Host,
+};
+pub use beside::{Beside, BesideKind, Versions};
 pub use error::{During, LastError};
-pub use instance::{BadSource, FileName, HttpUrl, Image, ImageSource, Instance, is_file_name};
+pub use instance::{
+    BadSource, FileName, HttpUrl, Image, ImageSource, Instance, InstanceData, NewInstance,
+};
 pub use job::{Goal, Job, Mark, Phase, State};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::{REDACTED, Secret};
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
-pub use step::{AgentStep, BmcAct, BootDevice, Step, WriteImage};
+pub use step::{AgentStep, BmcAct, BootDevice, Delivery, Step, WriteImage};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;
@@ -42,7 +48,7 @@ pub struct Node {
     pub id: NodeId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<NodeName>,
-    pub bmc: BmcAccess,
+    pub bmc: BmcEndpoint,
     #[serde(default)]
     pub macs: Vec<Mac>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,8 +81,11 @@ pub struct Node {
     pub boot: Option<BootId>,
     #[serde(default)]
     pub past_boots: Vec<BootId>,
+    /// How the ramdisk found the firmware set at its last lookup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inventory: Option<Inventory>,
+    pub found_boot_mode: Option<BootMode>,
+    /// What is large or secret lies in documents of its own; this says which.
+    pub beside: Versions,
     /// Steps and acts are numbered from this.
     pub counter: u64,
     #[serde(default)]
@@ -86,31 +95,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// The record without its secrets: what replies, events and lists may show.
-    pub fn redacted(&self) -> Node {
-        let mut node = self.clone();
-        match &mut node.bmc {
-            BmcAccess::Ipmi { password, kg, .. } => {
-                *password = Secret::redacted();
-                *kg = kg.as_ref().map(|_| Secret::redacted());
-            }
-        }
-        if let Some(instance) = &mut node.instance {
-            instance.redact();
-        }
-        if let State::Busy(job) = &mut node.state {
-            for step in &mut job.steps {
-                if let Step::Agent(AgentStep::WriteImage(write)) = step {
-                    write
-                        .config_drive
-                        .iter_mut()
-                        .for_each(|file| file.content = REDACTED.into());
-                }
-            }
-        }
-        node
-    }
-
     pub fn job(&self) -> Option<&Job> {
         match &self.state {
             State::Busy(job) => Some(job),

@@ -1,8 +1,7 @@
 //! What a step asks for: of the BMC, of the agent, or only that an agent appears.
 //! Which steps a job has is planned in `plan`.
 use super::instance::ImageSource;
-use alloc::string::{String, ToString};
-use alloc::vec;
+use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::image::{Checksum, ImageFormat};
@@ -58,21 +57,28 @@ pub struct WriteImage {
     pub source: ImageSource,
     pub format: ImageFormat,
     pub checksum: Checksum,
-    /// Files of a `config-2` volume. Empty: no config drive.
-    #[serde(default)]
+}
+
+/// Where an image comes from at this moment, and what is written beside it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delivery {
+    /// To be tried in this order.
+    pub urls: Vec<String>,
+    /// Files of a `config-2` volume; empty: none.
     pub config_drive: Vec<ConfigFile>,
 }
 
 impl AgentStep {
-    pub fn order(&self) -> Order {
+    /// `image`: what an image needs beyond what the record says of it.
+    pub fn order(&self, image: Delivery) -> Order {
         match self.clone() {
             AgentStep::Inspect { lldp_wait_secs } => Order::Inspect { lldp_wait_secs },
             AgentStep::WriteImage(write) => Order::WriteImage(order::WriteImage {
                 disk: write.disk,
-                urls: vec![write.source.to_string()],
+                urls: image.urls,
                 format: write.format,
                 checksum: write.checksum,
-                config_drive: write.config_drive,
+                config_drive: image.config_drive,
             }),
             AgentStep::SetBootEntry { disk, label } => Order::SetBootEntry { disk, label },
             AgentStep::EraseMetadata { disks } => Order::EraseMetadata { disks },

@@ -46,19 +46,21 @@ impl Story {
             op: &op.parse().unwrap(),
             worker: &worker,
             policy: &Policy::default(),
+            inventory: None,
         };
-        let decision = decide(&self.node, event, ctx).unwrap();
+        let decision = decide(Some(&self.node), event, ctx).unwrap();
         let because = &decision.because;
-        let told = announce(&self.node, &decision.node, because, self.now, &worker);
+        let after = decision.node.unwrap();
+        let told = announce(Some(&self.node), Some(&after), because, self.now, &worker);
         for happening in &told {
             assert_eq!(
                 (happening.node, &happening.name, happening.at),
-                (self.node.id, &decision.node.name, self.now)
+                (self.node.id, &after.name, self.now)
             );
             assert_eq!(happening.worker, worker);
         }
         self.told = told.into_iter().map(|happening| happening.what).collect();
-        self.node = decision.node;
+        self.node = after;
         self
     }
 
@@ -159,7 +161,7 @@ fn a_power_state_that_nobody_ordered_is_corrected() {
         before.power = from.and_then(power);
         after.power = power(to);
         let (at, worker) = (Time::from_unix_ms(1), "w1".parse().unwrap());
-        let told = announce(&before, &after, "the BMC says so", at, &worker);
+        let told = announce(Some(&before), Some(&after), "the BMC says so", at, &worker);
         let kinds: Vec<_> = told.iter().map(|happening| happening.kind()).collect();
         assert_eq!(kinds, expected, "{from:?} {to}");
     };

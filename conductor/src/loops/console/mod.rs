@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use ironbeat_common::id::NodeId;
-use ironbeat_core::node::{Rest, State};
+use ironbeat_core::node::Rest;
 use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, subject_of_all};
 use session::{Input, Need, Session, one_line};
 use std::collections::HashMap;
@@ -134,12 +134,13 @@ async fn serve(
 fn record_all(consoles: &Consoles) {
     let worker = &consoles.worker;
     let owners = worker.presence.owners();
-    for node in worker.view.all() {
-        if node.state == State::Resting(Rest::Enroll) || !owners.is_mine(node.id) {
-            continue;
-        }
-        if let Err(why) = open(consoles, node.id, Need::Record) {
-            tracing::warn!(node = %node.id, "record the serial console: {why}");
+    let mine = worker.view.pick(|node| {
+        let verified = node.rest != Some(Rest::Enroll);
+        (verified && owners.is_mine(node.id)).then_some(node.id)
+    });
+    for node in mine {
+        if let Err(why) = open(consoles, node, Need::Record) {
+            tracing::warn!(%node, "record the serial console: {why}");
             return;
         }
     }

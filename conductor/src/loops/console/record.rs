@@ -1,6 +1,6 @@
 //! What consoles said, kept as a bounded stream: only where the configuration asks for it.
 //! Who attaches the consoles that are to be recorded is `mod`'s affair.
-use crate::records::{Store, StoreError, ensure, read_stream};
+use crate::records::{Cause, Store, StoreError, ensure, read_stream};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::stream::{self, StorageType};
@@ -39,12 +39,13 @@ pub(super) async fn open(store: &Store, mib: u32) -> Result<(), StoreError> {
 /// When nothing is recorded here, or the stream does not answer.
 pub async fn read(store: &Store, node: &NodeId) -> Result<Vec<u8>, StoreError> {
     let name = &store.names.consoles;
-    let fail = |why: String| StoreError::Stream {
+    let fail = |source: Cause| StoreError::Stream {
         what: format!("read stream {name}"),
-        why,
+        source,
     };
     let stream = store.js.get_stream(name).await;
-    let stream = stream.map_err(|error| fail(format!("{error} (are consoles recorded?)")))?;
+    let stream =
+        stream.map_err(|error| fail(format!("{error} (are consoles recorded?)").into()))?;
     let config = OrderedConfig {
         filter_subject: subject(&store.names.prefix, node, Part::Out),
         deliver_policy: DeliverPolicy::All,

@@ -2,7 +2,7 @@
 //! Races for one record are in `races`.
 use super::proxy::hold_back;
 use super::{DEADLINE, connect, contents, id, mac, next, node, server, store};
-use crate::records::claim::claims;
+use crate::records::document::{Document, key};
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
 use ironbeat_common::id::{NodeId, SystemUuid};
@@ -18,13 +18,13 @@ fn quoted(id: NodeId) -> String {
 async fn judge(store: &Store, nodes: u16) {
     let mut expected = Vec::new();
     for n in 0..nodes {
-        if let Some((node, _)) = store.load(id(n)).await.unwrap() {
-            let keys = claims(&node).into_keys();
-            expected.extend(keys.map(|key| (key, quoted(node.id))));
+        if let Some((node, _)) = store.nodes.load(id(n)).await.unwrap() {
+            let keys = node.claims().into_keys();
+            expected.extend(keys.map(|claim| (format!("ix.node.{claim}"), quoted(node.id))));
         }
     }
     expected.sort();
-    assert_eq!(contents(&store.nodes, "ix.>").await, expected);
+    assert_eq!(contents(&store.nodes.kv, "ix.>").await, expected);
 }
 
 #[tokio::test]
@@ -33,23 +33,23 @@ async fn claims_are_readable_and_go_with_their_node() {
     let store = store(&server).await;
     let mut made = node(1);
     made.system_uuid = Some(SystemUuid::from_bytes([0x11; 16]));
-    let revision = store.create(&made).await.unwrap();
+    let revision = store.nodes.create(&made).await.unwrap();
     let expected = [
-        "ix.bmc.10-77-0-1",
-        "ix.mac.020000000001",
-        "ix.name.n1",
-        "ix.uuid.11111111-1111-1111-1111-111111111111",
+        "ix.node.bmc.10-77-0-1",
+        "ix.node.mac.020000000001",
+        "ix.node.name.n1",
+        "ix.node.uuid.11111111-1111-1111-1111-111111111111",
     ]
     .map(|key| (key.to_string(), quoted(id(1))));
-    assert_eq!(contents(&store.nodes, "ix.>").await, expected);
+    assert_eq!(contents(&store.nodes.kv, "ix.>").await, expected);
 
     let mut moved = next(&made, "moved");
     (moved.macs, moved.name) = (vec![mac(7), mac(8)], None);
-    let revision = store.save(&made, &moved, revision).await.unwrap();
+    let revision = store.nodes.save(&made, &moved, revision).await.unwrap();
     judge(&store, 2).await;
-    assert_eq!(contents(&store.nodes, "ix.mac.*").await.len(), 2);
-    store.remove(&moved, revision).await.unwrap();
-    assert!(contents(&store.nodes, ">").await.is_empty());
+    assert_eq!(contents(&store.nodes.kv, "ix.node.mac.*").await.len(), 2);
+    store.nodes.remove(&moved, revision).await.unwrap();
+    assert!(contents(&store.nodes.kv, ">").await.is_empty());
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn of_forty_nodes_that_want_one_mac_one_is_stored_and_the_others_leave_not
         async move {
             let mut node = node(n);
             node.macs.push(mac(999));
-            store.create(&node).await.map(|_| n)
+            store.nodes.create(&node).await.map(|_| n)
         }
     });
     let results = join_all(racers).await;
@@ -69,11 +69,11 @@ async fn of_forty_nodes_that_want_one_mac_one_is_stored_and_the_others_leave_not
     assert_eq!(winners.len(), 1, "{results:?}");
     for lost in results.iter().filter_map(|result| result.as_ref().err()) {
         assert!(
-            matches!(lost, StoreError::Claimed { what, by } if what.contains("03:e7") && *by == id(winners[0])),
+            matches!(&lost, StoreError::Claimed { what, by } if what.contains("03:e7") && *by == format!("node {}", id(winners[0]))),
             "{lost}"
         );
     }
-    assert_eq!(contents(&store.nodes, "node.>").await.len(), 1);
+    assert_eq!(contents(&store.nodes.kv, "node.>").await.len(), 1);
     judge(&store, 40).await;
 }
 
@@ -81,17 +81,24 @@ async fn of_forty_nodes_that_want_one_mac_one_is_stored_and_the_others_leave_not
 async fn a_second_node_with_the_same_mac_is_refused_and_named() {
     let server = server();
     let store = store(&server).await;
-    store.create(&node(1)).await.unwrap();
+    store.nodes.create(&node(1)).await.unwrap();
     let second = node(2);
-    let revision = store.create(&second).await.unwrap();
+    let revision = store.nodes.create(&second).await.unwrap();
     let mut wish = next(&second, "wish");
     wish.macs = vec![mac(2), mac(1)];
-    let error = store.save(&second, &wish, revision).await.unwrap_err();
+    let error = store
+        .nodes
+        .save(&second, &wish, revision)
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("MAC address 02:00:00:00:00:01 belongs to node {}", id(1))
     );
-    assert_eq!(store.load(id(2)).await.unwrap(), Some((second, revision)));
+    assert_eq!(
+        store.nodes.load(id(2)).await.unwrap(),
+        Some((second, revision))
+    );
     judge(&store, 3).await;
 }
 
@@ -103,15 +110,17 @@ async fn a_new_node_and_a_changing_one_never_share_an_address() {
     for round in 0..10 {
         let (old, new) = (node(2 * round), node(2 * round + 1));
         let shared = mac(5000 + round);
-        let revision = store.create(&old).await.unwrap();
+        let revision = store.nodes.create(&old).await.unwrap();
         let with = |node: &Node| {
             let mut node = next(node, format!("round-{round}"));
             node.macs.push(shared);
             node
         };
         let (changing, making) = (with(&old), with(&new));
-        let (saved, created) =
-            tokio::join!(store.save(&old, &changing, revision), store.create(&making));
+        let (saved, created) = tokio::join!(
+            store.nodes.save(&old, &changing, revision),
+            store.nodes.create(&making)
+        );
         let winners = usize::from(saved.is_ok()) + usize::from(created.is_ok());
         assert_eq!(winners, 1, "round {round}: {saved:?} {created:?}");
     }
@@ -122,16 +131,16 @@ async fn a_new_node_and_a_changing_one_never_share_an_address() {
 async fn a_stale_claim_is_taken_over() {
     let server = server();
     let store = store(&server).await;
-    store.create(&node(1)).await.unwrap();
+    store.nodes.create(&node(1)).await.unwrap();
     for (claim, value) in [
         // Of a node that was never written, of one that does not list it, of nobody.
-        ("ix.mac.020000000002", quoted(id(99))),
-        ("ix.name.n2", quoted(id(1))),
-        ("ix.bmc.10-77-0-2", "not JSON".into()),
+        ("ix.node.mac.020000000002", quoted(id(99))),
+        ("ix.node.name.n2", quoted(id(1))),
+        ("ix.node.bmc.10-77-0-2", "not JSON".into()),
     ] {
-        store.nodes.put(claim, value.into_bytes()).await.unwrap();
+        store.nodes.kv.put(claim, value.into_bytes()).await.unwrap();
     }
-    store.create(&node(2)).await.unwrap();
+    store.nodes.create(&node(2)).await.unwrap();
     judge(&store, 3).await;
 }
 
@@ -140,21 +149,21 @@ async fn a_stale_claim_is_taken_over() {
 async fn a_claim_of_an_unreadable_node_stands() {
     let server = server();
     let store = store(&server).await;
-    store.create(&node(1)).await.unwrap();
-    let key = format!("node.{}", id(1));
-    store.nodes.put(&key, b"{}".to_vec()).await.unwrap();
+    store.nodes.create(&node(1)).await.unwrap();
+    let key = key::<Node>(id(1));
+    store.nodes.kv.put(&key, b"{}".to_vec()).await.unwrap();
     let mut second = node(2);
     second.macs = vec![mac(1)];
-    let error = store.create(&second).await.unwrap_err();
+    let error = store.nodes.create(&second).await.unwrap_err();
     assert!(
-        matches!(error, StoreError::Claimed { by, .. } if by == id(1)),
+        matches!(&error, StoreError::Claimed { by, .. } if *by == format!("node {}", id(1))),
         "{error}"
     );
 }
 
 /// A store whose worker stands still right after its claim of a MAC address has reached the server, until told.
 async fn slow_after_claiming(server: &NatsServer, hold: &watch::Sender<bool>) -> Store {
-    let claims_mac = |words: &str| words.contains("HPUB $KV.ib.ix.mac.").then_some(true);
+    let claims_mac = |words: &str| words.contains("HPUB $KV.ib.ix.node.mac.").then_some(true);
     let url = hold_back(server.address(), hold.clone(), claims_mac).await;
     let client = connect(&url).await;
     Store::open(client, &Names::default()).await.unwrap()
@@ -175,16 +184,16 @@ async fn a_new_node_whose_claim_went_stale_before_its_record_came_is_undone() {
     let slow = slow_after_claiming(&server, &hold).await;
     let (loser, mut winner) = (node(1), node(2));
     winner.macs = vec![mac(1)];
-    let slow_create = tokio::spawn(async move { slow.create(&loser).await });
+    let slow_create = tokio::spawn(async move { slow.nodes.create(&loser).await });
     until_claimed(&hold).await;
-    direct.create(&winner).await.unwrap();
+    direct.nodes.create(&winner).await.unwrap();
     hold.send_replace(false);
     let lost = slow_create.await.unwrap().unwrap_err();
     assert!(
-        matches!(lost, StoreError::Claimed { by, .. } if by == id(2)),
+        matches!(&lost, StoreError::Claimed { by, .. } if *by == format!("node {}", id(2))),
         "{lost}"
     );
-    assert!(direct.load(id(1)).await.unwrap().is_none());
+    assert!(direct.nodes.load(id(1)).await.unwrap().is_none());
     judge(&direct, 3).await;
 }
 
@@ -193,7 +202,7 @@ async fn a_changed_node_whose_claim_went_stale_before_its_record_came_is_as_it_w
     let server = server();
     let direct = store(&server).await;
     let before = node(1);
-    let revision = direct.create(&before).await.unwrap();
+    let revision = direct.nodes.create(&before).await.unwrap();
     let hold = watch::Sender::new(false);
     let slow = slow_after_claiming(&server, &hold).await;
     let mut wish = next(&before, "wish");
@@ -202,16 +211,16 @@ async fn a_changed_node_whose_claim_went_stale_before_its_record_came_is_as_it_w
     winner.macs = vec![mac(9)];
     let slow_save = {
         let before = before.clone();
-        tokio::spawn(async move { slow.save(&before, &wish, revision).await })
+        tokio::spawn(async move { slow.nodes.save(&before, &wish, revision).await })
     };
     until_claimed(&hold).await;
-    direct.create(&winner).await.unwrap();
+    direct.nodes.create(&winner).await.unwrap();
     hold.send_replace(false);
     let lost = slow_save.await.unwrap().unwrap_err();
     assert!(
-        matches!(lost, StoreError::Claimed { by, .. } if by == id(2)),
+        matches!(&lost, StoreError::Claimed { by, .. } if *by == format!("node {}", id(2))),
         "{lost}"
     );
-    assert_eq!(direct.load(id(1)).await.unwrap().unwrap().0, before);
+    assert_eq!(direct.nodes.load(id(1)).await.unwrap().unwrap().0, before);
     judge(&direct, 3).await;
 }

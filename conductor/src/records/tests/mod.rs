@@ -1,5 +1,6 @@
 //! The store and the view, tried against a real nats-server: races, lost acknowledgements, killed servers, bad documents.
 //! Also what the tests of the neighbouring modules share: a server, a connection, a node.
+mod beside;
 mod claims;
 mod proxy;
 mod races;
@@ -8,8 +9,9 @@ mod view;
 
 use super::{Kv, Names, Store};
 use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_core::decide::{Ctx, Enrolment, Event, Policy, decide};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{BmcAccess, Node, Rest, SCHEMA, Secret, State};
+use ironbeat_core::node::{BmcAccess, Node, Secret};
 use ironbeat_core::time::Time;
 use ironbeat_tests::nats::{NatsBinary, NatsServer};
 use std::time::Duration;
@@ -48,9 +50,8 @@ pub fn op(text: impl ToString) -> OpId {
 }
 
 /// Node `n`, with a BMC, a name and one MAC of its own.
-pub fn node(n: u16) -> Node {
-    Node {
-        schema: SCHEMA,
+pub fn enrolment(n: u16) -> Enrolment {
+    Enrolment {
         id: id(n),
         name: Some(format!("n{n}").parse().expect("a name")),
         bmc: BmcAccess::Ipmi {
@@ -66,20 +67,25 @@ pub fn node(n: u16) -> Node {
         serial: None,
         boot_mode: None,
         root_device: Default::default(),
-        instance: None,
-        state: State::Resting(Rest::Enroll),
-        since: Time::from_unix_ms(0),
-        wake_at: None,
-        power: None,
-        maintenance: None,
-        last_error: None,
-        boot: None,
-        past_boots: vec![],
         inventory: None,
-        counter: 0,
-        requests: vec![],
-        op: op(format!("made-{n}")),
     }
+}
+
+/// The record of node `n`, as it is when it was enrolled.
+pub fn node(n: u16) -> Node {
+    let (op, worker) = (op(format!("made-{n}")), "w".parse().expect("a token"));
+    let ctx = Ctx {
+        now: Time::from_unix_ms(0),
+        op: &op,
+        worker: &worker,
+        policy: &Policy::default(),
+        inventory: None,
+    };
+    let decision = decide(None, &Event::Enrolled(enrolment(n)), ctx);
+    decision
+        .ok()
+        .and_then(|decision| decision.node)
+        .expect("it is sound")
 }
 
 /// `node` one write later.

@@ -1,39 +1,43 @@
 //! Compare-and-swap under contention, and opening by several workers at once.
 //! Races for what a node has to itself are in `claims`.
 use super::{id, next, node, op, server, store};
+use crate::records::document::key;
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
+use ironbeat_core::node::Node;
 
 #[tokio::test]
 async fn a_record_is_created_loaded_saved_and_removed() {
     let server = server();
     let store = store(&server).await;
-    assert!(store.load(id(1)).await.unwrap().is_none());
+    assert!(store.nodes.load(id(1)).await.unwrap().is_none());
     let made = node(1);
-    let created = store.create(&made).await.unwrap();
+    let created = store.nodes.create(&made).await.unwrap();
     assert_eq!(
-        store.load(id(1)).await.unwrap(),
+        store.nodes.load(id(1)).await.unwrap(),
         Some((made.clone(), created))
     );
     assert!(
-        matches!(store.create(&node(1)).await, Err(StoreError::Conflict { node }) if node == id(1))
+        matches!(store.nodes.create(&node(1)).await, Err(StoreError::Conflict { what }) if what == format!("node {}", id(1)))
     );
 
     let changed = next(&made, "second");
-    let saved = store.save(&made, &changed, created).await.unwrap();
+    let saved = store.nodes.save(&made, &changed, created).await.unwrap();
     assert!(saved > created);
-    let late = store.save(&made, &next(&made, "late"), created).await;
-    assert!(matches!(late, Err(StoreError::Conflict { node }) if node == id(1)));
+    let late = store.nodes.save(&made, &next(&made, "late"), created).await;
+    assert!(
+        matches!(late, Err(StoreError::Conflict { what }) if what == format!("node {}", id(1)))
+    );
     assert!(matches!(
-        store.remove(&made, created).await,
+        store.nodes.remove(&made, created).await,
         Err(StoreError::Conflict { .. })
     ));
 
-    store.remove(&changed, saved).await.unwrap();
-    assert!(store.load(id(1)).await.unwrap().is_none());
-    assert!(super::contents(&store.nodes, ">").await.is_empty());
+    store.nodes.remove(&changed, saved).await.unwrap();
+    assert!(store.nodes.load(id(1)).await.unwrap().is_none());
+    assert!(super::contents(&store.nodes.kv, ">").await.is_empty());
     // What was removed can be enrolled again.
-    store.create(&made).await.unwrap();
+    store.nodes.create(&made).await.unwrap();
 }
 
 #[tokio::test]
@@ -41,12 +45,16 @@ async fn of_twenty_racers_on_one_revision_one_wins() {
     let server = server();
     let store = store(&server).await;
     let before = node(1);
-    let revision = store.create(&before).await.unwrap();
+    let revision = store.nodes.create(&before).await.unwrap();
     let racers = (0..20).map(|racer| {
         let (store, before) = (store.clone(), before.clone());
         async move {
             let after = next(&before, format!("racer-{racer}"));
-            store.save(&before, &after, revision).await.map(|_| after)
+            store
+                .nodes
+                .save(&before, &after, revision)
+                .await
+                .map(|_| after)
         }
     });
     let results = join_all(racers).await;
@@ -56,7 +64,10 @@ async fn of_twenty_racers_on_one_revision_one_wins() {
         .iter()
         .filter(|result| matches!(result, Err(StoreError::Conflict { .. })));
     assert_eq!(losers.count(), 19, "{results:?}");
-    assert_eq!(&store.load(id(1)).await.unwrap().unwrap().0, winners[0]);
+    assert_eq!(
+        &store.nodes.load(id(1)).await.unwrap().unwrap().0,
+        winners[0]
+    );
 }
 
 #[tokio::test]
@@ -64,11 +75,14 @@ async fn a_write_that_is_sent_twice_counts_once() {
     let server = server();
     let store = store(&server).await;
     let before = node(1);
-    let revision = store.create(&before).await.unwrap();
+    let revision = store.nodes.create(&before).await.unwrap();
     let after = next(&before, "once");
-    let saved = store.save(&before, &after, revision).await.unwrap();
-    assert_eq!(store.save(&before, &after, revision).await.unwrap(), saved);
-    let (present, at) = store.load(id(1)).await.unwrap().unwrap();
+    let saved = store.nodes.save(&before, &after, revision).await.unwrap();
+    assert_eq!(
+        store.nodes.save(&before, &after, revision).await.unwrap(),
+        saved
+    );
+    let (present, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
     assert_eq!((present.counter, at), (1, saved));
     assert_eq!(present.op, op("once"));
 }
@@ -114,14 +128,18 @@ async fn a_record_that_is_too_large_is_refused_at_once() {
     let server = server();
     let store = store(&server).await;
     let before = node(1);
-    let revision = store.create(&before).await.unwrap();
+    let revision = store.nodes.create(&before).await.unwrap();
     let mut large = next(&before, "large");
     large.serial = Some("x".repeat(2 << 20));
-    let error = store.save(&before, &large, revision).await.unwrap_err();
-    assert!(
-        error.to_string().contains(&format!("node.{}", id(1))),
-        "{error}"
-    );
+    let error = store
+        .nodes
+        .save(&before, &large, revision)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains(&key::<Node>(id(1))), "{error}");
     assert!(!matches!(error, StoreError::Conflict { .. }), "{error}");
-    assert_eq!(store.load(id(1)).await.unwrap(), Some((before, revision)));
+    assert_eq!(
+        store.nodes.load(id(1)).await.unwrap(),
+        Some((before, revision))
+    );
 }

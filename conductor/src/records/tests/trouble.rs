@@ -23,18 +23,21 @@ async fn a_write_that_timed_out_and_landed_is_found_again() {
         .await
         .unwrap();
     let before = node(1);
-    let revision = store.create(&before).await.unwrap();
+    let revision = store.nodes.create(&before).await.unwrap();
 
     hold.send_replace(true);
     let after = next(&before, "landed");
-    let saved = store.save(&before, &after, revision).await.unwrap();
+    let saved = store.nodes.save(&before, &after, revision).await.unwrap();
     assert!(!*hold.borrow(), "the acknowledgement came in time");
     assert_eq!(saved, revision + 1);
 
     let direct = Store::open(connect(&server.url()).await, &Names::default())
         .await
         .unwrap();
-    assert_eq!(direct.load(id(1)).await.unwrap(), Some((after, saved)));
+    assert_eq!(
+        direct.nodes.load(id(1)).await.unwrap(),
+        Some((after, saved))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,7 +52,7 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     )
     .await
     .unwrap();
-    store.create(&node(1)).await.unwrap();
+    store.nodes.create(&node(1)).await.unwrap();
     let done = watch::Sender::new(0u64);
     let unclear = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (0..WRITERS)
@@ -61,11 +64,11 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
                         return;
                     }
                     // While the server is away a load fails, and nothing was attempted.
-                    let Ok(Some((before, revision))) = store.load(id(1)).await else {
+                    let Ok(Some((before, revision))) = store.nodes.load(id(1)).await else {
                         continue;
                     };
                     let after = next(&before, op(format!("w{writer}-{attempt}")));
-                    match store.save(&before, &after, revision).await {
+                    match store.nodes.save(&before, &after, revision).await {
                         Ok(_) => done.send_modify(|done| *done += 1),
                         Err(StoreError::Conflict { .. }) => {}
                         Err(_) => drop(unclear.fetch_add(1, Ordering::Relaxed)),
@@ -91,7 +94,7 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
             .unwrap();
     }
     let (counted, unclear) = (*done.borrow(), unclear.load(Ordering::Relaxed));
-    let stored = store.load(id(1)).await.unwrap().unwrap().0.counter;
+    let stored = store.nodes.load(id(1)).await.unwrap().unwrap().0.counter;
     println!("{counted} acknowledged, {unclear} unclear, {stored} stored");
     assert!(
         (counted..=counted + unclear).contains(&stored),

@@ -1,10 +1,15 @@
 //! The view through restarts, unreadable records and a bucket that was restored without some of its nodes.
 //! How the store itself takes a restart is in `trouble`.
 use super::{DEADLINE, id, next, node, server, store};
+use crate::records::Store;
+use crate::records::StoreError;
+use crate::records::document::{key, parse};
+use crate::records::kv::ENTRY;
 use crate::records::view::View;
-use crate::records::{Store, parse};
 use futures_util::stream::{self, StreamExt};
-use ironbeat_core::node::SCHEMA;
+use ironbeat_core::index::Entry;
+use ironbeat_core::node::{Node, SCHEMA};
+use ironbeat_core::time::Time;
 
 /// Waits until the view is as it should be; it ticks whenever it changes.
 async fn until(view: &View, what: &str, holds: impl Fn(&View) -> bool) {
@@ -29,14 +34,14 @@ async fn an_empty_bucket_is_a_ready_view_that_follows() {
     let server = server();
     let store = store(&server).await;
     let view = ready(&store).await;
-    assert!(view.all().is_empty());
+    assert!(view.is_empty());
     let made = node(1);
-    let revision = store.create(&made).await.unwrap();
+    let revision = store.nodes.create(&made).await.unwrap();
     until(&view, "the new node is seen", |view| {
-        view.get(&id(1)).as_deref() == Some(&made)
+        view.get(&id(1)).as_deref() == Some(&Entry::of(&made))
     })
     .await;
-    store.remove(&made, revision).await.unwrap();
+    store.nodes.remove(&made, revision).await.unwrap();
     until(&view, "the node is gone", |view| view.get(&id(1)).is_none()).await;
 }
 
@@ -45,7 +50,7 @@ async fn a_restarted_server_is_followed_again() {
     let mut server = server();
     let store = store(&server).await;
     let mut present = node(1);
-    let mut revision = store.create(&present).await.unwrap();
+    let mut revision = store.nodes.create(&present).await.unwrap();
     let view = ready(&store).await;
     for (round, kill) in [false, true].into_iter().enumerate() {
         match kill {
@@ -53,12 +58,13 @@ async fn a_restarted_server_is_followed_again() {
             false => server.stop(),
         }
         server.start().unwrap();
-        assert_eq!(view.all().len(), 1, "nothing is forgotten meanwhile");
-        let changed = next(&present, format!("round-{round}"));
+        assert_eq!(view.len(), 1, "nothing is forgotten meanwhile");
+        let mut changed = next(&present, format!("round-{round}"));
+        changed.since = Time::from_unix_ms(1 + round as u64);
         // The connection comes back by itself; until then a write fails.
         let saved = tokio::time::timeout(DEADLINE, async {
             loop {
-                if let Ok(saved) = store.save(&present, &changed, revision).await {
+                if let Ok(saved) = store.nodes.save(&present, &changed, revision).await {
                     return saved;
                 }
             }
@@ -66,7 +72,8 @@ async fn a_restarted_server_is_followed_again() {
         revision = saved.await.expect("the store comes back");
         present = changed;
         until(&view, "the change is seen", |view| {
-            view.get(&id(1)).as_deref() == Some(&present)
+            view.get(&id(1))
+                .is_some_and(|seen| seen.since == present.since)
         })
         .await;
     }
@@ -77,17 +84,14 @@ async fn nodes_that_vanished_unseen_are_dropped() {
     let server = server();
     let store_before = store(&server).await;
     for n in 1..=3 {
-        store_before.create(&node(n)).await.unwrap();
+        store_before.nodes.create(&node(n)).await.unwrap();
     }
     let view = ready(&store_before).await;
-    assert_eq!(view.all().len(), 3);
+    assert_eq!(view.len(), 3);
     store_before.js.delete_stream("KV_ib").await.unwrap();
     let restored = store(&server).await;
-    restored.create(&node(2)).await.unwrap();
-    until(&view, "what is gone is dropped", |view| {
-        view.all().len() == 1
-    })
-    .await;
+    restored.nodes.create(&node(2)).await.unwrap();
+    until(&view, "what is gone is dropped", |view| view.len() == 1).await;
     assert!(view.get(&id(2)).is_some());
 }
 
@@ -96,10 +100,10 @@ async fn what_cannot_be_read_is_named_and_harms_nobody_else() {
     let server = server();
     let store = store(&server).await;
     let good = node(1);
-    store.create(&good).await.unwrap();
-    store.create(&node(2)).await.unwrap();
+    store.nodes.create(&good).await.unwrap();
+    store.nodes.create(&node(2)).await.unwrap();
     let view = ready(&store).await;
-    let key = |n| format!("node.{}", id(n));
+    let key = |n| key::<Node>(id(n));
     let later = serde_json::to_string(&node(3)).unwrap().replacen(
         &format!("\"schema\":{SCHEMA}"),
         &format!("\"schema\":{}", SCHEMA + 1),
@@ -114,24 +118,24 @@ async fn what_cannot_be_read_is_named_and_harms_nobody_else() {
         (6, "\u{0}\u{0}", "expected value"),
     ] {
         let document = document.as_bytes().to_vec();
-        store.nodes.put(&key(n), document).await.unwrap();
-        let error = store.load(id(n)).await.unwrap_err().to_string();
+        store.nodes.kv.put(&key(n), document).await.unwrap();
+        let error = store.nodes.load(id(n)).await.unwrap_err().to_string();
         assert!(error.contains(&key(n)) && error.contains(says), "{error}");
     }
-    store.nodes.put("node.nonsense", vec![]).await.unwrap();
+    store.nodes.kv.put("node.nonsense", vec![]).await.unwrap();
     until(&view, "all five are known", |view| {
         view.unreadable().len() == 5
     })
     .await;
-    assert_eq!(view.get(&id(1)).as_deref(), Some(&good));
+    assert_eq!(view.get(&id(1)).as_deref(), Some(&Entry::of(&good)));
     assert!(view.get(&id(2)).is_some(), "the last good record stays");
-    assert_eq!(view.all().len(), 2);
+    assert_eq!(view.len(), 2);
 
     // A view that begins now has no last good record; a repaired one is taken up.
     let late = ready(&store).await;
-    assert_eq!((late.all().len(), late.unreadable().len()), (1, 5));
+    assert_eq!((late.len(), late.unreadable().len()), (1, 5));
     let repaired = serde_json::to_vec(&node(2)).unwrap();
-    store.nodes.put(&key(2), repaired).await.unwrap();
+    store.nodes.kv.put(&key(2), repaired).await.unwrap();
     until(&late, "the repaired record is taken up", |view| {
         view.get(&id(2)).is_some() && view.unreadable().len() == 4
     })
@@ -145,41 +149,62 @@ async fn ten_thousand_nodes_are_loaded_whole() {
     let store = store(&server).await;
     stream::iter(0..NODES)
         .for_each_concurrent(64, |n| {
-            let bucket = store.nodes.clone();
+            let bucket = store.nodes.kv.clone();
             async move {
-                let value = serde_json::to_vec(&node(n)).unwrap();
-                let key = format!("node.{}", id(n));
-                bucket.put(&key, value).await.unwrap();
+                let node = node(n);
+                let value = serde_json::to_vec(&node).unwrap();
+                let entry = serde_json::to_string(&Entry::of(&node)).unwrap();
+                let (key, headers) = (key::<Node>(id(n)), [(ENTRY, entry.as_str())]);
+                bucket.write_with(&key, value, &headers, 0).await.unwrap();
             }
         })
         .await;
     let begun = std::time::Instant::now();
     let view = ready(&store).await;
     println!("{NODES} nodes loaded in {:?}", begun.elapsed());
-    assert_eq!(view.all().len(), usize::from(NODES));
+    assert_eq!(view.len(), usize::from(NODES));
     let begun = std::time::Instant::now();
-    let looked = (0..100).map(|_| view.all().len()).sum::<usize>();
+    let looked = (0..100).map(|_| view.len()).sum::<usize>();
     println!("listed in {:?} each", begun.elapsed() / 100);
     assert_eq!(looked, 100 * usize::from(NODES));
 }
 
-#[test]
-fn an_error_does_not_quote_the_record() {
-    let good = serde_json::to_string(&node(1)).unwrap();
-    assert!(good.contains("\"secret\""), "{good}");
-    let key = format!("node.{}", id(1));
-    for (password, says) in [
-        ("12345678", "unexpected value before line 1 column "),
-        ("[\"12345678\"]", "unexpected value before line 1 column "),
-        ("\"12345678", "at line 1 column "),
+/// What lies beside a record may be a password.
+#[tokio::test]
+async fn an_error_does_not_quote_a_document() {
+    let server = server();
+    let store = store(&server).await;
+    let node = node(1);
+    let version = node.beside.bmc_secrets.clone().unwrap();
+    let key = format!(
+        "bmc_secrets.{}.{version}",
+        &key::<Node>(id(1))["node.".len()..]
+    );
+    for (document, says) in [
+        (
+            "{\"password\":12345678}",
+            "unexpected value before line 1 column ",
+        ),
+        (
+            "{\"password\":[\"12345678\"]}",
+            "unexpected value before line 1 column ",
+        ),
+        ("{\"password\":\"12345678", "at line 1 column "),
+        ("{}", "missing field `password`"),
     ] {
-        let bad = good.replacen("\"secret\"", password, 1);
-        let error = parse(&key, bad.as_bytes()).unwrap_err();
+        store.nodes.kv.put(&key, document.into()).await.unwrap();
+        let error = store.beside.bmc_secrets(&node).await.unwrap_err();
         for text in [error.to_string(), format!("{error:?}")] {
             assert!(text.contains(says) && !text.contains("1234"), "{text}");
         }
     }
-    let error = parse(&key, b"{}").unwrap_err().to_string();
+    store.nodes.kv.purge(&key, None).await.unwrap();
+    let missing = store.beside.bmc_secrets(&node).await;
+    assert!(
+        matches!(missing, Err(StoreError::Missing { .. })),
+        "{missing:?}"
+    );
+    let error = parse::<Node>("node", b"{}").unwrap_err().to_string();
     assert!(error.contains("missing field `schema`"), "{error}");
 }
 
@@ -196,7 +221,7 @@ fn no_document_makes_a_worker_fall_over() {
         usize::try_from(random % below as u64).expect("below a usize")
     };
     let good = serde_json::to_vec(&node(1)).unwrap();
-    let key = format!("node.{}", id(1));
+    let key = key::<Node>(id(1));
     let mut refused = 0;
     for _ in 0..20_000 {
         let mut bytes = good.clone();
@@ -212,7 +237,7 @@ fn no_document_makes_a_worker_fall_over() {
                 bytes.push(b'{');
             }
         }
-        refused += usize::from(parse(&key, &bytes).is_err());
+        refused += usize::from(parse::<Node>(&key, &bytes).is_err());
     }
     assert!(refused > 10_000, "{refused} of 20,000 refused");
 }

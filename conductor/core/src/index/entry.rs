@@ -1,0 +1,84 @@
+//! What all workers know of every node: enough for lists, lookups, boot scripts, alarms and the power sync.
+//! It travels beside the record; whoever decides something reads the record itself.
+use crate::boot::{Boot, boot_for};
+use crate::id::{NodeName, OpId, WorkerId};
+use crate::node::{BmcAddress, Job, LastError, Maintenance, Node, Phase, Power, Rest};
+use crate::time::Time;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use serde::{Deserialize, Serialize};
+
+/// Characters of an error that an entry repeats: a line of a list. The record has it whole.
+const MAX_ERROR_CHARS: usize = 200;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub id: NodeId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
+    /// Ironic's names.
+    pub provision_state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_provision_state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_power_state: Option<String>,
+    /// None: it is busy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
+    pub since: Time,
+    /// Its alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Time>,
+    /// Who drives its BMC now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acting: Option<WorkerId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// What it boots.
+    pub boot: Boot,
+    pub bmc: BmcAddress,
+    /// See [`crate::node::Versions`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_secrets: Option<OpId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<Mac>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_uuid: Option<SystemUuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+}
+
+impl Entry {
+    pub fn of(node: &Node) -> Self {
+        let acting = node.job().and_then(|job| match &job.phase {
+            Phase::Acting { worker, .. } => Some(worker.clone()),
+            Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => None,
+        });
+        let short = |error: &LastError| error.what.chars().take(MAX_ERROR_CHARS).collect();
+        Self {
+            id: node.id,
+            name: node.name.clone(),
+            provision_state: node.state.provision_state().into(),
+            target_provision_state: node.state.target_provision_state().map(Into::into),
+            target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
+            rest: node.state.resting(),
+            since: node.since,
+            wake_at: node.wake_at,
+            acting,
+            power: node.power.clone(),
+            maintenance: node.maintenance.clone(),
+            last_error: node.last_error.as_ref().map(short),
+            boot: boot_for(node),
+            bmc: node.bmc.address().clone(),
+            bmc_secrets: node.beside.bmc_secrets.clone(),
+            macs: node.macs.clone(),
+            system_uuid: node.system_uuid,
+            serial: node.serial.clone(),
+        }
+    }
+}

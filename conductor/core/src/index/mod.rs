@@ -1,0 +1,162 @@
+//! All nodes in memory, an entry each, found by what their machines can be recognised by.
+//! It may be a moment behind the records; following them is the conductor's job.
+mod entry;
+
+pub use entry::Entry;
+
+use crate::lookup::{Identity, Match, find};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+
+/// Adding, removing and finding cost the same whether there are a hundred nodes or a hundred thousand.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    entries: BTreeMap<NodeId, Arc<Entry>>,
+    /// Those with an alarm: nearly always few.
+    busy: BTreeSet<NodeId>,
+    by_mac: Many<Mac>,
+    by_uuid: Many<SystemUuid>,
+    by_serial: Many<String>,
+    /// By host, without the port: that is what a machine can say of its BMC.
+    by_bmc: Many<String>,
+}
+
+/// Most keys name one node; two nodes may share one, and a lookup then has to say so.
+type Many<K> = BTreeMap<K, Vec<NodeId>>;
+
+fn insert<K: Ord>(many: &mut Many<K>, key: K, id: NodeId) {
+    many.entry(key).or_default().push(id);
+}
+
+fn remove<K: Ord>(many: &mut Many<K>, key: &K, id: NodeId) {
+    if let Some(ids) = many.get_mut(key) {
+        ids.retain(|other| *other != id);
+        if ids.is_empty() {
+            many.remove(key);
+        }
+    }
+}
+
+impl Index {
+    /// Adds a node, or replaces what was known of it.
+    pub fn put(&mut self, entry: Entry) {
+        let id = entry.id;
+        let identity = Identity::of_entry(&entry);
+        let known = self.entries.get(&id).map(|known| Identity::of_entry(known));
+        // A node's identity hardly ever changes, its state all the time.
+        if known.as_ref() != Some(&identity) {
+            if let Some(known) = known {
+                self.forget(id, &known);
+            }
+            self.remember(id, identity);
+        }
+        match entry.wake_at {
+            Some(_) => self.busy.insert(id),
+            None => self.busy.remove(&id),
+        };
+        self.entries.insert(id, Arc::new(entry));
+    }
+
+    pub fn remove(&mut self, id: &NodeId) {
+        if let Some(entry) = self.entries.remove(id) {
+            self.busy.remove(id);
+            self.forget(*id, &Identity::of_entry(&entry));
+        }
+    }
+
+    fn remember(&mut self, id: NodeId, identity: Identity) {
+        for mac in identity.macs {
+            insert(&mut self.by_mac, mac, id);
+        }
+        if let Some(uuid) = identity.uuid {
+            insert(&mut self.by_uuid, uuid, id);
+        }
+        if let Some(serial) = identity.serial {
+            insert(&mut self.by_serial, serial, id);
+        }
+        for host in identity.bmc {
+            insert(&mut self.by_bmc, host, id);
+        }
+    }
+
+    fn forget(&mut self, id: NodeId, identity: &Identity) {
+        for mac in &identity.macs {
+            remove(&mut self.by_mac, mac, id);
+        }
+        if let Some(uuid) = &identity.uuid {
+            remove(&mut self.by_uuid, uuid, id);
+        }
+        if let Some(serial) = &identity.serial {
+            remove(&mut self.by_serial, serial, id);
+        }
+        for host in &identity.bmc {
+            remove(&mut self.by_bmc, host, id);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn get(&self, id: &NodeId) -> Option<&Arc<Entry>> {
+        self.entries.get(id)
+    }
+
+    /// In the order of their ids.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    /// Those that wait for something, and so have an alarm.
+    pub fn busy(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.busy.iter().filter_map(|id| self.entries.get(id))
+    }
+
+    /// The node that this NIC belongs to. Claims see to it that there is one at most.
+    pub fn of_mac(&self, mac: &Mac) -> Option<&Arc<Entry>> {
+        let id = self.by_mac.get(mac)?.first()?;
+        self.entries.get(id)
+    }
+
+    /// Which node a machine is.
+    pub fn find(&self, machine: &Identity) -> Match {
+        let mut ids = BTreeSet::new();
+        let by_mac = machine.macs.iter().filter_map(|mac| self.by_mac.get(mac));
+        let by_uuid = machine.uuid.iter().filter_map(|it| self.by_uuid.get(it));
+        let by_serial = machine
+            .serial
+            .iter()
+            .filter_map(|it| self.by_serial.get(it));
+        let by_bmc = machine.bmc.iter().filter_map(|it| self.by_bmc.get(it));
+        for found in by_mac.chain(by_uuid).chain(by_serial).chain(by_bmc) {
+            ids.extend(found.iter().copied());
+        }
+        let candidates: Vec<(NodeId, Identity)> = ids
+            .iter()
+            .filter_map(|id| self.entries.get(id))
+            .map(|entry| (entry.id, Identity::of_entry(entry)))
+            .collect();
+        find(machine, candidates.iter().map(|(id, node)| (*id, node)))
+    }
+}
+
+impl Identity {
+    fn of_entry(entry: &Entry) -> Self {
+        Self {
+            uuid: entry.system_uuid.filter(SystemUuid::is_meaningful),
+            macs: entry.macs.clone(),
+            serial: entry.serial.clone(),
+            bmc: [entry.bmc.host().to_string()].into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Documents beside the record: what is large or secret, read only by those who need it.
+//! A version is never changed: a new one is put first, then the record names it. The conductor stores them.
+use super::access::BmcSecrets;
+use super::instance::InstanceData;
+use crate::id::OpId;
+use alloc::boxed::Box;
+use ironbeat_common::inventory::Inventory;
+use serde::{Deserialize, Serialize};
+
+/// One document, as it is handed over to be put.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Beside {
+    /// What the machine is made of, as its ramdisk read it last.
+    Inventory(Box<Inventory>),
+    /// What the instance's config drive holds beyond what the record says.
+    InstanceData(InstanceData),
+    /// What the BMC wants to know before it obeys.
+    BmcSecrets(BmcSecrets),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BesideKind {
+    Inventory,
+    InstanceData,
+    BmcSecrets,
+}
+
+impl BesideKind {
+    pub const ALL: [BesideKind; 3] = [
+        BesideKind::Inventory,
+        BesideKind::InstanceData,
+        BesideKind::BmcSecrets,
+    ];
+
+    /// The first token of its keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            BesideKind::Inventory => "inventory",
+            BesideKind::InstanceData => "instance_data",
+            BesideKind::BmcSecrets => "bmc_secrets",
+        }
+    }
+}
+
+impl Beside {
+    pub fn kind(&self) -> BesideKind {
+        match self {
+            Beside::Inventory(_) => BesideKind::Inventory,
+            Beside::InstanceData(_) => BesideKind::InstanceData,
+            Beside::BmcSecrets(_) => BesideKind::BmcSecrets,
+        }
+    }
+}
+
+/// Which version of each document the record means: the write that put it. None: there is no such document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<OpId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_data: Option<OpId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_secrets: Option<OpId>,
+}
+
+impl Versions {
+    pub fn of(&self, kind: BesideKind) -> Option<&OpId> {
+        match kind {
+            BesideKind::Inventory => self.inventory.as_ref(),
+            BesideKind::InstanceData => self.instance_data.as_ref(),
+            BesideKind::BmcSecrets => self.bmc_secrets.as_ref(),
+        }
+    }
+
+    pub fn set(&mut self, kind: BesideKind, version: Option<OpId>) {
+        let place = match kind {
+            BesideKind::Inventory => &mut self.inventory,
+            BesideKind::InstanceData => &mut self.instance_data,
+            BesideKind::BmcSecrets => &mut self.bmc_secrets,
+        };
+        *place = version;
+    }
+}

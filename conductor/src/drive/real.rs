@@ -1,0 +1,104 @@
+//! The real ground: records in NATS, the system's clock, BMCs over the network.
+//! What is asked of them is in `ground`.
+use super::ground::{Clock, Hands, Records};
+use crate::bmc::{Bmcs, BootWish};
+use crate::clock;
+use crate::records::events::Events;
+use crate::records::logins::Logins;
+use crate::records::presence::Presence;
+use crate::records::{Revision, Store, StoreError};
+use ironbeat_common::id::NodeId;
+use ironbeat_common::inventory::Inventory;
+use ironbeat_common::subject;
+use ironbeat_core::boot::firmware_mode;
+use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::node::{Beside, BmcAct, Node};
+use ironbeat_core::time::Time;
+use ironbeat_ops::happening::Happening;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+impl Records for Store {
+    async fn load(&self, id: NodeId) -> Result<Option<(Node, Revision)>, StoreError> {
+        self.nodes.load(id).await
+    }
+
+    async fn inventory(&self, node: &Node) -> Result<Option<Inventory>, StoreError> {
+        self.beside.inventory(node).await
+    }
+
+    async fn write(
+        &self,
+        before: Option<(&Node, Revision)>,
+        after: Option<&Node>,
+        beside: &[Beside],
+    ) -> Result<(), StoreError> {
+        Store::write(self, before, after, beside).await
+    }
+}
+
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Time {
+        clock::now()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+pub struct RealHands {
+    /// Subject prefix, `ib.v1`.
+    pub prefix: String,
+    pub client: async_nats::Client,
+    pub presence: Presence,
+    pub events: Events,
+    pub logins: Logins,
+    pub bmcs: Arc<Bmcs>,
+    pub tasks: TaskTracker,
+}
+
+impl Hands for RealHands {
+    async fn drive_bmc(
+        &self,
+        node: &Node,
+        act: BmcAct,
+        budget: Duration,
+    ) -> Result<BmcReport, BmcFault> {
+        let deadline = tokio::time::Instant::now() + budget;
+        let access = self.logins.of(node).await.map_err(|error| BmcFault {
+            what: format!(
+                "read the credentials of BMC {}: {error}",
+                node.bmc.address()
+            ),
+            permanent: false,
+            told: None,
+        })?;
+        let wish = BootWish {
+            mode: firmware_mode(node),
+        };
+        let fence = || self.presence.may_act();
+        self.bmcs
+            .perform(&access, act, wish, deadline, &fence)
+            .await
+    }
+
+    async fn nudge(&self, node: NodeId) {
+        let subject = subject::nudge(&self.prefix, &node);
+        if let Err(error) = self.client.publish(subject, bytes::Bytes::new()).await {
+            // The agent finds out at its next heartbeat.
+            tracing::warn!(%node, "nudge: {error}");
+        }
+    }
+
+    fn tell(&self, happening: &Happening, write: &str) {
+        self.events.publish(happening, write);
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+}

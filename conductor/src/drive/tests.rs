@@ -1,0 +1,194 @@
+//! Driving without sockets: records in memory that can be in trouble, a clock that is set, hands that take notes.
+//! What a decision is, is tried in the core; how NATS takes it, in `records`.
+use super::{Clock, Drive, Hands, ReconcileError, Records};
+use crate::records::tests::{enrolment, id};
+use crate::records::{Revision, StoreError};
+use ironbeat_common::id::NodeId;
+use ironbeat_common::inventory::Inventory;
+use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, Verb};
+use ironbeat_core::node::{Beside, BmcAct, Node, Rest, State};
+use ironbeat_core::time::Time;
+use ironbeat_ops::happening::Happening;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What becomes of a write.
+enum Trouble {
+    /// Another worker was first: it changed nothing that matters.
+    Conflict,
+    /// The store is away.
+    Away,
+}
+
+#[derive(Default)]
+struct Memory {
+    nodes: Mutex<BTreeMap<NodeId, (Node, Revision)>>,
+    /// Of the next writes.
+    troubles: Mutex<VecDeque<Trouble>>,
+}
+
+impl Records for Memory {
+    async fn load(&self, id: NodeId) -> Result<Option<(Node, Revision)>, StoreError> {
+        Ok(self.nodes.lock().unwrap().get(&id).cloned())
+    }
+
+    async fn inventory(&self, _: &Node) -> Result<Option<Inventory>, StoreError> {
+        Ok(None)
+    }
+
+    async fn write(
+        &self,
+        before: Option<(&Node, Revision)>,
+        after: Option<&Node>,
+        _: &[Beside],
+    ) -> Result<(), StoreError> {
+        let what = "node".to_string();
+        match self.troubles.lock().unwrap().pop_front() {
+            Some(Trouble::Conflict) => return Err(StoreError::Conflict { what }),
+            Some(Trouble::Away) => {
+                let source = "away".into();
+                return Err(StoreError::Stream { what, source });
+            }
+            None => {}
+        }
+        let mut nodes = self.nodes.lock().unwrap();
+        let id = after.or(before.map(|(node, _)| node)).unwrap().id;
+        let at = before.map_or(0, |(_, at)| at);
+        assert_eq!(nodes.get(&id).map_or(0, |(_, at)| *at), at, "a lost race");
+        match after {
+            Some(after) => drop(nodes.insert(id, (after.clone(), at + 1))),
+            None => drop(nodes.remove(&id)),
+        }
+        Ok(())
+    }
+}
+
+/// Stands still but for those who sleep.
+#[derive(Default)]
+struct SetClock(Mutex<Duration>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Time {
+        Time::from_unix_ms(1_800_000_000_000).after(*self.0.lock().unwrap())
+    }
+
+    async fn sleep(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+#[derive(Default)]
+struct Notes {
+    told: Mutex<Vec<&'static str>>,
+    acts: Mutex<Vec<BmcAct>>,
+    tasks: Mutex<Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl Hands for Notes {
+    async fn drive_bmc(&self, _: &Node, act: BmcAct, _: Duration) -> Result<BmcReport, BmcFault> {
+        self.acts.lock().unwrap().push(act);
+        Ok(BmcReport { power_on: true })
+    }
+
+    async fn nudge(&self, _: NodeId) {}
+
+    fn tell(&self, happening: &Happening, _: &str) {
+        self.told.lock().unwrap().push(happening.kind());
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap().push(Box::pin(task));
+    }
+}
+
+type Quiet = Arc<Drive<Memory, SetClock, Notes>>;
+
+fn drive() -> Quiet {
+    let worker = "w1".parse().unwrap();
+    let (records, clock, hands) = (Memory::default(), SetClock::default(), Notes::default());
+    Arc::new(Drive::new(
+        records,
+        clock,
+        hands,
+        worker,
+        1,
+        Policy::default(),
+    ))
+}
+
+fn ask(request: &str, verb: Verb) -> Event {
+    let request = request.parse().unwrap();
+    Event::Asked { request, verb }
+}
+
+fn troubles(drive: &Quiet, troubles: impl IntoIterator<Item = Trouble>) {
+    drive.records.troubles.lock().unwrap().extend(troubles);
+}
+
+async fn enrolled(drive: &Quiet) {
+    let event = Event::Enrolled(enrolment(1));
+    drive.deliver(id(1), &event).await.unwrap();
+}
+
+/// Does what was put off, and what follows from that.
+async fn work_off(drive: &Quiet) {
+    loop {
+        let task = drive.hands.tasks.lock().unwrap().pop();
+        let Some(task) = task else { return };
+        task.await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_begins_and_ends_with_an_event_and_both_are_told() {
+    let drive = drive();
+    enrolled(&drive).await;
+    let last = drive
+        .deliver(id(1), &ask("r1", Verb::Delete))
+        .await
+        .unwrap();
+    assert_eq!(last.state, State::Resting(Rest::Enroll));
+    assert_eq!(*drive.hands.told.lock().unwrap(), ["enrolled", "deleted"]);
+    let again = drive.deliver(id(1), &ask("r2", Verb::Delete)).await;
+    assert!(matches!(again, Err(ReconcileError::NoNode(_))), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_lost_race_is_decided_again_and_told_once() {
+    let drive = drive();
+    enrolled(&drive).await;
+    troubles(&drive, [Trouble::Conflict, Trouble::Conflict]);
+    let reason = Some("broken".into());
+    let event = ask("r1", Verb::Maintenance(reason));
+    let node = drive.deliver(id(1), &event).await.unwrap();
+    assert!(node.maintenance.is_some());
+    assert_eq!(*drive.hands.told.lock().unwrap(), ["enrolled", "step"]);
+}
+
+#[tokio::test]
+async fn who_loses_every_race_says_so() {
+    let drive = drive();
+    enrolled(&drive).await;
+    troubles(&drive, (0..32).map(|_| Trouble::Conflict));
+    let lost = drive.deliver(id(1), &ask("r1", Verb::Manage)).await;
+    assert!(matches!(lost, Err(ReconcileError::Races(_))), "{lost:?}");
+    assert!(drive.hands.tasks.lock().unwrap().is_empty(), "nothing acts");
+}
+
+#[tokio::test]
+async fn the_result_of_an_act_outlives_a_store_that_is_away() {
+    let drive = drive();
+    enrolled(&drive).await;
+    drive
+        .deliver(id(1), &ask("r1", Verb::Manage))
+        .await
+        .unwrap();
+    troubles(&drive, (0..9).map(|_| Trouble::Away));
+    work_off(&drive).await;
+    assert_eq!(*drive.hands.acts.lock().unwrap(), [BmcAct::Check]);
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.state, State::Resting(Rest::Manageable));
+    let waited = *drive.clock.0.lock().unwrap();
+    assert!(waited > Duration::from_secs(30), "{waited:?}");
+}

@@ -1,0 +1,76 @@
+//! Who boots what: a NIC's node, what it boots, which workers serve it, and what is told of its way there.
+//! Scripts and rules are written in `script` and `dnsmasq`, from what this says.
+use crate::clock;
+use crate::records::events::Events;
+use crate::records::presence::Presence;
+use crate::records::view::View;
+use ironbeat_common::id::Mac;
+use ironbeat_core::boot::Boot;
+use ironbeat_core::id::WorkerId;
+use ironbeat_ops::happening::{Happening, What};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+#[derive(Clone)]
+pub struct Boots {
+    pub worker: WorkerId,
+    pub view: View,
+    pub presence: Presence,
+    pub events: Events,
+    /// Unknown machines boot the ramdisk and are remembered.
+    pub discovery: bool,
+}
+
+impl Boots {
+    pub fn boot_of(&self, mac: Mac) -> Boot {
+        match self.view.of_mac(&mac) {
+            Some(node) => node.boot,
+            None if self.discovery => Boot::Ramdisk,
+            None => Boot::Disk,
+        }
+    }
+
+    /// What each known NIC boots.
+    pub fn all(&self) -> BTreeMap<Mac, Boot> {
+        let mut all = BTreeMap::new();
+        self.view.pick(|node| {
+            all.extend(node.macs.iter().map(|mac| (*mac, node.boot)));
+            None::<()>
+        });
+        all
+    }
+
+    /// Base URLs of live workers, this one first.
+    pub fn workers(&self) -> Vec<String> {
+        let mut live = self.presence.live();
+        live.sort_by_key(|info| (info.id != self.worker, info.id.clone()));
+        live.into_iter().map(|info| info.url).collect()
+    }
+
+    /// A machine fetched something on its way to the ramdisk.
+    pub fn fetched(&self, mac: Mac, what: &str) {
+        let what = what.into();
+        self.tell(mac, What::Netboot { mac, what });
+    }
+
+    /// A machine got an address.
+    pub fn leased(&self, mac: Mac, ip: IpAddr) {
+        self.tell(mac, What::Lease { mac, ip });
+    }
+
+    /// Of a machine that is a node's. It has no name of its own, and counts once a millisecond.
+    fn tell(&self, mac: Mac, what: What) {
+        let Some(node) = self.view.of_mac(&mac) else {
+            return;
+        };
+        let now = clock::now();
+        let happening = Happening {
+            node: node.id,
+            name: node.name.clone(),
+            at: now,
+            worker: self.worker.clone(),
+            what,
+        };
+        self.events.publish(&happening, &now.unix_ms().to_string());
+    }
+}

@@ -1,0 +1,178 @@
+//! Documents of one kind in JetStream: loaded from the leader, written by compare-and-swap, unique by claim keys.
+//! What a document says of itself is in `document`; only `nodes` writes node records, for `drive`.
+use super::StoreError;
+use super::document::{Claims, Document, key, parse, words};
+use super::kv::{ENTRY, Kv, KvError, Revision};
+use std::marker::PhantomData;
+
+/// How often a write whose acknowledgement does not come is sent. It is written once at most.
+const WRITES: u32 = 3;
+
+pub struct Records<T> {
+    pub(crate) kv: Kv,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Records<T> {
+    fn clone(&self) -> Self {
+        Self {
+            kv: self.kv.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<T: Document> Records<T> {
+    pub(super) fn new(kv: Kv) -> Self {
+        Self {
+            kv,
+            kind: PhantomData,
+        }
+    }
+
+    /// The document as the leader has it.
+    ///
+    /// # Errors
+    /// When the store is away, or holds something under the key that is no document this worker understands.
+    pub async fn load(&self, id: T::Id) -> Result<Option<(T, Revision)>, StoreError> {
+        let key = key::<T>(id);
+        match self.kv.read(&key).await? {
+            (None, _) => Ok(None),
+            (Some(value), revision) => Ok(Some((parse(&key, &value)?, revision))),
+        }
+    }
+
+    /// A new document: its claims first, then itself, then another look whether the claims are still its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Claimed`] when something of it belongs to another, [`StoreError::Conflict`] when the id exists.
+    pub async fn create(&self, document: &T) -> Result<Revision, StoreError> {
+        let id = document.id();
+        let (present, revision) = self.kv.read(&key::<T>(id)).await?;
+        if present.is_some() {
+            return Err(conflict::<T>(id));
+        }
+        let wanted = document.claims();
+        let created = self.write_claimed(document, revision, &wanted).await?;
+        if let Err(lost) = self.claim_all(id, &wanted).await {
+            if let StoreError::Claimed { .. } = lost {
+                self.kv.delete(&key::<T>(id), created).await?;
+                self.release_unlisted(id, &wanted).await;
+            }
+            return Err(lost);
+        }
+        Ok(created)
+    }
+
+    /// Replaces `before` at `revision` by `after`.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another worker was first, [`StoreError::Claimed`] when something that is new in
+    /// `after` belongs to another; then the document is as it was.
+    pub async fn save(
+        &self,
+        before: &T,
+        after: &T,
+        revision: Revision,
+    ) -> Result<Revision, StoreError> {
+        let (old, new) = (before.claims(), after.claims());
+        let added = without(&new, &old);
+        let saved = self.write_claimed(after, revision, &added).await?;
+        if let Err(lost) = self.claim_all(after.id(), &added).await {
+            if let StoreError::Claimed { .. } = lost {
+                self.write(before, saved).await?;
+                self.release_unlisted(after.id(), &added).await;
+            }
+            return Err(lost);
+        }
+        let given_up = without(&old, &new);
+        if !given_up.is_empty() {
+            self.release_unlisted(after.id(), &given_up).await;
+        }
+        Ok(saved)
+    }
+
+    /// Forgets a document.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it has changed.
+    pub async fn remove(&self, document: &T, revision: Revision) -> Result<(), StoreError> {
+        let id = document.id();
+        match self.kv.delete(&key::<T>(id), revision).await {
+            Ok(()) => {}
+            // The acknowledgement may have been lost: what matters is whether it is gone.
+            Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {
+                if self.load(id).await?.is_some() {
+                    return Err(conflict::<T>(id));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.release_unlisted(id, &document.claims()).await;
+        Ok(())
+    }
+
+    /// Claims, then writes; a write that certainly failed gives its claims back.
+    async fn write_claimed(
+        &self,
+        document: &T,
+        revision: Revision,
+        added: &Claims,
+    ) -> Result<Revision, StoreError> {
+        self.claim_all(document.id(), added).await?;
+        let written = self.write(document, revision).await;
+        let failed = matches!(
+            written,
+            Err(StoreError::Conflict { .. } | StoreError::Kv(KvError::Refused { .. }))
+        );
+        if failed && !added.is_empty() {
+            self.release_unlisted(document.id(), added).await;
+        }
+        written
+    }
+
+    /// After an unclear write the document tells by its `op` whether it landed.
+    async fn write(&self, document: &T, revision: Revision) -> Result<Revision, StoreError> {
+        let id = document.id();
+        let key = key::<T>(id);
+        let value = serde_json::to_vec(document).expect("documents are JSON");
+        let entry = serde_json::to_string(&document.entry()).expect("entries are JSON");
+        let mut unclear = None;
+        for _ in 0..WRITES {
+            let headers = [(ENTRY, entry.as_str())];
+            let written = self.kv.write_with(&key, value.clone(), &headers, revision);
+            let error = match written.await {
+                Ok(written) => return Ok(written),
+                Err(error) => error,
+            };
+            if let KvError::Refused { .. } = error {
+                return Err(error.into());
+            }
+            // A conflict may be with ourselves, when an earlier send came through after all.
+            let present = self.load(id).await?;
+            match (present, error) {
+                (Some((present, at)), _) if present.op() == document.op() => return Ok(at),
+                (Some((_, at)), unwritten @ KvError::Unclear { .. }) if at == revision => {
+                    unclear = Some(unwritten);
+                }
+                (None, unwritten @ KvError::Unclear { .. }) => unclear = Some(unwritten),
+                (Some(_) | None, _) => return Err(conflict::<T>(id)),
+            }
+        }
+        Err(unclear
+            .expect("the loop goes on only after an unclear write")
+            .into())
+    }
+}
+
+fn conflict<T: Document>(id: T::Id) -> StoreError {
+    StoreError::Conflict {
+        what: words::<T>(id),
+    }
+}
+
+fn without(claims: &Claims, others: &Claims) -> Claims {
+    let mut rest = claims.clone();
+    rest.retain(|key, _| !others.contains_key(key));
+    rest
+}

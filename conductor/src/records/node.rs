@@ -1,0 +1,85 @@
+//! Node records as documents: what a node has to itself is its BMC, MAC addresses, system UUID and name.
+//! What a record says is decided in the core.
+use super::document::{Claims, Document};
+use ironbeat_common::id::{NodeId, SystemUuid};
+use ironbeat_core::id::{NodeName, OpId};
+use ironbeat_core::index::Entry;
+use ironbeat_core::node::{BmcAddress, Node, SCHEMA};
+
+impl Document for Node {
+    const KIND: &'static str = "node";
+    const SCHEMA: u32 = SCHEMA;
+    type Id = NodeId;
+    type Entry = Entry;
+
+    fn id(&self) -> NodeId {
+        self.id
+    }
+
+    fn schema(&self) -> u32 {
+        self.schema
+    }
+
+    fn op(&self) -> &OpId {
+        &self.op
+    }
+
+    fn claims(&self) -> Claims {
+        let macs = self.macs.iter();
+        let mut claims: Claims = macs
+            .map(|mac| (format!("mac.{}", mac.hex()), format!("MAC address {mac}")))
+            .collect();
+        if let Some(uuid) = self.system_uuid.filter(SystemUuid::is_meaningful) {
+            claims.insert(format!("uuid.{uuid}"), format!("system UUID {uuid}"));
+        }
+        if let Some(name) = &self.name {
+            claims.insert(name_claim(name), format!("the name {name}"));
+        }
+        let address = self.bmc.address();
+        claims.insert(
+            format!("bmc.{}", bmc_token(address)),
+            format!("BMC {address}"),
+        );
+        claims
+    }
+
+    fn entry(&self) -> Entry {
+        Entry::of(self)
+    }
+}
+
+pub(super) fn name_claim(name: &NodeName) -> String {
+    format!("name.{name}")
+}
+
+/// An address has one spelling already; what a key cannot hold becomes `-`.
+fn bmc_token(address: &BmcAddress) -> String {
+    address
+        .to_string()
+        .chars()
+        .filter(|c| !matches!(c, '[' | ']'))
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bmc_has_one_key_however_it_is_written() {
+        for (address, token) in [
+            ("10.77.1.1", "10-77-1-1"),
+            ("10.77.1.1:623", "10-77-1-1"),
+            ("10.77.1.1:6230", "10-77-1-1-6230"),
+            ("[fd00::1]:623", "fd00--1"),
+            ("[FD00:0:0::1]", "fd00--1"),
+            ("fd00::1", "fd00--1"),
+            ("[fd00::1]:6230", "fd00--1-6230"),
+            ("bmc7.Rack-2.example", "bmc7-rack-2-example"),
+            ("bmc7.rack-2.example:623", "bmc7-rack-2-example"),
+        ] {
+            assert_eq!(bmc_token(&address.parse().unwrap()), token, "{address}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What lies beside a record comes and goes with it: one version of each document, and none that nobody names.
+//! How records themselves are written is in `races`.
+use super::{contents, id, next, node, server, store};
+use crate::records::{Store, StoreError};
+use ironbeat_common::inventory::Inventory;
+use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, Node, Secret};
+
+fn inventory(serial: &str) -> Inventory {
+    let mut inventory = Inventory::default();
+    inventory.system.serial = Some(serial.into());
+    inventory
+}
+
+fn secrets() -> Beside {
+    Beside::BmcSecrets(BmcSecrets {
+        password: Secret::new("hush"),
+        kg: None,
+    })
+}
+
+/// `node` one write later, with a new inventory.
+fn inspected(node: &Node, op: &str) -> Node {
+    let mut after = next(node, op);
+    after
+        .beside
+        .set(BesideKind::Inventory, Some(after.op.clone()));
+    after
+}
+
+async fn keys(store: &Store) -> Vec<String> {
+    let kv = &store.nodes.kv;
+    let mut keys = Vec::new();
+    for kind in BesideKind::ALL {
+        let found = contents(kv, &format!("{}.>", kind.name())).await;
+        keys.extend(found.into_iter().map(|(key, _)| key));
+    }
+    keys
+}
+
+#[tokio::test]
+async fn a_new_version_replaces_the_old_one_and_a_forgotten_node_leaves_none() {
+    let server = server();
+    let store = store(&server).await;
+    let made = node(1);
+    store.write(None, Some(&made), &[secrets()]).await.unwrap();
+    let shown = store.beside.bmc_secrets(&made).await.unwrap().unwrap();
+    assert_eq!(shown.password.reveal(), "hush");
+    let mut before = made;
+    for op in ["first", "second"] {
+        let after = inspected(&before, op);
+        let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+        let put = [Beside::Inventory(Box::new(inventory(op)))];
+        let saved = store.write(Some((&before, at)), Some(&after), &put).await;
+        saved.unwrap();
+        before = after;
+    }
+    let kept = store.beside.inventory(&before).await.unwrap();
+    assert_eq!(kept, Some(inventory("second")));
+    assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
+
+    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    store.write(Some((&before, at)), None, &[]).await.unwrap();
+    assert!(contents(&store.nodes.kv, ">").await.is_empty());
+}
+
+#[tokio::test]
+async fn who_loses_the_race_for_a_record_leaves_nothing_beside_it() {
+    let server = server();
+    let store = store(&server).await;
+    let before = node(1);
+    store
+        .write(None, Some(&before), &[secrets()])
+        .await
+        .unwrap();
+    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    let first = inspected(&before, "winner");
+    let put = [Beside::Inventory(Box::new(inventory("winner")))];
+    let written = store.write(Some((&before, at)), Some(&first), &put).await;
+    written.unwrap();
+
+    let late = inspected(&before, "loser");
+    let loser = Beside::Inventory(Box::new(inventory("loser")));
+    let lost = store
+        .write(Some((&before, at)), Some(&late), &[loser])
+        .await;
+    assert!(matches!(lost, Err(StoreError::Conflict { .. })), "{lost:?}");
+    assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
+    let kept = store.beside.inventory(&first).await.unwrap();
+    assert_eq!(kept, Some(inventory("winner")));
+}
