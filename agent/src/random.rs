@@ -17,10 +17,8 @@ fn bytes<const N: usize>() -> [u8; N] {
 
 /// A version 4 UUID (RFC 9562 section 5.4).
 pub fn boot_id() -> BootId {
-    let mut id = bytes::<16>();
-    id[6] = id[6] & 0x0f | 0x40;
-    id[8] = id[8] & 0x3f | 0x80;
-    BootId::from_bytes(id)
+    let id = uuid::Builder::from_random_bytes(bytes()).into_uuid();
+    BootId::from_bytes(id.into_bytes())
 }
 
 /// Any number: a transaction id.

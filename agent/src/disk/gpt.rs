@@ -1,7 +1,7 @@
 //! GUID partition tables (UEFI 2.10 §5.3): read from bytes that may lie, moved to another disk size, written.
 //! Where on a disk the bytes go, and when, is decided in `commit`.
-use super::guid::Guid;
 use std::ops::Range;
+use uuid::{Uuid, uuid};
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 /// Fields of the header that the specification names, in bytes. Longer headers are written back with this length.
@@ -13,14 +13,14 @@ const MAX_ENTRY_BYTES: u32 = 4096;
 const MAX_TABLE_BYTES: usize = 256 * 1024;
 const NAME_UNITS: usize = 36;
 
-pub const ESP: Guid = Guid::new(0xc12a7328, 0xf81f, 0x11d2, 0xba4b00a0c93ec93b);
-pub const BASIC_DATA: Guid = Guid::new(0xebd0a0a2, 0xb9e5, 0x4433, 0x87c068b6b72699c7);
+pub const ESP: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+pub const BASIC_DATA: Uuid = uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
 
 /// A checked table. Bytes that nobody here looks at (attributes, unknown types) are kept as they were.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpt {
     sector: usize,
-    disk: Guid,
+    disk: Uuid,
     /// This copy, and the other one.
     own: u64,
     other: u64,
@@ -35,8 +35,8 @@ pub struct Gpt {
 pub struct Partition {
     /// From 1, as in device names.
     pub number: u32,
-    pub kind: Guid,
-    pub guid: Guid,
+    pub kind: Uuid,
+    pub guid: Uuid,
     /// In logical sectors, the last one included.
     pub first: u64,
     pub last: u64,
@@ -94,7 +94,7 @@ impl Gpt {
             |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
         let u64_at =
             |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-        let guid_at = |at: usize| Guid(header[at..at + 16].try_into().expect("sixteen bytes"));
+        let guid_at = |at: usize| guid(&header[at..at + 16]);
         let sane = |good: bool, what: &'static str, value: u64| {
             if good {
                 Ok(())
@@ -186,7 +186,7 @@ impl Gpt {
         }
     }
 
-    pub fn disk(&self) -> Guid {
+    pub fn disk(&self) -> Uuid {
         self.disk
     }
 
@@ -202,8 +202,8 @@ impl Gpt {
                 .collect();
             Partition {
                 number,
-                kind: Guid(entry[..16].try_into().expect("sixteen bytes")),
-                guid: Guid(entry[16..32].try_into().expect("sixteen bytes")),
+                kind: guid(&entry[..16]),
+                guid: guid(&entry[16..32]),
                 first: u64::from_le_bytes(entry[32..40].try_into().expect("eight bytes")),
                 last: u64::from_le_bytes(entry[40..48].try_into().expect("eight bytes")),
                 name,
@@ -252,8 +252,8 @@ impl Gpt {
     /// partition before it can still grow. Returns its sectors.
     pub fn add_last(
         &mut self,
-        kind: Guid,
-        guid: Guid,
+        kind: Uuid,
+        guid: Uuid,
         name: &str,
         sectors: u64,
         align: u64,
@@ -279,8 +279,8 @@ impl Gpt {
             .find(|entry| entry[..16].iter().all(|byte| *byte == 0))
             .ok_or(BadGpt::NoFreeEntry)?;
         entry.fill(0);
-        entry[..16].copy_from_slice(&kind.0);
-        entry[16..32].copy_from_slice(&guid.0);
+        entry[..16].copy_from_slice(&kind.to_bytes_le());
+        entry[16..32].copy_from_slice(&guid.to_bytes_le());
         entry[32..40].copy_from_slice(&start.to_le_bytes());
         entry[40..48].copy_from_slice(&(start + sectors - 1).to_le_bytes());
         for (unit, place) in name
@@ -318,7 +318,7 @@ impl Gpt {
         for position in [own, other, self.first_usable, self.last_usable] {
             header.extend(position.to_le_bytes());
         }
-        header.extend(self.disk.0);
+        header.extend(self.disk.to_bytes_le());
         header.extend(entries_at.to_le_bytes());
         header.extend(((self.entries.len() / self.entry_bytes) as u32).to_le_bytes());
         header.extend((self.entry_bytes as u32).to_le_bytes());
@@ -346,6 +346,11 @@ impl Gpt {
             .max()
             .unwrap_or(self.first_usable)
     }
+}
+
+/// The first three fields are little-endian (UEFI 2.10 appendix A).
+fn guid(bytes: &[u8]) -> Uuid {
+    Uuid::from_bytes_le(bytes.try_into().expect("sixteen bytes"))
 }
 
 fn crc(bytes: &[u8]) -> u32 {

@@ -2,12 +2,12 @@
 //! is written. How the plan is carried out is `commit`'s affair.
 use super::buffer::BUFFER_BYTES;
 use super::gpt::{self, Gpt};
-use super::guid::Guid;
 use super::mbr::{self, Mbr};
 use super::stage::Stop;
 use anyhow::anyhow;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
+use uuid::{Builder, Uuid, Variant, Version};
 
 /// Bytes at the start of a disk that are written last. MBR, GPT and the usual boot code before the first partition.
 pub const HEAD_BYTES: usize = BUFFER_BYTES;
@@ -69,9 +69,9 @@ fn plan_gpt(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, St
     let drive_at = match drive {
         None => None,
         Some(drive) => {
-            let guid = Guid::from_hash(
+            let guid = guid_from_hash(
                 &Sha256::new()
-                    .chain_update(gpt.disk().0)
+                    .chain_update(gpt.disk().to_bytes_le())
                     .chain_update(drive)
                     .finalize()
                     .into(),
@@ -144,6 +144,15 @@ fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, S
         stale: 0..0,
         covered_bytes,
     })
+}
+
+/// Version 8 (RFC 9562 §5.8): the same disk and config drive give the same GUID.
+fn guid_from_hash(hash: &[u8; 32]) -> Uuid {
+    let bytes = hash[..16].try_into().expect("sixteen of thirty-two bytes");
+    Builder::from_bytes_le(bytes)
+        .with_version(Version::Custom)
+        .with_variant(Variant::RFC4122)
+        .into_uuid()
 }
 
 fn no_config_drive(e: impl std::error::Error + Send + Sync + 'static) -> Stop {

@@ -1,6 +1,6 @@
 //! The bytes of a `Boot####` variable (UEFI 2.10 §3.1.3, §10.3): read as far as we must know it, written for a file on a partition.
 //! Where the variables live is `efivars`; which one is written is decided in `efi`.
-use super::guid::Guid;
+use uuid::Uuid;
 
 const ACTIVE: u32 = 1;
 /// Characters of a description: firmware menus show about as many.
@@ -21,14 +21,14 @@ pub enum Signature {
     /// The disk's, and the partition's number.
     Mbr([u8; 4]),
     /// The partition's.
-    Gpt(Guid),
+    Gpt(Uuid),
 }
 
 /// What can be told of an option that somebody wrote.
 #[derive(Debug, PartialEq)]
 pub struct Known {
     pub label: String,
-    pub partition: Option<Guid>,
+    pub partition: Option<Uuid>,
 }
 
 /// An active option that loads `file` (`\EFI\BOOT\BOOTX64.EFI`) from a partition.
@@ -39,7 +39,7 @@ pub fn write(label: &str, drive: &HardDrive, file: &str) -> Vec<u8> {
             bytes[..4].copy_from_slice(&id);
             (bytes, 1, 1)
         }
-        Signature::Gpt(guid) => (guid.0, 2, 2),
+        Signature::Gpt(guid) => (guid.to_bytes_le(), 2, 2),
     };
     let mut path = vec![4, 1, 42, 0];
     path.extend(drive.number.to_le_bytes());
@@ -80,7 +80,8 @@ pub fn read(option: &[u8]) -> Option<Known> {
             break;
         }
         if (kind, sub, length) == (4, 1, 42) && path[41] == 2 {
-            partition = Some(Guid(path[24..40].try_into().expect("sixteen bytes")));
+            let guid = path[24..40].try_into().expect("sixteen bytes");
+            partition = Some(Uuid::from_bytes_le(guid));
         }
         path = &path[length..];
     }

@@ -13,7 +13,6 @@ mod fat;
 mod fat_read;
 mod fetch;
 mod gpt;
-mod guid;
 mod hash;
 mod http;
 mod layout;

@@ -1,18 +1,14 @@
-//! An `http://` URL: taken apart for a request, joined with a redirect's target, printed without its secrets.
-//! Nothing is fetched here.
+//! Which URLs the agent accepts (`http` only, no credentials), and how it prints them: without the query.
+//! Parsing and joining are the `url` crate's; fetching is in `http`.
 use std::fmt;
+use url::Position;
 
 /// Longest URL, in bytes: presigned ones have about a thousand.
 const MAX_URL_BYTES: usize = 8192;
 
-/// The query is part of the request and of nothing else: it may carry a signature, so that it is never printed.
+/// The query is only ever sent: it may carry a signature, so it is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url {
-    host: String,
-    port: u16,
-    path: String,
-    query: Option<String>,
-}
+pub struct Url(url::Url);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
@@ -20,107 +16,75 @@ pub enum BadUrl {
     Https,
     #[error("not an http:// URL")]
     Scheme,
-    #[error("an URL with spaces or control characters, or longer than {MAX_URL_BYTES} bytes")]
+    #[error("a URL with spaces or control characters, or longer than {MAX_URL_BYTES} bytes")]
     Text,
-    #[error("a user or password in an URL is not supported")]
+    #[error("a user or password in a URL is not supported")]
     Credentials,
-    #[error("an URL without a host, or with a port that is none")]
+    #[error("a URL without a host, or with a port that is none")]
     Host,
 }
 
 impl Url {
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
-        if text.len() > MAX_URL_BYTES || text.bytes().any(|b| b <= b' ' || b == 0x7f) {
-            return Err(BadUrl::Text);
-        }
+        check_text(text)?;
+        // The `url` crate forgives what browsers forgive (`http:h`, `http:///h`); an order has no need of that.
         let (scheme, rest) = text.split_once("://").ok_or(BadUrl::Scheme)?;
         match scheme.to_ascii_lowercase().as_str() {
             "http" => {}
             "https" => return Err(BadUrl::Https),
             _ => return Err(BadUrl::Scheme),
         }
-        let rest = rest.split('#').next().unwrap_or(rest);
-        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
         if authority.contains('@') {
             return Err(BadUrl::Credentials);
         }
-        let (host, port) = match authority
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once(']'))
-        {
-            Some((address, "")) => (address, None),
-            Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(BadUrl::Host)?)),
-            None => authority
-                .split_once(':')
-                .map_or((authority, None), |(host, port)| (host, Some(port))),
-        };
-        let port = port.map_or(Ok(80), str::parse).map_err(|_| BadUrl::Host)?;
-        if host.is_empty() || host.contains(['[', ']']) {
+        if authority.is_empty() {
             return Err(BadUrl::Host);
         }
-        let (path, query) = target
-            .split_once('?')
-            .map_or((target, None), |(path, query)| {
-                (path, Some(query.to_owned()))
-            });
-        let path = if path.is_empty() { "/" } else { path };
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-            path: path.to_owned(),
-            query,
-        })
+        let mut url = url::Url::parse(text).map_err(|_| BadUrl::Host)?;
+        url.set_fragment(None);
+        Ok(Self(url))
     }
 
-    /// Where a `Location` leads that was read here (RFC 3986 §5.2, without the dot segments, which servers resolve).
+    /// Where a `Location` in an answer from here leads.
     pub fn join(&self, location: &str) -> Result<Self, BadUrl> {
-        if location.contains("://") && !location.starts_with(['/', '?']) {
-            return Self::parse(location);
-        }
-        if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse(&format!("http://{rest}"));
-        }
-        let folder = &self.path[..=self.path.rfind('/').unwrap_or(0)];
-        let target = match location.as_bytes().first() {
-            Some(b'/') => location.to_owned(),
-            Some(b'?') => format!("{}{location}", self.path),
-            _ => format!("{folder}{location}"),
-        };
-        Self::parse(&format!("http://{}{target}", self.authority()))
+        check_text(location)?;
+        let joined = self.0.join(location).map_err(|_| BadUrl::Host)?;
+        Self::parse(joined.as_str())
     }
 
+    /// Without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
-        &self.host
+        let host = self.0.host_str().expect("an http URL has a host");
+        host.trim_matches(['[', ']'])
     }
     pub fn port(&self) -> u16 {
-        self.port
+        self.0
+            .port_or_known_default()
+            .expect("http has a default port")
     }
     /// For the `Host` field.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == 80 {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+    pub fn authority(&self) -> &str {
+        &self.0[Position::BeforeHost..Position::AfterPort]
     }
     /// For the request line.
-    pub fn target(&self) -> String {
-        match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
-        }
+    pub fn target(&self) -> &str {
+        &self.0[Position::BeforePath..Position::AfterQuery]
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        f.write_str(&self.0[..Position::AfterPath])
     }
+}
+
+/// The `url` crate drops tabs and line breaks and encodes spaces: an order that has any is a mistake.
+fn check_text(text: &str) -> Result<(), BadUrl> {
+    if text.len() > MAX_URL_BYTES || text.bytes().any(|b| b <= b' ' || b == 0x7f) {
+        return Err(BadUrl::Text);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

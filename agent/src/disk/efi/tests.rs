@@ -3,14 +3,14 @@ use super::super::load_option::{self, HardDrive, Known, Signature};
 use super::super::testing::image;
 use super::super::testing::{Bench, MIB, TestDisk, run_alone};
 use super::{EfiVars, set_boot_entry};
-use crate::disk::guid::Guid;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use uuid::Uuid;
 
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-const ESP: Guid = Guid([0xa1; 16]);
+const ESP: Uuid = Uuid::from_bytes([0xa1; 16]);
 
 /// Firmware with a network entry 0000, an unknown device 0003, and this order.
 fn firmware(order: &[u16]) -> tempfile::TempDir {
@@ -160,7 +160,7 @@ fn entries_of_earlier_deployments_go() {
         number: 1,
         first: 1,
         sectors: 1,
-        signature: Signature::Gpt(Guid([guid; 16])),
+        signature: Signature::Gpt(Uuid::from_bytes([guid; 16])),
     };
     let options = [
         (7, load_option::write("Ironbeat n1", &drive(5), "x")),

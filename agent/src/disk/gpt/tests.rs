@@ -3,8 +3,8 @@ use super::super::testing::MIB;
 use super::super::testing::TestDisk;
 use super::super::testing::image::{self, crc32};
 use super::{BASIC_DATA, BadGpt, ESP, Gpt};
-use crate::disk::guid::Guid;
 use crate::mutate::mutants;
+use uuid::Uuid;
 
 const SECTORS: u64 = 16 * MIB / 512;
 
@@ -45,7 +45,10 @@ fn both_copies_are_read() {
             .collect();
         assert_eq!(
             seen,
-            [(1, ESP, "EFI"), (2, Guid(image::LINUX_KIND), "root")]
+            [
+                (1, ESP, "EFI"),
+                (2, Uuid::from_bytes_le(image::LINUX_KIND), "root")
+            ]
         );
         assert_eq!(
             (parts[0].first, parts[0].last),
@@ -62,7 +65,7 @@ fn both_copies_are_read() {
         assert_eq!(backup.partitions(), parts);
     }
     assert_eq!(ESP.to_string(), "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
-    assert_eq!(ESP.0, image::ESP_KIND);
+    assert_eq!(ESP.to_bytes_le(), image::ESP_KIND);
     assert_eq!(
         BASIC_DATA.to_string(),
         "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
@@ -89,7 +92,13 @@ fn a_partition_is_added_at_the_end() {
     assert_eq!(gpt.stale_backup(), 16 * MIB - 33 * 512..16 * MIB);
     gpt.fit(2 * SECTORS).expect("it fits");
     let place = gpt
-        .add_last(BASIC_DATA, Guid([9; 16]), "config-2", 2048, 2048)
+        .add_last(
+            BASIC_DATA,
+            Uuid::from_bytes([9; 16]),
+            "config-2",
+            2048,
+            2048,
+        )
         .expect("there is room");
     // 32 MiB less 33 sectors, less 1 MiB, down to a multiple of 1 MiB.
     assert_eq!(place, 30 * 2048..31 * 2048);
@@ -98,13 +107,19 @@ fn a_partition_is_added_at_the_end() {
         (added.number, added.first, added.last, added.name.as_str()),
         (3, 30 * 2048, 31 * 2048 - 1, "config-2")
     );
-    let overlapping = gpt.add_last(BASIC_DATA, Guid([8; 16]), "x", 16 * 2048, 2048);
+    let overlapping = gpt.add_last(BASIC_DATA, Uuid::from_bytes([8; 16]), "x", 16 * 2048, 2048);
     assert!(
         matches!(overlapping, Err(BadGpt::NoRoom { number: 3, .. })),
         "{overlapping:?}"
     );
     assert!(matches!(
-        gpt.add_last(BASIC_DATA, Guid([8; 16]), "x", u64::MAX / 512, 1),
+        gpt.add_last(
+            BASIC_DATA,
+            Uuid::from_bytes([8; 16]),
+            "x",
+            u64::MAX / 512,
+            1
+        ),
         Err(BadGpt::NoRoom { .. })
     ));
 }
@@ -126,7 +141,13 @@ fn a_full_table_says_so() {
     sign(&mut image);
     let mut gpt = parse(&image).expect("it is good");
     assert_eq!(
-        gpt.add_last(BASIC_DATA, Guid([9; 16]), "config-2", 2048, 2048),
+        gpt.add_last(
+            BASIC_DATA,
+            Uuid::from_bytes([9; 16]),
+            "config-2",
+            2048,
+            2048
+        ),
         Err(BadGpt::NoFreeEntry)
     );
 }
@@ -214,7 +235,13 @@ fn mutated_tables_do_not_panic() {
             let stale = gpt.stale_backup();
             assert!(stale.start <= stale.end);
             if gpt.fit(2 * SECTORS).is_ok() {
-                let _ = gpt.add_last(BASIC_DATA, Guid([1; 16]), "config-2", 2048, 2048);
+                let _ = gpt.add_last(
+                    BASIC_DATA,
+                    Uuid::from_bytes([1; 16]),
+                    "config-2",
+                    2048,
+                    2048,
+                );
                 let again = [gpt.primary(), gpt.backup()];
                 assert!(
                     again

@@ -1,9 +1,9 @@
 //! Boot options, byte for byte.
 use super::{HardDrive, Known, Signature, cut_label, read, write};
-use crate::disk::guid::Guid;
 use crate::mutate::mutants;
+use uuid::{Uuid, uuid};
 
-const GUID: Guid = Guid::new(0x11223344, 0x5566, 0x7788, 0x99aabbccddeeff00);
+const GUID: Uuid = uuid!("11223344-5566-7788-99aa-bbccddeeff00");
 
 fn drive() -> HardDrive {
     HardDrive {

@@ -6,7 +6,7 @@ fn parts() {
     let check = |text: &str, host: &str, port: u16, target: &str, printed: &str| {
         let url = Url::parse(text).expect(text);
         assert_eq!(
-            (url.host(), url.port(), url.target().as_str()),
+            (url.host(), url.port(), url.target()),
             (host, port, target),
             "{text}"
         );
@@ -53,6 +53,8 @@ fn refusals() {
     check("/i", BadUrl::Scheme);
     check("http://", BadUrl::Host);
     check("http://:80/", BadUrl::Host);
+    check("http:///i", BadUrl::Host);
+    check("http:h/i", BadUrl::Scheme);
     check("http://h:x/", BadUrl::Host);
     check("http://h:66000/", BadUrl::Host);
     check("http://[::1/", BadUrl::Host);
@@ -65,7 +67,7 @@ fn refusals() {
 
 #[test]
 fn redirects() {
-    let from = Url::parse("http://h:81/a/b?q").expect("an URL");
+    let from = Url::parse("http://h:81/a/b?q").expect("a URL");
     let check = |location: &str, target: &str| {
         let url = from.join(location).expect(location);
         assert_eq!(
@@ -80,5 +82,6 @@ fn redirects() {
     check("c", "h:81/a/c");
     check("?r", "h:81/a/b?r");
     assert_eq!(from.join("https://g/").err(), Some(BadUrl::Https));
+    assert_eq!(from.join("//u@g/").err(), Some(BadUrl::Credentials));
     assert!(from.join("a b").is_err());
 }

@@ -1,7 +1,7 @@
 //! Reads one LLDP frame (IEEE 802.1AB-2016 clauses 8 and 9, and the 802.1 and 802.3 organisational TLVs).
 //! Which frames there are, and for how long they count, is `lldp`'s affair.
+use data_encoding::HEXLOWER;
 use ironbeat_common::inventory::LldpNeighbour;
-use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// VLANs kept of one port; a trunk may announce more than anybody reads.
@@ -104,7 +104,7 @@ fn id(value: &[u8], mac_subtype: u8, network_subtype: u8) -> Option<String> {
         return None;
     }
     match id {
-        [_, _, _, _, _, _] if *subtype == mac_subtype => Some(hex(id, ":")),
+        [_, _, _, _, _, _] if *subtype == mac_subtype => Some(colon_hex(id)),
         [family, address @ ..] if *subtype == network_subtype => {
             Some(network_address(*family, address))
         }
@@ -119,7 +119,7 @@ fn network_address(family: u8, address: &[u8]) -> String {
     } else if let (2, Ok(ip)) = (family, <[u8; 16]>::try_from(address)) {
         Ipv6Addr::from(ip).to_string()
     } else {
-        hex(address, ":")
+        colon_hex(address)
     }
 }
 
@@ -161,17 +161,14 @@ fn text(value: &[u8]) -> String {
         Ok(text) if text.chars().all(|c| !c.is_control() || c.is_whitespace()) => {
             text.trim().to_string()
         }
-        _ => hex(value, ":"),
+        _ => colon_hex(value),
     }
 }
 
-fn hex(bytes: &[u8], between: &str) -> String {
-    let mut out = String::new();
-    for (n, byte) in bytes.iter().enumerate() {
-        let between = if n == 0 { "" } else { between };
-        write!(out, "{between}{byte:02x}").expect("a String takes any text");
-    }
-    out
+/// `52:54:00:77:01:01`
+fn colon_hex(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.chunks(1).map(|byte| HEXLOWER.encode(byte)).collect();
+    pairs.join(":")
 }
 
 #[cfg(test)]
