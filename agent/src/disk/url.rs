@@ -16,25 +16,27 @@ pub enum BadUrl {
     Https,
     #[error("not an http:// URL")]
     Scheme,
-    #[error("a URL with spaces or control characters, or longer than {MAX_URL_BYTES} bytes")]
+    #[error(
+        "a URL with spaces, backslashes or control characters, or longer than {MAX_URL_BYTES} bytes"
+    )]
     Text,
     #[error("a user or password in a URL is not supported")]
     Credentials,
-    #[error("a URL without a host, or with a port that is none")]
+    #[error("a URL without a valid host or port")]
     Host,
 }
 
 impl Url {
+    /// Stricter than the `url` crate, which also forgives what browsers forgive (`http:h`, `http:///h`).
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
         check_text(text)?;
-        // The `url` crate forgives what browsers forgive (`http:h`, `http:///h`); an order has no need of that.
         let (scheme, rest) = text.split_once("://").ok_or(BadUrl::Scheme)?;
         match scheme.to_ascii_lowercase().as_str() {
             "http" => {}
             "https" => return Err(BadUrl::Https),
             _ => return Err(BadUrl::Scheme),
         }
-        let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
         if authority.contains('@') {
             return Err(BadUrl::Credentials);
         }
@@ -46,9 +48,18 @@ impl Url {
         Ok(Self(url))
     }
 
-    /// Where a `Location` in an answer from here leads.
+    /// Where a `Location` in an answer from here leads (RFC 3986 §5.2). A redirect to another host is parsed as strictly as an
+    /// order's URL; only a path or a query is left to the `url` crate.
     pub fn join(&self, location: &str) -> Result<Self, BadUrl> {
         check_text(location)?;
+        // A colon in the first segment ends a scheme (RFC 3986 §4.2).
+        let first = location.split(['/', '?', '#']).next().unwrap_or(location);
+        if first.contains(':') {
+            return Self::parse(location);
+        }
+        if location.starts_with("//") {
+            return Self::parse(&format!("http:{location}"));
+        }
         let joined = self.0.join(location).map_err(|_| BadUrl::Host)?;
         Self::parse(joined.as_str())
     }
@@ -79,9 +90,10 @@ impl fmt::Display for Url {
     }
 }
 
-/// The `url` crate drops tabs and line breaks and encodes spaces: an order that has any is a mistake.
+/// The `url` crate drops tabs and line breaks, encodes spaces, and takes a backslash for a slash. No URL has any of them.
 fn check_text(text: &str) -> Result<(), BadUrl> {
-    if text.len() > MAX_URL_BYTES || text.bytes().any(|b| b <= b' ' || b == 0x7f) {
+    let is_foreign = |byte: u8| byte <= b' ' || byte == b'\\' || byte == 0x7f;
+    if text.len() > MAX_URL_BYTES || text.bytes().any(is_foreign) {
         return Err(BadUrl::Text);
     }
     Ok(())

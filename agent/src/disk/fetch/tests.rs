@@ -271,10 +271,37 @@ fn redirects_are_followed_but_not_for_ever() {
         Server::start(move |_| Reply::status(301).with("Location", location))
     };
     check_refused(&to("/o"), "more than 5 redirects");
-    check_refused(&to("https://h/"), "https is not supported yet");
+    check_refused(
+        &to("https://h/"),
+        "was redirected: https is not supported yet",
+    );
+    check_refused(
+        &to("http:///x"),
+        "was redirected: a URL without a valid host or port",
+    );
+    check_refused(
+        &to("http://u:p@h/"),
+        "was redirected: a user or password in a URL",
+    );
     check_refused(
         &Server::start(|_| Reply::status(301)),
         "HTTP status 301 without a place to go",
+    );
+}
+
+#[test]
+fn a_redirect_to_another_port_is_followed_and_its_fragment_not_sent() {
+    let object = object();
+    let image = Server::start(move |request| Reply::object(&object, "one", request));
+    let location = image.url("/a/../b?c#d");
+    check(
+        &Server::start(move |_| Reply::status(302).with("Location", &location)),
+        0,
+    );
+    assert_eq!(image.seen()[0].target, "/b?c");
+    assert_eq!(
+        image.seen()[0].host,
+        image.url("").trim_start_matches("http://")
     );
 }
 

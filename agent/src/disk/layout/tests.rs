@@ -1,7 +1,7 @@
 //! Plans for images on disks, without either.
 use super::super::testing::MIB;
 use super::super::testing::image;
-use super::{Disk, HEAD_BYTES, plan};
+use super::{Disk, HEAD_BYTES, guid_from_hash, plan};
 use crate::disk::stage::Stop;
 use crate::mutate::mutants;
 
@@ -56,4 +56,18 @@ fn mutated_heads_do_not_panic() {
             drop(plan(head, &DISK, Some(&[0; 1 << 20])))
         });
     }
+}
+
+#[test]
+fn a_guid_from_a_hash_has_version_8_and_the_variant_in_their_places_on_disk() {
+    let hash: [u8; 32] = std::array::from_fn(|at| 0xf0 | at as u8);
+    let guid = guid_from_hash(&hash);
+    assert_eq!(
+        guid.to_bytes_le(),
+        [
+            0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0x87, 0xb8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd,
+            0xfe, 0xff
+        ]
+    );
+    assert_eq!(guid.to_string(), "f3f2f1f0-f5f4-87f6-b8f9-fafbfcfdfeff");
 }

@@ -2,7 +2,7 @@
 use super::{BadUrl, Url};
 
 #[test]
-fn parts() {
+fn a_url_is_taken_apart_for_a_request_and_printed_without_its_query() {
     let check = |text: &str, host: &str, port: u16, target: &str, printed: &str| {
         let url = Url::parse(text).expect(text);
         assert_eq!(
@@ -45,7 +45,7 @@ fn parts() {
 }
 
 #[test]
-fn refusals() {
+fn a_url_that_an_order_should_not_have_is_refused() {
     let check =
         |text: &str, error: BadUrl| assert_eq!(Url::parse(text).err(), Some(error), "{text}");
     check("https://h/i", BadUrl::Https);
@@ -60,14 +60,16 @@ fn refusals() {
     check("http://[::1/", BadUrl::Host);
     check("http://[::1]80/", BadUrl::Host);
     check("http://u:p@h/", BadUrl::Credentials);
+    check("http://@h/", BadUrl::Credentials);
+    check("http://g\\@h/", BadUrl::Text);
     check("http://h/a b", BadUrl::Text);
     check("http://h/\r\nX: y", BadUrl::Text);
     check(&format!("http://h/{}", "a".repeat(9000)), BadUrl::Text);
 }
 
 #[test]
-fn redirects() {
-    let from = Url::parse("http://h:81/a/b?q").expect("a URL");
+fn a_redirect_leads_where_rfc_3986_says() {
+    let from = Url::parse("http://h:81/a/b/c?q").expect("a URL");
     let check = |location: &str, target: &str| {
         let url = from.join(location).expect(location);
         assert_eq!(
@@ -76,12 +78,98 @@ fn redirects() {
             "{location}"
         );
     };
+    // Another host, or another port of the same one.
     check("http://g/c", "g/c");
     check("//g/c", "g/c");
+    check("http://h:8080/x", "h:8080/x");
+    check("//h/x", "h/x");
+    check("HTTP://h:82", "h:82/");
+    // Relative to the path, with its dot segments.
+    check("d", "h:81/a/b/d");
+    check("./d", "h:81/a/b/d");
+    check("../d", "h:81/a/d");
+    check("../../../d", "h:81/d");
+    check("/c/./../d", "h:81/d");
+    check("?r", "h:81/a/b/c?r");
+    check("", "h:81/a/b/c?q");
+    // A colon or an at sign behind the first segment is an ordinary character.
     check("/c?x=http://y", "h:81/c?x=http://y");
-    check("c", "h:81/a/c");
-    check("?r", "h:81/a/b?r");
-    assert_eq!(from.join("https://g/").err(), Some(BadUrl::Https));
-    assert_eq!(from.join("//u@g/").err(), Some(BadUrl::Credentials));
-    assert!(from.join("a b").is_err());
+    check("./x:y", "h:81/a/b/x:y");
+    check("/u:p@g/", "h:81/u:p@g/");
+    // A fragment is never sent.
+    check("d#part", "h:81/a/b/d");
+    check("#part", "h:81/a/b/c?q");
+    check("http://g/c?r#part", "g/c?r");
+}
+
+#[test]
+fn a_redirect_that_cannot_be_followed_is_refused() {
+    let from = Url::parse("http://h:81/a/b?q").expect("a URL");
+    let check = |location: &str, error: BadUrl| {
+        assert_eq!(from.join(location).err(), Some(error), "{location}");
+    };
+    check("https://g/", BadUrl::Https);
+    check("HTTPS://h:81/a", BadUrl::Https);
+    check("ftp://g/", BadUrl::Scheme);
+    check("http:c", BadUrl::Scheme);
+    check("c:d", BadUrl::Scheme);
+    check("http:///x", BadUrl::Host);
+    check("///x", BadUrl::Host);
+    check("//", BadUrl::Host);
+    check("//:81/", BadUrl::Host);
+    check("http://g:x/", BadUrl::Host);
+    check("//u@g/", BadUrl::Credentials);
+    check("//@g/", BadUrl::Credentials);
+    check("http://u:p@g/", BadUrl::Credentials);
+    check("a b", BadUrl::Text);
+    check("\\\\g\\x", BadUrl::Text);
+    check("/\\g/x", BadUrl::Text);
+    check("/a\r\nX: y", BadUrl::Text);
+    check(&"a".repeat(9000), BadUrl::Text);
+}
+
+#[test]
+fn a_url_that_grows_too_long_when_joined_is_refused() {
+    let from = Url::parse(&format!("http://h/{}/b", "a".repeat(8000))).expect("a URL");
+    assert_eq!(from.join(&"c".repeat(8000)).err(), Some(BadUrl::Text));
+}
+
+/// Every reference of the list in RFC 3986 §5.4 that `http` allows, strictly read.
+#[test]
+fn the_examples_of_rfc_3986_resolve_as_printed() {
+    let from = Url::parse("http://a/b/c/d;p?q").expect("a URL");
+    for (location, target) in [
+        ("g", "a/b/c/g"),
+        ("./g", "a/b/c/g"),
+        ("g/", "a/b/c/g/"),
+        ("/g", "a/g"),
+        ("//g", "g/"),
+        ("?y", "a/b/c/d;p?y"),
+        ("g?y", "a/b/c/g?y"),
+        ("#s", "a/b/c/d;p?q"),
+        ("g?y#s", "a/b/c/g?y"),
+        (";x", "a/b/c/;x"),
+        ("", "a/b/c/d;p?q"),
+        (".", "a/b/c/"),
+        ("..", "a/b/"),
+        ("../g", "a/b/g"),
+        ("../..", "a/"),
+        ("../../g", "a/g"),
+        ("../../../../g", "a/g"),
+        ("/../g", "a/g"),
+        ("g.", "a/b/c/g."),
+        ("..g", "a/b/c/..g"),
+        ("./g/.", "a/b/c/g/"),
+        ("g/../h", "a/b/c/h"),
+        ("g;x=1/../y", "a/b/c/y"),
+        ("g?y/../x", "a/b/c/g?y/../x"),
+        ("g#s/../x", "a/b/c/g"),
+    ] {
+        let url = from.join(location).expect(location);
+        assert_eq!(
+            format!("{}{}", url.authority(), url.target()),
+            target,
+            "{location}"
+        );
+    }
 }
