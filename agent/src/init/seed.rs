@@ -1,5 +1,5 @@
-//! Fills the kernel's entropy pool from timing jitter where the machine has no random instruction and no device for it.
-//! Without it the first random number of the TLS and NATS libraries waits a whole second on such a machine.
+//! Fills the kernel's entropy pool from timing jitter on machines without RDRAND or a random device, where the first random
+//! number of the TLS and NATS libraries would wait a second. Random numbers are left to the kernel and `random`.
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha512};
 use std::fs::File;
@@ -123,6 +123,7 @@ fn credit(seed: &[u8; 64]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutate::Xorshift;
 
     struct Made<F>(F);
     impl<F: FnMut() -> u64> Noise for Made<F> {
@@ -141,7 +142,7 @@ mod tests {
                 ramp
             })),
             None,
-            "a constant step is no jitter"
+            "a constant step is not jitter"
         );
         let mut flip = 0;
         assert_eq!(
@@ -150,13 +151,50 @@ mod tests {
                 flip
             })),
             None,
-            "two values in turn are no jitter"
+            "two alternating values are not jitter"
         );
     }
 
     #[test]
-    fn this_machine_jitters_and_never_the_same_way() {
-        let [a, b] = [(); 2].map(|()| gather(&mut Clock::new()));
-        assert!(a.is_some() && a != b);
+    fn a_clock_that_jitters_gives_a_seed_of_all_its_samples() {
+        let seed = |change_at: usize| {
+            let (mut random, mut count) = (Xorshift(1), 0);
+            gather(&mut Made(|| {
+                count += 1;
+                1000 + random.next() % 64 + u64::from(count == change_at)
+            }))
+        };
+        let never = seed(usize::MAX);
+        assert!(never.is_some() && never == seed(usize::MAX));
+        for changed in [seed(1), seed(1000)] {
+            assert!(changed.is_some() && changed != never);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_often_shows_the_same_value_gives_no_seed() {
+        let gather_with = |common_of_ten: u64| {
+            let (mut random, mut last) = (Xorshift(1), 0);
+            gather(&mut Made(|| {
+                let common = random.next() % 10 < common_of_ten && last != 1000;
+                last = if common {
+                    1000
+                } else {
+                    1001 + random.next() % 64
+                };
+                last
+            }))
+        };
+        assert!(gather_with(2).is_some());
+        assert_eq!(gather_with(6), None);
+    }
+
+    /// Whether a machine jitters enough differs from one moment to the next; a seed that it gives is always a new one.
+    #[test]
+    fn this_machine_never_gives_the_same_seed_twice() {
+        let seeds: Vec<_> = (0..8).filter_map(|_| gather(&mut Clock::new())).collect();
+        for (number, seed) in seeds.iter().enumerate() {
+            assert!(!seeds[..number].contains(seed));
+        }
     }
 }
