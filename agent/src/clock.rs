@@ -1,5 +1,5 @@
 //! Time since the kernel started, and the moments of this boot that the conductor wants to know.
-//! Nothing is decided by it.
+//! It decides nothing.
 use ironbeat_common::lookup::BootTimings;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub fn uptime_ms() -> u64 {
     u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The moments of this boot, written by whoever reaches one.
+/// The moments of this boot, each written when it is reached.
 #[derive(Debug, Default)]
 pub struct Timings(Mutex<BootTimings>);
 

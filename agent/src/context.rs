@@ -1,5 +1,5 @@
 //! What a running step may use: how it reports progress, learns that it is cancelled, and sees the disks.
-//! Who builds it is `heart::steps`; the work is done in `disk` and `collect`.
+//! `heart::steps` builds it; the work is done in `disk` and `collect`.
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::inventory::Disk;
 use std::sync::atomic::AtomicBool;

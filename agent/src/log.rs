@@ -1,5 +1,5 @@
-//! Log lines: to the console with the kernel's time, and the newest of them kept for whoever watches over NATS.
-//! When they are published is decided in `beat`.
+//! Log lines: to the console with the kernel's time, and the newest kept for watchers on NATS.
+//! When to publish them is decided in `heart::beat`.
 use crate::clock;
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Lines kept while nobody could be told: the start of a boot fits; older ones are dropped.
+/// Lines kept until they can be published: enough for the start of a boot; older ones are dropped.
 const KEPT_LINES: usize = 200;
 /// Longest line kept, in characters; the console has the rest.
 const LINE_CHARS: usize = 1000;
@@ -56,7 +56,7 @@ pub struct Both(Lines);
 impl Write for Both {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.push(String::from_utf8_lossy(bytes).trim_end());
-        // A console that cannot be written to is no reason to stop.
+        // A broken console must not stop the agent.
         let _ = io::stderr().write_all(bytes);
         Ok(bytes.len())
     }

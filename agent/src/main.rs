@@ -1,17 +1,17 @@
-//! Starts the agent: as PID 1 of a ramdisk it makes the machine usable first, otherwise it only looks unless told `--really`.
-//! Everything it then does is in the library.
+//! Starts the agent as PID 1 of a ramdisk, or as an ordinary process that changes nothing without `--really`.
+//! Everything else is in the library.
 use ironbeat_agent::heart::machine;
 use ironbeat_agent::heart::perform::Authority;
 use ironbeat_agent::init::cmdline;
 use ironbeat_agent::log;
 
 const HELP: &str = "\
-ironbeat-agent: says what this machine is made of and carries out what a conductor wants
+ironbeat-agent: reports what this machine is made of and carries out what a conductor orders
 
 usage: ironbeat-agent [--really] [ib.nats=nats://HOST:4222[,...]] [ib.prefix=ib.v1] [ib.mac=MAC] [ib.log=debug]
 
 As /init of a ramdisk (PID 1) it reads the same words from the kernel's command line and owns the machine. As an ordinary
-process it looks and reports, but writes to no disk and never reboots, unless started with --really.
+process it only reads and reports: it writes to no disk and never reboots, unless started with --really.
 
   --really   carry out every order, on this machine
   --version  print the version

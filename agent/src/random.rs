@@ -1,10 +1,10 @@
-//! Randomness that must be there early and need not be secret: boot ids and jitter.
-//! Keys are made by the TLS library from the kernel's own, fully seeded source.
+//! Randomness that is needed early and need not be secret: boot ids and jitter.
+//! The TLS library makes keys from the kernel's fully seeded source.
 use ironbeat_common::id::BootId;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::time::Duration;
 
-/// Random bytes without waiting for the kernel's pool: right after start-up that wait may be a whole second.
+/// Does not wait for the kernel's pool: right after start-up that may take a second.
 fn bytes<const N: usize>() -> [u8; N] {
     let mut out = [0u8; N];
     // At most 256 bytes are never cut short (getrandom(2)); kernels before 5.6 refuse the flag.
@@ -21,7 +21,7 @@ pub fn boot_id() -> BootId {
     BootId::from_bytes(id.into_bytes())
 }
 
-/// Any number: a transaction id.
+/// For transaction ids.
 pub fn number() -> u32 {
     u32::from_le_bytes(bytes())
 }
@@ -38,7 +38,7 @@ pub fn jittered(base: Duration, low: f64, high: f64) -> Duration {
     base.mul_f64(low + (high - low) * unit())
 }
 
-/// `base` × 2^`failures`, at most `limit`, × U(0.5, 1.5): so that a thousand agents do not come back in step.
+/// `base` × 2^`failures`, at most `limit`, × U(0.5, 1.5): a thousand agents must not return at once.
 pub fn back_off(base: Duration, failures: u32, limit: Duration) -> Duration {
     let grown = base.saturating_mul(1u32 << failures.min(16));
     jittered(grown.min(limit), 0.5, 1.5)

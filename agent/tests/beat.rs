@@ -1,5 +1,5 @@
-//! The agent's life against a real nats-server and a conductor that follows a script.
-//! What the real conductor would decide is tested with the conductor.
+//! Lookups, heartbeats and steps against a real nats-server and a scripted conductor.
+//! The real conductor's decisions are tested with the conductor.
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
 use ironbeat_agent::clock::Timings;
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// A wait that never ends on a working agent; generous, because the machine may be busy.
 const FOR_EVER: Duration = Duration::from_secs(120);
-/// Long enough that no beat of its own comes during a test.
+/// Long enough that no beat is due during a test.
 const QUIET_SECS: u32 = 3600;
 
 struct Server {
@@ -71,7 +71,7 @@ impl Drop for Server {
     }
 }
 
-/// What the conductor of the script received.
+/// What the scripted conductor received.
 enum Heard {
     Lookup(Box<Lookup>),
     Beat(NodeId, Heartbeat),
@@ -184,18 +184,18 @@ fn hear(message: &Message) -> Heard {
             node.parse().unwrap(),
             codec::decode(&message.payload).unwrap(),
         ),
-        _ => panic!("nobody should ask on {}", message.subject),
+        _ => panic!("the agent should not ask on {}", message.subject),
     }
 }
 
-/// Does what the test says: every order waits until it is released, or given up.
-struct Hands {
+/// Every order waits until the test releases it, or until it is cancelled.
+struct ScriptedSteps {
     started: tokio::sync::mpsc::UnboundedReceiver<Order>,
     release: mpsc::Sender<Result<Outcome, String>>,
 }
 
-impl Hands {
-    fn runner() -> (Runner, Hands) {
+impl ScriptedSteps {
+    fn runner() -> (Runner, ScriptedSteps) {
         let (started_tx, started) = tokio::sync::mpsc::unbounded_channel();
         let (release, released) = mpsc::channel::<Result<Outcome, String>>();
         let released = Mutex::new(released);
@@ -224,13 +224,13 @@ impl Hands {
                     }
                 }
                 if context.cancelled.load(Ordering::Relaxed) {
-                    anyhow::bail!("given up");
+                    anyhow::bail!("cancelled");
                 }
             }
         };
         (
             Runner::new(Arc::new(perform), Arc::new(Vec::new)),
-            Hands { started, release },
+            ScriptedSteps { started, release },
         )
     }
 
@@ -242,11 +242,11 @@ impl Hands {
     }
 }
 
-fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, Hands, BootId) {
-    let (runner, hands) = Hands::runner();
+fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, ScriptedSteps, BootId) {
+    let (runner, steps) = ScriptedSteps::runner();
     let boot = random::boot_id();
     let servers = [server.url()];
-    let life = async move {
+    let agent = async move {
         let link = Link::start(&servers, &boot, "agent under test")
             .await
             .unwrap();
@@ -266,7 +266,7 @@ fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, Hands, BootId) {
         })
         .await
     };
-    (tokio::spawn(life), hands, boot)
+    (tokio::spawn(agent), steps, boot)
 }
 
 fn node(n: u8) -> NodeId {
@@ -292,7 +292,7 @@ fn is_done(beat: &Heartbeat, id: u64) -> bool {
 async fn a_whole_life() {
     let server = Server::start();
     let mut conductor = Conductor::at(&server).await;
-    let (life, mut hands, boot) = agent(&server);
+    let (agent, mut steps, boot) = agent(&server);
 
     let (message, lookup) = conductor.lookup().await;
     assert_eq!(
@@ -312,20 +312,20 @@ async fn a_whole_life() {
         (boot, 1, &Status::Idle, None)
     );
 
-    // A nudge brings a beat, the beat brings a step, and the next beat says so at once and how fast it was.
+    // A nudge brings a beat, the beat a step, and the next beat reports it at once, with its latency.
     conductor.nudge(node(1)).await;
     let beat = conductor.reply(inspect(4)).await;
     assert_eq!((beat.seq, &beat.status), (2, &Status::Idle));
-    assert_eq!(hands.started().await, Order::Inspect { lldp_wait_secs: 0 });
+    assert_eq!(steps.started().await, Order::Inspect { lldp_wait_secs: 0 });
     let beat = conductor.reply(inspect(4)).await;
     assert!(is_running(&beat, 4), "{beat:?}");
     assert_eq!(beat.nudge.map(|n| n.step), Some(StepId(4)));
 
     // Its end brings a beat at once, and asking for it again changes nothing.
-    hands.release.send(Ok(Outcome::Nothing)).unwrap();
+    steps.release.send(Ok(Outcome::Nothing)).unwrap();
     let beat = conductor.reply(inspect(4)).await;
     assert!(is_done(&beat, 4), "{beat:?}");
-    assert_eq!(beat.nudge, None, "the latency is said once");
+    assert_eq!(beat.nudge, None, "the latency is reported once");
     conductor.nudge(node(1)).await;
     let beat = conductor.reply(HeartbeatReply::Idle).await;
     assert!(
@@ -333,16 +333,16 @@ async fn a_whole_life() {
         "repeated until another one is wanted: {beat:?}"
     );
     assert!(
-        hands.started.try_recv().is_err(),
+        steps.started.try_recv().is_err(),
         "a finished step is not started again"
     );
 
     // A failure has its cause in words.
     conductor.nudge(node(1)).await;
     conductor.reply(inspect(5)).await;
-    hands.started().await;
+    steps.started().await;
     assert!(is_running(&conductor.reply(HeartbeatReply::Idle).await, 5));
-    hands.release.send(Err("no such disk".into())).unwrap();
+    steps.release.send(Err("no such disk".into())).unwrap();
     match conductor.reply(HeartbeatReply::Idle).await.status {
         Status::Failed { step, error } => assert_eq!(
             (step, error.what.as_str()),
@@ -351,7 +351,7 @@ async fn a_whole_life() {
         other => panic!("{other:?}"),
     }
 
-    // The last word is said before the end.
+    // The final heartbeat is sent before the reboot.
     conductor.nudge(node(1)).await;
     conductor
         .reply(HeartbeatReply::Step {
@@ -367,7 +367,10 @@ async fn a_whole_life() {
         assert!(is_running(&beat, 6), "{beat:?}");
     }
     assert_eq!(
-        tokio::time::timeout(FOR_EVER, life).await.unwrap().unwrap(),
+        tokio::time::timeout(FOR_EVER, agent)
+            .await
+            .unwrap()
+            .unwrap(),
         Ending::Reboot
     );
 }
@@ -376,7 +379,7 @@ async fn a_whole_life() {
 async fn answers_that_make_no_sense_are_asked_for_again() {
     let server = Server::start();
     let mut conductor = Conductor::at(&server).await;
-    let (life, mut hands, _) = agent(&server);
+    let (agent, mut steps, _) = agent(&server);
 
     let (message, _) = conductor.lookup().await;
     conductor.raw(&message, b"\xff\xffnot CBOR".to_vec()).await;
@@ -391,7 +394,7 @@ async fn answers_that_make_no_sense_are_asked_for_again() {
     let mut trailing = codec::encode(&HeartbeatReply::Idle);
     trailing.push(0);
     conductor.raw(&message, trailing).await;
-    // A service says that it refused by a header.
+    // A service refuses by a header.
     let (message, _) = conductor.beat().await;
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Nats-Service-Error", "the bucket is away");
@@ -404,63 +407,63 @@ async fn answers_that_make_no_sense_are_asked_for_again() {
         .unwrap();
     // After all that a good answer counts.
     conductor.reply(inspect(1)).await;
-    hands.started().await;
+    steps.started().await;
     assert!(is_running(&conductor.reply(HeartbeatReply::Idle).await, 1));
-    life.abort();
+    agent.abort();
 }
 
 #[tokio::test]
 async fn another_step_takes_the_place_of_the_running_one() {
     let server = Server::start();
     let mut conductor = Conductor::at(&server).await;
-    let (life, mut hands, _) = agent(&server);
+    let (agent, mut steps, _) = agent(&server);
     conductor.welcome(node(1), QUIET_SECS).await;
     conductor.reply(inspect(1)).await;
-    hands.started().await;
+    steps.started().await;
     assert!(is_running(&conductor.reply(inspect(1)).await, 1));
 
     conductor.nudge(node(1)).await;
     assert!(is_running(&conductor.reply(inspect(2)).await, 1));
-    // Nobody released the first: it was given up, and only then the second started.
-    hands.started().await;
+    // The first was never released: it was cancelled, and only then the second started.
+    steps.started().await;
     let beat = conductor.reply(inspect(2)).await;
     assert!(is_running(&beat, 2), "{beat:?}");
-    hands.release.send(Ok(Outcome::Nothing)).unwrap();
+    steps.release.send(Ok(Outcome::Nothing)).unwrap();
     assert!(is_done(&conductor.reply(HeartbeatReply::Idle).await, 2));
-    life.abort();
+    agent.abort();
 }
 
 #[tokio::test]
 async fn a_running_step_outlives_a_server_restart() {
     let mut server = Server::start();
     let mut conductor = Conductor::at(&server).await;
-    let (life, mut hands, _) = agent(&server);
+    let (agent, mut steps, _) = agent(&server);
     conductor.welcome(node(1), QUIET_SECS).await;
     conductor.reply(inspect(1)).await;
-    hands.started().await;
+    steps.started().await;
     assert!(is_running(&conductor.reply(inspect(1)).await, 1));
 
     server.stop();
-    hands.release.send(Ok(Outcome::Nothing)).unwrap();
+    steps.release.send(Ok(Outcome::Nothing)).unwrap();
     server.child = Server::spawn(server.port);
-    // The end could not be said while the server was away, and is said as soon as it is back.
+    // The end could not be reported while the server was away, and is reported as soon as it is back.
     assert!(is_done(&conductor.reply(HeartbeatReply::Idle).await, 1));
     // Nudges arrive again too.
     conductor.nudge(node(1)).await;
     conductor.reply(inspect(2)).await;
-    hands.started().await;
-    assert!(!life.is_finished());
-    life.abort();
+    steps.started().await;
+    assert!(!agent.is_finished());
+    agent.abort();
 }
 
 #[tokio::test]
 async fn an_agent_nobody_knows_looks_up_again() {
     let server = Server::start();
     let mut conductor = Conductor::at(&server).await;
-    let (life, mut hands, boot) = agent(&server);
+    let (agent, mut steps, boot) = agent(&server);
     conductor.welcome(node(1), QUIET_SECS).await;
     conductor.reply(inspect(1)).await;
-    hands.started().await;
+    steps.started().await;
     assert!(is_running(
         &conductor.reply(HeartbeatReply::LookUp).await,
         1
@@ -470,7 +473,7 @@ async fn an_agent_nobody_knows_looks_up_again() {
     let beat = conductor.reply(HeartbeatReply::Idle).await;
     assert!(is_running(&beat, 1) && beat.seq == 3, "{beat:?}");
 
-    // Another node: what ran for the old one is given up, and its end is nothing to the new one's steps.
+    // Another node: the step of the old one is cancelled, and its end is not reported for the new one.
     conductor.nudge(node(1)).await;
     conductor.reply(HeartbeatReply::LookUp).await;
     conductor.welcome(node(2), QUIET_SECS).await;
@@ -481,7 +484,7 @@ async fn an_agent_nobody_knows_looks_up_again() {
         }
         assert!(is_running(&beat, 1), "{beat:?}");
     }
-    life.abort();
+    agent.abort();
 }
 
 #[tokio::test]
@@ -489,8 +492,8 @@ async fn a_conductor_that_comes_late_is_found() {
     let mut server = Server::start();
     let port = server.port;
     server.stop();
-    let (life, _hands, _) = agent(&server);
-    // First there is no server, then one where nobody listens, then a conductor.
+    let (agent, _steps, _) = agent(&server);
+    // First there is no server, then one without a conductor, then a conductor.
     server.child = Server::spawn(port);
     let client = loop {
         if let Ok(client) = async_nats::connect(server.url()).await {
@@ -498,26 +501,26 @@ async fn a_conductor_that_comes_late_is_found() {
         }
         tokio::task::yield_now().await;
     };
-    let mut knocks = client.subscribe("ib.v1.lookup").await.unwrap();
-    let knock = tokio::time::timeout(FOR_EVER, knocks.next())
+    let mut lookups = client.subscribe("ib.v1.lookup").await.unwrap();
+    let lookup = tokio::time::timeout(FOR_EVER, lookups.next())
         .await
         .unwrap()
         .unwrap();
-    drop((knock, knocks));
+    drop((lookup, lookups));
     let mut conductor = Conductor::at(&server).await;
     conductor.welcome(node(1), 1).await;
     // Beats come by themselves at 0.3 to 0.6 of the time-out.
     for seq in 1..=3 {
         assert_eq!(conductor.reply(HeartbeatReply::Idle).await.seq, seq);
     }
-    life.abort();
+    agent.abort();
 }
 
 #[tokio::test]
-async fn a_machine_told_to_power_off_does_so_though_nobody_takes_its_last_word() {
+async fn a_machine_powers_off_although_its_final_heartbeat_gets_no_answer() {
     let server = Server::start();
     let mut conductor = Conductor::at(&server).await;
-    let (life, mut hands, _) = agent(&server);
+    let (agent, mut steps, _) = agent(&server);
     conductor.welcome(node(1), QUIET_SECS).await;
     conductor
         .reply(HeartbeatReply::Step {
@@ -525,9 +528,12 @@ async fn a_machine_told_to_power_off_does_so_though_nobody_takes_its_last_word()
             order: Order::PowerOff,
         })
         .await;
-    assert_eq!(hands.started().await, Order::PowerOff);
+    assert_eq!(steps.started().await, Order::PowerOff);
     assert_eq!(
-        tokio::time::timeout(FOR_EVER, life).await.unwrap().unwrap(),
+        tokio::time::timeout(FOR_EVER, agent)
+            .await
+            .unwrap()
+            .unwrap(),
         Ending::PowerOff
     );
 }
@@ -541,10 +547,10 @@ async fn watchers_see_progress() {
         .subscribe("ib.v1.agent.*.progress")
         .await
         .unwrap();
-    let (life, mut hands, _) = agent(&server);
+    let (agent, mut steps, _) = agent(&server);
     conductor.welcome(node(1), QUIET_SECS).await;
     conductor.reply(inspect(1)).await;
-    hands.started().await;
+    steps.started().await;
     conductor.reply(HeartbeatReply::Idle).await;
     loop {
         let message = tokio::time::timeout(FOR_EVER, watching.next())
@@ -560,5 +566,5 @@ async fn watchers_see_progress() {
             break;
         }
     }
-    life.abort();
+    agent.abort();
 }

@@ -1,5 +1,5 @@
-//! The agent's own network code on a real wire: two interfaces in a namespace of its own, dnsmasq at the other end.
-//! Parsers alone are tested beside the code; setting interfaces up is tested by booting a machine.
+//! The agent's DHCP and LLDP code on a virtual wire in its own namespace, with dnsmasq at the other end.
+//! Parsers are tested beside their code; `net::setup` is tested by booting a machine.
 use ironbeat_agent::net::dhcp::Client;
 use ironbeat_agent::net::lldp::Neighbours;
 use ironbeat_agent::net::sys;
@@ -16,7 +16,7 @@ const FOR_EVER: Duration = Duration::from_secs(120);
 const MAC: Mac = Mac::from_bytes([0x52, 0x54, 0, 0x77, 1, 1]);
 const INSIDE: &str = "IRONBEAT_TEST_IN_NAMESPACE";
 
-/// Runs the named test again in a network namespace of its own; returns whether this is already that run.
+/// Runs the named test again in its own network namespace; returns whether this is already that run.
 fn in_namespace(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -46,7 +46,7 @@ fn ip(words: &str) {
     assert!(status.success(), "ip {words}");
 }
 
-/// The other end of the wire, in a namespace of its own: the kernel does not mistake its address for one of ours.
+/// The other end of the wire, in its own namespace: the kernel must not take its address for one of ours.
 struct Switch(Child);
 
 impl Switch {
@@ -115,7 +115,7 @@ impl Switch {
     }
 
     /// A frame as a switch sends it.
-    fn say(&self, payload: &[u8]) {
+    fn send(&self, payload: &[u8]) {
         let frame: String = [
             &[0x01u8, 0x80, 0xc2, 0, 0, 0x0e, 2, 0, 0, 0, 0, 1, 0x88, 0xcc][..],
             payload,
@@ -144,7 +144,7 @@ impl Drop for Switch {
     }
 }
 
-/// Set after `limit`, so that what never ends fails instead.
+/// Set after `limit`: a wait that never ends fails instead.
 fn give_up_after(limit: Duration) -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
@@ -175,7 +175,7 @@ fn dnsmasq_gives_an_address_and_more_time_for_it() {
     let mut client = Client::open("agent0", MAC).unwrap();
     let lease = client
         .obtain(&give_up)
-        .expect("a lease before the test is given up");
+        .expect("a lease before the test times out");
     assert_eq!(
         (lease.ip, lease.prefix_len),
         (Ipv4Addr::new(10, 77, 0, 11), 24)
@@ -185,7 +185,7 @@ fn dnsmasq_gives_an_address_and_more_time_for_it() {
         lease.name_servers,
         [Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2)]
     );
-    // The server shortens half the hour a little, so that a rack does not renew in step.
+    // The server shortens half the hour a little, so a rack does not renew in step.
     assert!(
         (900..=1800).contains(&lease.renew_after.as_secs()),
         "{lease:?}"
@@ -211,14 +211,15 @@ fn dnsmasq_gives_an_address_and_more_time_for_it() {
 }
 
 #[test]
-fn a_client_without_a_server_stops_when_told() {
-    if !in_namespace("a_client_without_a_server_stops_when_told") {
+fn a_client_without_a_server_stops_on_request() {
+    if !in_namespace("a_client_without_a_server_stops_on_request") {
         return;
     }
     let _switch = Switch::new();
     let stop = Arc::new(AtomicBool::new(false));
-    let told = stop.clone();
-    let asking = std::thread::spawn(move || Client::open("agent0", MAC).unwrap().obtain(&told));
+    let stop_client = stop.clone();
+    let asking =
+        std::thread::spawn(move || Client::open("agent0", MAC).unwrap().obtain(&stop_client));
     stop.store(true, Ordering::Relaxed);
     assert_eq!(asking.join().unwrap(), None);
     assert!(
@@ -237,8 +238,8 @@ fn a_switch_is_heard() {
     let index = sys::index(&sys::control_socket().unwrap(), "agent0").unwrap();
     neighbours.listen_on(index).unwrap();
     let never = AtomicBool::new(false);
-    switch.say(b"not an LLDP frame at all");
-    switch.say(b"\x02\x05\x07tor1\x04\x0c\x05Ethernet1/1\x06\x02\x00\x78\x00\x00");
+    switch.send(b"not an LLDP frame at all");
+    switch.send(b"\x02\x05\x07tor1\x04\x0c\x05Ethernet1/1\x06\x02\x00\x78\x00\x00");
     let started = Instant::now();
     neighbours.wait_for(&|| vec![index], FOR_EVER, &never);
     assert!(started.elapsed() < FOR_EVER, "it was heard, not waited out");
@@ -247,7 +248,7 @@ fn a_switch_is_heard() {
         (neighbour.chassis_id.as_str(), neighbour.port_id.as_str()),
         ("tor1", "Ethernet1/1")
     );
-    // Nobody else speaks: the wait for an interface that does not exist ends by itself, or when it is given up.
+    // A wait for an interface that does not exist ends at its limit or when it is cancelled.
     neighbours.wait_for(
         &|| vec![index, index + 1000],
         Duration::from_millis(1),

@@ -1,5 +1,5 @@
 //! How this machine was booted: firmware, boot NIC, kernel.
-//! The hints of the boot script come from `cmdline`.
+//! The boot NIC comes from the command line, read in `init::cmdline`.
 use super::{Fill, Roots};
 use ironbeat_common::id::Mac;
 use ironbeat_common::inventory::{BootFacts, BootMode};

@@ -1,12 +1,12 @@
 //! The processors: model, count, sockets, flags, from `/proc/cpuinfo` and sysfs.
-//! What a flag means is nobody's affair here.
+//! What a flag means is left to the conductor.
 use super::{Fill, Roots};
 use anyhow::{Context, ensure};
 use ironbeat_common::inventory::Cpu;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// More processors than any machine has; the rest of a broken file is not read.
+/// More processors than any machine has; bounds a broken file.
 const MAX_PROCESSORS: usize = 8192;
 
 pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
@@ -72,7 +72,7 @@ fn sockets_in_sysfs(sys: &Path) -> u32 {
     packages.len() as u32
 }
 
-/// What it can do, where a frequency driver says so: the present frequency depends on the moment.
+/// The highest frequency, if a frequency driver reports it: the present one changes all the time.
 fn max_mhz(sys: &Path) -> Option<u32> {
     let path = sys.join("devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
     let khz: u32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;

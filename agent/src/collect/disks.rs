@@ -1,5 +1,5 @@
-//! The disks that could carry an operating system, from sysfs alone: names, sizes, and what tells one from another.
-//! Which of them is meant is decided in the plan, and checked again by `ironbeat_common::disk`.
+//! The disks that could carry an operating system, from sysfs alone: names, sizes, and what identifies each.
+//! The conductor chooses the disk; `ironbeat_common::disk` checks the choice.
 use super::{Fill, Roots, problem};
 use crate::sysfs::{is_pci_address, number, text, tidy};
 use anyhow::Context;
@@ -7,9 +7,9 @@ use ironbeat_common::inventory::Disk;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// More than any machine has; a broken sysfs ends here.
+/// More than any machine has; bounds a broken sysfs.
 const MAX_DISKS: usize = 1024;
-/// What is never a place for an operating system: made by software, read-only by nature, or a part of something else.
+/// Never a place for an operating system: made by software, read-only, or part of something else.
 const NOT_DISKS: [&str; 9] = [
     "loop", "ram", "zram", "sr", "fd", "md", "dm-", "nbd", "mtdblock",
 ];
@@ -23,10 +23,10 @@ pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
     }))
 }
 
-/// All disks by name, and what was said of those that could not be read.
+/// All disks by name, and an error for each that could not be read.
 ///
 /// # Errors
-/// When the kernel has no block devices at all to show.
+/// When the kernel lists no block devices at all.
 pub fn list(sys: &Path) -> anyhow::Result<(Vec<Disk>, Vec<String>)> {
     let dir = sys.join("block");
     let entries = fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))?;
@@ -55,7 +55,7 @@ fn is_kind(name: &str, kind: &str) -> bool {
         .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// `None` for what is no disk: an empty card reader, a hidden path of a multipath disk, a member of an array.
+/// `None` if it is not a disk: an empty card reader, a hidden path of a multipath disk, a member of an array.
 fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
     let size = dir.join("size");
     let content =
@@ -64,7 +64,7 @@ fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
     let sectors: u64 = content
         .trim()
         .parse()
-        .with_context(|| format!("{} says {content:?}", size.display()))?;
+        .with_context(|| format!("{} has {content:?}", size.display()))?;
     if sectors == 0 || number(dir, "hidden") == Some(1) || is_member(dir) {
         return Ok(None);
     }
@@ -76,7 +76,7 @@ fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
         logical_sector_bytes: number(dir, "queue/logical_block_size").unwrap_or(512),
         physical_sector_bytes: number(dir, "queue/physical_block_size").unwrap_or(0),
         model: text(&device, "model"),
-        // PCI-like vendors are numbers: no vendor of a disk.
+        // Some drivers give a PCI vendor number here, which is not the maker of the disk.
         vendor: text(&device, "vendor").filter(|vendor| !vendor.starts_with("0x")),
         serial: text(dir, "serial")
             .or_else(|| text(&device, "serial"))
@@ -141,7 +141,7 @@ fn numbered(name: &str, kind: &str) -> bool {
     name.len() > kind.len() && is_kind(name, kind)
 }
 
-/// By the way the device hangs on the machine.
+/// How the device is attached, by its path in sysfs.
 fn transport(device: &Path) -> Option<&'static str> {
     let any = |kind: &str| components(device).any(|c| numbered(c, kind));
     if any("nvme")

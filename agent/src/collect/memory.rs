@@ -1,5 +1,5 @@
 //! How much memory the kernel manages, by sysinfo.
-//! The modules it is made of are in SMBIOS type 17: see `smbios`.
+//! Memory modules are read in `smbios` (type 17).
 use super::{Fill, Roots};
 use anyhow::{Context, ensure};
 use sysinfo::{MemoryRefreshKind, System};

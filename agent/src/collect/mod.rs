@@ -1,5 +1,5 @@
-//! Reads what the machine is made of: every collector in parallel, each with a bound; what failed is said beside the rest.
-//! One file per collector; what the facts mean is for the conductor.
+//! Reads what the machine is made of: all collectors in parallel and bounded in time; failures are listed as problems.
+//! Each collector has its file; judging the facts is the conductor's job.
 pub mod bmc;
 pub mod boot;
 pub mod cpu;
@@ -35,7 +35,7 @@ impl Roots {
     }
 }
 
-/// Puts what was read where it belongs.
+/// Puts what was read into the inventory.
 pub type Fill = Box<dyn FnOnce(&mut Inventory) + Send>;
 /// Reads one kind of thing.
 ///
@@ -50,7 +50,7 @@ pub struct Collector {
     pub read: Arc<Read>,
 }
 
-/// All collectors, remembering which of them hang.
+/// All collectors, and which of them hang.
 pub struct Collectors {
     all: Vec<Collector>,
     /// Still running from an earlier read: a second thread would hang on the same thing.
@@ -112,7 +112,7 @@ impl Collectors {
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .remove(collector.name);
-                    // Nobody listens any more when it took too long.
+                    // The receiver is gone when this took too long.
                     let _ = done.send((collector.name, result));
                 });
             if let Err(error) = spawned {
@@ -144,7 +144,7 @@ impl Collectors {
                         );
                     }
                 }
-                // A collector panicked, which only an ordinary process survives.
+                // A collector panicked; in the ramdisk that would have rebooted the machine.
                 Err(RecvTimeoutError::Disconnected) => {
                     for name in std::mem::take(&mut waiting) {
                         problem(
@@ -164,7 +164,7 @@ impl Collectors {
     }
 }
 
-/// Of the text of a problem, in characters.
+/// Longest problem text, in characters.
 const PROBLEM_CHARS: usize = 300;
 
 pub(crate) fn problem(inventory: &mut Inventory, collector: &str, what: String) {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_is_there_and_what_fails_is_said() {
+    fn what_works_is_there_and_what_fails_is_listed() {
         let collectors = Collectors::new(vec![
             collector("good", || Ok(Box::new(|i: &mut Inventory| i.cpu.count = 3))),
             collector("bad", || anyhow::bail!("reading it: no such file")),
@@ -208,10 +208,10 @@ mod tests {
         ]);
         let inventory = collectors.read(Duration::from_secs(60));
         assert_eq!(inventory.cpu.count, 3);
-        let mut said = problems(&inventory);
-        said.sort_unstable();
+        let mut listed = problems(&inventory);
+        listed.sort_unstable();
         assert_eq!(
-            said,
+            listed,
             [
                 ("bad", "reading it: no such file"),
                 ("worse", "panicked; the agent's log says where")
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hangs_is_left_behind_and_not_started_twice() {
+    fn a_hanging_collector_is_left_behind_and_not_started_twice() {
         let (release, wait) = channel::<()>();
         let (finished_tx, finished): (_, Receiver<()>) = channel();
         let wait = Mutex::new(wait);

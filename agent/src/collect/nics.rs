@@ -1,5 +1,5 @@
-//! The network interfaces that are hardware: addresses, link, driver, PCI place, and who is at the other end of the wire.
-//! Bringing them up is `net`'s affair; listening for the neighbours is `lldp`'s.
+//! The inventory of network hardware: addresses, link, driver, PCI address, LLDP neighbour.
+//! Bringing interfaces up and listening for neighbours is left to `net`.
 use super::{Fill, Roots};
 use crate::net::{KernelFacts, interfaces};
 use crate::sysfs::{is_pci_address, number, text};

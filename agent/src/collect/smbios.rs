@@ -1,5 +1,5 @@
-//! What the firmware says of the machine: SMBIOS types 0, 1, 2, 3 and 17 (DSP0134), decoded by smbios-lib.
-//! Type 40 is never touched: its decoder subtracts without looking.
+//! What the firmware says about the machine: SMBIOS types 0, 1, 2, 3 and 17 (DSP0134).
+//! Decoding is left to smbios-lib, except for type 40, which is never decoded: its length check can underflow.
 use super::{Fill, Roots};
 use anyhow::{Context, ensure};
 use ironbeat_common::id::SystemUuid;
@@ -12,7 +12,7 @@ use smbioslib::{
 use std::fs::File;
 use std::io::Read;
 
-/// Real tables have some 4 to 30 KB; the kernel's own limit for the 32-bit entry point is 64 KiB.
+/// Real tables have 4 to 30 KB; the kernel's own limit for the 32-bit entry point is 64 KiB.
 const MAX_TABLE_BYTES: u64 = 1 << 20;
 /// More slots than any board has.
 const MAX_MODULES: usize = 512;
@@ -76,7 +76,7 @@ fn uuid(info: &SMBiosSystemInformation<'_>) -> Option<SystemUuid> {
     }
 }
 
-/// One filled slot; an empty one is no module.
+/// One filled slot; `None` for an empty one.
 fn module(device: &SMBiosMemoryDevice<'_>) -> Option<MemoryModule> {
     let size_bytes = match device.size()? {
         MemorySize::NotInstalled | MemorySize::Unknown => return None,
@@ -101,10 +101,10 @@ fn module(device: &SMBiosMemoryDevice<'_>) -> Option<MemoryModule> {
     })
 }
 
-/// Longest text kept, in characters: DSP0134 section 6.1.3 has no limit since 2.7, real ones are below 64.
+/// Longest text kept, in characters: DSP0134 section 6.1.3 sets no limit since 2.7; real ones are below 64.
 const MAX_TEXT_CHARS: usize = 256;
 
-/// Trimmed, without control characters; empty text and what vendors write instead of nothing is none.
+/// Trimmed, without control characters; `None` for empty text and for placeholders.
 fn text(value: SMBiosString) -> Option<String> {
     let value = value.ok()?;
     let value: String = value
@@ -249,7 +249,11 @@ mod tests {
             ["SeaBIOS", "1.16.2", "04/01/2014"]
         );
         let sizes: Vec<u64> = modules.iter().map(|m| m.size_bytes).collect();
-        assert_eq!(sizes, [512 << 20, 64 << 30], "an empty slot is no module");
+        assert_eq!(
+            sizes,
+            [512 << 20, 64 << 30],
+            "an empty slot is not a module"
+        );
         let first = &modules[0];
         assert_eq!(
             (first.locator.as_str(), first.speed_mts),

@@ -1,5 +1,5 @@
-//! Aligned buffers, and the bounded pipe that hands them from one stage to the next and back again.
-//! What is in them is the stages' affair.
+//! Aligned buffers, and the bounded pipe that hands them from one stage to the next and back.
+//! What they hold is left to the stages.
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// Bytes. `O_DIRECT` wants memory, offset and length aligned to the logical sector, which is at most this.
@@ -30,7 +30,7 @@ impl Buffer {
     pub fn filled_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.len]
     }
-    /// What is still free. Tell with [`Buffer::advance`] how much of it was used.
+    /// The free part. Call [`Buffer::advance`] with the number of bytes used.
     pub fn room(&mut self) -> &mut [u8] {
         &mut self.memory[self.start + self.len..self.start + BUFFER_BYTES]
     }
@@ -50,7 +50,7 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.len = 0;
     }
-    /// Takes as much of `bytes` as there is room for, and says how much that was.
+    /// Takes as much of `bytes` as fits and returns how much that was.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room().len());
         self.room()[..count].copy_from_slice(&bytes[..count]);
@@ -65,7 +65,7 @@ impl Buffer {
     }
 }
 
-/// The stage at the other end has stopped; it knows why.
+/// The stage at the other end has stopped and knows why.
 #[derive(Debug)]
 pub struct Gone;
 
@@ -86,7 +86,7 @@ pub struct Drain {
     spare: Sender<Buffer>,
 }
 
-/// A pipe of `count` buffers: that much memory and no more is on its way between two stages.
+/// A pipe of `count` buffers, which bounds the memory between two stages.
 pub fn pipe(count: usize) -> (Filler, Drain) {
     let (give, spare) = channel();
     let (send, full) = sync_channel(count);
@@ -105,7 +105,7 @@ impl Filler {
     pub fn send(&self, buffer: Buffer) -> Result<(), Gone> {
         self.full.send(Item::Data(buffer)).map_err(|_| Gone)
     }
-    /// Says that all was sent. A filler dropped without it has failed.
+    /// Marks the end. A filler dropped without it has failed.
     pub fn end(&self) -> Result<(), Gone> {
         self.full.send(Item::End).map_err(|_| Gone)
     }
@@ -122,7 +122,7 @@ impl Drain {
     }
     pub fn give_back(&self, mut buffer: Buffer) {
         buffer.clear();
-        // The filler may be done and gone: then nobody needs the buffer.
+        // The filler may be gone: then the buffer is not needed.
         let _ = self.spare.send(buffer);
     }
 }

@@ -1,19 +1,19 @@
-//! The last act of a write: config drive, then the backup table, then the head that makes the disk bootable, read back.
-//! What is written was planned in `layout`; everything else of the image is on the disk and flushed by now.
+//! The final writes of an image: config drive, backup table, then the head that makes the disk bootable, all read back.
+//! They were planned in `layout`; `writer` has written and flushed the rest.
 use super::device::Device;
 use super::erase;
 use super::writer::Held;
 use anyhow::{Context, bail};
 use std::sync::atomic::AtomicBool;
 
-/// Bytes at the very start, MBR and GPT header, that are written after all others: one write, which devices do at once.
+/// Bytes at the very start, MBR and GPT header, written last and in one write, which devices carry out whole.
 const FIRST_BYTES: usize = 4096;
 
-/// From here on the step is not given up any more: it takes no longer than a few writes.
+/// Cannot be cancelled: it takes only a few writes.
 ///
 /// # Errors
-/// A write failed or something else was read back; then the disk was made unbootable again, or the error says that not
-/// even that could be done.
+/// A write failed or read back differently. Then the disk was made unbootable again, or the error says that this failed
+/// too.
 pub fn commit(device: &Device, held: Held, drive: Option<&[u8]>) -> anyhow::Result<()> {
     let done = write_rest(device, held, drive).context("making the disk bootable");
     if done.is_err() {
@@ -64,7 +64,7 @@ fn write_rest(device: &Device, mut held: Held, drive: Option<&[u8]>) -> anyhow::
     for (at, bytes) in &written {
         if device.read(*at, bytes.len())? != *bytes {
             bail!(
-                "{} gives back other bytes than were written at {at}",
+                "{} returns other bytes than were written at {at}",
                 device.path()
             );
         }

@@ -1,5 +1,5 @@
-//! The content of a `config-2` partition: a FAT volume with the files of the order, the same bytes for the same files.
-//! Where it goes on the disk is planned in `layout`.
+//! The content of a `config-2` partition: a FAT volume with the files of the order; the same files give the same bytes.
+//! Its place on the disk is planned in `layout`.
 use super::fat::Volume;
 use anyhow::{Context, bail};
 use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
@@ -11,7 +11,7 @@ const LABEL: &[u8; 11] = b"config-2   ";
 const MAX_FILES: usize = 1024;
 const UNIT_BYTES: usize = 1 << 20;
 
-/// None when there are no files. A whole number of MiB otherwise.
+/// `None` without files; otherwise a whole number of MiB.
 pub fn build(files: &[ConfigFile], sector: u32) -> anyhow::Result<Option<Vec<u8>>> {
     if files.is_empty() {
         return Ok(None);

@@ -1,12 +1,12 @@
 //! The stage between download and disk: gzip and zstd streams decoded into aligned buffers.
-//! Raw images skip it; where the bytes come from and go to is `write`'s affair.
+//! Raw images skip it; connecting the stages is left to `write`.
 use super::buffer::{Buffer, Drain, Filler};
 use super::stage::Stop;
 use flate2::bufread::MultiGzDecoder;
 use ironbeat_common::image::ImageFormat;
 use std::io::{self, BufRead, Read};
 
-/// Largest zstd window, as a power of two in bytes: 128 MiB, what plain `zstd -d` accepts too. It is memory of this machine.
+/// Largest zstd window, as a power of two in bytes: 128 MiB, as plain `zstd -d` accepts. It takes this machine's memory.
 const MAX_WINDOW_LOG: u32 = 27;
 
 /// Decodes all that comes in, every gzip member and every zstd frame of it.
@@ -64,7 +64,7 @@ fn damaged(what: &'static str, e: io::Error) -> Stop {
     Stop::Damaged(anyhow::Error::from(e).context(what))
 }
 
-/// The pipe as the decoders want to read it: without another copy.
+/// The pipe as a reader for the decoders, without another copy.
 struct Input<'a> {
     drain: &'a Drain,
     current: Option<Buffer>,
@@ -83,7 +83,7 @@ impl BufRead for Input<'_> {
             if let Some(old) = self.current.take() {
                 self.drain.give_back(old);
             }
-            // A download that stopped is no end of the image: BrokenPipe carries that through the decoder.
+            // A stopped download is not the end of the image: BrokenPipe carries that through the decoder.
             self.current = self.drain.next().map_err(|_| io::ErrorKind::BrokenPipe)?;
             self.ended = self.current.is_none();
             self.at = 0;

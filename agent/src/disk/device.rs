@@ -1,5 +1,5 @@
-//! One open disk: direct writes, cheap zeros that are certain to be zeros, reads, flush.
-//! Which disk it is was settled in `target`; what is written where is the callers' affair.
+//! One open disk: direct writes, cheap and reliable zeros, reads, flush.
+//! Choosing the disk is left to `target`, what to write where to `writer`, `commit` and `erase`.
 use super::buffer::{ALIGN, BUFFER_BYTES, Buffer};
 use anyhow::{Context, bail};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl};
@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Bytes that one call asks the kernel to zero: keeps the time to a cancellation short on slow devices.
+/// Bytes zeroed per call: keeps cancellation quick on slow devices.
 const ZERO_STEP_BYTES: u64 = 256 << 20;
 
 pub struct Device {
@@ -18,13 +18,13 @@ pub struct Device {
     path: String,
     bytes: u64,
     sector: u32,
-    /// Cleared when the device turns out not to take direct writes, or not to zero ranges by itself.
+    /// Cleared when the device refuses direct writes, or refuses to zero ranges.
     direct: AtomicBool,
     zeroes: AtomicBool,
 }
 
 impl Device {
-    /// Opens for exclusive use. `sector` is the logical sector as the inventory has it, in bytes; a block device is asked itself.
+    /// Opens for exclusive use. `sector` is the logical sector as the inventory has it, in bytes; a block device reports its own.
     pub fn open(path: &str, sector: u32) -> io::Result<Self> {
         let open = |flags: OFlags| {
             OpenOptions::new()
@@ -86,7 +86,7 @@ impl Device {
             {
                 tracing::warn!(
                     disk = self.path,
-                    "direct writes are refused: going through the page cache"
+                    "the disk refuses direct writes: using the page cache"
                 );
                 fcntl_setfl(
                     &self.file,
@@ -134,7 +134,7 @@ impl Device {
         let mut at = range.start;
         while at < range.end {
             if cancelled.load(Ordering::Relaxed) {
-                bail!("given up while zeroing {}", self.path);
+                bail!("cancelled while zeroing {}", self.path);
             }
             if self.zeroes.load(Ordering::Relaxed) {
                 let count = (range.end - at).min(ZERO_STEP_BYTES);
@@ -171,10 +171,10 @@ impl Device {
             .with_context(|| format!("flushing {}", self.path))
     }
 
-    /// Lets the kernel read the partition table again. Nothing here depends on it, so a refusal is only logged.
+    /// Asks the kernel to reread the partition table. Nothing here depends on it, so a refusal is only logged.
     pub fn reread_partitions(&self) {
         if let Err(e) = super::sys::reread_partitions(&self.file) {
-            tracing::debug!(disk = self.path, error = %e, "the kernel did not read the partition table again");
+            tracing::debug!(disk = self.path, error = %e, "the kernel did not reread the partition table");
         }
     }
 

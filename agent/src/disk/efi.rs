@@ -1,5 +1,5 @@
-//! Makes UEFI firmware boot a disk first: one entry of ours, no old ones, everybody else's kept behind it.
-//! The bytes of an entry are in `load_option`, the variables in `efivars`, the loader is found in `esp`.
+//! Makes UEFI firmware boot a disk first: replaces our old entries by one, and keeps all others behind it.
+//! An entry's bytes are left to `load_option`, variables to `efivars`, finding the loader to `esp`.
 use super::efivars::EfiVars;
 use super::esp::{self, Loader};
 use super::load_option::{self, Signature};
@@ -26,10 +26,10 @@ pub fn set_boot_entry(
     let loader = esp::find(&device)?;
     drop(device);
     let vars = EfiVars::open(folder)
-        .with_context(|| format!("no boot entry can be set: {}", folder.display()))?;
+        .with_context(|| format!("no boot entry can be set in {}", folder.display()))?;
     match put_first(&vars, label, &loader) {
         Err(e) if e.kind() == io::ErrorKind::StorageFull && loader.has_fallback => {
-            tracing::warn!(error = %e, "the firmware has no space for a boot entry: it has to find the fallback loader");
+            tracing::warn!(error = %e, "the firmware has no space for a boot entry and must find the fallback loader");
             Ok(())
         }
         other => {

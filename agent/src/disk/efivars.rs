@@ -1,5 +1,5 @@
 //! UEFI variables by way of efivarfs: boot options and their order, read, written and deleted.
-//! What they should be is decided in `efi`. The folder is a parameter: a plain one serves too.
+//! What they should be is decided in `efi`. The folder is a parameter: a plain one works too.
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// Non-volatile, for boot services, for the running system.
 const ATTRIBUTES: u32 = 7;
 const ATTRIBUTE_BYTES: usize = 4;
-/// Boot options that are looked at; firmware has about ten, and slows down with hundreds.
+/// Boot options read at most; firmware has about ten, and slows down with hundreds.
 const MAX_OPTIONS: usize = 512;
 
 pub struct EfiVars<'a> {
@@ -18,7 +18,7 @@ pub struct EfiVars<'a> {
 
 impl<'a> EfiVars<'a> {
     /// # Errors
-    /// There are no variables: the machine booted by BIOS, or nobody mounted efivarfs.
+    /// There are no variables: the machine booted by BIOS, or efivarfs is not mounted.
     pub fn open(folder: &'a Path) -> io::Result<Self> {
         match fs::read_dir(folder)?.next() {
             Some(_) => Ok(Self { folder }),
@@ -112,8 +112,8 @@ impl<'a> EfiVars<'a> {
     }
 }
 
-/// efivarfs protects variables from a careless `rm` by the immutable flag. Where there is no such flag nothing is to be done,
-/// and where it cannot be cleared the write that follows says so.
+/// efivarfs protects variables from a careless `rm` by the immutable flag. If it cannot be cleared, the write that follows
+/// fails and says so.
 fn make_mutable(path: &Path) {
     if let Ok(file) = File::open(path)
         && let Ok(flags) = ioctl_getflags(&file)

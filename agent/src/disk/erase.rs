@@ -1,5 +1,5 @@
-//! Old metadata made unreadable: tables, RAID and volume-manager labels, file-system signatures and their copies.
-//! Erasing the data itself is another step.
+//! Wipes old metadata: partition tables, RAID and volume-manager labels, file-system signatures and their copies.
+//! It does not erase the data itself.
 use super::device::Device;
 use super::gpt::{Gpt, Partition};
 use super::mbr::Mbr;
@@ -18,10 +18,10 @@ const END_BYTES: u64 = 1 << 20;
 /// header (1, 2, 4 MiB), btrfs superblocks (64 MiB, 256 GiB).
 const COPIES: [u64; 5] = [1 << 20, 2 << 20, 4 << 20, 64 << 20, 256 << 30];
 const COPY_BYTES: u64 = 64 << 10;
-/// Old partitions that are looked at; a table of 128 is the usual one.
+/// Old partitions considered; the usual table has 128 entries.
 const MAX_PARTITIONS: usize = 128;
 
-/// All identities are checked before the first disk is touched; a disk that fails does not keep the others.
+/// Checks all identities before touching a disk; a disk that fails does not stop the others.
 pub fn erase_metadata(disks: &[DiskIdentity], ctx: &StepContext<'_>) -> anyhow::Result<()> {
     let there = (ctx.disks)();
     let devices = disks
@@ -94,7 +94,7 @@ fn positions(disk_bytes: u64, sector: u64, partitions: &[Range<u64>]) -> Vec<Ran
     ranges
 }
 
-/// The old partitions, in bytes, as far as a table can be read: a damaged one must not keep anything from being wiped.
+/// The old partitions, in bytes, as far as a table can be read: a damaged table must not prevent a wipe.
 fn partitions(device: &Device) -> anyhow::Result<Vec<Range<u64>>> {
     let sector = u64::from(device.sector());
     let end_bytes = END_BYTES.min(device.bytes()) as usize;

@@ -1,5 +1,5 @@
 //! The EFI system partition of a disk and the boot loader in it, read from the disk itself: nothing is mounted.
-//! What is done with them is `efi`'s affair.
+//! What to do with them is decided in `efi`.
 use super::device::Device;
 use super::fat_read::Fat;
 use super::gpt::{self, Gpt};
@@ -28,7 +28,7 @@ pub struct Loader {
     pub partition: HardDrive,
     /// `\EFI\debian\shimx64.efi`.
     pub file: String,
-    /// There is `\EFI\BOOT\BOOT….EFI` too, which firmware finds without a boot entry.
+    /// Whether there is also a `\EFI\BOOT\BOOT….EFI`, which firmware finds without a boot entry.
     pub has_fallback: bool,
 }
 
@@ -138,7 +138,7 @@ struct Window<'a> {
     device: &'a Device,
     start: u64,
     bytes: u64,
-    /// The block in hand, and where it begins within the partition.
+    /// The block read last, and where it begins within the partition.
     block: RefCell<(u64, Vec<u8>)>,
 }
 

@@ -1,10 +1,10 @@
-//! A FAT12 volume (Microsoft's FAT specification 1.03) with a tree of small files, made in one go, always the same bytes for
-//! the same files. What the files are is `config_drive`'s affair.
+//! Makes a FAT12 volume (Microsoft's FAT specification 1.03) from small files; the same files give the same bytes.
+//! Which files go in is decided in `config_drive`.
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every cluster number of a FAT12 volume is below this; one more and readers would take it for FAT16.
 const MAX_CLUSTERS: usize = 4084;
-/// Bytes; no smaller, so that a drive of the largest size has few enough clusters.
+/// Bytes; any smaller, and the largest drive would have too many clusters.
 const MIN_CLUSTER_BYTES: usize = 2048;
 const MIN_ROOT_ENTRIES: usize = 512;
 const ENTRY_BYTES: usize = 32;
@@ -17,7 +17,7 @@ const VOLUME_LABEL: u8 = 0x08;
 const FOLDER: u8 = 0x10;
 const FILE: u8 = 0x20;
 const LONG_NAME: u8 = 0x0f;
-/// 1 January 1980: there is no earlier date, and a true one would make every volume another one.
+/// 1 January 1980, the earliest there is: the real date would make every volume different.
 const DATE: u16 = 1 << 5 | 1;
 
 pub struct Volume<'a> {
@@ -31,9 +31,9 @@ pub struct Volume<'a> {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTree {
-    #[error("{0:?} is no relative path of names that FAT can have")]
+    #[error("{0:?} is not a relative path of names that FAT allows")]
     Path(String),
-    #[error("{0:?} is there twice (FAT does not tell upper from lower case)")]
+    #[error("{0:?} occurs twice (FAT ignores case)")]
     Twice(String),
     #[error("more files and folders than the volume can have")]
     TooMany,
@@ -208,7 +208,7 @@ fn folder_bytes(children: &[Child<'_>]) -> usize {
         .sum()
 }
 
-/// The lines of a folder: each long name in front of a short one that only has to be another one than its neighbours'.
+/// The lines of a folder: each long name before a short one, which only has to be unique.
 fn folder(children: &[Child<'_>], first_cluster: &BTreeMap<&str, u16>) -> Vec<u8> {
     let mut lines = Vec::new();
     for (number, child) in children.iter().enumerate() {

@@ -1,9 +1,9 @@
-//! Folders of a FAT12, FAT16 or FAT32 volume (Microsoft's FAT specification 1.03): which files there are, by their names.
-//! The contents of files are not read; the volume may hold anything, and all that is followed in it is bounded.
+//! Lists folders of a FAT12, FAT16 or FAT32 volume (Microsoft's FAT specification 1.03). Every walk is bounded: the volume may
+//! hold anything. File contents are not read.
 use std::io;
 
 const ENTRY_BYTES: usize = 32;
-/// Bytes of one folder that are read; 32,768 entries. A chain that runs in a circle ends there too.
+/// Bytes of one folder that are read; 32,768 entries. This also ends a circular chain.
 const MAX_FOLDER_BYTES: usize = 1 << 20;
 const LONG_NAME: u8 = 0x0f;
 const VOLUME_LABEL: u8 = 0x08;
@@ -11,7 +11,7 @@ const FOLDER: u8 = 0x10;
 /// Entries of a long name: 255 characters, 13 in each.
 const MAX_LONG_ENTRIES: u8 = 20;
 
-/// Reads so many bytes of the volume from there.
+/// Reads the volume: position and number of bytes.
 pub type ReadAt<'a> = &'a dyn Fn(u64, usize) -> io::Result<Vec<u8>>;
 
 pub struct Fat<'a> {
@@ -58,7 +58,7 @@ impl<'a> Fat<'a> {
         {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "this is no FAT volume",
+                "this is not a FAT volume",
             ));
         }
         let root_at = (reserved + tables * table_sectors) * sector;
@@ -182,7 +182,7 @@ fn entries(bytes: &[u8]) -> Vec<Entry> {
     found
 }
 
-/// `BOOTX64.EFI` from eight and three characters; two bits say which of them are meant in lower case, as Windows does it.
+/// `BOOTX64.EFI` from eight and three characters; two bits mark lower case, as Windows does it.
 fn short_name(line: &[u8]) -> String {
     let part = |bytes: &[u8], lower: u8| {
         let text = String::from_utf8_lossy(bytes).trim_end().to_owned();

@@ -1,6 +1,6 @@
-//! One object from several mirrors: a broken transfer goes on where it stopped, at the same mirror or the next.
-//! What the bytes mean, and whether they are the right ones, is checked by the reader.
-use super::http::{self, Body, Head, Patience, Wish};
+//! Downloads one object from several mirrors: a broken transfer resumes where it stopped, at the same mirror or the next.
+//! Checking the bytes is left to `write`.
+use super::http::{self, Body, ByteRange, Head, Timeouts};
 use super::url::Url;
 use anyhow::{Context, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const MAX_REDIRECTS: usize = 5;
 
-/// When to stop trying. Every number is a choice for a provisioning network: servers that restart within half a minute.
+/// When to stop trying. The defaults suit a provisioning network: servers that restart within half a minute.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub connect: Duration,
@@ -16,9 +16,9 @@ pub struct Limits {
     pub stall: Duration,
     /// Rounds over all mirrors in a row without a new byte.
     pub rounds: u32,
-    /// Wait after the first fruitless round; doubled after each further one.
+    /// Pause after the first round without a new byte; doubled after each further one.
     pub pause: Duration,
-    /// Transfers taken up again in all: a server that cuts every connection after a few bytes is not worth more.
+    /// Resumed transfers in total: bounds a server that cuts every connection after a few bytes.
     pub resumes: u32,
 }
 
@@ -38,11 +38,11 @@ struct Mirror {
     url: Url,
     /// ETag or else Last-Modified of what was read there first.
     version: Option<String>,
-    /// Why it is not asked any more.
-    struck: Option<String>,
+    /// Why it is no longer tried.
+    ruled_out: Option<String>,
 }
 
-/// Why a request brought nothing: worth another try, or not at this mirror.
+/// Why a request failed: worth a retry, or final for this mirror.
 enum Refusal {
     Transient(anyhow::Error),
     Final(anyhow::Error),
@@ -62,7 +62,7 @@ pub struct Download<'a> {
 }
 
 impl<'a> Download<'a> {
-    /// Finds a mirror that answers; afterwards the size is known where the server tells it.
+    /// Finds a mirror that answers; afterwards the size is known if the server gave it.
     pub fn open(
         urls: &[String],
         limits: Limits,
@@ -74,7 +74,7 @@ impl<'a> Download<'a> {
             Ok(Mirror {
                 url,
                 version: None,
-                struck: None,
+                ruled_out: None,
             })
         };
         let mirrors = urls
@@ -99,11 +99,11 @@ impl<'a> Download<'a> {
         Ok(download)
     }
 
-    /// Size of the whole, in bytes.
+    /// Size of the object, in bytes.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
-    /// How often a broken transfer was taken up again.
+    /// How often a broken transfer was resumed.
     pub fn resumed(&self) -> u32 {
         self.resumed
     }
@@ -111,7 +111,7 @@ impl<'a> Download<'a> {
         self.position
     }
 
-    /// Reads on, over breaks; 0 only at the end of the object.
+    /// Reads on, resuming broken transfers; 0 only at the end of the object.
     pub fn read(&mut self, out: &mut [u8]) -> anyhow::Result<usize> {
         loop {
             let Some(body) = &mut self.body else {
@@ -120,7 +120,7 @@ impl<'a> Download<'a> {
             match body.read(out) {
                 Ok(0) if self.total.is_none_or(|total| total == self.position) => return Ok(0),
                 Ok(0) => {
-                    let broken = anyhow!("it ended at byte {}", self.position);
+                    let broken = anyhow!("the transfer ended at byte {}", self.position);
                     self.connect(Some(broken))?;
                 }
                 Ok(count) => {
@@ -133,7 +133,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// Gets a body that goes on at `position`; `broken` says why the last one did not.
+    /// Gets a body that continues at `position`; `broken` is the error that ended the last one.
     fn connect(&mut self, broken: Option<anyhow::Error>) -> anyhow::Result<()> {
         self.body = None;
         let mut last = broken;
@@ -152,26 +152,26 @@ impl<'a> Download<'a> {
                 }
                 Err(Refusal::Transient(error)) => last = Some(error),
                 Err(Refusal::Final(error)) => {
-                    self.mirrors[self.current].struck = Some(format!("{error:#}"));
+                    self.mirrors[self.current].ruled_out = Some(format!("{error:#}"));
                     last = None;
                     self.next_mirror()?;
                 }
             }
             if self.cancelled.load(Ordering::Relaxed) {
-                bail!("given up at {}", self.describe());
+                bail!("cancelled at {}", self.describe());
             }
         }
     }
 
     fn give_up_or_wait(&mut self, error: &anyhow::Error) -> anyhow::Result<()> {
         if self.cancelled.load(Ordering::Relaxed) {
-            bail!("given up at {}", self.describe());
+            bail!("cancelled at {}", self.describe());
         }
         tracing::warn!(image = %self.mirrors[self.current].url, position = self.position, error = format!("{error:#}"), "broken transfer");
         let live = self
             .mirrors
             .iter()
-            .filter(|mirror| mirror.struck.is_none())
+            .filter(|mirror| mirror.ruled_out.is_none())
             .count()
             .max(1) as u32;
         self.failures += 1;
@@ -203,7 +203,7 @@ impl<'a> Download<'a> {
         let count = self.mirrors.len();
         let next = (1..=count)
             .map(|step| (self.current + step) % count)
-            .find(|&i| self.mirrors[i].struck.is_none());
+            .find(|&i| self.mirrors[i].ruled_out.is_none());
         if let Some(next) = next {
             self.current = next;
             return Ok(());
@@ -211,7 +211,7 @@ impl<'a> Download<'a> {
         let reasons: Vec<String> = self
             .mirrors
             .iter()
-            .filter_map(|mirror| mirror.struck.clone())
+            .filter_map(|mirror| mirror.ruled_out.clone())
             .collect();
         bail!("{}", reasons.join("; "));
     }
@@ -231,21 +231,21 @@ impl<'a> Download<'a> {
         let first = self.mirrors[self.current].url.clone();
         let mut url = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let patience = Patience {
+            let timeouts = Timeouts {
                 connect: self.limits.connect,
                 stall: self.limits.stall,
                 cancelled: self.cancelled,
             };
             let version = self.mirrors[self.current].version.as_deref();
-            // A weak tag or a date promises nothing about single bytes: it is compared, but not sent (RFC 9110 §13.1.5).
+            // A weak tag or a date promises nothing about single bytes: compare it, but do not send it (RFC 9110 §13.1.5).
             let strong = version.filter(|version| self.position > 0 && version.starts_with('"'));
             let answer = http::get(
                 &url,
-                &Wish {
+                &ByteRange {
                     from: self.position,
                     if_range: strong,
                 },
-                patience,
+                timeouts,
             );
             let (head, body) = match answer {
                 Ok(answer) => answer,
@@ -260,7 +260,7 @@ impl<'a> Download<'a> {
                 301 | 302 | 303 | 307 | 308 => {
                     let Some(location) = head.location else {
                         return Err(Refusal::Final(anyhow!(
-                            "GET {url}: HTTP status {status} without a place to go"
+                            "GET {url}: HTTP status {status} without a Location"
                         )));
                     };
                     let next = url.join(&location);
@@ -281,8 +281,8 @@ impl<'a> Download<'a> {
         )))
     }
 
-    /// Checks that the answer goes on with the same object at the right byte. A server that ignores `Range` sends all of
-    /// it again; so does one whose object changed, and `If-Range` is ignored by some: so version and size are compared here.
+    /// Checks that the answer continues the same object at the right byte. Some servers ignore `Range` or `If-Range`, and a
+    /// changed object is sent from its start, so version and size are compared here.
     fn accept(&mut self, url: &Url, head: Head, mut body: Body<'a>) -> Result<Body<'a>, Refusal> {
         let refuse = |why: String| Err(Refusal::Final(anyhow!("GET {url}: {why}")));
         let version = head.etag.or(head.last_modified);
@@ -307,14 +307,14 @@ impl<'a> Download<'a> {
                 }
                 total.or(Some(last + 1))
             }
-            (206, None) => return refuse("a part without its range".to_owned()),
+            (206, None) => return refuse("a partial answer without Content-Range".to_owned()),
             _ => head.length,
         };
         if let (Some(before), Some(now)) = (self.total, total)
             && before != now
         {
             return refuse(format!(
-                "it has {now} bytes there, and {before} where the download began"
+                "the image has {now} bytes here, but {before} where the download began"
             ));
         }
         if head.status == 200 {
@@ -325,7 +325,7 @@ impl<'a> Download<'a> {
         Ok(body)
     }
 
-    /// Reads up to `position` again, from a server that cannot start there.
+    /// Skips to `position` on a server that cannot start there.
     fn skip(&self, body: &mut Body<'a>) -> anyhow::Result<()> {
         let mut left = self.position;
         let mut waste = vec![0; 64 * 1024];
@@ -333,7 +333,7 @@ impl<'a> Download<'a> {
             let wanted = waste.len().min(left.try_into().unwrap_or(usize::MAX));
             let count = body.read(&mut waste[..wanted])?;
             if count == 0 {
-                bail!("it ended at byte {}", self.position - left);
+                bail!("the transfer ended at byte {}", self.position - left);
             }
             left -= count as u64;
         }

@@ -1,5 +1,5 @@
 //! GUID partition tables (UEFI 2.10 §5.3): read from bytes that may lie, moved to another disk size, written.
-//! Where on a disk the bytes go, and when, is decided in `commit`.
+//! Where and when to write the bytes is decided in `layout` and `commit`.
 use std::ops::Range;
 use uuid::{Uuid, uuid};
 
@@ -7,7 +7,7 @@ const SIGNATURE: &[u8; 8] = b"EFI PART";
 /// Fields of the header that the specification names, in bytes. Longer headers are written back with this length.
 const HEADER_BYTES: usize = 92;
 const MIN_ENTRY_BYTES: u32 = 128;
-/// Bytes. No tool writes others than 128, the specification allows every 128 × 2ⁿ.
+/// Bytes. Every tool writes 128; the specification allows every 128 × 2ⁿ.
 const MAX_ENTRY_BYTES: u32 = 4096;
 /// Bytes of the entry array. The usual one has 16 KiB; it must lie in the part of the image that is held in memory.
 const MAX_TABLE_BYTES: usize = 256 * 1024;
@@ -16,7 +16,7 @@ const NAME_UNITS: usize = 36;
 pub const ESP: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 pub const BASIC_DATA: Uuid = uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
 
-/// A checked table. Bytes that nobody here looks at (attributes, unknown types) are kept as they were.
+/// A checked table. Bytes that are not interpreted here (attributes, unknown types) are kept as they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpt {
     sector: usize,
@@ -49,7 +49,7 @@ pub enum BadGpt {
     Checksum(&'static str),
     #[error("the GPT's {0} makes no sense ({1})")]
     Field(&'static str, u64),
-    #[error("GPT partition {0} lies outside of the usable sectors")]
+    #[error("GPT partition {0} lies outside the usable sectors")]
     Outside(u32),
     #[error("GPT partitions {0} and {1} overlap")]
     Overlap(u32, u32),
@@ -72,7 +72,7 @@ pub enum BadGpt {
 }
 
 impl Gpt {
-    /// Is there something at `header_at` that calls itself a GPT header?
+    /// Whether something at `header_at` claims to be a GPT header.
     pub fn is_at(bytes: &[u8], header_at: usize) -> bool {
         bytes
             .get(header_at..)
@@ -212,7 +212,7 @@ impl Gpt {
         .collect()
     }
 
-    /// Sectors of the disk, in bytes, where the image had its backup, as far as no partition lies there.
+    /// Where the image had its backup, in bytes, as far as no partition lies there.
     pub fn stale_backup(&self) -> Range<u64> {
         let end = self
             .other

@@ -1,5 +1,5 @@
-//! The checksum of an image as it is served, computed while it passes.
-//! What a wrong one means for the disk is decided in `write`.
+//! The checksum of an image as served, computed while it is downloaded.
+//! What to do about a wrong one is decided in `write`.
 use ironbeat_common::image::Checksum;
 use sha2::{Digest, Sha256, Sha512};
 
@@ -29,7 +29,7 @@ impl Hasher {
         }
     }
     /// # Errors
-    /// When all that was hashed is not what was expected; both values are named.
+    /// When the checksum differs; the error names both.
     pub fn check(self, expected: &Checksum) -> Result<(), WrongChecksum> {
         let got = match self {
             Hasher::Sha256(hasher) => {

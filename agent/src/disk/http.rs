@@ -1,5 +1,5 @@
 //! One HTTP/1.1 GET (RFC 9110, 9112) over a plain TCP connection, its body read as it comes.
-//! Which URL, when to try again and what the bytes mean is `fetch`'s affair.
+//! Which URL to ask, and when to retry, is decided in `fetch`.
 use super::url::Url;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -12,19 +12,19 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_INTERIM: usize = 4;
 /// Bytes of a chunk-size line with its extensions.
 const MAX_CHUNK_LINE_BYTES: usize = 256;
-/// How often a waiting read looks whether the step was given up.
+/// How often a waiting read checks for cancellation.
 const CANCEL_POLL: Duration = Duration::from_millis(200);
 
-/// How long to be patient, and who may say "enough".
+/// The timeouts of a request, and the flag that cancels it.
 #[derive(Clone, Copy)]
-pub struct Patience<'a> {
+pub struct Timeouts<'a> {
     pub connect: Duration,
     /// Without a single byte.
     pub stall: Duration,
     pub cancelled: &'a AtomicBool,
 }
 
-/// The head of an answer: what `fetch` decides by.
+/// The parts of an answer's head that `fetch` needs.
 #[derive(Debug, Default, PartialEq)]
 pub struct Head {
     pub status: u16,
@@ -37,9 +37,9 @@ pub struct Head {
     pub location: Option<String>,
 }
 
-/// What is wanted beyond the whole of it.
+/// Which part of the object to ask for; all of it by default.
 #[derive(Default)]
-pub struct Wish<'a> {
+pub struct ByteRange<'a> {
     /// From this byte to the end.
     pub from: u64,
     /// Only if the entity still has this strong tag.
@@ -48,8 +48,8 @@ pub struct Wish<'a> {
 
 pub struct Body<'a> {
     stream: TcpStream,
-    patience: Patience<'a>,
-    /// What came together with the head.
+    timeouts: Timeouts<'a>,
+    /// Bytes that arrived together with the head.
     early: Vec<u8>,
     early_at: usize,
     framing: Framing,
@@ -65,29 +65,33 @@ enum Framing {
     Ended,
 }
 
-/// Asks, and reads the answer up to its body. An answer with neither length nor chunks is refused, because a connection
-/// cut in the middle of it would look like its end.
-pub fn get<'a>(url: &Url, wish: &Wish<'_>, patience: Patience<'a>) -> io::Result<(Head, Body<'a>)> {
-    let mut stream = connect(url, patience)?;
+/// Sends the request and reads the answer up to its body. Refuses an answer with neither length nor chunks: a cut
+/// connection would look like its end.
+pub fn get<'a>(
+    url: &Url,
+    range: &ByteRange<'_>,
+    timeouts: Timeouts<'a>,
+) -> io::Result<(Head, Body<'a>)> {
+    let mut stream = connect(url, timeouts)?;
     stream.set_read_timeout(Some(CANCEL_POLL))?;
-    stream.set_write_timeout(Some(patience.stall))?;
+    stream.set_write_timeout(Some(timeouts.stall))?;
     let mut request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ironbeat-agent/{}\r\nAccept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n",
         url.target(),
         url.authority(),
         env!("CARGO_PKG_VERSION"),
     );
-    if wish.from > 0 {
-        request += &format!("Range: bytes={}-\r\n", wish.from);
+    if range.from > 0 {
+        request += &format!("Range: bytes={}-\r\n", range.from);
     }
-    if let Some(tag) = wish.if_range {
+    if let Some(tag) = range.if_range {
         request += &format!("If-Range: {tag}\r\n");
     }
     stream.write_all((request + "\r\n").as_bytes())?;
 
     let mut body = Body {
         stream,
-        patience,
+        timeouts,
         early: Vec::new(),
         early_at: 0,
         framing: Framing::Ended,
@@ -115,11 +119,11 @@ pub fn get<'a>(url: &Url, wish: &Wish<'_>, patience: Patience<'a>) -> io::Result
     Err(malformed("too many interim answers"))
 }
 
-fn connect(url: &Url, patience: Patience<'_>) -> io::Result<TcpStream> {
+fn connect(url: &Url, timeouts: Timeouts<'_>) -> io::Result<TcpStream> {
     let mut last = io::Error::other(format!("{} has no address", url.host()));
     for address in (url.host(), url.port()).to_socket_addrs()? {
-        check_cancelled(patience)?;
-        match TcpStream::connect_timeout(&address, patience.connect) {
+        check_cancelled(timeouts)?;
+        match TcpStream::connect_timeout(&address, timeouts.connect) {
             Ok(stream) => return Ok(stream),
             Err(e) => last = e,
         }
@@ -127,9 +131,9 @@ fn connect(url: &Url, patience: Patience<'_>) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn check_cancelled(patience: Patience<'_>) -> io::Result<()> {
-    match patience.cancelled.load(Ordering::Relaxed) {
-        true => Err(io::Error::other("given up")),
+fn check_cancelled(timeouts: Timeouts<'_>) -> io::Result<()> {
+    match timeouts.cancelled.load(Ordering::Relaxed) {
+        true => Err(io::Error::other("cancelled")),
         false => Ok(()),
     }
 }
@@ -173,7 +177,7 @@ impl Body<'_> {
     /// RFC 9112 §7.1. The trailer section after the last chunk is not read: the connection is not used again.
     fn next_chunk(&mut self, first: bool) -> io::Result<()> {
         if !first && !self.line(2)?.is_empty() {
-            return Err(malformed("a chunk is longer than it said"));
+            return Err(malformed("a chunk is longer than its size"));
         }
         let line = self.line(MAX_CHUNK_LINE_BYTES)?;
         let digits = line.split(';').next().unwrap_or("").trim_end();
@@ -181,7 +185,7 @@ impl Body<'_> {
             && digits.len() <= 16
             && digits.bytes().all(|b| b.is_ascii_hexdigit());
         let size = good.then(|| u64::from_str_radix(digits, 16).ok()).flatten();
-        self.framing = match size.ok_or_else(|| malformed("a chunk without a size"))? {
+        self.framing = match size.ok_or_else(|| malformed("a chunk has no size"))? {
             0 => Framing::Ended,
             left => Framing::Chunk { left, first: false },
         };
@@ -207,7 +211,7 @@ impl Body<'_> {
         }
     }
 
-    /// One head; what came after it stays in `early`.
+    /// Reads one head; the bytes after it stay in `early`.
     fn read_head(&mut self) -> io::Result<Head> {
         let mut bytes = self.early.split_off(self.early_at);
         loop {
@@ -241,7 +245,7 @@ impl Body<'_> {
     fn receive_from_stream(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let since = Instant::now();
         loop {
-            check_cancelled(self.patience)?;
+            check_cancelled(self.timeouts)?;
             match self.stream.read(out) {
                 Err(e)
                     if matches!(
@@ -251,9 +255,8 @@ impl Body<'_> {
                             | io::ErrorKind::Interrupted
                     ) =>
                 {
-                    if since.elapsed() >= self.patience.stall {
-                        let why =
-                            format!("not a byte came for {} s", self.patience.stall.as_secs());
+                    if since.elapsed() >= self.timeouts.stall {
+                        let why = format!("no data for {} s", self.timeouts.stall.as_secs());
                         return Err(io::Error::new(io::ErrorKind::TimedOut, why));
                     }
                 }
@@ -263,7 +266,7 @@ impl Body<'_> {
     }
 }
 
-/// Status line and fields, without what is of no use here. `bytes` ends with the empty line.
+/// Reads the status line and the fields of [`Head`]. `bytes` ends with the empty line.
 pub fn parse_head(bytes: &[u8]) -> io::Result<Head> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| malformed("the head of the answer is not text"))?;
@@ -297,7 +300,7 @@ pub fn parse_head(bytes: &[u8]) -> io::Result<Head> {
             }
             "content-range" => {
                 head.content_range =
-                    Some(parse_range(value).ok_or_else(|| malformed("a senseless Content-Range"))?)
+                    Some(parse_range(value).ok_or_else(|| malformed("a malformed Content-Range"))?)
             }
             "etag" => head.etag = Some(value.to_owned()),
             "last-modified" => head.last_modified = Some(value.to_owned()),

@@ -1,5 +1,5 @@
-//! What the first MiB of an image says about it, and what its partition table becomes on this disk: planned before anything
-//! is written. How the plan is carried out is `commit`'s affair.
+//! Reads the first MiB of an image and plans its partition table for this disk, before anything is written.
+//! Carrying out the plan is left to `writer` and `commit`.
 use super::buffer::BUFFER_BYTES;
 use super::gpt::{self, Gpt};
 use super::mbr::{self, Mbr};
@@ -19,7 +19,7 @@ pub struct Disk {
     pub sector: u32,
 }
 
-/// What to write beside the image's own bytes. Positions in bytes.
+/// What to write besides the image's own bytes. Positions in bytes.
 #[derive(Debug, PartialEq)]
 pub struct Layout {
     /// Laid over the head of the image.
@@ -28,14 +28,14 @@ pub struct Layout {
     pub backup: Vec<(u64, Vec<u8>)>,
     /// Where the config drive goes.
     pub drive_at: Option<u64>,
-    /// The image's own backup table, which lies in the middle of a larger disk, and would be found again by some tool.
+    /// The image's own backup table, which lies in the middle of a larger disk, where some tool would find it.
     pub stale: Range<u64>,
     /// Where the image's last partition ends. An image may stop before that; what follows must not be old data.
     pub covered_bytes: u64,
 }
 
 /// # Errors
-/// `Damaged` when this is no whole-disk image (a wrong checksum would explain it); `Failed` when it cannot go onto this disk.
+/// `Damaged` when this is not a whole-disk image (a wrong checksum would explain it); `Failed` when it cannot go onto this disk.
 pub fn plan(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
     let other = if disk.sector == 512 { 4096 } else { 512 };
     if Gpt::is_at(head, disk.sector as usize) {
@@ -49,7 +49,7 @@ pub fn plan(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, St
         plan_mbr(mbr, disk, drive)
     } else {
         Err(Stop::Damaged(anyhow!(
-            "the image has no partition table: it is not the image of a whole disk"
+            "the image has no partition table: it is not an image of a whole disk"
         )))
     }
 }
@@ -111,7 +111,7 @@ fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, S
         )));
     }
     if sector != 512 {
-        // Its entries count sectors without saying of which size, and all the tools mean 512 bytes.
+        // Its entries count sectors but not their size, and all tools mean 512 bytes.
         return Err(Stop::Failed(anyhow!(
             "the image has an MBR, which counts sectors of 512 bytes; the disk has {sector}"
         )));

@@ -1,12 +1,12 @@
-//! The bytes of a `Boot####` variable (UEFI 2.10 §3.1.3, §10.3): read as far as we must know it, written for a file on a partition.
-//! Where the variables live is `efivars`; which one is written is decided in `efi`.
+//! The bytes of a `Boot####` variable (UEFI 2.10 §3.1.3, §10.3): reads what `efi` needs, writes one for a file on a partition.
+//! Storing variables is left to `efivars`; which to write is decided in `efi`.
 use uuid::Uuid;
 
 const ACTIVE: u32 = 1;
 /// Characters of a description: firmware menus show about as many.
 const MAX_LABEL_UNITS: usize = 64;
 
-/// A partition as a device path names it: found again on whichever port the disk sits.
+/// A partition as a device path names it: valid on any port of the machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HardDrive {
     pub number: u32,
@@ -24,7 +24,7 @@ pub enum Signature {
     Gpt(Uuid),
 }
 
-/// What can be told of an option that somebody wrote.
+/// What is understood of an existing option.
 #[derive(Debug, PartialEq)]
 pub struct Known {
     pub label: String,
@@ -60,7 +60,7 @@ pub fn write(label: &str, drive: &HardDrive, file: &str) -> Vec<u8> {
     option
 }
 
-/// Reads what may be anything: firmware and other systems wrote it.
+/// Reads any bytes: firmware and other systems write what they like.
 pub fn read(option: &[u8]) -> Option<Known> {
     let path_bytes = usize::from(u16::from_le_bytes(option.get(4..6)?.try_into().ok()?));
     let units: Vec<u16> = option[6..]
@@ -88,7 +88,7 @@ pub fn read(option: &[u8]) -> Option<Known> {
     Some(Known { label, partition })
 }
 
-/// As it will be read again: cut to what is written.
+/// The label as it is written and read back: bounded, without NUL.
 pub fn cut_label(label: &str) -> String {
     let units: Vec<u16> = label
         .encode_utf16()

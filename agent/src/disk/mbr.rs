@@ -1,5 +1,5 @@
 //! The table in the first sector of a disk: its four entries read, one added, the GPT's protective one resized.
-//! Logical partitions inside an extended one are its affair: they lie within it.
+//! Logical partitions are not read: they lie within the extended one.
 use std::ops::Range;
 
 const TABLE: usize = 446;

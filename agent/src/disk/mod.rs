@@ -1,5 +1,5 @@
-//! What the agent does to disks: images written, boot entries set, old metadata erased.
-//! Which disk, and when, is decided by the conductor.
+//! What the agent does to disks: writes images, sets boot entries, erases old metadata.
+//! Which disk, and when, is the conductor's decision.
 mod buffer;
 mod commit;
 mod config_drive;
@@ -34,11 +34,11 @@ use ironbeat_common::heartbeat::Written;
 use ironbeat_common::order::WriteImage;
 use std::path::Path;
 
-/// Streams an image onto a disk: decoded, checked, and bootable only when all of it is there. Blocks until that is so.
+/// Streams an image onto a disk: decoded, checked, and bootable only when all of it is there. Blocks until then.
 ///
 /// # Errors
 /// The disk is not the one meant, the image cannot be had, is damaged, or does not fit; in words, with what was expected.
-/// As long as nothing was written the disk is as it was; from the first write to the last it does not boot.
+/// Until the first write the disk is untouched; from then to the last write it does not boot.
 pub fn write_image(order: &WriteImage, ctx: &StepContext<'_>) -> anyhow::Result<Written> {
     write::write_image(order, ctx, fetch::Limits::default())
 }
@@ -55,7 +55,7 @@ pub fn erase_metadata(disks: &[DiskIdentity], ctx: &StepContext<'_>) -> anyhow::
 ///
 /// # Errors
 /// The disk is not the one meant, has no EFI system partition or no boot loader in it, the machine did not boot by UEFI, or
-/// the firmware refuses. No space for variables is no error when firmware finds the disk's fallback loader by itself.
+/// the firmware refuses. A full variable store is not an error if the disk has a fallback loader.
 pub fn set_boot_entry(
     disk: &DiskIdentity,
     label: &str,

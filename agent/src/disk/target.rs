@@ -1,5 +1,5 @@
-//! From the identity in an order to an open disk: exactly one disk fits, nobody else uses it, and it is what was planned.
-//! What happens to the disk afterwards is decided elsewhere.
+//! Opens the disk that an order names: exactly one fits, it is not in use, and it is as planned.
+//! What to do with the open disk is left to `write`, `erase` and `efi`.
 use super::device::Device;
 use anyhow::{Context, bail};
 use ironbeat_common::disk::DiskIdentity;
@@ -8,18 +8,18 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// Together two seconds: longer than any look at a disk takes, and no step waits long for nothing.
+/// Two seconds in total: enough for anything that inspects a new disk.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Finds the disk among those that are there now and opens it for exclusive use.
+/// Finds the disk among the present ones and opens it for exclusive use.
 ///
 /// # Errors
 /// None or several fit, the disk is read-only, in use (the holder is named), or of another size or sector than the
 /// inventory said.
 pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
     let disk = find(wanted, disks)?;
-    let device = match patiently(|| Device::open(&disk.name, disk.logical_sector_bytes)) {
+    let device = match retry_while_busy(|| Device::open(&disk.name, disk.logical_sector_bytes)) {
         Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
             let users = users(
                 &disk.name,
@@ -27,7 +27,7 @@ pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
                 Path::new("/proc"),
             );
             let users = if users.is_empty() {
-                "by whom is not to be seen".to_owned()
+                "who uses it cannot be seen".to_owned()
             } else {
                 users.join(", ")
             };
@@ -38,7 +38,7 @@ pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
     let (bytes, sector) = (device.bytes(), device.sector());
     if bytes != wanted.size_bytes || sector != disk.logical_sector_bytes {
         bail!(
-            "{} changed: it was planned with {} bytes in sectors of {}, and has {bytes} in sectors of {sector}",
+            "{} changed: the plan has {} bytes in sectors of {}, the disk {bytes} in sectors of {sector}",
             disk.name,
             wanted.size_bytes,
             disk.logical_sector_bytes,
@@ -47,8 +47,8 @@ pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
     Ok(device)
 }
 
-/// A disk may be claimed for a moment by the kernel or by whoever looks at new disks.
-fn patiently(open: impl Fn() -> io::Result<Device>) -> io::Result<Device> {
+/// The kernel, or a program that inspects new disks, may hold a disk for a moment.
+fn retry_while_busy(open: impl Fn() -> io::Result<Device>) -> io::Result<Device> {
     for _ in 0..BUSY_TRIES {
         match open() {
             Err(e) if e.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(BUSY_PAUSE),
@@ -77,13 +77,13 @@ fn list<'a>(disks: impl Iterator<Item = &'a Disk>) -> String {
         .map(|disk| DiskIdentity::of(disk).to_string())
         .collect();
     if all.is_empty() {
-        "none at all".to_owned()
+        "none".to_owned()
     } else {
         all.join("; ")
     }
 }
 
-/// Who uses a disk or one of its partitions, in words: what is mounted, swapped to, or stacked upon it.
+/// Who uses a disk or its partitions: mounts, swap, and devices stacked on it.
 fn users(path: &str, sysfs: &Path, proc: &Path) -> Vec<String> {
     let Some(disk) = Path::new(path).file_name().and_then(|name| name.to_str()) else {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! The way of an image from its URLs to the disk: download and checksum here, decoding and writing on threads of their own.
-//! What makes the disk bootable is held back by `writer` and written by `commit`.
+//! Carries an image from its URLs to the disk: downloads and hashes here, decodes and writes on threads of their own.
+//! The parts that make the disk bootable are held back by `writer` and written by `commit`.
 use super::buffer::{self, Buffer, Filler, Gone};
 use super::device::Device;
 use super::fetch::{Download, Limits};
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Buffers of 1 MiB between two stages: one being filled, one being emptied, two to even out their rates.
 const PIPE_BUFFERS: usize = 4;
-/// How often the progress is told while the last writes go out.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often progress is reported during the last writes.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 pub fn write_image(
     order: &WriteImage,
@@ -42,7 +42,7 @@ pub fn write_image(
     }
     let held = transfer(order, ctx, &device, drive.as_deref(), &mut download)?;
     let image_bytes = held.image_bytes;
-    tell(ctx, "commit", image_bytes, Some(image_bytes));
+    report(ctx, "commit", image_bytes, Some(image_bytes));
     commit::commit(&device, held, drive.as_deref())?;
     Ok(Written {
         image_bytes,
@@ -51,7 +51,7 @@ pub fn write_image(
     })
 }
 
-fn tell(ctx: &StepContext<'_>, phase: &str, done: u64, total: Option<u64>) {
+fn report(ctx: &StepContext<'_>, phase: &str, done: u64, total: Option<u64>) {
     (ctx.progress)(Progress {
         phase: phase.to_owned(),
         done,
@@ -59,7 +59,7 @@ fn tell(ctx: &StepContext<'_>, phase: &str, done: u64, total: Option<u64>) {
     });
 }
 
-/// Everything up to the verified and flushed image without its head and tail.
+/// Downloads, writes, flushes and verifies the image, except for its head and tail.
 fn transfer(
     order: &WriteImage,
     ctx: &StepContext<'_>,
@@ -69,7 +69,7 @@ fn transfer(
 ) -> anyhow::Result<Held> {
     let written = AtomicU64::new(0);
     let damaged = AtomicBool::new(false);
-    // Said before a stage lets go of its pipes: whoever finds the pipe broken can rely on it.
+    // Set before a stage drops its pipes: a neighbour that finds the pipe broken can rely on it.
     let note = |stop: &Stop| {
         if let Stop::Damaged(_) = stop {
             damaged.store(true, Ordering::SeqCst);
@@ -94,15 +94,15 @@ fn transfer(
         let fetched = fetch(ctx, download, &mut hasher, filler, damaged);
         let size = download.position();
         while !writer.is_finished() {
-            tell(ctx, "write", written.load(Ordering::Relaxed), None);
-            thread::park_timeout(TELL_EVERY);
+            report(ctx, "write", written.load(Ordering::Relaxed), None);
+            thread::park_timeout(REPORT_EVERY);
         }
         let wrote = writer.join().expect("the writing stage does not panic");
         let decoded = decoder.map_or(Ok(()), |thread| {
             thread.join().expect("the decoding stage does not panic")
         });
 
-        // The cause is nearest to the disk: a stage that only lost its neighbour says so.
+        // The stage nearest to the disk has the cause; a stage that only lost its neighbour says so.
         let damage = match (wrote, decoded) {
             (Err(Stop::Failed(e)), _) | (_, Err(Stop::Failed(e))) => return Err(e),
             (wrote, decoded) => {
@@ -110,11 +110,11 @@ fn transfer(
                 match (wrote, decoded) {
                     (_, Err(Stop::Damaged(e))) | (Err(Stop::Damaged(e)), _) => Err(e),
                     (Ok(held), Ok(())) => Ok(held),
-                    _ => bail!("a stage of the image's way stopped without a reason"),
+                    _ => bail!("a stage of the image write stopped without a reason"),
                 }
             }
         };
-        tell(ctx, "verify", size, Some(size));
+        report(ctx, "verify", size, Some(size));
         match (hasher.check(&order.checksum), damage) {
             (Err(wrong), Ok(_)) => Err(anyhow!(wrong)),
             (Err(wrong), Err(damage)) => Err(damage.context(wrong)),
@@ -126,8 +126,8 @@ fn transfer(
     })
 }
 
-/// Downloads and hashes to the end. When a later stage says that the image is damaged, the rest is hashed all the same: a
-/// wrong checksum is the truer reason.
+/// Downloads and hashes to the end. When a later stage says that the image is damaged, the rest is still hashed: a
+/// wrong checksum explains it better.
 fn fetch(
     ctx: &StepContext<'_>,
     download: &mut Download<'_>,
@@ -152,13 +152,13 @@ fn fetch(
             buffer.advance(count);
         }
         hasher.update(buffer.filled());
-        tell(ctx, "download", download.position(), download.total());
+        report(ctx, "download", download.position(), download.total());
         if let Some(open) = filler.take() {
             if !buffer.is_empty() && open.send(buffer).is_err() && !damaged.load(Ordering::SeqCst) {
                 return Ok(());
             }
             if ended {
-                // A stage that is gone by now is found out when it is joined.
+                // If the stage is gone, joining it tells why.
                 let _ = open.end();
             } else {
                 filler = Some(open);

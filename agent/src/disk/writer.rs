@@ -1,5 +1,5 @@
-//! The last stage of a write: every byte to its place at once, except those that would make the disk bootable.
-//! What was held back goes to `commit`.
+//! The last stage of a write: writes every byte at once, except those that would make the disk bootable.
+//! Writing those is left to `commit`.
 use super::buffer::{ALIGN, BUFFER_BYTES, Buffer, Drain};
 use super::device::Device;
 use super::erase;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Bytes at the end of the disk that are written last, because a backup GPT is there.
 pub const TAIL_BYTES: u64 = 1 << 20;
 
-/// What was held back, and what is known of the image after it was read to its end.
+/// The parts held back, and what is known of the image at its end.
 pub struct Held {
     pub head: Buffer,
     /// The image's bytes from `tail_at` on, if it reaches that far.
@@ -21,7 +21,7 @@ pub struct Held {
     pub layout: Layout,
 }
 
-/// The last stage: everything goes to its place at once, except head and tail.
+/// Writes everything but head and tail.
 pub struct Writer<'a> {
     device: &'a Device,
     drive: Option<&'a [u8]>,
@@ -29,7 +29,7 @@ pub struct Writer<'a> {
     written: &'a AtomicU64,
     held: Option<Held>,
     position: u64,
-    /// Zeros up to `position` that are still to be made, from here.
+    /// From here to `position` zeros are still to be written.
     zeros_from: u64,
 }
 
@@ -55,7 +55,7 @@ impl<'a> Writer<'a> {
         while let Some(mut buffer) = drain.next()? {
             if self.cancelled.load(Ordering::Relaxed) {
                 return Err(Stop::Failed(anyhow!(
-                    "given up while writing {}",
+                    "cancelled while writing {}",
                     self.device.path()
                 )));
             }
@@ -75,7 +75,7 @@ impl<'a> Writer<'a> {
         self.finish()
     }
 
-    /// With the head in hand everything is decided; only then is the disk touched for the first time.
+    /// Plans everything from the head before the disk is touched for the first time.
     fn begin(&mut self, mut head: Buffer) -> Result<(), Stop> {
         let device = self.device;
         let disk = layout::Disk {
@@ -134,7 +134,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Whole zero buffers are not written: the device makes the zeros, in one request for all that follow each other.
+    /// Buffers of zeros are not written: the device makes the zeros, in one request for adjacent ones.
     fn make_zeros(&mut self, end: u64) -> anyhow::Result<()> {
         if self.zeros_from < end {
             self.device.zero(self.zeros_from..end, self.cancelled)?;
@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    // Comparing is the fastest loop there is, whatever this crate is optimised for.
+    // Comparing slices is fast even when the crate is optimised for size.
     static ZEROS: [u8; 1024] = [0; 1024];
     bytes
         .chunks(ZEROS.len())

@@ -1,5 +1,5 @@
-//! The agent's life once it has a network: knock until welcome, then beat, say what goes on, and take up what is wanted.
-//! What a step does is `steps`' affair; whether it should be done was decided by the conductor.
+//! The agent's loop once it has a network: look up until welcomed, then send heartbeats and start the step each reply names.
+//! Running a step is left to `steps`; which step to run is the conductor's decision.
 use super::link::{AskError, Link};
 use super::steps::{Ending, Runner, Taken};
 use crate::clock::Timings;
@@ -17,25 +17,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-/// Reads the inventory; called on a thread of its own.
+/// Reads the inventory; called on its own thread.
 pub type ReadInventory = dyn Fn() -> Inventory + Send + Sync;
 
-/// After the first failure to get an answer, then doubled ...
+/// Retry delay after the first failure, then doubled ...
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-/// ... up to here: a conductor that comes back finds every agent within half a minute.
+/// ... up to here: a conductor that comes back hears from every agent within half a minute.
 const RETRY_LIMIT: Duration = Duration::from_secs(30);
-/// What a conductor may ask for, in seconds: less would be a storm, more a machine forgotten.
+/// Timeouts a conductor may set, in seconds: less would be a storm, more a forgotten machine.
 const TIMEOUT_SECS: std::ops::RangeInclusive<u32> = 1..=3600;
-/// Beats in a row without a pause: a nudge, a start and an end come together often enough ...
+/// Heartbeats in a row without a pause: a nudge, a start and an end often come together ...
 const BURST: u32 = 8;
-/// ... but a conductor that changes its mind for ever gets five a second.
+/// ... but a conductor that keeps changing its mind gets five a second.
 const SPACING: Duration = Duration::from_millis(200);
-/// Watchers are told at most this often.
+/// Progress and log lines are published at most this often.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The last word before a reboot is waited for this long.
-const LAST_WORD: Duration = Duration::from_secs(5);
+/// How long the final heartbeat before a reboot may take.
+const FINAL_BEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Everything a life needs.
+/// Everything the loop needs.
 pub struct Heart {
     pub link: Link,
     pub prefix: String,
@@ -51,7 +51,7 @@ struct Welcome {
     timeout: Duration,
 }
 
-/// Why beating stopped.
+/// Why the heartbeats stopped.
 enum Stopped {
     LookUpAgain,
     Ends(Ending),
@@ -62,7 +62,7 @@ pub async fn run(mut heart: Heart) -> Ending {
     let mut seq = 0;
     let mut known_as = None;
     loop {
-        let welcome = heart.knock().await;
+        let welcome = heart.look_up().await;
         if known_as.is_some_and(|node| node != welcome.node) {
             tracing::warn!(node = %welcome.node, "this machine is another node now");
             heart.runner.forget();
@@ -78,8 +78,8 @@ pub async fn run(mut heart: Heart) -> Ending {
 }
 
 impl Heart {
-    /// Looks up until welcome.
-    async fn knock(&self) -> Welcome {
+    /// Looks up until welcomed.
+    async fn look_up(&self) -> Welcome {
         let mut failures = 0;
         loop {
             self.link.online().await;
@@ -113,12 +113,12 @@ impl Heart {
                     };
                 }
                 Ok(LookupReply::Wait { retry_secs }) => {
-                    tracing::info!(retry_secs, "told to wait");
+                    tracing::info!(retry_secs, "the conductor asks to wait");
                     failures = 0;
                     random::jittered(seconds(retry_secs), 0.5, 1.5)
                 }
                 Err(error) => {
-                    say(&error, "lookup");
+                    log_failure(&error, "lookup");
                     failures += 1;
                     random::back_off(RETRY_FIRST, failures - 1, RETRY_LIMIT)
                 }
@@ -138,48 +138,48 @@ impl Heart {
         }
     }
 
-    /// Beats until told to look up again or to end. `seq` counts the beats of this boot.
+    /// Sends heartbeats until it has to look up again or end. `seq` counts the heartbeats of this boot.
     async fn beat(&mut self, welcome: &Welcome, seq: &mut u64) -> Stopped {
         let Heart { link, runner, .. } = self;
         let node = welcome.node;
         let mut nudges = match link.listen(subject::nudge(&self.prefix, &node)).await {
             Ok(nudges) => nudges.map(drop).left_stream(),
             Err(error) => {
-                tracing::error!(%error, "cannot listen for nudges: beating without them");
+                tracing::error!(%error, "cannot listen for nudges: continuing without them");
                 futures_util::stream::pending().right_stream()
             }
         };
         let mut budget = Budget::new();
         let mut watch = interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = Status::Idle;
+        let mut published = Status::Idle;
         let mut due = Instant::now();
         let mut failures = 0;
         let mut nudged: Option<std::time::Instant> = None;
         let mut latency: Option<NudgeLatency> = None;
-        let mut last_word_until: Option<Instant> = None;
+        let mut final_beat_until: Option<Instant> = None;
         loop {
-            // Was the last try in vain for want of a connection, then the connection is what is waited for.
+            // If the last try failed for lack of a connection, wait for the connection.
             let offline = failures > 0 && !link.is_online();
             tokio::select! {
                 biased;
-                _ = runner.ended() => last_word_until = runner.ending().map(|_| Instant::now() + LAST_WORD),
+                _ = runner.ended() => final_beat_until = runner.ending().map(|_| Instant::now() + FINAL_BEAT_TIMEOUT),
                 Some(()) = nudges.next() => {
                     nudged = Some(std::time::Instant::now());
                     while let Some(Some(())) = nudges.next().now_or_never() {}
                 }
                 () = link.online(), if offline => {}
-                () = sleep_until(last_word_until.unwrap_or(due)), if last_word_until.is_some() => {}
+                () = sleep_until(final_beat_until.unwrap_or(due)), if final_beat_until.is_some() => {}
                 () = sleep_until(due), if !offline => {}
                 _ = watch.tick() => {
-                    told = tell(link, &self.prefix, &node, runner, &self.lines, told).await;
+                    published = publish(link, &self.prefix, &node, runner, &self.lines, published).await;
                     continue;
                 }
             }
-            if let (Some(ending), Some(until)) = (runner.ending(), last_word_until)
+            if let (Some(ending), Some(until)) = (runner.ending(), final_beat_until)
                 && Instant::now() >= until
             {
-                tracing::warn!("nobody took the last word");
+                tracing::warn!("no answer to the final heartbeat");
                 return Stopped::Ends(ending);
             }
             sleep_until(budget.next()).await;
@@ -197,7 +197,7 @@ impl Heart {
             let reply = loop {
                 tokio::select! {
                     reply = &mut answer => break reply,
-                    // Its time is now, although the beat it asks for comes after this one.
+                    // The nudge counts from now, although its heartbeat follows this one.
                     Some(()) = nudges.next() => nudged = nudged.or(Some(std::time::Instant::now())),
                 }
             };
@@ -226,7 +226,7 @@ impl Heart {
                     }
                 }
                 Err(error) => {
-                    say(&error, "heartbeat");
+                    log_failure(&error, "heartbeat");
                     failures += 1;
                     due = Instant::now()
                         + random::back_off(
@@ -241,26 +241,26 @@ impl Heart {
     }
 }
 
-/// Tells watchers the log lines and the status, where it changed. Returns what they know now.
-async fn tell(
+/// Publishes new log lines and, if it changed, the status. Returns the status that watchers now know.
+async fn publish(
     link: &Link,
     prefix: &str,
     node: &NodeId,
     runner: &Runner,
     lines: &Lines,
-    told: Status,
+    published: Status,
 ) -> Status {
     if !link.is_online() {
-        return told;
+        return published;
     }
     let new_lines = lines.take();
     if !new_lines.is_empty() {
-        link.tell(subject::agent(prefix, node, "log"), &new_lines)
+        link.publish(subject::agent(prefix, node, "log"), &new_lines)
             .await;
     }
     let status = runner.status();
-    if status != told && runner.is_running() {
-        link.tell(subject::agent(prefix, node, "progress"), &status)
+    if status != published && runner.is_running() {
+        link.publish(subject::agent(prefix, node, "progress"), &status)
             .await;
     }
     status
@@ -272,13 +272,13 @@ fn seconds(secs: u32) -> Duration {
     ))
 }
 
-/// Once per failure, with its cause.
-fn say(error: &AskError, what: &str) {
+/// One line per failure, with its cause.
+fn log_failure(error: &AskError, what: &str) {
     let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(%error, cause, "{what} failed, trying again");
+    tracing::warn!(%error, cause, "{what} failed, retrying");
 }
 
-/// A token bucket over beats.
+/// A token bucket for heartbeats.
 struct Budget {
     /// When the bucket would be full.
     full_at: Instant,
@@ -291,7 +291,7 @@ impl Budget {
         }
     }
 
-    /// Takes one token, and says when it may be used.
+    /// Takes one token and returns when it may be used.
     fn next(&mut self) -> Instant {
         let now = Instant::now();
         self.full_at = self.full_at.max(now) + SPACING;

@@ -11,9 +11,9 @@ use ironbeat_common::inventory::{Disk, Inventory};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// For an inventory that a lookup waits for: what takes longer (a BMC, a dying disk) is in the next one.
+/// For the inventory of a lookup: what takes longer (a BMC, a dying disk) is in the next one.
 const LOOKUP_BOUND: Duration = Duration::from_secs(3);
-/// For an inspection, which is in no hurry.
+/// For an inspection, which may take its time.
 const INSPECT_BOUND: Duration = Duration::from_secs(30);
 /// A lookup waits for drivers at most this long: RAID controllers with many disks need some 20 s.
 const DRIVERS_BOUND: Duration = Duration::from_secs(30);
@@ -90,15 +90,15 @@ impl Hardware {
     }
 
     pub fn inspect(&self, lldp_wait: Duration, context: &StepContext<'_>) -> Inventory {
-        let tell = |phase: &str| {
+        let report = |phase: &str| {
             (context.progress)(Progress {
                 phase: phase.to_string(),
                 ..Progress::default()
             })
         };
-        tell("hardware");
+        report("hardware");
         let mut inventory = self.machine.read(INSPECT_BOUND);
-        tell("lldp");
+        report("lldp");
         net::wait_for_neighbours(
             &self.roots.sys,
             &self.neighbours,
@@ -127,7 +127,7 @@ impl Hardware {
     }
 }
 
-/// Set once; whoever waits goes on.
+/// A flag that is set once, and that threads can wait for.
 #[derive(Default)]
 pub struct Latch {
     is_set: Mutex<bool>,

@@ -1,5 +1,5 @@
-//! The connection to NATS: made once, kept for ever, and questions asked over it in CBOR with a bound on the wait.
-//! What is asked, and when again, is decided in `beat`.
+//! The connection to NATS: made once and kept for ever; requests in CBOR with a timeout.
+//! What to ask, and when to retry, is decided in `beat`.
 use crate::random;
 use async_nats::connection::State;
 use async_nats::{
@@ -16,34 +16,34 @@ use tokio::sync::watch;
 
 /// A conductor answers in milliseconds; a busy one, or one that waits for a JetStream leader, in a second or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// A machine that was switched off or a server that hangs is noticed after two of them.
+/// A dead or hanging server is noticed after two of them.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// For TCP and the greeting, on a link that may have come up this moment.
+/// For TCP and the NATS greeting, on a link that may have just come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between tries to connect: the first at once, then growing from here ...
+/// Between connection attempts: the first at once, then growing from here ...
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
-/// ... to here, so that a restarted server is found within seconds and a rack does not come back in one.
+/// ... to here: a restarted server is found within seconds, but not by a whole rack at once.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(8);
-/// Nudges waiting to be read: they all mean the same.
+/// Unread nudges kept: they all mean the same.
 const WAITING_NUDGES: usize = 16;
-/// A private authority's certificate, where the image has one.
+/// A private CA's certificate, if the image has one.
 const AUTHORITY_FILE: &str = "/etc/ironbeat/ca.pem";
 const CONTENT_TYPE_HEADER: &str = "Content-Type";
-/// How a NATS service says that it refused (ADR-32).
+/// How a NATS service reports an error (ADR-32).
 const SERVICE_ERROR_HEADER: &str = "Nats-Service-Error";
 
-/// Why a question got no answer.
+/// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     #[error("not connected to NATS")]
     Offline,
     #[error("no conductor is listening on {subject}")]
-    NobodyListens { subject: String },
+    NoConductor { subject: String },
     #[error("no answer on {subject} within {} s", ANSWER_TIMEOUT.as_secs())]
     TimedOut { subject: String },
     #[error("the conductor refused {subject}: {why}")]
     Refused { subject: String, why: String },
-    #[error("the answer on {subject} makes no sense")]
+    #[error("the answer on {subject} is malformed")]
     Malformed {
         subject: String,
         source: DecodeError,
@@ -72,10 +72,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts connecting in the background and returns at once; it goes on until the process ends.
+    /// Starts connecting in the background and returns at once; reconnects until the process ends.
     ///
     /// # Errors
-    /// When the addresses are no addresses or the authority file is broken: nothing that time would heal.
+    /// When an address is invalid or the CA file is broken: a retry would not help.
     pub async fn start(servers: &[String], boot: &BootId, name: &str) -> Result<Self, LinkError> {
         let servers = servers
             .iter()
@@ -119,19 +119,19 @@ impl Link {
     }
 
     async fn until(&self, state: State) {
-        // The library drops events when nobody reads them fast enough: then this looks again by itself.
-        const LOOK_AGAIN: Duration = Duration::from_secs(1);
+        // The library drops events when they are read too slowly: check the state now and then.
+        const RECHECK: Duration = Duration::from_secs(1);
         let mut events = self.events.clone();
         events.mark_unchanged();
         while self.client.connection_state() != state {
-            let _ = tokio::time::timeout(LOOK_AGAIN, events.changed()).await;
+            let _ = tokio::time::timeout(RECHECK, events.changed()).await;
         }
     }
 
-    /// Asks, and waits at most `ANSWER_TIMEOUT`; not at all without a connection, so that no stale question is sent later.
+    /// Asks, and waits at most `ANSWER_TIMEOUT`. Fails at once without a connection, so no stale request is sent later.
     ///
     /// # Errors
-    /// [`AskError`]; asking again is always right.
+    /// [`AskError`]; a retry is always right.
     pub async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
         subject: String,
@@ -151,7 +151,7 @@ impl Link {
             () = self.until(State::Disconnected) => return Err(AskError::Offline),
         };
         let message = answer.map_err(|e| match e.kind() {
-            RequestErrorKind::NoResponders => AskError::NobodyListens {
+            RequestErrorKind::NoResponders => AskError::NoConductor {
                 subject: subject.clone(),
             },
             RequestErrorKind::TimedOut => AskError::TimedOut {
@@ -173,8 +173,8 @@ impl Link {
         codec::decode(&message.payload).map_err(|source| AskError::Malformed { subject, source })
     }
 
-    /// For watchers only: lost when there is no connection.
-    pub async fn tell<M: Serialize>(&self, subject: String, message: &M) {
+    /// For watchers only: dropped when there is no connection.
+    pub async fn publish<M: Serialize>(&self, subject: String, message: &M) {
         if self.is_online()
             && let Err(error) = self
                 .client
@@ -186,7 +186,7 @@ impl Link {
     }
 
     /// # Errors
-    /// Only when the connection was closed for good, which nobody does.
+    /// Only when the connection was closed for good, which does not happen.
     pub async fn listen(&self, subject: String) -> Result<Subscriber, async_nats::SubscribeError> {
         self.client.subscribe(subject).await
     }

@@ -1,5 +1,5 @@
-//! Puts the parts together for the machine at hand: what is read, what may be done, and the life in between.
-//! The parts themselves are the other modules.
+//! Starts everything in order, as PID 1 or as an ordinary process, and reboots or powers off at the end.
+//! What each part does is left to its module.
 use super::beat::{self, Heart};
 use super::hardware::Hardware;
 use super::link::Link;
@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Runs on a machine that somebody else started and keeps.
+/// Runs as an ordinary process on a machine that is in use.
 ///
 /// # Errors
 /// When the settings can never work.
@@ -39,7 +39,7 @@ pub fn run_as_process(
     end(live(settings, lines, authority, timings, hardware, None)?)
 }
 
-/// Runs as the only program of a ramdisk. A panic is how it ends when it cannot go on: the hook reboots.
+/// Runs as the only program of a ramdisk. When it cannot go on it panics, and the panic hook reboots.
 pub fn run_as_init() -> ! {
     pid1::prepare();
     let timings = Arc::new(Timings::default());
@@ -72,12 +72,12 @@ pub fn run_as_init() -> ! {
         })
         .and_then(end);
     match ended {
-        Ok(()) => panic!("the kernel went on after the last order"),
+        Ok(()) => panic!("the kernel neither rebooted nor powered off"),
         Err(error) => panic!("{error:#}"),
     }
 }
 
-/// On a thread of its own; reads the inventory when the drivers are there, while the network still comes up.
+/// On its own thread: loads the drivers, then reads the inventory while the network is still coming up.
 fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
     let load = move || {
         match modules::load_all(Path::new("/")) {
@@ -95,7 +95,7 @@ fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
         hardware.read_ahead();
         timings.note(|t, now| t.inventory_ms = now);
         hardware.drivers.set();
-        // Firmware that is slow to list its variables takes a quarter of a second: no lookup waits for that.
+        // Slow firmware takes a quarter of a second to list its variables: no lookup should wait for that.
         pid1::mount_firmware_variables();
         hardware.variables.set();
     };
@@ -109,7 +109,7 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
     spawned.expect("a machine that just booted has threads");
 }
 
-/// The agent's life, on one thread for all sockets. `network` is told when there is one; without it there is one already.
+/// Connects and runs the heart; one thread serves all sockets. `network` fires when the network is up; `None` if it already is.
 fn live(
     settings: &Settings,
     lines: Lines,
@@ -171,10 +171,10 @@ fn live(
     })
 }
 
-/// Does the last order. Returns only when the kernel refuses, or when this is not the whole machine's end.
+/// Reboots or powers off. Returns only when the kernel refuses, or as an ordinary process in a container.
 fn end(ending: Ending) -> anyhow::Result<()> {
     rustix::fs::sync();
-    tracing::info!(?ending, "the last order");
+    tracing::info!(?ending, "leaving");
     let command = match ending {
         Ending::Reboot => RebootCommand::Restart,
         Ending::PowerOff => RebootCommand::PowerOff,

@@ -1,4 +1,4 @@
-//! The agent's life: it looks up, sends heartbeats and carries out steps.
+//! What the agent does once it has a network: looks up, sends heartbeats and carries out steps.
 //! Which step is wanted is the conductor's decision; the work itself is done in `disk`, `collect` and `net`.
 pub mod beat;
 mod hardware;

@@ -1,5 +1,5 @@
-//! Does one order on this machine, if it may: the only place that knows which module does what.
-//! When it runs, and what is said of it, is decided in `steps` and `beat`.
+//! Carries out one order, if this process may: the only place that knows which module does what.
+//! When to run it, and how to report it, is decided in `steps` and `beat`.
 use crate::context::StepContext;
 use crate::disk;
 use anyhow::{Context, bail};
@@ -12,19 +12,19 @@ use std::time::Duration;
 /// Whether this process may change the machine it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authority {
-    /// It may: PID 1 of a ramdisk, or told `--really`.
+    /// Yes: PID 1 of a ramdisk, or started with `--really`.
     Full,
-    /// It only looks: a developer runs it on a machine that is in use.
+    /// No: a developer runs it on a machine in use.
     LookOnly,
 }
 
-/// Reads all hardware, waiting that long for LLDP.
+/// Reads all hardware and waits this long for LLDP.
 pub type Inspect = dyn Fn(Duration, &StepContext<'_>) -> Inventory;
 
-/// Twice the longest interval of common switches, and some: who has not spoken by then does not speak LLDP.
+/// More than twice the longest interval of common switches: a switch still silent by then does not send LLDP.
 const MAX_LLDP_WAIT: Duration = Duration::from_secs(120);
 
-/// Does an order on this machine.
+/// Carries out an order on this machine.
 ///
 /// # Errors
 /// What was attempted on what, and why it failed.
@@ -45,7 +45,7 @@ pub fn perform(
             let wait = Duration::from_secs(u64::from(*lldp_wait_secs)).min(MAX_LLDP_WAIT);
             let inventory = inspect(wait, context);
             if context.cancelled.load(Ordering::Relaxed) {
-                bail!("inspection was given up: something else is wanted");
+                bail!("the inspection was cancelled: the conductor wants another step");
             }
             Ok(Outcome::Inventory(Box::new(inventory)))
         }
@@ -145,7 +145,10 @@ mod tests {
         }
         let error =
             perform_here(&Order::Inspect { lldp_wait_secs: 1 }, Authority::Full, true).unwrap_err();
-        assert_eq!(error, "inspection was given up: something else is wanted");
+        assert_eq!(
+            error,
+            "the inspection was cancelled: the conductor wants another step"
+        );
     }
 
     #[test]

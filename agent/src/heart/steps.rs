@@ -1,5 +1,5 @@
-//! Carries out one order at a time on a thread of its own, with its progress shared and a flag to give it up.
-//! When a step starts and what is said of it is decided in `beat`; what an order means is in `perform`.
+//! Runs one step at a time on its own thread, shares its progress, and cancels it on request.
+//! Which step to run is decided in `beat`; carrying out its order is left to `perform`.
 use crate::context::StepContext;
 use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
 use ironbeat_common::id::StepId;
@@ -11,25 +11,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// Does an order. Called on a thread of its own; blocks until it is over.
+/// Carries out an order. Called on its own thread; blocks until done.
 pub type Perform = dyn Fn(&Order, &StepContext<'_>) -> anyhow::Result<Outcome> + Send + Sync;
 pub type ReadDisks = dyn Fn() -> Vec<Disk> + Send + Sync;
 
-/// How this agent's life ends: only by an order.
+/// How the agent ends: only by an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Reboot,
     PowerOff,
 }
 
-/// What came of a wish.
+/// The answer of [`Runner::want`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It is running since then.
+    /// It started at this moment.
     Started(Instant),
-    /// It is running or over already.
+    /// It is already running or over.
     AlreadyThere,
-    /// Another one is being given up; this one starts when that has ended.
+    /// Another step is being cancelled; this one starts when that has ended.
     Waits,
 }
 
@@ -45,7 +45,7 @@ pub struct Runner {
 
 enum Current {
     Nothing,
-    /// `forgotten`: for a node that this machine no longer is; nobody is told of it.
+    /// `forgotten`: it belongs to a node that this machine no longer is, so it is not reported.
     Running {
         step: StepId,
         shared: Arc<Shared>,
@@ -77,7 +77,7 @@ impl Runner {
         }
     }
 
-    /// Makes `step` the wanted one: starts it, or has the running one given up first. Must be called on the runtime.
+    /// Starts `step`, or cancels the running one first. Must be called on the runtime.
     pub fn want(&mut self, step: StepId, order: Order) -> Taken {
         match &self.current {
             Current::Running {
@@ -97,7 +97,7 @@ impl Runner {
                     tracing::warn!(
                         step = running.0,
                         wanted = step.0,
-                        "giving up the running step"
+                        "cancelling the running step"
                     );
                 }
                 self.next = Some((step, order));
@@ -108,12 +108,12 @@ impl Runner {
         }
     }
 
-    /// Nothing new is wanted: a running step goes on, one that waits is forgotten.
+    /// The conductor wants nothing new: a running step goes on, a waiting one is dropped.
     pub fn want_nothing_new(&mut self) {
         self.next = None;
     }
 
-    /// This machine is another node now: what was done for the old one is not told to the new one.
+    /// This machine is another node now: steps of the old node are not reported for the new one.
     pub fn forget(&mut self) {
         self.next = None;
         match &mut self.current {
@@ -127,7 +127,7 @@ impl Runner {
         }
     }
 
-    /// Returns when the running step has ended, for ever waiting without one; the step that waits for it is then started.
+    /// Returns when the running step has ended, and starts the one that waited for it. Pends for ever without a running step.
     pub async fn ended(&mut self) -> Option<Taken> {
         let ended = match self.ended.1.recv().await {
             Some(ended) => ended,
@@ -209,7 +209,7 @@ impl Runner {
         let ended = self.ended.0.clone();
         let spawned = std::thread::Builder::new()
             .name(format!("step-{step}"))
-            // One place is always free: the next step starts only after this message was read.
+            // There is always room: the next step starts only after this message is read.
             .spawn(move || drop(ended.blocking_send(job.run())));
         self.current = match spawned {
             Ok(_) => Current::Running {

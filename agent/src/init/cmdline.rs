@@ -1,5 +1,5 @@
 //! What the boot script passed on the kernel's command line (`ib.*`, `BOOTIF`), or a developer as arguments.
-//! What is done with it is decided in `main`, `net` and `link`.
+//! What to do with it is decided in `heart::machine`, `net::setup` and `heart::link`.
 use crate::ipv4::{InterfaceAddress, mask_len};
 use ironbeat_common::id::Mac;
 use ironbeat_common::subject;
@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 
 /// Servers tried; a cluster has three or five.
 const MAX_SERVERS: usize = 16;
-/// Of each list of addresses.
+/// Addresses taken from a list.
 const MAX_NAME_SERVERS: usize = 3;
-/// Of remarks about what was not understood, so that a hostile line cannot fill the log.
+/// Refused words kept: a hostile line must not fill the log.
 const MAX_REFUSED: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Settings {
     pub address: Option<InterfaceAddress>,
     pub name_servers: Vec<Ipv4Addr>,
     pub debug: bool,
-    /// What was not understood, in words: reported, never fatal.
+    /// Words that were not understood: logged, never fatal.
     pub refused: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl Default for Settings {
     }
 }
 
-/// Reads words separated by white space; those of others (`console=`, `quiet`) are none of ours. The last of a kind counts.
+/// Reads words separated by white space and ignores foreign ones (`console=`, `quiet`). The last of a kind counts.
 pub fn parse(text: &str) -> Settings {
     let mut settings = Settings::default();
     let (mut ip, mut mask, mut gateway) = (None, None, None);
@@ -131,7 +131,7 @@ fn addresses(value: &str) -> Option<Vec<Ipv4Addr>> {
     Some(list.into_iter().take(MAX_NAME_SERVERS).collect())
 }
 
-/// Subject tokens that mean only themselves.
+/// Subject tokens without wildcards.
 fn is_prefix(value: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     value.len() <= 64
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(
             settings.booted,
             Some("52:54:00:77:01:0a".parse().unwrap()),
-            "ib.mac is ours, BOOTIF anybody's"
+            "ib.mac wins over BOOTIF"
         );
         let ip = |last| Ipv4Addr::new(10, 77, 0, last);
         assert_eq!(
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_said_and_the_rest_counts() {
+    fn unknown_words_are_listed_and_the_rest_counts() {
         for wrong in [
             "ib.nats=10.0.0.1",
             "ib.nats=http://10.0.0.1",

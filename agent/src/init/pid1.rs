@@ -1,5 +1,5 @@
-//! What a first process owes its machine: file systems, a console, children reaped, and an end when nothing helps.
-//! Modules, network and everything after are the other modules'.
+//! The duties of PID 1: file systems, a console, reaped children, a reboot after a panic.
+//! Kernel modules and the network are left to `modules` and `net`.
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::RebootCommand;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Long enough to read a panic on a console, short enough that a rack heals itself overnight.
 const PANIC_PAUSE: Duration = Duration::from_secs(30);
 
-/// Makes the machine usable: the devices first, since even randomness may come from there.
+/// Makes the machine usable: devices first, because even randomness may come from one.
 pub fn prepare() {
     for (kind, target) in [
         ("devtmpfs", "/dev"),
@@ -22,7 +22,7 @@ pub fn prepare() {
     open_console();
     on_panic_reboot();
     ignore_children();
-    // A fault that no hook sees ends the kernel, which then restarts by itself.
+    // A crash that skips the hook panics the kernel, which then restarts the machine.
     let _ = std::fs::write("/proc/sys/kernel/panic", PANIC_PAUSE.as_secs().to_string());
 }
 
@@ -35,7 +35,7 @@ pub fn mount_firmware_variables() {
 }
 
 fn mount_at(kind: &str, target: &str) {
-    // It is there in any sane image; if it cannot be made, mounting says so.
+    // It exists in any sane image; otherwise mounting fails and says so.
     let _ = std::fs::create_dir_all(target);
     match mount(
         kind,
@@ -49,7 +49,7 @@ fn mount_at(kind: &str, target: &str) {
     }
 }
 
-/// The kernel opens the console before there is a `/dev`, unless its archive has one: so it is opened again.
+/// Without a `/dev` in its archive the kernel started the agent without a console: open it now.
 fn open_console() {
     let console = std::fs::File::options()
         .read(true)
@@ -77,7 +77,7 @@ fn on_panic_reboot() {
     }));
 }
 
-/// The agent starts nothing, but orphans of others become its children.
+/// The agent starts no processes, but orphans become its children.
 fn ignore_children() {
     // SAFETY: SIG_IGN is a valid disposition, no handler runs, and no other thread exists yet that could change it.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };

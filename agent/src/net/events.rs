@@ -1,5 +1,5 @@
-//! Wakes up when an interface comes, goes or changes its link: a netlink socket used as a bell.
-//! What has changed is read from sysfs afterwards, so that no message can be missed or misread.
+//! Wakes up when an interface appears, disappears or changes its link, by way of a netlink socket.
+//! Callers read sysfs to learn what changed, so no message can be missed or misread.
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
@@ -30,7 +30,7 @@ impl LinkEvents {
         let mut buffer = [0u8; 8192];
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::TRUNC) {
-                // More than the kernel could keep is also news.
+                // The kernel dropped messages: that is an event too.
                 Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(error) => return Err(error.into()),

@@ -1,5 +1,5 @@
 //! The network interfaces that sysfs lists: names, link, present address.
-//! What only system calls tell of them is in `net::sys`.
+//! What only system calls know is read in `net::sys`.
 use crate::sysfs::number;
 use anyhow::Context;
 use ironbeat_common::id::Mac;

@@ -1,5 +1,5 @@
-//! The machine's network interfaces: bringing them up, addressing the booted one, and what only the kernel knows of them.
-//! What is said over them is `link`'s affair.
+//! The machine's network interfaces: brings them up, gives the boot NIC its address, and asks the kernel about them.
+//! Talking to the conductor is left to `heart`.
 pub mod dhcp;
 mod events;
 pub mod interfaces;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// What the kernel knows of one interface that sysfs does not show.
 #[derive(Default)]
 pub struct KernelFacts {
-    /// The address burnt in, where the driver tells it.
+    /// The address burnt in, where the driver reports it.
     pub permanent_mac: Option<Mac>,
     /// With prefix length, `10.77.0.11/24`.
     pub addresses: Vec<String>,
@@ -49,7 +49,7 @@ impl KernelView {
     pub fn facts(&self, name: &str) -> KernelFacts {
         let index = sys::index(&self.socket, name).ok();
         KernelFacts {
-            // Many drivers do not tell it.
+            // Many drivers do not report it.
             permanent_mac: sys::permanent_mac(&self.socket, name).ok().flatten(),
             addresses: self.addresses.get(name).cloned().unwrap_or_default(),
             neighbour: index.and_then(|index| self.neighbours.get(index)),
@@ -57,10 +57,10 @@ impl KernelView {
     }
 }
 
-/// A link needs this long to come up after its interface was set up: 1 Gbit/s over copper takes some 3 s to negotiate.
+/// A link comes up at most this long after its interface: 1 Gbit/s over copper takes some 3 s to negotiate.
 const LINK_GRACE: Duration = Duration::from_secs(5);
 
-/// Waits until every interface with a link, or that may still get one, has heard from its neighbour; at most `limit`.
+/// Waits until every interface that has a link, or may still get one, has a neighbour; at most `limit`.
 /// `up_since` is when the interfaces were set up.
 pub fn wait_for_neighbours(
     sys_root: &Path,
@@ -83,7 +83,7 @@ pub fn wait_for_neighbours(
     neighbours.wait_for(&wanted, limit, cancelled);
 }
 
-/// Listens for neighbours on the interfaces that are there, without touching them.
+/// Listens for neighbours on the present interfaces without changing them.
 pub fn listen_everywhere(sys_root: &Path, neighbours: &Arc<Neighbours>) {
     let Ok(socket) = sys::control_socket() else {
         return;

@@ -1,9 +1,9 @@
 //! Link-layer sockets (packet(7)), which rustix does not have: open, join a multicast group, receive with the interface.
-//! What the frames mean is parsed beside this file. All of its `unsafe` is here.
+//! Parsing frames is left to `lldp`. All the `unsafe` for these sockets is here.
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// A frame's payload as it came, and where.
+/// Where a payload came in, and how long it is.
 pub struct Frame {
     pub interface: i32,
     /// In bytes, of the buffer given.
@@ -26,7 +26,7 @@ pub fn open(ether_type: u16) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a new descriptor that nobody else has.
+    // SAFETY: the descriptor is new and owned by nothing else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -57,7 +57,7 @@ pub fn join(socket: &OwnedFd, interface: i32, group: [u8; 6]) -> io::Result<()> 
     }
 }
 
-/// Waits for a frame; what does not fit into `buffer` is cut off.
+/// Waits for a frame and truncates it to `buffer`.
 pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Frame> {
     // SAFETY: `sockaddr_ll` is integers and arrays of them; all zeros is a value of it.
     let mut from: libc::sockaddr_ll = unsafe { std::mem::zeroed() };

@@ -1,5 +1,5 @@
-//! Brings every interface up and gives the booted one its address: the boot script's, or one from DHCP.
-//! It goes on watching, so that a card or a cable that comes later is used too.
+//! Brings every interface up and gives the boot NIC an address: the boot script's, or one from DHCP. Keeps watching for
+//! cards and cables that come later. The DHCP exchange is left to `dhcp`.
 use super::dhcp::{Client, Lease};
 use super::events::LinkEvents;
 use super::lldp::Neighbours;
@@ -17,20 +17,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Without any event the interfaces are looked at again this often: nothing in the kernel should need it.
+/// Interfaces are checked this often even without an event, as a safety net.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// The booted NIC gets this long before others are tried: its driver or its switch port may be slow, but it worked once.
+/// Other NICs are tried only after this: the driver or switch port of the boot NIC may be slow, but it worked once.
 const BOOTED_ONLY: Duration = Duration::from_secs(20);
-/// How often the log says that there is no network yet.
+/// How often the log says that there is still no network.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-/// The boot script's address has a lease of unknown length, which the firmware got and nobody extends: so this asks for more
-/// time, when the boot is over ...
+/// The firmware got the boot script's address with a lease of unknown length. Renew it once the boot is over ...
 const HINT_RENEWAL: Duration = Duration::from_secs(60);
-/// ... and this often where nobody gave any; an address set by hand has nobody to ask.
+/// ... and this often when no server renews it, as with an address set by hand.
 const RENEW_AGAIN: Duration = Duration::from_secs(120);
 const RESOLVER_FILE: &str = "/etc/resolv.conf";
 
-/// Told once, when the first address is in use on a NIC with a link.
+/// Fires once, when the first NIC with a link has an address.
 struct Ready {
     tell: Mutex<Option<oneshot::Sender<()>>>,
     timings: Arc<Timings>,
@@ -45,7 +44,7 @@ impl Ready {
             .take();
         if let Some(tell) = tell {
             self.timings.note(|t, now| t.network_ms = now);
-            // Who asked may have stopped asking.
+            // The receiver may be gone.
             let _ = tell.send(());
         }
     }
@@ -70,11 +69,11 @@ struct Setup {
     up: BTreeSet<String>,
     /// Interfaces on which DHCP was started.
     asking: BTreeSet<String>,
-    /// Set when one interface has an address: the others stop asking.
+    /// Set when one interface has an address: DHCP on the others stops.
     addressed: Arc<AtomicBool>,
 }
 
-/// Starts the work on a thread of its own; the receiver is told when the network can be used.
+/// Starts a thread for it; the receiver fires when the network can be used.
 ///
 /// # Errors
 /// When the kernel has no network or no thread to give.
@@ -164,8 +163,7 @@ impl Setup {
         if let Some(address) = self.boot.address {
             self.use_address(&names, &address);
         }
-        // The booted NIC comes first: with the boot script's address, or else with one from DHCP. Any other only when that
-        // one has had its time.
+        // The boot NIC comes first, with the boot script's address or one from DHCP; the others once its time is up.
         let late = since_start >= BOOTED_ONLY;
         for name in &names {
             let its_turn = late
@@ -183,7 +181,7 @@ impl Setup {
     fn bring_up(&self, name: &str) -> anyhow::Result<()> {
         sys::set_up(&self.socket, name).with_context(|| format!("bringing up {name}"))?;
         let index = sys::index(&self.socket, name)
-            .with_context(|| format!("asking for the number of {name}"))?;
+            .with_context(|| format!("asking for the index of {name}"))?;
         self.neighbours
             .listen_on(index)
             .with_context(|| format!("listening for LLDP on {name}"))
@@ -196,7 +194,7 @@ impl Setup {
         })
     }
 
-    /// The boot script's address belongs to the booted NIC; without a word about that, to the first with a link.
+    /// The boot script's address belongs to the boot NIC; if that is unknown, to the first NIC with a link.
     fn use_address(&mut self, names: &[String], address: &InterfaceAddress) {
         let linked = || {
             names
@@ -266,7 +264,7 @@ struct Asking {
 }
 
 impl Asking {
-    /// Gets a lease, unless there is one, and keeps it.
+    /// Obtains a lease unless given one, then keeps renewing it.
     fn run(&self, lease: Option<Lease>) -> anyhow::Result<()> {
         let mut client = Client::open(&self.name, self.mac)?;
         let mut lease = match lease {
@@ -282,8 +280,8 @@ impl Asking {
             match client.renew(lease.ip, &never) {
                 Some(renewed) => lease = renewed,
                 None => {
-                    // The address is kept: giving it up would certainly cut the machine off, keeping it only might.
-                    tracing::debug!(nic = self.name, ip = %lease.ip, "nobody extends the address");
+                    // Keep the address: giving it up would certainly cut the machine off, keeping it only might.
+                    tracing::debug!(nic = self.name, ip = %lease.ip, "no server renewed the address");
                     lease.renew_after = RENEW_AGAIN;
                 }
             }
@@ -297,7 +295,7 @@ impl Asking {
             return Ok(None);
         };
         if self.addressed.swap(true, Ordering::Relaxed) {
-            // Another interface was faster; this offer runs out by itself.
+            // Another interface was faster; this lease simply expires.
             return Ok(None);
         }
         apply(&socket, &self.name, &lease)?;

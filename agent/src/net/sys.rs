@@ -1,5 +1,5 @@
 //! The kernel's calls about network interfaces that rustix does not have: the `ifreq` ioctls and `getifaddrs`.
-//! What is done with them is decided beside this file. All of its `unsafe` is here.
+//! Which to call is decided in `setup` and `dhcp`. All the `unsafe` for these calls is here.
 use ironbeat_common::id::Mac;
 use libc::{c_int, c_ulong};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub fn control_socket() -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a new descriptor that nobody else has.
+    // SAFETY: the descriptor is new and owned by nothing else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -29,7 +29,7 @@ fn request(name: &str) -> io::Result<libc::ifreq> {
     if name.is_empty() || name.len() >= request.ifr_name.len() || name.bytes().any(|b| b == 0) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{name:?} is no interface name"),
+            format!("{name:?} is not an interface name"),
         ));
     }
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
@@ -84,7 +84,7 @@ pub fn set_address(socket: &OwnedFd, name: &str, ip: Ipv4Addr, prefix_len: u8) -
     ioctl(socket, libc::SIOCSIFNETMASK, &mut request)
 }
 
-/// Adds the default route. One that is there already is as good.
+/// Adds the default route; an existing one is fine.
 pub fn set_gateway(socket: &OwnedFd, gateway: Ipv4Addr) -> io::Result<()> {
     // SAFETY: `rtentry` is integers, `sockaddr`s and a null pointer for "any device"; all zeros is a value of it.
     let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
@@ -141,7 +141,7 @@ struct PermanentAddress {
     data: [u8; 32],
 }
 
-/// The address burnt into the NIC, where its driver tells it.
+/// The address burnt into the NIC, where its driver reports it.
 pub fn permanent_mac(socket: &OwnedFd, name: &str) -> io::Result<Option<Mac>> {
     let mut address = PermanentAddress {
         command: ETHTOOL_GPERMADDR,
@@ -157,7 +157,7 @@ pub fn permanent_mac(socket: &OwnedFd, name: &str) -> io::Result<Option<Mac>> {
     Ok(known.then_some(Mac::from_bytes(mac)))
 }
 
-/// Every interface's IPv4 and IPv6 addresses, with prefix length. Link-local ones say nothing and are left out.
+/// Every interface's IPv4 and IPv6 addresses, with prefix length. Link-local ones identify nothing and are left out.
 pub fn addresses() -> io::Result<BTreeMap<String, Vec<String>>> {
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: getifaddrs(3) stores one pointer, to a list that is ours until it is freed below.

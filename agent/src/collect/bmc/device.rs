@@ -1,5 +1,5 @@
 //! The kernel's IPMI message interface `/dev/ipmi0` (Documentation/driver-api/ipmi.rst): one request, one response.
-//! What is asked is decided beside this file. All of its `unsafe` is here.
+//! What to ask is decided in `bmc`. All the `unsafe` for it is here.
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io;
@@ -86,7 +86,7 @@ impl Device {
                     "the BMC did not answer",
                 ));
             }
-            // An answer that comes after its time-out belongs to an earlier question.
+            // A late answer belongs to an earlier request.
             if let Some(response) = self.receive()? {
                 return Ok(response);
             }
@@ -146,7 +146,7 @@ impl Device {
             unsafe { libc::ioctl(self.file.as_raw_fd(), RECEIVE_TRUNCATED as _, &mut received) };
         if result < 0 {
             let error = io::Error::last_os_error();
-            // "It was cut": what is there will do.
+            // Truncated: the part that fits is enough.
             if error.raw_os_error() != Some(libc::EMSGSIZE) {
                 return Err(error);
             }

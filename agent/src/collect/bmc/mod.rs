@@ -1,5 +1,5 @@
 //! The BMC's own network address, asked for over the system interface (IPMI 2.0 sections 22.24 and 23.2).
-//! Talking to the BMC over that address is the conductor's affair.
+//! Talking to the BMC over that address is the conductor's job.
 mod device;
 
 use super::{Fill, Roots};
@@ -22,11 +22,11 @@ const MAC_ADDRESS: u8 = 5;
 const ADDRESSING_ENABLES: u8 = 51;
 const STATIC_IPV6: u8 = 56;
 const DYNAMIC_IPV6: u8 = 59;
-/// Channels that may be a LAN: 0 is the IPMB, Ch to Fh are none.
+/// Channels that may be a LAN: 0 is the IPMB, Ch to Fh are not LANs.
 const CHANNELS: std::ops::RangeInclusive<u8> = 1..=0x0b;
 /// Static or dynamic IPv6 addresses looked at.
 const IPV6_SETS: u8 = 4;
-/// For all questions together; a slow one is asked again at the next inventory.
+/// For all requests together; a slow BMC is asked again at the next inventory.
 const BOUND: Duration = Duration::from_secs(20);
 /// An address read lately is still the address: reading it may take seconds.
 const FRESH: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ pub struct Reader {
 
 impl Reader {
     /// # Errors
-    /// When there is a BMC that cannot be asked. None at all is no error.
+    /// When there is a BMC that cannot be asked. No BMC is not an error.
     pub fn read(&self, roots: &Roots) -> anyhow::Result<Fill> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let address = match &*last {
@@ -85,7 +85,7 @@ fn address(
             // Medium type 4 is an 802.3 LAN (table 6-3).
             [0, _, medium, ..] if medium & 0x7f == 4 => {}
             [0, ..] => continue,
-            // Channel not there, or the command unknown to this BMC: then the LAN parameters will tell.
+            // No such channel, or the BMC does not know the command: the LAN parameters decide.
             _ => {}
         }
         let mut parameter = |number: u8, set: u8| -> io::Result<Option<Vec<u8>>> {

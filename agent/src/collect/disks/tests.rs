@@ -161,7 +161,7 @@ fn scsi_sas_and_usb_disks() {
         ),
     ];
     assert_eq!(facts, expected);
-    assert_eq!(disks[0].wwn, None, "a t10 name is no WWN");
+    assert_eq!(disks[0].wwn, None, "a t10 name is not a WWN");
 }
 
 #[test]

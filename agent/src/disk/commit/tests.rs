@@ -1,4 +1,5 @@
-//! When the last act fails, the disk is as unbootable as before it.
+//! When the final writes fail, the disk stays unbootable.
+//! Successful ones are tested in `write`.
 use super::super::testing::image;
 use super::super::testing::{MIB, TestDisk};
 use super::commit;
@@ -30,7 +31,7 @@ fn a_table_is_complete_or_not_there() {
     let disk = TestDisk::dirty(32 * MIB, 512);
     let device = disk.open();
     let mut broken = held(&image, &device);
-    // The last part of the backup does not fit onto the disk any more: everything before it was written by then.
+    // The last part of the backup does not fit onto the disk: everything before it is written by then.
     broken.layout.backup[1].0 = 32 * MIB + 512;
     let error = commit(&device, broken, Some(&[1; 1 << 20])).expect_err("it cannot be written");
     assert!(

@@ -1,4 +1,5 @@
-//! Config drives, as other programs read them.
+//! Config drives as other programs read them.
+//! Their place on the disk is tested in `layout` and `write`.
 use super::super::testing::MIB;
 use super::build;
 use ironbeat_common::order::ConfigFile;
@@ -11,7 +12,7 @@ fn file(path: &str, content: &str) -> ConfigFile {
     }
 }
 
-/// What a program prints about the volume; it must be content with it.
+/// What a program prints about the volume; it must accept it.
 fn ask(volume: &[u8], program: &[&str]) -> String {
     let place = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(place.path(), volume).expect("room");
@@ -130,18 +131,15 @@ fn bad_files_are_refused() {
         "a. ",
         &long,
     ] {
-        check(&[file(path, "")], "is no relative path of names");
+        check(&[file(path, "")], "is not a relative path of names");
     }
     check(
         &[file("Same", "1"), file("same", "2")],
-        "\"same\" is there twice",
+        "\"same\" occurs twice",
     );
-    check(
-        &[file("A/x", "1"), file("a/y", "2")],
-        "\"a\" is there twice",
-    );
-    check(&[file("a", ""), file("a/b", "")], "\"a\" is there twice");
-    check(&[file("a/b", ""), file("a", "")], "\"a\" is there twice");
+    check(&[file("A/x", "1"), file("a/y", "2")], "\"a\" occurs twice");
+    check(&[file("a", ""), file("a/b", "")], "\"a\" occurs twice");
+    check(&[file("a/b", ""), file("a", "")], "\"a\" occurs twice");
     check(
         &[file("a", &"z".repeat(512 * 1024 + 1))],
         "at most 1024 and 524288",

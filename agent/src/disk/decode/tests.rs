@@ -1,4 +1,5 @@
-//! Streams as tools make them, and streams that lie.
+//! Streams as tools make them, and damaged ones.
+//! Whole writes of such streams are tested in `write`.
 use super::super::testing::image::noise;
 use super::super::testing::{gzip, zstd};
 use super::{Stop, decode};

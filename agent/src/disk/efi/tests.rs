@@ -1,4 +1,5 @@
-//! Boot entries in a folder that looks like efivarfs, for disks whose ESP somebody else made.
+//! Boot entries in a folder that looks like efivarfs, for disks whose ESP other tools made.
+//! The bytes of an entry are tested in `load_option`.
 use super::super::load_option::{self, HardDrive, Known, Signature};
 use super::super::testing::image;
 use super::super::testing::{Bench, MIB, TestDisk, run_alone};
@@ -92,7 +93,7 @@ fn set(disk: &TestDisk, label: &str, folder: &Path) -> Result<(), String> {
         .map_err(|e| format!("{e:#}"))
 }
 
-/// The numbers of ours, and the order.
+/// The numbers of our entries, and the boot order.
 fn state(folder: &Path) -> (Vec<u16>, Vec<u16>) {
     let vars = EfiVars::open(folder).expect("it is there");
     let known =
@@ -184,7 +185,7 @@ fn immutable_variables_are_written_all_the_same() {
     let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
     let firmware = firmware(&[0]);
     let order = File::open(variable(firmware.path(), "BootOrder")).expect("it is there");
-    // A temporary folder in memory, or an ordinary user, has no such flag: then the write is an ordinary one.
+    // A folder in memory has no such flag, and an ordinary user may not set it: then the write is an ordinary one.
     let flagged = ioctl_getflags(&order)
         .and_then(|flags| ioctl_setflags(&order, flags | IFlags::IMMUTABLE))
         .is_ok();
@@ -256,7 +257,7 @@ fn refusals_name_the_reason() {
     check(
         &disk,
         Path::new("/not/there"),
-        "no boot entry can be set: /not/there",
+        "no boot entry can be set in /not/there",
     );
     check(
         &disk,
@@ -273,7 +274,7 @@ fn refusals_name_the_reason() {
     assert_eq!(state(firmware.path()), (vec![], vec![0]));
 }
 
-/// Firmware whose memory for variables is full: a file system of a few pages, in a mount namespace of its own.
+/// Firmware whose memory for variables is full: a file system of a few pages, in its own mount namespace.
 #[test]
 fn no_space_is_no_failure_where_the_firmware_finds_the_loader_itself() {
     const ALONE: &str = "IRONBEAT_TEST_NO_SPACE";

@@ -1,4 +1,5 @@
-//! What is left of old metadata: nothing; and of the data beside it: all.
+//! Nothing is left of old metadata, and all of the data beside it.
+//! Finding and opening the disk is tested in `target`.
 use super::super::testing::image::{self, noise};
 use super::super::testing::{Bench, MIB, TestDisk};
 use super::{erase_metadata, positions, wipe};
@@ -106,8 +107,8 @@ fn nothing_is_recognised_afterwards() {
     bench
         .run(|ctx| erase_metadata(&both, ctx))
         .expect("nothing is wrong");
-    let told = bench.told.into_inner().expect("nobody panicked");
-    assert_eq!((told[1].done, told[1].total), (1, Some(2)));
+    let reports = bench.reports.into_inner().expect("nobody panicked");
+    assert_eq!((reports[1].done, reports[1].total), (1, Some(2)));
 }
 
 #[test]
@@ -149,8 +150,8 @@ fn garbage_is_no_obstacle() {
 fn giving_up_leaves_a_disk_that_does_not_boot() {
     let disk = old_disk();
     let device = disk.open();
-    let error = wipe(&device, &AtomicBool::new(true)).expect_err("it was given up");
-    assert!(format!("{error:#}").contains("given up"), "{error:#}");
+    let error = wipe(&device, &AtomicBool::new(true)).expect_err("it was cancelled");
+    assert!(format!("{error:#}").contains("cancelled"), "{error:#}");
     drop(device);
     disk.assert_does_not_boot();
 }

@@ -1,11 +1,12 @@
-//! Volumes that mtools made, of every kind, and mutated ones.
+//! Volumes of every kind that mtools made, and mutated ones.
+//! Finding a boot loader in them is tested in `efi`.
 use super::Fat;
 use crate::disk::fat::Volume;
 use crate::mutate::mutants;
 use std::io;
 use std::process::Command;
 
-/// A volume of so many KiB with `/EFI/Vendor with a long name/…` and two hundred other files.
+/// A volume of this many KiB with `/EFI/Vendor with a long name/…` and two hundred other files.
 fn volume(kib: &str, options: &[&str]) -> Vec<u8> {
     let place = tempfile::NamedTempFile::new().expect("a temporary file");
     let path = place.path().to_str().expect("a plain name");

@@ -1,4 +1,5 @@
-//! Downloads over breaks, other mirrors, and servers that do not keep to the rules.
+//! Broken downloads, other mirrors, and servers that break the rules.
+//! Single requests are tested in `http`.
 use super::super::testing::LIMITS;
 use super::super::testing::image::noise;
 use super::super::testing::server::{Reply, Request, Server};
@@ -13,7 +14,7 @@ fn object() -> Vec<u8> {
     noise(BYTES, 5)
 }
 
-/// All bytes and how often it was taken up again, or the words of the error.
+/// All bytes and the number of resumed transfers, or the error text.
 fn download(urls: &[String]) -> Result<(Vec<u8>, u32), String> {
     let read = || {
         let mut download = Download::open(urls, LIMITS, &NEVER)?;
@@ -40,7 +41,7 @@ fn check_refused(server: &Server, words: &str) {
     assert!(!error.contains("hidden"), "{error}");
 }
 
-/// The first answer is cut; the later ones are what `then` makes of them.
+/// The first answer is cut; `then` makes the later ones.
 fn after_a_cut(then: impl Fn(&Request, &[u8]) -> Reply + Send + Sync + 'static) -> Server {
     let object = object();
     Server::start(move |request| match request.number {
@@ -147,7 +148,7 @@ fn a_changed_image_is_not_glued_together() {
     let longer = |request: &Request, _: &[u8]| Reply::object(&noise(BYTES + 1, 5), "one", request);
     check_refused(
         &after_a_cut(longer),
-        "it has 500001 bytes there, and 500000 where the download began",
+        "the image has 500001 bytes here, but 500000 where the download began",
     );
 }
 
@@ -168,17 +169,17 @@ fn wrong_ranges_are_refused() {
     );
     check_refused(
         &ranged("bytes 300000-299999/500000"),
-        "senseless Content-Range",
+        "malformed Content-Range",
     );
     check_refused(
         &ranged("bytes 300000-499999/499999"),
-        "senseless Content-Range",
+        "malformed Content-Range",
     );
     check_refused(
         &after_a_cut(|request, object| {
             Reply::object(object, "one", request).without("Content-Range")
         }),
-        "a part without its range",
+        "a partial answer without Content-Range",
     );
     check_refused(
         &after_a_cut(|request, object| {
@@ -201,7 +202,7 @@ fn a_wrong_length_is_noticed() {
         &server("500001"),
         "at byte 500000 of 500001: the server closed the connection too early",
     );
-    let (all, _) = download(&[server("499999").url("/")]).expect("the checksum will tell");
+    let (all, _) = download(&[server("499999").url("/")]).expect("the checksum is checked later");
     assert_eq!(all.len(), 499_999);
 }
 
@@ -229,7 +230,7 @@ fn the_next_mirror_takes_over() {
     let (all, resumed) = download(&urls).expect("one is good");
     assert!(all == object());
     assert_eq!((resumed, good.seen()[0].range_from), (1, Some(CUT)));
-    // Tags are each server's own: the second one's is not compared with the first one's.
+    // Each server has its own tags: the second one's is not compared with the first one's.
     assert_eq!(good.seen()[0].if_range, None);
     let error = download(&[missing.url("/a"), missing.url("/b")]).expect_err("both miss it");
     assert!(
@@ -285,7 +286,7 @@ fn redirects_are_followed_but_not_for_ever() {
     );
     check_refused(
         &Server::start(|_| Reply::status(301)),
-        "HTTP status 301 without a place to go",
+        "HTTP status 301 without a Location",
     );
 }
 

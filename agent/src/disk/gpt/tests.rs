@@ -1,4 +1,5 @@
-//! GUID partition tables, hand-made ones and hostile ones.
+//! GUID partition tables, hand-made and hostile.
+//! GPT images on disks are tested in `layout` and `write`.
 use super::super::testing::MIB;
 use super::super::testing::TestDisk;
 use super::super::testing::image::{self, crc32};
@@ -72,7 +73,7 @@ fn both_copies_are_read() {
     );
 }
 
-/// Read, fitted to the disk it has, and written: the very same bytes.
+/// Read, fitted to the same disk, and written: the same bytes.
 #[test]
 fn what_is_not_changed_stays() {
     let image = good();
@@ -272,7 +273,7 @@ fn mutated_tables_do_not_panic() {
     });
 }
 
-/// The tables of these tests are good in the eyes of others too.
+/// The tables of these tests must satisfy another program too.
 #[test]
 fn sgdisk_agrees_with_the_test_images() {
     let disk = TestDisk::dirty(16 * MIB, 512);

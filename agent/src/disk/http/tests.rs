@@ -1,7 +1,8 @@
-//! Heads and chunks as servers send them, good ones and others.
+//! Heads and chunks as servers send them, good and bad.
+//! Retries and mirrors are tested in `fetch`.
 use super::super::testing::image::noise;
 use super::super::testing::server::{Reply, Server};
-use super::{Body, Framing, Head, Patience, Wish, get, parse_head};
+use super::{Body, ByteRange, Framing, Head, Timeouts, get, parse_head};
 use crate::disk::url::Url;
 use crate::mutate::mutants;
 use std::io::Write;
@@ -13,7 +14,7 @@ const GOOD: &str = "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\ncontent-RANGE
     Last-Modified: Mon\r\nLocation: /x\r\nX: y\r\n\r\n";
 
 static NEVER: AtomicBool = AtomicBool::new(false);
-const PATIENCE: Patience<'static> = Patience {
+const TIMEOUTS: Timeouts<'static> = Timeouts {
     connect: Duration::from_secs(5),
     stall: Duration::from_secs(30),
     cancelled: &NEVER,
@@ -54,11 +55,11 @@ fn bad_heads_are_refused() {
         ),
         (
             "HTTP/1.1 206 OK\r\nContent-Range: bytes 9-5/10\r\n\r\n",
-            "senseless",
+            "malformed Content-Range",
         ),
         (
             "HTTP/1.1 206 OK\r\nContent-Range: bytes 5-10/10\r\n\r\n",
-            "senseless",
+            "malformed Content-Range",
         ),
     ] {
         let error = parse_head(text.as_bytes()).expect_err(text).to_string();
@@ -86,13 +87,13 @@ fn chunks_are_put_together() {
     let object = noise(300_000, 3);
     let sent = object.clone();
     let server = Server::start(move |request| Reply::object(&sent, "one", request).chunked());
-    let url = Url::parse(&server.url("/")).expect("an URL");
-    let (head, body) = get(&url, &Wish::default(), PATIENCE).expect("it answers");
+    let url = Url::parse(&server.url("/")).expect("a URL");
+    let (head, body) = get(&url, &ByteRange::default(), TIMEOUTS).expect("it answers");
     assert!(head.chunked && head.length.is_none());
     assert!(read_all(body).expect("all of it comes") == object);
 }
 
-/// A body that reads what a peer sent who then closed.
+/// A body whose peer sends this and then closes the connection.
 fn body_of(sent: &[u8], framing: Framing) -> Body<'static> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback");
     let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
@@ -100,7 +101,7 @@ fn body_of(sent: &[u8], framing: Framing) -> Body<'static> {
     peer.write_all(sent).expect("it fits into the socket");
     Body {
         stream,
-        patience: PATIENCE,
+        timeouts: TIMEOUTS,
         early: Vec::new(),
         early_at: 0,
         framing,
@@ -115,7 +116,7 @@ fn broken_chunks_are_refused() {
     };
     let check = |sent: &[u8], words: &str| {
         let error = read_all(body_of(sent, chunked()))
-            .expect_err("this is no body")
+            .expect_err("this is not a body")
             .to_string();
         assert!(error.contains(words), "{error}");
     };
@@ -123,10 +124,10 @@ fn broken_chunks_are_refused() {
     check(b"5\r\nhel", "too early");
     check(b"5\r\nhello", "too early");
     check(b"5\r\nhello\r\n", "too early");
-    check(b"5\r\nhelloo\r\n0\r\n\r\n", "longer than it said");
-    check(b"\r\nhello", "without a size");
-    check(b"-5\r\nhello", "without a size");
-    check(b"11111111111111111\r\nhello", "without a size");
+    check(b"5\r\nhelloo\r\n0\r\n\r\n", "longer than its size");
+    check(b"\r\nhello", "a chunk has no size");
+    check(b"-5\r\nhello", "a chunk has no size");
+    check(b"11111111111111111\r\nhello", "a chunk has no size");
     check(&[b'5'; 1000], "without an end");
     assert_eq!(
         read_all(body_of(b"5\r\nhello\r\n0\r\n\r\n", chunked())).expect("good"),
@@ -140,10 +141,10 @@ fn broken_chunks_are_refused() {
 fn a_body_without_an_end_is_refused() {
     let server =
         Server::start(|request| Reply::object(b"hello", "one", request).without("Content-Length"));
-    let url = Url::parse(&server.url("/")).expect("an URL");
-    let error = get(&url, &Wish::default(), PATIENCE)
+    let url = Url::parse(&server.url("/")).expect("a URL");
+    let error = get(&url, &ByteRange::default(), TIMEOUTS)
         .map(|_| ())
-        .expect_err("how would a cut be told?");
+        .expect_err("a cut would look like the end");
     assert!(
         error
             .to_string()
@@ -155,8 +156,8 @@ fn a_body_without_an_end_is_refused() {
 #[test]
 fn a_head_without_an_end_is_refused() {
     let server = Server::start(|_| Reply::status(200).with("X", &"y".repeat(40_000)));
-    let url = Url::parse(&server.url("/")).expect("an URL");
-    let error = get(&url, &Wish::default(), PATIENCE)
+    let url = Url::parse(&server.url("/")).expect("a URL");
+    let error = get(&url, &ByteRange::default(), TIMEOUTS)
         .map(|_| ())
         .expect_err("it is too long");
     assert!(error.to_string().contains("does not end"), "{error}");

@@ -1,4 +1,5 @@
-//! Plans for images on disks, without either.
+//! Plans for images on disks, made from bytes alone.
+//! Carrying them out is tested in `commit` and `write`.
 use super::super::testing::MIB;
 use super::super::testing::image;
 use super::{Disk, HEAD_BYTES, guid_from_hash, plan};

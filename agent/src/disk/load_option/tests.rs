@@ -1,4 +1,5 @@
 //! Boot options, byte for byte.
+//! Choosing and storing them is tested in `efi`.
 use super::{HardDrive, Known, Signature, cut_label, read, write};
 use crate::mutate::mutants;
 use uuid::{Uuid, uuid};

@@ -1,4 +1,5 @@
-//! MBRs: real ones, those that only look like one, and mutated ones.
+//! MBRs: real ones, sectors that only look like one, and mutated ones.
+//! MBR images on disks are tested in `layout` and `write`.
 use super::super::testing::MIB;
 use super::super::testing::image;
 use super::{BadMbr, FAT_LBA, Mbr, PROTECTIVE};

@@ -1,4 +1,5 @@
-//! The right disk, and nothing but the right disk.
+//! Only the right disk is opened, and only when it is free.
+//! What is then done with it is tested in `write`, `erase` and `efi`.
 use super::super::testing::{MIB, TestDisk};
 use super::{open, users};
 use ironbeat_common::disk::DiskIdentity;
@@ -31,7 +32,7 @@ fn refusals_name_the_reason() {
     let disk = TestDisk::dirty(4 * MIB, 512);
     let (inventory, identity) = (disk.inventory(), disk.identity());
     let serial = inventory.serial.clone().expect("test disks have one");
-    check(&identity, &[], &["no disk is", &serial, "none at all"]);
+    check(&identity, &[], &["no disk is", &serial, "there are: none"]);
     let twin = Disk {
         name: "/dev/elsewhere".to_owned(),
         ..inventory.clone()

@@ -1,4 +1,4 @@
-//! Disk images for tests, their tables written byte by byte here, so that the reader under test has somebody else's to read.
+//! Disk images for tests, their tables written byte by byte here, independently of the code under test.
 //! Only in tests.
 use super::MIB;
 
@@ -11,7 +11,7 @@ pub const LINUX_KIND: [u8; 16] = [
 const ENTRIES: usize = 128;
 const ENTRY_BYTES: usize = 128;
 
-/// Bytes that do not compress, other ones for another seed.
+/// Bytes that do not compress, different for each seed.
 pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut random = crate::mutate::Xorshift(seed | 1);
     let mut out = vec![0; bytes];

@@ -1,5 +1,5 @@
 //! What the tests of `disk` share: disks (loop devices where they can be had), images, a web server with faults, a context.
-//! Only in tests; each `tests/<module>.rs` belongs to the module of that name.
+//! The tests themselves are in `<module>/tests.rs`.
 pub mod image;
 pub mod server;
 
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub const MIB: u64 = 1 << 20;
 
-/// No pauses worth the name, so that a test of many tries is over soon; stalls are noticed quickly.
+/// Pauses are negligible and stalls are noticed quickly: many tries fit into a short test.
 pub const LIMITS: Limits = Limits {
     connect: Duration::from_secs(5),
     stall: Duration::from_millis(600),
@@ -56,7 +56,7 @@ impl TestDisk {
         losetup
             .args(["--find", "--show", "--sector-size", &sector.to_string()])
             .arg(file.path());
-        // Two tests may be shown the same free device; the loser asks again.
+        // Two tests may get the same free device; the loser asks again.
         let tries = (0..20).map(|_| losetup.output());
         let attached = tries.flatten().find(|output| output.status.success());
         let device =
@@ -124,7 +124,7 @@ impl TestDisk {
         }
     }
 
-    /// What the GPT tools of this system say of the table.
+    /// What this system's GPT tools say about the table.
     pub fn assert_sgdisk_agrees(&self) {
         let output = Command::new("sgdisk")
             .args(["-v", self.path()])
@@ -151,12 +151,12 @@ impl Drop for TestDisk {
     }
 }
 
-/// A step's context, and what was told to it.
+/// A step's context, and the progress reported through it.
 pub struct Bench {
     pub disks: Vec<Disk>,
-    pub told: Mutex<Vec<Progress>>,
+    pub reports: Mutex<Vec<Progress>>,
     pub cancelled: AtomicBool,
-    /// Sets `cancelled` as soon as so many bytes of the download are told.
+    /// Sets `cancelled` once this many bytes of the download are reported.
     pub cancel_at: Option<u64>,
 }
 
@@ -165,7 +165,7 @@ impl Bench {
         let disks = disks.iter().map(|disk| disk.inventory()).collect();
         Self {
             disks,
-            told: Mutex::default(),
+            reports: Mutex::default(),
             cancelled: AtomicBool::new(false),
             cancel_at: None,
         }
@@ -182,7 +182,7 @@ impl Bench {
             {
                 self.cancelled.store(true, Ordering::Relaxed);
             }
-            self.told.lock().expect("nobody panicked").push(progress);
+            self.reports.lock().expect("nobody panicked").push(progress);
         };
         let disks = || self.disks.clone();
         step(&StepContext {
@@ -230,8 +230,8 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a Vec takes any bytes")
 }
 
-/// Starts one test of this very program again, in a process of its own behind `prefix`, with `variable` set so that it does
-/// its work there; the test that calls this only watches.
+/// Runs one test of this program again in its own process behind `prefix`. With `variable` set it does its work there; the
+/// calling test only watches.
 pub fn run_alone(module: &str, test: &str, prefix: &[&str], variable: &str, value: &str) {
     let program = std::env::current_exe().expect("this test runs");
     let program = program.to_str().expect("a plain name");

@@ -1,5 +1,5 @@
-//! A web server on loopback that answers as it is told: whole, cut, with other tags, wrong ranges, silent.
-//! Only in tests.
+//! A scripted web server on loopback: whole answers, cut ones, other tags, wrong ranges, silence.
+//! What a client makes of them is tested in `http`, `fetch` and `write`.
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,14 +17,14 @@ pub struct Request {
     pub if_range: Option<String>,
 }
 
-/// What is answered; the fields as a well-behaved server would have them unless a test changes them.
+/// An answer; its fields are those of a well-behaved server unless a test changes them.
 pub struct Reply {
     pub status: u16,
     pub fields: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// So many bytes of the body are sent, then the connection is closed.
+    /// This many bytes of the body are sent, then the connection is closed.
     pub cut_at: Option<usize>,
-    /// After these many bytes of the body nothing more comes, but the connection stays.
+    /// After this many bytes of the body nothing more comes, but the connection stays.
     pub silent_at: Option<usize>,
 }
 
@@ -131,7 +131,7 @@ impl Server {
                     break;
                 }
                 let (answer, all) = (answer.clone(), all.clone());
-                // A client that goes away in the middle is none of the server's business.
+                // A client may go away at any time.
                 serving.push(thread::spawn(move || drop(serve(stream, &*answer, &all))));
             }
             serving
@@ -229,7 +229,7 @@ fn serve(stream: TcpStream, answer: &Answer, seen: &Mutex<Vec<Request>>) -> std:
         .min(reply.body.len());
     stream.write_all(&reply.body[..end])?;
     if reply.silent_at.is_some() {
-        // Until the client has had enough.
+        // Until the client hangs up.
         stream.read_to_end(&mut Vec::new())?;
     }
     Ok(())

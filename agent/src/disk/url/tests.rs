@@ -1,4 +1,5 @@
 //! URLs as operators write them and servers redirect to them.
+//! Fetching them is tested in `http` and `fetch`.
 use super::{BadUrl, Url};
 
 #[test]

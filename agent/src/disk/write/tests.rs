@@ -1,4 +1,5 @@
-//! Whole writes onto dirty disks from a real server, with everything that can go wrong on the way.
+//! Whole writes onto dirty disks from a real server, with everything that can go wrong.
+//! Each stage alone is tested beside its own file.
 use super::super::testing::image::{self, noise};
 use super::super::testing::server::{Reply, Server};
 use super::super::testing::{
@@ -29,7 +30,7 @@ fn run(bench: &Bench, order: &WriteImage) -> anyhow::Result<Written> {
     bench.run(|ctx| write_image(order, ctx, LIMITS))
 }
 
-/// Runs an order that must fail; returns the words of the error.
+/// Runs an order that must fail; returns the error text.
 fn refusal(bench: &Bench, order: &WriteImage) -> String {
     let error = run(bench, order).expect_err("this must fail");
     format!("{error:#}")
@@ -242,7 +243,7 @@ fn a_wrong_checksum_leaves_nothing_that_boots() {
 }
 
 #[test]
-fn damage_is_told_from_a_wrong_checksum() {
+fn damage_is_distinguished_from_a_wrong_checksum() {
     let image = image::gpt(IMAGE_BYTES, 512);
     let good = zstd(&image);
     let mut flipped = good.clone();
@@ -265,7 +266,7 @@ fn damage_is_told_from_a_wrong_checksum() {
         image[512..1024].fill(0);
         image
     };
-    for (format, served, said, words) in [
+    for (format, served, announced, words) in [
         (
             ImageFormat::Zstd,
             early,
@@ -344,7 +345,7 @@ fn damage_is_told_from_a_wrong_checksum() {
         let server = Server::of(served);
         let error = refusal(
             &Bench::new(&[&disk]),
-            &order(&disk, &[server.url("/")], format, said),
+            &order(&disk, &[server.url("/")], format, announced),
         );
         assert!(error.contains(words), "{words:?} is not in {error:?}");
         if !disk.is_untouched() {
@@ -436,7 +437,7 @@ fn giving_up_is_prompt_and_leaves_nothing_that_boots() {
         let disk = TestDisk::dirty(DISK_BYTES, 512);
         let mut bench = Bench::new(&[&disk]);
         bench.cancel_at = Some(8 * MIB);
-        // A silent server would be waited for longer than any test runs, were the wish to stop not seen.
+        // If the cancellation went unnoticed, the silent server would outlast the test.
         let limits = super::Limits {
             stall: std::time::Duration::from_secs(36_000),
             ..LIMITS
@@ -444,8 +445,8 @@ fn giving_up_is_prompt_and_leaves_nothing_that_boots() {
         let order = order(&disk, &[server.url("/")], ImageFormat::Raw, &image);
         let error = bench
             .run(|ctx| write_image(&order, ctx, limits))
-            .expect_err("it was given up");
-        assert!(format!("{error:#}").contains("given up"), "{error:#}");
+            .expect_err("it was cancelled");
+        assert!(format!("{error:#}").contains("cancelled"), "{error:#}");
         disk.assert_does_not_boot();
     }
 }
@@ -461,21 +462,21 @@ fn progress_only_grows() {
         &order(&disk, &[server.url("/")], ImageFormat::Raw, &image),
     )
     .expect("nothing is wrong");
-    let told = bench.told.into_inner().expect("nobody panicked");
-    for pair in told.windows(2) {
+    let reports = bench.reports.into_inner().expect("nobody panicked");
+    for pair in reports.windows(2) {
         assert!(
             pair[0].phase != pair[1].phase || pair[0].done <= pair[1].done,
             "{pair:?}"
         );
     }
-    let mut phases: Vec<&str> = told
+    let mut phases: Vec<&str> = reports
         .iter()
         .map(|progress| progress.phase.as_str())
         .collect();
     phases.dedup();
     phases.retain(|phase| *phase != "write");
     assert_eq!(phases, ["download", "verify", "commit"]);
-    let downloads: Vec<_> = told
+    let downloads: Vec<_> = reports
         .iter()
         .filter(|progress| progress.phase == "download")
         .collect();
@@ -525,7 +526,7 @@ fn an_image_smaller_than_its_head() {
     );
 }
 
-/// Runs alone in a process of its own, so that what it uses can be seen.
+/// Runs alone in its own process, whose memory can be measured.
 #[test]
 fn memory_does_not_grow_with_the_image() {
     const URL: &str = "IRONBEAT_TEST_MEMORY_URL";

@@ -1,5 +1,5 @@
 //! depmod's text tables: which module a device asks for, where its file is, and what it needs before it.
-//! Loading is done in `modules`.
+//! Loading is left to `load`.
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub struct Tables {
 
 impl Tables {
     /// # Errors
-    /// When there is no list of files; the others may be absent.
+    /// When the list of files is missing; the others may be.
     pub fn read(dir: &Path) -> io::Result<Self> {
         let optional = |name| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
         Ok(Self {
@@ -52,7 +52,7 @@ impl<'a> Index<'a> {
         }
         let mut files = BTreeMap::new();
         for (file, needs) in tables.dep.lines().filter_map(|line| line.split_once(':')) {
-            // depmod lists the nearest need first: the last one is loaded first.
+            // depmod lists direct dependencies first: load from the end.
             let needs = needs.split_ascii_whitespace().rev().map(name_of).collect();
             files.insert(name_of(file), Module { file, needs });
         }
@@ -96,14 +96,15 @@ impl<'a> Index<'a> {
         wanted
     }
 
-    /// A module's name and file, all it needs before it; empty when the image has it not (or the kernel has it built in).
+    /// A module's dependencies and then the module, each as name and file; empty when the image lacks it or the kernel has it
+    /// built in.
     pub fn in_order(&self, name: &str) -> Vec<(String, &'a str)> {
         let mut order = Vec::new();
         self.collect(name, &mut order, &mut Vec::new());
         order
     }
 
-    /// `above` are those whose needs are being looked at: a circle ends there.
+    /// `above` holds the modules being resolved, which ends a circle.
     fn collect(&self, name: &str, order: &mut Vec<(String, &'a str)>, above: &mut Vec<String>) {
         let Some(module) = self.files.get(name) else {
             return;
@@ -157,7 +158,7 @@ fn underscores(pattern: &str) -> String {
 /// Shell patterns as fnmatch(3) knows them: `*`, `?`, `[abc]`, `[a-z]`, `[!a]`. Takes at most |pattern| × |text| steps.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where to go on after the last star, if what follows it does not fit here.
+    // Where to resume after the last star when the rest does not match here.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         if p < pattern.len() && pattern[p] == b'*' {

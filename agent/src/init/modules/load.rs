@@ -1,14 +1,14 @@
-//! The order in which modules are loaded: what each needs first, the network before storage, four at a time, until no device
-//! asks for more. How one file gets into the kernel, and how devices are found, is in `modules`.
+//! The order in which modules load: dependencies first, network before storage, four at a time, until no device asks for
+//! more. Loading one file and finding devices is in `modules`.
 use super::index::{self, Index};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Drivers that wait for their hardware (a SATA port: 0.3 s, a RAID controller: 10 s) do not keep the others waiting.
+/// Drivers that wait for hardware (a SATA port: 0.3 s, a RAID controller: 10 s) must not hold up the others.
 const LOADERS: usize = 4;
-/// A loader that waits for others looks again this often; they wake it before.
+/// A loader that waits for others checks this often; usually they wake it earlier.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What was loaded.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Queue {
         }
     }
 
-    /// The next name, whether it is storage, and whether all is done; nothing means wait.
+    /// The next name, and whether it is storage; `None` means wait.
     fn next(&mut self, hold_is_over: bool) -> Option<(String, bool)> {
         if let Some(name) = self.light.pop_front() {
             self.light_busy += 1;
@@ -79,7 +79,7 @@ impl Queue {
     }
 }
 
-/// `scan` names the devices that were not there before, `insert` loads one file; storage waits for the rest at most so long.
+/// `scan` names the new devices, `insert` loads one file; storage waits for everything else, at most `storage_hold`.
 pub fn load<'a>(
     index: &Index<'_>,
     always: impl Iterator<Item = &'a str>,
@@ -151,7 +151,7 @@ pub fn load<'a>(
         .loaded
 }
 
-/// A module's needs first; those `there` already are skipped.
+/// Loads dependencies first and skips what is `there` already.
 fn load_with_needs(
     index: &Index<'_>,
     name: &str,
@@ -173,7 +173,7 @@ fn load_with_needs(
         );
         match result.map_err(|error| (error.raw_os_error(), error)) {
             Ok(()) => loaded.modules += 1,
-            // There already: another loader was at it at the same time. Or "no such device": it looked, and found nothing.
+            // EEXIST: another loader was faster. ENODEV: the driver found no hardware.
             Err((Some(libc::EEXIST | libc::ENODEV), _)) => {}
             Err((_, error)) => loaded.failed.push(format!("{name}: {error}")),
         }
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_does_not_load_keeps_nobody_back() {
+    fn a_module_that_does_not_load_does_not_hold_up_others() {
         let tables = tables(
             "alias pci:x broken\nalias pci:y good\n",
             "broken.ko:\ngood.ko.xz:\n",

@@ -1,5 +1,5 @@
 //! Loads the kernel modules that this machine's devices ask for, in parallel, until none asks for more.
-//! Which files there are is the image's affair; what a driver then finds is `collect`'s and `net`'s.
+//! Which modules exist is up to the image; what their drivers find is read in `collect` and `net`.
 pub mod index;
 pub mod load;
 
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Storage waits this long for the network's drivers. The kernel ends a module's loading only when every disk that is being
-/// looked for at that moment was found (`async_synchronize_full` in `do_init_module`), so disks would hold up the network.
+/// Storage waits this long for the network's drivers. Loading a module returns only when every disk probe under way
+/// has ended (`async_synchronize_full` in `do_init_module`), so disks would hold up the network.
 const STORAGE_HOLD: Duration = Duration::from_secs(1);
 /// Devices looked at; more than any machine has, and a bound for a broken sysfs.
 const MAX_DEVICES: usize = 16_384;

@@ -1,5 +1,5 @@
-//! A DHCP client for one interface: gets an address, and keeps it as long as it is used (RFC 2131).
-//! What is done with the address is decided in `net::setup`.
+//! A DHCP client for one interface: obtains an address and renews it (RFC 2131).
+//! What happens with the address is decided in `net::setup`.
 pub mod packet;
 
 use crate::random;
@@ -16,17 +16,17 @@ use std::time::{Duration, Instant};
 
 const CLIENT_PORT: u16 = 68;
 const SERVER_PORT: u16 = 67;
-/// The first answer is waited for this long; a server on the same wire takes milliseconds, the rest is for lost packets ...
+/// Timeout of the first request; a server on the same wire answers within milliseconds, the rest is for lost packets ...
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// ... and doubled up to here (RFC 2131 section 4.1 ends at 64 s; a rack that powers on should not wait that long).
+/// ... doubled up to here (RFC 2131 section 4.1 ends at 64 s; a rack that powers on should not wait that long).
 const LONGEST_WAIT: Duration = Duration::from_secs(16);
-/// Requests for one offer before asking around again.
+/// Requests for one offer before discovering again.
 const REQUEST_TRIES: u32 = 4;
-/// Where a server names no lease time.
+/// Used when a server gives no lease time.
 const DEFAULT_LEASE_SECS: u32 = 3600;
-/// A server that gives a lease of seconds is not asked more often than this.
+/// Renewals are at least this far apart, however short the lease.
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(30);
-/// Longest message taken, in bytes: one Ethernet frame.
+/// Longest message accepted, in bytes: one Ethernet frame.
 const FRAME: usize = 1500;
 
 /// An address for this machine.
@@ -36,7 +36,7 @@ pub struct Lease {
     pub prefix_len: u8,
     pub gateway: Option<Ipv4Addr>,
     pub name_servers: Vec<Ipv4Addr>,
-    /// When to ask for more time.
+    /// When to renew.
     pub renew_after: Duration,
 }
 
@@ -99,7 +99,7 @@ impl Client {
                 );
                 match answer {
                     Some(ack) if ack.kind == Kind::Ack => return Some(lease(&ack)),
-                    // Somebody else has got it meanwhile: ask around again.
+                    // Refused, perhaps because another client took it: discover again.
                     Some(_) => break,
                     None if stop.load(Ordering::Relaxed) => return None,
                     None => {}
@@ -109,7 +109,7 @@ impl Client {
         None
     }
 
-    /// Asks for more time; `None` when nobody gave it.
+    /// Renews the lease; `None` when no server did.
     pub fn renew(&mut self, ip: Ipv4Addr, stop: &AtomicBool) -> Option<Lease> {
         self.xid = random::number();
         self.started = Instant::now();
@@ -121,7 +121,7 @@ impl Client {
         (answer.kind == Kind::Ack && answer.ip == ip).then(|| lease(&answer))
     }
 
-    /// Sends once and waits for an answer that fits.
+    /// Sends one request and waits for an answer that `fits`.
     fn ask(
         &self,
         ask: Ask,
@@ -129,7 +129,7 @@ impl Client {
         stop: &AtomicBool,
         fits: impl Fn(&Answer) -> bool,
     ) -> Option<Answer> {
-        /// So that an order to stop is heard.
+        /// How long `stop` may go unnoticed.
         const SLICE: Duration = Duration::from_millis(250);
         let secs = u16::try_from(self.started.elapsed().as_secs()).unwrap_or(u16::MAX);
         let message = packet::encode(ask, self.mac, self.xid, secs);
@@ -148,7 +148,7 @@ impl Client {
             if left.is_zero() || self.socket.set_read_timeout(Some(left)).is_err() {
                 return None;
             }
-            // Without a message it was the time-out, or an interface that is going down: the deadline ends both.
+            // A timeout, or the interface went down: the deadline ends both.
             let Ok(length) = self.socket.recv(&mut buffer) else {
                 continue;
             };
@@ -171,7 +171,7 @@ fn lease(ack: &Answer) -> Lease {
     let renew_secs = ack.renew_secs.unwrap_or(lease_secs / 2).min(lease_secs);
     Lease {
         ip: ack.ip,
-        // Without a mask the old classes are as good a guess as any: a rack is a /24.
+        // No mask: guess a /24, which fits most racks.
         prefix_len: ack.prefix_len.unwrap_or(24),
         gateway: ack.gateway,
         name_servers: ack.name_servers.clone(),

@@ -1,18 +1,18 @@
-//! DHCP messages as bytes (RFC 2131 section 2, options RFC 2132): those the client sends and the answers it takes.
-//! When which is sent is decided in `dhcp`.
+//! DHCP messages as bytes (RFC 2131 section 2, options RFC 2132): the ones the client sends and the answers it accepts.
+//! When to send which is decided in `dhcp`.
 use ironbeat_common::id::Mac;
 use std::net::Ipv4Addr;
 
 /// Fixed part and magic cookie, in bytes.
 const HEADER: usize = 240;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
-/// BOOTP's smallest message, which some relays insist on (RFC 1542 section 2.1), in bytes.
+/// Smallest BOOTP message; some relays insist on it (RFC 1542 section 2.1), in bytes.
 const SMALLEST: usize = 300;
-/// The answer may come to an address that this machine does not have yet: it is broadcast.
+/// Asks for a broadcast answer: this machine may not have the address yet.
 const BROADCAST: [u8; 2] = [0x80, 0];
-/// How the agent says what it is (option 60), for servers that have rules.
+/// Identifies the agent (option 60) to servers with rules for it.
 const VENDOR_CLASS: &[u8] = b"ironbeat-agent";
-/// What is asked for: mask, router, name servers, lease, server, T1, T2.
+/// Options requested: mask, router, name servers, lease, server, T1, T2.
 const WANTED: [u8; 7] = [1, 3, 6, 51, 54, 58, 59];
 /// Name servers taken from one answer.
 const MAX_NAME_SERVERS: usize = 3;
@@ -25,7 +25,7 @@ pub enum Ask {
         ip: Ipv4Addr,
         server: Ipv4Addr,
     },
-    /// More time for the address in use, from whichever server listens (RFC 2131 section 4.3.2, REBINDING).
+    /// Renews the address in use with any server (RFC 2131 section 4.3.2, REBINDING).
     Renew {
         ip: Ipv4Addr,
     },
@@ -47,7 +47,7 @@ pub struct Answer {
     pub gateway: Option<Ipv4Addr>,
     pub name_servers: Vec<Ipv4Addr>,
     pub lease_secs: Option<u32>,
-    /// When to ask for more time.
+    /// When to renew.
     pub renew_secs: Option<u32>,
 }
 
@@ -82,7 +82,7 @@ pub fn encode(ask: Ask, mac: Mac, xid: u32, secs: u16) -> Vec<u8> {
     out
 }
 
-/// The answer to our `xid` and address, or `None` for anything else: other machines' answers are broadcast too.
+/// An answer to our `xid` and address; `None` for any other, since servers broadcast those of other machines too.
 pub fn decode(bytes: &[u8], mac: Mac, xid: u32) -> Option<Answer> {
     let (header, options) = bytes.split_at_checked(HEADER)?;
     let ours = header[..3] == [2, 1, 6]

@@ -1,5 +1,5 @@
-//! Who is at the other end of each wire: listens for LLDP from the moment a link is up, and remembers the newest word.
-//! What a frame says is read in `tlv`; nobody waits here unless an inspection asks for it.
+//! The LLDP neighbour on each interface: listens from the moment a link is up and keeps the newest announcement.
+//! Frames are parsed in `tlv`; only an inspection waits for them.
 pub mod tlv;
 
 use super::packet;
@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 const ETHER_TYPE: u16 = 0x88cc;
 /// "Nearest bridge": the switch port and nothing behind it (IEEE 802.1AB-2016 table 7-1).
 const NEAREST_BRIDGE: [u8; 6] = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e];
-/// Longest payload taken, in bytes: an Ethernet frame with room for a tag.
+/// Longest payload accepted, in bytes: an Ethernet frame with room for a tag.
 const FRAME: usize = 1600;
-/// Interfaces remembered; more than any machine has.
+/// Interfaces kept; more than any machine has.
 const MAX_INTERFACES: usize = 256;
 
-/// What was heard, by the kernel's number of the interface.
+/// The neighbours by interface index.
 #[derive(Default)]
 pub struct Neighbours {
-    /// Opened for the first interface: before that, the driver for it may not be loaded.
+    /// Opened with the first interface: before that, its driver may not be loaded.
     socket: OnceLock<OwnedFd>,
     heard: Mutex<BTreeMap<i32, Heard>>,
     changed: Condvar,
@@ -34,7 +34,7 @@ struct Heard {
 }
 
 impl Neighbours {
-    /// From now on, frames on this interface are heard, on a thread of its own.
+    /// Starts listening on this interface; one thread serves all of them.
     ///
     /// # Errors
     /// Without the right to listen, which an ordinary process lacks.
@@ -58,9 +58,9 @@ impl Neighbours {
             .map(|heard| heard.neighbour.clone())
     }
 
-    /// Returns when all of the `wanted` interfaces have been heard on, after `limit`, or soon after `cancelled` was set.
+    /// Returns when all `wanted` interfaces have a neighbour, after `limit`, or soon after `cancelled` is set.
     pub fn wait_for(&self, wanted: &dyn Fn() -> Vec<i32>, limit: Duration, cancelled: &AtomicBool) {
-        /// So that a step that is given up ends soon, and a link that comes up is seen.
+        /// How long a cancellation or a new link may go unnoticed.
         const SLICE: Duration = Duration::from_millis(200);
         let deadline = Instant::now() + limit;
         let mut heard = self.lock();
@@ -88,7 +88,7 @@ impl Neighbours {
             match packet::receive(socket, &mut buffer) {
                 Ok(frame) if frame.outgoing => {}
                 Ok(frame) => self.hear(frame.interface, &buffer[..frame.length]),
-                // An interface that goes down says so here, once.
+                // The kernel reports an interface going down here, once.
                 Err(error)
                     if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ENETDOWN)) => {}
                 Err(error) => {
@@ -103,7 +103,7 @@ impl Neighbours {
         let neighbour = match tlv::parse(payload) {
             Ok(neighbour) => neighbour,
             Err(error) => {
-                tracing::debug!(%error, interface, "an LLDP frame was not taken");
+                tracing::debug!(%error, interface, "LLDP frame rejected");
                 return;
             }
         };
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_word_counts_until_it_is_taken_back() {
+    fn the_newest_announcement_counts_until_it_is_withdrawn() {
         let neighbours = Neighbours::default();
         neighbours.hear(3, &frame(120));
         assert_eq!(neighbours.get(3).unwrap().port_id, "b");

@@ -1,17 +1,17 @@
 //! Reads one LLDP frame (IEEE 802.1AB-2016 clauses 8 and 9, and the 802.1 and 802.3 organisational TLVs).
-//! Which frames there are, and for how long they count, is `lldp`'s affair.
+//! Receiving frames, and how long they are valid, is left to `lldp`.
 use data_encoding::HEXLOWER;
 use ironbeat_common::inventory::LldpNeighbour;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// VLANs kept of one port; a trunk may announce more than anybody reads.
+/// VLANs kept per port; a trunk may announce thousands.
 const MAX_VLANS: usize = 256;
 const MAX_MANAGEMENT_ADDRESSES: usize = 8;
 /// IEEE 802.1 and 802.3, as they number their own TLVs.
 const OUI_8021: [u8; 3] = [0x00, 0x80, 0xc2];
 const OUI_8023: [u8; 3] = [0x00, 0x12, 0x0f];
 
-/// Why a frame was not taken. A frame that is wrong anywhere is not believed anywhere.
+/// Why a frame was rejected. One error rejects the whole frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
     #[error("a TLV goes past the end of the frame")]
@@ -54,7 +54,7 @@ pub fn parse(mut rest: &[u8]) -> Result<LldpNeighbour, BadFrame> {
                 }
             }
             127 => organisational(&mut neighbour, value, bad_length)?,
-            // Capabilities, and what later editions reserve.
+            // Capabilities, and types that the standard reserves.
             _ => {}
         }
     }
@@ -140,7 +140,7 @@ fn number(value: &[u8]) -> Option<u16> {
     <[u8; 2]>::try_from(value).ok().map(u16::from_be_bytes)
 }
 
-/// The first of a kind counts.
+/// The first TLV of a type counts.
 fn set(slot: &mut Option<String>, value: &[u8], bad: BadFrame) -> Result<(), BadFrame> {
     if value.len() > 255 {
         return Err(bad);
@@ -151,7 +151,7 @@ fn set(slot: &mut Option<String>, value: &[u8], bad: BadFrame) -> Result<(), Bad
     Ok(())
 }
 
-/// Text where it is text, bytes where it is not; switches end it with NUL now and then.
+/// Text where it is text, else hex; some switches end it with NUL.
 fn text(value: &[u8]) -> String {
     let end = value
         .iter()
