@@ -1,5 +1,5 @@
 //! The encoding of messages between agent and conductor: CBOR (RFC 8949), bounded in size, with a checked version.
-//! Unknown fields are ignored, trailing bytes are not. What the messages say is in `lookup`, `heartbeat` and `order`.
+//! It ignores unknown fields but refuses trailing bytes. The messages are in `lookup`, `heartbeat` and `order`.
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 /// stock server.
 pub const MAX_MESSAGE_BYTES: usize = 768 * 1024;
 pub const CONTENT_TYPE: &str = "application/cbor";
-/// Version of lookups and heartbeats: a field may be added without a new one, a meaning may not change.
+/// Version of lookups and heartbeats: a new field keeps it, a new meaning does not.
 pub const VERSION: u32 = 1;
 
-/// Why bytes were not a message.
+/// Why the bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     TooLong { bytes: usize },
@@ -46,14 +46,14 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 }
 
 /// # Errors
-/// When the bytes are too many, are not CBOR of this shape, or go on after it.
+/// When the message is too long, is not CBOR of this shape, or has bytes after its end.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(DecodeError::TooLong { bytes: bytes.len() });
     }
     let mut rest = bytes;
     let message = ciborium::from_reader(&mut rest).map_err(|e| {
-        // The text may quote the input: it is cut, so that a hostile message cannot fill a log.
+        // The text may quote the input: cut it, or a hostile message could fill a log.
         let why: String = e.to_string().chars().take(200).collect();
         DecodeError::Malformed { why }
     })?;

@@ -1,5 +1,5 @@
-//! Which disk is meant: an identity that outlives device names, and the test whether a disk is that one.
-//! Which disk *should* be meant is chosen in `hints`.
+//! A disk's identity, which outlives device names, and the test whether a disk has it.
+//! Choosing the disk is the core's job (`hints`).
 use crate::inventory::Disk;
 use alloc::string::String;
 use core::fmt;
@@ -13,7 +13,7 @@ pub struct DiskIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wwn: Option<String>,
     pub size_bytes: u64,
-    /// Counts only where a disk has neither serial nor WWN.
+    /// Counts only if the disk has neither serial nor WWN.
     pub name: String,
 }
 
@@ -27,7 +27,7 @@ impl DiskIdentity {
         }
     }
 
-    /// Serial and WWN must both agree where the plan had them; a disk with neither is known by name alone.
+    /// Serial and WWN must both agree where the plan had them; a disk with neither is identified by name alone.
     pub fn is(&self, disk: &Disk) -> bool {
         let named_only = self.serial.is_none() && self.wwn.is_none();
         self.size_bytes == disk.size_bytes

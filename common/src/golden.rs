@@ -1,4 +1,5 @@
-//! The wire, pinned: golden bytes of every message, and what hostile bytes get.
+//! Tests that pin the wire: golden bytes of every message, and the refusal of hostile ones.
+//! What the messages mean is tested with the agent and the conductor.
 use crate::codec::{DecodeError, MAX_MESSAGE_BYTES, VERSION, decode, encode};
 use crate::disk::DiskIdentity;
 use crate::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Progress, Status, StepError, Written};
@@ -8,6 +9,7 @@ use crate::inventory::{BootFacts, BootMode, Disk, Inventory, Nic, System};
 use crate::lookup::{BootTimings, Lookup, LookupReply};
 use crate::order::{ConfigFile, Order, WriteImage};
 use core::fmt;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -81,10 +83,10 @@ fn write_image() -> Order {
     })
 }
 
-/// The bytes as diagnostic hex; a protocol change shows here and nowhere else first.
+/// The golden bytes are hex; a protocol change shows here first.
 fn check<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(message: T, golden: &str) {
     let bytes = encode(&message);
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let hex = HEXLOWER.encode(&bytes);
     assert_eq!(hex, golden, "{message:?}");
     assert_eq!(decode::<T>(&bytes).expect("our own bytes"), message);
 }
@@ -100,7 +102,7 @@ fn beat(status: Status) -> Heartbeat {
 }
 
 #[test]
-fn golden_bytes() {
+fn every_message_has_its_golden_bytes() {
     for (message, golden) in GOLDEN_BEATS.iter().map(|(n, g)| (*n, *g)) {
         let status = match message {
             "idle" => Status::Idle,

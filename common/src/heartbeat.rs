@@ -1,5 +1,5 @@
-//! A machine says how it is doing, and is told the step it should be at.
-//! What a heartbeat means for a node is decided by the conductor's core.
+//! The heartbeat: a machine reports what it is doing, and the reply names the step that the conductor wants.
+//! Deciding what a heartbeat means for a node is the core's job.
 use crate::id::{BootId, StepId};
 use crate::inventory::Inventory;
 use crate::order::Order;
@@ -27,7 +27,7 @@ pub struct NudgeLatency {
     pub micros: u64,
 }
 
-/// The whole present state of the agent. The last finished step is repeated until another one is wanted.
+/// The whole present state of the agent. It repeats the last finished step until the conductor wants another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Status {
     Idle,
@@ -59,12 +59,12 @@ pub struct Written {
     /// Size of the image on the disk.
     pub image_bytes: u64,
     pub millis: u64,
-    /// How often a broken transfer was taken up again.
+    /// How often a broken transfer was resumed.
     #[serde(default)]
     pub resumed: u32,
 }
 
-/// Why a step failed: what was attempted on what, causes joined by `: `. No secret is ever in it.
+/// Why a step failed: what was attempted on what, causes joined by `: `. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepError {
     pub what: String,
@@ -77,9 +77,9 @@ pub struct StepError {
     reason = "a reply lives on the stack of one heartbeat"
 )]
 pub enum HeartbeatReply {
-    /// Nothing to do: go on beating. A running step goes on too.
+    /// Nothing new: keep sending heartbeats. A running step goes on.
     Idle,
-    /// Run this, unless it is the step already running or already finished. A different running step is given up.
+    /// Run this step, unless it is already running or finished. Cancel any other.
     Step { id: StepId, order: Order },
     /// The conductor does not know this boot: look up again.
     LookUp,

@@ -1,5 +1,5 @@
 //! Identifiers, each a newtype that is made by parsing: node, boot, step, system UUID, MAC.
-//! What they identify lives elsewhere.
+//! What they identify is defined elsewhere.
 use crate::text_form;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What was read where an identifier was expected.
+/// Text that should have been an identifier and is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadId {
     pub kind: &'static str,
@@ -25,7 +25,7 @@ impl fmt::Display for BadId {
 impl core::error::Error for BadId {}
 
 impl BadId {
-    /// Untrusted input is echoed, so it is cut: 64 characters name any id.
+    /// Keeps at most 64 characters of the untrusted input: any id fits.
     pub fn new(kind: &'static str, input: &str) -> Self {
         Self {
             kind,
@@ -85,7 +85,7 @@ uuid_id!(
 );
 
 impl SystemUuid {
-    /// All zeros and all ones mean "not set" and "not settable" (DSP0134 §7.2.1); some vendors ship the rest.
+    /// All zeros and all ones mean "not set" and "not settable" (DSP0134 §7.2.1); some vendors ship the UUID below.
     pub fn is_meaningful(&self) -> bool {
         let bytes = self.as_bytes();
         !(bytes.iter().all(|b| *b == 0) || bytes.iter().all(|b| *b == 0xff))
@@ -144,7 +144,7 @@ impl FromStr for Mac {
 }
 text_form!(Mac);
 
-/// A step the conductor wants done, unique within a node for ever: repeats are recognised by it.
+/// A step that the conductor wants, unique within a node for ever: it makes repeats recognisable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(pub u64);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn uuids_that_say_nothing_are_known() {
+    fn uuids_that_identify_no_machine_are_recognised() {
         for (uuid, meaningful) in [
             ("00000000-0000-0000-0000-000000000000", false),
             ("ffffffff-ffff-ffff-ffff-ffffffffffff", false),

@@ -1,9 +1,9 @@
-//! How an image is packed and proven: format and checksum, read from text at the edge.
-//! Where an image comes from is the order's business; fetching and unpacking it is the agent's.
+//! How an image is packed and verified: format and checksum, parsed from text at the edge.
+//! Its URLs are in `order`; fetching and unpacking it is the agent's job.
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ impl ImageFormat {
     }
 }
 
-/// Of the bytes as they are served (compressed if they are), as Ironic's `image_checksum`.
+/// Of the bytes as served, compressed or not, like Ironic's `image_checksum`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Checksum {
     Sha256(Digest<32>),
@@ -35,7 +35,7 @@ pub enum Checksum {
 
 impl core::str::FromStr for Checksum {
     type Err = crate::id::BadId;
-    /// `sha256:<64 hex>`, `sha512:<128 hex>`, or bare hex told apart by its length.
+    /// `sha256:<64 hex>`, `sha512:<128 hex>`, or bare hex, whose length decides.
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let bad = || crate::id::BadId {
             kind: "checksum (sha256:<64 hex digits> or sha512:<128 hex digits>)",
@@ -76,7 +76,7 @@ impl<const N: usize> Digest<N> {
 
 impl<const N: usize> fmt::Display for Digest<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 

@@ -1,11 +1,11 @@
 //! What hardware a machine has, as its agent read it: SMBIOS, CPU, memory, disks, NICs, LLDP neighbours, BMC, boot.
-//! How it is read is the agent's affair; which disk is chosen from it is decided in `hints` and `plan`.
+//! Reading it is the agent's job; choosing a disk from it is the core's.
 use crate::id::{Mac, SystemUuid};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Everything a machine said of itself. What could not be read is named in `problems`; one dead drive is not a dead node.
+/// Everything a machine reports about itself. `problems` lists what could not be read: one dead drive is not a dead node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inventory {
     pub system: System,
@@ -22,7 +22,7 @@ pub struct Inventory {
     pub problems: Vec<Problem>,
 }
 
-/// SMBIOS types 0, 1, 2 and 3. Text is trimmed; empty text and the vendors' placeholders are left out by the agent.
+/// SMBIOS types 0, 1, 2 and 3. The agent trims text and leaves out empty text and vendors' placeholders.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct System {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub struct Firmware {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// As `uname -m` says it: `x86_64`, `aarch64`.
+    /// As `uname -m` prints it: `x86_64`, `aarch64`.
     pub architecture: String,
     pub model: String,
     /// Logical processors.
@@ -125,7 +125,7 @@ pub struct Disk {
     /// SCSI host:channel:target:lun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hctl: Option<String>,
-    /// `pci-0000:00:03.0-…`, the operator's way to say "that slot".
+    /// `pci-0000:00:03.0-…`, how operators name a slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_path: Option<String>,
 }
@@ -133,7 +133,7 @@ pub struct Disk {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Nic {
     pub name: String,
-    /// The permanent address where the driver tells it, else the present one.
+    /// The permanent address where the driver reports it, else the present one.
     pub mac: Mac,
     #[serde(default)]
     pub carrier: bool,
@@ -155,7 +155,7 @@ pub struct Nic {
     pub lldp: Option<LldpNeighbour>,
 }
 
-/// What the switch port said (IEEE 802.1AB). Ids are rendered as text; the raw TLVs are not kept.
+/// What the switch port announced (IEEE 802.1AB). Ids are rendered as text; the raw TLVs are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LldpNeighbour {
     pub chassis_id: String,
@@ -217,7 +217,7 @@ impl Default for BootFacts {
     }
 }
 
-/// What a collector could not read: which, and why.
+/// A collector that could not read something, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     pub collector: String,

@@ -1,5 +1,5 @@
-//! A machine introduces itself: the lookup, and what it is told.
-//! Which node it is, is decided by the conductor's core.
+//! The lookup: a machine introduces itself, and the reply names its node or asks it to wait.
+//! Deciding which node it is is the core's job.
 use crate::id::{BootId, NodeId};
 use crate::inventory::Inventory;
 use alloc::string::String;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Lookup {
     pub version: u32,
     pub boot: BootId,
-    /// The agent's own version, as `ironbeat-agent --version` says it.
+    /// The agent's own version, as `ironbeat-agent --version` prints it.
     pub agent: String,
     pub inventory: Inventory,
     #[serde(default)]
@@ -32,7 +32,7 @@ pub struct BootTimings {
 pub enum LookupReply {
     Welcome {
         node: NodeId,
-        /// The conductor misses a machine after this long; it beats at 0.3 to 0.6 of it.
+        /// After this long without a heartbeat the machine counts as lost; it sends one at 0.3 to 0.6 of it.
         heartbeat_timeout_secs: u32,
     },
     /// Look up again in `retry_secs` × U(0.5, 1.5).

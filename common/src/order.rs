@@ -1,5 +1,5 @@
-//! What the conductor can tell an agent to do, one variant per step.
-//! Which order is due is decided by the conductor's core; carrying it out is the agent's business.
+//! What a conductor can order an agent to do, one variant per step.
+//! Choosing the order is the core's job; carrying it out is the agent's.
 use crate::disk::DiskIdentity;
 use crate::image::{Checksum, ImageFormat};
 use alloc::string::String;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Largest config drive content, in bytes, summed over its files.
 pub const MAX_CONFIG_DRIVE_BYTES: usize = 512 * 1024;
 
-/// What an agent can be asked to do. Whole orders: the agent chooses nothing.
+/// An order is complete: the agent has nothing left to choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
     /// Read all hardware again, waiting for LLDP on every NIC that has a carrier.
@@ -23,7 +23,7 @@ pub enum Order {
         disk: DiskIdentity,
         label: String,
     },
-    /// Make old signatures and tables of these disks unreadable.
+    /// Wipe old signatures and partition tables of these disks.
     EraseMetadata {
         disks: Vec<DiskIdentity>,
     },
@@ -48,7 +48,7 @@ impl Order {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WriteImage {
     pub disk: DiskIdentity,
-    /// Where the same bytes can be had, best first. Tried in turn; a broken transfer resumes at the next.
+    /// Mirrors of the same bytes, best first. Tried in turn; a broken transfer resumes at the next.
     pub urls: Vec<String>,
     pub format: ImageFormat,
     pub checksum: Checksum,
@@ -64,7 +64,7 @@ pub struct ConfigFile {
     pub content: String,
 }
 
-/// User data carries passwords: only sizes are shown.
+/// User data may hold passwords: `Debug` shows only its size.
 impl fmt::Debug for ConfigFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

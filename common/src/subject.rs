@@ -17,7 +17,7 @@ pub fn heartbeat(prefix: &str, node: &NodeId) -> String {
 pub fn nudge(prefix: &str, node: &NodeId) -> String {
     format!("{prefix}.nudge.{node}")
 }
-/// `what` is `log` or `progress`: for watching only, nothing is decided by it.
+/// `what` is `log` or `progress`: for watching only, no decision depends on it.
 pub fn agent(prefix: &str, node: &NodeId, what: &str) -> String {
     format!("{prefix}.agent.{node}.{what}")
 }
