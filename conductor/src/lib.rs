@@ -4,6 +4,7 @@ pub mod bmc;
 mod clock;
 pub mod config;
 mod drive;
+mod fnv;
 pub mod front;
 pub mod loops;
 pub mod netboot;

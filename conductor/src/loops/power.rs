@@ -2,6 +2,7 @@
 //! What a reading means is decided in the core; a dead BMC costs only its own task here.
 use crate::clock;
 use crate::drive::ReconcileError;
+use crate::fnv::fnv1a;
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, is_news, power_is_synced};
@@ -136,10 +137,7 @@ fn recovery_pause(policy: &Policy, troubles: u32) -> Duration {
 /// the period.
 fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
     let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
-    let bytes = node.as_bytes();
-    let phase = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let phase = fnv1a(node.as_bytes());
     let phase = (phase ^ (phase >> 33)) % period_ms;
     Duration::from_millis((unix_ms + period_ms - phase) % period_ms)
 }

@@ -1,6 +1,7 @@
 //! What follows from renewals seen and not seen: who is live, who has lapsed, who owns a node, may this worker act.
 //! Time is handed in, and is the reader's own monotonic clock: wall clocks are not compared.
 use super::WorkerInfo;
+use crate::fnv::fnv1a;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
 use std::collections::BTreeMap;
@@ -175,9 +176,7 @@ pub(super) fn owner<'a>(
 /// FNV-1a over both ids, its bits mixed once more, as FNV's high bits alone are poor.
 fn weight(node: NodeId, worker: &WorkerId) -> u64 {
     let bytes = node.as_bytes().iter().chain(worker.as_str().as_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = fnv1a(bytes);
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 33)
 }
