@@ -9,8 +9,6 @@ pub mod heart;
 pub mod init;
 mod ipv4;
 pub mod log;
-#[cfg(test)]
-mod mutate;
 pub mod net;
 pub mod random;
 mod sysfs;

@@ -10,6 +10,7 @@ use crate::lookup::{BootTimings, Lookup, LookupReply};
 use crate::order::{ConfigFile, Order, WriteImage};
 use core::fmt;
 use data_encoding::HEXLOWER;
+use ironbeat_mutate::Mutator;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -312,24 +313,10 @@ fn mutated_messages_never_panic() {
         encode(&beat(Status::Idle)),
         encode(&write_image()),
     ];
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut mutator = Mutator::seeded("messages");
     let mut decoded = 0u32;
     for round in 0..60_000usize {
-        let mut bytes = seeds[round % seeds.len()].clone();
-        for _ in 0..1 + random() % 4 {
-            let at = (random() as usize) % bytes.len();
-            match random() % 3 {
-                0 => bytes[at] = random() as u8,
-                1 => bytes.truncate(at.max(1)),
-                _ => bytes.insert(at, random() as u8),
-            }
-        }
+        let bytes = mutator.mutate(&seeds[round % seeds.len()]);
         decoded += u32::from(decode::<Lookup>(&bytes).is_ok());
         decoded += u32::from(decode::<Heartbeat>(&bytes).is_ok());
         decoded += u32::from(decode::<Order>(&bytes).is_ok());

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use ironbeat_common::codec;
 use ironbeat_common::codec::MAX_MESSAGE_BYTES;
 use ironbeat_common::heartbeat::{Heartbeat, Status};
+use ironbeat_mutate::Mutator;
 use serde_json::json;
 use support::{JSON, Reply, Site, boot, lookup, machine};
 
@@ -164,40 +165,10 @@ fn beat() -> Heartbeat {
     }
 }
 
-fn xorshift(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
-/// Up to four bytes changed, lost or doubled.
-fn mutate(good: &[u8], state: &mut u64) -> Bytes {
-    let mut body = good.to_vec();
-    for _ in 0..=xorshift(state) % 4 {
-        let at = (xorshift(state) % body.len() as u64) as usize;
-        match xorshift(state) % 3 {
-            0 => body[at] = xorshift(state) as u8,
-            1 if body.len() > 1 => drop(body.remove(at)),
-            _ => body.insert(at, body[at]),
-        }
-    }
-    body.into()
-}
-
 /// Every request gets one answer, whatever became of it on the way.
 #[tokio::test(flavor = "multi_thread")]
 async fn bent_messages_are_answered_too() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a new seed for each run; it is printed"
-    )]
-    let seed = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .subsec_nanos();
-    println!("seed {seed}");
-    let mut state = u64::from(seed) | 1;
+    let mut mutator = Mutator::seeded("hostile");
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");
     let bmc = support::idle_bmc(1);
@@ -215,7 +186,7 @@ async fn bent_messages_are_answered_too() {
             _ => ask.to_string().into_bytes(),
         };
         for _ in 0..60 {
-            cases.push((subject.clone(), mutate(&good, &mut state)));
+            cases.push((subject.clone(), mutator.mutate(&good).into()));
         }
     }
     let site = &site;

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn any_bytes_are_survived() {
-        crate::mutate::mutants(X86.as_bytes(), 5_000, |bytes| {
+        ironbeat_mutate::mutants(X86.as_bytes(), 5_000, |bytes| {
             parse(&String::from_utf8_lossy(bytes));
         });
     }

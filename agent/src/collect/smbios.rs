@@ -152,7 +152,7 @@ fn is_placeholder(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::mutants;
+    use ironbeat_mutate::mutants;
 
     /// One structure: header, formatted area, strings.
     fn structure(kind: u8, fields: &[u8], strings: &[&str]) -> Vec<u8> {

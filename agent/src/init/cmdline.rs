@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn any_bytes_are_survived() {
         let line = "ib.nats=nats://10.77.0.1:4222 ib.prefix=ib.v1 ib.ip=10.77.0.11 ib.mask=255.255.255.0 BOOTIF=01-52-54-00-77-01-0b";
-        crate::mutate::mutants(line.as_bytes(), 20_000, |bytes| {
+        ironbeat_mutate::mutants(line.as_bytes(), 20_000, |bytes| {
             let settings = parse(&String::from_utf8_lossy(bytes));
             assert!(
                 settings.refused.len() <= MAX_REFUSED + 1 && settings.nats.len() <= MAX_SERVERS

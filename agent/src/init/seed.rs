@@ -123,7 +123,7 @@ fn credit(seed: &[u8; 64]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::Xorshift;
+    use ironbeat_mutate::Mutator;
 
     struct Made<F>(F);
     impl<F: FnMut() -> u64> Noise for Made<F> {
@@ -158,10 +158,10 @@ mod tests {
     #[test]
     fn a_clock_that_jitters_gives_a_seed_of_all_its_samples() {
         let seed = |change_at: usize| {
-            let (mut random, mut count) = (Xorshift(1), 0);
+            let (mut random, mut count) = (Mutator::new(1), 0);
             gather(&mut Made(|| {
                 count += 1;
-                1000 + random.next() % 64 + u64::from(count == change_at)
+                1000 + random.random() % 64 + u64::from(count == change_at)
             }))
         };
         let never = seed(usize::MAX);
@@ -174,13 +174,13 @@ mod tests {
     #[test]
     fn a_clock_that_often_shows_the_same_value_gives_no_seed() {
         let gather_with = |common_of_ten: u64| {
-            let (mut random, mut last) = (Xorshift(1), 0);
+            let (mut random, mut last) = (Mutator::new(1), 0);
             gather(&mut Made(|| {
-                let common = random.next() % 10 < common_of_ten && last != 1000;
+                let common = random.random() % 10 < common_of_ten && last != 1000;
                 last = if common {
                     1000
                 } else {
-                    1001 + random.next() % 64
+                    1001 + random.random() % 64
                 };
                 last
             }))

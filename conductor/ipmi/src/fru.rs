@@ -223,7 +223,7 @@ impl Bmc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::Mutator;
+    use ironbeat_mutate::Mutator;
 
     fn sealed(mut area: Vec<u8>) -> Vec<u8> {
         while area.len() % UNIT != UNIT - 1 {

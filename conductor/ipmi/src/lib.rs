@@ -35,8 +35,6 @@ mod line;
 mod link;
 mod login;
 mod message;
-#[cfg(test)]
-mod mutate;
 mod open;
 mod pace;
 mod packet;

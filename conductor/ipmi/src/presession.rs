@@ -161,7 +161,7 @@ pub(crate) fn parse_cipher_suites(records: &[u8]) -> Vec<CipherSuite> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::Mutator;
+    use ironbeat_mutate::Mutator;
 
     #[test]
     fn ping_and_pong_are_the_bytes_of_the_specification() {

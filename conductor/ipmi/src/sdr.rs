@@ -318,7 +318,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::Mutator;
+    use ironbeat_mutate::Mutator;
 
     /// A full record of a temperature, laid out by hand from table 43-1.
     pub(crate) fn full() -> Vec<u8> {

@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn mutants_never_panic_and_never_pass() {
-        let mut mutator = crate::mutate::Mutator::seeded("session");
+        let mut mutator = ironbeat_mutate::Mutator::seeded("session");
         for suite in [Suite::Three, Suite::Seventeen] {
             let good = answer(suite, 1);
             for _ in 0..20_000 {

@@ -292,7 +292,7 @@ impl Session15 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::Mutator;
+    use ironbeat_mutate::Mutator;
 
     fn key() -> Key {
         let mut key = [0; 16];

@@ -61,8 +61,8 @@ const fn file(name: &'static str, may: May, owns: &'static str) -> Room {
     }
 }
 
-/// Every crate's tests may use these two.
-pub const FOR_TESTS: &[&str] = &["ironbeat-tests", "ironbeat-bmc-sim"];
+/// Every crate's tests may use these.
+pub const FOR_TESTS: &[&str] = &["ironbeat-tests", "ironbeat-bmc-sim", "ironbeat-mutate"];
 
 /// What the tests of some may use beyond that.
 pub const TESTS_MAY: &[(&str, &[&str])] = &[
@@ -169,6 +169,16 @@ pub const CRATES: &[Crate] = &[
         may: &[],
         no_std: false,
         never: &["ironbeat-ipmi"],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-mutate",
+        dir: "tests/mutate",
+        owns: "damage to good bytes, repeatable, for the tests of everything that reads bytes",
+        lacks: "a dependency: any crate's tests may use it, `common/` included",
+        may: &[],
+        no_std: false,
+        never: &[],
         rooms: &[],
     },
     Crate {

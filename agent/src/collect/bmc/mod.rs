@@ -169,7 +169,7 @@ fn ipv6(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::Xorshift;
+    use ironbeat_mutate::Mutator;
 
     const NOT_THERE: &[u8] = &[0xcc];
 
@@ -230,11 +230,11 @@ mod tests {
 
     #[test]
     fn a_bmc_that_answers_nonsense_is_survived() {
-        let mut random = Xorshift(0x1b0b_ea70);
+        let mut random = Mutator::new(0x1b0b_ea70);
         for _ in 0..5_000 {
             let nonsense = |_: u8, _: u8, _: &[u8]| {
                 let length = random.below(40);
-                let mut bytes: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+                let mut bytes: Vec<u8> = (0..length).map(|_| random.random() as u8).collect();
                 if let Some(code) = bytes.first_mut() {
                     *code &= 1;
                 }

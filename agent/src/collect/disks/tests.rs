@@ -220,7 +220,7 @@ fn vpd_pages_are_cut_where_they_end() {
     ] {
         assert_eq!(parse_vpd_serial(nothing), None, "{nothing:?}");
     }
-    crate::mutate::mutants(b"\0\x80\0\x14SA-0001             ", 5_000, |bytes| {
+    ironbeat_mutate::mutants(b"\0\x80\0\x14SA-0001             ", 5_000, |bytes| {
         drop(parse_vpd_serial(bytes))
     });
 }

@@ -4,8 +4,8 @@ use super::super::testing::image::noise;
 use super::super::testing::{gzip, zstd};
 use super::{Stop, decode};
 use crate::disk::buffer::{BUFFER_BYTES, pipe};
-use crate::mutate::mutants;
 use ironbeat_common::image::ImageFormat;
+use ironbeat_mutate::mutants;
 use std::thread;
 
 /// Sends `served` in pieces through the stage; what came out, or why it stopped.

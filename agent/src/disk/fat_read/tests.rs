@@ -2,7 +2,7 @@
 //! Finding a boot loader in them is tested in `efi`.
 use super::Fat;
 use crate::disk::fat::Volume;
-use crate::mutate::mutants;
+use ironbeat_mutate::mutants;
 use std::io;
 use std::process::Command;
 

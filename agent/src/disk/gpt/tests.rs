@@ -4,7 +4,7 @@ use super::super::testing::MIB;
 use super::super::testing::TestDisk;
 use super::super::testing::image::{self, crc32};
 use super::{BASIC_DATA, BadGpt, ESP, Gpt};
-use crate::mutate::mutants;
+use ironbeat_mutate::mutants;
 use uuid::Uuid;
 
 const SECTORS: u64 = 16 * MIB / 512;

@@ -4,7 +4,7 @@ use super::super::testing::image::noise;
 use super::super::testing::server::{Reply, Server};
 use super::{Body, ByteRange, Framing, Head, Timeouts, get, parse_head};
 use crate::disk::url::Url;
-use crate::mutate::mutants;
+use ironbeat_mutate::mutants;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;

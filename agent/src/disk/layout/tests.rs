@@ -4,7 +4,7 @@ use super::super::testing::MIB;
 use super::super::testing::image;
 use super::{Disk, HEAD_BYTES, guid_from_hash, plan};
 use crate::disk::stage::Stop;
-use crate::mutate::mutants;
+use ironbeat_mutate::mutants;
 
 const DISK: Disk = Disk {
     bytes: 32 * MIB,

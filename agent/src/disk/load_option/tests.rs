@@ -1,7 +1,7 @@
 //! Boot options, byte for byte.
 //! Choosing and storing them is tested in `efi`.
 use super::{HardDrive, Known, Signature, cut_label, read, write};
-use crate::mutate::mutants;
+use ironbeat_mutate::mutants;
 use uuid::{Uuid, uuid};
 
 const GUID: Uuid = uuid!("11223344-5566-7788-99aa-bbccddeeff00");

@@ -3,7 +3,7 @@
 use super::super::testing::MIB;
 use super::super::testing::image;
 use super::{BadMbr, FAT_LBA, Mbr, PROTECTIVE};
-use crate::mutate::mutants;
+use ironbeat_mutate::mutants;
 
 fn good() -> Vec<u8> {
     image::mbr(8 * MIB)[..512].to_vec()

@@ -13,10 +13,10 @@ const ENTRY_BYTES: usize = 128;
 
 /// Bytes that do not compress, different for each seed.
 pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut random = crate::mutate::Xorshift(seed | 1);
+    let mut random = ironbeat_mutate::Mutator::new(seed);
     let mut out = vec![0; bytes];
     for place in out.chunks_mut(8) {
-        place.copy_from_slice(&random.next().to_le_bytes()[..place.len()]);
+        place.copy_from_slice(&random.random().to_le_bytes()[..place.len()]);
     }
     out
 }

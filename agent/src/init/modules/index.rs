@@ -216,7 +216,7 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::mutants;
+    use ironbeat_mutate::mutants;
 
     fn check(pattern: &str, text: &str, expected: bool) {
         assert_eq!(

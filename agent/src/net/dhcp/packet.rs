@@ -177,7 +177,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::mutants;
+    use ironbeat_mutate::mutants;
 
     const MAC: Mac = Mac::from_bytes([0x52, 0x54, 0, 0x77, 1, 1]);
     const XID: u32 = 0x1234_5678;

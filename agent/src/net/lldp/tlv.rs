@@ -174,7 +174,7 @@ fn colon_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::mutants;
+    use ironbeat_mutate::mutants;
 
     fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
         let mut out = (u16::from(kind) << 9 | value.len() as u16)

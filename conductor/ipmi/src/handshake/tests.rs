@@ -1,7 +1,7 @@
 //! The login against a BMC that shares this crate's arithmetic: known answers, refusals, damage.
 //! The known answers were computed independently, with Python's hmac and hashlib, from the text of §13.
 use super::*;
-use crate::mutate::Mutator;
+use ironbeat_mutate::Mutator;
 
 const BMC_ID: u32 = 0x0a0b_0c0d;
 const CONSOLE_ID: u32 = 0x0102_0304;

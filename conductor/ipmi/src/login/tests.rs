@@ -336,7 +336,7 @@ fn every_history_ends() {
         ]
     };
     let answers = || [NOT_GREETED, greeted(true), greeted(false)];
-    let mut mutator = crate::mutate::Mutator::seeded("login");
+    let mut mutator = ironbeat_mutate::Mutator::seeded("login");
     for _ in 0..2_000 {
         let now = Instant::now();
         let config = [config(), only(Suite::Three), ipmi_15(), with_tries(1)];
