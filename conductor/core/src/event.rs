@@ -187,7 +187,15 @@ pub struct BmcFault {
     pub what: String,
     /// Another try cannot help: wrong password, no such user, privilege too low.
     pub permanent: bool,
-    /// A power command to this effect was accepted, and nobody could see whether it was carried out.
+    /// The BMC accepted this power command, and nobody could see whether it was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<bool>,
+    pub accepted: Option<Accepted>,
+}
+
+/// A power command that a BMC accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accepted {
+    PowerOn,
+    PowerOff,
 }

@@ -1,6 +1,8 @@
 //! The deciding core: the node record, what can happen to it, and what follows.
 //! No clock, socket, file, log line or async: time, ids and policy are handed in, and outside tests it is `no_std`.
 #![cfg_attr(not(test), no_std)]
+// A new state does not compile until every event has an answer for it.
+#![deny(clippy::wildcard_enum_match_arm)]
 extern crate alloc;
 
 pub mod boot;

@@ -2,7 +2,7 @@
 //! Bytes and retransmissions are `ironbeat_ipmi`'s affair; when another try is worth it decides the core.
 use super::{BootWish, Permit, Stop, permanent, transient};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::decide::{Accepted, BmcFault, BmcReport};
 use ironbeat_core::node::{BmcAct, BootDevice as Device};
 use ironbeat_ipmi::{Bmc, BootDevice, BootFlags, ChassisControl, Error as IpmiError};
 use std::time::Duration;
@@ -241,7 +241,10 @@ async fn set_power(
         pause = (pause * 2).min(patience.look_last);
     }
     let wanted = if on { "on" } else { "off" };
-    let accepted = blind && told.is_ok();
+    let accepted = (blind && told.is_ok()).then_some(match on {
+        true => Accepted::PowerOn,
+        false => Accepted::PowerOff,
+    });
     let why = told.err().map(|error| error.to_string()).or(refused);
     let what = format!(
         "BMC {}: told to power {wanted}, it does not say that it is {wanted} after {} s{}",
@@ -250,7 +253,7 @@ async fn set_power(
         why.map(|why| format!(" ({why})")).unwrap_or_default()
     );
     let fault = BmcFault {
-        told: accepted.then_some(on),
+        accepted,
         ..transient(what)
     };
     Err(fault.into())

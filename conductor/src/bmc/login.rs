@@ -18,7 +18,7 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
     let wrong = |why: String| BmcFault {
         what: format!("BMC {address}: {why}"),
         permanent: true,
-        told: None,
+        accepted: None,
     };
     let suite = cipher_suite.map(|suite| match suite {
         CipherSuite::Three => Suite::Three,

@@ -263,7 +263,7 @@ fn transient(what: String) -> BmcFault {
     BmcFault {
         what,
         permanent: false,
-        told: None,
+        accepted: None,
     }
 }
 

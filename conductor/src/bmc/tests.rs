@@ -2,6 +2,7 @@
 //! Bytes on the wire are judged in `ironbeat-ipmi`.
 use super::test_sim::{PASSWORD, Sim};
 use super::*;
+use ironbeat_core::decide::Accepted;
 use ironbeat_core::node::{CipherSuite, Secret};
 use std::net::UdpSocket;
 
@@ -461,7 +462,11 @@ mod simulated {
         };
         let (result, ()) = tokio::join!(act, silence);
         let fault = result.unwrap_err();
-        assert_eq!(fault.told, Some(true), "{address}: {fault:?}");
+        assert_eq!(
+            fault.accepted,
+            Some(Accepted::PowerOn),
+            "{address}: {fault:?}"
+        );
     }
 
     #[tokio::test]

@@ -75,7 +75,7 @@ impl Hands for RealHands {
                 node.bmc.address()
             ),
             permanent: false,
-            told: None,
+            accepted: None,
         })?;
         let wish = BootWish {
             mode: firmware_mode(node),

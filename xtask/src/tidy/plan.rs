@@ -73,7 +73,7 @@ pub const TESTS_MAY: &[(&str, &[&str])] = &[
 /// From what is said, over those who say it, to what tries it.
 ///
 /// A match over one of our own enums in `ironbeat-core` has no wildcard, so that a new state does not compile until every
-/// event has an answer for it. Clippy holds that: `wildcard_enum_match_arm = "deny"` in that crate's `[lints.clippy]`.
+/// event has an answer for it. Clippy holds that: `wildcard_enum_match_arm` is denied in its `lib.rs`.
 pub const CRATES: &[Crate] = &[
     Crate {
         name: "ironbeat-common",

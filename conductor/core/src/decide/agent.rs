@@ -2,7 +2,7 @@
 //! Which node a lookup belongs to is found in `lookup`; silence is noticed in `alarm`.
 use super::answer::{Effect, Rejected};
 use super::draft::Draft;
-use super::job::{Fault, boot_disk_by_force, said};
+use super::job::{Fault, boot_disk_by_force};
 use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, State, Step};
 use crate::plan;
 use alloc::boxed::Box;
@@ -26,7 +26,7 @@ pub(super) fn booted(
         });
     }
     if draft.node.boot == Some(boot) {
-        return Ok(said("the same boot looked up again"));
+        return Ok("the same boot looked up again".into());
     }
     draft.retire_boot();
     draft.node.boot = Some(boot);
@@ -55,7 +55,7 @@ pub(super) fn booted(
         }
         Phase::AgentStep { .. } if boot_disk_by_force(job) => {
             draft.begin();
-            said("the machine came back to the ramdisk instead of its disk: booted by force")
+            "the machine came back to the ramdisk instead of its disk: booted by force".into()
         }
         Phase::AgentStep { .. } if job.tries >= max_tries => {
             let what = format!(
@@ -74,7 +74,7 @@ pub(super) fn booted(
             because
         }
         Phase::Acting { .. } | Phase::Backoff { .. } => {
-            said("the machine rebooted while the BMC was driven")
+            "the machine rebooted while the BMC was driven".into()
         }
     };
     // The agent beats as soon as it is welcome: a nudge would only make it beat twice.
@@ -103,7 +103,7 @@ pub(super) fn beat(
         return Err(Rejected::UnknownBoot);
     }
     let Some(Phase::AgentStep { id, .. }) = draft.node.job().map(|job| job.phase.clone()) else {
-        return Ok(said("nothing is asked of the agent"));
+        return Ok("nothing is asked of the agent".into());
     };
     let because = match status {
         Status::Done { step, outcome } if *step == id => {
@@ -116,7 +116,7 @@ pub(super) fn beat(
             draft.fail(Fault::Other, error.what.chars().take(2000).collect())
         }
         Status::Idle | Status::Running { .. } | Status::Done { .. } | Status::Failed { .. } => {
-            return Ok(said("the step goes on"));
+            return Ok("the step goes on".into());
         }
     };
     // The reply to this very beat carries the next step.

@@ -1,7 +1,7 @@
 //! The time in `wake_at` has come: a worker died, a BMC pause is over, a machine is silent, a step hangs.
 //! Who watches the clock and brings the last heartbeat along is the conductor's affair.
 use super::draft::Draft;
-use super::job::{Fault, boot_disk_by_force, said};
+use super::job::{Fault, boot_disk_by_force};
 use crate::event::LastBeat;
 use crate::id::WorkerId;
 use crate::node::{Mark, Phase, Step};
@@ -13,7 +13,7 @@ use ironbeat_common::heartbeat::Status;
 pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
     let now = draft.ctx.now;
     if draft.node.wake_at.is_none_or(|at| at > now) {
-        return said("nothing is due yet");
+        return "nothing is due yet".into();
     }
     match draft.job().phase.clone() {
         Phase::Acting { worker, .. } => {
@@ -54,7 +54,7 @@ pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId) -> String {
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. },
         )
-        | None => said("the lost worker was not acting on this node"),
+        | None => "the lost worker was not acting on this node".into(),
     }
 }
 
@@ -111,5 +111,5 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
             format!("{name} has made no progress for {} s", hung.as_secs()),
         );
     }
-    said("the agent lives and the step goes on")
+    "the agent lives and the step goes on".into()
 }

@@ -1,8 +1,8 @@
 //! What came of driving a BMC.
 //! How it is driven, and which of its errors are worth another try, is the conductor's knowledge.
 use super::draft::Draft;
-use super::job::{Fault, said};
-use crate::event::{BmcFault, BmcReport};
+use super::job::Fault;
+use crate::event::{Accepted, BmcFault, BmcReport};
 use crate::id::OpId;
 use crate::node::{BmcAct, Phase, Power, PowerSource, Step};
 use alloc::format;
@@ -22,9 +22,9 @@ pub(super) fn reported(
                 | Phase::AwaitingAgent { .. }
                 | Phase::AgentStep { .. },
                 Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
-            ) => return said("the act was not the present one"),
+            ) => return "the act was not the present one".into(),
         },
-        None => return said("the act was not the present one"),
+        None => return "the act was not the present one".into(),
     };
     match result {
         Ok(report) => {
@@ -35,13 +35,13 @@ pub(super) fn reported(
             });
             match contradiction(act, report.power_on) {
                 None => draft.advance(),
-                Some(lie) => draft.retry(said(lie)),
+                Some(lie) => draft.retry(lie.into()),
             }
         }
         Err(fault) => {
-            if let Some(on) = fault.told {
+            if let Some(accepted) = fault.accepted {
                 draft.node.power = Some(Power {
-                    on,
+                    on: accepted == Accepted::PowerOn,
                     at: draft.ctx.now,
                     source: PowerSource::Command,
                 });

@@ -2,8 +2,8 @@
 //! A failing history is cut down and kept as a file in `histories/`, which `kept_histories` replays for ever.
 use super::tests::{enrolled, instance, inventory};
 use super::{
-    BmcFault, BmcReport, Ctx, Effect, Event, LastBeat, Patch, Policy, PowerVerb, Verb, decide,
-    is_news,
+    Accepted, BmcFault, BmcReport, Ctx, Effect, Event, LastBeat, Patch, Policy, PowerVerb, Verb,
+    decide, is_news,
 };
 use crate::explain::explain;
 use crate::id::{OpId, RequestId, WorkerId};
@@ -119,12 +119,19 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
                     0 => Err(BmcFault {
                         what: "no answer".to_string(),
                         permanent: false,
-                        told: rng.pick(&[None, Some(on)]),
+                        accepted: rng.pick(&[
+                            None,
+                            Some(if on {
+                                Accepted::PowerOn
+                            } else {
+                                Accepted::PowerOff
+                            }),
+                        ]),
                     }),
                     1 => Err(BmcFault {
                         what: "wrong password".to_string(),
                         permanent: true,
-                        told: None,
+                        accepted: None,
                     }),
                     2 => Ok(BmcReport { power_on: !on }),
                     _ => Ok(BmcReport { power_on: on }),
@@ -180,7 +187,7 @@ fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
     let fault = BmcFault {
         what: "no answer".to_string(),
         permanent: false,
-        told: None,
+        accepted: None,
     };
     Event::PowerRead {
         at: Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000))),

@@ -296,7 +296,3 @@ pub(super) fn boot_disk_by_force(job: &mut Job) -> bool {
     }
     false
 }
-
-pub(super) fn said(text: &str) -> String {
-    text.to_string()
-}

@@ -17,7 +17,9 @@ mod verbs;
 use crate::node::Node;
 use draft::Draft;
 
-pub use crate::event::{BmcFault, BmcReport, Enrolment, Event, LastBeat, Patch, PowerVerb, Verb};
+pub use crate::event::{
+    Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, Patch, PowerVerb, Verb,
+};
 pub use crate::policy::Policy;
 pub use agent::{Wanted, wanted};
 pub use answer::{Decision, Effect, Rejected};

@@ -4,7 +4,6 @@
 mod tests;
 
 use super::draft::Draft;
-use super::job::said;
 use crate::event::{BmcFault, BmcReport};
 use crate::index::Entry;
 use crate::node::{
@@ -54,18 +53,18 @@ pub(super) fn read(
 ) -> String {
     let (state, maintenance) = (&draft.node.state, draft.node.maintenance.as_ref());
     if !power_is_synced(state.resting(), maintenance) {
-        return said("the power is not synced now");
+        return "the power is not synced now".into();
     }
     let (node, policy) = (&draft.node, draft.ctx.policy);
     let too_often = troubles > policy.power_sync_max_retries;
     let recovering = node.maintenance.is_some();
     let since = node.maintenance.as_ref().map(|fault| fault.since);
     if since.is_some_and(|since| since >= at) {
-        return said("this reading is older than the fault");
+        return "this reading is older than the fault".into();
     }
     let power_on = match result {
         Ok(report) => report.power_on,
-        Err(_) if recovering => return said("the BMC still does not say how the power is"),
+        Err(_) if recovering => return "the BMC still does not say how the power is".into(),
         Err(fault) if too_often => return give_up(draft, troubles, &fault.what),
         Err(fault) => return format!("the power could not be read: {}", fault.what),
     };
@@ -76,13 +75,13 @@ pub(super) fn read(
     };
     let known = node.power.clone();
     if known.as_ref().is_some_and(|known| known.at >= at) {
-        return said("this reading is older than what is known");
+        return "this reading is older than what is known".into();
     }
     if recovering {
         draft.node.maintenance = None;
         clear_error(&mut draft.node);
         draft.node.power = Some(seen);
-        return said("the BMC answers again: maintenance ends");
+        return "the BMC answers again: maintenance ends".into();
     }
     match known {
         None => {

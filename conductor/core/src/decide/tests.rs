@@ -188,7 +188,7 @@ impl Story {
             result: Err(BmcFault {
                 what: "BMC 10.0.0.1: silent".into(),
                 permanent,
-                told: None,
+                accepted: None,
             }),
         })
     }

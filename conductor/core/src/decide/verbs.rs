@@ -2,7 +2,7 @@
 //! How the job then goes on is in `job`.
 use super::answer::Rejected;
 use super::draft::Draft;
-use super::job::{Fault, said};
+use super::job::Fault;
 use super::power;
 use crate::event::{Patch, PowerVerb, Verb};
 use crate::id::RequestId;
@@ -22,7 +22,7 @@ pub(super) fn asked(
     verb: &Verb,
 ) -> Result<String, Rejected> {
     if draft.node.requests.contains(request) {
-        return Ok(said("this request was carried out before"));
+        return Ok("this request was carried out before".into());
     }
     let because = carry_out(draft, verb)?;
     draft.node.requests.push(request.clone());
@@ -124,7 +124,7 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         });
     };
     match then {
-        Then::GiveUp => Ok(draft.fail(Fault::Other, said("aborted by the operator"))),
+        Then::GiveUp => Ok(draft.fail(Fault::Other, "aborted by the operator".into())),
         Then::Rest(rest) => Ok(rest_there(draft, *rest)),
         Then::Begin(kind) => begin(draft, *kind, verb),
     }
@@ -185,7 +185,7 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         return match draft.node.instance {
             Some(_) => Ok(()),
             None => Err(Rejected::Invalid {
-                why: said("nothing was deployed that could be rebuilt"),
+                why: "nothing was deployed that could be rebuilt".into(),
             }),
         };
     };
@@ -258,14 +258,12 @@ fn power_steps(verb: PowerVerb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
 
 /// The state, for an operator whose verb is not possible in it.
 fn words(state: &State) -> String {
+    let name = state.provision_state();
     match state {
-        State::Busy(Job {
-            kind: JobKind::Bmc, ..
-        }) => format!(
-            "{} and has its BMC at work for another request",
-            state.provision_state()
-        ),
-        state => state.provision_state().to_string(),
+        State::Busy(job) if job.kind == JobKind::Bmc => {
+            format!("{name} and has its BMC at work for another request")
+        }
+        State::Busy(_) | State::Resting(_) => name.to_string(),
     }
 }
 
@@ -301,18 +299,17 @@ fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
             });
         }
     }
-    said(if reason.is_some() {
-        "maintenance begins"
-    } else {
-        "maintenance ends"
-    })
+    match reason {
+        Some(_) => "maintenance begins".into(),
+        None => "maintenance ends".into(),
+    }
 }
 
 fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Rejected> {
     if let State::Busy(_) = draft.node.state {
         let state = words(&draft.node.state);
         return Err(Rejected::WrongState {
-            verb: said("change"),
+            verb: "change".into(),
             state,
         });
     }
@@ -345,5 +342,5 @@ fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Rejected> {
         node.bmc = endpoint;
         draft.put(Beside::BmcSecrets(secrets));
     }
-    Ok(said("the description changed"))
+    Ok("the description changed".into())
 }

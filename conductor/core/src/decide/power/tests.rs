@@ -1,6 +1,6 @@
 //! Power that an operator changes, and power that changes by itself: situation, event, outcome.
 use crate::decide::tests::Story;
-use crate::decide::{BmcFault, BmcReport, Event, PowerVerb, Rejected, Verb};
+use crate::decide::{Accepted, BmcFault, BmcReport, Event, PowerVerb, Rejected, Verb};
 use crate::explain::explain;
 use crate::node::{BmcAct, BootDevice, During, HardwareFault, Power, PowerSource, Rest, State};
 use crate::time::{Time, secs};
@@ -27,7 +27,7 @@ fn silent() -> Result<BmcReport, BmcFault> {
     Err(BmcFault {
         what: "BMC 10.0.0.1: silent".into(),
         permanent: false,
-        told: None,
+        accepted: None,
     })
 }
 
@@ -126,7 +126,7 @@ fn a_power_command_without_a_witness_is_evidence_of_the_command_alone() {
         result: Err(BmcFault {
             what: "silent".into(),
             permanent: false,
-            told: Some(true),
+            accepted: Some(Accepted::PowerOn),
         }),
     });
     let power = story.node.power.clone().unwrap();
