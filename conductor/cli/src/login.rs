@@ -2,7 +2,7 @@
 //! What the BMC makes of it is the conductor's affair.
 use anyhow::Context;
 use clap::Args;
-use ironbeat_core::node::{BmcAccess, BmcAddress, CipherSuite, Secret};
+use ironbeat_core::node::{BmcAccess, BmcAddress, CipherSuite, KgKey, Secret};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -33,16 +33,21 @@ impl BmcLogin {
                 .context("give --bmc-password-file or set IRONBEAT_BMC_PASSWORD")?,
         };
         let kg = self.bmc_kg_file.as_deref();
-        let kg = kg.map(|path| read("key K_g", path)).transpose()?;
+        let kg = kg.map(read_kg).transpose()?;
         Ok(BmcAccess::Ipmi {
             address,
             username: self.bmc_user,
             password: Secret::new(password),
             cipher_suite: self.cipher_suite,
-            kg: kg.map(Secret::new),
+            kg,
             ipmi_1_5: self.ipmi_1_5,
         })
     }
+}
+
+fn read_kg(path: &Path) -> anyhow::Result<KgKey> {
+    let hex = read("key K_g", path)?;
+    hex.parse().with_context(|| format!("{}", path.display()))
 }
 
 fn read(what: &str, path: &Path) -> anyhow::Result<String> {

@@ -1,6 +1,6 @@
 //! From the record's words to what the IPMI client takes: address, suite, key.
 //! Whether the BMC accepts any of it is found out by using it.
-use super::transient;
+use super::{permanent, transient};
 use ironbeat_core::decide::BmcFault;
 use ironbeat_core::node::{BmcAccess, CipherSuite, Host};
 use ironbeat_ipmi::{BmcConfig, Protocol, Secret, Suite, Timing};
@@ -15,33 +15,25 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
         kg,
         ipmi_1_5,
     } = access;
-    let wrong = |why: String| BmcFault {
-        what: format!("BMC {address}: {why}"),
-        permanent: true,
-        accepted: None,
-    };
     let suite = cipher_suite.map(|suite| match suite {
         CipherSuite::Three => Suite::Three,
         CipherSuite::Seventeen => Suite::Seventeen,
     });
-    let kg = kg.as_ref().map(|kg| unhex(kg.reveal()));
-    if let Some(None) = kg {
-        return Err(wrong("the key K_g is not hex".into()));
-    }
     let resolved = match address.host() {
         Host::Ip(ip) => SocketAddr::new(*ip, address.port()),
         Host::Name(name) => look_up(name, address.port()).await?,
     };
-    let protocol = match (ipmi_1_5, suite, &kg) {
+    let protocol = match (ipmi_1_5, suite, kg) {
         (false, _, _) => Protocol::RmcpPlus,
         (true, None, None) => Protocol::Ipmi15,
         (true, _, _) => {
-            return Err(wrong("IPMI 1.5 has no cipher suites and no key K_g".into()));
+            let why = "IPMI 1.5 has no cipher suites and no key K_g";
+            return Err(permanent(format!("BMC {address}: {why}")));
         }
     };
     Ok(BmcConfig {
         protocol,
-        kg: kg.flatten().map(Secret::new),
+        kg: kg.as_ref().map(|kg| Secret::new(kg.reveal())),
         suite,
         timing,
         ..BmcConfig::new(resolved, username.clone(), Secret::new(password.reveal()))
@@ -56,16 +48,6 @@ async fn look_up(name: &str, port: u16) -> Result<SocketAddr, BmcFault> {
         .ok_or_else(|| transient(format!("look up BMC {name}: it has no address")))
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let digits = text.as_bytes().chunks_exact(2);
-    digits
-        .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +59,7 @@ mod tests {
             username: "admin".into(),
             password: Word::new("hush"),
             cipher_suite,
-            kg: kg.map(Word::new),
+            kg: kg.map(|kg| kg.parse().unwrap()),
             ipmi_1_5: false,
         }
     }
@@ -99,16 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_can_never_work_is_said_to_be_permanent() {
-        for (access, why) in [
-            (access("10.0.0.1", None, Some("xyz")), "K_g is not hex"),
-            (access("10.0.0.1", None, Some("+1")), "K_g is not hex"),
-            (access("10.0.0.1", None, Some("éa")), "K_g is not hex"),
-        ] {
-            let fault = config(&access, Timing::default()).await.unwrap_err();
-            assert!(fault.permanent && fault.what.contains(why), "{fault:?}");
-            assert!(!fault.what.contains("xyz"), "{fault:?}");
-        }
+    async fn the_records_words_are_the_clients() {
         let good = access("localhost:6230", Some(CipherSuite::Seventeen), Some("00ff"));
         let config = config(&good, Timing::default()).await.unwrap();
         assert_eq!(

@@ -1,12 +1,14 @@
 //! How to reach a BMC: address, credentials, and what its protocol needs to know.
 //! Turning these into a session is the conductor's job.
-use super::secret::Secret;
+use super::secret::{REDACTED, Secret};
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::str::FromStr;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ironbeat_common::text_form;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How to reach the BMC. One variant per protocol; Redfish comes as another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,9 +21,9 @@ pub enum BmcAccess {
         /// Exact RMCP+ cipher suite; none: 17, then 3.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cipher_suite: Option<CipherSuite>,
-        /// Key K_g, hex.
+        /// None: the password serves.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        kg: Option<Secret>,
+        kg: Option<KgKey>,
         /// Speak IPMI 1.5, which protects the password with MD5 and nothing else: for BMCs that know no better.
         #[serde(default, skip_serializing_if = "core::ops::Not::not")]
         ipmi_1_5: bool,
@@ -74,9 +76,8 @@ pub enum BmcEndpoint {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BmcSecrets {
     pub password: Secret,
-    /// Key K_g, hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kg: Option<Secret>,
+    pub kg: Option<KgKey>,
 }
 
 impl BmcSecrets {
@@ -269,9 +270,75 @@ impl FromStr for CipherSuite {
     }
 }
 
+/// The BMC's own key K_g, in hex wherever it is written. It has at most 160 bits (IPMI 2.0 §13.31). Shows itself nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KgKey(
+    /// Empty: this is the mask.
+    Vec<u8>,
+);
+
+const MAX_KG_BYTES: usize = 20;
+
+impl KgKey {
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn redacted() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Does not quote what it met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadKgKey;
+
+impl fmt::Display for BadKgKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the key K_g must be 1 to {MAX_KG_BYTES} bytes in hex")
+    }
+}
+
+impl core::error::Error for BadKgKey {}
+
+impl FromStr for KgKey {
+    type Err = BadKgKey;
+    fn from_str(text: &str) -> Result<Self, BadKgKey> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+        let bytes = bytes.map_err(|_| BadKgKey)?;
+        match (1..=MAX_KG_BYTES).contains(&bytes.len()) {
+            true => Ok(Self(bytes)),
+            false => Err(BadKgKey),
+        }
+    }
+}
+
+impl fmt::Debug for KgKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Serialize for KgKey {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0.is_empty() {
+            true => s.serialize_str(REDACTED),
+            false => s.serialize_str(&HEXLOWER.encode(&self.0)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KgKey {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let hex = Secret::deserialize(d)?;
+        hex.reveal().parse().map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
 
     #[test]
     fn an_address_has_one_spelling() {
@@ -310,6 +377,25 @@ mod tests {
         ] {
             assert!(wrong.parse::<BmcAddress>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_key_is_read_once_and_no_error_quotes_it() {
+        let key: KgKey = "00Ff".parse().unwrap();
+        assert_eq!(key.reveal(), [0x00, 0xff]);
+        assert_eq!(serde_json::to_string(&key).unwrap(), "\"00ff\"");
+        assert_eq!(serde_json::from_str::<KgKey>("\"00ff\"").unwrap(), key);
+        let mask = serde_json::to_string(&KgKey::redacted()).unwrap();
+        assert_eq!(mask, "\"******\"");
+        assert_eq!(format!("{key:?}"), "******");
+        let long = "5e".repeat(MAX_KG_BYTES + 1);
+        for wrong in ["", "0", "5ez", "+1", "éa", &long, "******"] {
+            assert_eq!(wrong.parse::<KgKey>(), Err(BadKgKey));
+            let error = serde_json::from_str::<KgKey>(&format!("\"{wrong}\"")).unwrap_err();
+            assert!(!error.to_string().contains("5e"), "{error}");
+        }
+        let error = serde_json::from_str::<KgKey>("4711").unwrap_err();
+        assert!(!error.to_string().contains("4711"), "{error}");
     }
 
     #[test]

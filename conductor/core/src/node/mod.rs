@@ -20,7 +20,8 @@ use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
 
 pub use access::{
-    BadAddress, BadSuite, BmcAccess, BmcAddress, BmcEndpoint, BmcSecrets, CipherSuite, Host,
+    BadAddress, BadKgKey, BadSuite, BmcAccess, BmcAddress, BmcEndpoint, BmcSecrets, CipherSuite,
+    Host, KgKey,
 };
 pub use beside::{Beside, BesideKind, Versions};
 pub use error::{During, LastError};
