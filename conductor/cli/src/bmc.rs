@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
+use super::verb::{Which, fresh_request, verb};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use ironbeat_core::node::BmcAddress;
@@ -28,7 +29,7 @@ pub enum BmcCommand {
     /// Its inventory: board, product, serial numbers.
     Fru { node: String },
     /// Restart the BMC itself; the machine goes on.
-    Reset { node: String },
+    Reset(Which),
     /// Any command: network function, command, data, as hex bytes: `06 01`.
     Raw {
         node: String,
@@ -52,11 +53,14 @@ pub struct CheckArgs {
 pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
     out::json(&match command {
         BmcCommand::Check(args) => return check(&client, args).await,
+        BmcCommand::Reset(which) => {
+            let (node, request) = (which.node.clone(), fresh_request());
+            return verb(&client, &which, &ResetBmc { node, request }).await;
+        }
         BmcCommand::Sensors { node } => return sensors(&client, &node).await,
         BmcCommand::Info { node } => client.ask(&BmcInfo { node }).await?,
         BmcCommand::Sel { node, clear } => client.ask(&BmcSel { node, clear }).await?,
         BmcCommand::Fru { node } => client.ask(&BmcFru { node }).await?,
-        BmcCommand::Reset { node } => client.ask(&ResetBmc { node }).await?,
         BmcCommand::Raw { node, bytes } => {
             let raw = bytes.join(" ");
             client.ask(&RawBmc { node, raw }).await?

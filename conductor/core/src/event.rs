@@ -105,6 +105,8 @@ pub enum Verb {
         device: BootDevice,
         persistent: bool,
     },
+    /// Restart the BMC; the machine goes on. Carried out at most once.
+    ResetBmc,
 }
 
 /// Ironic's power targets, and what else a BMC can do to the power.
@@ -153,6 +155,7 @@ impl Verb {
             Verb::Delete => "delete",
             Verb::Power(_) => "change the power of",
             Verb::BootDevice { .. } => "set the boot device of",
+            Verb::ResetBmc => "reset the BMC of",
         }
     }
 }

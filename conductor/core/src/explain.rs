@@ -188,6 +188,7 @@ fn act_words(act: BmcAct) -> &'static str {
         BmcAct::Reset => "reset the machine",
         BmcAct::Diag => "send a diagnostic interrupt",
         BmcAct::SetBootDevice { .. } => "set the boot device",
+        BmcAct::ResetBmc => "restart the BMC itself",
     }
 }
 

@@ -124,7 +124,7 @@ questions! {
     BmcSensors: "bmc.sensors", Observer, "What a BMC measures: temperatures, fans, voltages.", Value;
     BmcSel: "bmc.sel", Operator, "A BMC's event log; emptied after it was read, if wanted.", Value;
     BmcFru: "bmc.fru", Observer, "A BMC's inventory: board, product, serial numbers.", Value;
-    ResetBmc: "bmc.reset", Operator, "Restart a BMC; the machine goes on.", Value;
+    ResetBmc: "bmc.reset", Operator, "Restart a BMC; the machine goes on.", Shown;
     RawBmc: "bmc.raw", Admin, "Send a BMC any command.", Value;
     ConsoleHistory: "console.history", Observer, "What a recorded serial console has said; bytes as they are.", Vec<u8>;
     ListLookups: "lookup.list", Observer, "Machines that looked up, and what they were told.", Vec<LookupEntry>;
@@ -161,7 +161,7 @@ macro_rules! of_node {
     )*};
 }
 of_node!(ShowNode, ExplainNode, DeleteNode, SyncPower);
-of_node!(BmcInfo, BmcSensors, BmcFru, ResetBmc, ConsoleHistory);
+of_node!(BmcInfo, BmcSensors, BmcFru, ConsoleHistory);
 
 /// Bodies that ask a verb of a node, named by id or name. Without a request id each request counts; with one, a
 /// repetition counts once.
@@ -198,6 +198,7 @@ verb! {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         persistent: bool
     }
+    ResetBmc {}
 }
 
 /// A new node. `id` is chosen by the client, so that a repeated request enrolls one node.

@@ -3,8 +3,10 @@
 use super::{BootWish, Permit, Stop, permanent, transient};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Accepted, BmcFault, BmcReport};
-use ironbeat_core::node::{BmcAct, BootDevice as Device};
-use ironbeat_ipmi::{Bmc, BootDevice, BootFlags, ChassisControl, Error as IpmiError};
+use ironbeat_core::node::{BMC_RESTART_SECS, BmcAct, BootDevice as Device};
+use ironbeat_ipmi::{
+    Bmc, BmcReset, BootDevice, BootFlags, ChassisControl, Error as IpmiError, ErrorKind,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,8 +20,10 @@ pub(super) struct Patience {
     pub look_last: Duration,
     /// A power command that shows no effect is given again: some BMCs accept one too soon after the last and forget it.
     pub repeat: Duration,
-    /// A BMC that cycles the power says "on" until it has begun.
+    /// A BMC that cycles the power says "on" until it has begun; one that restarts answers until then.
     pub cycle: Duration,
+    /// For a BMC to restart.
+    pub restart: Duration,
 }
 
 impl Default for Patience {
@@ -30,6 +34,7 @@ impl Default for Patience {
             look_last: Duration::from_secs(2),
             repeat: Duration::from_secs(15),
             cycle: Duration::from_secs(3),
+            restart: Duration::from_secs(BMC_RESTART_SECS.into()),
         }
     }
 }
@@ -98,6 +103,16 @@ pub(super) async fn carry_out(
             set_boot(bmc, device, persistent, wish, permit).await?;
             look(bmc, permit).await
         }
+        BmcAct::ResetBmc => {
+            permit.check("restart the BMC")?;
+            match bmc.reset_bmc(BmcReset::Cold).await {
+                // Many restart before they answer.
+                Err(error) if matches!(error.kind, ErrorKind::Unconfirmed { .. }) => {}
+                told => told?,
+            }
+            tokio::time::sleep(patience.cycle).await;
+            await_answer(bmc, permit, patience).await
+        }
     }
 }
 
@@ -129,6 +144,28 @@ async fn await_on(bmc: &Bmc, permit: &Permit<'_>, patience: Patience) -> Result<
         if begin.elapsed() >= patience.confirm {
             let (bmc, secs) = (bmc.address(), patience.confirm.as_secs());
             let what = format!("BMC {bmc}: power cycle: {secs} s later, {last}");
+            return Err(transient(what).into());
+        }
+        tokio::time::sleep(patience.look_last).await;
+    }
+}
+
+/// Looks until a BMC that restarts answers again. What it says before it is up, wrong passwords too, means nothing.
+async fn await_answer(
+    bmc: &Bmc,
+    permit: &Permit<'_>,
+    patience: Patience,
+) -> Result<BmcReport, Stop> {
+    let begin = Instant::now();
+    loop {
+        let why = match look(bmc, permit).await {
+            Err(Stop::Fault(fault)) => fault.what,
+            result => return result,
+        };
+        if begin.elapsed() >= patience.restart {
+            let (bmc, secs) = (bmc.address(), patience.restart.as_secs());
+            let what =
+                format!("BMC {bmc}: told to restart, it does not answer after {secs} s ({why})");
             return Err(transient(what).into());
         }
         tokio::time::sleep(patience.look_last).await;

@@ -26,6 +26,7 @@ fn quick() -> Patience {
         look_last: Duration::from_millis(5),
         repeat: Duration::from_millis(20),
         cycle: Duration::from_millis(5),
+        restart: Duration::from_secs(60),
     }
 }
 
@@ -417,6 +418,40 @@ mod simulated {
         let report = perform(&bmcs, &deaf.access(), soft(true)).await.unwrap();
         assert!(!report.power_on);
         assert_eq!(deaf.told(), [1, 0, 0, 0, 0, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_bmc_is_told_to_restart_once_and_waited_for() {
+        let (sim, bmcs) = (machine(true), bmcs());
+        let restarts = |sim: &Simulated| sim.fleet.with(0, |bmc, _| bmc.counters().restarts);
+        let report = perform(&bmcs, &sim.access(), BmcAct::ResetBmc)
+            .await
+            .unwrap();
+        // It answers, so it is up again, and the machine went on.
+        assert!(report.power_on);
+        assert_eq!((restarts(&sim), sim.told()), (1, [0; 6]));
+
+        let never = start(Settings {
+            restart: Duration::from_secs(3600),
+            ..Settings::default()
+        });
+        let patience = Patience {
+            restart: Duration::from_millis(100),
+            ..quick()
+        };
+        let hasty = Timing {
+            first_timeout: Duration::from_millis(50),
+            max_timeout: Duration::from_millis(50),
+            tries: 2,
+            ..Timing::default()
+        };
+        let bmcs = Bmcs::with(hasty, patience);
+        let fault = perform(&bmcs, &never.access(), BmcAct::ResetBmc)
+            .await
+            .unwrap_err();
+        let said = "told to restart, it does not answer after";
+        assert!(!fault.permanent && fault.what.contains(said), "{fault:?}");
+        assert_eq!(restarts(&never), 1);
     }
 
     #[tokio::test]

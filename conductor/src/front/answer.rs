@@ -113,7 +113,9 @@ pub async fn answer(
         Request::BmcSensors(ask) => Reply::BmcSensors(bmc::sensors(worker, &ask.node).await?),
         Request::BmcSel(ask) => Reply::BmcSel(bmc::sel(worker, &ask.node, ask.clear).await?),
         Request::BmcFru(ask) => Reply::BmcFru(bmc::fru(worker, &ask.node).await?),
-        Request::ResetBmc(ask) => Reply::ResetBmc(bmc::reset(worker, &ask.node).await?),
+        Request::ResetBmc(ask) => {
+            Reply::ResetBmc(verb(worker, &ask.node, ask.request, Verb::ResetBmc).await?)
+        }
         Request::RawBmc(ask) => Reply::RawBmc(bmc::raw(worker, &ask.node, &ask.raw).await?),
         Request::ConsoleHistory(ask) => {
             let id = resolve(worker, &ask.node).await?;

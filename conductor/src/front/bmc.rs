@@ -4,7 +4,7 @@ use super::named::load;
 use super::refusal::{ApiError, fail};
 use crate::worker::Worker;
 use data_encoding::HEXLOWER;
-use ironbeat_ipmi::{Bmc, BmcReset, Error, SelEvent, SelTime};
+use ironbeat_ipmi::{Bmc, Error, SelEvent, SelTime};
 use serde_json::{Value, json};
 
 /// A question to a node's BMC. What goes wrong then is the BMC's fault, not the request's.
@@ -33,13 +33,6 @@ pub(super) async fn sel(worker: &Worker, node: &str, clear: bool) -> Result<Valu
 
 pub(super) async fn fru(worker: &Worker, node: &str) -> Result<Value, ApiError> {
     ask(worker, node, read_fru).await
-}
-
-pub(super) async fn reset(worker: &Worker, node: &str) -> Result<Value, ApiError> {
-    ask(worker, node, async |bmc| {
-        bmc.reset_bmc(BmcReset::Cold).await.map(|()| json!({}))
-    })
-    .await
 }
 
 pub(super) async fn raw(worker: &Worker, node: &str, text: &str) -> Result<Value, ApiError> {

@@ -63,6 +63,7 @@ fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
         | BmcAct::SetBootDisk
         | BmcAct::SetBootDevice { .. }
         | BmcAct::Reset
+        | BmcAct::ResetBmc
         | BmcAct::Diag => None,
         BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk | BmcAct::Cycle => {
             (!power_on).then_some("the machine was turned on, but its BMC says it is off")

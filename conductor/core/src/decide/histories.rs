@@ -250,6 +250,7 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             device: BootDevice::Pxe,
             persistent: false,
         },
+        Verb::ResetBmc,
     ])
 }
 

@@ -3,8 +3,8 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    AgentStep, BesideKind, BmcAct, During, Goal, Job, JobKind, LastError, OnFailure, Phase, Rest,
-    State, Step,
+    AgentStep, BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, Job, JobKind, LastError,
+    OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -251,6 +251,7 @@ fn keeps_agent(act: BmcAct) -> bool {
         | BmcAct::Reset
         | BmcAct::Diag
         | BmcAct::SetBootDevice { .. }
+        | BmcAct::ResetBmc
         | BmcAct::Check
         | BmcAct::Netboot
         | BmcAct::EnsureOn
@@ -263,6 +264,7 @@ fn keeps_agent(act: BmcAct) -> bool {
 fn budget(act: BmcAct, policy: &Policy) -> core::time::Duration {
     let patience = match act {
         BmcAct::SoftOff { patience_secs, .. } => patience_secs,
+        BmcAct::ResetBmc => BMC_RESTART_SECS,
         BmcAct::Check
         | BmcAct::Netboot
         | BmcAct::SetBootDisk

@@ -86,7 +86,9 @@ fn rows(verb: &Verb) -> &'static [Row] {
             Row(Waiting(&[JobKind::Deploy]), Begin(JobKind::Delete)),
         ],
         Verb::Abort => &[Row(Abortable, GiveUp)],
-        Verb::Power(_) | Verb::BootDevice { .. } => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
+        Verb::Power(_) | Verb::BootDevice { .. } | Verb::ResetBmc => {
+            &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))]
+        }
         // These change the record alone, whatever the state; or end it (`enroll`).
         Verb::Maintenance(_) | Verb::Set(_) | Verb::Delete => &[],
     }
@@ -114,7 +116,7 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::Deploy(_)
         | Verb::Rebuild(_)
         | Verb::Undeploy => not_in_maintenance(draft, verb)?,
-        Verb::Abort | Verb::Delete | Verb::Power(_) | Verb::BootDevice { .. } => {}
+        Verb::Abort | Verb::Delete | Verb::Power(_) | Verb::BootDevice { .. } | Verb::ResetBmc => {}
     }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
@@ -178,7 +180,8 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Set(_)
         | Verb::Delete
         | Verb::Power(_)
-        | Verb::BootDevice { .. } => None,
+        | Verb::BootDevice { .. }
+        | Verb::ResetBmc => None,
     };
     let Some(given) = given else {
         // It was checked when it came.
@@ -206,6 +209,7 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
             device: *device,
             persistent: *persistent,
         })]),
+        Verb::ResetBmc => Ok(vec![Step::Bmc(BmcAct::ResetBmc)]),
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide

@@ -127,6 +127,20 @@ impl Job {
         &self.steps[self.at]
     }
 
+    /// What is done to the BMC at this moment, and by whom.
+    pub fn bmc_act(&self) -> Option<(&WorkerId, BmcAct)> {
+        match (&self.phase, self.step()) {
+            (Phase::Acting { worker, .. }, Step::Bmc(act)) => Some((worker, *act)),
+            (
+                Phase::Acting { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. }
+                | Phase::AgentStep { .. },
+                Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
+            ) => None,
+        }
+    }
+
     /// The job has failed, and only tidying up is left.
     pub fn is_tidying(&self) -> bool {
         match (self.kind.spec().on_failure, self.goal) {

@@ -32,7 +32,7 @@ pub use job::{Goal, Job, Mark, Phase, State};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::{REDACTED, Secret};
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
-pub use step::{AgentStep, BmcAct, BootDevice, Delivery, Step, WriteImage};
+pub use step::{AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, Step, WriteImage};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;

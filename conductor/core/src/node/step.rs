@@ -140,7 +140,12 @@ pub enum BmcAct {
         device: BootDevice,
         persistent: bool,
     },
+    /// The BMC itself restarts, and answers again (confirmed) within [`BMC_RESTART_SECS`]; the machine goes on.
+    ResetBmc,
 }
+
+/// What a BMC has for a restart. OpenBMC and its like boot a whole Linux, from slow flash.
+pub const BMC_RESTART_SECS: u32 = 300;
 
 /// What firmware can be told to boot (IPMI 2.0 table 28-14, Ironic's names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,13 +198,14 @@ impl BmcAct {
             BmcAct::Reset => "reset",
             BmcAct::Diag => "diagnostic_interrupt",
             BmcAct::SetBootDevice { .. } => "set_boot_device",
+            BmcAct::ResetBmc => "reset_bmc",
         }
     }
 
     /// Doing it twice is not doing it once: when nobody knows whether it was done, it is not begun again.
     pub fn is_once(self) -> bool {
         match self {
-            BmcAct::Cycle | BmcAct::Reset | BmcAct::Diag => true,
+            BmcAct::Cycle | BmcAct::Reset | BmcAct::Diag | BmcAct::ResetBmc => true,
             BmcAct::Check
             | BmcAct::Netboot
             | BmcAct::SetBootDisk

@@ -2,7 +2,9 @@
 use crate::decide::tests::Story;
 use crate::decide::{Accepted, BmcFault, BmcReport, Event, PowerVerb, Rejected, Verb};
 use crate::explain::explain;
-use crate::node::{BmcAct, BootDevice, During, HardwareFault, Power, PowerSource, Rest, State};
+use crate::node::{
+    BMC_RESTART_SECS, BmcAct, BootDevice, During, HardwareFault, Power, PowerSource, Rest, State,
+};
 use crate::time::{Time, secs};
 use core::time::Duration;
 use std::string::ToString;
@@ -68,6 +70,7 @@ fn one_thing_at_a_time_is_asked_of_a_bmc() {
             device: BootDevice::Pxe,
             persistent: false,
         },
+        Verb::ResetBmc,
     ] {
         let request = "late".parse().unwrap();
         let refused = story.try_event(Event::Asked {
@@ -90,6 +93,30 @@ fn a_dead_workers_reboot_is_finished_by_another_and_its_cycle_is_not_repeated() 
     assert_eq!(story.node.state, State::Resting(Rest::Manageable));
     let what = story.node.last_error.unwrap().what;
     assert!(what.contains("may have been carried out"), "{what}");
+}
+
+#[test]
+fn a_restart_of_the_bmc_is_one_act_that_nobody_repeats() {
+    let story = manageable().ask(Verb::ResetBmc);
+    assert_eq!(story.node.state.provision_state(), "manageable");
+    assert_eq!(story.acting().1, BmcAct::ResetBmc);
+    let (worker, act) = story.node.job().unwrap().bmc_act().unwrap();
+    assert_eq!((worker.as_str(), act), ("w1", BmcAct::ResetBmc));
+    let until = story.node.wake_at.unwrap();
+    assert!(until.since(story.now) > secs(BMC_RESTART_SECS));
+    let (op, _) = story.acting();
+    let story = story.event(Event::Bmc {
+        op,
+        result: silent(),
+    });
+    assert_eq!(story.node.state, State::Resting(Rest::Manageable));
+    let what = story.node.last_error.clone().unwrap().what;
+    assert!(what.contains("may have been carried out"), "{what}");
+
+    let story = story.ask(Verb::Maintenance(Some("it hangs".into())));
+    let story = story.ask(Verb::ResetBmc).bmc_did();
+    assert_eq!(story.node.state, State::Resting(Rest::Manageable));
+    assert_eq!(story.node.last_error, None);
 }
 
 #[test]
