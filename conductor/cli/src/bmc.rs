@@ -4,12 +4,11 @@ use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
 use super::verb::{Which, fresh_request, verb};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use ironbeat_core::node::BmcAddress;
-use ironbeat_ops::bmc::{Finding, Verdict};
+use ironbeat_ops::bmc::{Finding, Health, Part, Verdict};
 use ironbeat_ops::request::{BmcFru, BmcInfo, BmcSel, BmcSensors, CheckBmc, RawBmc, ResetBmc};
-use serde_json::Value;
 
 #[derive(Subcommand)]
 pub enum BmcCommand {
@@ -51,21 +50,21 @@ pub struct CheckArgs {
 }
 
 pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
-    out::json(&match command {
-        BmcCommand::Check(args) => return check(&client, args).await,
+    match command {
+        BmcCommand::Check(args) => check(&client, args).await,
         BmcCommand::Reset(which) => {
             let (node, request) = (which.node.clone(), fresh_request());
-            return verb(&client, &which, &ResetBmc { node, request }).await;
+            verb(&client, &which, &ResetBmc { node, request }).await
         }
-        BmcCommand::Sensors { node } => return sensors(&client, &node).await,
-        BmcCommand::Info { node } => client.ask(&BmcInfo { node }).await?,
-        BmcCommand::Sel { node, clear } => client.ask(&BmcSel { node, clear }).await?,
-        BmcCommand::Fru { node } => client.ask(&BmcFru { node }).await?,
+        BmcCommand::Sensors { node } => sensors(&client, &node).await,
+        BmcCommand::Info { node } => out::json(&client.ask(&BmcInfo { node }).await?),
+        BmcCommand::Sel { node, clear } => out::json(&client.ask(&BmcSel { node, clear }).await?),
+        BmcCommand::Fru { node } => out::json(&client.ask(&BmcFru { node }).await?),
         BmcCommand::Raw { node, bytes } => {
             let raw = bytes.join(" ");
-            client.ask(&RawBmc { node, raw }).await?
+            out::json(&client.ask(&RawBmc { node, raw }).await?)
         }
-    })
+    }
 }
 
 async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {
@@ -103,25 +102,32 @@ async fn sensors(client: &Client, node: &str) -> anyhow::Result<()> {
     if client.json {
         return out::json(&sensors);
     }
-    let text = |row: &Value, key: &str| match row.get(key) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let rows = sensors.as_array().context("sensors are a list")?;
-    let rows = rows.iter().map(|row| {
+    let rows = sensors.into_iter().map(|row| {
+        let (value, health, error) = match row.reading {
+            Part::Missing { error } => (None, None, error),
+            Part::Told(reading) => (reading.value, reading.health, String::new()),
+        };
         vec![
-            text(row, "name"),
-            text(row, "kind"),
-            format!("{} {}", text(row, "value"), text(row, "unit"))
-                .trim()
-                .into(),
-            text(row, "health"),
-            text(row, "error"),
+            row.name,
+            row.kind,
+            value.map_or(String::new(), |value| {
+                format!("{value} {}", row.unit).trim().into()
+            }),
+            health.map_or("", health_word).into(),
+            error,
         ]
     });
     out::table(
         &["SENSOR", "KIND", "VALUE", "HEALTH", "ERROR"],
         rows.collect(),
     )
+}
+
+fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::Ok => "ok",
+        Health::NonCritical => "non-critical",
+        Health::Critical => "critical",
+        Health::NonRecoverable => "non-recoverable",
+    }
 }

@@ -209,7 +209,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             persistent: _,
         } => {
             let info = client.ask(&BmcInfo::of(which.node)).await?;
-            out::json(&info["boot"])
+            out::json(&info.boot)
         }
         NodeCommand::BootDevice {
             which,

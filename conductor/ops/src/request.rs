@@ -1,6 +1,6 @@
 //! Every question that an operator can ask: one variant, one body and one reply type each.
 //! How questions travel is a front's business; endpoint names, the service's index and the command line follow from here.
-use crate::bmc::Check;
+use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::{LookupEntry, LookupRecord};
 use crate::reply::{Shown, Summary, WorkerInfo};
@@ -13,7 +13,6 @@ use ironbeat_core::id::{NodeName, RequestId};
 use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Who may ask. Each role may ask what the one before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -120,12 +119,12 @@ questions! {
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
     CheckBmc: "bmc.check", Operator, "What is wrong with a BMC, in words.", Check;
-    BmcInfo: "bmc.info", Observer, "What a BMC is: firmware, network, users, boot device, state of the chassis.", Value;
-    BmcSensors: "bmc.sensors", Observer, "What a BMC measures: temperatures, fans, voltages.", Value;
-    BmcSel: "bmc.sel", Operator, "A BMC's event log; emptied after it was read, if wanted.", Value;
-    BmcFru: "bmc.fru", Observer, "A BMC's inventory: board, product, serial numbers.", Value;
+    BmcInfo: "bmc.info", Observer, "What a BMC is: firmware, network, users, boot device, state of the chassis.", BmcFacts;
+    BmcSensors: "bmc.sensors", Observer, "What a BMC measures: temperatures, fans, voltages.", Vec<SensorRow>;
+    BmcSel: "bmc.sel", Operator, "A BMC's event log; emptied after it was read, if wanted.", Vec<LogEntry>;
+    BmcFru: "bmc.fru", Observer, "A BMC's inventory: board, product, serial numbers.", FruInventory;
     ResetBmc: "bmc.reset", Operator, "Restart a BMC; the machine goes on.", Shown;
-    RawBmc: "bmc.raw", Admin, "Send a BMC any command.", Value;
+    RawBmc: "bmc.raw", Admin, "Send a BMC any command.", RawAnswer;
     ConsoleHistory: "console.history", Observer, "What a recorded serial console has said; bytes as they are.", Vec<u8>;
     ListLookups: "lookup.list", Observer, "Machines that looked up, and what they were told.", Vec<LookupEntry>;
     ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupRecord;

@@ -1,6 +1,7 @@
 //! `ironbeat bmc check`: what is wrong with a BMC, in words: each question that can be asked, from the outside inwards.
 //! The same questions without the words are in `ironbeat_ipmi`.
-use super::bmc::{ANSWERING_CHANNEL, firmware};
+use super::bmc::ANSWERING_CHANNEL;
+use super::told::firmware;
 use ironbeat_core::node::BmcAccess;
 use ironbeat_ipmi::{Bmc, Error, ErrorKind};
 use ironbeat_ops::bmc::{Check, Verdict};

@@ -8,3 +8,4 @@ mod check;
 mod named;
 pub mod nats;
 mod refusal;
+mod told;
