@@ -20,7 +20,6 @@ use crate::records::view::View;
 use crate::records::{Names, Store};
 use crate::worker::Worker;
 use anyhow::Context;
-use async_nats::service::Service;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +109,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let Started {
         http,
         background,
-        service,
+        listening,
     } = match started {
         Ok(started) => started,
         Err(error) => {
@@ -123,7 +122,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     wait_for_signal().await?;
     tracing::info!(worker = %id, "stopping");
     // First no new work, then the work in flight, then the presence that entitles to it.
-    if let Err(error) = service.stop().await {
+    if let Err(error) = listening.service.stop().await {
         tracing::warn!("stop the service: {error}");
     }
     background.iter().for_each(|task| task.abort());
@@ -140,6 +139,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     consoles.close().await;
     leave(&worker).await;
+    listening.handed_over.abort();
     worker.bmcs.close().await;
     http.stop().await;
     if let Err(error) = worker.client.drain().await {
@@ -152,7 +152,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 struct Started {
     http: http::Server,
     background: Vec<JoinHandle<()>>,
-    service: Service,
+    listening: nats::Listening,
 }
 
 async fn start(
@@ -183,11 +183,11 @@ async fn start(
     let staging = config.dnsmasq.clone();
     let staging = staging.map(|dnsmasq| tokio::spawn(stage::run(boots, dnsmasq)));
     let background = background.into_iter().chain(staging).collect();
-    let service = nats::start(worker, &sync).await?;
+    let listening = nats::start(worker, &sync).await?;
     Ok(Started {
         http,
         background,
-        service,
+        listening,
     })
 }
 

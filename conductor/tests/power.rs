@@ -3,51 +3,13 @@
 mod support;
 
 use futures_util::StreamExt;
-use ironbeat_bmc_sim::{Fleet, FleetConfig, PowerFault, Settings};
-use ironbeat_tests::ports::PortLease;
+use ironbeat_bmc_sim::PowerFault;
 use serde_json::{Value, json};
+use support::bmcs::{Bmcs, PASSWORD};
 use support::{SOON, Said, Site, until};
 
-/// Of the simulator's own users.
-const PASSWORD: &str = "Rack-pw-1";
 /// Every second, and a fault is known after the second trouble.
 const QUICK: &str = "power_sync_secs = 1\npower_recovery_secs = 1\npower_sync_max_retries = 1\nbmc_backoff_secs = 1";
-
-struct Bmcs {
-    fleet: Fleet,
-    _port: PortLease,
-}
-
-impl Bmcs {
-    fn start(count: usize) -> Self {
-        let port = PortLease::take().unwrap();
-        let config = FleetConfig::loopback(count, port.port());
-        let fleet = Fleet::start(&config, |_| Settings::default()).unwrap();
-        Self { fleet, _port: port }
-    }
-
-    fn access(&self, n: usize) -> Value {
-        json!({
-            "protocol": "ipmi", "address": self.fleet.address(n).to_string(),
-            "username": "admin", "password": PASSWORD,
-        })
-    }
-
-    fn is_on(&self, n: usize) -> bool {
-        self.fleet.with(n, |bmc, now| bmc.is_on(now))
-    }
-
-    /// Commands that BMC n has carried out or answered.
-    fn commands(&self, n: usize) -> u64 {
-        self.fleet.with(n, |bmc, _| bmc.counters().commands)
-    }
-
-    async fn managed(&self, site: &Site, n: usize, name: &str) {
-        let wish = json!({ "name": name, "bmc": self.access(n) });
-        site.enroll(wish).await;
-        site.cli(&["node", "manage", name, "--wait"]).await.good();
-    }
-}
 
 async fn power(site: &Site, args: &[&str]) -> Said {
     let mut all = vec!["power"];

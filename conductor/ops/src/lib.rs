@@ -2,6 +2,7 @@
 //! How a question travels is a front's business; what it does to a node is the core's.
 pub mod bmc;
 pub mod console;
+pub mod handover;
 pub mod happening;
 pub mod lookup;
 pub mod reply;

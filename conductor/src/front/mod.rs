@@ -7,5 +7,7 @@ mod body;
 mod check;
 mod named;
 pub mod nats;
+mod operator;
+mod owner;
 mod refusal;
 mod told;

@@ -1,37 +1,42 @@
-//! The NATS service: requests to the core's questions and answers, and back into bytes.
-//! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; what is answered is in `answer`.
+//! The NATS service: machines' and operators' requests, and the replies to them.
+//! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; what is answered is in `agent` and `operator`.
 use super::agent;
-use super::answer;
-use super::body::{self, BadBody, Encoding};
-use super::refusal::{ApiError, fail};
+use super::operator::{Asked, Body};
+use super::owner;
+use super::refusal::ApiError;
 use crate::loops::power::PowerSync;
 use crate::worker::Worker;
 use async_nats::Message;
 use async_nats::service::error::Error as ServiceError;
-use async_nats::service::{Request as ServiceRequest, ServiceExt};
+use async_nats::service::{Request as ServiceRequest, Service, ServiceExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use ironbeat_common::{codec, subject};
-use ironbeat_ops::{Decode, ENDPOINTS, Reply, Request, Role};
-use serde::de::DeserializeOwned;
+use ironbeat_ops::{ENDPOINTS, Role};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 /// A server that is busy with an election takes up to 9 s.
 const ECHO: Duration = Duration::from_secs(15);
 /// Requests handled at once by one worker; more wait in their subscription.
 const PARALLEL: usize = 256;
 
+/// What listens.
+pub struct Listening {
+    /// To machines and operators.
+    pub service: Service,
+    /// To other workers, for as long as they may take this one for a BMC's owner.
+    pub handed_over: JoinHandle<()>,
+}
+
 /// Announces the service and answers until the connection is drained.
 ///
 /// # Errors
 /// When an endpoint cannot be subscribed.
-pub async fn start(
-    worker: &Arc<Worker>,
-    power: &Arc<PowerSync>,
-) -> anyhow::Result<async_nats::service::Service> {
+pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Result<Listening> {
     let fail = |what: &str, error: async_nats::Error| anyhow::anyhow!("{what}: {error}");
     let service = worker
         .client
@@ -87,8 +92,12 @@ pub async fn start(
             }
         });
     }
+    let handed_over = owner::serve(worker, power).await?;
     arrived(&worker.client).await?;
-    Ok(service)
+    Ok(Listening {
+        service,
+        handed_over,
+    })
 }
 
 /// Returns when the server has all that was sent before, subscriptions too: it takes them in order, and sends this back.
@@ -158,7 +167,7 @@ async fn serve(
         HEARTBEAT => agent::heartbeat(&worker, &message.subject, &message.payload)
             .await
             .map(cbor),
-        api => operator(&worker, &power, &api.replacen('-', ".", 1), message).await,
+        api => operator(&worker, &power, api.replacen('-', ".", 1), message).await,
     };
     let sent = match reply {
         Ok((body, content_type)) => {
@@ -166,14 +175,9 @@ async fn serve(
             headers.insert("Content-Type", content_type);
             request.respond_with_headers(Ok(body), headers).await
         }
-        Err(ApiError { code, why }) => {
-            tracing::debug!(endpoint, code, why, "refused");
-            // A header is one line of visible characters.
-            let status = why
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .take(1000)
-                .collect();
+        Err(error) => {
+            let (code, status) = (error.code, error.one_line());
+            tracing::debug!(endpoint, code, status, "refused");
             request.respond(Err(ServiceError { status, code })).await
         }
     };
@@ -182,59 +186,21 @@ async fn serve(
     }
 }
 
-fn cbor(body: Vec<u8>) -> (Bytes, &'static str) {
+fn cbor(body: Vec<u8>) -> Body {
     (body.into(), codec::CONTENT_TYPE)
 }
 
-const JSON: &str = "application/json";
-
-/// As the header says; without one, by the first byte: JSON documents begin with a bracket, a quote or white space.
-fn encoding(message: &Message) -> Encoding {
-    let headers = message.headers.as_ref();
-    let header = headers.and_then(|headers| headers.get("Content-Type"));
-    match header.map(|value| value.as_str()) {
-        Some(codec::CONTENT_TYPE) => Encoding::Cbor,
-        Some(JSON) => Encoding::Json,
-        Some(_) | None => match message.payload.first() {
-            None | Some(b'{' | b'[' | b'"' | b' ' | b'\n' | b'\r' | b'\t') => Encoding::Json,
-            Some(_) => Encoding::Cbor,
-        },
-    }
-}
-
-struct Payload<'a> {
-    encoding: Encoding,
-    bytes: &'a [u8],
-}
-
-impl Decode for Payload<'_> {
-    type Error = BadBody;
-    fn decode<T: DeserializeOwned>(&self) -> Result<T, BadBody> {
-        body::read(self.encoding, self.bytes)
-    }
-}
-
-/// A question of an operator, answered in the encoding it was asked in.
+/// A question of an operator: answered here, or by the worker that owns the BMC in question.
 async fn operator(
     worker: &Arc<Worker>,
     power: &PowerSync,
-    endpoint: &str,
+    endpoint: String,
     message: &Message,
-) -> Result<(Bytes, &'static str), ApiError> {
-    let encoding = encoding(message);
-    let payload = Payload {
-        encoding,
-        bytes: &message.payload,
-    };
-    let read = Request::read(endpoint, &payload);
-    let request = read.ok_or_else(|| fail(404, format!("no endpoint {endpoint}")))?;
-    let request = request.map_err(|bad| fail(400, bad))?;
-    match (answer::answer(worker, power, request).await?, encoding) {
-        (Reply::ConsoleHistory(bytes), _) => Ok((bytes.into(), "application/octet-stream")),
-        (reply, Encoding::Cbor) => Ok(cbor(codec::encode(&reply))),
-        (reply, Encoding::Json) => {
-            let body = serde_json::to_vec(&reply).map_err(|error| fail(500, error))?;
-            Ok((body.into(), JSON))
-        }
+) -> Result<Body, ApiError> {
+    let asked = Asked::of(endpoint, message);
+    let request = asked.request()?;
+    match owner::elsewhere(worker, &asked, &request).await? {
+        Some(answer) => Ok(answer),
+        None => asked.answer(worker, power, request).await,
     }
 }

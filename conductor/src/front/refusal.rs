@@ -10,6 +10,14 @@ pub struct ApiError {
     pub why: String,
 }
 
+impl ApiError {
+    /// As a header can carry it: one line of visible characters, and not too many.
+    pub(super) fn one_line(&self) -> String {
+        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        self.why.chars().map(visible).take(1000).collect()
+    }
+}
+
 pub(super) fn fail(code: usize, why: impl ToString) -> ApiError {
     ApiError {
         code,

@@ -210,9 +210,14 @@ impl Presence {
         }
     }
 
+    /// Who looks after a node, as far as this worker knows.
+    pub fn owner_of(&self, node: NodeId) -> Option<WorkerId> {
+        owner(node, self.live().iter().map(|info| &info.id)).cloned()
+    }
+
     /// Whether this worker looks after a node. Two may think so for a moment, which is harmless.
     pub fn owns(&self, node: NodeId) -> bool {
-        owner(node, self.live().iter().map(|info| &info.id)).is_some_and(|id| *id == self.own.id)
+        self.owner_of(node).is_some_and(|id| id == self.own.id)
     }
 
     /// Ticks whenever a worker was heard of, renewals included. Nothing ticks when one falls silent.

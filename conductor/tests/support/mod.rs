@@ -2,6 +2,7 @@
 //! What is asked and what should be answered is in the tests.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod bmcs;
 #[path = "../../src/bmc/test_sim.rs"]
 pub mod sim;
 

@@ -92,7 +92,7 @@ fn refused() -> Result<BmcReport, BmcFault> {
     Err(BmcFault {
         what: "BMC 10.0.0.1: wrong password".into(),
         permanent: true,
-        told: None,
+        accepted: None,
     })
 }
 

@@ -1,0 +1,226 @@
+//! Questions to a BMC go to the worker that owns its node, so that a BMC has one session with us, not one per worker.
+//! Who owns which node follows from the presence of workers; what is answered is in `answer`.
+use super::named::resolve;
+use super::operator::{Asked, Body};
+use super::refusal::{ApiError, fail};
+use crate::loops::power::PowerSync;
+use crate::records::presence::Liveness;
+use crate::worker::Worker;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
+use async_nats::{HeaderMap, Message, RequestErrorKind};
+use futures_util::StreamExt;
+use ironbeat_core::id::WorkerId;
+use ironbeat_ops::{Request, handover};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// Longer than any client waits; then nobody wants the answer any more, and its place here is free again.
+const LONGEST: Duration = Duration::from_secs(120);
+/// How often the owner of a question under way is looked at: nothing ticks when a worker falls silent.
+const LOOK: Duration = Duration::from_secs(1);
+/// Questions of others answered at once. They have places of their own: two workers whose places were all taken by
+/// questions that they handed to each other would wait for ever.
+const PARALLEL: usize = 256;
+
+/// The owner's answer, if this question is for another worker to answer.
+///
+/// # Errors
+/// What the owner says, or why there is no answer of it.
+pub(super) async fn elsewhere(
+    worker: &Worker,
+    asked: &Asked,
+    request: &Request,
+) -> Result<Option<Body>, ApiError> {
+    let Some(node) = whose_bmc(request) else {
+        return Ok(None);
+    };
+    let node = resolve(worker, node).await?;
+    let owner = worker.presence.owner_of(node);
+    let Some(owner) = owner.filter(|owner| *owner != worker.id) else {
+        return Ok(None);
+    };
+    tracing::debug!(%node, endpoint = asked.endpoint, %owner, "handed to the owner of the BMC");
+    let mut headers = HeaderMap::new();
+    headers.insert(handover::ENDPOINT, asked.endpoint.as_str());
+    headers.insert("Content-Type", asked.content_type());
+    let ask = async_nats::Request::new()
+        .headers(headers)
+        .payload(asked.bytes.clone())
+        .timeout(Some(LONGEST));
+    let subject = handover::subject(&worker.prefix, &owner);
+    let failed = |code, why: &str| {
+        let endpoint = &asked.endpoint;
+        fail(
+            code,
+            format!(
+                "{endpoint} was handed to worker {owner}, which owns the BMC of node {node}: {why}"
+            ),
+        )
+    };
+    let reply = tokio::select! {
+        reply = worker.client.send_request(subject, ask) => reply,
+        () = lapse(worker, &owner) => {
+            return Err(failed(503, &format!("that worker is gone without an answer{}", doubt(request))));
+        }
+    };
+    match reply {
+        Ok(reply) => passed_on(asked, &reply).map(Some),
+        // It is starting, or has just died. Nobody heard the question, so nothing is done twice.
+        Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+            tracing::debug!(%node, endpoint = asked.endpoint, %owner, "the owner does not listen: answered here");
+            Ok(None)
+        }
+        Err(error) => Err(failed(503, &format!("{error}{}", doubt(request)))),
+    }
+}
+
+/// The node whose BMC is asked something, if the node's owner is to ask it. What a job does to a BMC is not among these:
+/// that is done by the worker in the record.
+fn whose_bmc(request: &Request) -> Option<&str> {
+    match request {
+        Request::BmcInfo(ask) => Some(&ask.node),
+        Request::BmcSensors(ask) => Some(&ask.node),
+        Request::BmcSel(ask) => Some(&ask.node),
+        Request::BmcFru(ask) => Some(&ask.node),
+        Request::RawBmc(ask) => Some(&ask.node),
+        Request::SyncPower(ask) => Some(&ask.node),
+        Request::CheckBmc(ask) if ask.bmc.is_none() => ask.node.as_deref(),
+        Request::CheckBmc(_)
+        | Request::Enroll(_)
+        | Request::ListNodes(_)
+        | Request::ShowNode(_)
+        | Request::ExplainNode(_)
+        | Request::Manage(_)
+        | Request::Inspect(_)
+        | Request::Provide(_)
+        | Request::Deploy(_)
+        | Request::Rebuild(_)
+        | Request::Undeploy(_)
+        | Request::Abort(_)
+        | Request::SetMaintenance(_)
+        | Request::SetNode(_)
+        | Request::DeleteNode(_)
+        | Request::ChangePower(_)
+        | Request::SetBootDevice(_)
+        | Request::ResetBmc(_)
+        | Request::ConsoleHistory(_)
+        | Request::ListLookups(_)
+        | Request::ShowLookup(_)
+        | Request::ListWorkers(_)
+        | Request::ListEvents(_)
+        | Request::ShowPolicy(_) => None,
+    }
+}
+
+/// What else to say when it is not known how far the owner got.
+fn doubt(request: &Request) -> &'static str {
+    let acts = match request {
+        Request::BmcSel(ask) => ask.clear,
+        request => matches!(request, Request::RawBmc(_)),
+    };
+    match acts {
+        true => "; it may have been carried out",
+        false => "",
+    }
+}
+
+/// Returns when `owner` has no right to act any more.
+async fn lapse(worker: &Worker, owner: &WorkerId) {
+    let mut changes = worker.presence.changes();
+    loop {
+        match worker.presence.is_live(owner) {
+            Liveness::Lapsed => return,
+            Liveness::Live | Liveness::Unknown => {}
+        }
+        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+    }
+}
+
+/// The reply of another worker as this one's own.
+fn passed_on(asked: &Asked, reply: &Message) -> Result<Body, ApiError> {
+    let header = |name| {
+        let value = reply.headers.as_ref()?.get(name)?;
+        Some(value.as_str())
+    };
+    match header(NATS_SERVICE_ERROR) {
+        None => Ok((reply.payload.clone(), asked.content_type())),
+        Some(why) => {
+            let code = header(NATS_SERVICE_ERROR_CODE).and_then(|code| code.parse().ok());
+            Err(fail(code.unwrap_or(500), why))
+        }
+    }
+}
+
+/// Answers what other workers hand over, until the task that is returned is stopped.
+///
+/// # Errors
+/// When the subject cannot be subscribed.
+pub(super) async fn serve(
+    worker: &Arc<Worker>,
+    power: &Arc<PowerSync>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let subject = handover::subject(&worker.prefix, &worker.id);
+    let mut questions = worker.client.subscribe(subject).await?;
+    let (worker, power) = (Arc::clone(worker), Arc::clone(power));
+    let places = Arc::new(Semaphore::new(PARALLEL));
+    Ok(tokio::spawn(async move {
+        while let Some(message) = questions.next().await {
+            let place = Arc::clone(&places).acquire_owned().await;
+            let place = place.expect("the places are never closed");
+            let (worker, power) = (Arc::clone(&worker), Arc::clone(&power));
+            worker.clone().spawn(async move {
+                reply(&worker, &power, &message).await;
+                drop(place);
+            });
+        }
+    }))
+}
+
+async fn reply(worker: &Arc<Worker>, power: &PowerSync, message: &Message) {
+    let Some(to) = &message.reply else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    let body = match answer(worker, power, message).await {
+        Ok((body, content_type)) => {
+            headers.insert("Content-Type", content_type);
+            body
+        }
+        Err(error) => {
+            headers.insert(NATS_SERVICE_ERROR, error.one_line());
+            headers.insert(NATS_SERVICE_ERROR_CODE, error.code.to_string());
+            bytes::Bytes::new()
+        }
+    };
+    let sent = worker
+        .client
+        .publish_with_headers(to.clone(), headers, body);
+    if let Err(error) = sent.await {
+        tracing::warn!("reply to another worker: {error}");
+    }
+}
+
+/// Here, whoever owns the node by now: a question is handed over once.
+async fn answer(
+    worker: &Arc<Worker>,
+    power: &PowerSync,
+    message: &Message,
+) -> Result<Body, ApiError> {
+    let headers = message.headers.as_ref();
+    let endpoint = headers.and_then(|headers| headers.get(handover::ENDPOINT));
+    let endpoint =
+        endpoint.ok_or_else(|| fail(400, format!("no header {}", handover::ENDPOINT)))?;
+    let asked = Asked::of(endpoint.as_str().to_owned(), message);
+    let request = asked.request()?;
+    // Anything else would pass by whatever the server allows on the question's own subject.
+    if whose_bmc(&request).is_none() {
+        let endpoint = &asked.endpoint;
+        return Err(fail(
+            400,
+            format!("{endpoint} is no question for a BMC's owner"),
+        ));
+    }
+    asked.answer(worker, power, request).await
+}
