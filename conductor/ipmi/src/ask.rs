@@ -2,7 +2,7 @@
 //! Their bytes are in `presession`; who asks is `probe`, and `link` on the way to a session.
 use crate::clock;
 use crate::error::{CompletionCode, ErrorKind};
-use crate::line::Line;
+use crate::line::{Line, failed};
 use crate::message::{Repeat, Request, Response};
 use crate::presession::{self, AuthCapabilities};
 use crate::random::random;
@@ -41,7 +41,7 @@ impl Line {
         request: &Request,
         tries: u32,
     ) -> Result<Response, ErrorKind> {
-        let [random] = random::<1>()?;
+        let [random] = random().map_err(failed)?;
         let rq_seq = random & 0x3f;
         let datagram = presession::plain_request(request, rq_seq);
         let answered = self
@@ -56,7 +56,7 @@ impl Line {
     /// ASF presence ping: how long something at this address takes to say that it speaks IPMI. The pace
     /// learns nothing from a pong, as it is no IPMI message.
     pub(crate) async fn ping(&mut self, tries: u32) -> Result<Duration, ErrorKind> {
-        let [random] = random::<1>()?;
+        let [random] = random().map_err(failed)?;
         // FFh would ask for no answer (§13.2.3).
         let tag = random & 0x7f;
         let answered = self

@@ -5,7 +5,7 @@ use crate::crypto::Suite;
 use crate::either::{EitherHandshake, EitherSession};
 use crate::error::ErrorKind;
 use crate::handshake::Fresh;
-use crate::line::Line;
+use crate::line::{Line, failed};
 use crate::message::Repeat;
 use crate::open::Open;
 use crate::random::random;
@@ -23,7 +23,7 @@ pub(crate) async fn log_in(
     let inbox = line.inbox()?;
     let fresh = Fresh {
         console_id: inbox.console_id,
-        console_random: random()?,
+        console_random: random().map_err(failed)?,
     };
     let mut attempt = Attempt {
         handshake: EitherHandshake::begin(&line.config, suite, fresh)?,

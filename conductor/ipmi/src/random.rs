@@ -1,9 +1,10 @@
 //! Unpredictable bytes, from the operating system.
 //! What they protect is in `handshake` (logins), `transport` (session ids) and `ask` (numbers of questions).
-use crate::error::ErrorKind;
+use std::io;
 
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], ErrorKind> {
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| ErrorKind::Io(format!("random bytes: {error}")))?;
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|error| io::Error::other(format!("random bytes: {error}")))?;
     Ok(bytes)
 }

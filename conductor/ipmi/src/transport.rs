@@ -1,6 +1,7 @@
 //! Sockets: one UDP socket per address family for all BMCs, and which session gets which datagram.
 //! What the datagrams say, and when to send them, is up to `line` and the files that use it.
 use crate::packet::{self, MAX_DATAGRAM};
+use crate::random::random;
 use socket2::SockRef;
 use std::collections::HashMap;
 use std::io;
@@ -126,9 +127,7 @@ impl Transport {
         let mut routes = lock(&self.0.routes);
         let of_peer = routes.entry(key(peer)).or_default();
         let console_id = loop {
-            let mut bytes = [0; 4];
-            getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-            let id = u32::from_le_bytes(bytes);
+            let id = u32::from_le_bytes(random()?);
             if id != 0 && of_peer.iter().all(|route| route.console_id != id) {
                 break id;
             }

@@ -685,3 +685,42 @@ async fn the_best_suite_and_a_key_of_its_own_are_used() {
     table_says("Ironbeat", "best suite found by itself", "17");
     table_says("simulated", "login when no suite is named", "17");
 }
+
+/// A session begins at User (IPMI 2.0 §22.18). One whose privilege was not raised yet would refuse what comes next.
+#[tokio::test]
+async fn a_login_that_is_cancelled_before_its_privilege_is_raised_leaves_no_session_behind() {
+    let fleet = faulty(Faults::default());
+    let mut config = login(&fleet);
+    // Nothing is sent twice: after its login comes what follows a login.
+    config.timing.first_timeout = Duration::from_secs(30);
+    config.timing.max_timeout = Duration::from_secs(30);
+    let bmc = client(config);
+    let look = |look: fn(&Counters) -> u64| look(&counters(&fleet));
+    let until = async |what: &str, so: &dyn Fn() -> bool| {
+        for _ in 0..60_000 {
+            if so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("{what}: not within a minute");
+    };
+    // The answers are late, so that the last one of the login is still under way when the BMC falls silent.
+    fleet.with(0, |bmc, _| bmc.faults.delay = Duration::from_secs(1));
+    let cancelled = async {
+        until("the BMC lets us in", &|| look(|c| c.logins) == 1).await;
+        fleet.with(0, |bmc, _| bmc.faults.silent = true);
+        let before = look(|c| c.datagrams);
+        until("more is asked of it", &|| look(|c| c.datagrams) > before).await;
+    };
+    tokio::select! {
+        result = bmc.chassis_control(ChassisControl::HardReset) => panic!("{result:?}"),
+        () = cancelled => {}
+    }
+    assert_eq!(look(|c| c.commands), 0, "its privilege is as it was");
+    fleet.with(0, |bmc, _| bmc.faults = Faults::default());
+    bmc.chassis_control(ChassisControl::HardReset)
+        .await
+        .unwrap();
+    assert_eq!((look(|c| c.logins), look(|c| c.control[3])), (2, 1));
+}

@@ -316,7 +316,7 @@ pub const DUPLICATES: &[(&str, &str)] = &[
     ("sha2", OLD_CRYPTO),
     (
         "getrandom",
-        "rand 0.8 of nkeys has 0.2, ironbeat-ipmi 0.3, tempfile and rand 0.10 have 0.4",
+        "rand 0.8 of nkeys has 0.2, we, rand 0.10 and tempfile have 0.4",
     ),
     (
         "syn",
