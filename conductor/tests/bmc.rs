@@ -33,7 +33,7 @@ async fn acquainted(site: &Site) {
 }
 
 /// The worker that handed a question to the other, when one has.
-async fn who_hands_over<'a>(workers: [&'a Worker; 2]) -> Option<(&'a Worker, &'a Worker)> {
+async fn who_hands_over(workers: [&Worker; 2]) -> Option<(&Worker, &Worker)> {
     let [one, two] = workers;
     match (
         one.printed().contains(HANDED),
