@@ -272,20 +272,13 @@ impl FromStr for CipherSuite {
 
 /// The BMC's own key K_g, in hex wherever it is written. It has at most 160 bits (IPMI 2.0 §13.31). Shows itself nowhere.
 #[derive(Clone, PartialEq, Eq)]
-pub struct KgKey(
-    /// Empty: this is the mask.
-    Vec<u8>,
-);
+pub struct KgKey(Vec<u8>);
 
 const MAX_KG_BYTES: usize = 20;
 
 impl KgKey {
     pub fn reveal(&self) -> &[u8] {
         &self.0
-    }
-
-    pub fn redacted() -> Self {
-        Self(Vec::new())
     }
 }
 
@@ -321,10 +314,7 @@ impl fmt::Debug for KgKey {
 
 impl Serialize for KgKey {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        match self.0.is_empty() {
-            true => s.serialize_str(REDACTED),
-            false => s.serialize_str(&HEXLOWER.encode(&self.0)),
-        }
+        s.serialize_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -385,8 +375,6 @@ mod tests {
         assert_eq!(key.reveal(), [0x00, 0xff]);
         assert_eq!(serde_json::to_string(&key).unwrap(), "\"00ff\"");
         assert_eq!(serde_json::from_str::<KgKey>("\"00ff\"").unwrap(), key);
-        let mask = serde_json::to_string(&KgKey::redacted()).unwrap();
-        assert_eq!(mask, "\"******\"");
         assert_eq!(format!("{key:?}"), "******");
         let long = "5e".repeat(MAX_KG_BYTES + 1);
         for wrong in ["", "0", "5ez", "+1", "éa", &long, "******"] {

@@ -30,7 +30,7 @@ pub use instance::{
 };
 pub use job::{Goal, Job, Mark, Phase, State};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
-pub use secret::{REDACTED, Secret};
+pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
 pub use step::{AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, Step, WriteImage};
 

@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 #[serde(transparent)]
 pub struct Secret(String);
 
-/// What replaces a secret in every reply.
+/// What is shown instead of a secret.
 pub const REDACTED: &str = "******";
 
 impl Secret {
@@ -19,9 +19,6 @@ impl Secret {
     }
     pub fn reveal(&self) -> &str {
         &self.0
-    }
-    pub fn redacted() -> Self {
-        Self(REDACTED.into())
     }
 }
 
