@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A disk as the plan chose it. The agent looks for it again before the first write and refuses unless exactly one fits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,

@@ -22,6 +22,7 @@ pub struct Heartbeat {
 
 /// Sent once, in the first beat after a nudge led to a step: from nudge received to step started, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NudgeLatency {
     pub step: StepId,
     pub micros: u64,

@@ -146,6 +146,7 @@ text_form!(Mac);
 
 /// A step that the conductor wants, unique within a node for ever: it makes repeats recognisable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct StepId(pub u64);
 

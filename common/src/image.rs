@@ -7,6 +7,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ImageFormat {
     Raw,
@@ -28,6 +29,7 @@ impl ImageFormat {
 
 /// Of the bytes as served, compressed or not, like Ironic's `image_checksum`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Checksum {
     Sha256(Digest<32>),
     Sha512(Digest<64>),
@@ -99,3 +101,5 @@ impl<'de, const N: usize> Deserialize<'de> for Digest<N> {
             .ok_or_else(|| serde::de::Error::custom(format!("not {N} bytes of hex")))
     }
 }
+
+crate::text_schema!(Digest<const N: usize>);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything a machine reports about itself. `problems` lists what could not be read: one dead drive is not a dead node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Inventory {
     pub system: System,
     pub cpu: Cpu,
@@ -24,6 +25,7 @@ pub struct Inventory {
 
 /// SMBIOS types 0, 1, 2 and 3. The agent trims text and leaves out empty text and vendors' placeholders.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct System {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<SystemUuid>,
@@ -46,6 +48,7 @@ pub struct System {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Firmware {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
@@ -56,6 +59,7 @@ pub struct Firmware {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cpu {
     /// As `uname -m` prints it: `x86_64`, `aarch64`.
     pub architecture: String,
@@ -71,6 +75,7 @@ pub struct Cpu {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Memory {
     /// What the kernel manages.
     pub total_bytes: u64,
@@ -82,6 +87,7 @@ pub struct Memory {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryModule {
     pub locator: String,
     pub size_bytes: u64,
@@ -97,6 +103,7 @@ pub struct MemoryModule {
 
 /// One whole block device that could carry an operating system.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Disk {
     /// `/dev/vda`: good for this boot only.
     pub name: String,
@@ -131,6 +138,7 @@ pub struct Disk {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Nic {
     pub name: String,
     /// The permanent address where the driver reports it, else the present one.
@@ -157,6 +165,7 @@ pub struct Nic {
 
 /// What the switch port announced (IEEE 802.1AB). Ids are rendered as text; the raw TLVs are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LldpNeighbour {
     pub chassis_id: String,
     pub port_id: String,
@@ -181,6 +190,8 @@ pub struct LldpNeighbour {
 
 /// The BMC as seen from inside, over the system interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "BmcSeenFromInside"))]
 pub struct BmcAddress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv4: Option<String>,
@@ -191,6 +202,7 @@ pub struct BmcAddress {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BootMode {
     Bios,
@@ -198,6 +210,7 @@ pub enum BootMode {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BootFacts {
     pub mode: BootMode,
     /// The NIC that the firmware booted from, as the boot script passed it on.
@@ -219,6 +232,7 @@ impl Default for BootFacts {
 
 /// A collector that could not read something, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     pub collector: String,
     pub what: String,

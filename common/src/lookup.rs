@@ -19,6 +19,7 @@ pub struct Lookup {
 
 /// Milliseconds since the kernel started, by the machine's own monotonic clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BootTimings {
     pub agent_ms: u64,
     pub modules_ms: u64,

@@ -59,6 +59,7 @@ pub struct WriteImage {
 
 /// One file of a config drive; `path` is relative, `openstack/latest/meta_data.json`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigFile {
     pub path: String,
     pub content: String,

@@ -1,5 +1,5 @@
-//! One macro: a type that is written and read as its text form, in every encoding.
-//! Parsing and printing are the type's own.
+//! Macros for types that are written and read as text, in every encoding.
+//! Parsing and printing are the types' own.
 
 /// Derives `Serialize`, `Deserialize` and `Debug` from `Display` and `FromStr`.
 #[macro_export]
@@ -17,9 +17,26 @@ macro_rules! text_form {
                     .map_err(serde::de::Error::custom)
             }
         }
+        $crate::text_schema!($name);
         impl core::fmt::Debug for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 core::fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+/// Says in the schema that a type is written as a string.
+#[macro_export]
+macro_rules! text_schema {
+    ($name:ident $(<const $parameter:ident: usize>)?) => {
+        #[cfg(feature = "schema")]
+        impl $(<const $parameter: usize>)? schemars::JsonSchema for $name $(<$parameter>)? {
+            fn schema_name() -> alloc::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string" })
             }
         }
     };

@@ -27,6 +27,7 @@
 //! | the product's dnsmasq configuration, its directories and bus | [`dnsmasq`] |
 //! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |
 //! | which clients and BMCs get on, as `docs/bmc-interop.md` says | [`interop`] |
+//! | tables of docs/ that are written from types | [`document`] |
 //! | a deployment with nothing in it, to be compared with | [`floor`] |
 //! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 
@@ -34,6 +35,7 @@ pub mod bmc;
 mod chassis;
 pub mod cluster;
 pub mod dnsmasq;
+pub mod document;
 mod exec;
 pub mod floor;
 pub mod http;

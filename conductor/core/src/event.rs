@@ -111,6 +111,7 @@ pub enum Verb {
 
 /// Ironic's power targets, and what else a BMC can do to the power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PowerVerb {
     On,
@@ -162,6 +163,7 @@ impl Verb {
 
 /// What of a node's description shall change; absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Patch {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ pub const MIN_ROOT_GIB: u64 = 4;
 
 /// `{"size": ">= 100", "rotational": "false", "serial": "S1"}`: all hints must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Hints(pub BTreeMap<String, String>);
 

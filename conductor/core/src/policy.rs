@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Each default is Ironic's where it has one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// A machine that has not beaten for this long is lost (Ironic `ramdisk_heartbeat_timeout`).

@@ -116,6 +116,8 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+ironbeat_common::text_schema!(Time);
+
 #[cfg(test)]
 mod tests {
     use super::*;

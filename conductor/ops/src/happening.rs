@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 /// One thing that happened to one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Happening {
     pub node: NodeId,
     pub name: Option<NodeName>,
@@ -23,6 +24,7 @@ pub struct Happening {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind")]
 pub enum What {
     #[serde(rename = "enrolled")]
@@ -65,12 +67,14 @@ pub enum What {
     Lease {
         mac: Mac,
         #[serde(with = "as_text")]
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         ip: IpAddr,
     },
 }
 
 /// From one state of the record to the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Transition {
     /// Ironic's names for the state.
     pub from: String,
@@ -83,6 +87,7 @@ pub struct Transition {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PowerChange {
     /// Whether the machine was on, and is; none: not known.
     pub from: Option<bool>,
@@ -126,6 +131,7 @@ impl Happening {
 
 /// One message of the event stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     pub subject: String,
     pub body: Body,
@@ -133,6 +139,7 @@ pub struct Event {
 
 /// A worker or a client of an earlier version must not fail because a later one tells more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are known")]
 pub enum Body {

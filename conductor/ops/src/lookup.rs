@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The last lookup of one machine, and what it was told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupRecord {
     pub at: Time,
     pub boot: BootId,
@@ -21,6 +22,7 @@ pub struct LookupRecord {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupEntry {
     pub key: String,
     #[serde(flatten)]

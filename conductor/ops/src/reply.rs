@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 /// One line of `node.list`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     pub id: NodeId,
     #[serde(default)]
@@ -57,6 +58,7 @@ impl Summary {
 /// A node as it is shown: what clients look at is typed, the rest of the record is JSON. Secrets
 /// are not part of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Shown {
     pub id: NodeId,
     /// Ironic's names for the state.
@@ -111,6 +113,7 @@ impl Shown {
 
 /// One live worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkerInfo {
     pub id: WorkerId,
     /// Its HTTP service, as machines reach it.

@@ -42,6 +42,8 @@ pub struct Endpoint {
 /// The body of one kind of question.
 pub trait Question: Serialize + DeserializeOwned {
     const ENDPOINT: &'static str;
+    /// What it does.
+    const ABOUT: &'static str;
     type Reply: Serialize + DeserializeOwned;
 }
 
@@ -93,8 +95,22 @@ macro_rules! questions {
             }
         }
 
+        /// What each question's body and its reply look like, by the names of [`ENDPOINTS`] and in their order.
+        #[cfg(feature = "schema")]
+        pub fn schemas(
+            requests: &mut schemars::SchemaGenerator,
+            replies: &mut schemars::SchemaGenerator,
+        ) -> Vec<(&'static str, schemars::Schema, schemars::Schema)> {
+            vec![$((
+                $endpoint,
+                requests.subschema_for::<$name>(),
+                replies.subschema_for::<$reply>(),
+            ),)*]
+        }
+
         $(impl Question for $name {
             const ENDPOINT: &'static str = $endpoint;
+            const ABOUT: &'static str = $about;
             type Reply = $reply;
         })*
     };
@@ -137,6 +153,7 @@ questions! {
 macro_rules! empty {
     ($($name:ident),*) => {$(
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct $name {}
     )*};
@@ -147,6 +164,7 @@ empty!(ListNodes, ListLookups, ListWorkers, ShowPolicy);
 macro_rules! of_node {
     ($($name:ident),*) => {$(
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct $name {
             pub node: String,
@@ -167,6 +185,7 @@ of_node!(BmcInfo, BmcSensors, BmcFru, ConsoleHistory);
 macro_rules! verb {
     ($($name:ident { $($(#[$attr:meta])* $field:ident: $type:ty),* })*) => {$(
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct $name {
             pub node: String,
@@ -202,6 +221,7 @@ verb! {
 
 /// A new node. `id` is chosen by the client, so that a repeated request enrolls one node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Enroll {
     #[serde(default)]
@@ -226,6 +246,7 @@ pub struct Enroll {
 
 /// A node's BMC, or one that no node has yet: exactly one of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CheckBmc {
     /// Id or name of a node.
@@ -237,6 +258,7 @@ pub struct CheckBmc {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BmcSel {
     pub node: String,
@@ -246,6 +268,7 @@ pub struct BmcSel {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawBmc {
     pub node: String,
@@ -255,12 +278,14 @@ pub struct RawBmc {
 
 /// A key of `lookup.list`, or the start of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShowLookup {
     pub key: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ListEvents {
     /// Only this node: id or name.

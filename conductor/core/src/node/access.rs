@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How to reach the BMC. One variant per protocol; Redfish comes as another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "protocol", rename_all = "lowercase", deny_unknown_fields)]
 pub enum BmcAccess {
     Ipmi {
@@ -260,6 +261,16 @@ impl From<CipherSuite> for u8 {
             CipherSuite::Three => 3,
             CipherSuite::Seventeen => 17,
         }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for CipherSuite {
+    fn schema_name() -> alloc::borrow::Cow<'static, str> {
+        "CipherSuite".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "enum": [3, 17] })
     }
 }
 

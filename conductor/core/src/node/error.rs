@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What was attempted, and why it did not work. Cleared by the next success.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LastError {
     pub at: Time,
     pub during: During,
@@ -14,6 +15,7 @@ pub struct LastError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum During {
     /// The power was read, and that clears the error too.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the owner asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewInstance {
     pub image: Image,
@@ -78,6 +79,7 @@ impl NewInstance {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Image {
     pub source: ImageSource,

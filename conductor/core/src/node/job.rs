@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a node is in its life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     Resting(Rest),
@@ -19,6 +20,7 @@ pub enum State {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Job {
     pub kind: JobKind,
     /// What follows the last step.
@@ -35,6 +37,7 @@ pub struct Job {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// The node rests here: where the job leads, where it was before, or in failure.
@@ -45,6 +48,7 @@ pub enum Goal {
 
 /// What the present step is waiting for. Every wait says since when and until when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// `worker` acts on the BMC and stops acting at `until` by its own clock.
@@ -78,6 +82,7 @@ pub enum Phase {
 
 /// The progress that an agent reported last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mark {
     pub phase: String,
     pub done: u64,

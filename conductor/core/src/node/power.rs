@@ -44,6 +44,7 @@ pub struct Maintenance {
 
 /// Why a node went into maintenance by itself, and comes out of it by itself (Ironic's `fault`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum HardwareFault {
     /// The power state could not be read, or not be kept as it should be.
     #[serde(rename = "power failure")]

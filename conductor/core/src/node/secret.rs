@@ -36,6 +36,8 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+ironbeat_common::text_schema!(Secret);
+
 struct SecretVisitor;
 
 fn no_string<E: de::Error>() -> Result<Secret, E> {

@@ -9,6 +9,7 @@ use ironbeat_common::order::{self, ConfigFile, Order};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// A worker drives the BMC.
@@ -31,6 +32,7 @@ impl Step {
 
 /// What the agent does, as the record keeps it; [`AgentStep::order`] puts it into the protocol's words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStep {
     /// Read all hardware again, waiting for LLDP on every NIC that has a carrier.
@@ -52,6 +54,7 @@ pub enum AgentStep {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WriteImage {
     pub disk: DiskIdentity,
     pub source: ImageSource,
@@ -113,6 +116,7 @@ impl AgentStep {
 
 /// What a worker does to a BMC. Each is read, compare, act, and so may be done twice, save those of [`BmcAct::is_once`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BmcAct {
     /// Prove that address and credentials are good, and read the power state.
@@ -149,6 +153,7 @@ pub const BMC_RESTART_SECS: u32 = 300;
 
 /// What firmware can be told to boot (IPMI 2.0 table 28-14, Ironic's names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BootDevice {
     /// Whatever firmware does by itself.

@@ -1,0 +1,97 @@
+//! docs/api.md and docs/schema follow from the types: compared here, written if `UPDATE_DOCS` is set.
+//! What the types are is in `src`; the words around the table of endpoints are docs/api.md's own.
+use ironbeat_ops::ENDPOINTS;
+use ironbeat_ops::happening::Happening;
+use ironbeat_ops::request::schemas;
+use ironbeat_tests::document;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+/// As they are read: what may be left out is not required.
+fn requests() -> SchemaGenerator {
+    SchemaSettings::draft2020_12().into_generator()
+}
+
+/// As they are written: what is always there is required.
+fn replies() -> SchemaGenerator {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+}
+
+fn document(about: &str, mut root: Value, definitions: Map<String, Value>) -> String {
+    let fields = root.as_object_mut().expect("an object");
+    let dialect = "https://json-schema.org/draft/2020-12/schema";
+    fields.insert("$schema".into(), dialect.into());
+    fields.insert("description".into(), about.into());
+    fields.insert("$defs".into(), definitions.into());
+    serde_json::to_string_pretty(&root).unwrap() + "\n"
+}
+
+#[test]
+fn the_schema_of_requests_and_replies_is_written_from_the_types() {
+    let (mut requests, mut replies) = (requests(), replies());
+    let (mut bodies, mut answers) = (Map::new(), Map::new());
+    for (endpoint, body, answer) in schemas(&mut requests, &mut replies) {
+        let answer = match endpoint {
+            "console.history" => json!({ "description": "Bytes as they are, and no JSON." }),
+            _ => answer.to_value(),
+        };
+        bodies.insert(endpoint.into(), body.to_value());
+        answers.insert(endpoint.into(), answer);
+    }
+    assert_eq!(bodies.len(), ENDPOINTS.len());
+    let about = "The body of a request to each endpoint, as a property of that name.";
+    let text = document(
+        about,
+        json!({ "properties": bodies }),
+        requests.take_definitions(true),
+    );
+    document::is("docs/schema/requests.json", &text).unwrap();
+    let about = "The reply of each endpoint, as a property of that name.";
+    let text = document(
+        about,
+        json!({ "properties": answers }),
+        replies.take_definitions(true),
+    );
+    document::is("docs/schema/replies.json", &text).unwrap();
+}
+
+#[test]
+fn the_schema_of_happenings_is_written_from_the_types() {
+    let mut happenings = replies();
+    let root = Happening::json_schema(&mut happenings).to_value();
+    let about = "The body of an event.";
+    let text = document(about, root, happenings.take_definitions(true));
+    document::is("docs/schema/happenings.json", &text).unwrap();
+}
+
+/// Not everybody reads Rust.
+fn reply(name: &str) -> String {
+    match name
+        .strip_prefix("Vec<")
+        .map(|rest| rest.trim_end_matches('>'))
+    {
+        Some("u8") => "bytes".into(),
+        Some(each) => format!("list of `{each}`"),
+        None if name == "Value" => "JSON".into(),
+        None => format!("`{name}`"),
+    }
+}
+
+#[test]
+fn the_table_of_endpoints_is_written_from_the_questions() {
+    let row = |endpoint: &ironbeat_ops::Endpoint| {
+        vec![
+            format!("`{}`", ironbeat_ops::subject::api("ib.v1", endpoint.name)),
+            format!("{:?}", endpoint.role).to_lowercase(),
+            endpoint.about.into(),
+            format!("`{}`", endpoint.request),
+            reply(endpoint.reply),
+        ]
+    };
+    let head = ["subject", "role", "what it does", "request", "reply"];
+    let rows: Vec<_> = ENDPOINTS.iter().map(row).collect();
+    document::holds("docs/api.md", "endpoints", &document::table(&head, &rows)).unwrap();
+}
