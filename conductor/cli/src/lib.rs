@@ -51,7 +51,7 @@ pub enum Command {
         /// One machine in full: a key of the list, or the start of one.
         key: Option<String>,
     },
-    /// Live workers.
+    #[command(about = verb::about::<ListWorkers>())]
     Workers,
     /// What happened, oldest first.
     Events {

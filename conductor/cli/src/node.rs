@@ -4,7 +4,7 @@ use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
 use super::power::power_word;
-use super::verb::{Which, fresh_request, verb};
+use super::verb::{Which, about, fresh_request, verb};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
@@ -20,37 +20,34 @@ use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum NodeCommand {
-    /// Make a machine known: how to reach its BMC, and how to recognise its lookups.
+    #[command(about = about::<Enroll>())]
     Enroll(Box<EnrollArgs>),
+    #[command(about = about::<ListNodes>())]
     List,
-    /// The whole record, without its secrets.
-    Show {
-        node: String,
-    },
-    /// What it is doing, what it waits for, what comes next.
-    Explain {
-        node: String,
-    },
-    /// Check the BMC's address and credentials; leads to manageable.
+    #[command(about = about::<ShowNode>())]
+    Show { node: String },
+    #[command(about = about::<ExplainNode>())]
+    Explain { node: String },
+    #[command(about = about::<request::Manage>())]
     Manage(Which),
-    /// Boot the ramdisk and store what it finds.
+    #[command(about = about::<request::Inspect>())]
     Inspect(Which),
-    /// Clean and make available.
+    #[command(about = about::<request::Provide>())]
     Provide(Which),
-    /// Write an image and boot it.
+    #[command(about = about::<request::Deploy>())]
     Deploy {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         instance: Box<InstanceArgs>,
     },
-    /// Deploy again what is deployed.
+    #[command(about = about::<request::Rebuild>())]
     Rebuild(Which),
-    /// Tear down, clean, make available.
+    #[command(about = about::<request::Undeploy>())]
     Undeploy(Which),
-    /// Stop what is in flight, while it waits.
+    #[command(about = about::<request::Abort>())]
     Abort(Which),
-    /// Keep every automatic hand off the node; without a reason, end it.
+    #[command(about = about::<SetMaintenance>())]
     Maintenance {
         #[command(flatten)]
         which: Which,
@@ -70,10 +67,8 @@ pub enum NodeCommand {
     },
     /// Its serial console in this terminal; `~.` ends it, and others may watch.
     Console(super::console::ConsoleArgs),
-    /// Forget a node.
-    Delete {
-        node: String,
-    },
+    #[command(about = about::<DeleteNode>())]
+    Delete { node: String },
 }
 
 #[derive(Args)]

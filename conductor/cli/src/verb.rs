@@ -23,6 +23,11 @@ pub struct Which {
     timeout: u64,
 }
 
+/// Help of a command that is one question: a line without a full stop, as clap has them.
+pub(super) fn about<Q: Question>() -> &'static str {
+    Q::ABOUT.trim_end_matches('.')
+}
+
 /// A request id that nobody has used: a repetition of the same message counts once.
 pub(super) fn fresh_request() -> Option<RequestId> {
     uuid::Uuid::new_v4().to_string().parse().ok()
