@@ -55,6 +55,7 @@ impl Events {
         let (name, prefix) = (store.names.events.clone(), store.names.prefix.clone());
         let config = stream::Config {
             name: name.clone(),
+            description: Some("Ironbeat: what happened, by node and kind (JSON)".into()),
             subjects: vec![format!("{prefix}.event.>")],
             storage: StorageType::File,
             max_age: MAX_AGE,

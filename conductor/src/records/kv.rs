@@ -45,6 +45,8 @@ pub enum KvError {
 /// How a bucket keeps what it is given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keep {
+    /// What it holds, for who lists buckets.
+    pub about: &'static str,
     pub storage: StorageType,
     /// Zero: for ever.
     pub max_age: Duration,
@@ -59,6 +61,7 @@ pub(crate) struct Keep {
 impl Keep {
     /// For ever, on disk: node records.
     pub const RECORDS: Keep = Keep {
+        about: "Ironbeat: node.<id> is a node's record, ix.* are the names, MACs and BMCs that nodes have claimed",
         storage: StorageType::File,
         max_age: Duration::ZERO,
         max_keys: -1,
@@ -87,6 +90,7 @@ impl Kv {
     ) -> Result<Self, StoreError> {
         let config = stream::Config {
             name: format!("KV_{bucket}"),
+            description: Some(keep.about.into()),
             subjects: vec![format!("$KV.{bucket}.>")],
             max_messages_per_subject: 1,
             discard: keep.full,

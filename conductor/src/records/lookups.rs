@@ -71,6 +71,7 @@ impl Lookups {
     /// When the bucket cannot be opened.
     pub async fn open(store: &Store) -> Result<Self, StoreError> {
         let keep = Keep {
+            about: "Ironbeat: the last lookup of each machine, and what it was told",
             storage: StorageType::File,
             max_age: MAX_AGE,
             max_keys: MAX_MACHINES,

@@ -80,6 +80,7 @@ impl Presence {
         timing: Timing,
     ) -> Result<Self, StoreError> {
         let keep = Keep {
+            about: "Ironbeat: live workers; each renews its key every few seconds",
             storage: StorageType::File,
             max_age: MAX_AGE,
             max_keys: MAX_WORKERS,

@@ -30,6 +30,7 @@ impl Seen {
         let prefix = store.names.prefix.clone();
         let config = stream::Config {
             name: store.names.seen.clone(),
+            description: Some("Ironbeat: the last heartbeat of each machine (CBOR)".into()),
             subjects: vec![format!("{prefix}.heartbeat.*")],
             storage: StorageType::File,
             discard: DiscardPolicy::Old,

@@ -2,8 +2,10 @@
 //! What is kept in them is the affair of `store`, `presence`, `seen`, `events` and `lookups`.
 use super::{Cause, StoreError};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Between two messages while reading what is stored.
@@ -30,15 +32,38 @@ pub(crate) async fn ensure(
         Err(refused) => js.get_stream(&name).await.map_err(|_| refused),
     };
     let stream = made.map_err(|error| fail(error.into()))?;
-    match difference(&stream.cached_info().config, &wanted) {
-        None => Ok(stream),
-        Some((field, found, needed)) => Err(StoreError::Config {
+    let found = &stream.cached_info().config;
+    if let Some((field, found, needed)) = difference(found, &wanted) {
+        return Err(StoreError::Config {
             stream: name,
             field,
             found,
             needed,
-        }),
+        });
     }
+    if let (None, Some(about)) = (&found.description, &wanted.description)
+        && let Err(why) = describe(js, &name, about).await
+    {
+        // It works as well without: a worker may lack the right to change a stream.
+        tracing::debug!(stream = name, "not described: {why}");
+    }
+    Ok(stream)
+}
+
+/// Gives a stream that was made without one a description. All else stays as the server has it, in its own words: the
+/// client knows fewer settings than the server, and would take away what an operator has set.
+async fn describe(js: &jetstream::Context, name: &str, about: &str) -> Result<(), String> {
+    let ask = async |verb: &str, body: &Value| {
+        let subject = format!("STREAM.{verb}.{name}");
+        match js.request(subject, body).await {
+            Ok(Response::Ok(reply)) => Ok::<Value, String>(reply),
+            Ok(Response::Err { error }) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let mut config = ask("INFO", &json!({})).await?["config"].take();
+    config["description"] = about.into();
+    ask("UPDATE", &config).await.map(drop)
 }
 
 /// Hands what is stored now and selected by `config` to `each`, in order.

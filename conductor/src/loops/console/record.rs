@@ -23,6 +23,7 @@ const SHOWN: usize = 512 * 1024;
 pub(super) async fn open(store: &Store, mib: u32) -> Result<(), StoreError> {
     let config = stream::Config {
         name: store.names.consoles.clone(),
+        description: Some("Ironbeat: what serial consoles said; bytes as they are".into()),
         subjects: vec![subject_of_all(&store.names.prefix, Part::Out)],
         storage: StorageType::File,
         max_age: MAX_AGE,

@@ -2,6 +2,7 @@
 //! Also what the tests of the neighbouring modules share: a server, a connection, a node.
 mod beside;
 mod claims;
+mod described;
 mod proxy;
 mod races;
 mod trouble;
