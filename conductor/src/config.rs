@@ -9,9 +9,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// This worker's name; default: the host name.
+    /// The worker's name, unique; without one: the host name.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub id: Option<WorkerId>,
     #[serde(default)]
     pub nats: Nats,
@@ -22,10 +24,11 @@ pub struct Config {
     pub bmc: BmcOptions,
     #[serde(default)]
     pub console: ConsoleOptions,
-    /// Boot the ramdisk on machines that no node is known for, and remember them.
+    /// Machines that no node is known for boot the ramdisk and are remembered.
     #[serde(default = "yes")]
     pub discovery: bool,
     #[serde(default)]
+    #[cfg_attr(test, schemars(skip))]
     pub policy: Policy,
 }
 
@@ -34,28 +37,32 @@ fn yes() -> bool {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Nats {
-    /// Tried in turn.
+    /// NATS servers, tried in turn.
     pub servers: Vec<String>,
-    /// What the ramdisk connects to, if it sees the servers under other addresses.
+    /// The same as machines see them, if they see them under other addresses.
     pub servers_for_agents: Vec<String>,
+    /// First tokens of all subjects.
     pub prefix: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BmcOptions {
-    /// Between two packets to one BMC, for a site whose BMCs drop what comes faster.
+    /// Between two packets to one BMC, for BMCs that drop what comes faster.
     pub spacing_ms: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsoleOptions {
-    /// Attach the serial consoles of all verified nodes, and keep what they say.
+    /// Attach the serial consoles of all verified nodes and keep what they say, for a week.
     pub record: bool,
-    /// How much of it, in MiB; the NATS server sets them aside. The oldest goes first.
+    /// How much of it in all; the NATS server sets it aside. The oldest goes first.
     pub record_mib: u32,
 }
 
@@ -95,16 +102,20 @@ impl Nats {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Http {
+    /// Address and port of boot scripts, kernel, ramdisk and images.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub listen: SocketAddr,
-    /// How machines reach it; default: `http://<listen>`.
+    /// How machines reach it; without one: `http://<listen>`.
     pub url: Option<String>,
     /// Holds `vmlinuz` and `initrd`, as `cargo xtask image` writes them.
     pub boot_dir: PathBuf,
-    /// Images named without a URL are served from here.
+    /// Images that a deploy names without a URL; keep it the same on every worker.
     pub image_dir: PathBuf,
-    /// Appended to the ramdisk's kernel command line.
+    /// Appended to the ramdisk's kernel command line, which says `quiet cryptomgr.notests panic=30`; the last word counts:
+    /// `console=ttyS1,115200 loglevel=7` shows the kernel's own lines there.
     #[serde(default)]
     pub kernel_args: String,
 }
@@ -118,15 +129,16 @@ impl Http {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DnsmasqConfig {
-    /// `dhcp-hostsdir` of dnsmasq.
+    /// dnsmasq's `dhcp-hostsdir`.
     pub hosts_dir: PathBuf,
-    /// `tftp-root` of dnsmasq; `boot.ipxe` is written there.
+    /// dnsmasq's `tftp-root`; `boot.ipxe` is written there.
     pub tftp_dir: PathBuf,
-    /// D-Bus address; default: the system bus.
+    /// Where dnsmasq is on D-Bus, as an address; without one: the system bus.
     pub bus: Option<String>,
-    /// `enable-dbus=<name>` of dnsmasq.
+    /// dnsmasq's `enable-dbus=<name>`.
     #[serde(default = "dnsmasq_name")]
     pub bus_name: String,
 }
@@ -160,6 +172,8 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_tests::document;
+    use schemars::JsonSchema;
 
     const SMALLEST: &str = "[http]\nlisten = '10.0.0.1:8080'\nboot_dir = '/b'\nimage_dir = '/i'\n";
 
@@ -170,6 +184,31 @@ mod tests {
         assert_eq!(config.nats.for_agents(), ["nats://127.0.0.1:4222"]);
         assert!(config.discovery && config.dnsmasq.is_none());
         assert_eq!(config.policy, Policy::default());
+    }
+
+    /// Rows of one section.
+    fn rows<'de, T: JsonSchema + Deserialize<'de>>(prefix: &str) -> Vec<Vec<String>> {
+        let schema = schemars::schema_for!(T).to_value();
+        document::options::<T>(prefix, &schema, &[])
+    }
+
+    #[test]
+    fn the_table_of_options_is_written_from_the_types() {
+        let sections = [
+            ("nats", rows::<Nats>("nats.")),
+            ("http", rows::<Http>("http.")),
+            ("dnsmasq", rows::<DnsmasqConfig>("dnsmasq.")),
+            ("bmc", rows::<BmcOptions>("bmc.")),
+            ("console", rows::<ConsoleOptions>("console.")),
+            // A table of its own, beside the type.
+            ("policy", vec![]),
+        ];
+        let names = sections.each_ref().map(|(name, _)| *name);
+        let schema = schemars::schema_for!(Config).to_value();
+        let mut all = document::options::<Config>("", &schema, &names);
+        all.extend(sections.into_iter().flat_map(|(_, rows)| rows));
+        let table = document::table(&["option", "default", "meaning"], &all);
+        document::holds("docs/conductor.md", "options", &table).unwrap();
     }
 
     #[test]

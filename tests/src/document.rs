@@ -1,6 +1,8 @@
 //! Documents that tests write from types: compared with what is there, or written anew if `UPDATE_DOCS` is set.
 //! What is in them is for the tests to say, beside the types.
 use anyhow::{Context, Result, bail};
+use serde::de::{Deserialize, Deserializer, Visitor};
+use serde_json::Value;
 use std::path::Path;
 
 /// Set it to have documents written rather than compared.
@@ -57,6 +59,89 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text + "\n"
 }
 
+/// Options of a configuration as rows: name, default, meaning. `schema` is the JSON Schema of `T`, whose descriptions are
+/// its doc comments; the order is that of its fields.
+///
+/// # Panics
+/// When a field is not explained, or is a section of its own.
+pub fn options<'de, T: Deserialize<'de>>(
+    prefix: &str,
+    schema: &Value,
+    sections: &[&str],
+) -> Vec<Vec<String>> {
+    let row = |name: &&str| {
+        let property = &schema["properties"][*name];
+        let option = format!("`{prefix}{name}`");
+        assert!(
+            property.get("$ref").is_none() && property.get("anyOf").is_none(),
+            "{option} is a section: it wants rows of its own"
+        );
+        let meaning = property["description"].as_str().map(plain);
+        let meaning = meaning.unwrap_or_else(|| panic!("{option} has no doc comment"));
+        let required = schema["required"].as_array();
+        let required = required.is_some_and(|names| names.iter().any(|required| required == name));
+        let default = match &property["default"] {
+            Value::Null if required => "required".into(),
+            Value::Null => "–".into(),
+            Value::String(text) if text.is_empty() => "empty".into(),
+            Value::String(text) => format!("`{text}`"),
+            other => format!("`{other}`"),
+        };
+        vec![option, default, meaning]
+    };
+    let names = fields::<T>().iter();
+    names
+        .filter(|name| !sections.contains(name))
+        .map(row)
+        .collect()
+}
+
+/// A doc comment as one line, without links that only rustdoc follows.
+fn plain(comment: &str) -> String {
+    comment
+        .replace('\n', " ")
+        .replace("[`", "`")
+        .replace("`]", "`")
+        .replace("Policy::", "")
+}
+
+/// Fields of a struct as they are read, in the order in which they are declared.
+///
+/// # Panics
+/// When it is not read as a struct.
+pub fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let mut found = Fields(None);
+    let read = T::deserialize(&mut found);
+    assert!(read.is_err(), "nothing is there to be read");
+    found.0.expect("a struct")
+}
+
+/// What serde asks for first when it reads a struct.
+struct Fields(Option<&'static [&'static str]>);
+
+impl<'de> Deserializer<'de> for &mut Fields {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = Some(fields);
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("nothing is there"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 fn difference(there: &str, wanted: &str) -> Option<String> {
     let mut lines = (there.lines(), wanted.lines());
     for number in 1.. {
@@ -99,6 +184,41 @@ mod tests {
             table(&["x", "y"], &rows),
             "\n| x | y |\n|---|---|\n| on\\|off | 2 |\n\n"
         );
+    }
+
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "it is only looked at")]
+    struct Sample {
+        zeal: u32,
+        name: Option<String>,
+        also: Vec<u32>,
+        section: Option<u32>,
+    }
+
+    #[test]
+    fn options_are_in_the_order_of_their_fields() {
+        let schema = serde_json::json!({ "required": ["zeal"], "properties": {
+            "also": { "default": [], "description": "As [`Policy::zeal`],\nand more." },
+            "name": { "default": "", "description": "Yours." },
+            "zeal": { "description": "How much." },
+            "section": { "$ref": "elsewhere" },
+        }});
+        assert_eq!(
+            options::<Sample>("x.", &schema, &["section"]),
+            [
+                ["`x.zeal`", "required", "How much."],
+                ["`x.name`", "empty", "Yours."],
+                ["`x.also`", "`[]`", "As `zeal`, and more."],
+            ]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "`x.section` is a section")]
+    fn a_section_is_not_overlooked() {
+        let schema = serde_json::json!({ "properties": { "section": { "$ref": "elsewhere" } } });
+        let sections = ["zeal", "name", "also"];
+        options::<Sample>("x.", &schema, &sections);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// A machine that has not beaten for this long is lost (Ironic `ramdisk_heartbeat_timeout`).
+    /// A machine that has been silent for this long is lost; it beats at 0.3 to 0.6 of it (Ironic
+    /// `ramdisk_heartbeat_timeout`).
     pub heartbeat_timeout_secs: u32,
     /// From power-on to lookup. With [`Policy::max_boots`] it makes up Ironic's `deploy_callback_timeout` of 1800 s.
     pub boot_timeout_secs: u32,
@@ -20,6 +21,7 @@ pub struct Policy {
     pub bmc_budget_secs: u32,
     /// First pause after a BMC failure; doubled each time, up to [`Policy::bmc_backoff_cap_secs`].
     pub bmc_backoff_secs: u32,
+    /// The longest pause after a BMC failure.
     pub bmc_backoff_cap_secs: u32,
     /// What any agent step may take at most.
     pub step_budget_secs: u32,
@@ -35,7 +37,8 @@ pub struct Policy {
     pub power_sync_secs: u32,
     /// More troubles in a row than this put the node into maintenance (Ironic `power_state_sync_max_retries`).
     pub power_sync_max_retries: u32,
-    /// How often a node in maintenance for its power is asked again (Ironic `power_failure_recovery_interval`).
+    /// How often a node in maintenance for its power is asked again (Ironic `power_failure_recovery_interval`); each
+    /// silence doubles it, up to eight times this.
     pub power_recovery_secs: u32,
     /// A power state that nobody ordered is put right; else it is recorded (Ironic's option of this name).
     pub force_power_state_during_sync: bool,

@@ -1,5 +1,6 @@
-//! docs/api.md and docs/schema follow from the types: compared here, written if `UPDATE_DOCS` is set.
-//! What the types are is in `src`; the words around the table of endpoints are docs/api.md's own.
+//! docs/api.md, docs/schema and the table of policies follow from the types: compared here, written if `UPDATE_DOCS` is set.
+//! What the types are is in `src`; the words around tables are the documents' own.
+use ironbeat_core::decide::Policy;
 use ironbeat_ops::ENDPOINTS;
 use ironbeat_ops::happening::Happening;
 use ironbeat_ops::request::schemas;
@@ -78,6 +79,15 @@ fn reply(name: &str) -> String {
         None if name == "Value" => "JSON".into(),
         None => format!("`{name}`"),
     }
+}
+
+/// Configured in the conductor, but the type is the core's, and its schema is here.
+#[test]
+fn the_table_of_policies_is_written_from_their_type() {
+    let schema = requests().into_root_schema_for::<Policy>().to_value();
+    let rows = document::options::<Policy>("", &schema, &[]);
+    let table = document::table(&["option", "default", "meaning"], &rows);
+    document::holds("docs/conductor.md", "policy", &table).unwrap();
 }
 
 #[test]
