@@ -41,8 +41,10 @@ pub enum What {
     /// Somebody, or the power sync, changes the power.
     #[serde(rename = "power_set.start")]
     PowerSetStart(PowerChange),
+    /// The change of power is over, without a new error.
     #[serde(rename = "power_set.end")]
     PowerSetEnd(PowerChange),
+    /// The change of power failed; `error` says why.
     #[serde(rename = "power_set.error")]
     PowerSetError(PowerChange),
     /// The power changed without an order, and that was recorded.

@@ -63,6 +63,19 @@ fn the_schema_of_requests_and_replies_is_written_from_the_types() {
 fn the_schema_of_happenings_is_written_from_the_types() {
     let mut happenings = replies();
     let root = Happening::json_schema(&mut happenings).to_value();
+    let each = root["oneOf"].as_array().expect("an enum").iter();
+    let row = |of: &Value| {
+        let kind = &of["properties"]["kind"]["const"];
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .expect("a kind with a doc comment")
+                .to_string()
+        };
+        vec![format!("`{}`", text(kind)), text(&of["description"])]
+    };
+    let table = document::table(&["kind", "when"], &each.map(row).collect::<Vec<_>>());
+    document::holds("docs/api.md", "happenings", &table).unwrap();
     let about = "The body of an event.";
     let text = document(about, root, happenings.take_definitions(true));
     document::is("docs/schema/happenings.json", &text).unwrap();
