@@ -48,6 +48,7 @@ impl Check {
 
 /// A part of an answer, or why the BMC did not give it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Part<T> {
     // First, because a part whose fields may all be absent can be read from anything.
@@ -57,6 +58,7 @@ pub enum Part<T> {
 
 /// What a BMC says of itself and of its machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BmcFacts {
     /// The manufacturer's IANA enterprise number.
     pub manufacturer_iana: u32,
@@ -85,6 +87,7 @@ pub struct BmcFacts {
 
 /// What the machine boots next. Many BMCs report less than they were told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BootSelection {
     /// None: one that has no name here.
     pub device: Option<BootDevice>,
@@ -98,9 +101,13 @@ pub struct BootSelection {
 
 /// The network channel over which the BMC was asked; none: it does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LanParameters {
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub address: Option<Ipv4Addr>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub netmask: Option<Ipv4Addr>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub gateway: Option<Ipv4Addr>,
     pub source: Option<AddressSource>,
     pub mac: Option<Mac>,
@@ -110,6 +117,7 @@ pub struct LanParameters {
 
 /// Where the BMC's address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AddressSource {
     Unspecified,
@@ -120,6 +128,7 @@ pub enum AddressSource {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct User {
     pub id: u8,
     pub name: String,
@@ -131,6 +140,7 @@ pub struct User {
 
 /// One sensor, and its reading or why there is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SensorRow {
     pub name: String,
     pub number: u8,
@@ -144,6 +154,7 @@ pub struct SensorRow {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reading {
     /// In the sensor's unit. None: it has only states, or no reading at present.
     pub value: Option<f64>,
@@ -158,6 +169,7 @@ pub struct Reading {
 
 /// Which of its thresholds a sensor has crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     Ok,
@@ -168,6 +180,7 @@ pub enum Health {
 
 /// In the sensor's unit; none: there is no such threshold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Thresholds {
     pub lower_non_recoverable: Option<f64>,
     pub lower_critical: Option<f64>,
@@ -179,6 +192,7 @@ pub struct Thresholds {
 
 /// One entry of the event log (§32.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogEntry {
     pub id: u16,
     /// When, in seconds by `clock`.
@@ -190,6 +204,7 @@ pub struct LogEntry {
 
 /// What a time in the event log is counted from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum LogClock {
     /// 1970, by the BMC's own clock, which may be wrong.
     #[serde(rename = "bmc")]
@@ -202,6 +217,7 @@ pub enum LogClock {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum LogEvent {
     Sensor {
@@ -221,6 +237,7 @@ pub enum LogEvent {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OemEvent {
     /// The record's type: 192 to 223 with a time, 224 to 255 without one.
     pub record_type: u8,
@@ -233,6 +250,7 @@ pub struct OemEvent {
 
 /// What a BMC knows of its machine's parts; none: it has no such record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FruInventory {
     pub chassis: Option<FruChassis>,
     pub board: Option<FruBoard>,
@@ -242,6 +260,7 @@ pub struct FruInventory {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FruChassis {
     pub part: String,
     pub serial: String,
@@ -249,6 +268,7 @@ pub struct FruChassis {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FruBoard {
     pub manufacturer: String,
     pub product: String,
@@ -260,6 +280,7 @@ pub struct FruBoard {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FruProduct {
     pub manufacturer: String,
     pub product: String,
@@ -272,6 +293,7 @@ pub struct FruProduct {
 
 /// What a BMC answered to a raw command; its completion code was zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RawAnswer {
     /// In hex.
     pub data: String,

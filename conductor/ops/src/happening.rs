@@ -27,6 +27,7 @@ pub struct Happening {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind")]
 pub enum What {
+    /// The node is known from now on.
     #[serde(rename = "enrolled")]
     Enrolled,
     /// Its record is gone.

@@ -285,6 +285,8 @@ impl FromStr for CipherSuite {
 #[derive(Clone, PartialEq, Eq)]
 pub struct KgKey(Vec<u8>);
 
+ironbeat_common::text_schema!(KgKey);
+
 const MAX_KG_BYTES: usize = 20;
 
 impl KgKey {

@@ -47,6 +47,8 @@ const MAC: Mac = Mac::from_bytes([0x52, 0x54, 0, 0x77, 1, 0x0a]);
 /// One of each kind, and what is special about it in JSON.
 fn all() -> Vec<(What, Value)> {
     vec![
+        (What::Enrolled, json!({ "kind": "enrolled" })),
+        (What::Deleted, json!({ "kind": "deleted" })),
         (
             What::State(transition("available", "deploying")),
             json!({ "kind": "state", "from": "available", "to": "deploying", "step": "write_image",
