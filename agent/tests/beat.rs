@@ -289,7 +289,7 @@ fn is_done(beat: &Heartbeat, id: u64) -> bool {
 }
 
 #[tokio::test]
-async fn a_whole_life() {
+async fn an_agent_looks_up_beats_runs_steps_and_reboots() {
     let server = Server::start();
     let mut conductor = Conductor::at(&server).await;
     let (agent, mut steps, boot) = agent(&server);

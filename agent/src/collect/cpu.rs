@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn two_sockets_of_x86() {
+    fn two_sockets_of_x86_are_counted() {
         let (_root, roots) = tree(X86);
         let cpu = cpu(&roots);
         assert_eq!((cpu.count, cpu.sockets, cpu.mhz), (2, 2, Some(2793)));

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inspection_is_bounded_and_can_be_given_up() {
+    fn an_inspection_is_bounded_and_can_be_cancelled() {
         match perform_here(
             &Order::Inspect {
                 lldp_wait_secs: u32::MAX,

@@ -42,7 +42,7 @@ impl Tree {
 }
 
 #[test]
-fn a_virtio_disk() {
+fn a_virtio_disk_is_read() {
     let tree = Tree::new();
     let device = "pci0000:00/0000:00:03.0/virtio1";
     let files = [
@@ -70,7 +70,7 @@ fn a_virtio_disk() {
 }
 
 #[test]
-fn an_nvme_disk() {
+fn an_nvme_disk_is_read() {
     let tree = Tree::new();
     let device = "pci0000:00/0000:01:00.0/nvme/nvme0";
     tree.disk(
@@ -135,7 +135,7 @@ fn a_sata_disk_has_its_serial_in_a_vpd_page() {
 }
 
 #[test]
-fn scsi_sas_and_usb_disks() {
+fn scsi_sas_and_usb_disks_are_read() {
     let tree = Tree::new();
     let scsi = "pci0000:00/0000:00:05.0/virtio2/host3/target3:0:1/3:0:1:0";
     let sas = "pci0000:00/0000:02:00.0/host0/port-0:0/end_device-0:0/target0:0:0/0:0:0:0";
@@ -165,7 +165,7 @@ fn scsi_sas_and_usb_disks() {
 }
 
 #[test]
-fn what_is_no_disk_is_left_out() {
+fn what_is_not_a_disk_is_left_out() {
     let tree = Tree::new();
     for name in [
         "loop0", "ram1", "zram0", "sr0", "fd0", "md127", "dm-3", "nbd0",
@@ -188,7 +188,7 @@ fn what_is_no_disk_is_left_out() {
 }
 
 #[test]
-fn one_dead_disk_is_said_and_the_others_are_there() {
+fn one_dead_disk_is_reported_and_the_others_are_listed() {
     let tree = Tree::new();
     tree.disk(
         "vda",

@@ -36,7 +36,7 @@ fn ask(volume: &[u8], program: &[&str]) -> String {
 }
 
 #[test]
-fn others_read_it() {
+fn other_programs_read_a_config_drive() {
     let files = [
         file("openstack/latest/meta_data.json", "{\"hostname\": \"n1\"}"),
         file("openstack/latest/user_data", &"x".repeat(100_000)),
@@ -82,12 +82,12 @@ fn others_read_it() {
 }
 
 #[test]
-fn no_files_no_drive() {
+fn without_files_there_is_no_config_drive() {
     assert_eq!(build(&[], 512).expect("nothing to do"), None);
 }
 
 #[test]
-fn as_many_and_as_large_as_allowed() {
+fn as_many_and_as_large_files_as_allowed_fit() {
     let many: Vec<_> = (0..1024)
         .map(|n| {
             file(

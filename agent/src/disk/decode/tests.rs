@@ -43,7 +43,7 @@ fn check_refused(format: ImageFormat, served: &[u8], words: &str) {
 }
 
 #[test]
-fn streams_in_pieces_of_any_size() {
+fn streams_in_pieces_of_any_size_are_decoded() {
     let content = [noise(1_500_000, 1), vec![0; 3_000_000], noise(10, 2)].concat();
     let (first, second) = content.split_at(2_000_001);
     // A zstd frame that decoders skip, of four bytes.

@@ -109,7 +109,7 @@ fn state(folder: &Path) -> (Vec<u16>, Vec<u16>) {
 }
 
 #[test]
-fn ours_is_first_and_others_stay() {
+fn our_entry_comes_first_and_others_stay() {
     let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
     let firmware = firmware(&[3, 0]);
     set(&disk, "Ironbeat n1", firmware.path()).expect("nothing is wrong");

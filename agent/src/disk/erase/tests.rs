@@ -93,7 +93,7 @@ fn assert_erased(disk: &TestDisk, before: &[u8]) {
 }
 
 #[test]
-fn nothing_is_recognised_afterwards() {
+fn after_an_erase_nothing_is_recognised() {
     let (one, two) = (old_disk(), old_disk());
     let before = one.content();
     let bench = Bench::new(&[&one, &two]);
@@ -147,7 +147,7 @@ fn garbage_is_no_obstacle() {
 }
 
 #[test]
-fn giving_up_leaves_a_disk_that_does_not_boot() {
+fn cancelling_leaves_a_disk_that_does_not_boot() {
     let disk = old_disk();
     let device = disk.open();
     let error = wipe(&device, &AtomicBool::new(true)).expect_err("it was cancelled");

@@ -82,7 +82,7 @@ fn reader(volume: &[u8]) -> impl Fn(u64, usize) -> io::Result<Vec<u8>> {
 }
 
 #[test]
-fn volumes_of_every_kind() {
+fn volumes_of_every_kind_are_read() {
     for (kib, options) in [
         ("1440", &["-F", "12"][..]),
         ("16384", &["-F", "16", "-s", "2"]),
@@ -116,7 +116,7 @@ fn volumes_of_every_kind() {
 }
 
 #[test]
-fn our_own_volumes() {
+fn our_own_volumes_are_read() {
     let files: Vec<_> = [("a/b/größer und länger.json", &b"{}"[..]), ("a/c", b"")].to_vec();
     let volume = Volume {
         label: b"x          ",

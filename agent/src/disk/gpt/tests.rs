@@ -168,7 +168,7 @@ fn a_disk_too_small_is_named() {
 }
 
 #[test]
-fn lies_are_refused() {
+fn tables_that_lie_are_refused() {
     let check = |image: &[u8], wanted: BadGpt| assert_eq!(parse(image).expect_err("a lie"), wanted);
     let field = |what: &'static str, value: u64| BadGpt::Field(what, value);
     let mut image = good();

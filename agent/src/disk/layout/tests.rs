@@ -12,7 +12,7 @@ const DISK: Disk = Disk {
 };
 
 #[test]
-fn a_gpt_image_on_a_larger_disk() {
+fn a_gpt_image_is_fitted_to_a_larger_disk() {
     let image = image::gpt(16 * MIB, 512);
     let layout = plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 3 << 20])).expect("it fits");
     assert_eq!(layout.drive_at, Some(28 * MIB));

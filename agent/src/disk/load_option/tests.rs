@@ -17,7 +17,7 @@ fn drive() -> HardDrive {
 
 /// The golden bytes are what efibootmgr 17 wrote for the same partition, label and file.
 #[test]
-fn an_option_for_a_gpt_partition() {
+fn an_option_for_a_gpt_partition_has_its_golden_bytes() {
     let mut golden = vec![1, 0, 0, 0, 0x5e, 0];
     golden.extend(b"I\0r\0o\0n\0b\0e\0a\0t\0 \0n\x001\0\0\0");
     golden.extend([
@@ -41,7 +41,7 @@ fn an_option_for_a_gpt_partition() {
 }
 
 #[test]
-fn an_option_for_an_mbr_partition() {
+fn an_option_for_an_mbr_partition_has_its_golden_bytes() {
     let drive = HardDrive {
         signature: Signature::Mbr([1, 2, 3, 4]),
         ..drive()

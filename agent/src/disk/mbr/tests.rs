@@ -50,7 +50,7 @@ fn four_entries_are_all_there_are() {
 }
 
 #[test]
-fn not_everything_with_a_signature_is_one() {
+fn a_signature_alone_does_not_make_an_mbr() {
     let change = |at: usize, byte: u8| {
         let mut bytes = good();
         bytes[at] = byte;

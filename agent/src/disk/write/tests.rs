@@ -97,7 +97,7 @@ fn every_format_arrives_on_a_dirty_disk() {
 }
 
 #[test]
-fn sectors_of_4096_bytes() {
+fn a_disk_with_sectors_of_4096_bytes_is_written() {
     let image = image::gpt(IMAGE_BYTES, 4096);
     let served = zstd(&image);
     let disk = TestDisk::dirty(DISK_BYTES, 4096);
@@ -158,7 +158,7 @@ fn an_mbr_image_gets_its_config_drive_too() {
 }
 
 #[test]
-fn an_image_as_large_as_the_disk() {
+fn an_image_as_large_as_the_disk_is_written() {
     let image = image::gpt(IMAGE_BYTES, 512);
     let disk = TestDisk::dirty(IMAGE_BYTES, 512);
     let server = Server::of(image.clone());
@@ -172,7 +172,7 @@ fn an_image_as_large_as_the_disk() {
 }
 
 #[test]
-fn an_image_larger_than_the_disk() {
+fn an_image_larger_than_the_disk_is_refused() {
     let image = image::gpt(IMAGE_BYTES, 512);
     // Known from the length; known from the table; only known when the disk is full.
     let mut long_mbr = image::mbr(8 * MIB);
@@ -422,7 +422,7 @@ fn a_server_that_always_stops_at_60_percent_fails_the_write() {
 }
 
 #[test]
-fn giving_up_is_prompt_and_leaves_nothing_that_boots() {
+fn cancelling_is_prompt_and_leaves_nothing_that_boots() {
     let image = image::gpt(IMAGE_BYTES, 512);
     for silent in [false, true] {
         let object = image.clone();
@@ -508,7 +508,7 @@ fn a_short_image_leaves_no_old_data_in_its_partitions() {
 }
 
 #[test]
-fn an_image_smaller_than_its_head() {
+fn an_image_smaller_than_its_head_is_written() {
     let image = image::mbr(8 * MIB);
     let tiny = &image[..100 * 512 + 100];
     let disk = TestDisk::dirty(DISK_BYTES, 512);
