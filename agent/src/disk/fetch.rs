@@ -138,7 +138,7 @@ impl<'a> Download<'a> {
         self.body = None;
         let mut last = broken;
         loop {
-            if let Some(error) = &last {
+            if let Some(error) = last.take() {
                 self.give_up_or_wait(error)?;
             }
             if self.position > 0 && self.resumed >= self.limits.resumes {
@@ -153,7 +153,6 @@ impl<'a> Download<'a> {
                 Err(Refusal::Transient(error)) => last = Some(error),
                 Err(Refusal::Final(error)) => {
                     self.mirrors[self.current].ruled_out = Some(format!("{error:#}"));
-                    last = None;
                     self.next_mirror()?;
                 }
             }
@@ -163,7 +162,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn give_up_or_wait(&mut self, error: &anyhow::Error) -> anyhow::Result<()> {
+    fn give_up_or_wait(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
         if self.cancelled.load(Ordering::Relaxed) {
             bail!("cancelled at {}", self.describe());
         }
@@ -177,11 +176,8 @@ impl<'a> Download<'a> {
         self.failures += 1;
         let rounds = self.failures / live;
         if rounds >= self.limits.rounds {
-            bail!(
-                "{}: {error:#} (tried {} times)",
-                self.describe(),
-                self.failures
-            );
+            let tried = format!("{}, tried {} times", self.describe(), self.failures);
+            return Err(error.context(tried));
         }
         if self.failures.is_multiple_of(live) {
             self.wait(self.limits.pause.saturating_mul(1 << (rounds - 1).min(4)));

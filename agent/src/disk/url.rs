@@ -23,7 +23,7 @@ pub enum BadUrl {
     #[error("a user or password in a URL is not supported")]
     Credentials,
     #[error("a URL without a valid host or port")]
-    Host,
+    Host(#[source] url::ParseError),
 }
 
 impl Url {
@@ -41,9 +41,9 @@ impl Url {
             return Err(BadUrl::Credentials);
         }
         if authority.is_empty() {
-            return Err(BadUrl::Host);
+            return Err(BadUrl::Host(url::ParseError::EmptyHost));
         }
-        let mut url = url::Url::parse(text).map_err(|_| BadUrl::Host)?;
+        let mut url = url::Url::parse(text).map_err(BadUrl::Host)?;
         url.set_fragment(None);
         Ok(Self(url))
     }
@@ -60,7 +60,7 @@ impl Url {
         if location.starts_with("//") {
             return Self::parse(&format!("http:{location}"));
         }
-        let joined = self.0.join(location).map_err(|_| BadUrl::Host)?;
+        let joined = self.0.join(location).map_err(BadUrl::Host)?;
         Self::parse(joined.as_str())
     }
 

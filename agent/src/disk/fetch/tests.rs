@@ -14,19 +14,21 @@ fn object() -> Vec<u8> {
     noise(BYTES, 5)
 }
 
-/// All bytes and the number of resumed transfers, or the error text.
-fn download(urls: &[String]) -> Result<(Vec<u8>, u32), String> {
-    let read = || {
-        let mut download = Download::open(urls, LIMITS, &NEVER)?;
-        let (mut all, mut piece) = (Vec::new(), vec![0; 50_000]);
-        loop {
-            match download.read(&mut piece)? {
-                0 => return anyhow::Ok((all, download.resumed())),
-                count => all.extend(&piece[..count]),
-            }
+/// All bytes and the number of resumed transfers.
+fn read_all(urls: &[String]) -> anyhow::Result<(Vec<u8>, u32)> {
+    let mut download = Download::open(urls, LIMITS, &NEVER)?;
+    let (mut all, mut piece) = (Vec::new(), vec![0; 50_000]);
+    loop {
+        match download.read(&mut piece)? {
+            0 => return Ok((all, download.resumed())),
+            count => all.extend(&piece[..count]),
         }
-    };
-    read().map_err(|e| format!("{e:#}"))
+    }
+}
+
+/// The same, or the error text.
+fn download(urls: &[String]) -> Result<(Vec<u8>, u32), String> {
+    read_all(urls).map_err(|e| format!("{e:#}"))
 }
 
 fn check(server: &Server, resumed: u32) {
@@ -51,7 +53,7 @@ fn after_a_cut(then: impl Fn(&Request, &[u8]) -> Reply + Send + Sync + 'static) 
 }
 
 #[test]
-fn the_rest_is_asked_for() {
+fn after_a_cut_only_the_rest_is_asked_for() {
     let server = after_a_cut(|request, object| Reply::object(object, "one", request));
     check(&server, 1);
     assert_eq!(server.seen()[1].range_from, Some(CUT));
@@ -123,7 +125,7 @@ fn a_server_that_cuts_often_is_followed_to_the_end_but_not_for_ever() {
     check_refused(&often(5_000), "broke off 50 times");
     check_refused(
         &often(0),
-        "at byte 0 of 500000: the server closed the connection too early",
+        "at byte 0 of 500000, tried 4 times: the server closed the connection too early",
     );
 }
 
@@ -200,14 +202,14 @@ fn a_wrong_length_is_noticed() {
     };
     check_refused(
         &server("500001"),
-        "at byte 500000 of 500001: the server closed the connection too early",
+        "at byte 500000 of 500001, tried 4 times: the server closed the connection too early",
     );
     let (all, _) = download(&[server("499999").url("/")]).expect("the checksum is checked later");
     assert_eq!(all.len(), 499_999);
 }
 
 #[test]
-fn chunked_bodies_are_taken_up_again_too() {
+fn chunked_bodies_are_resumed_too() {
     let object = object();
     let server = Server::start(move |request| {
         let reply = Reply::object(&object, "one", request).chunked();
@@ -250,7 +252,20 @@ fn a_busy_server_is_asked_again() {
     check(&server, 0);
     check_refused(
         &Server::start(|_| Reply::status(500)),
-        "HTTP status 500 (tried 4 times)",
+        "/o at byte 0, tried 4 times: GET ",
+    );
+}
+
+#[test]
+fn a_failed_download_keeps_the_cause_of_its_last_try() {
+    let error = read_all(&["http://127.0.0.1:1/o".to_owned()]).expect_err("the port is closed");
+    let cause = error
+        .downcast_ref::<std::io::Error>()
+        .map(std::io::Error::kind);
+    assert_eq!(
+        cause,
+        Some(std::io::ErrorKind::ConnectionRefused),
+        "{error:#}"
     );
 }
 
@@ -278,7 +293,7 @@ fn redirects_are_followed_but_not_for_ever() {
     );
     check_refused(
         &to("http:///x"),
-        "was redirected: a URL without a valid host or port",
+        "was redirected: a URL without a valid host or port: empty host",
     );
     check_refused(
         &to("http://u:p@h/"),

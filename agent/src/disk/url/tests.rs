@@ -1,6 +1,7 @@
 //! URLs as operators write them and servers redirect to them.
 //! Fetching them is tested in `http` and `fetch`.
 use super::{BadUrl, Url};
+use url::ParseError::{EmptyHost, InvalidIpv6Address, InvalidPort};
 
 #[test]
 fn a_url_is_taken_apart_for_a_request_and_printed_without_its_query() {
@@ -52,14 +53,14 @@ fn a_url_that_an_order_should_not_have_is_refused() {
     check("https://h/i", BadUrl::Https);
     check("ftp://h/i", BadUrl::Scheme);
     check("/i", BadUrl::Scheme);
-    check("http://", BadUrl::Host);
-    check("http://:80/", BadUrl::Host);
-    check("http:///i", BadUrl::Host);
+    check("http://", BadUrl::Host(EmptyHost));
+    check("http://:80/", BadUrl::Host(EmptyHost));
+    check("http:///i", BadUrl::Host(EmptyHost));
     check("http:h/i", BadUrl::Scheme);
-    check("http://h:x/", BadUrl::Host);
-    check("http://h:66000/", BadUrl::Host);
-    check("http://[::1/", BadUrl::Host);
-    check("http://[::1]80/", BadUrl::Host);
+    check("http://h:x/", BadUrl::Host(InvalidPort));
+    check("http://h:66000/", BadUrl::Host(InvalidPort));
+    check("http://[::1/", BadUrl::Host(InvalidIpv6Address));
+    check("http://[::1]80/", BadUrl::Host(InvalidIpv6Address));
     check("http://u:p@h/", BadUrl::Credentials);
     check("http://@h/", BadUrl::Credentials);
     check("http://g\\@h/", BadUrl::Text);
@@ -114,11 +115,11 @@ fn a_redirect_that_cannot_be_followed_is_refused() {
     check("ftp://g/", BadUrl::Scheme);
     check("http:c", BadUrl::Scheme);
     check("c:d", BadUrl::Scheme);
-    check("http:///x", BadUrl::Host);
-    check("///x", BadUrl::Host);
-    check("//", BadUrl::Host);
-    check("//:81/", BadUrl::Host);
-    check("http://g:x/", BadUrl::Host);
+    check("http:///x", BadUrl::Host(EmptyHost));
+    check("///x", BadUrl::Host(EmptyHost));
+    check("//", BadUrl::Host(EmptyHost));
+    check("//:81/", BadUrl::Host(EmptyHost));
+    check("http://g:x/", BadUrl::Host(InvalidPort));
     check("//u@g/", BadUrl::Credentials);
     check("//@g/", BadUrl::Credentials);
     check("http://u:p@g/", BadUrl::Credentials);
