@@ -10,7 +10,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
 use ironbeat_ipmi::{BmcConfig, Secret, Transport};
 use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, header, subject};
-use ironbeat_tests::ports::PortLease;
+use ironbeat_rack::ports::PortLease;
 use serde_json::json;
 use std::process::Stdio;
 use support::{SOON, Site, until};

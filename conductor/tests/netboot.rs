@@ -3,11 +3,11 @@
 use ironbeat::netboot::http::{self, BootAnswers};
 use ironbeat::netboot::script::entry_script;
 use ironbeat_core::boot::Boot;
-use ironbeat_tests::layout::{BOOT_PORT, GATEWAY};
-use ironbeat_tests::machine::boot_sector;
-use ironbeat_tests::machine::spec::{BootDevice, BootFlags, DiskContent, NicRom, NodeSpec};
-use ironbeat_tests::netns::Netns;
-use ironbeat_tests::rack::{Rack, RackSpec};
+use ironbeat_rack::layout::{BOOT_PORT, GATEWAY};
+use ironbeat_rack::machine::boot_sector;
+use ironbeat_rack::machine::spec::{BootDevice, BootFlags, DiskContent, NicRom, NodeSpec};
+use ironbeat_rack::netns::Netns;
+use ironbeat_rack::rack::{Rack, RackSpec};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;

@@ -6,7 +6,7 @@ use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Status, StepError};
 use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::lookup::LookupReply;
-use ironbeat_tests::ports::PortLease;
+use ironbeat_rack::ports::PortLease;
 use serde_json::{Value, json};
 use support::sim::{PASSWORD, Sim};
 use support::{Site, boot, idle_bmc, lookup, mac, machine, until};

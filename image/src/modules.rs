@@ -189,5 +189,4 @@ pub fn unsigned(module: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-#[path = "modules_tests.rs"]
 mod tests;

@@ -4,7 +4,7 @@ use crate::packages;
 use anyhow::{Context, Result, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_image::{demo_os, initramfs, kernel};
-use ironbeat_tests::cluster::Product;
+use ironbeat_product::product::Product;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -4,7 +4,7 @@ use crate::artifacts::{self, AgentBuild, Profile};
 use crate::{packages, tidy};
 use anyhow::{Context, Result, ensure};
 use ironbeat_image::flavour::Flavour;
-use ironbeat_tests::cluster::Product;
+use ironbeat_product::product::Product;
 use std::process::Command;
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ pub fn run() -> Result<()> {
             "--workspace",
             "--all-targets",
             "--features",
-            "ironbeat-tests/rack",
+            "ironbeat-product/rack",
             "--",
             "-D",
             "warnings",
@@ -80,7 +80,7 @@ pub fn rack_tests(filter: Option<&str>) -> Result<()> {
     let mut command = cargo(&[
         "test",
         "--package",
-        "ironbeat-tests",
+        "ironbeat-product",
         "--features",
         "rack",
         "--test",

@@ -1,12 +1,12 @@
 //! The main job, watched live: machines from enroll to active on real parts, and what the deployed systems say.
-//! The rack and the workers are `ironbeat-tests`', bringing them up is `rack`'s; this file drives them as an operator would.
+//! The rack and the workers are `ironbeat-rack`', bringing them up is `rack`'s; this file drives them as an operator would.
 use crate::interrupt;
 use crate::rack::bring_up::bring_up;
 use crate::rack::hold::{hold, print_next};
 use crate::rack::listen::{listen, timeline, wall_clock};
 use anyhow::{Result, bail};
-use ironbeat_tests::cluster::timeline::{STRETCHES, Timeline};
-use ironbeat_tests::cluster::{Cluster, node_name};
+use ironbeat_product::cluster::{Cluster, node_name};
+use ironbeat_product::timeline::{STRETCHES, Timeline};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_ipmi::{Console, ErrorKind};
-use ironbeat_tests::interop::table_says;
+use ironbeat_rack::interop::table_says;
 use support::{Sim, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_ipmi::{Bridge, ErrorKind, Health, Protocol, Sdr, SelEvent, SensorType, Transport};
-use ironbeat_tests::interop::table_says;
+use ironbeat_rack::interop::table_says;
 use support::Sim;
 
 /// A threshold sensor and a record that describes it: °C, M = 2, B = -20.

@@ -6,7 +6,7 @@ use ironbeat_ipmi::{
     BmcConfig, BootDevice, BootFlags, ChassisControl, ErrorKind, Privilege, Secret, Suite, Timing,
     Transport,
 };
-use ironbeat_tests::interop::table_says;
+use ironbeat_rack::interop::table_says;
 use std::time::Duration;
 use support::{Sim, free_port, patient};
 

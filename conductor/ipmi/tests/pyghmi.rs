@@ -6,7 +6,7 @@ use ironbeat_ipmi::{
     Bmc, BmcConfig, BootDevice, BootFlags, ChassisControl, ErrorKind, Secret, Suite, Timing,
     Transport,
 };
-use ironbeat_tests::interop::table_says;
+use ironbeat_rack::interop::table_says;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};

@@ -4,7 +4,7 @@ use ironbeat_core::decide::Policy;
 use ironbeat_ops::ENDPOINTS;
 use ironbeat_ops::happening::Happening;
 use ironbeat_ops::request::schemas;
-use ironbeat_tests::document;
+use ironbeat_rack::document;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};

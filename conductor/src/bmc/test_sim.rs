@@ -1,8 +1,8 @@
 //! OpenIPMI's `ipmi_sim` on loopback, before a chassis that is a handful of files: power, boot device, what was told.
 //! Only for tests; whole machines behind a BMC are the rack's affair.
 use ironbeat_core::node::{BmcAccess, CipherSuite, Secret};
-use ironbeat_tests::ports::PortLease;
-use ironbeat_tests::process::{Process, find_program};
+use ironbeat_rack::ports::PortLease;
+use ironbeat_rack::process::{Process, find_program};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

@@ -335,7 +335,7 @@ mod simulated {
     use super::*;
     use ironbeat_bmc_sim::{Fleet, PowerFault, Settings};
     use ironbeat_core::node::BootDevice;
-    use ironbeat_tests::ports::PortLease;
+    use ironbeat_rack::ports::PortLease;
 
     struct Simulated {
         fleet: Fleet,

@@ -2,7 +2,7 @@
 //! What is asked of them is in the tests.
 use super::Site;
 use ironbeat_bmc_sim::{Fleet, FleetConfig, Settings};
-use ironbeat_tests::ports::PortLease;
+use ironbeat_rack::ports::PortLease;
 use serde_json::{Value, json};
 
 /// Of the simulator's own users.

@@ -10,7 +10,7 @@ mod dice;
 mod fleet;
 mod inband;
 #[cfg(test)]
-mod mutation_tests;
+mod mutate;
 mod plan;
 mod power;
 mod program;

@@ -7,7 +7,7 @@ use ironbeat_ipmi::{
     Bmc, BmcConfig, BootDevice, Bridge, ChassisControl, Error, ErrorKind, Health, Privilege,
     Secret, SelEvent, Suite, Timing, Transport,
 };
-use ironbeat_tests::interop::table_says;
+use ironbeat_rack::interop::table_says;
 use std::time::Duration;
 use support::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

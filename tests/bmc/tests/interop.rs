@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_bmc_sim::{Fleet, FleetConfig, Settings, User};
-use ironbeat_tests::interop::table_says;
+use ironbeat_rack::interop::table_says;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use support::{ADMIN, free_port, run, said};

@@ -1,5 +1,6 @@
 //! `bench cycle`: first BMC command to deployed system, beside a shell ramdisk that only downloads and writes.
-//! What is measured is in `ironbeat-tests`.
+//! What is measured is in `ironbeat-rack`.
+use super::floor::{DEPLOYED, Floor, FloorParts};
 use super::print;
 use crate::artifacts::{self, Profile};
 use crate::rack::machines::machines;
@@ -7,10 +8,9 @@ use crate::{interrupt, packages};
 use anyhow::{Context, Result, ensure};
 use ironbeat_image::demo_os::DemoOs;
 use ironbeat_image::flavour::Flavour;
-use ironbeat_tests::cluster::{Cluster, node_name};
-use ironbeat_tests::floor::{DEPLOYED, Floor, FloorParts};
-use ironbeat_tests::logfile::LogCursor;
-use ironbeat_tests::rack::{Rack, RackSpec};
+use ironbeat_product::cluster::{Cluster, node_name};
+use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::rack::{Rack, RackSpec};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(600);

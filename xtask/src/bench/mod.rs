@@ -2,6 +2,7 @@
 //! work in the same run. Each is a file.
 mod bmc;
 mod cycle;
+mod floor;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,12 +1,12 @@
 //! A rack comes up: packages, what ships, machines, servers, workers.
-//! What it is made of is in `ironbeat-tests`; what is done with it, in the commands.
+//! What it is made of is in `ironbeat-rack`; what is done with it, in the commands.
 use super::machines::machines;
 use crate::artifacts::{self, Profile};
 use crate::{interrupt, packages};
 use anyhow::Result;
 use ironbeat_image::flavour::Flavour;
-use ironbeat_tests::cluster::Cluster;
-use ironbeat_tests::rack::RackSpec;
+use ironbeat_product::cluster::Cluster;
+use ironbeat_rack::rack::RackSpec;
 
 /// Everything a rack needs is there; the rack is up, with two workers.
 pub fn bring_up(nodes: usize) -> Result<Cluster> {

@@ -1,7 +1,7 @@
 //! A rack stays up until Ctrl-C, and says what can be tried meanwhile.
 //! Tearing it down is its owner's affair.
 use crate::interrupt;
-use ironbeat_tests::cluster::Cluster;
+use ironbeat_product::cluster::Cluster;
 use std::time::Duration;
 
 /// Between two looks at whether somebody wants to end it.

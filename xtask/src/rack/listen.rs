@@ -2,10 +2,10 @@
 //! What is made of it is the commands' affair.
 use crate::interrupt;
 use anyhow::Result;
-use ironbeat_tests::cluster::timeline::Timeline;
-use ironbeat_tests::cluster::{Cluster, node_name};
-use ironbeat_tests::logfile::LogCursor;
-use ironbeat_tests::machine::PowerEvent;
+use ironbeat_product::cluster::{Cluster, node_name};
+use ironbeat_product::timeline::Timeline;
+use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::machine::PowerEvent;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 

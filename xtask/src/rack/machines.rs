@@ -1,6 +1,6 @@
 //! The machines of a rack: both firmwares, and each kind of disk in turn.
-//! How they are emulated is `ironbeat-tests`' affair.
-use ironbeat_tests::machine::spec::{DiskKind, DiskSpec, NodeSpec};
+//! How they are emulated is `ironbeat-rack`' affair.
+use ironbeat_rack::machine::spec::{DiskKind, DiskSpec, NodeSpec};
 
 /// A disk that a default deploy accepts: Ironic's 4 GiB, and room.
 const DISK_BYTES: u64 = 5 << 30;

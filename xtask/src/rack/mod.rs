@@ -7,7 +7,7 @@ pub mod listen;
 pub mod machines;
 
 use anyhow::Result;
-use ironbeat_tests::cluster::node_name;
+use ironbeat_product::cluster::node_name;
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]

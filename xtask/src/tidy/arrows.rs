@@ -252,7 +252,7 @@ mod tests {
         };
         for (member, expected) in [
             (
-                member(&["base"], &["ironbeat-tests", "small"], &["base"]),
+                member(&["base"], &["ironbeat-rack", "small"], &["base"]),
                 None,
             ),
             (

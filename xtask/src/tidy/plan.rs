@@ -62,7 +62,7 @@ const fn file(name: &'static str, may: May, owns: &'static str) -> Room {
 }
 
 /// Every crate's tests may use these.
-pub const FOR_TESTS: &[&str] = &["ironbeat-tests", "ironbeat-bmc-sim", "ironbeat-mutate"];
+pub const FOR_TESTS: &[&str] = &["ironbeat-rack", "ironbeat-bmc-sim", "ironbeat-mutate"];
 
 /// What the tests of some may use beyond that.
 pub const TESTS_MAY: &[(&str, &[&str])] = &[
@@ -182,13 +182,23 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
-        name: "ironbeat-tests",
-        dir: "tests",
-        owns: "the virtual rack (`rack`, `machine/`, `bmc`, `dnsmasq`, `nats`, …), the product in it (`cluster/`), and rack tests",
-        lacks: "the product's code, but for the types of what operators read: it runs the programs that ship",
-        may: &["ironbeat-bmc-sim", "ironbeat-ops"],
+        name: "ironbeat-rack",
+        dir: "tests/rack",
+        owns: "the virtual rack: machines under QEMU, nets, BMCs, dnsmasq, nats-server, processes; and its own tests",
+        lacks: "the product: a rack runs whatever it is given",
+        may: &["ironbeat-bmc-sim"],
         no_std: false,
         never: &[],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-product",
+        dir: "tests/product",
+        owns: "the whole product in a rack: workers, ramdisks, deployed systems; and the tests of it",
+        lacks: "the product's code, but for the types of what operators read: it runs the programs that ship",
+        may: &["ironbeat-rack", "ironbeat-ops"],
+        no_std: false,
+        never: &["ironbeat"],
         rooms: &[],
     },
     Crate {
@@ -196,7 +206,12 @@ pub const CRATES: &[Crate] = &[
         dir: "xtask",
         owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
-        may: &["ironbeat-image", "ironbeat-tests", "ironbeat-bmc-sim"],
+        may: &[
+            "ironbeat-image",
+            "ironbeat-product",
+            "ironbeat-rack",
+            "ironbeat-bmc-sim",
+        ],
         no_std: false,
         never: &[],
         rooms: &[],

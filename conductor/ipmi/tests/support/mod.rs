@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use ironbeat_ipmi::{Bmc, BmcConfig, Secret, Timing, Transport};
-use ironbeat_tests::ports::PortLease;
+use ironbeat_rack::ports::PortLease;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};

@@ -1,7 +1,7 @@
 //! The smallest DHCP client that a DHCP server takes seriously: discover, request (RFC 2131), asked as firmware asks.
 //! Only for tests; the ramdisk has its own.
 use ironbeat_common::id::Mac;
-use ironbeat_tests::packet::PacketSocket;
+use ironbeat_rack::packet::PacketSocket;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 

@@ -2,12 +2,12 @@
 //! Machines that boot by all this are the rack's and `netboot`'s affair.
 use super::test_client::{Asker, Client};
 use super::*;
-use ironbeat_tests::dnsmasq::{BUS_NAME, Dnsmasq as Server};
-use ironbeat_tests::layout::BRIDGE;
-use ironbeat_tests::logfile::LogCursor;
-use ironbeat_tests::netns::Netns;
-use ironbeat_tests::owner::unique_name;
-use ironbeat_tests::packet::PacketSocket;
+use ironbeat_rack::dnsmasq::{BUS_NAME, Dnsmasq as Server};
+use ironbeat_rack::layout::BRIDGE;
+use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::netns::Netns;
+use ironbeat_rack::owner::unique_name;
+use ironbeat_rack::packet::PacketSocket;
 use std::fs;
 use tokio::sync::mpsc;
 

@@ -4,7 +4,7 @@ use super::{Liveness, Presence, Timing, WorkerInfo};
 use crate::records::tests::{DEADLINE, contents, eventually, id, server, store};
 use ironbeat_core::id::WorkerId;
 use ironbeat_core::time::Time;
-use ironbeat_tests::nats::NatsServer;
+use ironbeat_rack::nats::NatsServer;
 use std::time::Duration;
 
 /// A fifth of the real times: lapses are waited for. Still enough for a renewal on a busy machine.

@@ -7,7 +7,7 @@ use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
 use ironbeat_common::id::{NodeId, SystemUuid};
 use ironbeat_core::node::Node;
-use ironbeat_tests::nats::NatsServer;
+use ironbeat_rack::nats::NatsServer;
 use tokio::sync::watch;
 
 fn quoted(id: NodeId) -> String {

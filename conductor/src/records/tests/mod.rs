@@ -14,7 +14,7 @@ use ironbeat_core::decide::{Ctx, Enrolment, Event, Policy, decide};
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{BmcAccess, Node, Secret};
 use ironbeat_core::time::Time;
-use ironbeat_tests::nats::{NatsBinary, NatsServer};
+use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use std::time::Duration;
 
 /// No wait in these tests is longer, however loaded the machine: a condition that never comes true must fail.

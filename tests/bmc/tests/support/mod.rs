@@ -2,7 +2,7 @@
 //! What listens on them, and what is run, is the tests' affair.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
-use ironbeat_tests::ports::PortLease;
+use ironbeat_rack::ports::PortLease;
 use std::process::{Command, Output};
 
 /// A port that nothing else takes while these tests run.

@@ -1,8 +1,8 @@
 //! The BMCs of the bench: a simulated fleet as a process of its own, and OpenIPMI's `ipmi_sim`, one process a BMC.
 //! What is asked of them is `load`'s affair.
 use anyhow::{Context, Result, ensure};
-use ironbeat_tests::ports::PortLease;
-use ironbeat_tests::process::{Process, find_program};
+use ironbeat_rack::ports::PortLease;
+use ironbeat_rack::process::{Process, find_program};
 use std::io::{BufRead, BufReader, Read};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;

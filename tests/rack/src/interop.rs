@@ -1,7 +1,7 @@
 //! The table of which clients and BMCs get on with each other, as the tests that show it hold it to its word.
 //! Leaves trying them to those tests.
 
-const TABLE: &str = include_str!("../../docs/bmc-interop.md");
+const TABLE: &str = include_str!("../../../docs/bmc-interop.md");
 
 /// Holds the table to what a test has just seen: `column` and `row` are known by their heads.
 ///

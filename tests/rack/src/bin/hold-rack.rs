@@ -4,8 +4,8 @@
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail};
-use ironbeat_tests::machine::spec::NodeSpec;
-use ironbeat_tests::rack::{Rack, RackSpec};
+use ironbeat_rack::machine::spec::NodeSpec;
+use ironbeat_rack::rack::{Rack, RackSpec};
 
 /// `hold-rack bios|uefi…`: one machine each, switched on by its BMC; prints where the rack is and holds it until
 /// standard input ends.

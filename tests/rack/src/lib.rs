@@ -2,8 +2,8 @@
 //! Leaves the programs under test, and what they should do, to its users.
 //!
 //! ```no_run
-//! use ironbeat_tests::machine::spec::NodeSpec;
-//! use ironbeat_tests::rack::{Rack, RackSpec};
+//! use ironbeat_rack::machine::spec::NodeSpec;
+//! use ironbeat_rack::rack::{Rack, RackSpec};
 //! use std::time::Duration;
 //!
 //! # fn main() -> anyhow::Result<()> {
@@ -28,16 +28,13 @@
 //! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |
 //! | which clients and BMCs get on, as `docs/bmc-interop.md` says | [`interop`] |
 //! | tables of docs/ that are written from types | [`document`] |
-//! | a deployment with nothing in it, to be compared with | [`floor`] |
 //! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 
 pub mod bmc;
 mod chassis;
-pub mod cluster;
 pub mod dnsmasq;
 pub mod document;
 mod exec;
-pub mod floor;
 pub mod http;
 pub mod interop;
 pub mod layout;

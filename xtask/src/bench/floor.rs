@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::layout::GATEWAY;
-use crate::machine::KERNEL_ARGS;
-use crate::machine::spec::DiskKind;
-use crate::process::{find_program, run_ok};
-use crate::rack::Rack;
+use ironbeat_rack::layout::GATEWAY;
+use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::machine::KERNEL_ARGS;
+use ironbeat_rack::machine::spec::DiskKind;
+use ironbeat_rack::process::{find_program, run_ok};
+use ironbeat_rack::rack::Rack;
 
 /// What the deployed system must say on its console.
 pub const DEPLOYED: &str = "DEPLOYED-OK";
@@ -100,7 +101,7 @@ impl<'a> Floor<'a> {
     pub fn run(&self, node: usize) -> Result<FloorTimes> {
         let machine = self.rack.machine(node);
         ensure!(!machine.is_on(), "node {node} is on already");
-        let mut console = crate::logfile::LogCursor::at_end(machine.paths().console_log());
+        let mut console = LogCursor::at_end(machine.paths().console_log());
         let cpu_before = machine.cpu_time();
         let start = Instant::now();
         self.rack.ipmitool(node, &["chassis", "bootdev", "pxe"])?;

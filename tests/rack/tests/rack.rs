@@ -7,16 +7,16 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ironbeat_tests::layout::{DHCP_FIRST, NodeNumber};
-use ironbeat_tests::machine::qemu::PostFirmware;
-use ironbeat_tests::machine::spec::{
+use ironbeat_rack::layout::{DHCP_FIRST, NodeNumber};
+use ironbeat_rack::machine::qemu::PostFirmware;
+use ironbeat_rack::machine::spec::{
     BootDevice, BootFlags, DiskContent, DiskKind, Firmware, NicModel, NicRom, NodeSpec,
 };
-use ironbeat_tests::machine::{End, PowerEvent, boot_sector};
-use ironbeat_tests::packet::PacketSocket;
-use ironbeat_tests::process::run_ok;
-use ironbeat_tests::rack::{BmcKind, Rack, RackSpec};
-use ironbeat_tests::{lldp, owner};
+use ironbeat_rack::machine::{End, PowerEvent, boot_sector};
+use ironbeat_rack::packet::PacketSocket;
+use ironbeat_rack::process::run_ok;
+use ironbeat_rack::rack::{BmcKind, Rack, RackSpec};
+use ironbeat_rack::{lldp, owner};
 
 /// A POST with network boot takes 2–8 s on an idle machine; far more on a loaded one.
 const BOOT: Duration = Duration::from_secs(240);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ironbeat_tests::machine::spec::NodeSpec;
-use ironbeat_tests::netns;
-use ironbeat_tests::owner::sweep_run_dirs;
-use ironbeat_tests::rack::{Rack, RackSpec};
+use ironbeat_rack::machine::spec::NodeSpec;
+use ironbeat_rack::netns;
+use ironbeat_rack::owner::sweep_run_dirs;
+use ironbeat_rack::rack::{Rack, RackSpec};
 
 /// Ends of programs are a matter of milliseconds, and of seconds on a loaded machine.
 const SOON: Duration = Duration::from_secs(60);

@@ -5,13 +5,14 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use ironbeat_tests::cluster::{Cluster, Product, node_name};
-use ironbeat_tests::http::Fault;
-use ironbeat_tests::logfile::LogCursor;
-use ironbeat_tests::machine::spec::{
+use ironbeat_product::cluster::{Cluster, node_name};
+use ironbeat_product::product::Product;
+use ironbeat_rack::http::Fault;
+use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::machine::spec::{
     DiskContent, DiskKind, DiskSpec, NicModel, NicRom, NicSpec, NodeSpec,
 };
-use ironbeat_tests::rack::{BmcKind, RackSpec};
+use ironbeat_rack::rack::{BmcKind, RackSpec};
 
 /// A step takes 10 s here; a loaded machine gets room.
 const PATIENCE: Duration = Duration::from_secs(400);

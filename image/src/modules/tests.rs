@@ -1,5 +1,5 @@
 //! Tries the closure on small tables, and the removal of signatures on damaged ones.
-//! Real kernels are tried in `tests/ramdisk.rs`.
+//! Real kernels are tried in `tests/boot/ramdisk.rs`.
 use super::*;
 
 fn tables() -> Tables {

@@ -1,104 +1,25 @@
 //! Owns the product in the rack: conductor workers as they ship, driven through the operator's command line.
-//! Leaves the rack's parts to `rack`; what a test expects of the product is the test's affair.
+//! Leaves the rack's parts to `ironbeat-rack`, and what the product should do to the tests.
 
-pub mod timeline;
-
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
+use ironbeat_rack::dnsmasq::BUS_NAME;
+use ironbeat_rack::layout::{BOOT_PORT, GATEWAY, NATS_PORT};
+use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::machine::KERNEL_ARGS;
+use ironbeat_rack::process::{Process, run, run_ok};
+use ironbeat_rack::rack::{Rack, RackSpec};
 use serde_json::Value;
 
-use crate::dnsmasq::BUS_NAME;
-use crate::layout::{BOOT_PORT, GATEWAY, NATS_PORT};
-use crate::logfile::LogCursor;
-use crate::machine::KERNEL_ARGS;
-use crate::process::{Process, run, run_ok};
-use crate::rack::{Rack, RackSpec};
+use crate::product::Product;
 
 /// One call of the command line takes some 30 ms; an overloaded machine gets room.
 const CLI_TIMEOUT: Duration = Duration::from_secs(30);
 /// A worker is ready within a second; its view of the nodes is loaded by then.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What is under test, built beforehand by `cargo xtask`, and where it is.
-#[derive(Clone, Debug)]
-pub struct Product {
-    /// The `ironbeat` binary.
-    pub ironbeat: PathBuf,
-    /// Holds `vmlinuz` and `initrd`.
-    pub boot_dir: PathBuf,
-    /// The demo operating system, compressed: served by the workers under its file name.
-    pub image: PathBuf,
-    /// SHA-256 of that file, hex.
-    pub image_sha256: String,
-}
-
-impl Product {
-    /// From `IRONBEAT_PRODUCT`, a JSON file that `cargo xtask` writes when it builds what the rack needs.
-    ///
-    /// # Errors
-    /// When it is not set or does not lead to the files.
-    pub fn from_env() -> Result<Self> {
-        Self::named("IRONBEAT_PRODUCT")
-    }
-
-    /// The same with the drivers of real machines, from `IRONBEAT_PRODUCT_GENERIC`.
-    ///
-    /// # Errors
-    /// When it is not set or does not lead to the files.
-    pub fn generic_from_env() -> Result<Self> {
-        Self::named("IRONBEAT_PRODUCT_GENERIC")
-    }
-
-    fn named(variable: &str) -> Result<Self> {
-        let path = std::env::var_os(variable).with_context(|| {
-            format!("{variable} is not set: rack tests are run by `cargo xtask ci` or `cargo xtask test-rack`")
-        })?;
-        Self::read(Path::new(&path))
-    }
-
-    /// # Errors
-    /// When the file cannot be read or a field is missing.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let value: Value = serde_json::from_str(&text)
-            .with_context(|| format!("understand {}", path.display()))?;
-        let field = |name: &str| {
-            value[name]
-                .as_str()
-                .map(str::to_owned)
-                .with_context(|| format!("{} has no {name:?}", path.display()))
-        };
-        let product = Self {
-            ironbeat: field("ironbeat")?.into(),
-            boot_dir: field("boot_dir")?.into(),
-            image: field("image")?.into(),
-            image_sha256: field("image_sha256")?,
-        };
-        for file in [&product.ironbeat, &product.boot_dir, &product.image] {
-            ensure!(file.exists(), "{} is missing", file.display());
-        }
-        Ok(product)
-    }
-
-    /// What [`Self::read`] reads.
-    pub fn to_json(&self) -> Value {
-        serde_json::json!({
-            "ironbeat": self.ironbeat, "boot_dir": self.boot_dir, "image": self.image, "image_sha256": self.image_sha256,
-        })
-    }
-
-    /// The image's file name, which is how a deploy names it.
-    pub fn image_name(&self) -> String {
-        self.image
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    }
-}
 
 /// A rack with workers.
 #[derive(Debug)]
