@@ -1,5 +1,5 @@
-//! A cache directory that several commands use at once: one of them builds, the others wait for it, and what is there is
-//! whole. What is built, and under which name, is the callers' affair.
+//! A cache directory that several commands use at once: one of them builds, the others wait; an entry is whole or absent.
+//! Leaves names, and building, to the callers.
 use crate::error::{Result, file};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_not_there_and_is_built_again() {
+    fn a_failed_entry_is_absent_and_is_built_again() {
         let cache = tempfile::tempdir().unwrap();
         let failed = entry(cache.path(), "it", |dir| {
             fs::write(dir.join("half"), "").map_err(file("write", dir))?;

@@ -1,5 +1,5 @@
 //! The archive the kernel unpacks as its first root: cpio "newc" (Documentation/driver-api/early-userspace).
-//! Same entries, same bytes: inode numbers count up, times are zero, everything is root's. What is put in is the callers'.
+//! Same entries, same bytes: inode numbers count up, times are zero, everything is root's. Leaves the contents to callers.
 use std::collections::BTreeMap;
 
 /// Entries by path; directories of a path are made as needed.
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn same_in_same_out_in_whatever_order() {
+    fn the_same_entries_in_any_order_make_the_same_archive() {
         let mut other = Archive::new();
         other.char_device("dev/console", 0o600, 5, 1);
         other.symlink("sbin", "bin");

@@ -1,5 +1,5 @@
 //! What can go wrong in this crate: each error names what was attempted on what; the cause is its source.
-//! Printing them, once and with their causes, is the command's affair; to it they go as `anyhow` errors.
+//! Leaves printing them, once and with their causes, to the commands, which get them as `anyhow` errors.
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -23,7 +23,7 @@ pub enum Error {
         status: ExitStatus,
         said: String,
     },
-    /// Missing packages, for want of root not installed.
+    /// Packages that are missing and that only root could install.
     #[error(
         "Debian packages are missing; as root: apt-get update && apt-get install --no-install-recommends {0}"
     )]

@@ -1,5 +1,5 @@
 //! Two flavours of ramdisk: small for virtual machines, generic for real ones. Data: kernels, modules, kernel arguments.
-//! How modules are found with what they need is in `modules`.
+//! Leaves finding what those modules need to `modules`.
 use crate::error::Error;
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
 //! The ramdisk: the agent as its only program, the modules it may need, and nothing else.
-//! Which modules is in `flavour` and `modules`; what the agent does with them is its own affair.
+//! Leaves the choice of modules to `flavour` and `modules`, and loading them to the agent.
 use crate::cpio::Archive;
 use crate::error::{Error, Result, file};
 use crate::flavour::Flavour;
@@ -83,7 +83,7 @@ pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
     })
 }
 
-/// By a rename: a worker may be serving the one that was there.
+/// Renames it into place: a worker may be serving the old one.
 fn put(dir: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
     let path = dir.join(name);
     let part = dir.join(format!("{name}.{}.part", std::process::id()));

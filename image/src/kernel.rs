@@ -1,5 +1,5 @@
 //! Debian's kernel, downloaded and unpacked, with its module index: cached, never installed.
-//! Which modules of it a ramdisk gets is in `modules`.
+//! Leaves the choice of modules to `modules`.
 use crate::cache;
 use crate::error::{Error, Result, file};
 use crate::flavour::Flavour;
@@ -120,7 +120,7 @@ fn download(package: &str, dir: &Path) -> Result<()> {
     })
 }
 
-/// Packed once more by the ramdisk's own compression, which does better on all of them together.
+/// The ramdisk's own compression does better on all modules together than xz on each.
 fn decompress(modules: &Path) -> Result<()> {
     /// Files named to one xz; far below the kernel's limit for arguments.
     const AT_ONCE: usize = 500;

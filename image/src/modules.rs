@@ -1,5 +1,5 @@
 //! Which module files a ramdisk gets: the named ones and all that they need, with depmod's index cut to them.
-//! Which ones are named is in `flavour`; loading them is the agent's affair.
+//! Leaves naming them to `flavour`, and loading them to the agent.
 //!
 //! What the agent may rely on, below `/`:
 //! - `lib/modules/<uname -r>/` holds the module files, uncompressed, and `modules.dep` and `modules.alias` as depmod writes
@@ -100,9 +100,9 @@ pub fn close(tables: &Tables, names: &[&str]) -> Closure {
 }
 
 struct Walk<'a> {
-    /// Of every module: its path, and the paths of all that it needs, the nearest first.
+    /// Each module's path, and the paths of all that it needs, the nearest first.
     needs: &'a BTreeMap<String, (&'a str, &'a str)>,
-    /// Of some: what is better loaded before.
+    /// What some modules want loaded first.
     before: &'a BTreeMap<String, Vec<String>>,
     files: BTreeMap<String, String>,
 }

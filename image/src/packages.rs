@@ -1,5 +1,5 @@
 //! Debian packages that a command needs: which are missing, why they are needed, and their installation.
-//! Which command needs which is the commands' affair.
+//! Leaves it to the commands to say which they need.
 use crate::error::{Error, Result};
 use crate::run::text;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 /// Installs what is missing of `(package, why)`, saying so.
 ///
 /// # Errors
-/// When something is missing and cannot be installed, for want of root or of a mirror.
+/// When something is missing and cannot be installed: not root, or no mirror.
 pub fn ensure_packages(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing = missing(wanted)?;
     if missing.is_empty() {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_and_what_is_not() {
+    fn a_missing_package_is_found_and_an_installed_one_is_not() {
         let wanted = [
             ("dpkg", "is on every Debian"),
             ("no-such-package-anywhere", "is on none"),

@@ -1,11 +1,11 @@
 //! Runs one of Debian's programs to its end; says what it was and what it said when it fails.
-//! Which programs are run for what is the callers' affair.
+//! Leaves the choice of programs to the callers.
 use crate::error::{Error, Result};
 use std::process::{Command, Stdio};
 
 /// Runs it and returns its standard output.
 pub fn run(command: &mut Command) -> Result<Vec<u8>> {
-    // Their words are read by us: in English.
+    // We read what they print, and we read English.
     command.stdin(Stdio::null()).env("LC_ALL", "C");
     let output = command.output().map_err(|source| Error::Start {
         command: format!("{command:?}"),

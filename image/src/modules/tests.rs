@@ -28,7 +28,7 @@ fn check(names: &[&str], files: &[&str], unknown: &[&str]) -> Closure {
 }
 
 #[test]
-fn what_is_needed_comes_along() {
+fn a_module_brings_the_modules_it_needs() {
     let net = ["failover", "net_failover", "virtio", "virtio_net"];
     check(&["virtio_net"], &net, &[]);
     check(&["virtio_net", "virtio", "failover"], &net, &[]);

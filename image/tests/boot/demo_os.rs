@@ -70,7 +70,7 @@ fn check(flavour: Flavour, uefi: bool, device: &str, hostname: &str, root: &str)
 }
 
 #[test]
-fn boots_from_virtio_under_bios() {
+fn the_demo_os_boots_from_virtio_under_bios() {
     check(
         Flavour::Small,
         false,
@@ -81,7 +81,7 @@ fn boots_from_virtio_under_bios() {
 }
 
 #[test]
-fn boots_from_virtio_under_uefi() {
+fn the_demo_os_boots_from_virtio_under_uefi() {
     check(
         Flavour::Small,
         true,
@@ -92,7 +92,7 @@ fn boots_from_virtio_under_uefi() {
 }
 
 #[test]
-fn boots_from_sata_with_the_generic_kernel() {
+fn the_demo_os_boots_from_sata_with_the_generic_kernel() {
     check(
         Flavour::Generic,
         false,
@@ -103,7 +103,7 @@ fn boots_from_sata_with_the_generic_kernel() {
 }
 
 #[test]
-fn is_as_large_as_a_benchmark_of_deploys_wants_and_full() {
+fn the_demo_os_is_as_large_as_a_deploy_benchmark_wants_and_full() {
     let os = demo_os(Flavour::Small);
     let raw = fs::read(&os.raw).unwrap();
     assert_eq!(raw.len() as u64, os.raw_bytes);
@@ -130,7 +130,7 @@ fn is_as_large_as_a_benchmark_of_deploys_wants_and_full() {
 }
 
 #[test]
-fn the_same_parts_are_the_same_bytes() {
+fn the_same_parts_make_the_same_bytes() {
     let kernel = kernel(Flavour::Small);
     let other = tempfile::tempdir().unwrap();
     let again = build(&kernel, other.path()).unwrap();

@@ -1,5 +1,5 @@
 //! A machine for one boot: QEMU with a serial port that is a file, watched with a bound, stopped when it is dropped.
-//! What boots in it is the tests' affair.
+//! Leaves what boots in it to the tests.
 use ironbeat_image::flavour::Flavour;
 use ironbeat_image::kernel::{self, Kernel};
 use std::fs;

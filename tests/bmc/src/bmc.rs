@@ -1,5 +1,5 @@
 //! One simulated BMC: what it makes of a datagram, with its faults. It has no socket and no clock.
-//! Sessions are `session`'s affair, commands `commands`', the machine behind it `power`'s.
+//! Leaves sessions to `session`, commands to `commands`, the machine behind it to `power`.
 use crate::chassis::{BootFlags, Chassis};
 use crate::commands::{self, Context, From};
 use crate::dice::Dice;

@@ -26,7 +26,7 @@ pub enum Control {
     Reset,
     /// A diagnostic interrupt (NMI).
     Diag,
-    /// The power button, pressed shortly.
+    /// A short press of the power button.
     Soft,
 }
 

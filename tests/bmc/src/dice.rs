@@ -1,4 +1,4 @@
-//! Chance that can be repeated: the same seed throws the same dice.
+//! Repeatable chance: the same seed throws the same dice.
 //! Not for secrets of anything real; the sessions of a simulated BMC are none.
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        // Neighbouring seeds shall not throw alike (splitmix64), and zero would throw zeros for ever.
+        // Neighbouring seeds must not throw alike (splitmix64), and zero would throw zeros for ever.
         let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -31,7 +31,7 @@ impl Dice {
         bytes
     }
 
-    /// True so often in a thousand.
+    /// True this many times in a thousand.
     pub(crate) fn chance(&mut self, permille: u16) -> bool {
         permille > 0 && self.throw() % 1000 < u64::from(permille)
     }

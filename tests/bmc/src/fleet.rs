@@ -1,5 +1,5 @@
 //! Many simulated BMCs behind one UDP socket and one thread: address n of a range is BMC n.
-//! What each makes of a datagram is `bmc`'s affair.
+//! Leaves the answer to a datagram to `bmc`.
 use crate::bmc::{Bmc, Reply};
 use crate::chassis::Chassis;
 use crate::inband::{Answers, InBand, MachineLink};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Answers held back at the same time; more are lost, as in a full switch.
 const MAX_DELAYED: usize = 200_000;
-/// The loop looks at its stop flag at least so often.
+/// The loop looks at its stop flag at least this often.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
 /// Where a fleet listens.
@@ -94,7 +94,7 @@ impl Fleet {
     /// Starts them; `settings` says what BMC n is like.
     ///
     /// # Errors
-    /// When the socket cannot be had.
+    /// When the socket cannot be opened.
     pub fn start(config: &FleetConfig, settings: impl Fn(usize) -> Settings) -> io::Result<Self> {
         let bind = match config.count {
             1 => config.first,
@@ -143,7 +143,7 @@ impl Fleet {
     /// One BMC on a loopback port.
     ///
     /// # Errors
-    /// When the port cannot be had.
+    /// When the port cannot be opened.
     pub fn single(port: u16, settings: Settings) -> io::Result<Self> {
         Self::start(&FleetConfig::single(port), |_| settings.clone())
     }
@@ -270,7 +270,7 @@ struct Loop {
     socket: Socket,
     delayed: BinaryHeap<Reverse<Delayed>>,
     order: u64,
-    /// When which BMC wants to be woken.
+    /// When each BMC wants to wake up.
     wakes: BTreeSet<(Duration, usize)>,
     replies: Vec<Reply>,
 }

@@ -1,5 +1,5 @@
 //! The machine's end of simulated BMCs: a TCP port per BMC, to which QEMU's `ipmi-bmc-extern` connects.
-//! The bytes are `vm`'s affair, the answers the BMC's.
+//! Leaves the bytes to `vm`, and the answers to the BMC.
 use crate::sys;
 use crate::vm::{Capabilities, Decoder, Frame, Message, Order};
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The thread looks at its stop flag, and whether the machine should pay attention, at least so often.
+/// The thread looks at its stop flag, and whether the machine should pay attention, at least this often.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
 /// The connection of one BMC with its machine, for whoever wants to tell the machine something. Clones are the same one.

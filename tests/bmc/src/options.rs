@@ -1,5 +1,5 @@
 //! The command line of the program.
-//! What is done with it is in `main`.
+//! Leaves acting on it to `main`.
 use ironbeat_bmc_sim::{Faults, FleetConfig, Plan, Settings, Suite, User};
 use std::str::FromStr;
 use std::time::Duration;

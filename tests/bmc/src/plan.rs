@@ -1,5 +1,5 @@
 //! Which faults which BMCs of a fleet have, and when, as lines of text: `100-199:silent@30s..60s`.
-//! What a fault does is in `bmc` and `session`.
+//! Leaves what a fault does to `bmc` and `session`.
 use crate::dice::Dice;
 use crate::settings::{Faults, PowerFault};
 use std::time::Duration;
@@ -26,7 +26,7 @@ enum Which {
     Range(usize, usize),
     /// 0, k, 2k and so on.
     Every(usize),
-    /// So many of a thousand, chosen by the seed.
+    /// This many in a thousand, chosen by the seed.
     Share(u16),
 }
 
@@ -36,7 +36,7 @@ impl Plan {
     /// The rule of one line: BMCs, a colon, faults with commas between, and from when to when.
     ///
     /// # Errors
-    /// What is not understood, in words.
+    /// Says what it does not understand.
     pub fn add(&mut self, line: &str) -> Result<(), String> {
         let rule = Rule::parse(line).map_err(|what| format!("fault {line:?}: {what}"))?;
         self.0.push(rule);
@@ -46,7 +46,7 @@ impl Plan {
     /// All rules of a text, one a line. Empty lines and what follows a `#` are for people.
     ///
     /// # Errors
-    /// What is not understood, in words.
+    /// Says what it does not understand.
     pub fn add_lines(&mut self, text: &str) -> Result<(), String> {
         let lines = text
             .lines()
@@ -237,7 +237,7 @@ fn permille(text: &str) -> Result<u16, String> {
 /// Reads `250ms`, `30s`, `5m` and `2h`.
 ///
 /// # Errors
-/// What is not understood, in words.
+/// Says what it does not understand.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time such as 250ms, 30s, 5m or 2h");
     let text = text.trim();

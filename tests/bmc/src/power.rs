@@ -1,5 +1,5 @@
 //! The power and the boot flags behind a BMC: of a made-up machine with its delays, or of a real one (IPMI 2.0 §28).
-//! Nothing happens by itself: whoever asks says what time it is, and what was due is then done.
+//! Nothing happens by itself: callers say what time it is, and what is due by then is done.
 use crate::chassis::{BootFlags, Chassis, Control};
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Datagrams and messages taken apart and put together, from the BMC's side (IPMI 2.0 §13).
-//! Whether they are authentic is `session`'s affair.
+//! Leaves it to `session` to find out whether they are authentic.
 
 const IPMI_CLASS: [u8; 4] = [0x06, 0x00, 0xff, 0x07];
 const ASF_CLASS: u8 = 0x06;

@@ -1,5 +1,5 @@
 //! A BMC's sessions: Open Session, RAKP, sealing and opening, slots that run out (IPMI 2.0 §13.17 to §13.32).
-//! What is asked inside a session is `commands`' affair.
+//! Leaves the commands inside a session to `commands`.
 use crate::crypto::{Key, Suite, decrypt, encrypt, equal};
 use crate::dice::Dice;
 use crate::rmcp::{self, IPMI, OPEN_RESPONSE, Plus, RAKP_2, RAKP_4, SOL};

@@ -1,5 +1,5 @@
 //! Waiting for Ctrl-C and SIGTERM (sigprocmask(2), sigwait(3)).
-//! What ends then is the program's affair.
+//! Leaves ending to the program.
 use std::io;
 use std::mem::MaybeUninit;
 

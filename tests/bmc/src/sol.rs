@@ -1,5 +1,5 @@
 //! The serial port of a simulated machine: says hello, then echoes what is typed (IPMI 2.0 §15.9 to §15.11).
-//! Whose session it is attached to is `commands::app`'s affair.
+//! Leaves attaching it to a session to `commands::app`.
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ impl Socket {
     pub(crate) fn bind(address: SocketAddrV4, device: Option<&str>) -> io::Result<Self> {
         let udp = UdpSocket::bind(address)?;
         option(&udp, libc::IPPROTO_IP, libc::IP_PKTINFO, &1i32)?;
-        // Beyond the host's limit only root may go; else it is that limit.
+        // Only root may exceed the host's limit; others get the limit.
         for name in [
             libc::SO_RCVBUF,
             libc::SO_SNDBUF,
@@ -76,7 +76,7 @@ impl Socket {
         self.udp.local_addr()
     }
 
-    /// Waits at most so long for something to come.
+    /// Waits at most this long for a datagram.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
         wait(&[self.udp.as_fd()], timeout)
     }
@@ -196,7 +196,7 @@ impl Socket {
     }
 }
 
-/// Waits at most so long until one of a few descriptors can be read.
+/// Waits at most this long until one of a few descriptors can be read.
 pub(crate) fn wait(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
     let mut polls: Vec<_> = descriptors
         .iter()

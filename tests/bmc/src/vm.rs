@@ -1,5 +1,5 @@
 //! How QEMU's `ipmi-bmc-extern` speaks with a BMC: messages of the machine's system interface, and orders for the machine.
-//! It is the "VM" protocol of OpenIPMI's lanserv. Sockets are `inband`'s affair, what a message means `commands`'.
+//! It is the "VM" protocol of OpenIPMI's lanserv. Leaves sockets to `inband`, and meanings to `commands`.
 
 /// What ends a message, what ends an order, and what hides such bytes inside of either: the next one has bit 4 set.
 const END_OF_MESSAGE: u8 = 0xa0;
@@ -77,7 +77,7 @@ impl Capabilities {
     }
 }
 
-/// Takes the machine's bytes apart, however they are cut.
+/// Splits the machine's bytes into frames, however they were cut.
 #[derive(Default)]
 pub(crate) struct Decoder {
     bytes: Vec<u8>,
@@ -177,7 +177,7 @@ mod tests {
 
     /// What QEMU 7.2 sends when it has connected, when it is reset, and when Linux asks for the device id.
     #[test]
-    fn qemu_is_understood() {
+    fn what_qemu_sends_is_understood() {
         let bytes = [
             0xff, 0x01, 0xa1, 0x08, 0x3f, 0xa1, 0x04, 0xa1, 0x05, 0x18, 0x01, 0xe2, 0xa0,
         ];
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_is_bounded_and_the_next_message_is_read() {
+    fn after_any_bytes_memory_is_bounded_and_the_next_message_is_read() {
         let good = [0x05, 0x18, 0x01, 0xe2, 0xa0];
         let seed = 20_261_121;
         let mut dice = Dice::new(seed);

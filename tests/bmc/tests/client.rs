@@ -272,7 +272,7 @@ async fn refused(config: BmcConfig) -> Error {
 }
 
 #[tokio::test]
-async fn what_keeps_one_out_is_told_apart() {
+async fn reasons_to_refuse_a_login_are_told_apart() {
     let fleet = faulty(Faults::default());
     let user = |name: &str| name.to_string();
     let nobody = BmcConfig {
@@ -446,7 +446,7 @@ async fn a_silent_bmc_a_full_one_and_a_babbling_one_are_told_apart() {
 }
 
 #[tokio::test]
-async fn what_a_bmc_says_no_to_has_its_code() {
+async fn a_refused_command_fails_with_its_completion_code() {
     let fleet = start(Settings::default(), Faults::default());
     let bmc = client(hasty(&fleet));
     let error = bmc

@@ -112,7 +112,7 @@ fn ipmitool_drives_power_and_boot() {
 }
 
 #[test]
-fn ipmitool_reads_what_there_is() {
+fn ipmitool_reads_sensors_inventory_and_log() {
     let rows = [
         "device id, GUIDs",
         "LAN parameters",
@@ -165,7 +165,7 @@ fn ipmitool_asks_for_the_suites_and_takes_the_best() {
 }
 
 #[test]
-fn ipmitool_is_refused_what_is_to_be_refused() {
+fn ipmitool_is_refused_what_its_user_may_not_do() {
     let kg = Settings {
         kg: Some(b"another-key".to_vec()),
         ..Settings::default()
@@ -225,7 +225,7 @@ fn freeipmi_drives_power_and_boot() {
 }
 
 #[test]
-fn freeipmi_reads_what_there_is() {
+fn freeipmi_reads_sensors_inventory_and_log() {
     let rows = [
         "device id, GUIDs",
         "LAN parameters",

@@ -52,7 +52,7 @@ impl Running {
 }
 
 #[test]
-fn it_serves_until_its_input_ends_and_counts() {
+fn the_simulator_serves_until_its_input_ends_and_says_what_it_counted() {
     let port = free_port();
     let options = [
         "--count",
@@ -98,7 +98,7 @@ fn it_serves_until_its_input_ends_and_counts() {
 }
 
 #[test]
-fn it_ends_on_a_signal_though_detached() {
+fn a_detached_simulator_ends_on_a_signal() {
     let port = free_port();
     let mut running = Running::start(port, &["--first", "127.0.0.1", "--detached"]);
     drop(running.input.take());
@@ -155,7 +155,7 @@ fn a_machine_is_a_program_with_its_number() {
 }
 
 #[test]
-fn what_it_does_not_understand_it_names() {
+fn a_bad_argument_is_named() {
     for (options, why) in [
         (&["--cuont", "3"][..], "--cuont 3: no such option"),
         (&["--count"], "--count is not known, or needs a value"),

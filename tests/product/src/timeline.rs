@@ -25,7 +25,7 @@ pub struct Timeline {
     pub powered_on: Option<SystemTime>,
     /// It fetched its boot script: firmware and iPXE are up.
     pub script: Option<SystemTime>,
-    /// Its agent looked up, and was so long after the kernel started (ms).
+    /// Its agent looked up.
     pub lookup: Option<SystemTime>,
     /// The agent's own clock at the lookup: since the kernel started, and since the agent did.
     pub since_kernel: Option<Duration>,
@@ -132,7 +132,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn stretches_follow_from_moments() {
+    fn events_give_the_stretches_of_a_deploy() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let id = "07070707-0707-0707-0707-070707070707";
         let event = |secs: u64, kind: &str, mut special: Value| {

@@ -139,11 +139,6 @@ impl Dnsmasq {
         self.dir.join("hosts")
     }
 
-    /// Where option files go.
-    pub fn options_dir(&self) -> PathBuf {
-        self.dir.join("options")
-    }
-
     /// Root of the TFTP server; `boot.ipxe` goes here.
     pub fn tftp_dir(&self) -> PathBuf {
         self.dir.join("tftp")

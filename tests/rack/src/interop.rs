@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "does not say of simulated: login: 2")]
-    fn what_the_table_does_not_say_fails() {
+    fn a_test_fails_when_the_table_does_not_agree() {
         table_says("simulated", "login", "3, 17");
         table_says("simulated", "login", "2");
     }

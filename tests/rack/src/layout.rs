@@ -8,8 +8,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The same on IPv6; router advertisements of this prefix save iPXE its 13 s wait for one.
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
-/// The network and its mask, as `ip route` writes it.
-pub const MACHINE_NET: &str = "10.77.0.0/24";
 /// Addresses that dnsmasq hands out.
 pub const DHCP_FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
 /// Last address that dnsmasq hands out.

@@ -22,7 +22,7 @@
 //! |---|---|
 //! | every address, port and name of the network | [`layout`] |
 //! | what a machine can be made of | [`machine::spec`] |
-//! | power, boot flags, POSTs with their times, CPU time, cables | [`machine::Machine`] |
+//! | power, boot flags, POSTs with their times, CPU time | [`machine::Machine`] |
 //! | a BMC's death and return | [`bmc::Bmc`]; or bring another BMC: [`rack::BmcKind::None`] |
 //! | the product's dnsmasq configuration, its directories and bus | [`dnsmasq`] |
 //! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |

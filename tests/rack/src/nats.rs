@@ -157,7 +157,7 @@ impl NatsServer {
     }
 
     /// Everything it has logged, over all starts.
-    pub fn log_text(&self) -> String {
+    fn log_text(&self) -> String {
         self.log().text()
     }
 

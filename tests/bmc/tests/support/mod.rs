@@ -1,5 +1,5 @@
 //! Ports and programs for the tests of this directory.
-//! What listens on them, and what is run, is the tests' affair.
+//! Leaves what listens, and what is run, to the tests.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use ironbeat_rack::ports::PortLease;

@@ -212,24 +212,6 @@ impl Machine {
         }
     }
 
-    /// Pulls or plugs the cable of a NIC.
-    ///
-    /// # Errors
-    /// When the machine is off or has no such NIC.
-    pub fn set_link(&self, nic: u8, up: bool) -> Result<()> {
-        let mut state = self.state();
-        let Some(running) = &mut state.qemu else {
-            bail!("node {} is off, its NICs can't be unplugged", self.0.node)
-        };
-        running
-            .qmp
-            .execute(
-                "set_link",
-                &json!({ "name": format!("nic{nic}"), "up": up }),
-            )
-            .map(drop)
-    }
-
     /// Sets the boot flags of the next POST, or of all when they are persistent; a persistent setting ends a one-time one.
     pub fn set_boot(&self, flags: BootFlags) {
         let mut state = self.state();

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_and_size_are_as_asked() {
+    fn a_new_disk_has_the_content_and_size_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let (path, seed) = (dir.path().join("disk"), dir.path().join("seed"));
         fs::write(&seed, b"boot").unwrap();

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn output_and_exit_status_are_seen() {
+    fn a_started_program_shows_its_output_and_exit_status() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
         let mut process = Process::start("teller", shell("echo ready; exit 3"), &log).unwrap();
