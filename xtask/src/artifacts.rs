@@ -1,7 +1,7 @@
 //! Builds what ships and what the rack needs: binaries, kernel, ramdisk, demo operating system. Everything below target/.
-//! What goes into a ramdisk is `ironbeat-image`'s affair.
+//! Leaves what goes into a ramdisk to `ironbeat-image`.
 use crate::packages;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_image::{demo_os, initramfs, kernel};
 use ironbeat_product::product::Product;
@@ -10,26 +10,45 @@ use std::process::Command;
 
 /// The agent is static, so that it is alone in its ramdisk. The target is named so that these flags do not reach build
 /// scripts; without the last one, random numbers would need /dev.
-const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
-const AGENT_RUSTFLAGS: &str = "-C target-feature=+crt-static -C relocation-model=pie --cfg getrandom_backend=\"linux_getrandom\"";
-/// Level 19 takes 2 s and is decompressed as fast as any other.
-const ZSTD_LEVEL: i32 = 19;
-
+const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+const STATIC_RUSTFLAGS: &str = "-C target-feature=+crt-static -C relocation-model=pie --cfg getrandom_backend=\"linux_getrandom\"";
+/// How worker and agent are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// Quick to build; what tests and the demo run.
-    Dev,
+pub enum Build {
+    /// Both at once, in one profile: soon ready.
+    Demo,
+    /// The agent that ships, and a worker that is soon ready.
+    Test,
+    /// The same, with the worker that `cargo test --workspace` has just compiled.
+    Tested,
     /// What ships.
-    Release,
+    Ship,
 }
 
-/// How the agent is built.
+/// How the agent is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentBuild {
-    /// Small: what ships, and what tests and the demo run.
+    /// Small: what ships.
     Small,
-    /// Without optimising across crates: for trying a change.
+    /// In the demo's profile: to try a change.
     Quick,
+}
+
+impl AgentBuild {
+    fn profile(self) -> &'static str {
+        match self {
+            AgentBuild::Small => "agent",
+            AgentBuild::Quick => "demo",
+        }
+    }
+
+    /// Level 19 takes 2 s more than level 3 and saves a fifth.
+    fn zstd_level(self) -> i32 {
+        match self {
+            AgentBuild::Small => 19,
+            AgentBuild::Quick => 3,
+        }
+    }
 }
 
 pub fn root() -> PathBuf {
@@ -60,17 +79,15 @@ fn cargo(arguments: &[&str], rustflags: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// The `ironbeat` binary.
-pub fn ironbeat(profile: Profile) -> Result<PathBuf> {
-    match profile {
-        Profile::Dev => cargo(&["build", "--package", "ironbeat"], None)?,
-        Profile::Release => cargo(&["build", "--release", "--package", "ironbeat"], None)?,
-    }
-    let dir = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => "release",
-    };
-    Ok(target().join(dir).join("ironbeat"))
+/// Where cargo puts the worker of tests.
+fn tested_ironbeat() -> PathBuf {
+    target().join("debug/ironbeat")
+}
+
+/// Worker and command line, as they ship.
+pub fn ironbeat() -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", "ironbeat"], None)?;
+    Ok(target().join("release/ironbeat"))
 }
 
 /// The simulated BMCs, as a program.
@@ -105,22 +122,23 @@ pub fn bench_dir() -> Result<PathBuf> {
 
 /// The static agent.
 pub fn agent(build: AgentBuild) -> Result<PathBuf> {
-    let profile = match build {
-        AgentBuild::Small => "agent",
-        AgentBuild::Quick => "agent-quick",
-    };
-    let arguments = [
-        "build",
-        "--profile",
-        profile,
-        "--target",
-        AGENT_TARGET,
-        "--package",
-        "ironbeat-agent",
-    ];
-    cargo(&arguments, Some(AGENT_RUSTFLAGS))?;
-    let dir = target().join(AGENT_TARGET).join(profile);
-    Ok(dir.join("ironbeat-agent"))
+    cargo_static(build.profile(), &["--package", "ironbeat-agent"])
+        .map(|dir| dir.join("ironbeat-agent"))
+}
+
+/// Worker and agent, and what both depend on compiled once.
+fn demo_programs() -> Result<(PathBuf, PathBuf)> {
+    let packages = ["--package", "ironbeat", "--package", "ironbeat-agent"];
+    cargo_static(AgentBuild::Quick.profile(), &packages)
+        .map(|dir| (dir.join("ironbeat"), dir.join("ironbeat-agent")))
+}
+
+/// Static programs of these packages; returns where they are.
+fn cargo_static(profile: &str, packages: &[&str]) -> Result<PathBuf> {
+    let mut arguments = vec!["build", "--profile", profile, "--target", STATIC_TARGET];
+    arguments.extend(packages);
+    cargo(&arguments, Some(STATIC_RUSTFLAGS))?;
+    Ok(target().join(STATIC_TARGET).join(profile))
 }
 
 pub fn kernel(flavour: Flavour) -> Result<kernel::Kernel> {
@@ -128,17 +146,16 @@ pub fn kernel(flavour: Flavour) -> Result<kernel::Kernel> {
 }
 
 /// Kernel and ramdisk; prints their sizes.
-pub fn ramdisk(flavour: Flavour, build: AgentBuild, out_dir: &Path) -> Result<initramfs::Built> {
-    let agent = agent(build)?;
+fn ramdisk(agent: &Path, flavour: Flavour, level: i32, out_dir: &Path) -> Result<()> {
     let kernel = kernel(flavour)?;
     let built = initramfs::build(&initramfs::Spec {
-        agent: &agent,
+        agent,
         kernel: &kernel,
         flavour,
-        level: ZSTD_LEVEL,
+        level,
         out_dir,
     })?;
-    let agent_bytes = std::fs::metadata(&agent)?.len();
+    let agent_bytes = std::fs::metadata(agent)?.len();
     eprintln!("{flavour} flavour, Linux {}:", kernel.version);
     eprintln!("  {:>10} bytes  agent, static", agent_bytes);
     eprintln!(
@@ -156,14 +173,14 @@ pub fn ramdisk(flavour: Flavour, build: AgentBuild, out_dir: &Path) -> Result<in
     if !built.unknown.is_empty() {
         eprintln!("  this kernel has no {}", built.unknown.join(", "));
     }
-    Ok(built)
+    Ok(())
 }
 
 pub fn image_command(flavour: &str, out: Option<PathBuf>, build: AgentBuild) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::IMAGE])?;
     let flavour: Flavour = flavour.parse()?;
     let out = out.unwrap_or_else(|| target().join("image").join(flavour.to_string()));
-    ramdisk(flavour, build, &out).map(drop)
+    ramdisk(&agent(build)?, flavour, build.zstd_level(), &out)
 }
 
 /// The demo's operating system, with that flavour's drivers.
@@ -171,24 +188,47 @@ pub fn demo_os(flavour: Flavour) -> Result<demo_os::DemoOs> {
     demo_os::build(&kernel(flavour)?, &cache().join("demo-os"))
 }
 
-/// All that a rack needs: of virtual machines, or of such as have the disks and NICs of real ones.
-pub fn product(profile: Profile, flavour: Flavour) -> Result<Product> {
+/// All that a rack needs, packages included: for virtual machines, or for such as have the disks and NICs of real ones.
+/// Programs are compiled while packages and kernel are downloaded.
+pub fn product(build: Build, flavour: Flavour) -> Result<Product> {
+    packages::ensure(&[packages::BUILD])?;
     let boot_dir = target().join("image").join(flavour.to_string());
-    // The kernel is downloaded while the worker is compiled.
-    let ironbeat = std::thread::scope(|scope| {
-        let download = scope.spawn(|| kernel(flavour));
-        let ironbeat = ironbeat(profile);
-        download.join().expect("a download does not panic")?;
-        ironbeat
-    })?;
-    ramdisk(flavour, AgentBuild::Small, &boot_dir)?;
-    let os = demo_os(flavour)?;
+    let (programs, os) = std::thread::scope(|scope| {
+        let downloads = scope.spawn(|| {
+            packages::ensure(&[packages::IMAGE, packages::DEMO_OS, packages::RACK])?;
+            demo_os(flavour)
+        });
+        let programs = programs(build);
+        let os = downloads
+            .join()
+            .map_err(|_| anyhow!("the thread that downloads panicked"));
+        (programs, os.flatten())
+    });
+    let ((ironbeat, agent, agent_build), os) = (programs?, os?);
+    ramdisk(&agent, flavour, agent_build.zstd_level(), &boot_dir)?;
     Ok(Product {
         ironbeat,
         boot_dir,
         image: os.zst,
         image_sha256: os.zst_sha256,
     })
+}
+
+/// The `ironbeat` program, and the agent.
+fn programs(build: Build) -> Result<(PathBuf, PathBuf, AgentBuild)> {
+    let ironbeat = match build {
+        Build::Demo => {
+            let (ironbeat, agent) = demo_programs()?;
+            return Ok((ironbeat, agent, AgentBuild::Quick));
+        }
+        Build::Test => {
+            cargo(&["build", "--package", "ironbeat"], None)?;
+            tested_ironbeat()
+        }
+        Build::Tested => tested_ironbeat(),
+        Build::Ship => ironbeat()?,
+    };
+    Ok((ironbeat, agent(AgentBuild::Small)?, AgentBuild::Small))
 }
 
 /// Writes a file that `Product::read` reads, and returns its path.

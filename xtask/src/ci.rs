@@ -1,105 +1,177 @@
 //! What CI runs, which is what a person runs: format, lints, layout, docs, unit and integration tests, rack cycles.
-//! The tests themselves live beside the code and in `tests/`.
-use crate::artifacts::{self, AgentBuild, Profile};
+//! Leaves the tests themselves to the crates and to `tests/`.
+use crate::artifacts::{self, AgentBuild, Build};
 use crate::{packages, tidy};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_product::product::Product;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const MAX_AGENT_BYTES: u64 = 3_500_000;
 const MAX_SMALL_RAMDISK_BYTES: u64 = 4_000_000;
 
+/// Rack tests at a time. Most have one machine, which is one busy core.
+const RACK_TESTS_AT_ONCE: &str = "2";
+
 /// # Errors
 /// The first check that failed.
 pub fn run() -> Result<()> {
-    packages::ensure(&[
-        packages::BUILD,
-        packages::IMAGE,
-        packages::DEMO_OS,
-        packages::RACK,
-        packages::TESTS,
-    ])?;
     let begin = Instant::now();
-    step("format", cargo(&["fmt", "--all", "--check"]))?;
-    step(
-        "lints",
-        cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "ironbeat-product/rack",
-            "--",
-            "-D",
-            "warnings",
-        ]),
-    )?;
-    // `expect("why it cannot happen")` tells the next reader something. In a test there is nothing to tell.
-    step(
-        "no unwrap in what ships",
-        cargo(&[
-            "clippy",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--",
-            "-D",
-            "warnings",
-            "-D",
-            "clippy::unwrap_used",
-        ]),
-    )?;
-    println!("\n== tidy");
-    tidy::run(&tidy::Args::default())?;
-    let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
-    docs.env("RUSTDOCFLAGS", "-D warnings");
-    step("docs", docs)?;
-    step(
-        "unit and integration tests",
-        cargo(&["test", "--workspace"]),
-    )?;
-    rack_tests(None)?;
-    println!("ci: all passed in {} min", begin.elapsed().as_secs() / 60);
-    Ok(())
+    let mut parts = Parts::default();
+    let result = all(&mut parts);
+    parts.print();
+    let took = begin.elapsed().as_secs();
+    match &result {
+        Ok(()) => println!("ci: all passed in {took} s"),
+        Err(_) => println!("ci: failed after {took} s"),
+    }
+    result
+}
+
+fn all(parts: &mut Parts) -> Result<()> {
+    parts.part("packages", || {
+        packages::ensure(&[
+            packages::BUILD,
+            packages::IMAGE,
+            packages::DEMO_OS,
+            packages::RACK,
+            packages::TESTS,
+        ])
+    })?;
+    parts.part("format", || run_cargo(&["fmt", "--all", "--check"]))?;
+    parts.part("lints", lints)?;
+    parts.part("no unwrap in what ships", no_unwrap)?;
+    parts.part("tidy", || tidy::run(&tidy::Args::default()))?;
+    parts.part("docs", docs)?;
+    parts.part("compile tests", || {
+        run_cargo(&["test", "--workspace", "--no-run"])
+    })?;
+    // Tests wait for time-outs and servers; the agent is compiled meanwhile. Its profile has a directory of its own, so
+    // that neither cargo waits for the other.
+    let mut agent = Parts::default();
+    std::thread::scope(|scope| {
+        let agent = scope.spawn(|| agent.part("compile the agent (meanwhile)", compile_agent));
+        let tests = parts.part("unit and integration tests", || {
+            run_cargo(&["test", "--workspace"])
+        });
+        let agent = agent
+            .join()
+            .map_err(|_| anyhow!("the thread that compiles the agent panicked"));
+        tests.and(agent.flatten())
+    })?;
+    parts.0.append(&mut agent.0);
+    let products = parts.part("kernels, ramdisks, images", || {
+        Products::build(Build::Tested)
+    })?;
+    parts.part("rack tests", || {
+        run_rack_tests(&products, "--workspace", None)
+    })
+}
+
+/// How long each part took, in order.
+#[derive(Default)]
+struct Parts(Vec<(&'static str, Duration)>);
+
+impl Parts {
+    fn part<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        println!("\n== {name}");
+        let begin = Instant::now();
+        let result = work();
+        self.0.push((name, begin.elapsed()));
+        result.context(name)
+    }
+
+    fn print(&self) {
+        println!();
+        for (name, took) in &self.0 {
+            println!("{:>6} s  {name}", took.as_secs());
+        }
+    }
+}
+
+fn lints() -> Result<()> {
+    run_cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        "ironbeat-product/rack",
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
+
+/// `expect("why it cannot happen")` tells the next reader something. In a test there is nothing to tell.
+fn no_unwrap() -> Result<()> {
+    run_cargo(&[
+        "clippy",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--",
+        "-D",
+        "warnings",
+        "-D",
+        "clippy::unwrap_used",
+    ])
+}
+
+fn docs() -> Result<()> {
+    let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    run_command(command)
+}
+
+fn compile_agent() -> Result<()> {
+    artifacts::agent(AgentBuild::Small).map(drop)
 }
 
 /// # Errors
 /// When something cannot be built or a rack test fails.
 pub fn rack_tests(filter: Option<&str>) -> Result<()> {
-    packages::ensure(&[
-        packages::BUILD,
-        packages::IMAGE,
-        packages::DEMO_OS,
-        packages::RACK,
-    ])?;
-    let small = artifacts::product(Profile::Dev, Flavour::Small)?;
-    sizes(&small)?;
-    let generic = artifacts::product(Profile::Dev, Flavour::Generic)?;
-    let mut command = cargo(&[
-        "test",
-        "--package",
-        "ironbeat-product",
-        "--features",
-        "rack",
-        "--test",
-        "product",
+    let products = Products::build(Build::Test)?;
+    run_rack_tests(&products, "--package=ironbeat-product", filter)
+}
+
+/// What rack tests run, in both flavours.
+struct Products {
+    small: Product,
+    generic: Product,
+}
+
+impl Products {
+    fn build(build: Build) -> Result<Self> {
+        let small = artifacts::product(build, Flavour::Small)?;
+        sizes(&small)?;
+        let generic = artifacts::product(build, Flavour::Generic)?;
+        Ok(Self { small, generic })
+    }
+}
+
+fn run_rack_tests(products: &Products, packages: &str, filter: Option<&str>) -> Result<()> {
+    let mut command = cargo(&["test", packages, "--features", "ironbeat-product/rack"]);
+    command.args(["--test", "product"]).args(filter).args([
+        "--",
+        "--nocapture",
+        "--test-threads",
+        RACK_TESTS_AT_ONCE,
     ]);
-    // Two machines boot at once on two cores; more would only slow each other down.
-    command
-        .args(filter)
-        .args(["--", "--nocapture", "--test-threads", "1"]);
     for (name, product, flavour) in [
-        ("IRONBEAT_PRODUCT", &small, Flavour::Small),
-        ("IRONBEAT_PRODUCT_GENERIC", &generic, Flavour::Generic),
+        ("IRONBEAT_PRODUCT", &products.small, Flavour::Small),
+        (
+            "IRONBEAT_PRODUCT_GENERIC",
+            &products.generic,
+            Flavour::Generic,
+        ),
     ] {
         command.env(name, artifacts::write_product(product, flavour)?);
     }
-    step("rack tests", command)
+    run_command(command)
 }
 
-/// What a machine has to fetch and hold is kept small; a size is no matter of the day's load, so it is a check.
+/// What a machine has to fetch and hold is kept small. A size does not depend on the day's load, so it is a check.
 fn sizes(product: &Product) -> Result<()> {
     for (what, path, most) in [
         (
@@ -121,19 +193,21 @@ fn sizes(product: &Product) -> Result<()> {
     Ok(())
 }
 
-fn cargo(args: &[&str]) -> Command {
+fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
-    command.args(args).current_dir(artifacts::root());
+    command.args(arguments).current_dir(artifacts::root());
     command
 }
 
-fn step(name: &str, mut command: Command) -> Result<()> {
-    println!("\n== {name}: {command:?}");
-    let begin = Instant::now();
+fn run_cargo(arguments: &[&str]) -> Result<()> {
+    run_command(cargo(arguments))
+}
+
+fn run_command(mut command: Command) -> Result<()> {
+    println!("{command:?}");
     let status = command
         .status()
         .with_context(|| format!("start {command:?}"))?;
-    ensure!(status.success(), "{name}: {command:?} ended with {status}");
-    println!("== {name}: passed in {} s", begin.elapsed().as_secs());
+    ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }

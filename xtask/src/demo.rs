@@ -1,5 +1,5 @@
 //! The main job, watched live: machines from enroll to active on real parts, and what the deployed systems say.
-//! The rack and the workers are `ironbeat-rack`', bringing them up is `rack`'s; this file drives them as an operator would.
+//! Drives them as an operator would; leaves bringing them up to `rack`.
 use crate::interrupt;
 use crate::rack::bring_up::bring_up;
 use crate::rack::hold::{hold, print_next};

@@ -1,5 +1,5 @@
 //! Ctrl-C and SIGTERM as a flag, so that a rack is torn down instead of left behind.
-//! What is torn down is its owner's affair.
+//! Leaves tearing things down to their owners.
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

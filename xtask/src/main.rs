@@ -1,5 +1,5 @@
 //! `cargo xtask …`: everything that is done to this project, by people and by CI, through the same commands.
-//! Each command is a file; what a rack is made of is in `ironbeat-rack`, what a ramdisk is made of in `ironbeat-image`.
+//! Each command is a file. Leaves racks to `ironbeat-rack` and `ironbeat-product`, ramdisks to `ironbeat-image`.
 mod artifacts;
 mod bench;
 mod ci;

@@ -1,5 +1,5 @@
 //! Which Debian packages each command needs, and why.
-//! Installing them is `ironbeat_image::ensure_packages`.
+//! Leaves installing them to `ironbeat_image::ensure_packages`.
 use anyhow::Result;
 
 type Packages = &'static [(&'static str, &'static str)];

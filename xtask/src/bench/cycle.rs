@@ -1,10 +1,11 @@
 //! `bench cycle`: first BMC command to deployed system, beside a shell ramdisk that only downloads and writes.
-//! What is measured is in `ironbeat-rack`.
+//! Leaves the floor to `floor`, and the product's part to `ironbeat-product`.
 use super::floor::{DEPLOYED, Floor, FloorParts};
 use super::print;
-use crate::artifacts::{self, Profile};
+use crate::artifacts::{self, Build};
+use crate::interrupt;
 use crate::rack::machines::machines;
-use crate::{interrupt, packages};
+
 use anyhow::{Context, Result, ensure};
 use ironbeat_image::demo_os::DemoOs;
 use ironbeat_image::flavour::Flavour;
@@ -18,13 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The same machines twice: one rack boots the floor, the other is the product's. Only one machine is on at a time.
 pub fn run(runs: usize) -> Result<()> {
     ensure!(runs > 0, "no runs, no result");
-    packages::ensure(&[
-        packages::BUILD,
-        packages::IMAGE,
-        packages::DEMO_OS,
-        packages::RACK,
-    ])?;
-    let product = artifacts::product(Profile::Release, Flavour::Small)?;
+    let product = artifacts::product(Build::Ship, Flavour::Small)?;
     let os = artifacts::demo_os(Flavour::Small)?;
     let kernel = artifacts::kernel(Flavour::Small)?;
     interrupt::catch()?;

@@ -1,5 +1,5 @@
 //! Simulated BMCs alone, as a process, up until Ctrl-C.
-//! What they do is in `ironbeat-bmc-sim`.
+//! Leaves what they do to `ironbeat-bmc-sim`.
 use crate::{artifacts, interrupt, packages};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead as _, BufReader, Read as _};

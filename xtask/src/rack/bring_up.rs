@@ -1,8 +1,8 @@
 //! A rack comes up: packages, what ships, machines, servers, workers.
-//! What it is made of is in `ironbeat-rack`; what is done with it, in the commands.
+//! Leaves its parts to `ironbeat-rack` and `ironbeat-product`, and what is done with it to the commands.
 use super::machines::machines;
-use crate::artifacts::{self, Profile};
-use crate::{interrupt, packages};
+use crate::artifacts::{self, Build};
+use crate::interrupt;
 use anyhow::Result;
 use ironbeat_image::flavour::Flavour;
 use ironbeat_product::cluster::Cluster;
@@ -10,14 +10,7 @@ use ironbeat_rack::rack::RackSpec;
 
 /// Everything a rack needs is there; the rack is up, with two workers.
 pub fn bring_up(nodes: usize) -> Result<Cluster> {
-    packages::ensure(&[
-        packages::BUILD,
-        packages::IMAGE,
-        packages::DEMO_OS,
-        packages::RACK,
-    ])?;
-    // Optimising the workers takes minutes, and they have little to do here. The ramdisk is the one that ships.
-    let product = artifacts::product(Profile::Dev, Flavour::Small)?;
+    let product = artifacts::product(Build::Demo, Flavour::Small)?;
     interrupt::catch()?;
     println!(
         "\nrack: {nodes} machines, nats-server, dnsmasq, ipmi_sim, two conductor workers, in a network namespace of their own"

@@ -1,5 +1,5 @@
 //! A rack stays up until Ctrl-C, and says what can be tried meanwhile.
-//! Tearing it down is its owner's affair.
+//! Leaves tearing it down to its owner.
 use crate::interrupt;
 use ironbeat_product::cluster::Cluster;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! What a deployed system says on its console, and where the time of its deploy went.
-//! What is made of it is the commands' affair.
+//! Leaves what follows from it to the commands.
 use crate::interrupt;
 use anyhow::Result;
 use ironbeat_product::cluster::{Cluster, node_name};

@@ -1,5 +1,5 @@
 //! The machines of a rack: both firmwares, and each kind of disk in turn.
-//! How they are emulated is `ironbeat-rack`' affair.
+//! Leaves emulating them to `ironbeat-rack`.
 use ironbeat_rack::machine::spec::{DiskKind, DiskSpec, NodeSpec};
 
 /// A disk that a default deploy accepts: Ironic's 4 GiB, and room.

@@ -19,7 +19,7 @@ mod tests {
     use super::check;
 
     #[test]
-    fn two_lines_are_wanted_and_one_of_tests() {
+    fn a_file_needs_two_lines_and_a_test_file_one() {
         for (text, test, fine) in [
             ("//! Owns.\n//! Leaves.\nuse a;", false, true),
             ("//! Owns.\n//! More.\n//! Leaves.", false, true),

@@ -1,5 +1,5 @@
 //! The map of crates and folders in `ARCHITECTURE.md`: written from the plan, between two marks.
-//! All else in that file is written by people.
+//! Leaves the rest of that file to people.
 use super::plan::{Crate, Kind, May, Room};
 use std::fmt::Write as _;
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn it_replaces_what_is_between_the_marks_alone() {
+    fn a_new_map_replaces_only_what_is_between_the_marks() {
         let document = format!("# Title\n{BEGIN}\nold\n{END}\nmore\n");
         let new = put(&document, "new\n").unwrap();
         assert_eq!(new, format!("# Title\n{BEGIN}\nnew\n{END}\nmore\n"));

@@ -34,7 +34,7 @@ mod tests {
     use super::check;
 
     #[test]
-    fn std_is_found_except_below_macros() {
+    fn a_package_with_std_is_found_except_below_macros() {
         let tree = "0ours v0.1.0 (/somewhere)|\n1serde v1.0.0|alloc,derive\n2serde_derive v1.0.0 (proc-macro)|default\n\
                     3syn v3.0.0|std\n2serde_core v1.0.0|alloc,std\n1half v2.0.0|std (*)\n1alone v1.0.0|no-std,std-ish\n";
         assert_eq!(

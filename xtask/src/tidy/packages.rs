@@ -1,10 +1,10 @@
-//! Others' code: under which licence, from where, and no package in two versions without a reason.
-//! What is allowed is in `plan`; `deny.toml` is written from it, so that `cargo deny` says the same.
+//! Other people's packages: their licences, their sources, and no package in two versions without a reason.
+//! Leaves what is allowed to `plan`; `deny.toml` is written from it, so that `cargo deny` says the same.
 use super::plan::{DUPLICATES, LICENCES, SOURCES, TARGET};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// Of a package, as `cargo metadata` tells it.
+/// What `cargo metadata` says of a package.
 #[derive(Clone, Debug)]
 pub struct Package {
     pub name: String,
@@ -110,7 +110,7 @@ fn one(rest: &mut &[&str], allowed: Allowed) -> bool {
             *rest = after;
             fine
         }
-        // An exception only gives more.
+        // An exception only permits more.
         [name, "WITH", _, after @ ..] | [name, after @ ..] => {
             *rest = after;
             allowed.iter().any(|(allowed, _)| allowed == name)

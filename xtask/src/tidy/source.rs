@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_code_is_no_import() {
+    fn text_that_is_not_code_is_no_import() {
         check("// crate::a\n/* crate::b /* */ crate::c */", &[]);
         check(
             "//! [`crate::a`]\nlet s = \"crate::a\\\"\"; let r = r#\"crate::\"b\"#;",
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tests_have_is_left_out() {
+    fn imports_of_tests_alone_are_left_out() {
         check(
             "#[cfg(test)]\nmod tests { use crate::a; }\nuse crate::b;",
             &["3 /b"],

@@ -1,5 +1,5 @@
 //! The modules of a program or library as its files declare them, and which file imports which.
-//! Whether a file may is asked in `arrows` and `circles`.
+//! Leaves what a file may import to `arrows` and `circles`.
 use super::source::{self, From, Import, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! Who reads the power state in the bench: our client's load program, ipmitool as Ironic calls it, pyghmi in process.
-//! Each says how much CPU time a read took; of children, it is what the kernel counted when they had ended.
+//! Each says how much CPU time a read took; the kernel counts that of children when they have ended.
 use super::sims::{PASSWORD, Target, USER};
 use super::{AT_ONCE, ON_EVERY};
 use anyhow::{Context, Result, bail, ensure};

@@ -1,5 +1,5 @@
 //! `bench bmc`: what reading the power of many BMCs costs, ours and its peers in turns, all in one run.
-//! How each is started and counted is in `load`, the BMCs are in `sims`.
+//! Leaves starting and counting to `load`, and the BMCs to `sims`.
 mod load;
 mod sims;
 pub mod sync;
@@ -12,16 +12,16 @@ use sims::{Fleet, IpmiSims};
 use std::fmt::Display;
 use std::path::Path;
 
-/// BMCs in a sweep, and of how many one is silent where some are.
+/// BMCs in a sweep; where some are silent, one in this many is.
 const FLEET: usize = 10_000;
 const SILENT_EVERY: usize = 10;
 /// What ipmitool asks, 8 at a time as Ironic does. Ours does the same reads, also 8 at a time.
 const AT_ONCE: usize = 8;
-/// Lost of a thousand datagrams, in either direction.
+/// Datagrams lost in a thousand, in either direction.
 const LOSS_PERMILLE: u32 = 200;
 /// Ironic's power sync interval: within it every live BMC must have been read.
 const PERIOD_SECS: u64 = 120;
-/// Of every so many BMCs one is on, so that a wrong answer shows.
+/// One BMC in this many is on, so that a wrong answer shows.
 const ON_EVERY: usize = 2;
 
 #[derive(clap::Args)]

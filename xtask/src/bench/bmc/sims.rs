@@ -1,5 +1,5 @@
 //! The BMCs of the bench: a simulated fleet as a process of its own, and OpenIPMI's `ipmi_sim`, one process a BMC.
-//! What is asked of them is `load`'s affair.
+//! Leaves asking them to `load`.
 use anyhow::{Context, Result, ensure};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::{Process, find_program};
@@ -26,7 +26,7 @@ impl Target {
     }
 }
 
-/// A running `ironbeat-bmc-sim`. It ends with its standard input, so with this, however this ends.
+/// A running `ironbeat-bmc-sim`. It ends with its standard input, and so with this process.
 pub struct Fleet {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -42,7 +42,7 @@ pub struct Counted {
 impl Fleet {
     const FIRST: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
 
-    /// Of every `on_every` BMCs one is on.
+    /// One BMC in `on_every` is on.
     pub fn start(program: &Path, on_every: usize, arguments: &[&str]) -> Result<Self> {
         let lease = PortLease::take()?;
         let mut command = Command::new(program);

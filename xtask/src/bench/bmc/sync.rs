@@ -1,7 +1,7 @@
 //! The whole power sync of real workers: what a node costs, whether every BMC is asked once, and who takes over.
 //! The BMCs are simulated in this process, so that each question can be counted when it comes.
 use super::super::print;
-use crate::artifacts::{self, Profile};
+use crate::artifacts;
 use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use ironbeat_bmc_sim::{Fleet, FleetConfig, Settings};
@@ -18,7 +18,7 @@ const NODES: usize = 1000;
 /// Longer than a worker keeps an idle session, so that every reading logs in, as with the usual 120 s.
 const COST_PERIOD_SECS: u64 = 60;
 const COST_PERIODS: u32 = 3;
-/// Of so many readings one is written down, as with the usual 120 s and 900 s.
+/// One reading in this many is written down, as with the usual 120 s and 900 s.
 const WRITTEN: u64 = 8;
 /// Short, so that many turns can be watched.
 const SHARED_PERIOD_SECS: u64 = 5;
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Prints `sync.*`.
 pub fn measure() -> Result<()> {
-    let program = artifacts::ironbeat(Profile::Release)?;
+    let program = artifacts::ironbeat()?;
     cost(&program)?;
     sharing(&program)
 }
@@ -75,7 +75,7 @@ fn sharing(program: &Path) -> Result<()> {
         while workers.len() < count {
             workers.push(site.worker(&format!("w{}", workers.len() + 1))?);
         }
-        // All have seen each other.
+        // By now all workers have seen each other.
         site.watch(TAKE_OVER)?;
         let turns = site.watch(period() * SHARED_PERIODS)?;
         let shares = Shares::of(&turns);
@@ -94,7 +94,7 @@ fn sharing(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Looks at nothing meanwhile: what is measured shall not share a core with who measures.
+/// Looks at nothing meanwhile: the measurement must not share a core with what it measures.
 fn pause(time: Duration) -> Result<()> {
     let end = Instant::now() + time;
     while Instant::now() < end {
