@@ -12,7 +12,7 @@ use crate::sol::Port;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long a repeated command is known as such.
+/// How long a repeated command is recognised.
 const REPEATED: Duration = Duration::from_secs(10);
 /// Answers overtaken by the next one are held back for this.
 const HELD_BACK: Duration = Duration::from_millis(20);
@@ -20,7 +20,7 @@ const HELD_BACK: Duration = Duration::from_millis(20);
 /// A datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Not before this, in the time that was handed in.
+    /// Send it no earlier than this, on the caller's clock.
     pub at: Duration,
     pub to: SocketAddr,
     pub bytes: Vec<u8>,
@@ -73,7 +73,7 @@ impl Bmc {
         }
     }
 
-    /// From when on which faults, in ascending order.
+    /// Which faults begin when, in ascending order.
     pub fn schedule(&mut self, schedule: Vec<(Duration, Faults)>) {
         self.schedule = schedule;
     }
@@ -93,7 +93,7 @@ impl Bmc {
         self.machine = Machine::new(on);
     }
 
-    /// From now on there is a machine behind it that somebody else owns.
+    /// Puts a machine behind it that somebody else owns.
     pub fn attach(&mut self, chassis: Box<dyn Chassis>) {
         self.machine = Machine::real(chassis);
     }
@@ -108,7 +108,7 @@ impl Bmc {
         self.sessions.active()
     }
 
-    /// An event for its log: type, number, direction and event type, data.
+    /// Adds an event to its log: type, number, direction and event type, data.
     pub fn log_event(&mut self, event: [u8; 6], now: Duration) {
         let record = self.sel.add(event, now);
         if self.inside.enables & 0x04 != 0 && self.inside.event.is_none() {
@@ -202,7 +202,7 @@ impl Bmc {
         self.pump_console(now, out);
     }
 
-    /// What its schedule brings; then, whether it answers anything at all.
+    /// Applies its schedule; then says whether it answers at all.
     fn is_deaf(&mut self, now: Duration) -> bool {
         while self.schedule.first().is_some_and(|(from, _)| *from <= now) {
             let (from, faults) = self.schedule.remove(0);
@@ -333,16 +333,16 @@ impl Bmc {
         for message in std::iter::once(answer).chain(bridged) {
             self.send_sealed(plus.session, false, &message, from, out);
         }
-        // Close Session has its answer first, and then no session.
+        // Close Session is answered before the session goes.
         if payload.get(5) == Some(&0x3c) && payload.get(1) == Some(&0x18) {
             self.sessions.remove(plus.session);
             self.console = self.console.take().filter(|c| c.session != plus.session);
         }
-        // Whoever has just attached sees what the machine says.
+        // A client that has just attached sees what the machine says.
         self.pump_console(now, out);
     }
 
-    /// None: it restarts and answers no more.
+    /// None: it restarts, and stops answering.
     fn carry_out(&mut self, payload: &[u8], session: u32, now: Duration) -> Option<Vec<u8>> {
         let request = Request::parse(payload)?;
         self.counters.commands += 1;

@@ -1,5 +1,5 @@
 //! The machine behind a BMC, as whoever owns a real one (a QEMU, a program) brings it along.
-//! The made-up machine, which needs no owner, is in `power`.
+//! Leaves the made-up machine, which needs no owner, to `power`.
 
 /// A machine that somebody else owns. A BMC asks it before it answers, and the other BMCs of its fleet wait meanwhile: give
 /// a machine that is slow to start a fleet of its own.

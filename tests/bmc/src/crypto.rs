@@ -1,5 +1,5 @@
 //! The arithmetic of cipher suites 3 and 17, written apart from the client's so that both do not err alike.
-//! What is hashed and sealed is in `session`.
+//! Leaves what is hashed and sealed to `session`.
 use aes::Aes128;
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};

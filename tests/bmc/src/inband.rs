@@ -38,7 +38,7 @@ impl MachineLink {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is whole between any two statements.
+        // The state is consistent between any two statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -56,7 +56,7 @@ impl State {
     }
 }
 
-/// What a BMC makes of a message: completion code and data; none: it is dead. And whether something waits for the machine.
+/// A BMC's answer to a message (completion code and data; none: it is dead), and whether something waits for the machine.
 pub(crate) trait Answers: Send + 'static {
     fn answer(&self, message: &Message) -> Option<Vec<u8>>;
     fn attention(&self) -> bool;
@@ -70,7 +70,7 @@ pub(crate) struct InBand {
 
 impl InBand {
     /// # Errors
-    /// When a thread cannot be had.
+    /// When a thread cannot be started.
     pub(crate) fn start(
         listener: TcpListener,
         link: MachineLink,

@@ -1,5 +1,5 @@
 //! A machine that is a program, such as a QEMU: switched on by starting it, off by ending it, told the rest in band.
-//! Which machines there are is up to whoever makes them.
+//! Leaves the choice of machines to its callers.
 use crate::chassis::{BootFlags, Chassis, Control};
 use crate::inband::MachineLink;
 use crate::vm::Order;

@@ -1,5 +1,5 @@
 //! The sensors and the inventory that a simulated machine has unless told otherwise.
-//! How they are read is in `commands::storage` and `commands::sensor`.
+//! Leaves reading them to `commands::storage` and `commands::sensor`.
 
 /// A full record (table 43-1) of a linear threshold sensor.
 fn full(id: u16, number: u8, kind: u8, unit: u8, m: u8, r_exp: u8, name: &str) -> Vec<u8> {

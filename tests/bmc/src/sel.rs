@@ -1,5 +1,5 @@
 //! The event log of a simulated BMC (IPMI 2.0 §31, §32).
-//! Which commands read it is in `commands::storage`.
+//! Leaves the commands that read it to `commands::storage`.
 use std::time::Duration;
 
 pub(crate) const RECORD: usize = 16;

@@ -7,7 +7,7 @@ use crate::settings::{Faults, Settings, User};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A login that is not finished gives its slot back after this.
+/// An unfinished login gives its slot back after this.
 const HALF_OPEN: Duration = Duration::from_secs(5);
 /// How far a message may lag behind (§6.12.13).
 const WINDOW: u32 = 16;
@@ -92,7 +92,7 @@ impl Sessions {
         self.0.iter().filter(|s| s.is_active()).count()
     }
 
-    /// Slots taken, by logins under way too.
+    /// Slots in use, those of unfinished logins included.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.0.len()
@@ -108,7 +108,7 @@ impl Sessions {
         self.0.len() < before
     }
 
-    /// Slots of those who left without a word are free again.
+    /// Frees the slots of clients that left without a word.
     pub(crate) fn expire(&mut self, now: Duration, idle: Duration) {
         self.0.retain(|session| {
             let patience = if session.is_active() { idle } else { HALF_OPEN };
@@ -153,7 +153,7 @@ impl Sessions {
             return refuse(NO_SUITE);
         };
         self.expire(now, settings.session_idle);
-        // A repeated request has the answer of the first: the client may go on with either.
+        // A repeated request gets the first one's answer: the client may go on with either.
         let console_id = u32::from_le_bytes(console);
         let repeated = self
             .0
@@ -328,7 +328,7 @@ impl Sessions {
         ]);
         let kept = suite.kept();
         let sik = suite.key(&sik);
-        // 20 bytes with SHA-256 too, as ipmitool, FreeIPMI and pyghmi have it (§13.32).
+        // 20 bytes with SHA-256 too, as ipmitool, FreeIPMI and pyghmi do (§13.32).
         let constant = |byte: u8| [byte; 20];
         let k1 = sik.hmac(&[&constant(1)]);
         let k2 = sik.hmac(&[&constant(2)]);
@@ -365,7 +365,7 @@ impl Session {
         matches!(self.stage, Stage::Active { .. })
     }
 
-    /// What an authentic, new message holds.
+    /// The content of an authentic, new message.
     pub(crate) fn open(&mut self, plus: &Plus<'_>, now: Duration) -> Option<Vec<u8>> {
         let Stage::Active {
             integrity,

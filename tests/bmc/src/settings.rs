@@ -1,5 +1,5 @@
 //! What a simulated BMC is like and what is wrong with it, as data.
-//! What it does with that is in `bmc`, `session` and `commands`.
+//! Leaves acting on it to `bmc`, `session` and `commands`.
 use crate::crypto::Suite;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct User {
 pub struct Settings {
     pub users: Vec<User>,
     pub suites: Vec<Suite>,
-    /// Key K_g; none: the password serves.
+    /// Key K_g; none: the password is the key.
     pub kg: Option<Vec<u8>>,
     pub guid: [u8; 16],
     /// IANA number, product, firmware (major, minor in BCD).
@@ -35,7 +35,7 @@ pub struct Settings {
     pub session_idle: Duration,
     /// From a power command's acknowledgement to its effect.
     pub power_delay: Duration,
-    /// How long a cycle stays off, at least.
+    /// How long a power cycle stays off, at least.
     pub cycle_delay: Duration,
     /// After a start: how long firmware takes until it uses the boot flags.
     pub post_delay: Duration,
@@ -52,12 +52,12 @@ pub struct Settings {
     pub readings: Vec<(u8, u8)>,
 }
 
-/// The address that a BMC believes to have; datagrams are answered from the one they came to.
+/// The address that a BMC says it has; it answers from the one that a datagram came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lan {
-    /// Unspecified: a fleet puts in the one at which it serves this BMC.
+    /// Unspecified: a fleet fills in the one at which it serves this BMC.
     pub address: Ipv4Addr,
-    /// UDP port of RMCP and of consoles; 0: a fleet puts in the one at which it serves.
+    /// UDP port of RMCP and of consoles; 0: a fleet fills in its own.
     pub port: u16,
     pub mask: Ipv4Addr,
     pub gateway: Ipv4Addr,
@@ -126,13 +126,13 @@ pub struct Faults {
     pub silent: bool,
     /// Answers every datagram with noise.
     pub garbage: bool,
-    /// So many of a thousand datagrams are lost, in each direction.
+    /// This many in a thousand datagrams are lost, in each direction.
     pub loss_permille: u16,
-    /// So many of a thousand answers come twice.
+    /// This many in a thousand answers come twice.
     pub duplicate_permille: u16,
-    /// So many of a thousand answers come after the next one.
+    /// This many in a thousand answers come after the next one.
     pub reorder_permille: u16,
-    /// Before each answer, and up to so much more by chance.
+    /// Waits this long before each answer, and up to this much more by chance.
     pub delay: Duration,
     pub jitter: Duration,
     /// Before the answer to Chassis Control.
@@ -151,7 +151,7 @@ pub struct Faults {
     /// Drops an Open Session with suite 17 instead of refusing it.
     pub ignores_seventeen: bool,
     pub ignores_cipher_suites: bool,
-    /// So many of a thousand commands get "node busy".
+    /// This many in a thousand commands get "node busy".
     pub busy_permille: u16,
     /// Restarts, once, when a schedule brings this.
     pub restarts: bool,
@@ -163,7 +163,7 @@ pub struct Faults {
     pub no_retry_cache: bool,
     /// Refuses boot option 3, the 60 s timer.
     pub no_boot_timer: bool,
-    /// Forgets a session after so many commands.
+    /// Forgets a session after this many commands.
     pub forgets_after: Option<u32>,
 }
 

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         std::thread::sleep(LOOK);
     }
-    // The end of its input is its end.
+    // It ends when its input does.
     drop(simulator.stdin.take());
     let mut counted = String::new();
     said.read_to_string(&mut counted)

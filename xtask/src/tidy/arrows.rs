@@ -1,10 +1,10 @@
 //! Who imports whom, between crates and between the folders of a crate, and whether the plan has that arrow.
-//! Circles of single files are in `circles`; how imports are found is in `source` and `tree`.
+//! Leaves circles of files to `circles`, and finding imports to `source` and `tree`.
 use super::plan::{Crate, FOR_TESTS, Kind, May, Room, TESTS_MAY};
 use super::tree::{File, Tree};
 use std::collections::BTreeSet;
 
-/// What a crate of the workspace depends on, of the workspace.
+/// A crate of the workspace, and those that it depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Member {
     pub name: String,
@@ -66,7 +66,7 @@ pub fn check_crates(plan: &[Crate], members: &[Member]) -> Vec<String> {
 /// Arrows between folders and files right below `src`.
 pub type Arrows = BTreeSet<(String, String)>;
 
-/// The arrows that are there, and what is wrong with them. Of one file and forbidden arrow, the first line is told.
+/// The arrows that are there, and what is wrong with them. A forbidden arrow is told once per file, with its first line.
 pub fn check_folders(one: &Crate, tree: &Tree) -> (Arrows, Vec<String>) {
     let mut arrows = Arrows::new();
     let mut wrong = Vec::new();

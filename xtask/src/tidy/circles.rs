@@ -4,7 +4,7 @@ use super::tree::{Tree, Use};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-/// One message per group of files that import each other; `excused` are imports (from, to, reason) that may.
+/// One message per group of files that import each other; `excused` are imports (from, to, reason) that may do so.
 pub fn check(tree: &Tree, excused: &[(&str, &str, &str)]) -> Vec<String> {
     let is_excused = |one: &Use| {
         let (from, to) = (&tree.files[one.from].path, &tree.files[one.to].path);

@@ -1,5 +1,5 @@
 //! Each file opens with two lines: what it owns, and what it leaves to others.
-//! Whether they are true, only a reader can tell.
+//! Leaves it to a reader to tell whether they are true.
 
 /// What is wrong with the head of a file. Tests own nothing, so they need to say only what they try.
 pub fn check(text: &str, test: bool) -> Option<String> {

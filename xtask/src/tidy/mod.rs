@@ -1,5 +1,5 @@
 //! `cargo xtask tidy`: is the code laid out as the plan says, and is others' code what the plan allows?
-//! Reads and prints here; each check is pure and has a file of its own; what is right is in `plan`.
+//! Reads and prints. Leaves each check, which is pure, to a file of its own, and what is right to `plan`.
 mod arrows;
 mod circles;
 mod headers;
@@ -162,7 +162,7 @@ fn rust_files(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What is written from the plan: is it so, or make it so.
+/// Compares what is written from the plan with what is there, or writes it.
 fn written(root: &Path, write: bool) -> Result<Vec<String>> {
     let architecture = "ARCHITECTURE.md";
     let document = std::fs::read_to_string(root.join(architecture))
@@ -308,7 +308,7 @@ fn members(metadata: &Value) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// From the id of a package to those that it is built from; without those of tests.
+/// What each package is built from, by ids, without what only its tests need.
 fn built_from(metadata: &Value) -> Result<BTreeMap<String, Vec<String>>> {
     let mut all = BTreeMap::new();
     for node in list(&metadata["resolve"], "nodes")? {

@@ -1,5 +1,5 @@
-//! The plan of this project as data: its crates, their folders, and who may import whom; what of others' code it may hold.
-//! Nothing here looks at the disk: `tidy`'s other files compare this with what is there.
+//! The plan of this project as data: its crates, their folders, and who may import whom; which packages of other people it may use.
+//! Leaves comparing it with what is on the disk to `tidy`'s other files.
 
 /// What a crate or a folder may import of the others beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Room {
     pub name: &'static str,
     pub kind: Kind,
     pub may: May,
-    /// For the map; a file that says nothing here is not in it.
+    /// For the map, which leaves out files that say nothing here.
     pub owns: &'static str,
 }
 
@@ -293,7 +293,7 @@ pub const SOURCES: &[(&str, &str)] = &[(
     "the one place where a version, once published, stays what it was",
 )];
 
-/// Where it runs and is built; what is compiled elsewhere only is not looked at.
+/// Where it is built and runs; packages for other targets are not looked at.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Licences of what is linked in, and why each is fine in an Apache-2.0 program that is given to others.
@@ -319,7 +319,7 @@ pub const LICENCES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Packages of which two versions are compiled, and why that is not in our hands.
+/// Packages that are compiled in two versions, and why we cannot change that.
 pub const DUPLICATES: &[(&str, &str)] = &[
     ("block-buffer", OLD_CRYPTO),
     ("const-oid", OLD_CRYPTO),

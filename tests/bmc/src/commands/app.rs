@@ -1,5 +1,5 @@
 //! Application commands: who it is, ways to log in, sessions, users, payloads, bridging (IPMI 2.0 §20, §22, §24).
-//! The login itself is in `session`.
+//! Leaves the login to `session`.
 use super::{Answer, BAD_FIELD, BAD_LENGTH, Context, From, INVALID_COMMAND, OUT_OF_RANGE};
 use crate::bmc::Bmc;
 use crate::rmcp::Request;
@@ -49,7 +49,7 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
         (0x38, [channel, _privilege]) => Ok(capabilities(bmc, channel & 0x80 != 0)),
         (0x3b, [wanted]) => set_privilege(bmc, *wanted, context),
         (0x3c, [i0, i1, i2, i3, ..]) => {
-            // Carried out when the answer is on its way; only one's own.
+            // Carried out once the answer is on its way; a client may only close its own session.
             let id = u32::from_le_bytes([*i0, *i1, *i2, *i3]);
             match Some(id) == context.session() || bmc.sessions.remove(id) {
                 true => Ok(Vec::new()),

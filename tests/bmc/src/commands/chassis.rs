@@ -1,5 +1,5 @@
 //! Chassis commands: power and boot options (IPMI 2.0 §28).
-//! What the machine does with them is in `power`.
+//! Leaves what the machine does to `power`.
 use super::{Answer, BAD_FIELD, BAD_LENGTH, INVALID_COMMAND, NOT_NOW};
 use crate::bmc::Bmc;
 use crate::chassis::{BootFlags, Control};

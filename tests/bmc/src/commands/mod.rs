@@ -1,5 +1,5 @@
 //! Which command needs which privilege, and who carries it out (IPMI 2.0 appendix G).
-//! What each does is in the file of its network function.
+//! Leaves what each does to the file of its network function.
 mod app;
 mod chassis;
 mod sensor;
@@ -52,7 +52,7 @@ impl Context {
     }
 }
 
-/// What may be asked by somebody who has not logged in.
+/// Commands that need no login.
 fn is_public(request: &Request) -> bool {
     matches!((request.netfn, request.command), (0x06, 0x37 | 0x38 | 0x54))
 }

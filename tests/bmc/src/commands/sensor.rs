@@ -1,5 +1,5 @@
 //! Sensor readings and thresholds (IPMI 2.0 §35).
-//! Which sensors there are is in `records`, unless somebody set others.
+//! Leaves the default sensors to `records`.
 use super::{Answer, BAD_LENGTH, INVALID_COMMAND, NOT_PRESENT};
 use crate::bmc::Bmc;
 use crate::rmcp::Request;

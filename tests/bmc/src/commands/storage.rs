@@ -1,5 +1,5 @@
 //! Inventories, sensor data records and the event log (IPMI 2.0 §31, §33, §34).
-//! What is in them is in `records` and `sel`.
+//! Leaves their contents to `records` and `sel`.
 use super::{
     Answer, BAD_FIELD, BAD_LENGTH, CANCELLED, INVALID_COMMAND, NOT_PRESENT, TOO_MANY_BYTES,
 };

@@ -1,5 +1,5 @@
 //! LAN and SOL configuration, read only (IPMI 2.0 §23, §26).
-//! Who sets it is whoever starts the BMC.
+//! Leaves setting it to whoever starts the BMC.
 use super::{Answer, BAD_LENGTH, INVALID_COMMAND};
 use crate::bmc::Bmc;
 use crate::rmcp::Request;
