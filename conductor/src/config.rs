@@ -172,7 +172,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ironbeat_rack::document;
+    use ironbeat_document as document;
     use schemars::JsonSchema;
 
     const SMALLEST: &str = "[http]\nlisten = '10.0.0.1:8080'\nboot_dir = '/b'\nimage_dir = '/i'\n";

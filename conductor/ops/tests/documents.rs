@@ -1,10 +1,10 @@
 //! docs/api.md, docs/schema and the table of policies follow from the types: compared here, written if `UPDATE_DOCS` is set.
 //! What the types are is in `src`; the words around tables are the documents' own.
 use ironbeat_core::decide::Policy;
+use ironbeat_document as document;
 use ironbeat_ops::ENDPOINTS;
 use ironbeat_ops::happening::Happening;
 use ironbeat_ops::request::schemas;
-use ironbeat_rack::document;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};

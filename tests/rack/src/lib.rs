@@ -27,13 +27,11 @@
 //! | the product's dnsmasq configuration, its directories and bus | [`dnsmasq`] |
 //! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |
 //! | which clients and BMCs get on, as `docs/bmc-interop.md` says | [`interop`] |
-//! | tables of docs/ that are written from types | [`document`] |
 //! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 
 pub mod bmc;
 mod chassis;
 pub mod dnsmasq;
-pub mod document;
 mod exec;
 pub mod http;
 pub mod interop;

@@ -62,7 +62,12 @@ const fn file(name: &'static str, may: May, owns: &'static str) -> Room {
 }
 
 /// Every crate's tests may use these.
-pub const FOR_TESTS: &[&str] = &["ironbeat-rack", "ironbeat-bmc-sim", "ironbeat-mutate"];
+pub const FOR_TESTS: &[&str] = &[
+    "ironbeat-rack",
+    "ironbeat-bmc-sim",
+    "ironbeat-mutate",
+    "ironbeat-document",
+];
 
 /// What the tests of some may use beyond that.
 pub const TESTS_MAY: &[(&str, &[&str])] = &[
@@ -169,6 +174,16 @@ pub const CRATES: &[Crate] = &[
         may: &[],
         no_std: false,
         never: &["ironbeat-ipmi"],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-document",
+        dir: "tests/document",
+        owns: "tables and schemas in `docs/` that tests write from types, or compare with them",
+        lacks: "the types, which it is handed",
+        may: &[],
+        no_std: false,
+        never: &[],
         rooms: &[],
     },
     Crate {

@@ -5,6 +5,8 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use serde_json::Value;
 use std::path::Path;
 
+/// The top of the repository.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Set it to have documents written rather than compared.
 pub const UPDATE: &str = "UPDATE_DOCS";
 
@@ -13,7 +15,7 @@ pub const UPDATE: &str = "UPDATE_DOCS";
 /// # Errors
 /// When it does not, and was not to be written.
 pub fn is(path: &str, text: &str) -> Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let file = Path::new(ROOT).join(path);
     if std::env::var_os(UPDATE).is_some() {
         return std::fs::write(&file, text).with_context(|| format!("write {path}"));
     }
@@ -31,7 +33,7 @@ pub fn is(path: &str, text: &str) -> Result<()> {
 /// # Errors
 /// When it does not, and was not to be written; when the marks are missing.
 pub fn holds(path: &str, name: &str, text: &str) -> Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let file = Path::new(ROOT).join(path);
     let there = std::fs::read_to_string(&file).with_context(|| format!("read {path}"))?;
     let wanted = put(&there, name, text).with_context(|| {
         format!("{path} has no `<!-- {name}: … -->` and `<!-- end of {name} -->`")
