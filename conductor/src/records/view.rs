@@ -156,7 +156,7 @@ async fn follow_once(
 /// What a change says of a node.
 enum News {
     Gone,
-    Known(Entry),
+    Known(Box<Entry>),
     /// There is a record, and why it cannot be read.
     Unreadable(String),
 }
@@ -168,13 +168,13 @@ async fn look(nodes: &Records<Node>, id: NodeId, change: &Change) -> Result<News
     }
     if let Some(entry) = &change.entry {
         return Ok(match serde_json::from_str::<Entry>(entry) {
-            Ok(entry) if entry.id == id => News::Known(entry),
+            Ok(entry) if entry.id == id => News::Known(Box::new(entry)),
             Ok(entry) => News::Unreadable(format!("its entry is about node {}", entry.id)),
             Err(error) => News::Unreadable(format!("its entry: {}", without_values(&error))),
         });
     }
     match nodes.load(id).await {
-        Ok(Some((node, _))) => Ok(News::Known(Entry::of(&node))),
+        Ok(Some((node, _))) => Ok(News::Known(Box::new(Entry::of(&node)))),
         Ok(None) => Ok(News::Gone),
         Err(error @ StoreError::Corrupt { .. }) => Ok(News::Unreadable(error.to_string())),
         Err(error) => Err(error),
@@ -193,7 +193,7 @@ impl Seen {
         self.unreadable.remove(key);
         match news {
             News::Gone => self.index.remove(&id),
-            News::Known(entry) => self.index.put(entry),
+            News::Known(entry) => self.index.put(*entry),
             News::Unreadable(why) => {
                 tracing::error!("{why}");
                 self.unreadable.insert(key.to_string(), why);
