@@ -124,7 +124,8 @@ async fn a_worker_outlives_its_server() {
         assert_eq!(workers.matches("w1 ").count(), 1, "{workers}");
     }
     until("all are listed", async || {
-        let nodes = site.ask("node.list", json!({})).await.good();
+        let page = site.ask("node.list", json!({})).await.good();
+        let nodes = &page["nodes"];
         (nodes.as_array()?.len() == 3).then_some(())
     })
     .await;

@@ -77,6 +77,41 @@ async fn an_unknown_machine_waits_and_is_enrolled_from_its_lookup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_listed_in_pages_each_of_them_once() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let mut enrolled = Vec::new();
+    for n in 0..7 {
+        let wish = json!({ "bmc": idle_bmc(n), "macs": [mac(n)] });
+        enrolled.push(site.enroll(wish).await);
+    }
+    enrolled.sort();
+    until("all are seen", async || {
+        let page = site.ask("node.list", json!({})).await.good();
+        (page["nodes"].as_array()?.len() == 7).then_some(())
+    })
+    .await;
+    let (mut listed, mut sizes, mut after) = (Vec::new(), Vec::new(), Value::Null);
+    loop {
+        let ask = json!({ "limit": 3, "after": after });
+        let page = site.ask("node.list", ask).await.good();
+        let nodes = page["nodes"].as_array().unwrap();
+        sizes.push(nodes.len());
+        let ids = nodes
+            .iter()
+            .map(|node| node["id"].as_str().unwrap().to_string());
+        listed.extend(ids);
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [3, 3, 1]);
+    assert_eq!(listed, enrolled);
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_node_has_no_other_gets() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");
@@ -189,7 +224,8 @@ async fn a_request_counts_once() {
     for _ in 0..3 {
         assert_eq!(site.enroll(wish.clone()).await, id);
     }
-    let nodes = site.ask("node.list", json!({})).await.good();
+    let page = site.ask("node.list", json!({})).await.good();
+    let nodes = &page["nodes"];
     assert_eq!(nodes.as_array().unwrap().len(), 1);
 
     let begin = json!({ "node": "five", "request": "r-1", "reason": "new fan" });

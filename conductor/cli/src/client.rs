@@ -5,6 +5,8 @@ use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt;
 use ironbeat_ops::Question;
 use ironbeat_ops::happening::Event;
+use ironbeat_ops::reply::Summary;
+use ironbeat_ops::request::ListNodes;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -34,6 +36,21 @@ impl Client {
 
     pub async fn ask<Q: Question>(&self, question: &Q) -> anyhow::Result<Q::Reply> {
         self.ask_as(question).await
+    }
+
+    /// All pages of `node.list`, by name.
+    pub async fn all_nodes(&self) -> anyhow::Result<Vec<Summary>> {
+        let (mut nodes, mut ask) = (Vec::new(), ListNodes::default());
+        loop {
+            let page = self.ask(&ask).await?;
+            nodes.extend(page.nodes);
+            match page.next {
+                Some(next) => ask.after = Some(next),
+                None => break,
+            }
+        }
+        nodes.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        Ok(nodes)
     }
 
     /// The reply read as `T`: for a command that only prints it, as JSON of whatever version of worker.

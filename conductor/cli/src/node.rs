@@ -286,7 +286,7 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
 }
 
 async fn list(client: &Client) -> anyhow::Result<()> {
-    let nodes = client.ask(&ListNodes {}).await?;
+    let nodes = client.all_nodes().await?;
     if client.json {
         return out::json(&nodes);
     }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
 use ironbeat_core::decide::PowerVerb;
 use ironbeat_ops::reply::Summary;
-use ironbeat_ops::request::{ChangePower, ListNodes, SyncPower};
+use ironbeat_ops::request::{ChangePower, SyncPower};
 
 /// BMCs asked at once by `sync-now`; the workers share them.
 const AT_ONCE: usize = 64;
@@ -81,7 +81,7 @@ pub async fn run(client: Client, command: PowerCommand) -> anyhow::Result<()> {
 
 async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
     let nodes = if nodes.is_empty() {
-        let all = client.ask(&ListNodes {}).await?;
+        let all = client.all_nodes().await?;
         all.iter().map(|node| node.id.to_string()).collect()
     } else {
         nodes

@@ -36,6 +36,16 @@ pub struct Summary {
     pub last_error: Option<String>,
 }
 
+/// One reply of `node.list`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NodePage {
+    pub nodes: Vec<Summary>,
+    /// More follow after this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NodeId>,
+}
+
 impl Summary {
     pub fn of(node: &Entry) -> Self {
         Self {

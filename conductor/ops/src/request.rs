@@ -3,7 +3,7 @@
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::{LookupEntry, LookupRecord};
-use crate::reply::{Shown, Summary, WorkerInfo};
+use crate::reply::{NodePage, Shown, Summary, WorkerInfo};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
@@ -118,7 +118,7 @@ macro_rules! questions {
 
 questions! {
     Enroll: "node.enroll", Operator, "Make a node known: its BMC, and how its machine is recognised.", Shown;
-    ListNodes: "node.list", Observer, "All nodes, a line each.", Vec<Summary>;
+    ListNodes: "node.list", Observer, "All nodes, a line each, in pages.", NodePage;
     ShowNode: "node.show", Observer, "One node's record, without its secrets.", Shown;
     ExplainNode: "node.explain", Observer, "What a node waits for, since when, until when, and what comes next.", Explanation;
     Manage: "node.manage", Operator, "Check the BMC's address and credentials; or take an available node back.", Shown;
@@ -158,7 +158,18 @@ macro_rules! empty {
         pub struct $name {}
     )*};
 }
-empty!(ListNodes, ListLookups, ListWorkers, ShowPolicy);
+empty!(ListLookups, ListWorkers, ShowPolicy);
+
+/// One page of the nodes, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct ListNodes {
+    /// The page after this node; none: the first one.
+    pub after: Option<NodeId>,
+    /// How many, at most 500; 500 unless told.
+    pub limit: Option<usize>,
+}
 
 /// Bodies that only name a node, by id or name.
 macro_rules! of_node {

@@ -13,11 +13,13 @@ use ironbeat_core::explain::explain;
 use ironbeat_core::id::RequestId;
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::Node;
-use ironbeat_ops::reply::{Shown, Summary};
-use ironbeat_ops::request::Enroll;
+use ironbeat_ops::reply::{NodePage, Shown, Summary};
+use ironbeat_ops::request::{Enroll, ListNodes};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
 
+/// Nodes in one reply at most; with up to 2 KB each, most of it a long error, they fit a message.
+const MAX_NODES: usize = 500;
 /// Events in one reply at most; with some 400 bytes each they fit a message.
 const MAX_EVENTS: usize = 1000;
 /// Events in a reply when the request does not say how many.
@@ -32,11 +34,9 @@ pub async fn answer(
 ) -> Result<Reply, ApiError> {
     Ok(match request {
         Request::Enroll(wish) => Reply::Enroll(Shown::of(&enroll(worker, wish).await?)),
-        Request::ListNodes(_) => {
+        Request::ListNodes(ask) => {
             worker.view.ready().await;
-            let mut nodes = worker.view.pick(|node| Some(Summary::of(node)));
-            nodes.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-            Reply::ListNodes(nodes)
+            Reply::ListNodes(page(worker, &ask))
         }
         Request::ShowNode(ask) => Reply::ShowNode(show(worker, &ask.node).await?),
         Request::ExplainNode(ask) => {
@@ -139,6 +139,17 @@ pub async fn answer(
         }
         Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
     })
+}
+
+fn page(worker: &Worker, ask: &ListNodes) -> NodePage {
+    let limit = ask.limit.unwrap_or(MAX_NODES).clamp(1, MAX_NODES);
+    let mut page = worker.view.page(ask.after, limit + 1);
+    let more = page.len() > limit;
+    page.truncate(limit);
+    NodePage {
+        next: page.last().filter(|_| more).map(|node| node.id),
+        nodes: page.iter().map(|node| Summary::of(node)).collect(),
+    }
 }
 
 /// A verb is an event for one node; the answer is the node as it is then.

@@ -71,6 +71,11 @@ impl View {
         read(&self.seen).index.all().filter_map(look).collect()
     }
 
+    /// At most `limit` after that node, in the order of their ids.
+    pub fn page(&self, after: Option<NodeId>, limit: usize) -> Vec<Arc<Entry>> {
+        read(&self.seen).index.page(after, limit).cloned().collect()
+    }
+
     pub fn len(&self) -> usize {
         read(&self.seen).index.len()
     }

@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Bound;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 
 /// Adding, removing and finding cost the same whether there are a hundred nodes or a hundred thousand.
@@ -112,6 +113,13 @@ impl Index {
     /// In the order of their ids.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
+    }
+
+    /// At most `limit` after that one, in the order of their ids.
+    pub fn page(&self, after: Option<NodeId>, limit: usize) -> impl Iterator<Item = &Arc<Entry>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.entries.range((from, Bound::Unbounded));
+        entries.map(|(_, entry)| entry).take(limit)
     }
 
     /// Those that wait for something, and so have an alarm.

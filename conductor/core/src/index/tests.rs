@@ -83,3 +83,22 @@ fn a_nic_that_moved_is_found_where_it_is_now() {
     index.remove(&node.id);
     assert!(index.of_mac(&mac(77)).is_none() && index.is_empty());
 }
+
+#[test]
+fn pages_follow_each_other_and_leave_nobody_out() {
+    let mut index = Index::default();
+    for n in 0..7 {
+        let mut node = enrolled();
+        node.id = NodeId::from_bytes([n; 16]);
+        node.macs = vec![];
+        index.put(Entry::of(&node));
+    }
+    let ids = |after, limit| -> Vec<u8> {
+        let page = index.page(after, limit);
+        page.map(|entry| entry.id.as_bytes()[0]).collect()
+    };
+    assert_eq!(ids(None, 3), [0, 1, 2]);
+    assert_eq!(ids(Some(NodeId::from_bytes([2; 16])), 3), [3, 4, 5]);
+    assert_eq!(ids(Some(NodeId::from_bytes([5; 16])), 3), [6]);
+    assert!(ids(Some(NodeId::from_bytes([9; 16])), 3).is_empty());
+}
