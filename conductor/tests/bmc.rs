@@ -190,7 +190,7 @@ async fn a_bmc_restarts_on_record_and_nothing_else_is_done_to_it_meanwhile() {
     let why = again.refused(409);
     assert!(why.contains("cannot reset the BMC of"), "{why}");
     assert!(
-        why.contains("has its BMC at work for another request"),
+        why.contains("its BMC busy on another request"),
         "{why}"
     );
     for (endpoint, body) in [

@@ -1,5 +1,5 @@
 //! What a machine boots, and how: pure functions of its record, shared by DHCP staging, boot scripts and the BMC.
-//! Boot scripts are written and served by the conductor.
+//! The conductor writes and serves boot scripts.
 use crate::node::{Node, Step};
 use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub enum Boot {
     Disk,
 }
 
-/// A machine boots the ramdisk exactly while some step ahead needs the ramdisk for more than to leave it.
+/// The ramdisk exactly while some step ahead needs it for more than leaving it.
 pub fn boot_for(node: &Node) -> Boot {
     let needed = node.job().is_some_and(|job| {
         job.steps[job.at..].iter().any(|step| match step {
@@ -25,7 +25,7 @@ pub fn boot_for(node: &Node) -> Boot {
     if needed { Boot::Ramdisk } else { Boot::Disk }
 }
 
-/// How the firmware boots: as the operator set it, else as the ramdisk found it, else UEFI (Ironic's
+/// The operator's choice, else the mode in which the ramdisk found the firmware, else UEFI (Ironic's
 /// `default_boot_mode`).
 pub fn firmware_mode(node: &Node) -> BootMode {
     let mode = node.boot_mode.or(node.found_boot_mode);
@@ -38,7 +38,7 @@ mod tests {
     use crate::decide::tests::enrolled;
 
     #[test]
-    fn firmware_boots_as_it_was_set_then_as_it_was_found_then_by_uefi() {
+    fn the_operators_firmware_mode_wins_then_the_ramdisks_then_uefi() {
         let mut node = enrolled();
         assert_eq!(firmware_mode(&node), BootMode::Uefi);
         node.found_boot_mode = Some(BootMode::Bios);

@@ -1,5 +1,5 @@
 //! What can happen to a node: an operator asks, a ramdisk speaks, a BMC act ends, time passes.
-//! What follows from it is decided in `decide`.
+//! `decide` says what follows from it.
 use crate::hints::Hints;
 use crate::id::{NodeName, OpId, RequestId, WorkerId};
 use crate::node::{BmcAccess, BootDevice, NewInstance};
@@ -27,17 +27,17 @@ pub enum Event {
     Booted { boot: BootId, inventory: Inventory },
     /// An agent's heartbeat.
     Beat { boot: BootId, status: Status },
-    /// What came of an act.
+    /// The outcome of an act.
     Bmc {
         op: OpId,
         result: Result<BmcReport, BmcFault>,
     },
-    /// The time in `wake_at` has come, as far as the sender knows. Brings the last beat along, which was not stored here.
+    /// The time in `wake_at` has come, as far as the sender can see. Carries the last beat, which is not in the record.
     Alarm { last_beat: Option<LastBeat> },
     /// A worker's presence has lapsed, and with it its right to act.
     WorkerLost { worker: WorkerId },
-    /// The BMC was asked for the power state at `at`, of the worker's own accord. `troubles`: how many readings in a
-    /// row, this one included, failed or differed from the record; counted by who reads.
+    /// A worker asked the BMC for the power state at `at`, of its own accord. `troubles`: how many readings in a row,
+    /// this one included, failed or differed from the record; the worker counts them.
     PowerRead {
         at: Time,
         result: Result<BmcReport, BmcFault>,
@@ -56,7 +56,7 @@ pub struct Enrolment {
     pub serial: Option<String>,
     pub boot_mode: Option<BootMode>,
     pub root_device: Hints,
-    /// What its machine said when it looked up before anybody knew it: fills in what is not given.
+    /// What its machine said when it looked up before it was enrolled: fills in what is not given.
     pub inventory: Option<Inventory>,
 }
 
@@ -118,11 +118,11 @@ pub enum PowerVerb {
     Off,
     /// Off, then on, each confirmed.
     Reboot,
-    /// The operating system is asked to switch off. Without a time it gets `Policy::soft_power_off_secs`.
+    /// Ask the operating system to switch off. Without a time it gets `Policy::soft_power_off_secs`.
     SoftOff {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_secs: Option<u32>,
-        /// By force when the time is over; else that is a failure.
+        /// When the time is over, switch off by force; otherwise the job fails.
         #[serde(default)]
         then_hard: bool,
     },
@@ -161,7 +161,7 @@ impl Verb {
     }
 }
 
-/// What of a node's description shall change; absent fields stay.
+/// The changes to a node's description; absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -181,7 +181,7 @@ pub struct Patch {
 /// The act was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BmcReport {
-    /// What the BMC said last.
+    /// The power as the BMC last reported it.
     pub power_on: bool,
 }
 
@@ -190,9 +190,9 @@ pub struct BmcReport {
 pub struct BmcFault {
     /// What was attempted on what, and why it did not work. Holds no secret.
     pub what: String,
-    /// Another try cannot help: wrong password, no such user, privilege too low.
+    /// Another try cannot help: wrong password, no such user, too little privilege.
     pub permanent: bool,
-    /// The BMC accepted this power command, and nobody could see whether it was carried out.
+    /// The BMC accepted this power command, but nobody could see whether it was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
 }

@@ -22,7 +22,7 @@ pub struct Explanation {
     pub power: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_power_state: Option<String>,
-    /// What is waited for, and who has to do it.
+    /// What is waited for, and who has to act.
     pub waiting_for: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
@@ -31,7 +31,7 @@ pub struct Explanation {
     /// `step 3 of 6, try 1 of 5, ramdisk boot 1 of 2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<String>,
-    /// What happens next, by itself or by whose hand.
+    /// What happens next, by itself or by an operator.
     pub next: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -77,8 +77,8 @@ fn power(node: &Node, now: Time) -> String {
     let on = if power.on { "on" } else { "off" };
     let age = human(now.since(power.at).as_secs());
     match power.source {
-        PowerSource::Bmc => format!("{on}, said the BMC {age} ago"),
-        PowerSource::Agent => format!("{on}, as the agent lived {age} ago"),
+        PowerSource::Bmc => format!("{on}, as the BMC said {age} ago"),
+        PowerSource::Agent => format!("{on}, as an agent was alive {age} ago"),
         PowerSource::Command => format!("{on} was commanded {age} ago; nobody has confirmed it"),
     }
 }
@@ -87,7 +87,7 @@ fn waiting_for(node: &Node) -> String {
     let bmc = node.bmc.address();
     let faulty = node.maintenance.as_ref().is_some_and(|m| m.fault.is_some());
     match &node.state {
-        State::Resting(_) if faulty => format!("the BMC at {bmc} to say how the power is"),
+        State::Resting(_) if faulty => format!("the BMC at {bmc} to report the power"),
         State::Resting(_) => "an operator".to_string(),
         State::Busy(job) => match (&job.phase, job.step()) {
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
@@ -181,7 +181,7 @@ fn act_words(act: BmcAct) -> &'static str {
         BmcAct::Check => "check address and credentials",
         BmcAct::Netboot => "boot the ramdisk",
         BmcAct::SetBootDisk => "set the boot device to the disk",
-        BmcAct::EnsureOn => "see the machine powered on with its disk as boot device",
+        BmcAct::EnsureOn => "make sure that the machine is on and boots its disk",
         BmcAct::BootDisk => "boot the disk by force",
         BmcAct::PowerOff => "power the machine off",
         BmcAct::SoftOff { .. } => "have the operating system switch the machine off",

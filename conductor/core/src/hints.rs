@@ -1,5 +1,5 @@
 //! Root device hints in Ironic's syntax, and the choice of one disk by them.
-//! What is done with the chosen disk is planned in `plan`.
+//! `plan` decides what happens to the chosen disk.
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -9,7 +9,7 @@ use ironbeat_common::inventory::Disk;
 use serde::{Deserialize, Serialize};
 
 const GIB: u64 = 1 << 30;
-/// A disk below this carries no operating system (Ironic's rule).
+/// A smaller disk carries no operating system (Ironic's rule).
 pub const MIN_ROOT_GIB: u64 = 4;
 
 /// `{"size": ">= 100", "rotational": "false", "serial": "S1"}`: all hints must hold.
@@ -18,7 +18,7 @@ pub const MIN_ROOT_GIB: u64 = 4;
 #[serde(transparent)]
 pub struct Hints(pub BTreeMap<String, String>);
 
-/// A hint that cannot be understood; found when it is set, not at three in the morning.
+/// A hint that makes no sense. It is refused when it is set, not at three in the morning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadHint {
     pub key: String,
@@ -36,11 +36,11 @@ impl core::error::Error for BadHint {}
 /// Why no disk was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoDisk {
-    /// The machine has none that could be written.
+    /// The machine has no disk that may be written.
     None { left_out: Vec<String> },
     /// Per disk, the first hint that failed.
     NoMatch { why: Vec<String> },
-    /// Several fit equally: the choice would be a matter of probing order.
+    /// Several fit equally: probing order would choose.
     Tie { between: Vec<String> },
 }
 
@@ -94,7 +94,7 @@ impl Hints {
     }
 
     /// # Errors
-    /// The first hint whose key or value cannot be understood.
+    /// The first hint with a bad key or value.
     pub fn check(&self) -> Result<(), BadHint> {
         for (key, value) in &self.0 {
             let bad = |why: String| BadHint {
@@ -124,7 +124,7 @@ impl Hints {
     /// The one disk that all hints fit. Without hints: the smallest of at least [`MIN_ROOT_GIB`].
     ///
     /// # Errors
-    /// When none fits, or several do and nothing but their device name tells them apart.
+    /// When none fits, or several do and only their device names tell them apart.
     pub fn choose<'a>(&self, disks: &'a [Disk]) -> Result<&'a Disk, NoDisk> {
         let mut left_out = Vec::new();
         let usable: Vec<&Disk> = disks
@@ -154,7 +154,7 @@ impl Hints {
         if fitting.is_empty() {
             return Err(NoDisk::NoMatch { why });
         }
-        // Ironic takes the smallest; we refuse when "smallest" would be decided by probing order.
+        // Ironic takes the smallest; we refuse when probing order would decide which one that is.
         fitting.sort_by_key(|disk| disk.size_bytes);
         let smallest = fitting[0].size_bytes;
         let tied: Vec<&Disk> = fitting
@@ -207,7 +207,7 @@ fn describe(disk: &Disk) -> String {
     }
 }
 
-/// Why a disk is never a root device: what an operator would be angry to see overwritten.
+/// Why a disk is never a root device: an operator would be angry to see it overwritten.
 fn unusable(disk: &Disk, transport_hinted: bool) -> Option<&'static str> {
     if disk.read_only {
         return Some("read-only");
@@ -238,7 +238,7 @@ fn text_of(disk: &Disk, key: &str) -> Option<String> {
     }
 }
 
-/// A WWN is written with or without its kernel prefix and `0x`.
+/// Without the kernel's prefix and the `0x` that a WWN may be written with.
 fn normal(text: &str) -> String {
     let text = text.trim().to_lowercase();
     for prefix in ["naa.", "eui.", "0x"] {
@@ -282,7 +282,7 @@ fn text_test(hint: &str, have: &str) -> bool {
     normal(hint) == have
 }
 
-/// Whether a size in bytes fits a hint in GiB; `None` when the hint is not one. `==` takes the floor or the nearest GiB,
+/// Whether a size in bytes fits a hint in GiB; `None` when the hint is no size. `==` takes the floor or nearest GiB,
 /// so that `465` finds a "500 GB" disk; the other operators compare whole GiB.
 fn size_test(hint: &str, bytes: u64) -> Option<bool> {
     let hint = hint.trim();

@@ -1,5 +1,5 @@
-//! What must be true of every node record at every moment: checked after every step of the random histories, and by
-//! the conductor before it saves. Why it is true is `decide`'s affair.
+//! What must be true of every node record at every moment: the random histories check it after every step, the
+//! conductor before every save. `decide` keeps it true.
 use crate::node::{
     Goal, JobKind, MAX_MACS, MAX_PAST_BOOTS, MAX_REQUESTS, Node, OnFailure, Phase, Rest, State,
     Step,
@@ -42,7 +42,7 @@ pub fn check(node: &Node) -> Result<(), Broken> {
     holds(
         node.boot
             .is_none_or(|boot| !node.past_boots.contains(&boot)),
-        "the present boot is not a past one",
+        "the current boot is not a past one",
     )?;
     holds(
         node.instance.is_some() || node.beside.instance_data.is_none(),
@@ -67,8 +67,8 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             }
         }
         State::Busy(job) => {
-            holds(job.at < job.steps.len(), "the present step exists")?;
-            holds(job.tries > 0, "the present step was begun")?;
+            holds(job.at < job.steps.len(), "the current step exists")?;
+            holds(job.tries > 0, "the current step was begun")?;
             let fits = match (&job.phase, job.step()) {
                 (Phase::Acting { .. } | Phase::Backoff { .. }, Step::Bmc(_)) => true,
                 (Phase::AwaitingAgent { .. }, Step::AwaitAgent) => true,
@@ -83,10 +83,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                     Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
                 ) => false,
             };
-            holds(fits, "what is waited for belongs to the present step")?;
+            holds(fits, "what is waited for belongs to the current step")?;
             holds(
                 !job.is_tidying() || node.last_error.is_some(),
-                "tidying up after a failure says which",
+                "a job that tidies up keeps the failure on record",
             )?;
             holds(
                 job.goal != Goal::Clean || job.kind == JobKind::Delete,
@@ -95,7 +95,7 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             if let (OnFailure::Back, Goal::Rest(rest)) = (job.kind.spec().on_failure, job.goal) {
                 holds(
                     job.steps.iter().all(|step| matches!(step, Step::Bmc(_))),
-                    "the BMC alone is asked",
+                    "a job for the BMC alone asks nobody else",
                 )?;
                 // At the end the node is exactly there.
                 let mut there = node.clone();

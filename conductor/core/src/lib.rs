@@ -1,5 +1,5 @@
 //! The deciding core: the node record, what can happen to it, and what follows.
-//! No clock, socket, file, log line or async: time, ids and policy are handed in, and outside tests it is `no_std`.
+//! No clock, socket, file, log line or async: callers hand in time, ids and policy, and outside tests it is `no_std`.
 #![cfg_attr(not(test), no_std)]
 // A new state does not compile until every event has an answer for it.
 #![deny(clippy::wildcard_enum_match_arm)]

@@ -1,5 +1,5 @@
-//! Whose machine looks up: matched by SMBIOS UUID, then MAC addresses, then serial number or BMC address.
-//! What happens to the matched node is decided in `decide`; what the machine is told is the same for every refusal.
+//! Which node a machine is: matched by SMBIOS UUID, then MAC addresses, then serial number or BMC address.
+//! `decide` says what happens to the matched node; to the machine, all refusals look the same.
 use crate::node::Node;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -48,7 +48,7 @@ pub enum By {
     BmcAddress,
 }
 
-/// What came of a match, in full: for the operator only.
+/// The result of a match, in full: for the operator only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -58,7 +58,7 @@ pub enum Match {
         by: By,
     },
     None,
-    /// Several nodes answer to what the machine is.
+    /// Several nodes match the machine.
     Ambiguous {
         nodes: Vec<NodeId>,
     },
@@ -75,7 +75,7 @@ impl fmt::Display for By {
     }
 }
 
-/// The strongest kind of evidence that names a node decides, unless UUID and MACs name different ones: vendors ship
+/// The strongest evidence that names a node decides, unless UUID and MACs name different ones: vendors ship
 /// duplicate UUIDs and people swap NICs, and guessing would write to the wrong machine.
 pub fn find<'a>(machine: &Identity, nodes: impl Iterator<Item = (NodeId, &'a Identity)>) -> Match {
     let mut found: [Vec<NodeId>; 4] = Default::default();
@@ -93,7 +93,7 @@ pub fn find<'a>(machine: &Identity, nodes: impl Iterator<Item = (NodeId, &'a Ide
         }
     }
     let [by_uuid, by_mac, by_serial, by_bmc] = found;
-    // A duplicate UUID is settled by the MACs where they are clear.
+    // Clear MACs settle a duplicate UUID.
     let (strong, by) = match (by_uuid.as_slice(), by_mac.as_slice()) {
         ([], _) => (by_mac, By::Mac),
         ([_], []) => (by_uuid, By::Uuid),

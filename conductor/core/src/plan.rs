@@ -13,7 +13,7 @@ use ironbeat_common::inventory::{BootMode, Disk, Inventory};
 use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
 use serde::Serialize;
 
-/// Boot the ramdisk; the rest is planned when it has said what the machine is made of.
+/// Boot the ramdisk; the rest is planned once it has said what the machine is made of.
 pub fn with_ramdisk() -> Vec<Step> {
     vec![Step::Bmc(BmcAct::Netboot), Step::AwaitAgent]
 }
@@ -21,7 +21,7 @@ pub fn with_ramdisk() -> Vec<Step> {
 /// The steps after the lookup.
 ///
 /// # Errors
-/// Why this machine cannot do what is wanted of it, for the operator.
+/// Why this machine cannot do what the operator wants.
 pub fn after_lookup(
     node: &Node,
     inventory: &Inventory,
@@ -96,7 +96,7 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// Cleaning leaves alone what is not the machine's own.
+/// Cleaning leaves alone what does not belong to the machine.
 fn erasable(disk: &Disk) -> bool {
     !disk.read_only
         && !disk.removable

@@ -1,5 +1,5 @@
 //! The operator's timeouts and limits, which every decision obeys.
-//! Where they are configured is the conductor's job.
+//! The conductor reads them from its configuration.
 use serde::{Deserialize, Serialize};
 
 /// Each default is Ironic's where it has one.
@@ -16,14 +16,14 @@ pub struct Policy {
     pub max_boots: u32,
     /// How often one step is begun before the job gives up.
     pub max_tries: u32,
-    /// What a worker has for one act, POST excluded: power off and on again, each confirmed within 60 s
+    /// The time a worker has for one act, POST excluded: power off and on again, each confirmed within 60 s
     /// (Ironic `power_state_change_timeout`), and room for retransmissions.
     pub bmc_budget_secs: u32,
     /// First pause after a BMC failure; doubled each time, up to [`Policy::bmc_backoff_cap_secs`].
     pub bmc_backoff_secs: u32,
     /// The longest pause after a BMC failure.
     pub bmc_backoff_cap_secs: u32,
-    /// What any agent step may take at most.
+    /// The most that any agent step may take.
     pub step_budget_secs: u32,
     /// A step whose progress has not changed for this long has hung, however alive its agent is.
     pub step_stall_secs: u32,
@@ -31,18 +31,18 @@ pub struct Policy {
     pub lldp_wait_secs: u32,
     /// Erase metadata on the way to `available` (Ironic `automated_clean`).
     pub automated_clean: bool,
-    /// How long an operating system has for switching off (Ironic `soft_power_off_timeout`).
+    /// How long an operating system has to switch off (Ironic `soft_power_off_timeout`).
     pub soft_power_off_secs: u32,
     /// How often every BMC is asked for the power state; 0: never (Ironic `sync_power_state_interval`).
     pub power_sync_secs: u32,
     /// More troubles in a row than this put the node into maintenance (Ironic `power_state_sync_max_retries`).
     pub power_sync_max_retries: u32,
     /// How often a node in maintenance for its power is asked again (Ironic `power_failure_recovery_interval`); each
-    /// silence doubles it, up to eight times this.
+    /// silence doubles the interval, up to eight times this.
     pub power_recovery_secs: u32,
-    /// A power state that nobody ordered is put right; else it is recorded (Ironic's option of this name).
+    /// Put right a power state that nobody ordered; otherwise record it (Ironic's option of this name).
     pub force_power_state_during_sync: bool,
-    /// A reading that agrees is recorded when the recorded one is older than this, to save writes.
+    /// A reading that agrees is recorded only when the recorded one is older than this, to save writes.
     pub power_evidence_secs: u32,
 }
 

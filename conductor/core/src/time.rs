@@ -22,7 +22,7 @@ impl Time {
     pub const fn unix_ms(self) -> u64 {
         self.0
     }
-    /// Zero when `earlier` is in fact later: clocks of two workers may disagree.
+    /// Zero when `earlier` is later: the clocks of two workers may disagree.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

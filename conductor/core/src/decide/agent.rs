@@ -1,8 +1,8 @@
-//! What a ramdisk said: it booted, it beats. And the other way: what the conductor wants of it.
-//! Which node a lookup belongs to is found in `lookup`; silence is noticed in `alarm`.
+//! What a ramdisk reports (it booted, it beats), and what the conductor wants of it.
+//! `lookup` finds the node of a lookup; `alarm` notices silence.
 use super::answer::{Effect, Rejected};
 use super::draft::Draft;
-use super::job::{Fault, boot_disk_by_force};
+use super::job::{FailureOf, boot_disk_by_force};
 use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, State, Step};
 use crate::plan;
 use alloc::boxed::Box;
@@ -50,7 +50,7 @@ pub(super) fn booted(
                     job.steps.extend(steps);
                     draft.advance()
                 }
-                Err(why) => draft.fail(Fault::Other, why),
+                Err(why) => draft.fail(FailureOf::Other, why),
             }
         }
         Phase::AgentStep { .. } if boot_disk_by_force(job) => {
@@ -63,7 +63,7 @@ pub(super) fn booted(
                 job.step().name(),
                 job.tries
             );
-            draft.fail(Fault::Other, what)
+            draft.fail(FailureOf::Other, what)
         }
         Phase::AgentStep { .. } => {
             let because = format!(
@@ -77,12 +77,12 @@ pub(super) fn booted(
             "the machine rebooted while the BMC was driven".into()
         }
     };
-    // The agent beats as soon as it is welcome: a nudge would only make it beat twice.
+    // The agent beats as soon as it is welcome: a nudge would make it beat twice.
     draft.effects.retain(|effect| *effect != Effect::Nudge);
     Ok(because)
 }
 
-/// A lookup does not wait for the switches, as an inspection does: what they said before is kept until they say more.
+/// A lookup, unlike an inspection, does not wait for LLDP: what the switches said before is kept until they say more.
 fn with_neighbours(fresh: &Inventory, known: Option<&Inventory>) -> Inventory {
     let mut fresh = fresh.clone();
     for nic in &mut fresh.nics {
@@ -113,7 +113,7 @@ pub(super) fn beat(
             draft.advance()
         }
         Status::Failed { step, error } if *step == id => {
-            draft.fail(Fault::Other, error.what.chars().take(2000).collect())
+            draft.fail(FailureOf::Other, error.what.chars().take(2000).collect())
         }
         Status::Idle | Status::Running { .. } | Status::Done { .. } | Status::Failed { .. } => {
             return Ok("the step goes on".into());
@@ -124,7 +124,7 @@ pub(super) fn beat(
     Ok(because)
 }
 
-/// Whether a ramdisk that calls now is of use: its boot is over and a later step needs it.
+/// Whether a ramdisk that calls now is of use: its boot is over, and a later step needs it.
 fn wants_agent(node: &Node) -> bool {
     node.job().is_some_and(|job| {
         let booting = *job.step() == Step::Bmc(BmcAct::Netboot);
@@ -135,10 +135,10 @@ fn wants_agent(node: &Node) -> bool {
     })
 }
 
-/// What a heartbeat is answered.
+/// The answer to a heartbeat.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wanted<'a> {
-    /// Nothing new: what it is at goes on.
+    /// Nothing new: the agent goes on with its step.
     Idle,
     Step {
         id: StepId,
@@ -147,7 +147,7 @@ pub enum Wanted<'a> {
     LookUp,
 }
 
-/// The reply to a heartbeat: a function of the record and of what the beat says.
+/// The reply to a heartbeat: a function of the record and of the agent's status.
 pub fn wanted<'a>(node: &'a Node, boot: BootId, status: &Status) -> Wanted<'a> {
     if node.boot != Some(boot) {
         return Wanted::LookUp;

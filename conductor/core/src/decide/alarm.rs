@@ -1,7 +1,7 @@
-//! The time in `wake_at` has come: a worker died, a BMC pause is over, a machine is silent, a step hangs.
-//! Who watches the clock and brings the last heartbeat along is the conductor's affair.
+//! The time in `wake_at` has come: a worker died, a pause is over, a machine is silent, a step hangs.
+//! The conductor watches the clock and brings the last heartbeat along.
 use super::draft::Draft;
-use super::job::{Fault, boot_disk_by_force};
+use super::job::{FailureOf, boot_disk_by_force};
 use crate::event::LastBeat;
 use crate::id::WorkerId;
 use crate::node::{Mark, Phase, Step};
@@ -31,17 +31,17 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
     }
 }
 
-/// What a dead worker was doing is done by another at once, not only when its budget is over.
+/// Another worker takes over from a dead one at once, not only when the dead one's budget is over.
 pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId) -> String {
     match draft.node.job().map(|job| &job.phase) {
         Some(Phase::Acting { worker, .. }) if worker == lost => {
             if let Some(what) = draft.once_only(&format!("worker {lost} died while it acted")) {
-                return draft.fail(Fault::Bmc, what);
+                return draft.fail(FailureOf::Bmc, what);
             }
             let tries = draft.job().tries;
             if tries >= draft.ctx.policy.max_tries {
                 return draft.fail(
-                    Fault::Bmc,
+                    FailureOf::Bmc,
                     format!("worker {lost} died while it acted ({tries} tries)"),
                 );
             }
@@ -92,22 +92,22 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
         if ends && boot_disk_by_force(job) {
             draft.begin();
             return format!(
-                "the machine was told to reboot and is silent since {seen}: booted by force"
+                "the machine was ordered to reboot and has been silent since {seen}: booted by force"
             );
         }
         return draft.reboot_ramdisk(&format!(
-            "the agent is silent since {seen}, in the middle of {name}"
+            "the agent has been silent since {seen}, in the middle of {name}"
         ));
     }
     if over {
         return draft.fail(
-            Fault::Other,
+            FailureOf::Other,
             format!("{name} ran for {} s, its whole budget", ran.as_secs()),
         );
     }
     if hung >= secs(policy.step_stall_secs) {
         return draft.fail(
-            Fault::Other,
+            FailureOf::Other,
             format!("{name} has made no progress for {} s", hung.as_secs()),
         );
     }

@@ -1,5 +1,5 @@
 //! What a decision answers: the new record and what to do once it is saved, or why nothing changes.
-//! Carrying effects out is the conductor's business.
+//! The conductor carries the effects out.
 use crate::id::OpId;
 use crate::node::{Beside, BmcAct, Node};
 use crate::time::Time;
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-/// What the winner of the save does next, and nobody else.
+/// What the winner of the save does next; nobody else does it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Do it by `until` of your own clock, or stop; report as `Event::Bmc` with this `op`.
@@ -17,7 +17,7 @@ pub enum Effect {
     Nudge,
 }
 
-/// The new record, what to put beside it before it is saved, what to do afterwards, and why, in a few words for the log.
+/// The new record, what to put beside it before it is saved, what to do next, and why, in a few words for the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// None: the node is forgotten.
@@ -33,7 +33,7 @@ pub struct Decision {
 #[serde(rename_all = "snake_case")]
 pub enum Rejected {
     NoNode,
-    /// A node of this id was enrolled before, with another description.
+    /// A node with this id exists, with another description.
     Exists,
     /// The verb is not possible in this state.
     WrongState {
@@ -47,9 +47,9 @@ pub enum Rejected {
     Invalid {
         why: String,
     },
-    /// The heartbeat's boot is not the one this node listens to.
+    /// The heartbeat comes from a boot that the node does not listen to.
     UnknownBoot,
-    /// A lookup of a boot that has already been replaced by a later one.
+    /// A later boot has already replaced the one that looks up.
     OldBoot,
     /// A ramdisk is up on a node that has no work for it.
     AgentNotWanted {
@@ -61,9 +61,7 @@ impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rejected::NoNode => f.write_str("there is no such node"),
-            Rejected::Exists => {
-                f.write_str("a node of this id exists, and its description is another")
-            }
+            Rejected::Exists => f.write_str("a node with this id exists, with another description"),
             Rejected::WrongState { verb, state } => {
                 write!(f, "cannot {verb} a node that is {state}")
             }
@@ -71,8 +69,8 @@ impl fmt::Display for Rejected {
                 write!(f, "cannot {verb}: the node is in maintenance ({reason})")
             }
             Rejected::Invalid { why } => f.write_str(why),
-            Rejected::UnknownBoot => f.write_str("this boot is not the node's present one"),
-            Rejected::OldBoot => f.write_str("this boot was replaced by a later one"),
+            Rejected::UnknownBoot => f.write_str("this boot is not the node's current one"),
+            Rejected::OldBoot => f.write_str("a later boot has replaced this one"),
             Rejected::AgentNotWanted { state } => {
                 write!(f, "no work for a ramdisk: the node is {state}")
             }

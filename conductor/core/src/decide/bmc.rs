@@ -1,7 +1,7 @@
-//! What came of driving a BMC.
-//! How it is driven, and which of its errors are worth another try, is the conductor's knowledge.
+//! The outcome of a BMC act.
+//! The conductor drives the BMC, and says which of its errors are worth another try.
 use super::draft::Draft;
-use super::job::Fault;
+use super::job::FailureOf;
 use crate::event::{Accepted, BmcFault, BmcReport};
 use crate::id::OpId;
 use crate::node::{BmcAct, Phase, Power, PowerSource, Step};
@@ -22,9 +22,9 @@ pub(super) fn reported(
                 | Phase::AwaitingAgent { .. }
                 | Phase::AgentStep { .. },
                 Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
-            ) => return "the act was not the present one".into(),
+            ) => return "the act was not the current one".into(),
         },
-        None => return "the act was not the present one".into(),
+        None => return "the act was not the current one".into(),
     };
     match result {
         Ok(report) => {
@@ -48,7 +48,7 @@ pub(super) fn reported(
             }
             let what = format!("{}: {}", act.name(), fault.what);
             if fault.permanent {
-                draft.fail(Fault::Bmc, what)
+                draft.fail(FailureOf::Bmc, what)
             } else {
                 draft.retry(what)
             }
@@ -56,7 +56,7 @@ pub(super) fn reported(
     }
 }
 
-/// A worker reports success only with the power as the act wants it; this holds even if a worker has a bug.
+/// A worker reports success only if the power is as the act wants it; this check holds even if a worker has a bug.
 fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
     match act {
         BmcAct::Check

@@ -1,5 +1,5 @@
 //! A decision in the making, and what every decision writes at its end.
-//! What each event changes is in the files beside it.
+//! The files beside it say what each event changes.
 use super::answer::{Decision, Effect};
 use crate::id::{OpId, WorkerId};
 use crate::node::{Beside, Job, MAX_PAST_BOOTS, Node, Phase, State};
@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::inventory::Inventory;
 
-/// What a decision may know beside the node and the event.
+/// What a decision may use beside the node and the event.
 #[derive(Clone, Copy, Debug)]
 pub struct Ctx<'a> {
     pub now: Time,
@@ -38,7 +38,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What follows from the rest of the record is written here, once: since when, the alarm, who wrote it.
+    /// Writes what follows from the rest of the record, once for all events: since when, the alarm, who wrote it.
     pub fn finish(mut self, before: &Node, because: String) -> Decision {
         self.node.wake_at = wake_at(&self.node, self.ctx.policy);
         if self.node.state.provision_state() != before.state.provision_state() {
@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The present boot has no say any more; its late words will be recognised.
+    /// The current boot may speak no longer; its late messages will be recognised.
     pub fn retire_boot(&mut self) {
         if let Some(boot) = self.node.boot.take() {
             self.node.past_boots.push(boot);
@@ -81,7 +81,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The alarm follows from the phase alone.
+/// The phase alone sets the alarm.
 fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
     node.job().map(|job| match &job.phase {
         Phase::Acting { until, .. }

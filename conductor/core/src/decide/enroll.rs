@@ -1,5 +1,5 @@
 //! The first and the last event of a node's life: it is enrolled, it is forgotten.
-//! Whether something of it belongs to another node already is found by who stores it: claims are not decided here.
+//! Claims are not decided here: the store finds out whether another node has this name, MAC address or BMC.
 use super::answer::{Decision, Rejected};
 use super::draft::Ctx;
 use crate::event::Enrolment;
@@ -24,7 +24,7 @@ pub(super) fn enrolled(
             effects: Vec::new(),
             because: "enrolled".to_string(),
         }),
-        // The client repeats itself: the node that it asked for is there, whatever became of it since.
+        // The client repeats itself: its node is there, whatever became of it since.
         Some(present) if same_description(present, &node) => {
             Ok(unchanged(present, "it was enrolled before".to_string()))
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_is_taken_from_the_machines_lookup() {
+    fn the_machines_lookup_fills_in_what_is_not_given() {
         let mut found = inventory(&["S1"]);
         found.system.serial = Some("SN-1".into());
         let mut wish = enrolment();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_forgotten_where_nothing_runs_on_it() {
+    fn a_node_is_forgotten_only_while_nothing_runs_on_it() {
         let delete = |node: Option<&Node>| {
             let request = "r".parse().unwrap();
             let verb = Verb::Delete;

@@ -24,7 +24,7 @@ const EVENTS: usize = 80;
 /// A node that nobody helps comes to rest within this many alarms: tries × steps × boots, with room.
 const MAX_ALARMS_TO_REST: usize = 200;
 
-/// One moment of a history. `op` and `worker` are what the deciding worker brought along.
+/// One moment of a history. `op` and `worker` belong to the worker that decides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Moment {
     now: Time,
@@ -181,7 +181,7 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
     }
 }
 
-/// Of the power, mostly as it is known.
+/// A power reading, mostly of the known state.
 fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
     let known = node.power.as_ref().is_some_and(|power| power.on);
     let fault = BmcFault {
@@ -268,7 +268,7 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
         return Ok(node.clone());
     };
     let after = decision.node.as_ref();
-    let after = after.ok_or("a node was forgotten, and nobody asked for that")?;
+    let after = after.ok_or("a node was forgotten though nobody asked for it")?;
     invariant::check(after).map_err(|broken| broken.to_string())?;
 
     if let Event::PowerRead {
@@ -305,7 +305,7 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
         ([Effect::Bmc { op, .. }], Some(Phase::Acting { op: recorded, .. })) if op == recorded => {}
         (_, _) => return Err(format!("an act without a record of it: {acts:?}")),
     }
-    // Back from a power change is not news.
+    // The return from a power change is not news.
     let was_active = node.state.provision_state() == "active";
     let became_active = after.state == State::Resting(Rest::Active) && !was_active;
     if became_active
@@ -319,7 +319,7 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
     {
         return Err("active, though no BMC said that the machine is on".to_string());
     }
-    // Other events may come when an alarm is due and not yet delivered; a delivered one is dealt with.
+    // Other events may come before a due alarm is delivered; once delivered, it must have been dealt with.
     if matches!(moment.event, Event::Alarm { .. })
         && after.wake_at.is_some_and(|at| at <= moment.now)
     {
@@ -329,7 +329,7 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
     Ok(after.clone())
 }
 
-/// Left alone, with every alarm kept, a node comes to rest.
+/// A node that only gets its alarms comes to rest.
 fn rests(node: &Node) -> Result<(), String> {
     let mut node = node.clone();
     for n in 0..MAX_ALARMS_TO_REST {
@@ -480,7 +480,7 @@ fn kept_histories() {
     }
 }
 
-/// Deciding must not depend on which node it is.
+/// A decision must not depend on the node's id.
 #[test]
 fn the_node_id_is_only_a_name() {
     let mut other = enrolled();

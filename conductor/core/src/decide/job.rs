@@ -1,5 +1,5 @@
 //! The one flow that all work shares: begin a step, go on to the next, finish, fail, boot the ramdisk again.
-//! Which steps a job has is planned in `plan`; what moves it is in `verbs`, `agent`, `bmc` and `alarm`.
+//! `plan` makes the steps; `verbs`, `agent`, `bmc` and `alarm` move the job on.
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
@@ -15,15 +15,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::id::StepId;
 
-/// Whose fault a failure is: after the BMC's own there is no point in asking it to turn the machine off.
+/// What failed. When it was the BMC, there is no point in asking it to turn the machine off.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum FailureOf {
     Bmc,
     Other,
 }
 
 impl Draft<'_> {
-    /// Begins a job with the first of its steps, which is never the agent's: the last boot is retired.
+    /// Begins a job with its first step, which is never the agent's; so the last boot is retired.
     pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
         self.retire_boot();
         if !matches!(goal, Goal::Rest(rest) if rest.is_failure()) {
@@ -43,7 +43,7 @@ impl Draft<'_> {
         format!("{} begins", self.node.state.provision_state())
     }
 
-    /// Begins the present step, for the first time or again.
+    /// Begins the current step, for the first time or again.
     pub(super) fn begin(&mut self) {
         let boot = self.node.boot;
         let job = self.job();
@@ -59,7 +59,7 @@ impl Draft<'_> {
         job.phase = phase;
     }
 
-    /// Sets out on a step: has it done, and returns what is waited for now.
+    /// Sets out on a step: orders it, and returns what it now waits for.
     fn enter(&mut self, step: &Step) -> Phase {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
         match step {
@@ -100,7 +100,7 @@ impl Draft<'_> {
         }
     }
 
-    /// The present step is done.
+    /// The current step is done.
     pub(super) fn advance(&mut self) -> String {
         let job = self.job();
         let done = job.step().name();
@@ -147,8 +147,8 @@ impl Draft<'_> {
         self.node.beside.set(BesideKind::InstanceData, None);
     }
 
-    /// The job has failed. A machine that a failed deploy or inspection left running is turned off first.
-    pub(super) fn fail(&mut self, fault: Fault, what: String) -> String {
+    /// Fails the job. A machine that a failed deploy or inspection left running is turned off first.
+    pub(super) fn fail(&mut self, failure_of: FailureOf, what: String) -> String {
         let state = self.node.state.provision_state();
         let now = self.ctx.now;
         let job = self.job();
@@ -171,7 +171,7 @@ impl Draft<'_> {
             (OnFailure::Rest(rest), _) | (OnFailure::Back, Goal::Rest(rest)) => rest,
             (OnFailure::Back, Goal::Clean) => Rest::Error,
         };
-        if spec.powers_off && fault == Fault::Other && !tidying {
+        if spec.powers_off && failure_of == FailureOf::Other && !tidying {
             let job = self.job();
             (job.goal, job.steps, job.at, job.tries) =
                 (Goal::Rest(failed), vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
@@ -199,24 +199,24 @@ impl Draft<'_> {
             Some(_) | None => {
                 let boots = job.boots;
                 self.fail(
-                    Fault::Other,
+                    FailureOf::Other,
                     format!("{because}, {boots} ramdisk boots were tried"),
                 )
             }
         }
     }
 
-    /// Begin the present step again after a failure of the BMC or a lost worker, or give up.
+    /// Begins the current step again after a failure of the BMC or a lost worker, or gives up.
     pub(super) fn retry(&mut self, because: String) -> String {
         if let Some(what) = self.once_only(&because) {
-            return self.fail(Fault::Bmc, what);
+            return self.fail(FailureOf::Bmc, what);
         }
         let (max_tries, now) = (self.ctx.policy.max_tries, self.ctx.now);
         let wait = backoff(self.ctx.policy, self.job().tries);
         let job = self.job();
         if job.tries >= max_tries {
             let what = format!("{because} ({} tries)", job.tries);
-            return self.fail(Fault::Bmc, what);
+            return self.fail(FailureOf::Bmc, what);
         }
         job.phase = Phase::Backoff {
             since: now,
@@ -226,18 +226,18 @@ impl Draft<'_> {
         because
     }
 
-    /// Why the present step must not be begun a second time, if it must not.
+    /// Why the current step must not be repeated; none: it may be.
     pub(super) fn once_only(&mut self, because: &str) -> Option<String> {
         match self.job().step() {
             Step::Bmc(act) if act.is_once() => Some(format!(
-                "{because}; it is not repeated, as it may have been carried out"
+                "{because}; it is not repeated, because it may have been carried out"
             )),
             Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) => None,
         }
     }
 }
 
-/// How many boots of the ramdisk this step adds.
+/// How often this step boots the ramdisk.
 fn boots(step: &Step) -> u32 {
     u32::from(*step == Step::Bmc(BmcAct::Netboot))
 }
@@ -260,7 +260,7 @@ fn keeps_agent(act: BmcAct) -> bool {
     }
 }
 
-/// What a worker has for one act.
+/// The time that a worker has for one act.
 fn budget(act: BmcAct, policy: &Policy) -> core::time::Duration {
     let patience = match act {
         BmcAct::SoftOff { patience_secs, .. } => patience_secs,
@@ -287,7 +287,7 @@ fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {
     secs(doubled.min(policy.bmc_backoff_cap_secs))
 }
 
-/// The machine came back to the ramdisk although it was to boot its disk: the rest is done through the BMC.
+/// The machine came back to the ramdisk instead of its disk: the BMC does the rest.
 pub(super) fn boot_disk_by_force(job: &mut Job) -> bool {
     let reboots = matches!(job.step(), Step::Agent(AgentStep::Reboot));
     if reboots && job.at + 1 < job.steps.len() {

@@ -1,5 +1,5 @@
-//! What the BMC says of the power when nobody asked for a change: agreement, difference, silence.
-//! Who reads it when, and how often in a row there was trouble, is the conductor's knowledge.
+//! What a power reading changes: it agrees with the record, it differs, or the BMC is silent.
+//! The conductor says when to read, and counts how often in a row there was trouble.
 #[cfg(test)]
 mod tests;
 
@@ -17,14 +17,14 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Whether a reading of the power can change a node that rests there (none: it is busy): not while something else is under way, before the BMC was
-/// verified, or while an operator has it in maintenance (Ironic skips the same).
+/// Whether a power reading can change a node that rests there (none: it is busy): not while a job is under way, before
+/// the BMC was verified, or while an operator has the node in maintenance (Ironic skips the same).
 pub fn power_is_synced(rest: Option<Rest>, maintenance: Option<&Maintenance>) -> bool {
     rest.is_some_and(|rest| rest != Rest::Enroll)
         && maintenance.is_none_or(|maintenance| maintenance.fault == Some(HardwareFault::Power))
 }
 
-/// Whether a reading may change the node of which `known` was seen last. When in doubt it may: then the record is read.
+/// Whether a reading may change a node that was last seen as `known`. When in doubt it may: then the record is read.
 pub fn is_news(
     known: &Entry,
     at: Time,
@@ -64,7 +64,7 @@ pub(super) fn read(
     }
     let power_on = match result {
         Ok(report) => report.power_on,
-        Err(_) if recovering => return "the BMC still does not say how the power is".into(),
+        Err(_) if recovering => return "the BMC still does not report the power".into(),
         Err(fault) if too_often => return give_up(draft, troubles, &fault.what),
         Err(fault) => return format!("the power could not be read: {}", fault.what),
     };
@@ -124,7 +124,7 @@ pub(super) fn read(
     }
 }
 
-/// Something for the BMC alone; afterwards the node is where it is now.
+/// Begins a job for the BMC alone; afterwards the node is where it is now.
 pub(super) fn start(draft: &mut Draft<'_>, steps: Vec<Step>) {
     let rest = draft.node.state.resting();
     let rest = rest.expect("every caller has seen that nothing is under way");
@@ -147,7 +147,7 @@ fn give_up(draft: &mut Draft<'_>, troubles: u32, what: &str) -> String {
     reason
 }
 
-/// A failed node goes on saying why it failed.
+/// A failed node keeps its error.
 fn clear_error(node: &mut Node) -> bool {
     let ours = node
         .last_error

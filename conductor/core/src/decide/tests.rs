@@ -110,7 +110,7 @@ pub(super) struct Story {
     count: u32,
     pub policy: Policy,
     effects: Vec<Effect>,
-    /// What was put beside the record last, of each kind.
+    /// The last document of each kind put beside the record.
     pub inventory: Option<Inventory>,
     pub data: Option<InstanceData>,
 }
@@ -145,7 +145,7 @@ impl Story {
             inventory: self.inventory.as_ref(),
         };
         let decision = decide(Some(&self.node), &event, ctx)?;
-        self.node = decision.node.expect("no story ends with its node's end");
+        self.node = decision.node.expect("no story deletes its node");
         self.effects = decision.effects;
         crate::invariant::check(&self.node).unwrap();
         for document in decision.beside {
@@ -170,7 +170,7 @@ impl Story {
         self.event(Event::Asked { request, verb })
     }
 
-    /// The worker did what it was told.
+    /// The worker carried out its act.
     pub fn bmc_did(self) -> Self {
         let (op, act) = self.acting();
         self.event(Event::Bmc {
@@ -376,7 +376,7 @@ fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
 }
 
 #[test]
-fn a_wrong_password_is_said_at_once() {
+fn a_wrong_password_fails_at_once() {
     let story = Story::new().ask(Verb::Manage).bmc_failed(true).is("enroll");
     assert_eq!(
         story.error(),
@@ -425,7 +425,7 @@ fn a_dead_workers_act_is_begun_again_by_another() {
     let (after, act) = story.acting();
     assert_ne!(before, after);
     assert_eq!(act, BmcAct::Netboot);
-    // What the dead worker may still report is not the present act.
+    // A late report of the dead worker is not about the current act.
     story
         .event(Event::Bmc {
             op: before,
@@ -470,7 +470,7 @@ fn a_machine_that_reboots_in_the_middle_of_a_step_begins_it_again() {
             ..
         }
     ));
-    // Late words of the boot that is gone.
+    // A late beat of the boot that is gone.
     let late = Event::Beat {
         boot: BOOT,
         status: Status::Done {
@@ -589,7 +589,7 @@ fn a_silent_agent_is_rebooted_once() {
         .bmc_did()
         .is("deploy failed");
     assert!(
-        story.error().contains("the agent is silent since"),
+        story.error().contains("the agent has been silent since"),
         "{}",
         story.error()
     );
@@ -620,7 +620,7 @@ fn no_matching_disk_and_two_equal_disks_fail_before_anything_is_written() {
 }
 
 #[test]
-fn a_failed_step_says_what_the_agent_said() {
+fn a_failed_step_carries_the_agents_error() {
     let story = Story::writing();
     let status = Status::Failed {
         step: story.step_id(),
@@ -741,7 +741,7 @@ fn the_config_drive_says_who_the_machine_is_and_its_secrets_are_not_in_the_recor
 }
 
 #[test]
-fn an_agent_at_the_wanted_step_is_told_nothing_new() {
+fn an_agent_at_the_wanted_step_gets_no_new_order() {
     let story = Story::writing();
     let running = |step| Status::Running {
         step,
@@ -758,7 +758,7 @@ fn an_agent_at_the_wanted_step_is_told_nothing_new() {
 }
 
 #[test]
-fn user_data_that_no_config_drive_can_hold_is_refused_when_it_comes() {
+fn user_data_too_large_for_a_config_drive_is_refused_on_arrival() {
     let mut large = instance();
     large.user_data = Some("x".repeat(1 << 20));
     let (request, verb) = ("big".parse().unwrap(), Verb::Deploy(large));
@@ -768,7 +768,7 @@ fn user_data_that_no_config_drive_can_hold_is_refused_when_it_comes() {
 }
 
 #[test]
-fn data_of_an_instance_ends_with_it_and_a_rebuild_keeps_it() {
+fn an_instances_data_ends_with_it_and_survives_a_rebuild() {
     let version = |story: &Story| story.node.beside.of(BesideKind::InstanceData).cloned();
     let story = Story::writing().agent_did().bmc_did().agent_did().bmc_did();
     let deployed = version(&story);

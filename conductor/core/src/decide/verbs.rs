@@ -1,8 +1,8 @@
-//! What an operator asked for: which verb is possible in which state, and the job it begins.
-//! How the job then goes on is in `job`.
+//! What an operator asks for: which verb is possible in which state, and the job it begins.
+//! `job` carries the job on.
 use super::answer::Rejected;
 use super::draft::Draft;
-use super::job::Fault;
+use super::job::FailureOf;
 use super::power;
 use crate::event::{Patch, PowerVerb, Verb};
 use crate::id::RequestId;
@@ -31,10 +31,10 @@ pub(super) fn asked(
     Ok(because)
 }
 
-/// Where a verb is possible, and what it then does.
-struct Row(When, Then);
+/// Where a verb is possible, and what it does there.
+struct Row(Allowed, Outcome);
 
-enum When {
+enum Allowed {
     /// Nothing is under way, and the node rests in one of these.
     Resting(&'static [Rest]),
     /// A job of one of these kinds waits.
@@ -43,26 +43,26 @@ enum When {
     Abortable,
 }
 
-enum Then {
+enum Outcome {
     Begin(JobKind),
-    /// The node rests there from now on; there is no work in it.
+    /// The node rests there from now on, without any work.
     Rest(Rest),
     GiveUp,
 }
 
-/// Everything that an operator can do, and where. A verb is refused wherever it has no row.
+/// Everything that an operator can do, and where. A verb without a matching row is refused.
 fn rows(verb: &Verb) -> &'static [Row] {
+    use Allowed::{Abortable, Resting, Waiting};
+    use Outcome::{Begin, GiveUp};
     use Rest::{
         Active, Available, CleanFailed, DeployFailed, Enroll, Error, InspectFailed, Manageable,
     };
-    use Then::{Begin, GiveUp};
-    use When::{Abortable, Resting, Waiting};
     match verb {
         Verb::Manage => &[
             Row(Resting(&[Enroll]), Begin(JobKind::Verify)),
             Row(
                 Resting(&[Available, InspectFailed, CleanFailed]),
-                Then::Rest(Manageable),
+                Outcome::Rest(Manageable),
             ),
         ],
         Verb::Inspect => &[Row(
@@ -89,19 +89,19 @@ fn rows(verb: &Verb) -> &'static [Row] {
         Verb::Power(_) | Verb::BootDevice { .. } | Verb::ResetBmc => {
             &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))]
         }
-        // These change the record alone, whatever the state; or end it (`enroll`).
+        // These change the record alone, whatever the state, or end it (`enroll`).
         Verb::Maintenance(_) | Verb::Set(_) | Verb::Delete => &[],
     }
 }
 
-impl When {
+impl Allowed {
     fn fits(&self, state: &State) -> bool {
         match (self, state) {
-            (When::Resting(rests), State::Resting(rest)) => rests.contains(rest),
-            (When::Waiting(kinds), State::Busy(job)) => kinds.contains(&job.kind) && waits(job),
-            (When::Abortable, State::Busy(job)) => job.kind.spec().abortable && waits(job),
-            (When::Resting(_), State::Busy(_))
-            | (When::Waiting(_) | When::Abortable, State::Resting(_)) => false,
+            (Allowed::Resting(rests), State::Resting(rest)) => rests.contains(rest),
+            (Allowed::Waiting(kinds), State::Busy(job)) => kinds.contains(&job.kind) && waits(job),
+            (Allowed::Abortable, State::Busy(job)) => job.kind.spec().abortable && waits(job),
+            (Allowed::Resting(_), State::Busy(_))
+            | (Allowed::Waiting(_) | Allowed::Abortable, State::Resting(_)) => false,
         }
     }
 }
@@ -126,9 +126,9 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         });
     };
     match then {
-        Then::GiveUp => Ok(draft.fail(Fault::Other, "aborted by the operator".into())),
-        Then::Rest(rest) => Ok(rest_there(draft, *rest)),
-        Then::Begin(kind) => begin(draft, *kind, verb),
+        Outcome::GiveUp => Ok(draft.fail(FailureOf::Other, "aborted by the operator".into())),
+        Outcome::Rest(rest) => Ok(rest_there(draft, *rest)),
+        Outcome::Begin(kind) => begin(draft, *kind, verb),
     }
 }
 
@@ -166,7 +166,7 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
     Ok(draft.start(kind, goal, steps))
 }
 
-/// The instance that a deploy brings along; a rebuild without one takes the node's own.
+/// Takes the instance of a deploy; a rebuild without one keeps the node's own.
 fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
     let given = match verb {
         Verb::Deploy(instance) => Some(instance),
@@ -184,7 +184,7 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::ResetBmc => None,
     };
     let Some(given) = given else {
-        // It was checked when it came.
+        // It was checked on arrival.
         return match draft.node.instance {
             Some(_) => Ok(()),
             None => Err(Rejected::Invalid {
@@ -223,7 +223,7 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
     }
 }
 
-/// The longest time that an operator can give an operating system for switching off: a day.
+/// The longest time that an operator can give an operating system to switch off: a day.
 const MAX_SOFT_OFF_SECS: u32 = 86_400;
 
 fn power_steps(verb: PowerVerb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
@@ -260,12 +260,12 @@ fn power_steps(verb: PowerVerb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
     })
 }
 
-/// The state, for an operator whose verb is not possible in it.
+/// The state, in words for a refused verb.
 fn words(state: &State) -> String {
     let name = state.provision_state();
     match state {
         State::Busy(job) if job.kind == JobKind::Bmc => {
-            format!("{name} and has its BMC at work for another request")
+            format!("{name} with its BMC busy on another request")
         }
         State::Busy(_) | State::Resting(_) => name.to_string(),
     }

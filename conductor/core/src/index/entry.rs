@@ -1,5 +1,5 @@
-//! What all workers know of every node: enough for lists, lookups, boot scripts, alarms and the power sync.
-//! It travels beside the record; whoever decides something reads the record itself.
+//! What every worker keeps of every node: enough for lists, lookups, boot scripts, alarms and the power sync.
+//! It travels beside the record; every decision reads the record itself.
 use crate::boot::{Boot, boot_for};
 use crate::id::{NodeName, OpId, WorkerId};
 use crate::node::{BmcAddress, Job, LastError, Maintenance, Node, Phase, Power, Rest};
@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use serde::{Deserialize, Serialize};
 
-/// Characters of an error that an entry repeats: a line of a list. The record has it whole.
+/// An entry repeats this many characters of an error, for a line of a list. The record has it whole.
 const MAX_ERROR_CHARS: usize = 200;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

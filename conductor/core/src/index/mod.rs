@@ -1,5 +1,5 @@
-//! All nodes in memory, an entry each, found by what their machines can be recognised by.
-//! It may be a moment behind the records; following them is the conductor's job.
+//! All nodes in memory, an entry each, found by whatever identifies their machines.
+//! It may be a moment behind the records; the conductor follows them.
 mod entry;
 
 pub use entry::Entry;
@@ -21,11 +21,11 @@ pub struct Index {
     by_mac: Many<Mac>,
     by_uuid: Many<SystemUuid>,
     by_serial: Many<String>,
-    /// By host, without the port: that is what a machine can say of its BMC.
+    /// By host, without the port: a machine does not know the port of its BMC.
     by_bmc: Many<String>,
 }
 
-/// Most keys name one node; two nodes may share one, and a lookup then has to say so.
+/// Most keys name one node; when two nodes share one, a lookup says so.
 type Many<K> = BTreeMap<K, Vec<NodeId>>;
 
 fn insert<K: Ord>(many: &mut Many<K>, key: K, id: NodeId) {
@@ -42,7 +42,7 @@ fn remove<K: Ord>(many: &mut Many<K>, key: &K, id: NodeId) {
 }
 
 impl Index {
-    /// Adds a node, or replaces what was known of it.
+    /// Adds a node's entry, or replaces it.
     pub fn put(&mut self, entry: Entry) {
         let id = entry.id;
         let identity = Identity::of_entry(&entry);
@@ -110,7 +110,7 @@ impl Index {
         self.entries.get(id)
     }
 
-    /// In the order of their ids.
+    /// In order of id.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
     }
@@ -127,13 +127,13 @@ impl Index {
         self.busy.iter().filter_map(|id| self.entries.get(id))
     }
 
-    /// The node that this NIC belongs to. Claims see to it that there is one at most.
+    /// The node that this NIC belongs to. Claims ensure that there is one at most.
     pub fn of_mac(&self, mac: &Mac) -> Option<&Arc<Entry>> {
         let id = self.by_mac.get(mac)?.first()?;
         self.entries.get(id)
     }
 
-    /// Which node a machine is.
+    /// Finds the node that a machine is.
     pub fn find(&self, machine: &Identity) -> Match {
         let mut ids = BTreeSet::new();
         let by_mac = machine.macs.iter().filter_map(|mac| self.by_mac.get(mac));

@@ -1,4 +1,4 @@
-//! The index against a walk over all nodes, which is slow and plainly right.
+//! Compares the index with a walk over all nodes, which is slow and plainly right.
 use super::{Entry, Index};
 use crate::decide::tests::enrolled;
 use crate::lookup::{Identity, find};
@@ -24,7 +24,7 @@ fn mac(n: u8) -> Mac {
     Mac::from_bytes([2, 0, 0, 0, 0, n])
 }
 
-/// Few values, so that nodes meet.
+/// Few values, so that nodes collide.
 fn invent(rng: &mut Rng) -> Node {
     let mut node = enrolled();
     node.id = NodeId::from_bytes([rng.below(12); 16]);

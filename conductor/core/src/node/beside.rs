@@ -7,14 +7,14 @@ use alloc::boxed::Box;
 use ironbeat_common::inventory::Inventory;
 use serde::{Deserialize, Serialize};
 
-/// One document, as it is handed over to be put.
+/// One document to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Beside {
     /// What the machine is made of, as its ramdisk read it last.
     Inventory(Box<Inventory>),
-    /// What the instance's config drive holds beyond what the record says.
+    /// The rest of the instance's config drive, which is not in the record.
     InstanceData(InstanceData),
-    /// What the BMC wants to know before it obeys.
+    /// The secrets that the BMC asks for before it obeys.
     BmcSecrets(BmcSecrets),
 }
 
@@ -52,7 +52,7 @@ impl Beside {
     }
 }
 
-/// Which version of each document the record means: the write that put it. None: there is no such document.
+/// Which version of each document the record means, by the write that put it. None: there is no such document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     #[serde(default, skip_serializing_if = "Option::is_none")]

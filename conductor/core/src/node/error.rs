@@ -1,5 +1,5 @@
 //! What went wrong last, and what was under way when it did.
-//! Whether another try is worth it is decided in `decide`.
+//! `decide` says whether another try is worth it.
 use crate::time::Time;
 use alloc::string::String;
 use core::fmt;
@@ -18,7 +18,7 @@ pub struct LastError {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum During {
-    /// The power was read, and that clears the error too.
+    /// A power reading. The next one that succeeds clears the error too.
     PowerSync,
     /// A step of a job, in the operator's words.
     Step {

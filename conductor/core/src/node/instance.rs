@@ -1,5 +1,5 @@
-//! What the owner wants to run on a node: as it is asked for, and as it is kept.
-//! Whether a machine can run it is decided in `plan`.
+//! What the owner wants to run on a node: as asked for, and as kept.
+//! `plan` decides whether a machine can run it.
 use crate::hints::Hints;
 use alloc::format;
 use alloc::string::String;
@@ -18,15 +18,15 @@ pub struct NewInstance {
     pub image: Image,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// cloud-init's user data, as it is to be.
+    /// cloud-init's user data, passed on unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
-    /// OpenStack network_data.json, as it is to be.
+    /// OpenStack network_data.json, passed on unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_data: Option<String>,
     #[serde(default)]
     pub ssh_keys: Vec<String>,
-    /// Beats the node's own hints.
+    /// Overrides the node's own hints.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
 }
@@ -39,12 +39,12 @@ pub struct Instance {
     pub hostname: Option<String>,
     #[serde(default)]
     pub ssh_keys: Vec<String>,
-    /// Beats the node's own hints.
+    /// Overrides the node's own hints.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
 }
 
-/// What the config drive holds beyond what the record says. Often large, and often with a password in it.
+/// The rest of the config drive. Often large, and often with a password in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InstanceData {
     /// cloud-init's user data.
@@ -84,12 +84,12 @@ impl NewInstance {
 pub struct Image {
     pub source: ImageSource,
     pub checksum: Checksum,
-    /// None: by the name's extension.
+    /// None: the name's extension tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<ImageFormat>,
 }
 
-/// `http://…`, or a bare name of a file that the workers serve.
+/// `http://…`, or the bare name of a file that the workers serve.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ImageSource {
     Http(HttpUrl),

@@ -1,5 +1,5 @@
-//! Work in flight: a list of steps, how far it has come, and what is waited for.
-//! What moves it is in `decide`.
+//! Work in flight: a list of steps, how far it has come, and what it waits for.
+//! `decide` moves it on.
 use super::spec::{JobKind, OnFailure, Rest};
 use super::step::{BmcAct, Step};
 use crate::id::{OpId, WorkerId};
@@ -27,9 +27,9 @@ pub struct Job {
     pub goal: Goal,
     pub began: Time,
     pub steps: Vec<Step>,
-    /// Index of the present step.
+    /// Index of the current step.
     pub at: usize,
-    /// How often the present step was begun.
+    /// How often the current step was begun.
     pub tries: u32,
     /// How often this job has booted the ramdisk.
     pub boots: u32,
@@ -46,7 +46,7 @@ pub enum Goal {
     Clean,
 }
 
-/// What the present step is waiting for. Every wait says since when and until when.
+/// What the current step waits for. Every wait says since when and until when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -66,21 +66,21 @@ pub enum Phase {
     },
     /// The ramdisk has not called yet.
     AwaitingAgent { since: Time, until: Time },
-    /// `boot` shall run the step by this id.
+    /// `boot` shall run the step with this id.
     AgentStep {
         id: StepId,
         since: Time,
         /// The step's own budget ends here, whatever the agent says.
         until: Time,
-        /// Last sign of life that a decision was based on; later ones are with the heartbeats.
+        /// Last sign of life that a decision was based on; the stream of heartbeats has later ones.
         seen: Time,
-        /// How far the step had come when that was last looked at, and when that last changed.
+        /// The step's progress when it was last looked at, and when it last changed.
         mark: Option<Mark>,
         marked: Time,
     },
 }
 
-/// The progress that an agent reported last.
+/// The progress that an agent last reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mark {
@@ -118,7 +118,7 @@ impl State {
         target.map(Rest::name)
     }
 
-    /// Where the node is, if nothing is under way.
+    /// Where the node rests; none: it is busy.
     pub fn resting(&self) -> Option<Rest> {
         match self {
             State::Resting(rest) => Some(*rest),
@@ -132,7 +132,7 @@ impl Job {
         &self.steps[self.at]
     }
 
-    /// What is done to the BMC at this moment, and by whom.
+    /// The BMC act under way, and the worker that does it.
     pub fn bmc_act(&self) -> Option<(&WorkerId, BmcAct)> {
         match (&self.phase, self.step()) {
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => Some((worker, *act)),

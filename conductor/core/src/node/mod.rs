@@ -1,10 +1,13 @@
-//! The node record: one JSON document per node, its lock and its state. It holds no secret and nothing large: see `beside`.
-//! How it changes is decided in `decide`; the conductor stores it and knows who may write it.
+//! The node record: one JSON document per node, its lock and its state. Nothing secret or large is in it: see `beside`.
+//! `decide` changes it; the conductor stores it and decides who may write it.
 mod access;
+mod address;
 mod beside;
+mod cipher;
 mod error;
 mod instance;
 mod job;
+mod kg;
 mod power;
 mod secret;
 mod spec;
@@ -19,16 +22,16 @@ use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
 
-pub use access::{
-    BadAddress, BadKgKey, BadSuite, BmcAccess, BmcAddress, BmcEndpoint, BmcSecrets, CipherSuite,
-    Host, KgKey,
-};
+pub use access::{BmcAccess, BmcEndpoint, BmcSecrets};
+pub use address::{BadAddress, BmcAddress, Host};
 pub use beside::{Beside, BesideKind, Versions};
+pub use cipher::{BadSuite, CipherSuite};
 pub use error::{During, LastError};
 pub use instance::{
     BadSource, FileName, HttpUrl, Image, ImageSource, Instance, InstanceData, NewInstance,
 };
 pub use job::{Goal, Job, Mark, Phase, State};
+pub use kg::{BadKgKey, KgKey};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
@@ -36,9 +39,9 @@ pub use step::{AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, Step, 
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;
-/// Requests remembered, so that a repeated one is recognised. An operator's client repeats within seconds.
+/// Requests remembered, to recognise repetitions. A client repeats within seconds.
 pub const MAX_REQUESTS: usize = 16;
-/// Boots remembered, so that a late word of an old one is refused.
+/// Boots remembered, to refuse late messages of old ones.
 pub const MAX_PAST_BOOTS: usize = 4;
 /// MAC addresses a node may claim: one claim key each. The largest servers have fewer ports.
 pub const MAX_MACS: usize = 32;
@@ -59,7 +62,7 @@ pub struct Node {
     /// How the firmware should boot; none: see `boot::firmware_mode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<BootMode>,
-    /// Which disk is the root device, unless the instance says otherwise.
+    /// Choose the root device, unless the instance says otherwise.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
     /// What the owner asked for; present exactly from deploy to the end of undeploy.
@@ -77,21 +80,21 @@ pub struct Node {
     pub maintenance: Option<Maintenance>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
-    /// The ramdisk that is, or was last, allowed to speak for this node.
+    /// The ramdisk that may speak for this node, or was the last that might.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootId>,
     #[serde(default)]
     pub past_boots: Vec<BootId>,
-    /// How the ramdisk found the firmware set at its last lookup.
+    /// The firmware mode that the ramdisk found at its last lookup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_boot_mode: Option<BootMode>,
-    /// What is large or secret lies in documents of its own; this says which.
+    /// Large or secret documents lie beside the record; this says which versions.
     pub beside: Versions,
     /// Steps and acts are numbered from this.
     pub counter: u64,
     #[serde(default)]
     pub requests: Vec<RequestId>,
-    /// The write that made this revision: after an unclear write, a reader can tell whether it landed.
+    /// The write that made this revision: after an unclear write, it tells whether that one landed.
     pub op: OpId,
 }
 

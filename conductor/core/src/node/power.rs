@@ -1,5 +1,5 @@
-//! What is known of a node's power, and the maintenance that trouble with it leads to.
-//! How power is read, and what a reading changes, is in `decide`.
+//! What is known of a node's power, and the maintenance that power trouble leads to.
+//! The conductor reads the power; `decide` says what a reading changes.
 use crate::time::Time;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub struct Power {
 }
 
 impl Power {
-    /// Whether somebody saw it; else it is what was commanded last.
+    /// Whether somebody saw it; otherwise it is the last command.
     pub fn confirmed(&self) -> bool {
         match self.source {
             PowerSource::Bmc | PowerSource::Agent => true,
@@ -27,9 +27,9 @@ impl Power {
 pub enum PowerSource {
     /// The BMC was asked and said so.
     Bmc,
-    /// An agent that lives needs power.
+    /// An agent was alive, which takes power.
     Agent,
-    /// The BMC accepted a command, and then nobody could see what came of it.
+    /// The BMC accepted a command, and nobody could see the result.
     Command,
 }
 
@@ -37,16 +37,16 @@ pub enum PowerSource {
 pub struct Maintenance {
     pub since: Time,
     pub reason: String,
-    /// None: an operator's wish, and an operator ends it.
+    /// None: an operator set it, and an operator ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<HardwareFault>,
 }
 
-/// Why a node went into maintenance by itself, and comes out of it by itself (Ironic's `fault`).
+/// Why a node entered maintenance by itself, and will leave it by itself (Ironic's `fault`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum HardwareFault {
-    /// The power state could not be read, or not be kept as it should be.
+    /// The power state could not be read, or did not stay as ordered.
     #[serde(rename = "power failure")]
     Power,
 }

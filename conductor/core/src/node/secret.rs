@@ -1,11 +1,11 @@
-//! A password or a key, and what is shown instead of it.
-//! Who may read it is the business of the records.
+//! A password or a key, and the mask that is shown instead.
+//! The conductor decides who may read it.
 use alloc::string::String;
 use core::fmt;
 use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// A password or key. Serialises as it is, for the record alone; shows itself nowhere.
+/// A password or key. Serialises in clear, for the record alone; everywhere else only the mask is seen.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -28,10 +28,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The mask is refused: a record that was shown and sent back would lose its password. No error quotes the value.
+/// Refuses the mask: a record that was shown and sent back would lose its password. No error quotes the value.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        // `any`, because serde quotes a value that is not of the type asked for.
+        // `any`, because serde quotes a value that has not the type asked for.
         d.deserialize_any(SecretVisitor)
     }
 }

@@ -1,5 +1,5 @@
 //! The vocabulary of states: where a node can rest, what kinds of job there are, and Ironic's names for both.
-//! Which verb leads from which state to which job is a table in `decide/verbs.rs`.
+//! A table in `decide/verbs.rs` says which verb leads from which state to which job.
 use serde::{Deserialize, Serialize};
 
 /// Where a node can be while nothing is under way.
@@ -44,7 +44,7 @@ impl Rest {
         }
     }
 
-    /// The kind of job that failed, where a failure left the node here.
+    /// The kind of job whose failure left the node here.
     pub const fn failed_job(self) -> Option<JobKind> {
         match self {
             Rest::Enroll | Rest::Manageable | Rest::Available | Rest::Active => None,
@@ -59,7 +59,7 @@ impl Rest {
         self.failed_job().is_some()
     }
 
-    /// Ironic's `target_provision_state`: where the job that failed was headed.
+    /// Ironic's `target_provision_state`: where the failed job was headed.
     pub const fn target(self) -> Option<Rest> {
         match self.failed_job() {
             Some(kind) => kind.spec().target,
@@ -85,14 +85,14 @@ pub enum JobKind {
 /// What sets one kind of job apart from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Ironic's names for a node with such a job; none: the node shows the state it came from.
+    /// Ironic's names for a node with such a job; none: the node keeps the name of the state it came from.
     pub names: Option<Names>,
     pub on_failure: OnFailure,
     /// Ironic's `target_provision_state`.
     pub target: Option<Rest>,
     /// Whether an operator can abort it while it waits.
     pub abortable: bool,
-    /// A machine that a failed job leaves running is turned off.
+    /// A failed job turns off the machine that it leaves running.
     pub powers_off: bool,
 }
 
@@ -178,7 +178,7 @@ const fn named(doing: &'static str, waiting: &'static str) -> Option<Names> {
 mod tests {
     use super::*;
 
-    /// The two tables say the same of every failure.
+    /// The two tables agree on every failure.
     #[test]
     fn a_failed_job_and_the_state_it_leads_to_name_each_other() {
         for rest in Rest::ALL {

@@ -1,5 +1,5 @@
 //! What a step asks for: of the BMC, of the agent, or only that an agent appears.
-//! Which steps a job has is planned in `plan`.
+//! `plan` makes the list of steps of a job.
 use super::instance::ImageSource;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,7 +30,7 @@ impl Step {
     }
 }
 
-/// What the agent does, as the record keeps it; [`AgentStep::order`] puts it into the protocol's words.
+/// The agent's work, as the record keeps it; [`AgentStep::order`] puts it into the protocol's words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -45,7 +45,7 @@ pub enum AgentStep {
         disk: DiskIdentity,
         label: String,
     },
-    /// Make old signatures and tables of these disks unreadable.
+    /// Make the old signatures and tables of these disks unreadable.
     EraseMetadata {
         disks: Vec<DiskIdentity>,
     },
@@ -72,7 +72,7 @@ pub struct Delivery {
 }
 
 impl AgentStep {
-    /// `image`: what an image needs beyond what the record says of it.
+    /// `image`: what an order to write an image needs beyond the record.
     pub fn order(&self, image: Delivery) -> Order {
         match self.clone() {
             AgentStep::Inspect { lldp_wait_secs } => Order::Inspect { lldp_wait_secs },
@@ -114,7 +114,7 @@ impl AgentStep {
     }
 }
 
-/// What a worker does to a BMC. Each is read, compare, act, and so may be done twice, save those of [`BmcAct::is_once`].
+/// A worker's act on a BMC. Each reads, compares, acts, and so may be done twice, save those of [`BmcAct::is_once`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -131,7 +131,7 @@ pub enum BmcAct {
     BootDisk,
     /// Off (confirmed).
     PowerOff,
-    /// The operating system is asked to switch off, and is (confirmed) within so many seconds; then by force, if wanted.
+    /// The operating system is asked to switch off; off (confirmed) within so many seconds; then by force, if wanted.
     SoftOff { patience_secs: u32, then_hard: bool },
     /// Off and on by the BMC itself; the machine is on before and after (confirmed).
     Cycle,
@@ -144,11 +144,11 @@ pub enum BmcAct {
         device: BootDevice,
         persistent: bool,
     },
-    /// The BMC itself restarts, and answers again (confirmed) within [`BMC_RESTART_SECS`]; the machine goes on.
+    /// The BMC restarts, and answers again (confirmed) within [`BMC_RESTART_SECS`]; the machine goes on.
     ResetBmc,
 }
 
-/// What a BMC has for a restart. OpenBMC and its like boot a whole Linux, from slow flash.
+/// The time that a BMC has to restart. OpenBMC and its like boot a whole Linux from slow flash.
 pub const BMC_RESTART_SECS: u32 = 300;
 
 /// What firmware can be told to boot (IPMI 2.0 table 28-14, Ironic's names).
@@ -156,7 +156,7 @@ pub const BMC_RESTART_SECS: u32 = 300;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BootDevice {
-    /// Whatever firmware does by itself.
+    /// Firmware's own choice.
     None,
     Pxe,
     Disk,
@@ -207,7 +207,7 @@ impl BmcAct {
         }
     }
 
-    /// Doing it twice is not doing it once: when nobody knows whether it was done, it is not begun again.
+    /// Twice is more than once: when nobody knows whether it was done, it is not begun again.
     pub fn is_once(self) -> bool {
         match self {
             BmcAct::Cycle | BmcAct::Reset | BmcAct::Diag | BmcAct::ResetBmc => true,

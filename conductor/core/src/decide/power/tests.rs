@@ -61,7 +61,7 @@ fn a_reboot_is_off_and_on_and_leaves_the_node_where_it_was() {
 }
 
 #[test]
-fn one_thing_at_a_time_is_asked_of_a_bmc() {
+fn a_bmc_gets_one_job_at_a_time() {
     let mut story = manageable().ask(verb(PowerVerb::On));
     for late in [
         verb(PowerVerb::Off),
@@ -78,7 +78,7 @@ fn one_thing_at_a_time_is_asked_of_a_bmc() {
             verb: late,
         });
         let words = refused.unwrap_err().to_string();
-        assert!(words.contains("has its BMC at work"), "{words}");
+        assert!(words.contains("its BMC busy"), "{words}");
     }
 }
 
@@ -177,7 +177,7 @@ fn power_that_nobody_ordered_is_put_right_or_recorded() {
 }
 
 #[test]
-fn power_that_does_not_stay_as_it_should_ends_in_maintenance() {
+fn power_that_does_not_stay_as_ordered_ends_in_maintenance() {
     let story = reads(manageable(), on(true), 4);
     let maintenance = story.node.maintenance.unwrap();
     assert_eq!(maintenance.fault, Some(HardwareFault::Power));
@@ -185,7 +185,7 @@ fn power_that_does_not_stay_as_it_should_ends_in_maintenance() {
 }
 
 #[test]
-fn a_silent_bmc_ends_in_maintenance_and_its_word_ends_that() {
+fn a_silent_bmc_brings_maintenance_and_its_answer_ends_it() {
     let story = manageable();
     let before = story.node.clone();
     let story = reads(story, silent(), 3);
@@ -238,7 +238,7 @@ fn a_reading_from_before_a_power_change_changes_nothing() {
 }
 
 #[test]
-fn agreement_is_written_down_only_now_and_then() {
+fn readings_that_agree_are_rarely_written() {
     let story = manageable();
     let before = story.node.clone();
     let story = reads(story, on(false), 0);
@@ -252,7 +252,7 @@ fn agreement_is_written_down_only_now_and_then() {
 }
 
 #[test]
-fn a_failed_node_goes_on_saying_why_it_failed_after_a_power_change() {
+fn a_failed_node_keeps_its_error_after_a_power_change() {
     let mut story = manageable();
     story.node.state = State::Resting(Rest::CleanFailed);
     story.node.last_error = Some(crate::node::LastError {
@@ -270,7 +270,6 @@ fn a_failed_node_goes_on_saying_why_it_failed_after_a_power_change() {
     assert_eq!(story.node.last_error.unwrap().what, "no disk");
 }
 
-/// What is known survives in the record's own words.
 #[test]
 fn power_evidence_round_trips() {
     let power = Power {
