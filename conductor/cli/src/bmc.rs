@@ -1,5 +1,5 @@
 //! `ironbeat bmc`: what a BMC says, and what is wrong with it.
-//! What is asked of it, and how answers are put into words, is the workers' business.
+//! The workers ask it, and put its answers into words.
 use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
@@ -12,24 +12,24 @@ use ironbeat_ops::request::{BmcFru, BmcInfo, BmcSel, BmcSensors, CheckBmc, RawBm
 
 #[derive(Subcommand)]
 pub enum BmcCommand {
-    /// What is wrong with a BMC, in words. Of a node, or before anybody enrolls it by `--bmc`.
+    /// Say in words what is wrong with a BMC: a node's, or one that nobody has enrolled (`--bmc`).
     Check(CheckArgs),
-    /// What it is: firmware, network, users, boot device, state of the chassis.
+    /// Show its firmware, network, users, boot device and the state of its chassis.
     Info { node: String },
-    /// Temperatures, fans, voltages and what else it measures.
+    /// Show temperatures, fans, voltages and whatever else it measures.
     Sensors { node: String },
-    /// Its event log.
+    /// Show its event log.
     Sel {
         node: String,
-        /// Empty it after it was read.
+        /// Empty it after reading.
         #[arg(long)]
         clear: bool,
     },
-    /// Its inventory: board, product, serial numbers.
+    /// Show its inventory: board, product, serial numbers.
     Fru { node: String },
     /// Restart the BMC itself; the machine goes on.
     Reset(Which),
-    /// Any command: network function, command, data, as hex bytes: `06 01`.
+    /// Send it any command: network function, command and data as hex bytes, `06 01`.
     Raw {
         node: String,
         #[arg(required = true)]
@@ -42,7 +42,7 @@ pub struct CheckArgs {
     /// Id or name of a node.
     #[arg(required_unless_present = "bmc", conflicts_with = "bmc")]
     node: Option<String>,
-    /// Address of a BMC that is no node's.
+    /// Address of a BMC that belongs to no node.
     #[arg(long)]
     bmc: Option<BmcAddress>,
     #[command(flatten)]
@@ -105,7 +105,7 @@ async fn sensors(client: &Client, node: &str) -> anyhow::Result<()> {
     let rows = sensors.into_iter().map(|row| {
         let (value, health, error) = match row.reading {
             Part::Missing { error } => (None, None, error),
-            Part::Told(reading) => (reading.value, reading.health, String::new()),
+            Part::Given(reading) => (reading.value, reading.health, String::new()),
         };
         vec![
             row.name,

@@ -1,5 +1,5 @@
 //! One request to the conductor and its reply, over NATS.
-//! What is asked, and how answers look, is the business of the subcommands.
+//! The subcommands choose the question and print the answer.
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt;
@@ -53,7 +53,7 @@ impl Client {
         Ok(nodes)
     }
 
-    /// The reply read as `T`: for a command that only prints it, as JSON of whatever version of worker.
+    /// The reply read as `T`: a command that only prints it takes JSON of any version of worker.
     pub async fn ask_as<Q: Question, T: DeserializeOwned>(
         &self,
         question: &Q,
@@ -63,7 +63,7 @@ impl Client {
             .with_context(|| format!("understand the reply of {}", Q::ENDPOINT))
     }
 
-    /// The reply's bytes as they are.
+    /// The reply as plain bytes.
     pub async fn ask_raw<Q: Question>(&self, question: &Q) -> anyhow::Result<bytes::Bytes> {
         let subject = ironbeat_ops::subject::api(&self.prefix, Q::ENDPOINT);
         let mut headers = HeaderMap::new();
@@ -90,7 +90,7 @@ impl Client {
         Ok(reply.payload)
     }
 
-    /// Events as they happen; of one node if its id is given (a name sees all).
+    /// Events as they happen; of one node only if its id is given (a name sees all).
     pub async fn watch_events(&self, node: Option<&str>) -> anyhow::Result<EventWatch> {
         let id = node.and_then(|node| node.parse::<ironbeat_common::id::NodeId>().ok());
         let token = id.map_or("*".to_string(), |id| id.to_string());
@@ -101,7 +101,7 @@ impl Client {
             .subscribe(subject.clone())
             .await
             .with_context(|| format!("watch {subject}"))?;
-        // A forbidden subscription is only noticed by the server's answer to the next exchange.
+        // Only the server's answer to the next exchange shows that a subscription is forbidden.
         self.nats
             .flush()
             .await

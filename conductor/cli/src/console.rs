@@ -1,5 +1,5 @@
-//! `ironbeat node console`: this terminal as the machine's.
-//! Who serves the console, and how it is shared, is the workers' business.
+//! `ironbeat node console`: makes this terminal the machine's.
+//! The workers serve the console and share it.
 use super::client::Client;
 use super::out;
 use anyhow::{Context, bail};
@@ -24,10 +24,10 @@ pub struct ConsoleArgs {
     /// Only look; nothing typed here reaches the machine.
     #[arg(long)]
     watch: bool,
-    /// Take the console from whoever has it beside Ironbeat.
+    /// Take the console from whoever else has it.
     #[arg(long)]
     take_over: bool,
-    /// Print what was recorded, and end (`console.record` in the workers' configuration).
+    /// Print the recording, and end (`console.record` in the workers' configuration).
     #[arg(long, conflicts_with_all = ["watch", "take_over", "seconds"])]
     history: bool,
     /// End after so many seconds, for scripts.
@@ -35,11 +35,11 @@ pub struct ConsoleArgs {
     seconds: Option<u64>,
 }
 
-/// For one answer of a worker. Longer than it waits for a BMC.
+/// For one answer of a worker. Longer than a worker waits for a BMC.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// A worker that owns the node answers a renewal at once.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(2);
-const HELP: &str = "\r\n~.  end\r\n~B  send a break\r\n~~  send ~\r\n~?  this\r\n";
+const HELP: &str = "\r\n~.  end\r\n~B  send a break\r\n~~  send ~\r\n~?  this help\r\n";
 
 pub async fn run(client: &Client, args: ConsoleArgs) -> anyhow::Result<()> {
     let node = client.ask(&ShowNode::of(&args.node)).await?.id;
@@ -58,7 +58,7 @@ struct Terminal<'a> {
     node: NodeId,
     watcher: String,
     output: async_nats::Subscriber,
-    /// What of which session was shown.
+    /// How much of which session was shown.
     session: String,
     shown: u64,
     worker: Option<WorkerId>,
@@ -67,7 +67,7 @@ struct Terminal<'a> {
 
 impl<'a> Terminal<'a> {
     async fn attach(client: &'a Client, node: NodeId, args: &ConsoleArgs) -> anyhow::Result<Self> {
-        // Before the screen so far is asked for, so that nothing falls between.
+        // Before asking for the screen so far, so that nothing falls between.
         let output = client
             .nats
             .subscribe(subject(&client.prefix, &node, Part::Out))
@@ -157,7 +157,7 @@ impl<'a> Terminal<'a> {
         let trouble = match self.ask(false, RENEWAL_PATIENCE).await {
             Ok(answer) => {
                 self.take(&answer)?;
-                // The worker says what is wrong with the BMC in the console itself.
+                // The console itself shows what is wrong with the BMC.
                 None
             }
             Err(error) => Some(format!("{error:#}")),
@@ -206,7 +206,7 @@ impl<'a> Terminal<'a> {
                     Some(bytes) => if self.type_in(&keys.translate(&bytes)).await? {
                         break Ok(());
                     },
-                    // A pipe that ended; what the machine says to it is still to come.
+                    // The pipe has ended; the machine's answer to it is still to come.
                     None => typed = None,
                 },
                 _ = renewals.tick() => self.renew().await?,
@@ -266,7 +266,7 @@ fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-/// The terminal passes every key on while this lives.
+/// While this lives, the terminal passes every key on.
 struct Raw(Option<Termios>);
 
 impl Raw {
@@ -299,7 +299,7 @@ enum Key {
     End,
 }
 
-/// Finds `~.` and its kind, each at the beginning of a line, as in `ssh` and `ipmitool`.
+/// Finds `~.` and the like, each at the beginning of a line, as `ssh` and `ipmitool` do.
 #[derive(Default)]
 struct Keys {
     within_line: bool,
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_found_at_the_beginning_of_a_line_alone() {
+    fn escapes_count_only_at_the_beginning_of_a_line() {
         for (typed, expected) in [
             (&["ls ~.\r"][..], vec![bytes("ls ~.\r")]),
             (&["~."], vec![Key::End]),

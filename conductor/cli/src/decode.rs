@@ -19,7 +19,7 @@ fn to_json(bytes: &[u8]) -> anyhow::Result<String> {
     if bytes.is_empty() {
         return Ok("{}".into());
     }
-    // Not by the first byte: `[` and `{` begin CBOR strings too.
+    // The first byte does not tell: `[` and `{` begin CBOR strings too.
     if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
         return Ok(String::from_utf8_lossy(bytes).into_owned());
     }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_gets_some_answer() {
+    fn any_bytes_get_some_answer() {
         assert_eq!(to_json(b"").unwrap(), "{}");
         assert_eq!(to_json(b"{\"a\":1}").unwrap(), "{\"a\":1}");
         assert_eq!(to_json(&[0x42, 1, 0xff]).unwrap(), "\"h'01ff'\"");

@@ -1,5 +1,5 @@
-//! The operator's command line: arguments, and which function each subcommand is.
-//! Requests are sent in `client`, nodes are shown in `node`, the CBOR filter is `decode`.
+//! The operator's command line: its arguments, and the function of each subcommand.
+//! `client` sends requests, `node` shows nodes, `decode` is the CBOR filter.
 mod bmc;
 mod client;
 mod console;
@@ -15,7 +15,7 @@ use client::Client;
 use ironbeat_ops::happening::{Body, Event, Happening, What};
 use ironbeat_ops::request::{ListEvents, ListLookups, ListWorkers, ShowLookup};
 
-/// Where the workers are heard, and how replies are printed.
+/// Where to find the workers, and how to print replies.
 #[derive(Args)]
 pub struct Connect {
     /// NATS servers, separated by commas.
@@ -43,23 +43,23 @@ pub enum Command {
     /// Switch machines on and off.
     #[command(subcommand)]
     Power(power::PowerCommand),
-    /// What BMCs say, and what is wrong with them.
+    /// Ask BMCs what they are and what is wrong with them.
     #[command(subcommand)]
     Bmc(bmc::BmcCommand),
-    /// Who looked up, what was found, and why it was refused.
+    /// Show who looked up, what was found, and why it was refused.
     Lookups {
-        /// One machine in full: a key of the list, or the start of one.
+        /// Show one machine in full: a key of the list, or the start of one.
         key: Option<String>,
     },
     #[command(about = verb::about::<ListWorkers>())]
     Workers,
-    /// What happened, oldest first.
+    /// Show what happened, oldest first.
     Events {
         /// Only this node: id or name.
         node: Option<String>,
         #[arg(long, default_value_t = 50)]
         last: usize,
-        /// Go on as things happen.
+        /// Keep printing as things happen.
         #[arg(long, short)]
         follow: bool,
     },
@@ -162,13 +162,13 @@ fn print_event(client: &Client, event: &Event) -> anyhow::Result<()> {
         return out::line(serde_json::to_string(event)?);
     }
     match &event.body {
-        Body::Known(happening) => out::line(told(happening)?),
+        Body::Known(happening) => out::line(event_line(happening)?),
         Body::Other(value) => out::line(format_args!("{} {value}", event.subject)),
     }
 }
 
 /// One line for people.
-fn told(happening: &Happening) -> anyhow::Result<String> {
+fn event_line(happening: &Happening) -> anyhow::Result<String> {
     let what = match &happening.what {
         What::Enrolled | What::Deleted => String::new(),
         What::State(change) => format!("{} -> {}: {}", change.from, change.to, change.because),
@@ -211,7 +211,7 @@ mod tests {
                 json!({ "kind": kind, "node": node, "name": name, "at": at, "worker": "w1" });
             let fields = fields.as_object().unwrap().clone();
             body.as_object_mut().unwrap().extend(fields);
-            let line = told(&serde_json::from_value(body).unwrap()).unwrap();
+            let line = event_line(&serde_json::from_value(body).unwrap()).unwrap();
             let begin = format!("{at} {} {kind} {expected}", name.unwrap_or(node));
             assert!(line.starts_with(&begin), "{line}");
         }

@@ -1,5 +1,5 @@
-//! How a BMC is logged in to, as arguments: the same for enrolling a node and for checking a BMC that is none.
-//! What the BMC makes of it is the conductor's affair.
+//! Arguments for the login to a BMC: the same for enrolling a node and for checking a BMC without one.
+//! The conductor logs in.
 use anyhow::Context;
 use clap::Args;
 use ironbeat_core::node::{BmcAccess, BmcAddress, CipherSuite, KgKey, Secret};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct BmcLogin {
     #[arg(long, default_value = "admin")]
     bmc_user: String,
-    /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD. Never an argument: those are seen by everybody.
+    /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD. Never an argument: everybody can see those.
     #[arg(long)]
     bmc_password_file: Option<PathBuf>,
     /// RMCP+ cipher suite, 3 or 17; default: the best the BMC has.
@@ -18,7 +18,7 @@ pub struct BmcLogin {
     /// File with the key K_g in hex, for BMCs that need one.
     #[arg(long)]
     bmc_kg_file: Option<PathBuf>,
-    /// Speak IPMI 1.5, which hardly protects the password: for BMCs that know nothing better.
+    /// Speak IPMI 1.5, which hardly protects the password: for BMCs that offer nothing better.
     #[arg(long)]
     ipmi_1_5: bool,
 }

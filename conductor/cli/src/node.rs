@@ -1,5 +1,5 @@
 //! `ironbeat node …`: the arguments of each verb, and how nodes are shown.
-//! The verbs themselves are endpoints of the conductor.
+//! The conductor's endpoints carry the verbs out.
 use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
@@ -54,18 +54,18 @@ pub enum NodeCommand {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// What firmware shall boot next, or always.
+    /// Choose what firmware boots next, or always.
     BootDevice {
         #[command(flatten)]
         which: Which,
-        /// none, pxe, disk, safe, cdrom or bios; without one: what the BMC says it was told.
+        /// none, pxe, disk, safe, cdrom or bios; without one: show what the BMC reports.
         #[arg(value_parser = boot_device)]
         device: Option<BootDevice>,
         /// Every boot from now on.
         #[arg(long)]
         persistent: bool,
     },
-    /// Its serial console in this terminal; `~.` ends it, and others may watch.
+    /// Open its serial console in this terminal; `~.` ends it, and others may watch.
     Console(super::console::ConsoleArgs),
     #[command(about = about::<DeleteNode>())]
     Delete { node: String },
@@ -103,7 +103,7 @@ pub struct InstanceArgs {
     /// `http://…`, or the name of a file in the workers' image directory.
     #[arg(long)]
     image: ImageSource,
-    /// `sha256:<hex>` or `sha512:<hex>` of the image as it is served.
+    /// `sha256:<hex>` or `sha512:<hex>` of the file as it is served.
     #[arg(long)]
     checksum: ironbeat_common::image::Checksum,
     #[arg(long)]
@@ -117,7 +117,7 @@ pub struct InstanceArgs {
     /// SSH public key; may be given several times.
     #[arg(long = "ssh-key")]
     ssh_keys: Vec<String>,
-    /// Root device hint of this instance; beats the node's own.
+    /// Root device hint of this instance; overrides the node's own.
     #[arg(long = "root-device", value_parser = hint)]
     root_device: Vec<(String, String)>,
 }

@@ -1,11 +1,11 @@
 //! What the command line prints, and what happens when nobody reads it any more.
-//! What is printed is the business of the subcommands.
+//! The subcommands choose the text.
 use anyhow::Context;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
-/// Whoever read standard output has seen enough (`ironbeat node list | head`): no news for the operator, but the command
-/// was not done to its end either.
+/// The reader of standard output has seen enough (`ironbeat node list | head`): the operator need not hear of it, but
+/// the command did not finish either.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads standard output any more")]
 pub struct NobodyReads;
@@ -16,7 +16,7 @@ pub fn line(text: impl Display) -> anyhow::Result<()> {
     bytes(format!("{text}\n").as_bytes())
 }
 
-/// As they are, and at once.
+/// Prints them unchanged, and at once.
 ///
 /// # Errors
 /// As of [`line()`].
@@ -35,7 +35,7 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
+/// Makes columns as wide as their widest cell; the last one is not padded.
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
     let width = |column: usize| {
         rows.iter()
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_told_from_a_full_disk() {
+    fn a_closed_pipe_and_a_full_disk_are_different_errors() {
         let gone = bytes_to(Broken(ErrorKind::BrokenPipe), b"text").unwrap_err();
         assert!(gone.is::<NobodyReads>());
         let full = bytes_to(Broken(ErrorKind::StorageFull), b"text").unwrap_err();

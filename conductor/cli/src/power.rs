@@ -1,5 +1,5 @@
 //! `ironbeat power`: what operators do to the power of nodes.
-//! What each verb means is decided in the core.
+//! The core says what each verb means.
 use super::client::Client;
 use super::out;
 use super::verb::{Which, fresh_request, verb};
@@ -10,24 +10,24 @@ use ironbeat_core::decide::PowerVerb;
 use ironbeat_ops::reply::Summary;
 use ironbeat_ops::request::{ChangePower, SyncPower};
 
-/// BMCs asked at once by `sync-now`; the workers share them.
+/// BMCs that `sync-now` asks at once; the workers share them.
 const AT_ONCE: usize = 64;
 
 #[derive(Subcommand)]
 pub enum PowerCommand {
     On(Which),
     Off(Which),
-    /// Off, then on.
+    /// Switch off, then on.
     Reboot(Which),
     /// Ask the operating system to switch off.
     SoftOff(Soft),
     /// Ask the operating system to switch off, then on.
     SoftReboot(Soft),
-    /// The BMC's own off and on; never done twice.
+    /// Have the BMC itself switch off and on; never done twice.
     Cycle(Which),
-    /// The reset line; never done twice.
+    /// Pulse the reset line; never done twice.
     Reset(Which),
-    /// A diagnostic interrupt (NMI), for a crash dump.
+    /// Send a diagnostic interrupt (NMI), for a crash dump.
     Diag(Which),
     /// Ask the BMCs now: of these nodes, or of all.
     SyncNow {
@@ -42,7 +42,7 @@ pub struct Soft {
     /// Seconds that the operating system has; default: the workers' policy.
     #[arg(long)]
     soft_timeout: Option<u32>,
-    /// When they are over, switch it off.
+    /// After that, switch off by force.
     #[arg(long)]
     then_hard: bool,
 }

@@ -1,5 +1,5 @@
 //! What all verbs share: which node, a request id, and waiting until the node rests.
-//! What each verb asks is in `node` and `power`.
+//! `node` and `power` say what each verb asks.
 use super::client::Client;
 use super::out;
 use anyhow::{Context, bail};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub struct Which {
     /// Id or name.
     pub(super) node: String,
-    /// Wait until the node has come to rest, printing each step; fail if it did not get where it was sent.
+    /// Wait until the node has come to rest, printing each step; fail if it is not where it was sent.
     #[arg(long)]
     wait: bool,
     /// Give up waiting after so many seconds.
@@ -23,12 +23,12 @@ pub struct Which {
     timeout: u64,
 }
 
-/// Help of a command that is one question: a line without a full stop, as clap has them.
+/// The help of a command that is one question: without a full stop, as clap has it.
 pub(super) fn about<Q: Question>() -> &'static str {
     Q::ABOUT.trim_end_matches('.')
 }
 
-/// A request id that nobody has used: a repetition of the same message counts once.
+/// A request id that nobody has used: the same message sent twice counts once.
 pub(super) fn fresh_request() -> Option<RequestId> {
     uuid::Uuid::new_v4().to_string().parse().ok()
 }
@@ -48,7 +48,7 @@ pub(super) async fn verb<Q: Question<Reply = Shown>>(
     out::line(format_args!("{}: {}", which.node, shown.provision_state))
 }
 
-/// Until the node rests. Told by its events, and asked now and then in case one was missed.
+/// Waits until the node rests. Its events say so; asking now and then makes up for a missed one.
 async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
     let goal = shown.target_provision_state.clone();
     let began = shown.job().map(|job| job.began);
@@ -89,7 +89,7 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
             ),
             None => bail!("{} is {}, not {goal}", which.node, shown.provision_state),
         },
-        // A change of power leads back to where the node was, whether it worked or not.
+        // A change of power leads back to where the node was, whether or not it worked.
         (_, Some(error)) if began.is_some_and(|began| error.at >= began) => {
             bail!("{}: {} ({})", which.node, error.what, error.during)
         }

@@ -1,5 +1,5 @@
-//! What operators are told about a BMC: what is wrong with it, what it is, what it measures, what it has logged.
-//! Asking it is the conductor's business; the fields' meanings are IPMI's (2.0, in brackets).
+//! A BMC as operators see it: what is wrong with it, what it is, what it measures, what it has logged.
+//! The conductor asks it; the fields mean what IPMI says (2.0, in brackets).
 use ironbeat_common::id::Mac;
 use ironbeat_core::node::BootDevice;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Good,
-    /// Works, but somebody should know.
+    /// It works, but somebody should know.
     Odd,
     Bad,
 }
@@ -51,9 +51,9 @@ impl Check {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Part<T> {
-    // First, because a part whose fields may all be absent can be read from anything.
+    // First, because anything reads as a part whose fields may all be absent.
     Missing { error: String },
-    Told(T),
+    Given(T),
 }
 
 /// What a BMC says of itself and of its machine.
@@ -89,13 +89,13 @@ pub struct BmcFacts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BootSelection {
-    /// None: one that has no name here.
+    /// None: a device that has no name here.
     pub device: Option<BootDevice>,
-    /// By UEFI; else as a BIOS.
+    /// By UEFI; otherwise as a BIOS.
     pub efi: bool,
     /// Every boot from now on, not only the next one.
     pub persistent: bool,
-    /// The choice has not been used up, nor run out.
+    /// The choice is neither used up nor timed out.
     pub valid: bool,
 }
 
@@ -225,7 +225,7 @@ pub enum LogEvent {
         kind: String,
         /// The sensor's number.
         sensor: u8,
-        /// It became so; else it is over.
+        /// It became so; otherwise it is over.
         asserted: bool,
         /// 1: thresholds; else which kind of state (§42.1).
         reading_type: u8,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_told_or_says_why_it_is_missing() {
+    fn a_part_has_its_facts_or_says_why_not() {
         let lan = LanParameters {
             address: None,
             netmask: None,
@@ -322,7 +322,7 @@ mod tests {
             vlan: None,
         };
         check(
-            Part::Told(lan),
+            Part::Given(lan),
             json!({
                 "address": null, "netmask": null, "gateway": null, "source": "dhcp", "mac": null, "vlan": null,
             }),
@@ -331,7 +331,7 @@ mod tests {
             error: "it is silent".into(),
         };
         check(missing, json!({ "error": "it is silent" }));
-        check(Part::<Vec<User>>::Told(vec![]), json!([]));
+        check(Part::<Vec<User>>::Given(vec![]), json!([]));
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
             health: Some(Health::NonCritical),
         };
         check(
-            row(Part::Told(reading)),
+            row(Part::Given(reading)),
             json!({
                 "name": "Inlet", "number": 1, "kind": "temperature", "unit": "°C", "thresholds": null,
                 "value": 41.5, "available": true, "states": 1, "health": "noncritical",

@@ -1,4 +1,4 @@
-//! What watchers of a serial console and the worker that serves it say to each other: subjects, headers, one request.
+//! What watchers of a serial console and the worker that serves it exchange: subjects, headers, one request.
 //! Output and input are bytes as they are, so that `nats sub` and `nats pub` do for a console too.
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
@@ -12,20 +12,20 @@ pub const MAX_INPUT_BYTES: usize = 4096;
 
 /// Headers of output, and of the answer to [`Attach`].
 pub mod header {
-    /// Names what was served by one worker without a break. Another one begins at offset 0.
+    /// Names what one worker has served without a break. The next one begins at offset 0.
     pub const SESSION: &str = "Ironbeat-Session";
-    /// How many bytes of this session were before this message.
+    /// How many bytes of this session came before this message.
     pub const OFFSET: &str = "Ironbeat-Offset";
     pub const WORKER: &str = "Ironbeat-Worker";
     pub const WATCHERS: &str = "Ironbeat-Watchers";
-    /// Absent while the BMC's console is attached; else why it is not.
+    /// Absent while the BMC's console is attached; otherwise why it is not.
     pub const TROUBLE: &str = "Ironbeat-Trouble";
 }
 
-/// What is last in a subject.
+/// The last token of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Request of a watcher, and its renewal: [`Attach`]. The answer is the last output, so that there is a screen.
+    /// A watcher's request, and its renewal: [`Attach`]. The answer is the last output, so that there is a screen.
     Attach,
     /// Bytes from the machine.
     Out,
@@ -63,12 +63,12 @@ pub fn subject_of_all(prefix: &str, part: Part) -> String {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
-    /// Names the watcher; its own choice.
+    /// The watcher's name, of its own choice.
     pub watcher: String,
-    /// Take the console from whoever has it beside us.
+    /// Take the console from whoever else has it.
     #[serde(default)]
     pub take_over: bool,
-    /// Who served this watcher before: what a dead worker has left attached is taken over.
+    /// The worker that served this watcher before: what it left attached when it died is taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<WorkerId>,
 }

@@ -1,5 +1,5 @@
 //! What happens to nodes, as operators and other programs read it: one JSON document per event.
-//! What is worth telling is decided where it happens; subjects are in `subject`, keeping events is the records' business.
+//! The source of an event decides whether it is worth telling; the conductor's records keep it.
 use ironbeat_common::heartbeat::NudgeLatency;
 use ironbeat_common::id::{BootId, Mac, NodeId};
 use ironbeat_common::lookup::BootTimings;
@@ -17,7 +17,7 @@ pub struct Happening {
     pub node: NodeId,
     pub name: Option<NodeName>,
     pub at: Time,
-    /// Who tells it.
+    /// The worker that reports it.
     pub worker: WorkerId,
     #[serde(flatten)]
     pub what: What,
@@ -33,22 +33,22 @@ pub enum What {
     /// Its record is gone.
     #[serde(rename = "deleted")]
     Deleted,
-    /// The provision state has another name than before.
+    /// The provision state changed.
     #[serde(rename = "state")]
     State(Transition),
-    /// The record changed, and the provision state kept its name.
+    /// The record changed, but not the provision state.
     #[serde(rename = "step")]
     Step(Transition),
-    /// Somebody, or the power sync, changes the power.
+    /// A change of power begins, ordered by an operator or by the power sync.
     #[serde(rename = "power_set.start")]
     PowerSetStart(PowerChange),
-    /// The change of power is over, without a new error.
+    /// The change of power ended without a new error.
     #[serde(rename = "power_set.end")]
     PowerSetEnd(PowerChange),
     /// The change of power failed; `error` says why.
     #[serde(rename = "power_set.error")]
     PowerSetError(PowerChange),
-    /// The power changed without an order, and that was recorded.
+    /// The power changed without an order, and the record follows.
     #[serde(rename = "power_state_corrected.success")]
     PowerStateCorrected(PowerChange),
     /// The node's ramdisk looked up and was welcome.
@@ -85,7 +85,7 @@ pub struct Transition {
     /// The step of the job under way.
     pub step: Option<String>,
     pub because: String,
-    /// Only where it is new.
+    /// Only when it is new.
     pub error: Option<LastError>,
 }
 
@@ -98,7 +98,7 @@ pub struct PowerChange {
     /// Ironic's name for what was ordered.
     pub target: Option<String>,
     pub because: String,
-    /// Only where it is new.
+    /// Only when it is new.
     pub error: Option<LastError>,
 }
 
@@ -140,14 +140,14 @@ pub struct Event {
     pub body: Body,
 }
 
-/// A worker or a client of an earlier version must not fail because a later one tells more.
+/// A later version may report more, and must not break an earlier worker or client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are known")]
 pub enum Body {
     Known(Happening),
-    /// Of a kind that this version does not know.
+    /// A kind that this version does not know.
     Other(Value),
 }
 
@@ -168,7 +168,7 @@ impl Event {
     }
 }
 
-/// In every encoding: an address is bytes in CBOR otherwise.
+/// As text in every encoding: CBOR would make an address bytes.
 mod as_text {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::net::IpAddr;

@@ -1,5 +1,5 @@
 //! What operators can ask, hear and see: types only, shared by every front and every client.
-//! How a question travels is a front's business; what it does to a node is the core's.
+//! Fronts carry the questions; the core says what they do to a node.
 pub mod bmc;
 pub mod console;
 pub mod handover;

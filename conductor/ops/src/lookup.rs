@@ -1,12 +1,12 @@
 //! Machines that looked up, as operators see them.
-//! Remembering them is the records' business.
+//! The conductor's records remember them.
 use ironbeat_common::id::BootId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::lookup::Match;
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 
-/// The last lookup of one machine, and what it was told.
+/// The last lookup of one machine, and the answer to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupRecord {

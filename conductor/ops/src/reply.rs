@@ -1,5 +1,5 @@
-//! What operators are answered about nodes and workers.
-//! What they asked is in `request`; what is said of BMCs, lookups and events is in `bmc`, `lookup` and `happening`.
+//! Answers about nodes and workers.
+//! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::{NodeName, WorkerId};
@@ -22,7 +22,7 @@ pub struct Summary {
     pub since: Time,
     #[serde(default)]
     pub power_on: Option<bool>,
-    /// Somebody saw it; else it is what was commanded last.
+    /// Somebody saw it; otherwise it is the last command.
     #[serde(default)]
     pub power_confirmed: bool,
     #[serde(default)]

@@ -1,5 +1,5 @@
 //! Every question that an operator can ask: one variant, one body and one reply type each.
-//! How questions travel is a front's business; endpoint names, the service's index and the command line follow from here.
+//! Fronts carry them; endpoint names, the service's index and the command line follow from here.
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::{LookupEntry, LookupRecord};
@@ -137,16 +137,16 @@ questions! {
     CheckBmc: "bmc.check", Operator, "What is wrong with a BMC, in words.", Check;
     BmcInfo: "bmc.info", Observer, "What a BMC is: firmware, network, users, boot device, state of the chassis.", BmcFacts;
     BmcSensors: "bmc.sensors", Observer, "What a BMC measures: temperatures, fans, voltages.", Vec<SensorRow>;
-    BmcSel: "bmc.sel", Operator, "A BMC's event log; emptied after it was read, if wanted.", Vec<LogEntry>;
+    BmcSel: "bmc.sel", Operator, "A BMC's event log; empties it after reading, if asked to.", Vec<LogEntry>;
     BmcFru: "bmc.fru", Observer, "A BMC's inventory: board, product, serial numbers.", FruInventory;
     ResetBmc: "bmc.reset", Operator, "Restart a BMC; the machine goes on.", Shown;
     RawBmc: "bmc.raw", Admin, "Send a BMC any command.", RawAnswer;
-    ConsoleHistory: "console.history", Observer, "What a recorded serial console has said; bytes as they are.", Vec<u8>;
-    ListLookups: "lookup.list", Observer, "Machines that looked up, and what they were told.", Vec<LookupEntry>;
+    ConsoleHistory: "console.history", Observer, "The recording of a serial console, as plain bytes.", Vec<u8>;
+    ListLookups: "lookup.list", Observer, "Machines that looked up, and the answers to them.", Vec<LookupEntry>;
     ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupRecord;
     ListWorkers: "worker.list", Observer, "Live workers.", Vec<WorkerInfo>;
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
-    ShowPolicy: "policy.show", Observer, "The worker's time-outs and limits.", Policy;
+    ShowPolicy: "policy.show", Observer, "The worker's timeouts and limits.", Policy;
 }
 
 /// Bodies without a field.
@@ -191,7 +191,7 @@ macro_rules! of_node {
 of_node!(ShowNode, ExplainNode, DeleteNode, SyncPower);
 of_node!(BmcInfo, BmcSensors, BmcFru, ConsoleHistory);
 
-/// Bodies that ask a verb of a node, named by id or name. Without a request id each request counts; with one, a
+/// Bodies that ask for a verb on a node, named by id or name. Without a request id each request counts; with one, a
 /// repetition counts once.
 macro_rules! verb {
     ($($name:ident { $($(#[$attr:meta])* $field:ident: $type:ty),* })*) => {$(
@@ -230,7 +230,7 @@ verb! {
     ResetBmc {}
 }
 
-/// A new node. `id` is chosen by the client, so that a repeated request enrolls one node.
+/// A new node. The client chooses `id`, so that a repeated request enrolls one node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -255,7 +255,7 @@ pub struct Enroll {
     pub from: Option<String>,
 }
 
-/// A node's BMC, or one that no node has yet: exactly one of them.
+/// A node's BMC, or one that no node has yet: exactly one of the two.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -273,7 +273,7 @@ pub struct CheckBmc {
 #[serde(deny_unknown_fields)]
 pub struct BmcSel {
     pub node: String,
-    /// Empty the log after it was read.
+    /// Empty the log after reading it.
     #[serde(default)]
     pub clear: bool,
 }
@@ -301,6 +301,6 @@ pub struct ShowLookup {
 pub struct ListEvents {
     /// Only this node: id or name.
     pub node: Option<String>,
-    /// How many, counted from the end; 100 unless told.
+    /// How many, counted from the end; 100 by default.
     pub last: Option<usize>,
 }

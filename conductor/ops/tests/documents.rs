@@ -1,5 +1,5 @@
-//! docs/api.md, docs/schema and the table of policies follow from the types: compared here, written if `UPDATE_DOCS` is set.
-//! What the types are is in `src`; the words around tables are the documents' own.
+//! docs/api.md, docs/schema and the table of policies follow from the types: compared here, or written with `UPDATE_DOCS`.
+//! `src` has the types; the documents keep their own words around the tables.
 use ironbeat_core::decide::Policy;
 use ironbeat_document as document;
 use ironbeat_ops::ENDPOINTS;
@@ -94,7 +94,7 @@ fn reply(name: &str) -> String {
     }
 }
 
-/// Configured in the conductor, but the type is the core's, and its schema is here.
+/// The conductor configures it, but the core has the type, and its schema is here.
 #[test]
 fn the_table_of_policies_is_written_from_their_type() {
     let schema = requests().into_root_schema_for::<Policy>().to_value();

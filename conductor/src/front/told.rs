@@ -66,7 +66,7 @@ pub(super) fn firmware((major, minor): (u8, u8)) -> String {
 /// What could not be had says why, in its place.
 fn part<A, B>(answer: Result<A, ipmi::Error>, told: impl FnOnce(A) -> B) -> Part<B> {
     match answer {
-        Ok(answer) => Part::Told(told(answer)),
+        Ok(answer) => Part::Given(told(answer)),
         Err(error) => Part::Missing {
             error: error.to_string(),
         },

@@ -1,5 +1,5 @@
-//! Each kind of event as the stream holds it: what is here is what operators and their programs read.
-//! Which of them a change of a node gives is tried where it is decided.
+//! Each kind of event as the stream holds it, and as operators and their programs read it.
+//! The conductor's own tests say which change of a node gives which event.
 use super::{Body, Event, Happening, PowerChange, Transition, What};
 use ironbeat_common::heartbeat::NudgeLatency;
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
@@ -161,7 +161,7 @@ fn a_node_without_a_name_says_so() {
 
 /// The stream may hold what a worker of a later version wrote.
 #[test]
-fn what_is_not_known_is_handed_on_as_it_is() {
+fn an_unknown_kind_is_passed_on_unchanged() {
     for body in [
         json!({ "kind": "moved", "node": "07070707-0707-0707-0707-070707070707", "name": "box", "rack": 3 }),
         json!({ "kind": "nudge" }),
