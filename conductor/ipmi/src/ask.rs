@@ -1,5 +1,5 @@
 //! Questions to a BMC outside a session: presence ping, capabilities, plain commands. Sends them and waits.
-//! Their bytes are in `presession`; who asks is `probe`, and `link` on the way to a session.
+//! `presession` has their bytes; `probe` asks them, and so does `link` on the way to a session.
 use crate::clock;
 use crate::error::{CompletionCode, ErrorKind};
 use crate::line::{Line, failed};

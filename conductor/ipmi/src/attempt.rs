@@ -1,5 +1,5 @@
 //! One attempt to log in: sends the messages of a handshake, again if nothing comes, and waits for the session.
-//! What the messages are is in `either`; whether to try another way is decided in `login`.
+//! `either` has the messages; `login` decides whether to try another way.
 use crate::clock;
 use crate::crypto::Suite;
 use crate::either::{EitherHandshake, EitherSession};
@@ -27,7 +27,7 @@ pub(crate) async fn log_in(
     };
     let mut attempt = Attempt {
         handshake: EitherHandshake::begin(&line.config, suite, fresh)?,
-        nonsense: None,
+        unreadable: None,
         transport: line.transport.clone(),
         peer: line.config.address,
         done: false,
@@ -38,8 +38,8 @@ pub(crate) async fn log_in(
 /// Dropping it before its end gives the BMC its session slot back.
 struct Attempt {
     handshake: EitherHandshake,
-    /// What was wrong with the last datagram that could not be read.
-    nonsense: Option<&'static str>,
+    /// What was wrong with the last unreadable datagram.
+    unreadable: Option<&'static str>,
     transport: Transport,
     peer: SocketAddr,
     done: bool,
@@ -53,7 +53,7 @@ impl Drop for Attempt {
     }
 }
 
-/// What came of one message of the handshake.
+/// The outcome of one message of the handshake.
 enum Answer {
     Next,
     Open(EitherSession),
@@ -78,13 +78,13 @@ impl Attempt {
                 }
                 Answer::Silence => {
                     let silence = self.handshake.silence(tries, clock::now() - begin);
-                    return Err(self.nonsense.map_or(silence, ErrorKind::Malformed));
+                    return Err(self.unreadable.map_or(silence, ErrorKind::Malformed));
                 }
             }
         }
     }
 
-    /// Sends the present message of the handshake until it is answered.
+    /// Sends the current message of the handshake until it is answered.
     async fn stage(
         &mut self,
         line: &mut Line,
@@ -104,7 +104,7 @@ impl Attempt {
                     Ok(Progress::Ignored) => continue,
                     // As in a session: the real answer may follow.
                     Err(ErrorKind::Malformed(why)) => {
-                        self.nonsense = Some(why);
+                        self.unreadable = Some(why);
                         continue;
                     }
                     Ok(Progress::Next) => Ok(Answer::Next),

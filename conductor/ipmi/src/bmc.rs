@@ -1,5 +1,5 @@
 //! A handle for one BMC: takes one command at a time, from any number of clones.
-//! The commands themselves are in `chassis` and its neighbours; sessions and retries are in `link`.
+//! `chassis` and its neighbours have the commands; `link` has sessions and retries.
 use crate::bridge::Bridge;
 use crate::config::BmcConfig;
 use crate::error::{CompletionCode, Error, ErrorKind};

@@ -1,5 +1,5 @@
 //! What the machine boots next: boot flags (IPMI 2.0 §28.12 to §28.14), with the quirks of vendors as data.
-//! Choosing the device is up to the caller.
+//! The caller chooses the device.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::message::{CHASSIS, Request};
@@ -42,7 +42,7 @@ pub struct BootSelection {
     pub selector: u8,
 }
 
-/// What a vendor's BMC wants instead of what the specification says.
+/// What a vendor's BMC wants in place of the specification.
 struct Quirk {
     manufacturer: u32,
     /// Selector byte for "disk" under UEFI; `None`: setting it does harm, so we do not.
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_is_read_back() {
+    fn flags_that_were_set_are_read_back() {
         for manufacturer in [0, 10876] {
             for device in DEVICES {
                 for flags in [ONCE_EFI, ONCE_BIOS, ALWAYS_EFI, ALWAYS_BIOS] {

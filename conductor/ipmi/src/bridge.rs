@@ -1,5 +1,5 @@
 //! Commands for a controller behind the BMC: Send Message, once or nested (IPMI 2.0 §6.13, §22.7).
-//! Which controller a sensor sits behind is in its record; see `sdr`.
+//! A sensor's record says which controller it sits behind; see `sdr`.
 use crate::message::{APP, BMC, Request, Response, parse_response};
 
 const SEND_MESSAGE: u8 = 0x34;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_answer_is_told_apart() {
+    fn every_kind_of_answer_is_recognised() {
         let device_id = Request::new(APP, 0x01, &[]);
         let judge = |response: Response| SINGLE.judge(&device_id, 5, response);
         assert_eq!(judge(response(7, 0x34, 0, &[])), Verdict::Accepted);

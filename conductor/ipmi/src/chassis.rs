@@ -1,5 +1,5 @@
 //! Chassis commands: power state and power control (IPMI 2.0 §28.2, §28.3).
-//! What the machine boots is in `boot`; to learn whether the power really changed, the caller asks again.
+//! `boot` chooses what the machine boots; to learn whether the power really changed, the caller asks again.
 use crate::bmc::Bmc;
 use crate::error::Error;
 use crate::message::{CHASSIS, Request};

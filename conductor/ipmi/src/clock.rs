@@ -1,5 +1,5 @@
 //! The only place in this crate that reads the clock.
-//! What decides is told the time: `login`, `exchange`, `retransmit`, `pace` and `sol` never ask for it.
+//! All that decides is handed the time: `login`, `exchange`, `retransmit`, `pace` and `sol` never ask for it.
 use tokio::time::Instant;
 
 pub(crate) fn now() -> Instant {

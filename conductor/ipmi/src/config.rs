@@ -1,5 +1,5 @@
 //! How to reach one BMC, and how to log in to it: what the caller chooses.
-//! What is done with the choices is in `login`, `handshake` and `pace`.
+//! `login`, `handshake` and `pace` follow these choices.
 use crate::crypto::Suite;
 use crate::secret::Secret;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! A machine's serial console through its BMC, as something to read from and write to (IPMI 2.0 §15, §24.1 to §24.4).
-//! It has a session of its own, so that commands do not wait for it; numbering is in `sol`, when it ends in `watch`.
+//! It has a session of its own, so that commands do not wait for it; `sol` numbers packets, `watch` says when it ends.
 use crate::bmc::Bmc;
 use crate::clock;
 use crate::config::Protocol;

@@ -1,5 +1,5 @@
 //! The arithmetic of RMCP+: the two cipher suites, their HMACs and AES (IPMI 2.0 §13.28 to §13.32, table 22-19).
-//! Which bytes are hashed for what is in `handshake` and `session`.
+//! `handshake` and `session` say which bytes are hashed for what.
 use aes::Aes128;
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_encrypted_right_is_nothing() {
+    fn badly_encrypted_bytes_do_not_decrypt() {
         for wrong in [&[][..], &[0; 16], &[0; 17], &[0; 31]] {
             assert_eq!(decrypt(&[7; 16], wrong), None);
         }

@@ -1,5 +1,5 @@
 //! A login and a session of either protocol, IPMI 2.0 or 1.5, behind one interface.
-//! Their bytes are in `handshake` and `session` (2.0) and in `v15`; when to send them, in `retransmit`.
+//! `handshake` and `session` (2.0) and `v15` have their bytes; `retransmit` says when to send them.
 use crate::config::BmcConfig;
 use crate::crypto::Suite;
 use crate::error::ErrorKind;

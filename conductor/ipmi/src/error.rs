@@ -1,5 +1,5 @@
 //! What can go wrong with a BMC: what was attempted, on which BMC, and why it did not work.
-//! Whether to try again is up to the caller; [`Error::is_permanent`] helps.
+//! The caller decides whether to try again; [`Error::is_permanent`] helps.
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! One request and its answer in an open session: which message is the answer, and what silence means.
-//! It sends nothing and is told the time; when to send again is in `retransmit`, sending in `open`.
+//! It sends nothing and is handed the time; `retransmit` says when to send again, `open` sends.
 use crate::bridge::{self, Bridge, Verdict};
 use crate::config::Timing;
 use crate::error::{CompletionCode, ErrorKind};
@@ -19,8 +19,8 @@ pub(crate) struct Exchange<'a> {
     rq_seq: u8,
     message: Vec<u8>,
     retransmit: Retransmit,
-    /// What was wrong with the last datagram that could not be read.
-    nonsense: Option<&'static str>,
+    /// What was wrong with the last unreadable datagram.
+    unreadable: Option<&'static str>,
     /// The BMC has passed it on to the controller behind it.
     passed_on: bool,
 }
@@ -49,7 +49,7 @@ impl<'a> Exchange<'a> {
             rq_seq,
             message: bridge::encode(via, request, rq_seq),
             retransmit: Retransmit::begin(tries, request.repeat, now),
-            nonsense: None,
+            unreadable: None,
             passed_on: false,
         }
     }
@@ -80,7 +80,7 @@ impl<'a> Exchange<'a> {
             Ok(Some(Incoming::Sol(_)) | None) => return Heard::Unrelated,
             // A forged or damaged datagram must not end a session: the real answer may follow.
             Err(why) => {
-                self.nonsense = Some(why);
+                self.unreadable = Some(why);
                 return Heard::Unrelated;
             }
         };
@@ -103,7 +103,7 @@ impl<'a> Exchange<'a> {
         if self.passed_on {
             return not_passed_on(NO_ANSWER);
         }
-        match (self.nonsense, self.request.repeat) {
+        match (self.unreadable, self.request.repeat) {
             (Some(why), Repeat::Harmless) => ErrorKind::Malformed(why),
             // That the command may have been executed matters more than that noise came back.
             (_, Repeat::Never) | (None, Repeat::Harmless) => self.retransmit.silence(now),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_means_what_came_before_it() {
+    fn what_came_before_explains_silence() {
         let unreachable = ErrorKind::Unreachable {
             tries: 1,
             waited: Duration::from_secs(1),

@@ -1,5 +1,5 @@
 //! FRU inventory: serial and part numbers as the manufacturers wrote them (IPMI 2.0 §34, FRU Information Storage 1.3).
-//! Which parts have one is in `sdr`; part 0 is the machine itself.
+//! `sdr` says which parts have one; part 0 is the machine itself.
 use crate::bmc::Bmc;
 use crate::error::Error;
 use crate::message::{Request, STORAGE};
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_and_the_rest_is_read() {
+    fn damage_is_reported_and_the_rest_is_read() {
         let mut bytes = sample();
         let product_at = usize::from(bytes[4]) * UNIT;
         bytes[product_at + 5] ^= 1;

@@ -1,5 +1,5 @@
 //! How an RMCP+ session is opened: Open Session and RAKP 1 to 4 (IPMI 2.0 §13.17 to §13.24), without a socket or a clock.
-//! Sending `datagram()`, again if nothing comes, and handing in what arrives is up to `attempt`.
+//! `attempt` sends `datagram()`, again if nothing comes, and hands in what arrives.
 use crate::config::Privilege;
 use crate::crypto::{Suite, same};
 use crate::error::ErrorKind;
@@ -46,7 +46,7 @@ impl Login {
     }
 }
 
-/// What must never be the same twice; handed in, so that a test can choose it.
+/// Values that must never repeat; handed in, so that a test can choose them.
 #[derive(Clone, Debug)]
 pub(crate) struct Fresh {
     /// Our session id; not zero.
@@ -68,7 +68,7 @@ enum State {
     Opening,
     Rakp1 {
         bmc_id: u32,
-        /// RAKP 2 came, and its proof was wrong.
+        /// RAKP 2 came with a wrong proof.
         disproved: bool,
     },
     Rakp3 {

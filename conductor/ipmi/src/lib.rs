@@ -1,13 +1,13 @@
 //! An IPMI v2.0 LAN client (RMCP+, "lanplus"): many BMCs over one socket per address family, no process spawned.
-//! What a BMC is told to do is up to the caller; which bytes that takes is decided here.
+//! The caller decides what to tell a BMC; this crate decides which bytes that takes.
 //!
 //! Layers, each testable without the next; a file imports only from its own layer and those above it in this list:
 //! - what all others use: `secret`, `error`, `crypto` (the cipher suites), `config` (what the caller chooses);
 //! - bytes: `packet` (RMCP+), `message` (IPMI), `bridge` (for a controller behind the BMC), `presession`;
 //! - sessions without sockets or clocks: `handshake` opens one and `session` seals its messages (`v15` does both for
-//!   IPMI 1.5), `either` hides which protocol it is, `window` knows which messages are new, `received`
+//!   IPMI 1.5), `either` hides which protocol it is, `window` recognises new messages, `received`
 //!   says what a datagram was;
-//! - decisions that are told the time: `pace` (how long to wait), `retransmit` (when to send again), `exchange` (which
+//! - decisions that are handed the time: `pace` (how long to wait), `retransmit` (when to send again), `exchange` (which
 //!   message is the answer), `login` (what to try next), `sol` and `watch` (the serial console);
 //! - the edge: `clock`, `random`, `transport` (sockets), `line` (one BMC's), over which `ask` (no session), `attempt` (a
 //!   login) and `open` (a session) send and wait;

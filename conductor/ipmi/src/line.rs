@@ -1,5 +1,5 @@
-//! The line to one BMC: sends datagrams no faster than it can take them, and knows how fast it answers.
-//! What is sent, and when to send it again, is up to `ask`, `attempt` and `open`; sockets are in `transport`.
+//! The line to one BMC: sends datagrams no faster than it can take them, and measures how fast it answers.
+//! `ask`, `attempt` and `open` decide what to send and when to repeat it; `transport` has the sockets.
 use crate::clock;
 use crate::config::BmcConfig;
 use crate::error::ErrorKind;

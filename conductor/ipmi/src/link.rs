@@ -1,5 +1,5 @@
 //! The session with one BMC: opens it, keeps it, notices when it is lost, and opens another.
-//! How to get in is decided in `login`; sending and waiting is up to `open`, `attempt` and `line`.
+//! `login` decides how to get in; `open`, `attempt` and `line` send and wait.
 use crate::attempt::log_in;
 use crate::bridge::Bridge;
 use crate::clock;
@@ -81,7 +81,7 @@ impl Link {
             match (response.completion, request.repeat) {
                 // It did nothing, so nothing is done twice.
                 (NODE_BUSY, _) => {}
-                // A retransmission arrived at a BMC that keeps no answers: the command was executed, its answer lost.
+                // A retransmission reached a BMC that keeps no answers: the command was executed, its answer lost.
                 (DUPLICATED_REQUEST, Repeat::Never) => {
                     return Ok(Response {
                         completion: 0,
@@ -108,7 +108,7 @@ impl Link {
                 Repeat::Harmless => tries.min(KEPT_TRIES),
                 Repeat::Never => tries,
             };
-            if self.lives(request, idle).await {
+            if self.is_alive_for(request, idle).await {
                 let result = self.exchange(request, via, kept_tries).await;
                 match (result, request.repeat) {
                     (Ok(response), _) => return Ok(response),
@@ -139,9 +139,9 @@ impl Link {
         None
     }
 
-    /// Whether the kept session may be used for `request`. A fresh session would not know a retransmission for what it
-    /// is, so a command that must not be executed twice is sent only over a session that surely lives.
-    async fn lives(&mut self, request: &Request, idle: Duration) -> bool {
+    /// Whether the kept session may be used for `request`. A fresh session would not recognise a retransmission, so a
+    /// command that must not be executed twice is sent only over a session that is surely alive.
+    async fn is_alive_for(&mut self, request: &Request, idle: Duration) -> bool {
         if request.repeat == Repeat::Harmless || idle < SURELY_ALIVE {
             return true;
         }

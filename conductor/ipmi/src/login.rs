@@ -1,5 +1,5 @@
-//! How to get into a BMC: what to try next, given what came of the last attempt. It has no socket and no clock.
-//! Carrying out an attempt is in `attempt`; keeping the session is up to `link`.
+//! How to get into a BMC: what to try next after the last attempt. It has no socket and no clock.
+//! `attempt` carries an attempt out; `link` keeps the session.
 use crate::config::{BmcConfig, Protocol};
 use crate::crypto::Suite;
 use crate::error::ErrorKind;
@@ -35,7 +35,7 @@ pub(crate) enum Next {
     GiveUp(ErrorKind),
 }
 
-/// What came of it.
+/// How it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// After `Greet`. None: no answer, or none that can be read.
@@ -52,7 +52,7 @@ pub(crate) struct Login {
     tries: u32,
     greeted: bool,
     known: Known,
-    /// What to say if no suite is left.
+    /// The error if no suite is left.
     refused: Option<ErrorKind>,
     stage: Stage,
 }

@@ -1,5 +1,5 @@
 //! The IPMI message itself: addresses, network function, sequence number, checksums (IPMI 2.0 §13.8, IPMB §2.11).
-//! Wrapping it for a LAN is in `packet`, passing it on to another controller in `bridge`.
+//! `packet` wraps it for a LAN, `bridge` passes it on to another controller.
 
 /// Slave address of the BMC, and software id of the remote console (§13.8).
 pub(crate) const BMC: u8 = 0x20;

@@ -1,5 +1,5 @@
 //! An open session on the wire: sends its requests, collects their answers, and tells the BMC when it ends.
-//! Which answer is the right one is in `exchange`; opening and replacing sessions is up to `link`.
+//! `exchange` finds the right answer; `link` opens and replaces sessions.
 use crate::bridge::Bridge;
 use crate::clock;
 use crate::either::EitherSession;

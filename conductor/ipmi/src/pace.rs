@@ -1,5 +1,5 @@
 //! How long to wait for one BMC before asking again: measured round trips, doubled after every silence (RFC 6298).
-//! It has no clock; when a message is sent again is in `retransmit`.
+//! It has no clock; `retransmit` says when a message is sent again.
 use crate::config::Timing;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// An answer belongs to the last retransmission if it comes no later after it than usual, plus this.
 const USUAL: Duration = Duration::from_millis(10);
 
-/// What is known about one BMC's speed.
+/// One BMC's measured speed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     smooth: Option<Duration>,
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_do_not_slow_down_who_is_fast() {
+    fn losses_do_not_slow_down_a_fast_bmc() {
         let timing = Timing::default();
         let mut pace = Pace::default();
         pace.answered(0, ms(2));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_done_twice_is_sent_again_only_while_it_is_remembered() {
+    fn a_once_only_command_is_sent_again_only_while_the_bmc_remembers_it() {
         let timing = Timing::default();
         let (mut fast, unknown, mut slow) = (Pace::default(), Pace::default(), Pace::default());
         fast.answered(0, ms(2));

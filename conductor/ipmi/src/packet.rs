@@ -1,5 +1,5 @@
 //! Bytes of RMCP and the RMCP+ session header (IPMI 2.0 §13.1 to §13.6); every length is checked before it is used.
-//! Keys and sequence numbers are in `session`, the contents of an IPMI payload in `message`.
+//! `session` has keys and sequence numbers, `message` the contents of an IPMI payload.
 
 /// RMCP version 1.0, no acknowledgement, class IPMI (§13.1.3).
 pub(crate) const RMCP_IPMI: [u8; 4] = [0x06, 0x00, 0xff, 0x07];

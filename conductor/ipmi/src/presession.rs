@@ -1,5 +1,5 @@
-//! Bytes of what can be asked before there is a session: presence ping (ASF), authentication capabilities, cipher suites.
-//! Sending them and waiting is up to `ask`.
+//! Bytes of the questions outside a session: presence ping (ASF), authentication capabilities, cipher suites.
+//! `ask` sends them and waits.
 use crate::message::{self, APP, Request, Response};
 use crate::packet::{MAX_DATAGRAM, RMCP_IPMI};
 
@@ -41,7 +41,7 @@ pub(crate) fn plain_request(request: &Request, rq_seq: u8) -> Vec<u8> {
     out
 }
 
-/// The answer to one; `None` for everything else.
+/// The answer to such a command; `None` for everything else.
 pub(crate) fn plain_response(datagram: &[u8]) -> Option<Response> {
     let [0x06, _, _, class, 0x00, ..] = *datagram else {
         return None;
@@ -57,7 +57,7 @@ pub(crate) fn plain_response(datagram: &[u8]) -> Option<Response> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthCapabilities {
     pub channel: u8,
-    /// RMCP+ sessions, which is all this client uses unless told otherwise.
+    /// RMCP+ sessions: this client uses nothing else, unless it is asked to.
     pub ipmi_v2: bool,
     pub ipmi_v1_5: bool,
     /// IPMI 1.5 authentication types, as a bit mask: none 01h, MD2 02h, MD5 04h, password 10h, OEM 20h.

@@ -1,5 +1,5 @@
-//! What a BMC tells without a login: whether it is there, how to log in, which cipher suites it offers.
-//! It is for people who ask why a login fails; logging in is in `login`, sending and waiting in `ask`.
+//! What a BMC says without a login: whether it is there, how to log in, which cipher suites it offers.
+//! It is for people who ask why a login fails; `login` logs in, `ask` sends and waits.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::presession::{

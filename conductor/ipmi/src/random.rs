@@ -1,5 +1,5 @@
 //! Unpredictable bytes, from the operating system.
-//! What they protect is in `handshake` (logins), `transport` (session ids) and `ask` (numbers of questions).
+//! They protect logins (`handshake`), session ids (`transport`) and the numbers of questions (`ask`).
 use std::io;
 
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {

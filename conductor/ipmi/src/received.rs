@@ -1,5 +1,5 @@
 //! What a datagram from the BMC turned out to be: a step of a login, or a message in an open session.
-//! Who finds that out is in `handshake`, `session` and `v15`; what follows from it, in `attempt` and `exchange`.
+//! `handshake`, `session` and `v15` find out which; `attempt` and `exchange` draw conclusions.
 use crate::message::Response;
 
 /// What a datagram did to a login that ends in a session `S`.

@@ -1,5 +1,5 @@
-//! When one message is sent again, and when to give up; it is told the time.
-//! How long to wait for an answer is in `pace`; who sends is `attempt` (logins), `open` (sessions) or `ask` (neither).
+//! When to send one message again, and when to give up; it is handed the time.
+//! `pace` says how long to wait for an answer; `attempt` (logins), `open` (sessions) and `ask` (neither) send.
 use crate::config::Timing;
 use crate::error::ErrorKind;
 use crate::message::Repeat;

@@ -1,5 +1,5 @@
 //! Sensor data records: what sensors and parts a machine has (IPMI 2.0 §33 and §43). Reads the whole repository.
-//! What a sensor measures now is in `sensor`.
+//! `sensor` reads what a sensor measures now.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Request, SENSOR, STORAGE};

@@ -1,5 +1,5 @@
 //! A password or key that never shows itself in a log.
-//! How it proves who we are is in `handshake` and `v15`.
+//! `handshake` and `v15` prove with it who we are.
 use std::fmt;
 
 /// A password or key. Its `Debug` shows stars.

@@ -1,5 +1,5 @@
 //! The system event log: reading and clearing it (IPMI 2.0 §31 and §32).
-//! What an event means for a node is up to the caller.
+//! The caller decides what an event means for a node.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Request, STORAGE};

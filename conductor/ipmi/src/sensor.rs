@@ -1,5 +1,5 @@
 //! Sensor readings and thresholds as numbers with units (IPMI 2.0 §35.5 to §35.14, §36).
-//! Which sensors there are is in `sdr`.
+//! `sdr` says which sensors there are.
 use crate::bmc::Bmc;
 use crate::bridge::Bridge;
 use crate::error::Error;
@@ -135,7 +135,7 @@ fn parse_thresholds(data: &[u8], factors: Factors) -> Option<Thresholds> {
 }
 
 impl Bmc {
-    /// All sensors with their present readings. One that cannot be read carries its error; the others are still read.
+    /// All sensors with their current readings. One that cannot be read carries its error; the others are still read.
     ///
     /// # Errors
     /// When the sensors' records cannot be read, or the BMC no longer answers.
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn only_thresholds_that_exist_are_told() {
+    fn only_existing_thresholds_are_reported() {
         let factors = linear(Format::Unsigned, 2, 0, 0, 0);
         let read = parse_thresholds(&[0x18, 1, 2, 3, 40, 45, 50], factors).unwrap();
         let expected = Thresholds {

@@ -1,5 +1,5 @@
 //! An open RMCP+ session: seals requests, opens answers, watches sequence numbers (IPMI 2.0 §13.28 to §13.32).
-//! It has no socket and no clock; when to send again is in `retransmit`.
+//! It has no socket and no clock; `retransmit` says when to send again.
 use crate::crypto::{Signer, Suite, decrypt, encrypt, iv, same};
 use crate::message;
 use crate::packet::{self, IPMI, SOL};

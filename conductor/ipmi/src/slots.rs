@@ -1,5 +1,5 @@
 //! How many BMCs are worked on at once, out of thousands: silent ones must not hold up the others.
-//! The work is up to the caller; how long to wait for one answer is in `pace`.
+//! The caller does the work; `pace` says how long to wait for one answer.
 use crate::clock;
 use std::future::Future;
 use std::pin::pin;

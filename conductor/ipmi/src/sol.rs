@@ -1,5 +1,5 @@
 //! Serial over LAN as a state machine without sockets or clocks: numbering, acknowledgement, repetition (IPMI 2.0 §15.9
-//! to §15.11). Opening the payload and moving the bytes is up to `console`.
+//! to §15.11). `console` opens the payload and moves the bytes.
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_break_and_an_end_are_told() {
+    fn a_break_and_an_end_are_passed_on() {
         let mut sol = Sol::new(100);
         sol.send_break();
         assert_eq!(sol.poll(ms(0)), Some(vec![1, 0, 0, BREAK]));

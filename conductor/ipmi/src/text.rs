@@ -1,5 +1,5 @@
 //! Strings of SDR and FRU records: plain, BCD plus, and 6-bit ASCII (IPMI 2.0 §43.15, FRU 1.3 §13).
-//! Where a string begins and how long it is, `sdr` and `fru` know.
+//! `sdr` and `fru` find where a string begins and how long it is.
 
 const BCD_PLUS: &[u8; 16] = b"0123456789 -.???";
 

@@ -1,5 +1,5 @@
 //! Sockets: one UDP socket per address family for all BMCs, and which session gets which datagram.
-//! What the datagrams say, and when to send them, is up to `line` and the files that use it.
+//! `line` and the files that use it decide what the datagrams say, and when to send them.
 use crate::packet::{self, MAX_DATAGRAM};
 use crate::random::random;
 use socket2::SockRef;

@@ -1,5 +1,5 @@
 //! Words for numbers: units of sensors and types of sensors (IPMI 2.0 tables 43-15 and 42-3).
-//! Which sensor has which is in its record; see `sdr`.
+//! A sensor's record says which of them it has; see `sdr`.
 use std::fmt;
 
 /// Table 43-15, in its order.

@@ -1,5 +1,5 @@
 //! Who may log in to the BMC (IPMI 2.0 §22.26 to §22.29). Read only.
-//! Logging in, which alone proves that a login works, is in `login`.
+//! `login` logs in, which alone proves that a login works.
 use crate::bmc::Bmc;
 use crate::error::Error;
 use crate::message::{APP, Request};

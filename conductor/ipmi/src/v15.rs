@@ -1,5 +1,5 @@
 //! IPMI 1.5 sessions with MD5 (§6.11, §6.12, §22.16, §22.17), for a BMC that supports nothing better, and only when asked.
-//! Nothing is encrypted, and MD5 protects little; RMCP+ is in `handshake` and `session`.
+//! Nothing is encrypted, and MD5 protects little; `handshake` and `session` do RMCP+.
 use crate::config::Privilege;
 use crate::crypto::same;
 use crate::error::{CompletionCode, ErrorKind};
@@ -81,7 +81,7 @@ impl Key {
     }
 }
 
-/// Who logs in, and what must never be the same twice.
+/// Who logs in, and values that must never repeat.
 pub(crate) struct Login15 {
     pub user: String,
     pub password: Secret,

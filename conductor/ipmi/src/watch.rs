@@ -1,5 +1,5 @@
-//! When a serial console is over, and when it needs a sign of life from the BMC. It is told the time.
-//! Numbering and repetition are in `sol`; sending, waiting and the bytes are up to `console`.
+//! When a serial console is over, and when it needs a sign of life from the BMC. It is handed the time.
+//! `sol` numbers and repeats; `console` sends, waits and moves the bytes.
 use crate::error::ErrorKind;
 use crate::sol::{Ended, Sol};
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Watch {
         self.asked = Some(now);
     }
 
-    /// The user wants no more.
+    /// The user wants to end.
     pub(crate) fn close(&mut self, now: Instant) {
         self.closing.get_or_insert(now);
     }

@@ -1,5 +1,5 @@
 //! Which of a BMC's messages are new: sequence numbers may arrive late, but count once (IPMI 2.0 §6.12.13).
-//! Checking first that a message is authentic is up to `session` and `v15`.
+//! `session` and `v15` first check that a message is authentic.
 
 /// How far a message may lag behind the newest one and still be taken (§6.12.13: at least 16 in RMCP+, 8 before).
 const WIDTH: u32 = 32;

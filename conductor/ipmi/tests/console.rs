@@ -1,5 +1,5 @@
 //! The serial console through OpenIPMI's `ipmi_sim`, whose serial port is a TCP connection to the test.
-//! Starting it is in `support`.
+//! `support` starts it.
 mod support;
 
 use ironbeat_ipmi::{Console, ErrorKind};

@@ -1,5 +1,5 @@
 //! Sensors, events, inventories, users and controllers behind the BMC, read from OpenIPMI's `ipmi_sim`.
-//! Starting it is in `support`.
+//! `support` starts it.
 mod support;
 
 use ironbeat_ipmi::{Bridge, ErrorKind, Health, Protocol, Sdr, SelEvent, SensorType, Transport};

@@ -1,5 +1,5 @@
 //! The client against OpenIPMI's `ipmi_sim`: a BMC that somebody else wrote.
-//! Starting it is in `support`.
+//! `support` starts it.
 mod support;
 
 use ironbeat_ipmi::{
@@ -85,7 +85,7 @@ async fn it_says_who_it_is() {
 }
 
 #[tokio::test]
-async fn without_a_login_it_tells_what_it_can() {
+async fn without_a_login_it_answers_what_it_can() {
     let sim = Sim::start();
     let config = BmcConfig {
         password: Secret::new("not needed"),
@@ -105,7 +105,7 @@ async fn without_a_login_it_tells_what_it_can() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart() {
+async fn each_refusal_has_an_error_of_its_own() {
     let sim = Sim::start();
     let transport = Transport::new();
     let ask = async |config: BmcConfig| {
@@ -320,7 +320,7 @@ async fn a_silent_bmc_and_a_babbling_one_are_bounded() {
 /// pyghmi ignores a login from the address and port of an earlier session until it is asked for its capabilities.
 /// And noise, which anybody can send, is no answer.
 #[tokio::test]
-async fn who_is_silent_to_a_login_is_soon_asked_something_else() {
+async fn a_bmc_that_is_silent_to_a_login_is_soon_asked_something_else() {
     for noise in [false, true] {
         let deaf = tokio::net::UdpSocket::bind(("127.0.0.1", free_port()))
             .await

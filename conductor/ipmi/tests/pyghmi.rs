@@ -1,5 +1,5 @@
 //! The client against pyghmi's BMC, which VirtualBMC and its like are built on.
-//! What it lacks is listed in `docs/bmc-interop.md`.
+//! `docs/bmc-interop.md` lists what it lacks.
 mod support;
 
 use ironbeat_ipmi::{
@@ -167,7 +167,7 @@ async fn power_and_boot_device_are_read_and_set_over_both_families() {
 }
 
 #[tokio::test]
-async fn what_it_does_not_know_has_a_code() {
+async fn an_unknown_command_has_a_completion_code() {
     let Some(server) = Pyghmi::start("127.0.0.1") else {
         return;
     };
@@ -216,7 +216,7 @@ async fn the_console_echoes_and_belongs_to_one() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart() {
+async fn each_refusal_has_an_error_of_its_own() {
     let Some(server) = Pyghmi::start("127.0.0.1") else {
         return;
     };

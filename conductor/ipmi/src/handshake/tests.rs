@@ -98,7 +98,7 @@ fn known_answers_of_both_suites() {
 }
 
 #[test]
-fn a_key_of_its_own_opens_and_another_one_does_not() {
+fn the_bmcs_own_key_opens_and_another_does_not() {
     for (kg, opens) in [("secret-kg", true), ("Rack-pw-1", false)] {
         let mut console = begin(Suite::Seventeen, Some("secret-kg"));
         for _ in 0..2 {
@@ -138,7 +138,7 @@ fn another_password_is_noticed_and_the_slot_given_back() {
 }
 
 #[test]
-fn another_suite_than_the_proposed_one_is_a_refusal_of_that() {
+fn an_answer_with_another_suite_refuses_the_proposed_one() {
     let mut console = begin(Suite::Seventeen, None);
     let answer = honest(&begin(Suite::Three, None), "Rack-pw-1", "Rack-pw-1");
     assert_eq!(
@@ -149,7 +149,7 @@ fn another_suite_than_the_proposed_one_is_a_refusal_of_that() {
 }
 
 #[test]
-fn refusals_mean_what_they_mean_at_their_stage() {
+fn a_refusal_means_what_its_stage_says() {
     let user = || "admin".to_string();
     let low = ErrorKind::PrivilegeTooLow {
         user: user(),
@@ -185,7 +185,7 @@ fn refusals_mean_what_they_mean_at_their_stage() {
 }
 
 #[test]
-fn who_forgets_a_login_for_its_user_is_as_good_as_silent() {
+fn a_bmc_that_forgets_a_login_for_its_user_is_as_good_as_silent() {
     let mut console = begin(Suite::Three, None);
     let answer = honest(&console, "Rack-pw-1", "Rack-pw-1");
     assert!(console.receive(&answer).is_ok());
@@ -247,7 +247,7 @@ fn mutants_never_panic_and_never_open_a_session_with_another_key() {
 }
 
 #[test]
-fn what_no_bmc_can_know_is_refused_before_it_is_sent() {
+fn a_login_longer_than_any_bmc_stores_is_refused_before_it_is_sent() {
     let fits = |user: usize, password: usize, kg: usize| {
         let secret = |len| Secret::new(vec![b'x'; len]);
         Login {

@@ -1,5 +1,5 @@
 //! Logins as situation, event, outcome.
-//! What each attempt sends is tried in `handshake` and against other BMCs in `tests/`.
+//! `handshake` and the tests against other BMCs in `tests/` try what each attempt sends.
 use super::*;
 use crate::secret::Secret;
 use std::net::SocketAddr;
@@ -106,7 +106,7 @@ fn wrong_password() -> ErrorKind {
     }
 }
 
-/// What is known at first; what to do first; every event, and what to do then; what is known in the end.
+/// What is known at first; what to do first; every event, and what to do next; what is known in the end.
 fn check(
     config: &BmcConfig,
     before: Known,

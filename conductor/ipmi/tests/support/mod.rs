@@ -1,5 +1,5 @@
 //! `ipmi_sim` of OpenIPMI as the BMC of one test: its files, its start, its end.
-//! What it is asked is in the tests.
+//! The tests say what it is asked.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use ironbeat_ipmi::{Bmc, BmcConfig, Secret, Timing, Transport};
