@@ -1,5 +1,5 @@
 //! Owns DHCP and first-stage TFTP: a private D-Bus daemon and a dnsmasq on it, configured as the product asks for.
-//! Leaves host files, options and boot scripts to the conductor, which writes them into the directories named here.
+//! Leaves host files and the first boot script to the conductor, which writes them into the directories named here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,11 +37,9 @@ dhcp-authoritative
 no-ping
 dhcp-leasefile=@STATE@/leases
 
-# The conductor writes one file per MAC into hosts/ and options into options/; dnsmasq sees new and changed files by
-# itself. Both directories belong to the conductor alone.
+# The conductor writes one file per MAC into hosts/, which is its own; dnsmasq sees new and changed files by itself.
 dhcp-hostsdir=@STATE@/hosts
-dhcp-optsdir=@STATE@/options
-# The conductor also talks to dnsmasq over D-Bus (leases as evidence of network boot).
+# The conductor hears of leases over D-Bus.
 enable-dbus=@BUS_NAME@
 
 # Router advertisements: without any, iPXE waits 13 s for one.
@@ -83,7 +81,7 @@ impl Dnsmasq {
     /// # Errors
     /// When a program or iPXE's boot files are missing, or one of them doesn't come up.
     pub fn start(netns: &Netns, dir: &Path) -> Result<Self> {
-        for sub in ["hosts", "options", "tftp"] {
+        for sub in ["hosts", "tftp"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         }
@@ -183,4 +181,15 @@ fn start_bus(netns: &Netns, dir: &Path) -> Result<Process> {
     // Printed once the socket is bound.
     bus.wait_for_log("unix:path=", START_TIMEOUT)?;
     Ok(bus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CONFIG_TEMPLATE;
+
+    #[test]
+    fn operators_are_told_the_configuration_that_is_tried_here() {
+        let told = include_str!("../../../docs/dnsmasq.md");
+        assert!(told.contains(&format!("```text\n{CONFIG_TEMPLATE}```\n")));
+    }
 }
