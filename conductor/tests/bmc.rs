@@ -189,10 +189,7 @@ async fn a_bmc_restarts_on_record_and_nothing_else_is_done_to_it_meanwhile() {
     let again = site.ask("bmc.reset", json!({ "node": "box" })).await;
     let why = again.refused(409);
     assert!(why.contains("cannot reset the BMC of"), "{why}");
-    assert!(
-        why.contains("its BMC busy on another request"),
-        "{why}"
-    );
+    assert!(why.contains("its BMC busy on another request"), "{why}");
     for (endpoint, body) in [
         ("bmc.raw", json!({ "node": "box", "raw": "06 02" })),
         ("bmc.sel", json!({ "node": "box", "clear": true })),

@@ -10,8 +10,8 @@ use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_common::order::{Order, WriteImage};
 use ironbeat_common::subject;
+use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
 use serde_json::{Value, json};
-use support::sim::{PASSWORD, Sim};
 use support::{SOON, Site, boot, lookup, mac, machine, until};
 
 const LOOKUP: &str = "ib.v1.lookup";

@@ -6,9 +6,9 @@ use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Status, StepError};
 use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::lookup::LookupReply;
+use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
 use ironbeat_rack::ports::PortLease;
 use serde_json::{Value, json};
-use support::sim::{PASSWORD, Sim};
 use support::{Site, boot, idle_bmc, lookup, mac, machine, until};
 
 const LOOKUP: &str = "ib.v1.lookup";

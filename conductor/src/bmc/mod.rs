@@ -3,8 +3,6 @@
 mod act;
 mod login;
 #[cfg(test)]
-mod test_sim;
-#[cfg(test)]
 mod tests;
 
 use act::Patience;

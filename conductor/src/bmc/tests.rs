@@ -1,9 +1,9 @@
 //! Each act against a BMC that somebody else wrote, and against BMCs that are dead, deaf, lying or mad.
 //! Bytes on the wire are judged in `ironbeat-ipmi`.
-use super::test_sim::{PASSWORD, Sim};
 use super::*;
 use ironbeat_core::decide::Accepted;
 use ironbeat_core::node::{CipherSuite, Secret};
+use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
 use std::net::UdpSocket;
 
 const WISH: BootWish = BootWish {
@@ -36,6 +36,28 @@ fn bmcs() -> Bmcs {
 
 fn late() -> Instant {
     Instant::now() + Duration::from_secs(600)
+}
+
+/// How a worker reaches it.
+trait Reached {
+    fn access_as(&self, user: &str, password: &str, suite: Option<CipherSuite>) -> BmcAccess;
+
+    fn access(&self) -> BmcAccess {
+        self.access_as("admin", PASSWORD, None)
+    }
+}
+
+impl Reached for Sim {
+    fn access_as(&self, user: &str, password: &str, suite: Option<CipherSuite>) -> BmcAccess {
+        BmcAccess::Ipmi {
+            address: self.address().parse().unwrap(),
+            username: user.into(),
+            password: Secret::new(password),
+            cipher_suite: suite,
+            kg: None,
+            ipmi_1_5: false,
+        }
+    }
 }
 
 async fn perform(bmcs: &Bmcs, access: &BmcAccess, act: BmcAct) -> Result<BmcReport, BmcFault> {

@@ -3,8 +3,6 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod bmcs;
-#[path = "../../src/bmc/test_sim.rs"]
-pub mod sim;
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;

@@ -38,6 +38,7 @@ pub mod interop;
 pub mod layout;
 pub mod lldp;
 pub mod logfile;
+pub mod lone_bmc;
 pub mod machine;
 pub mod nats;
 pub mod netns;

@@ -1,15 +1,16 @@
 //! OpenIPMI's `ipmi_sim` on loopback, before a chassis that is a handful of files: power, boot device, what was told.
-//! Only for tests; whole machines behind a BMC are the rack's affair.
-use ironbeat_core::node::{BmcAccess, CipherSuite, Secret};
-use ironbeat_rack::ports::PortLease;
-use ironbeat_rack::process::{Process, find_program};
+//! Whole machines behind a BMC are in `bmc`.
+use crate::ports::PortLease;
+use crate::process::{Process, find_program};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use tempfile::TempDir;
 
+/// Of its user `admin`.
 pub const PASSWORD: &str = "Rack-pw-1";
 
+/// One BMC. Stops when it is dropped.
 pub struct Sim {
     process: Process,
     dir: TempDir,
@@ -40,6 +41,8 @@ esac
 "#;
 
 impl Sim {
+    /// # Panics
+    /// When it cannot be started: there is nothing to test then.
     pub fn start(power_on: bool) -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), PortLease::take().unwrap());
         let path = |name: &str| dir.path().join(name);
@@ -69,21 +72,6 @@ impl Sim {
 
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port.port())
-    }
-
-    pub fn access(&self) -> BmcAccess {
-        self.access_as("admin", PASSWORD, None)
-    }
-
-    pub fn access_as(&self, user: &str, password: &str, suite: Option<CipherSuite>) -> BmcAccess {
-        BmcAccess::Ipmi {
-            address: self.address().parse().unwrap(),
-            username: user.into(),
-            password: Secret::new(password),
-            cipher_suite: suite,
-            kg: None,
-            ipmi_1_5: false,
-        }
     }
 
     pub fn write(&self, name: &str, text: &str) {
