@@ -1,4 +1,4 @@
-//! What the command line prints, and what happens when nobody reads it any more.
+//! Prints for the command line, and notices when nobody reads it any more.
 //! The subcommands choose the text.
 use anyhow::Context;
 use std::fmt::Display;

@@ -1,4 +1,4 @@
-//! What all verbs share: which node, a request id, and waiting until the node rests.
+//! The part that all verbs share: which node, a request id, and waiting until the node rests.
 //! `node` and `power` say what each verb asks.
 use super::client::Client;
 use super::out;

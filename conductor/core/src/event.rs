@@ -1,4 +1,4 @@
-//! What can happen to a node: an operator asks, a ramdisk speaks, a BMC act ends, time passes.
+//! All that can happen to a node: an operator asks, a ramdisk speaks, a BMC act ends, time passes.
 //! `decide` says what follows from it.
 use crate::hints::Hints;
 use crate::id::{NodeName, OpId, RequestId, WorkerId};
@@ -45,7 +45,7 @@ pub enum Event {
     },
 }
 
-/// What an operator says of a new node.
+/// An operator's description of a new node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Enrolment {
     pub id: NodeId,
@@ -56,7 +56,7 @@ pub struct Enrolment {
     pub serial: Option<String>,
     pub boot_mode: Option<BootMode>,
     pub root_device: Hints,
-    /// What its machine said when it looked up before it was enrolled: fills in what is not given.
+    /// From its machine's lookup before it was enrolled: fills in what is not given.
     pub inventory: Option<Inventory>,
 }
 

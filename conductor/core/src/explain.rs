@@ -1,4 +1,4 @@
-//! What a node is doing, in words: what is waited for, since when, until when, which attempt, what comes next.
+//! Says in words what a node is doing: what it waits for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::node::{
     AgentStep, BmcAct, Goal, Job, LastError, Node, OnFailure, Phase, PowerSource, Rest, State, Step,

@@ -8,7 +8,7 @@ use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::Inventory;
 use serde::{Deserialize, Serialize};
 
-/// What a machine can be recognised by.
+/// The marks by which a machine is recognised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     pub uuid: Option<SystemUuid>,

@@ -1,4 +1,4 @@
-//! What the machine boots next: boot flags (IPMI 2.0 §28.12 to §28.14), with the quirks of vendors as data.
+//! Boot flags, which choose what the machine boots next (IPMI 2.0 §28.12 to §28.14), with the quirks of vendors as data.
 //! The caller chooses the device.
 use crate::bmc::Bmc;
 use crate::error::{Error, ErrorKind};

@@ -20,7 +20,7 @@ pub enum Bridge {
     },
 }
 
-/// What an answer of the BMC means for a bridged command.
+/// The meaning of a BMC's answer for a bridged command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It belongs to another request, or is late.
@@ -40,7 +40,7 @@ pub(crate) fn encode(via: Option<Bridge>, request: &Request, rq_seq: u8) -> Vec<
     }
 }
 
-/// What `response` means for a request that was sent by [`encode`].
+/// Judges the `response` to a request that [`encode`] sent.
 pub(crate) fn judge(
     via: Option<Bridge>,
     request: &Request,

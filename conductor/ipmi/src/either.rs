@@ -55,7 +55,7 @@ impl EitherHandshake {
         Ok(Self::V20(Handshake::begin(login, fresh)))
     }
 
-    /// What to send now, and again when no answer comes.
+    /// The datagram to send now, and again when no answer comes.
     pub(crate) fn datagram(&self) -> &[u8] {
         match self {
             Self::V20(handshake) => handshake.datagram(),
@@ -79,7 +79,7 @@ impl EitherHandshake {
         }
     }
 
-    /// What it means when answers stop coming.
+    /// The error when answers stop coming.
     pub(crate) fn silence(&self, tries: u32, waited: Duration) -> ErrorKind {
         match self {
             Self::V20(handshake) => handshake.silence(tries, waited),
@@ -87,7 +87,7 @@ impl EitherHandshake {
         }
     }
 
-    /// What gives the BMC its session slot back when the login is given up.
+    /// The datagram that gives the BMC its session slot back when the login is given up.
     pub(crate) fn abort(&self) -> Option<Vec<u8>> {
         match self {
             Self::V20(handshake) => handshake.abort(),

@@ -25,7 +25,7 @@ pub(crate) struct Exchange<'a> {
     passed_on: bool,
 }
 
-/// What a datagram means for a request under way.
+/// The meaning of a datagram for a request under way.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// Nothing.
@@ -98,7 +98,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// What it means that no answer came.
+    /// The error when no answer came.
     pub(crate) fn silence(&self, now: Instant) -> ErrorKind {
         if self.passed_on {
             return not_passed_on(NO_ANSWER);

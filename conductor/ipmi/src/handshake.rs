@@ -95,12 +95,12 @@ impl Handshake {
         }
     }
 
-    /// What to send now, and again when no answer comes.
+    /// The datagram to send now, and again when no answer comes.
     pub(crate) fn datagram(&self) -> &[u8] {
         &self.datagram
     }
 
-    /// What it means when answers stop coming.
+    /// The error when answers stop coming.
     pub(crate) fn silence(&self, tries: u32, waited: Duration) -> ErrorKind {
         match self.state {
             State::Opening => ErrorKind::Unreachable { tries, waited },

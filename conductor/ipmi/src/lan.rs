@@ -18,7 +18,7 @@ pub enum AddressSource {
     Other,
 }
 
-/// What a BMC reports about one LAN channel; none: it does not report that.
+/// A BMC's report about one LAN channel; none: it does not report that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LanParameters {
     pub address: Option<Ipv4Addr>,

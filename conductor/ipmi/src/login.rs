@@ -12,10 +12,10 @@ const STRANGER_TRIES: u32 = 2;
 /// Logins in a row that are lost halfway. The second is for one whose messages crossed; a third that fails is final.
 const LOGINS: u32 = 3;
 
-/// What earlier logins taught about a BMC.
+/// Lessons about a BMC from earlier logins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// What it accepted last.
+    /// The suite that it accepted last.
     pub suite: Option<Suite>,
     /// It let us in only after it was asked for its capabilities.
     pub greet: bool,
@@ -99,7 +99,7 @@ impl Login {
         (login, next)
     }
 
-    /// What to remember for the next login, however this one ended.
+    /// Lessons for the next login, however this one ended.
     pub(crate) fn known(&self) -> Known {
         self.known
     }

@@ -53,7 +53,7 @@ pub(crate) fn plain_response(datagram: &[u8]) -> Option<Response> {
     message::parse_response(datagram.get(14..14 + length)?).ok()
 }
 
-/// What a BMC says about ways to log in (Get Channel Authentication Capabilities, §22.13).
+/// The ways to log in that a BMC offers (Get Channel Authentication Capabilities, §22.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthCapabilities {
     pub channel: u8,

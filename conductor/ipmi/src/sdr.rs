@@ -55,7 +55,7 @@ pub struct SensorRecord {
     pub number: u8,
     pub entity: (u8, u8),
     pub sensor_type: SensorType,
-    /// 01h: thresholds; else states (§42.1).
+    /// 01h: thresholds; otherwise states (§42.1).
     pub reading_type: u8,
     pub unit: Unit,
     pub name: String,

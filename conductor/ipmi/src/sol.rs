@@ -49,7 +49,7 @@ pub(crate) struct Sol {
     flight: Option<Flight>,
     not_before: Duration,
     send_break: bool,
-    /// What came and is not yet delivered; it is acknowledged once it is.
+    /// Output that came and is not yet delivered; it is acknowledged once it is.
     received: Vec<u8>,
     last_received: u8,
     last_length: usize,
@@ -99,7 +99,7 @@ impl Sol {
         self.ended
     }
 
-    /// What came and is to be delivered.
+    /// Output to be delivered.
     pub(crate) fn received(&self) -> &[u8] {
         &self.received
     }
@@ -157,7 +157,7 @@ impl Sol {
         self.flight = None;
     }
 
-    /// What to send now, if anything.
+    /// The next packet to send now, if any.
     pub(crate) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
         if self.ended.is_some() {
             return None;

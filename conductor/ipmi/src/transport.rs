@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 /// Datagrams that wait for one BMC's task. More than a few are a flood, and UDP may lose datagrams.
 const INBOX: usize = 16;
 
-/// What the kernel may hold for us in either direction: thousands of BMCs may be asked, and may answer, at the same time.
-/// What does not fit is lost, and sent again after a timeout. Linux gives at most `net.core.rmem_max` and `wmem_max`.
+/// Bytes that the kernel may hold for us in either direction: thousands of BMCs may be asked, and may answer, at the same time.
+/// Whatever does not fit is lost, and sent again after a timeout. Linux gives at most `net.core.rmem_max` and `wmem_max`.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 /// All BMCs of a process. Cheap to clone.

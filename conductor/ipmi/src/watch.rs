@@ -18,7 +18,7 @@ pub(crate) struct Watch {
     heard: Instant,
     asked: Option<Instant>,
     closing: Option<Instant>,
-    /// What the BMC said first about who has the console.
+    /// The BMC's first answer about who has the console.
     owner: Option<[u8; 4]>,
 }
 
@@ -59,7 +59,7 @@ impl Watch {
         self.closing.is_some()
     }
 
-    /// The BMC said who has the console. BMCs disagree about which number this is; what counts is that it stays the
+    /// The BMC's answer about who has the console. BMCs disagree about which number this is; what counts is that it stays the
     /// same.
     pub(crate) fn owned_by(&mut self, owner: [u8; 4]) -> Result<(), ErrorKind> {
         match *self.owner.get_or_insert(owner) == owner {

@@ -56,7 +56,7 @@ pub enum Part<T> {
     Given(T),
 }
 
-/// What a BMC says of itself and of its machine.
+/// A BMC's description of itself and of its machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BmcFacts {
@@ -202,7 +202,7 @@ pub struct LogEntry {
     pub event: LogEvent,
 }
 
-/// What a time in the event log is counted from.
+/// The start from which a time in the event log counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum LogClock {
@@ -227,7 +227,7 @@ pub enum LogEvent {
         sensor: u8,
         /// It became so; otherwise it is over.
         asserted: bool,
-        /// 1: thresholds; else which kind of state (§42.1).
+        /// 1: thresholds; otherwise which kind of state (§42.1).
         reading_type: u8,
         /// Three bytes in hex (§29.7).
         data: String,
@@ -248,7 +248,7 @@ pub struct OemEvent {
     pub data: String,
 }
 
-/// What a BMC knows of its machine's parts; none: it has no such record.
+/// A BMC's list of its machine's parts; none: it has no such record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FruInventory {
@@ -291,7 +291,7 @@ pub struct FruProduct {
     pub custom: Vec<String>,
 }
 
-/// What a BMC answered to a raw command; its completion code was zero.
+/// The answer to a raw command; its completion code was zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RawAnswer {

@@ -1,4 +1,4 @@
-//! What watchers of a serial console and the worker that serves it exchange: subjects, headers, one request.
+//! The traffic between watchers of a serial console and the worker that serves it: subjects, headers, one request.
 //! Output and input are bytes as they are, so that `nats sub` and `nats pub` do for a console too.
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;

@@ -1,4 +1,4 @@
-//! What happens to nodes, as operators and other programs read it: one JSON document per event.
+//! Events of nodes, as operators and other programs read it: one JSON document per event.
 //! The source of an event decides whether it is worth telling; the conductor's records keep it.
 use ironbeat_common::heartbeat::NudgeLatency;
 use ironbeat_common::id::{BootId, Mac, NodeId};

@@ -95,7 +95,7 @@ macro_rules! questions {
             }
         }
 
-        /// What each question's body and its reply look like, by the names of [`ENDPOINTS`] and in their order.
+        /// The schemas of each question's body and its reply, by the names of [`ENDPOINTS`] and in their order.
         #[cfg(feature = "schema")]
         pub fn schemas(
             requests: &mut schemars::SchemaGenerator,

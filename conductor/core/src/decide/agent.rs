@@ -1,4 +1,4 @@
-//! What a ramdisk reports (it booted, it beats), and what the conductor wants of it.
+//! A ramdisk's reports (it booted, it beats), and what the conductor wants of it.
 //! `lookup` finds the node of a lookup; `alarm` notices silence.
 use super::answer::{Effect, Rejected};
 use super::draft::Draft;

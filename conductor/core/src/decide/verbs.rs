@@ -1,4 +1,4 @@
-//! What an operator asks for: which verb is possible in which state, and the job it begins.
+//! Operators' verbs: which is possible in which state, and the job it begins.
 //! `job` carries the job on.
 use super::answer::Rejected;
 use super::draft::Draft;

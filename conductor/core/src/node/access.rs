@@ -1,4 +1,4 @@
-//! What opens a session with a BMC: its endpoint, which the record shows, and the secrets, which lie beside the record.
+//! The access to a BMC: its endpoint, which the record shows, and the secrets, which lie beside the record.
 //! The conductor opens the session; `address`, `cipher` and `kg` parse the parts.
 use super::address::BmcAddress;
 use super::cipher::CipherSuite;
@@ -35,7 +35,7 @@ impl BmcAccess {
         }
     }
 
-    /// What the record shows, and what lies beside it.
+    /// Splits it into the part in the record and the part beside it.
     pub fn split(self) -> (BmcEndpoint, BmcSecrets) {
         let BmcAccess::Ipmi {
             address,

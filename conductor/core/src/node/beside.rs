@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// One document to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Beside {
-    /// What the machine is made of, as its ramdisk read it last.
+    /// The machine's hardware, as its ramdisk last read it.
     Inventory(Box<Inventory>),
     /// The rest of the instance's config drive, which is not in the record.
     InstanceData(InstanceData),

@@ -1,11 +1,11 @@
-//! What went wrong last, and what was under way when it did.
+//! The last failure, and what was under way when it happened.
 //! `decide` says whether another try is worth it.
 use crate::time::Time;
 use alloc::string::String;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-/// What was attempted, and why it did not work. Cleared by the next success.
+/// A failure: what was attempted, and why it did not work. Cleared by the next success.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LastError {

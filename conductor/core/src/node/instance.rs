@@ -1,4 +1,4 @@
-//! What the owner wants to run on a node: as asked for, and as kept.
+//! The instance that an owner wants on a node: as asked for, and as kept.
 //! `plan` decides whether a machine can run it.
 use crate::hints::Hints;
 use alloc::format;
@@ -10,7 +10,7 @@ use ironbeat_common::image::{Checksum, ImageFormat};
 use ironbeat_common::text_form;
 use serde::{Deserialize, Serialize};
 
-/// What the owner asks for.
+/// The owner's order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -31,7 +31,7 @@ pub struct NewInstance {
     pub root_device: Hints,
 }
 
-/// What the owner asked for, as the record keeps it. The rest is [`InstanceData`].
+/// The owner's order, as the record keeps it. The rest is [`InstanceData`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     pub image: Image,
@@ -62,7 +62,7 @@ impl InstanceData {
 }
 
 impl NewInstance {
-    /// What goes into the record, and what beside it.
+    /// Splits it into the part in the record and the part beside it.
     pub fn split(self) -> (Instance, InstanceData) {
         let instance = Instance {
             image: self.image,
@@ -128,7 +128,7 @@ impl fmt::Display for ImageSource {
     }
 }
 
-/// What is wrong with an image source.
+/// An image source, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadSource(String);
 

@@ -23,7 +23,7 @@ pub enum State {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Job {
     pub kind: JobKind,
-    /// What follows the last step.
+    /// The end that follows the last step.
     pub goal: Goal,
     pub began: Time,
     pub steps: Vec<Step>,

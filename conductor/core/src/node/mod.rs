@@ -65,7 +65,7 @@ pub struct Node {
     /// Choose the root device, unless the instance says otherwise.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
-    /// What the owner asked for; present exactly from deploy to the end of undeploy.
+    /// The owner's order; present exactly from deploy to the end of undeploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
     pub state: State,

@@ -1,10 +1,10 @@
-//! What is known of a node's power, and the maintenance that power trouble leads to.
+//! A node's power as far as it is known, and the maintenance that power trouble leads to.
 //! The conductor reads the power; `decide` says what a reading changes.
 use crate::time::Time;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
-/// What is known of the power, and how it is known.
+/// The power as last known, and how it is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Power {
     pub on: bool,

@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 #[serde(transparent)]
 pub struct Secret(String);
 
-/// What is shown instead of a secret.
+/// Shown instead of a secret.
 pub const REDACTED: &str = "******";
 
 impl Secret {

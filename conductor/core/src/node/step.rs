@@ -1,4 +1,4 @@
-//! What a step asks for: of the BMC, of the agent, or only that an agent appears.
+//! The steps of jobs: for the BMC, for the agent, or only until an agent appears.
 //! `plan` makes the list of steps of a job.
 use super::instance::ImageSource;
 use alloc::string::String;
@@ -139,7 +139,7 @@ pub enum BmcAct {
     Reset,
     /// A diagnostic interrupt (NMI).
     Diag,
-    /// What to boot next, or always; the power is left as it is.
+    /// Choose what to boot next, or always; the power is left as it is.
     SetBootDevice {
         device: BootDevice,
         persistent: bool,
@@ -151,7 +151,7 @@ pub enum BmcAct {
 /// The time that a BMC has to restart. OpenBMC and its like boot a whole Linux from slow flash.
 pub const BMC_RESTART_SECS: u32 = 300;
 
-/// What firmware can be told to boot (IPMI 2.0 table 28-14, Ironic's names).
+/// The devices that firmware can be told to boot (IPMI 2.0 table 28-14, Ironic's names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
