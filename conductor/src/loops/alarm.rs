@@ -1,5 +1,5 @@
-//! Keeps the nodes' alarms: whose `wake_at` has come, and whose acting worker is gone.
-//! What an alarm means is decided in the core.
+//! Delivers the nodes' alarms: a `wake_at` has come, or an acting worker is gone.
+//! The core decides what an alarm means.
 use crate::clock;
 use crate::drive::ReconcileError;
 use crate::records::presence::Liveness;
@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the busy nodes are looked through.
+/// How often to look through the busy nodes.
 const TICK: Duration = Duration::from_millis(500);
-/// The owner has this long to see to an alarm; then any worker does, because the owner may hang.
+/// The owner has this long to deliver an alarm; then any worker does, because the owner may hang.
 const OWNER_GRACE: Duration = Duration::from_secs(10);
-/// Alarms kept at once.
+/// Alarms delivered at once.
 const PARALLEL: usize = 64;
-/// After an alarm that could not be kept (store away), the node is left alone for this long.
+/// After an alarm that could not be delivered (store away), the node is left alone for this long.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs until the worker stops.
@@ -40,7 +40,7 @@ pub async fn run(worker: Arc<Worker>) {
             continue;
         }
         let kept: Vec<NodeId> = stream::iter(due)
-            .map(|(id, event)| keep(&worker, id, event))
+            .map(|(id, event)| deliver(&worker, id, event))
             .buffer_unordered(PARALLEL)
             .filter_map(|failed| async move { failed })
             .collect()
@@ -62,8 +62,8 @@ fn due(worker: &Worker, node: &Entry) -> Option<Event> {
     (at <= now && mine).then_some(Event::Alarm { last_beat: None })
 }
 
-/// Returns the node if its alarm could not be kept.
-async fn keep(worker: &Arc<Worker>, id: NodeId, event: Event) -> Option<NodeId> {
+/// Returns the node if its alarm could not be delivered.
+async fn deliver(worker: &Arc<Worker>, id: NodeId, event: Event) -> Option<NodeId> {
     let event = match event {
         Event::Alarm { .. } => match worker.seen.last_beat(id).await {
             Ok(last_beat) => Event::Alarm { last_beat },

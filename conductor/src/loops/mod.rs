@@ -1,5 +1,5 @@
 //! What a worker does of its own accord, for as long as it runs: alarms, power sync, serial consoles.
-//! What each finding means for a node is decided in the core.
+//! The core decides what each finding means for a node.
 pub mod alarm;
 pub mod console;
 pub mod power;

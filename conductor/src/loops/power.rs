@@ -1,5 +1,5 @@
-//! Power sync: who of the workers asks which BMC for the power state, and when.
-//! What a reading means is decided in the core; a dead BMC costs only its own task here.
+//! Power sync: which worker asks which BMC for the power state, and when.
+//! The core decides what a reading means; a dead BMC costs only its own task here.
 use crate::clock;
 use crate::drive::ReconcileError;
 use crate::fnv::fnv1a;
@@ -13,22 +13,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the view is looked through for nodes that are due: so many times a period, within limits. Those of one
+/// How often to look through the view for nodes that are due: so many times a period, within limits. Those of one
 /// look are asked together, which costs less than one by one.
 const LOOKS: u32 = 24;
 const SHORTEST_TICK: Duration = Duration::from_secs(1);
 const LONGEST_TICK: Duration = Duration::from_secs(5);
-/// Readings under way at once, at most: memory for a data centre whose BMCs are all dead, no more.
+/// Readings under way at once, at most: memory for a data centre whose BMCs are all dead.
 const MAX_UNDER_WAY: usize = 8192;
-/// A worker that takes a node over also makes up for what its former owner missed since it fell silent: two presence
+/// A worker that takes over a node makes up for what the former owner missed since it fell silent: two presence
 /// intervals of 10 s.
 const MISSED: Duration = Duration::from_secs(20);
 /// A node in maintenance for its power is asked ever more seldom, up to so many recovery periods.
 const MAX_RECOVERY_PERIODS: u32 = 8;
-/// Between two looks for sessions that nobody uses any more.
+/// How often to look for sessions that nobody uses any more.
 const JANITOR: Duration = Duration::from_secs(5);
 
-/// What this worker remembers of a node's readings. It is lost with the worker, and begins anew with the next owner.
+/// This worker's memory of a node's readings. It is lost with the worker, and begins anew with the next owner.
 #[derive(Default)]
 struct Watch {
     /// Readings in a row that failed or differed.
@@ -41,7 +41,7 @@ struct Watch {
 #[derive(Default)]
 pub struct PowerSync {
     watches: Mutex<HashMap<NodeId, Watch>>,
-    /// When many are due at once, as after a start, they are begun as fast as the live ones answer.
+    /// When many are due at once, as after a start, they begin as fast as the live ones answer.
     slots: Slots,
 }
 
@@ -71,7 +71,7 @@ pub async fn run(worker: Arc<Worker>, sync: Arc<PowerSync>) {
         }
         for node in due(&worker, &sync) {
             let (worker, sync) = (Arc::clone(&worker), Arc::clone(&sync));
-            // Not among the tasks that a worker finishes before it ends: a reading that is lost is no loss.
+            // Not among the tasks that a worker finishes before it ends: a lost reading does no harm.
             tokio::spawn(async move {
                 let reading = read(&worker, &sync, &node);
                 if let Err(error) = sync.slots.run(reading).await {
@@ -82,7 +82,7 @@ pub async fn run(worker: Arc<Worker>, sync: Arc<PowerSync>) {
     }
 }
 
-/// The nodes to be asked now, marked as under way.
+/// The nodes to ask now, marked as under way.
 fn due(worker: &Worker, sync: &PowerSync) -> Vec<Arc<Entry>> {
     let owners = worker.presence.owners();
     let (now, unix_ms) = (Instant::now(), clock::now().unix_ms());
@@ -125,7 +125,7 @@ fn period(policy: &Policy) -> Duration {
     Duration::from_secs(policy.power_sync_secs.into())
 }
 
-/// How long a BMC that was given up is left alone after so many troubles.
+/// How long to leave alone a BMC that was given up, after so many troubles.
 fn recovery_pause(policy: &Policy, troubles: u32) -> Duration {
     let over = troubles.saturating_sub(policy.power_sync_max_retries);
     let periods = 1u32.checked_shl(over).unwrap_or(u32::MAX);
@@ -133,7 +133,7 @@ fn recovery_pause(policy: &Policy, troubles: u32) -> Duration {
         .saturating_mul(periods.min(MAX_RECOVERY_PERIODS))
 }
 
-/// How long ago a node's turn was. Its turns are at the same times for all workers, whoever owns it, and spread over
+/// How long ago a node's turn was. Its turns come at the same times for all workers, whoever owns it, spread over
 /// the period.
 fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
     let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -142,10 +142,10 @@ fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
     Duration::from_millis((unix_ms + period_ms - phase) % period_ms)
 }
 
-/// Asks a node's BMC for the power state, and has the answer decided on.
+/// Asks a node's BMC for the power state, and delivers the answer as an event.
 ///
 /// # Errors
-/// When the answer could not be recorded; that there was none is no error here.
+/// When the answer could not be recorded; a silent BMC is no error here.
 pub async fn read(worker: &Worker, sync: &PowerSync, node: &Entry) -> Result<(), ReconcileError> {
     let done = UnderWay {
         sync,
@@ -161,7 +161,7 @@ pub async fn read(worker: &Worker, sync: &PowerSync, node: &Entry) -> Result<(),
         Ok(report) => tracing::trace!(node = %node.id, power_on = report.power_on, "power read"),
         Err(fault) => tracing::debug!(node = %node.id, troubles, "power sync: {}", fault.what),
     }
-    // Mostly nothing changes, and then nothing needs to be loaded either.
+    // Mostly nothing changes, and then nothing need be loaded.
     let known = worker.view.get(&node.id);
     let known = known.as_deref().unwrap_or(node);
     if !is_news(known, at, &result, troubles, &worker.policy) {
@@ -172,7 +172,7 @@ pub async fn read(worker: &Worker, sync: &PowerSync, node: &Entry) -> Result<(),
         result,
         troubles,
     };
-    // In a box, as it is large and rare: else every reading would carry the room for it around.
+    // Boxed, because it is large and rare: otherwise every reading would carry the room for it.
     match Box::pin(worker.drive.deliver(node.id, &event)).await {
         Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(()),
         Err(error) => Err(error),

@@ -1,5 +1,5 @@
-//! Who boots what: a NIC's node, what it boots, which workers serve it, and what is told of its way there.
-//! Scripts and rules are written in `script` and `dnsmasq`, from what this says.
+//! Who boots what: a NIC's node, what it boots, which workers serve it, and the events on its way there.
+//! `script` and `dnsmasq` turn this into scripts and rules.
 use crate::clock;
 use crate::records::events::Events;
 use crate::records::presence::Presence;
@@ -50,16 +50,16 @@ impl Boots {
     /// A machine fetched something on its way to the ramdisk.
     pub fn fetched(&self, mac: Mac, what: &str) {
         let what = what.into();
-        self.tell(mac, What::Netboot { mac, what });
+        self.report(mac, What::Netboot { mac, what });
     }
 
     /// A machine got an address.
     pub fn leased(&self, mac: Mac, ip: IpAddr) {
-        self.tell(mac, What::Lease { mac, ip });
+        self.report(mac, What::Lease { mac, ip });
     }
 
-    /// Of a machine that is a node's. It has no name of its own, and counts once a millisecond.
-    fn tell(&self, mac: Mac, what: What) {
+    /// For a machine that is a node's. Only its time names the event, so it counts once a millisecond.
+    fn report(&self, mac: Mac, what: What) {
         let Some(node) = self.view.of_mac(&mac) else {
             return;
         };

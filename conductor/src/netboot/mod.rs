@@ -1,5 +1,5 @@
 //! What a machine needs to boot from the network: scripts, kernel, ramdisk and images over HTTP; DHCP and TFTP by dnsmasq.
-//! What a machine boots is decided in the core.
+//! The core decides what a machine boots.
 pub mod boots;
 pub mod dnsmasq;
 pub mod http;

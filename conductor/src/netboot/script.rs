@@ -1,5 +1,5 @@
-//! iPXE scripts: a pure function of what a machine shall boot and where it can get it.
-//! What it shall boot is `ironbeat_core::boot`; serving the script, kernel and ramdisk is `http`'s affair.
+//! iPXE scripts: a pure function of what a machine boots and where it can get it.
+//! `ironbeat_core::boot` says what it boots; `http` serves the script, kernel and ramdisk.
 use ironbeat_core::boot::Boot;
 
 /// How often a machine goes round all workers before it reboots and starts over. The pauses grow by a second each, so
@@ -10,12 +10,12 @@ const ROUNDS: u32 = 10;
 pub const KERNEL: &str = "vmlinuz";
 pub const RAMDISK: &str = "initrd";
 
-/// Said to every ramdisk's kernel; the configuration comes after it, and the last word counts. A serial port takes 0.1 ms
-/// a character; the kernel tests its ciphers, which the agent never uses, for 0.35 s in an emulated machine (0.03 s in a
-/// real one); and one that fails before there is an agent starts over, as it does with the agent.
+/// The first arguments of every ramdisk's kernel; configured ones follow, and the last word counts. A serial port takes
+/// 0.1 ms a character; the kernel tests its ciphers, which the agent never uses, for 0.35 s in an emulated machine (0.03 s
+/// in a real one); and a kernel that fails before there is an agent starts over, as it does with the agent.
 const ALWAYS: &str = "quiet cryptomgr.notests panic=30";
 
-/// What a boot script says beside what to boot.
+/// What a boot script needs beside what to boot.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// Base URLs of live workers, the one that answers first.
@@ -81,7 +81,7 @@ fn ramdisk(facts: &Facts) -> Vec<String> {
 }
 
 /// Under UEFI a failure status makes the firmware go on to its next entry; status 0 would end its boot loop
-/// (<https://github.com/tinkerbell/tinkerbell/pull/984>). Under BIOS the first disk is booted from here, because some
+/// (<https://github.com/tinkerbell/tinkerbell/pull/984>). Under BIOS the script boots the first disk itself, because some
 /// firmware does not go on after a network boot at all; where there is none to boot, it gets its chance.
 fn disk() -> Vec<String> {
     vec![
@@ -90,7 +90,7 @@ fn disk() -> Vec<String> {
     ]
 }
 
-/// `lines` over and over, with growing pauses, [`ROUNDS`] times: they end elsewhere or have failed.
+/// Repeats `lines` with growing pauses, [`ROUNDS`] times: they end elsewhere or have failed.
 fn again_and_again(lines: Vec<String>) -> Vec<String> {
     let before = ["set tries:int32 0".into(), ":again".into()];
     let after = [
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_to_boot_its_disk_leaves_ipxe_for_it() {
+    fn a_machine_that_boots_its_disk_leaves_ipxe_for_it() {
         check(
             &script_for(Boot::Disk, &facts()),
             &[

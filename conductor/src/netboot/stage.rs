@@ -1,12 +1,12 @@
 //! Follows the nodes and the workers, and keeps dnsmasq's directories as they want them.
-//! What is written where is `dnsmasq`'s and `script`'s job.
+//! `dnsmasq` and `script` write the files.
 use super::boots::Boots;
 use super::dnsmasq::Dnsmasq;
 use super::script::entry_script;
 use crate::config::DnsmasqConfig;
 use std::time::Duration;
 
-/// Workers come and go without a node changing: the entry script is looked at this often too.
+/// Workers come and go while no node changes: the entry script is looked at this often too.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Runs until the worker stops.

@@ -1,4 +1,4 @@
-//! Documents beside the node records, each version under a key of its own: written once, read by who needs it.
+//! Documents beside the node records, each version under a key of its own: written once, read by those who need it.
 //! The record says which version counts; a version that no record names any more is purged.
 use super::StoreError;
 use super::document::{key_of, without_values};
@@ -24,7 +24,7 @@ impl Besides {
         Self { kv }
     }
 
-    /// Puts a version that no record names yet. Putting it twice is once.
+    /// Puts a version that no record names yet. Putting it twice does no harm.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -45,19 +45,19 @@ impl Besides {
     }
 
     /// # Errors
-    /// When the store is away, or what the record names is not there or not understood.
+    /// When the store is away, or what the record names is missing or not understood.
     pub async fn inventory(&self, node: &Node) -> Result<Option<Inventory>, StoreError> {
         self.read(node, BesideKind::Inventory).await
     }
 
     /// # Errors
-    /// When the store is away, or what the record names is not there or not understood.
+    /// When the store is away, or what the record names is missing or not understood.
     pub async fn instance_data(&self, node: &Node) -> Result<Option<InstanceData>, StoreError> {
         self.read(node, BesideKind::InstanceData).await
     }
 
     /// # Errors
-    /// When the store is away, or what the record names is not there or not understood.
+    /// When the store is away, or what the record names is missing or not understood.
     pub async fn bmc_secrets(&self, node: &Node) -> Result<Option<BmcSecrets>, StoreError> {
         self.read(node, BesideKind::BmcSecrets).await
     }
@@ -83,7 +83,7 @@ impl Besides {
         }
     }
 
-    /// Drops versions from before `revision`, which the record names now; none: all of them. What cannot be dropped
+    /// Drops versions older than `revision`, which the record names now; none: all of them. What cannot be dropped
     /// now is dropped with the next version.
     pub async fn sweep(&self, node: NodeId, kind: BesideKind, before: Option<Revision>) {
         let keys = format!("{}.>", key_of(kind.name(), &node));

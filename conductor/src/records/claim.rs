@@ -1,5 +1,5 @@
-//! What a document has to itself, each a key that names its owner. What that is, the document says.
-//! A claim counts while the document that it names exists and lists it; documents themselves are in `documents`.
+//! What a document has to itself, each a key that names its owner. The document says what that is.
+//! A claim counts while the document that it names exists and lists it; `documents` stores documents.
 use super::StoreError;
 use super::document::{Claims, Document, words};
 use super::documents::Records;
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 /// A claim without a record behind it may belong to a node in the making, which gets this long from the moment it is
 /// seen: two writes of a healthy store, even through most of a second of trouble.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often a claim in the making is looked at meanwhile.
+/// How often to look at a claim in the making.
 const LOOK: Duration = Duration::from_millis(25);
 /// Claims lost to others in a row: each time another claimant moved, and two or three are already rare.
 const MAX_RACES: u32 = 16;
 
-/// Whose a claim is, as its key says.
+/// The holder that a claim's key names.
 struct Holder<I> {
     owner: Option<I>,
     revision: Revision,
@@ -70,7 +70,7 @@ impl<T: Document> Records<T> {
             let key = key_of::<T>(claim);
             match self.kv.write(&key, value, held.revision).await {
                 Ok(_) => return Ok(()),
-                // The next look tells whose it is now.
+                // The next look tells who has it now.
                 Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -81,14 +81,14 @@ impl<T: Document> Records<T> {
     async fn holder(&self, claim: &str) -> Result<Holder<T::Id>, StoreError> {
         let (value, revision) = self.kv.read(&key_of::<T>(claim)).await?;
         let owner = value.as_deref().and_then(|value| {
-            // What is no id names nobody, and nobody holds no claim.
+            // A value that is no id names nobody, and nobody holds no claim.
             serde_json::from_slice::<T::Id>(value).ok()
         });
         Ok(Holder { owner, revision })
     }
 
     /// Whether nobody has a right to a claim. A claim comes before the record that lists it, so its owner gets some
-    /// time; a claim that moves meanwhile is not stale, and whose it is now has to be looked at anew.
+    /// time; a claim that moves meanwhile is not stale, and the caller has to look at its new owner.
     async fn is_stale(
         &self,
         claim: &str,

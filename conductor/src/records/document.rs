@@ -1,5 +1,5 @@
-//! What a kind of document says of itself: its keys, its version, what it has to itself, what all may know of it.
-//! Storing, claiming and following are the same for all kinds: `documents`, `claim`, `view`.
+//! The declaration of a kind of document: its keys, its version, what it has to itself, what all may know of it.
+//! `documents`, `claim` and `view` store, claim and follow all kinds alike.
 use super::StoreError;
 use ironbeat_core::id::OpId;
 use serde::de::DeserializeOwned;
@@ -29,7 +29,7 @@ pub trait Document:
         + AsRef<[u8]>
         + Send
         + Sync;
-    /// What all workers know of each document without reading it.
+    /// The part of each document that all workers know without reading it.
     type Entry: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     fn id(&self) -> Self::Id;
@@ -43,7 +43,7 @@ pub trait Document:
 /// Keys are spread over so many shards, so that a follower can choose a part of them. See ARCHITECTURE.md, "Keys".
 const SHARDS: u8 = 64;
 
-/// The same for ever: keys depend on it.
+/// Must never change: keys depend on it.
 fn shard(id: &[u8]) -> u8 {
     id.iter().fold(0, |folded, byte| folded ^ byte) % SHARDS
 }
@@ -72,7 +72,7 @@ pub(super) fn words<T: Document>(id: T::Id) -> String {
 /// Reads a document as it is stored under `key`.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when it is none, that of another id, or of a later version than this worker's.
+/// [`StoreError::Corrupt`] when it is not one, is about another id, or has a later version than this worker's.
 pub(crate) fn parse<T: Document>(key: &str, value: &[u8]) -> Result<T, StoreError> {
     #[derive(Deserialize)]
     struct Version {
@@ -86,7 +86,7 @@ pub(crate) fn parse<T: Document>(key: &str, value: &[u8]) -> Result<T, StoreErro
     let version = |schema| corrupt(format!("it has schema {schema}, this worker knows {known}"));
     let document: T = match serde_json::from_slice(value) {
         Ok(document) => document,
-        // A later version explains a shape that is not understood.
+        // A later version explains a shape that this worker does not understand.
         Err(error) => match serde_json::from_slice::<Version>(value) {
             Ok(Version { schema }) if schema > known => return Err(version(schema)),
             _ => return Err(corrupt(without_values(&error))),
@@ -102,7 +102,7 @@ pub(crate) fn parse<T: Document>(key: &str, value: &[u8]) -> Result<T, StoreErro
     Ok(document)
 }
 
-/// serde quotes a value that it did not expect; where it stands says enough, and quotes nothing.
+/// serde quotes a value that it did not expect; its place says enough, and quotes nothing.
 pub(super) fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match error.classify() {

@@ -1,11 +1,11 @@
 //! Documents of one kind in JetStream: loaded from the leader, written by compare-and-swap, unique by claim keys.
-//! What a document says of itself is in `document`; only `nodes` writes node records, for `drive`.
+//! `document` declares each kind; only `nodes` writes node records, for `drive`.
 use super::StoreError;
 use super::document::{Claims, Document, key, parse, words};
 use super::kv::{ENTRY, Kv, KvError, Revision};
 use std::marker::PhantomData;
 
-/// How often a write whose acknowledgement does not come is sent. It is written once at most.
+/// How often to send a write whose acknowledgement does not come. It is written once at most.
 const WRITES: u32 = 3;
 
 pub struct Records<T> {
@@ -42,7 +42,7 @@ impl<T: Document> Records<T> {
         }
     }
 
-    /// A new document: its claims first, then itself, then another look whether the claims are still its own.
+    /// Stores a new document: first its claims, then itself, then another look whether the claims are still its own.
     ///
     /// # Errors
     /// [`StoreError::Claimed`] when something of it belongs to another, [`StoreError::Conflict`] when the id exists.
@@ -100,7 +100,7 @@ impl<T: Document> Records<T> {
         let id = document.id();
         match self.kv.delete(&key::<T>(id), revision).await {
             Ok(()) => {}
-            // The acknowledgement may have been lost: what matters is whether it is gone.
+            // The acknowledgement may be lost: what matters is whether the document is gone.
             Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {
                 if self.load(id).await?.is_some() {
                     return Err(conflict::<T>(id));
@@ -131,7 +131,7 @@ impl<T: Document> Records<T> {
         written
     }
 
-    /// After an unclear write the document tells by its `op` whether it landed.
+    /// After an unclear write, the document's `op` tells whether it landed.
     async fn write(&self, document: &T, revision: Revision) -> Result<Revision, StoreError> {
         let id = document.id();
         let key = key::<T>(id);
@@ -148,7 +148,7 @@ impl<T: Document> Records<T> {
             if let KvError::Refused { .. } = error {
                 return Err(error.into());
             }
-            // A conflict may be with ourselves, when an earlier send came through after all.
+            // The conflict may be with ourselves, when an earlier send came through after all.
             let present = self.load(id).await?;
             match (present, error) {
                 (Some((present, at)), _) if present.op() == document.op() => return Ok(at),

@@ -1,5 +1,5 @@
-//! What happened, as a stream that operators and other programs follow: JSON, one subject per node and kind.
-//! What is worth an event is decided where it happens; publishing never holds up a decision.
+//! Events, as a stream that operators and other programs follow: JSON, one subject per node and kind.
+//! The source of an event decides that it is worth one; publishing never holds up a decision.
 use crate::records::{Cause, Store, StoreError, ensure, is_final, read_stream};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishError;
@@ -76,7 +76,7 @@ impl Events {
         })
     }
 
-    /// Queues an event. Of one kind and node, what has the same `once` counts once, whoever publishes it.
+    /// Queues an event. Those of one kind and node with the same `once` count once, whoever publishes them.
     pub fn publish(&self, happening: &Happening, once: &str) {
         let (node, kind) = (happening.node, happening.kind());
         let event = Outgoing {
@@ -99,7 +99,7 @@ impl Events {
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         if self.queue.send(Queued::Flush(done)).await.is_ok() {
-            // An answer that is lost is lost with the queue: there is nothing left to wait for.
+            // A lost answer is lost with the queue: there is nothing left to wait for.
             let _ = wait.await;
         }
     }
@@ -123,7 +123,7 @@ impl Events {
             .map_err(|error| fail(error.into()))?;
         let token = node.map_or("*".into(), |id| id.to_string());
         let end = stream.cached_info().state.last_sequence;
-        // Of all nodes: the tail of the stream. Of one node: all of it is looked through, as its events may be rare.
+        // Of all nodes: the tail of the stream. Of one node: the whole stream, as its events may be rare.
         let start = match node {
             Some(_) => 1,
             None => (end + 1).saturating_sub(last as u64).max(1),

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use std::time::Duration;
 
-/// The server says this often that there is nothing new.
+/// How often the server says that there is nothing new.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Without a word for this long the consumer is taken for dead: two lost heartbeats, and some.
+/// After this long without a word the consumer counts as dead: two lost heartbeats, and some.
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 /// The server forgets a consumer that nobody listens to after this long.
 const FORGOTTEN: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ pub(crate) struct Change {
     pub key: String,
     /// None: deleted.
     pub value: Option<Bytes>,
-    /// What its writer says of it in the header, for followers that need no more.
+    /// The entry that its writer put into the header, for followers that need no more.
     pub entry: Option<String>,
     pub revision: Revision,
 }
@@ -40,7 +40,7 @@ pub(crate) enum Depth {
 #[derive(Debug)]
 pub(crate) enum Followed {
     Change(Change),
-    /// Everything that was there has been shown. Said once.
+    /// Everything that was there has been shown. Comes once.
     Loaded,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Followed {
 enum Load {
     Going,
     Complete,
-    Told,
+    Reported,
 }
 
 /// A plain push consumer, without the client's own way of beginning again in the middle: a stream that was emptied or
@@ -109,7 +109,7 @@ impl Kv {
         })
     }
 
-    /// Every key and value there is now, in the order of their writing.
+    /// Every key and value there is now, in the order in which they were written.
     pub async fn scan(&self, keys: &str, mut each: impl FnMut(Change)) -> Result<(), KvError> {
         let mut follow = self.follow(keys, Depth::Whole).await?;
         loop {
@@ -122,11 +122,11 @@ impl Kv {
 }
 
 impl Follow {
-    /// Waits for what is next. After an error there is nothing more to come.
+    /// Waits for the next change. After an error nothing more comes.
     pub async fn next(&mut self) -> Result<Followed, KvError> {
         loop {
             if self.load == Load::Complete {
-                self.load = Load::Told;
+                self.load = Load::Reported;
                 return Ok(Followed::Loaded);
             }
             let message = match tokio::time::timeout(SILENCE, self.subscriber.next()).await {
@@ -180,7 +180,7 @@ impl Follow {
         })
     }
 
-    /// Idle heartbeats and flow control, ADR-15: the latter must be answered, or the server stops sending.
+    /// Idle heartbeats, and flow control, which must be answered, or the server stops sending (ADR-15).
     async fn status(&mut self, message: async_nats::Message) -> Result<(), KvError> {
         let header = |name: &str| {
             let headers = message.headers.as_ref()?;

@@ -1,5 +1,5 @@
 //! One key-value bucket of JetStream: leader reads, compare-and-swap writes, deletes that say what they delete.
-//! What the keys mean is in `documents`, `beside`, `presence` and `lookups`; following them is in `follow`.
+//! `documents`, `beside`, `presence` and `lookups` give the keys their meaning; `follow` follows them.
 use super::stream::ensure;
 use super::{Cause, StoreError};
 use async_nats::HeaderMap;
@@ -23,7 +23,7 @@ const OPERATION: &str = "KV-Operation";
 /// The server's header for "this key has expired", ADR-43.
 const MARKER: &str = "Nats-Marker-Reason";
 
-/// What came of an attempt on one key.
+/// Why an attempt on one key failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
     #[error("read {key}: {source}")]
@@ -33,7 +33,7 @@ pub enum KvError {
     /// It was not written, and trying again will not help.
     #[error("write {key}: {source}")]
     Refused { key: String, source: Cause },
-    /// Whether it was written is not known.
+    /// Nobody knows whether it was written.
     #[error("write {key}: {source}")]
     Unclear { key: String, source: Cause },
     #[error("follow {keys}: {source}")]
@@ -45,7 +45,7 @@ pub enum KvError {
 /// How a bucket keeps what it is given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keep {
-    /// What it holds, for who lists buckets.
+    /// What it holds, for those who list buckets.
     pub about: &'static str,
     pub storage: StorageType,
     /// Zero: for ever.
@@ -54,7 +54,7 @@ pub(crate) struct Keep {
     pub max_keys: i64,
     /// −1: no limit. The server sets that much aside at once.
     pub max_bytes: i64,
-    /// What gives way when a limit is reached.
+    /// Which keys give way when a limit is reached.
     pub full: DiscardPolicy,
 }
 

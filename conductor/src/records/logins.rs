@@ -1,5 +1,5 @@
-//! Who may drive which BMC: a node's BMC and the secrets that lie beside its record, put together and remembered.
-//! A version of secrets never changes, so what is remembered is right for as long as a record names that version.
+//! How to log in to each BMC: a node's endpoint and the secrets beside its record, put together and remembered.
+//! A version of secrets never changes, so a remembered login is right for as long as a record names that version.
 use super::{Store, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::OpId;
@@ -8,7 +8,7 @@ use ironbeat_core::node::{BmcAccess, BmcSecrets, Node};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// More than any fleet has. When they are reached, all are read anew.
+/// More than any fleet has. When they are reached, all are read again.
 const MAX_REMEMBERED: usize = 1 << 18;
 
 #[derive(Clone)]

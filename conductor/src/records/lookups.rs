@@ -1,5 +1,5 @@
-//! Who looked up: machines known and unknown, with what they sent and what they were told, for the operator's eyes.
-//! The match is made in `front::agent`; a hostile network cannot fill more than the bucket's bound.
+//! Who looked up: machines known and unknown, what they sent and what they were answered, for the operator's eyes.
+//! `front::agent` makes the match; a hostile network cannot fill more than the bucket's bound.
 use crate::clock;
 use crate::records::{Keep, Kv, KvError, Store, StoreError};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
@@ -22,7 +22,7 @@ const MAX_BYTES: i64 = 64 << 20;
 const MAX_LIST_BYTES: usize = 512 << 10;
 /// The same machine with the same answer is written again only after this long.
 const QUIET: Duration = Duration::from_secs(30);
-/// Machines remembered for that; beyond it the memory is emptied, and they are written once more.
+/// Machines remembered for that; when it is full, the memory is emptied, and they are written once more.
 const MAX_REMEMBERED: usize = 4096;
 /// Lookups that wait to be written. They carry inventories: 256 of them are some 10 MB at worst.
 const QUEUE: usize = 256;
@@ -48,7 +48,7 @@ enum Queued {
     Flush(oneshot::Sender<()>),
 }
 
-/// What cannot be in a key becomes `-`.
+/// Characters that no key can hold become `-`.
 fn token(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -88,7 +88,7 @@ impl Lookups {
         })
     }
 
-    /// Remembers a lookup, in the background: an answer to a machine does not wait for it.
+    /// Remembers a lookup, in the background: the answer to a machine does not wait for it.
     pub fn record(
         &self,
         machine: &Identity,
@@ -148,7 +148,7 @@ impl Lookups {
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         if self.queue.send(Queued::Flush(done)).await.is_ok() {
-            // An answer that is lost is lost with the queue: there is nothing left to wait for.
+            // A lost answer is lost with the queue: there is nothing left to wait for.
             let _ = wait.await;
         }
     }
@@ -183,7 +183,7 @@ impl Lookups {
         Ok(entries.into_iter().map(|(entry, _)| entry).collect())
     }
 
-    /// The one machine whose key begins so, with its whole inventory.
+    /// The one machine whose key begins with `start`, with its whole inventory.
     ///
     /// # Errors
     /// When the bucket does not answer.
@@ -239,7 +239,7 @@ async fn write(bucket: Kv, mut waiting: mpsc::Receiver<Queued>) {
     }
 }
 
-/// Replaces what was known of the machine, and adds to its count.
+/// Replaces the machine's last lookup, and adds to its count.
 async fn add(bucket: &Kv, key: &str, mut lookup: LookupRecord) -> Result<(), KvError> {
     let news = lookup.count;
     for race in 1.. {

@@ -1,5 +1,5 @@
-//! What is kept in NATS: records, claims, what lies beside records, presence, last heartbeats, lookups and events.
-//! What is written is decided in the core; who has a node record written is `drive`.
+//! Everything kept in NATS: records, claims, what lies beside records, presence, last heartbeats, lookups and events.
+//! The core decides what is written; only `drive` has node records written.
 mod beside;
 mod claim;
 mod document;

@@ -1,5 +1,5 @@
 //! Node records as documents: what a node has to itself is its BMC, MAC addresses, system UUID and name.
-//! What a record says is decided in the core.
+//! The core decides what a record says.
 use super::document::{Claims, Document};
 use ironbeat_common::id::{NodeId, SystemUuid};
 use ironbeat_core::id::{NodeName, OpId};

@@ -1,5 +1,5 @@
-//! How a decision is kept: what lies beside the record is put first, then the record is saved, then old versions go.
-//! What is kept is decided in the core; `drive` calls this, and nobody else writes a node.
+//! How a decision is stored: first what lies beside the record, then the record; then old versions go.
+//! The core decides what is stored; only `drive` calls this, and nothing else writes a node.
 use super::kv::{KvError, Revision};
 use super::{Store, StoreError};
 use ironbeat_core::node::{Beside, BesideKind, Node};

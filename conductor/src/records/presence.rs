@@ -1,5 +1,5 @@
 //! Which workers live, who owns which node, and whether this worker may still act.
-//! What is concluded from renewals is in `roster`; here they are written and followed.
+//! `roster` draws conclusions from renewals; here they are written and followed.
 mod roster;
 
 pub use roster::Liveness;
@@ -23,14 +23,14 @@ use tokio::time::Instant;
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// Before a broken watch of the workers is made anew: their renewals must not be missed for long.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A watch that broke is known to be broken before a renewal that it did not show is held against anybody.
+/// A broken watch is known to be broken before a renewal that it missed is held against anybody.
 const _: () = assert!(
     SILENCE.as_millis() < Timing::DEFAULT.lapse.as_millis() - Timing::DEFAULT.renew.as_millis()
 );
 /// Workers known at once. A hundred serve any data centre; the rest is somebody's mistake.
 const MAX_WORKERS: i64 = 1024;
 
-/// What is written at every renewal, for operators to read with `nats kv get`.
+/// Written at every renewal, for operators to read with `nats kv get`.
 #[derive(Serialize)]
 struct Renewal<'a> {
     #[serde(flatten)]
@@ -104,7 +104,7 @@ impl Presence {
     }
 
     async fn renew(&self) {
-        // The others count from when they see it: later than this.
+        // The others count from when they see it, which is later.
         let begun = Instant::now();
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let renewal = Renewal {
@@ -189,7 +189,7 @@ impl Presence {
         lock(&self.roster).live(&self.own, Instant::now())
     }
 
-    /// Workers that were here and are not any more.
+    /// Workers that were here and are gone.
     pub fn lapsed(&self) -> Vec<WorkerId> {
         lock(&self.roster).lapsed(Instant::now())
     }
@@ -203,7 +203,7 @@ impl Presence {
         lock(&self.roster).may_act(Instant::now())
     }
 
-    /// Who looks after which node as of now, for those who ask about many.
+    /// Who owns which node as of now, for those who ask about many.
     pub fn owners(&self) -> Owners {
         Owners {
             own: self.own.id.clone(),
@@ -211,12 +211,12 @@ impl Presence {
         }
     }
 
-    /// Who looks after a node, as far as this worker knows.
+    /// Who owns a node, as far as this worker can see.
     pub fn owner_of(&self, node: NodeId) -> Option<WorkerId> {
         owner(node, self.live().iter().map(|info| &info.id)).cloned()
     }
 
-    /// Whether this worker looks after a node. Two may think so for a moment, which is harmless.
+    /// Whether this worker owns a node. Two may think so for a moment, which is harmless.
     pub fn owns(&self, node: NodeId) -> bool {
         self.owner_of(node).is_some_and(|id| id == self.own.id)
     }

@@ -1,6 +1,6 @@
 //! The last heartbeat of every node, kept by the server: one message per subject, no write of ours. In a file: a stream in
 //! memory is gone when the server restarts, and every live agent would look silent.
-//! Heartbeats are answered in `front::agent`; this stream never answers, or it would race the real reply.
+//! `front::agent` answers heartbeats; this stream never does, or it would race the real reply.
 use crate::records::{Store, StoreError, ensure};
 use async_nats::jetstream::stream::{self, DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use ironbeat_common::codec;
@@ -11,7 +11,7 @@ use ironbeat_core::decide::LastBeat;
 use ironbeat_core::time::Time;
 use std::time::Duration;
 
-/// Longer than any heartbeat time-out that makes sense.
+/// Longer than any heartbeat timeout that makes sense.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// 100,000 nodes at some 300 bytes a beat are 30 MB; a thousand of them may carry an inventory of 40 KB at once. Beyond
 /// it the oldest beats go. The server sets that much aside at once.
@@ -46,7 +46,7 @@ impl Seen {
         })
     }
 
-    /// The newest beat and when the server got it. What cannot be decoded was refused when it came, and counts as none.
+    /// The newest beat and when the server got it. One that cannot be decoded was refused on arrival, and counts as none.
     ///
     /// # Errors
     /// When the stream does not answer.

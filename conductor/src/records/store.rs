@@ -1,5 +1,5 @@
 //! The store as a whole: which buckets and streams there are, what can go wrong with them.
-//! Records are written in `documents`, what lies beside them in `beside`; only `drive` has node records written.
+//! `documents` writes records, `beside` what lies beside them; only `drive` has node records written.
 use super::beside::Besides;
 use super::documents::Records;
 use super::node::name_claim;
@@ -39,7 +39,7 @@ impl Default for Names {
     }
 }
 
-/// What the NATS client said.
+/// The NATS client's error.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub enum StoreError {
     Missing { key: String, node: NodeId },
 }
 
-/// What is kept in NATS for all workers: the records, what lies beside them, and the way to the other streams.
+/// Everything that NATS keeps for all workers: the records, what lies beside them, and the way to the other streams.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) js: jetstream::Context,

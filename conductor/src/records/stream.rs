@@ -1,5 +1,5 @@
 //! JetStream streams, made if they are absent and compared with what is needed if they are not, and read to their end.
-//! What is kept in them is the affair of `store`, `presence`, `seen`, `events` and `lookups`.
+//! `store`, `presence`, `seen`, `events` and `lookups` decide what is kept in them.
 use super::{Cause, StoreError};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::response::Response;
@@ -28,7 +28,7 @@ pub(crate) async fn ensure(
     };
     let made = match js.get_or_create_stream(wanted.clone()).await {
         Ok(stream) => Ok(stream),
-        // Another worker may have made it a moment ago with other words for the same; what it is, is read below.
+        // Another worker may have made it a moment ago with another description; what matters is compared below.
         Err(refused) => js.get_stream(&name).await.map_err(|_| refused),
     };
     let stream = made.map_err(|error| fail(error.into()))?;
@@ -44,14 +44,14 @@ pub(crate) async fn ensure(
     if let (None, Some(about)) = (&found.description, &wanted.description)
         && let Err(why) = describe(js, &name, about).await
     {
-        // It works as well without: a worker may lack the right to change a stream.
+        // A stream works without one: a worker may lack the right to change it.
         tracing::debug!(stream = name, "not described: {why}");
     }
     Ok(stream)
 }
 
-/// Gives a stream that was made without one a description. All else stays as the server has it, in its own words: the
-/// client knows fewer settings than the server, and would take away what an operator has set.
+/// Gives a description to a stream that was made without one. All else stays as the server has it, in its own words: the
+/// client has fewer settings than the server, and would take away what an operator has set.
 async fn describe(js: &jetstream::Context, name: &str, about: &str) -> Result<(), String> {
     let ask = async |verb: &str, body: &Value| {
         let subject = format!("STREAM.{verb}.{name}");
@@ -88,7 +88,7 @@ pub(crate) async fn read_stream(
         let message = match tokio::time::timeout(READ_PATIENCE, messages.next()).await {
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(error))) => return Err(fail(error.into())),
-            Ok(None) | Err(_) => return Err(fail("it ends before its end".into())),
+            Ok(None) | Err(_) => return Err(fail("it stops in the middle".into())),
         };
         pending = message.info().map_or(0, |info| info.pending);
         each(message);
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_matters_must_agree_and_sizes_need_not() {
+    fn what_changes_the_meaning_must_agree_and_sizes_need_not() {
         let wanted = stream::Config {
             subjects: vec!["a.>".into()],
             max_messages_per_subject: 1,

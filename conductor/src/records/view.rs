@@ -1,5 +1,5 @@
 //! The index of all nodes, followed from the bucket: for lists, lookups, boot scripts and alarms. May be a moment behind.
-//! It is made of entries, which travel in the records' headers; decisions are made on what `documents` loads.
+//! Entries travel in the records' headers; decisions are made on what `documents` loads.
 use super::document::{id_of, without_values};
 use super::{Change, Depth, Followed, Records, Store, StoreError};
 use ironbeat_common::id::{Mac, NodeId};
@@ -55,7 +55,7 @@ impl View {
         read(&self.seen).index.of_mac(mac).cloned()
     }
 
-    /// Which node a machine is.
+    /// Finds the node that a machine is.
     pub fn find(&self, machine: &Identity) -> Match {
         read(&self.seen).index.find(machine)
     }
@@ -65,7 +65,7 @@ impl View {
         read(&self.seen).index.busy().cloned().collect()
     }
 
-    /// What `look` makes of the nodes, in the order of their ids, for those who look at all of them. The view does not
+    /// What `look` makes of each node, in the order of their ids, for those who look at all of them. The view does not
     /// move on meanwhile.
     pub fn pick<T>(&self, look: impl FnMut(&Arc<Entry>) -> Option<T>) -> Vec<T> {
         read(&self.seen).index.all().filter_map(look).collect()
@@ -126,7 +126,7 @@ async fn follow_once(
         Ok(follow) => follow,
         Err(error) => return error.into(),
     };
-    // Until everything has been shown it is gathered apart: nodes that vanished meanwhile must go, the others stay.
+    // Until everything has been shown, gather it apart: nodes that vanished meanwhile must go, the others stay.
     let mut fresh = Some(Seen::default());
     loop {
         match follow.next().await {
@@ -158,7 +158,7 @@ async fn follow_once(
     }
 }
 
-/// What a change says of a node.
+/// The news of a node in a change.
 enum News {
     Gone,
     Known(Box<Entry>),
@@ -166,7 +166,7 @@ enum News {
     Unreadable(String),
 }
 
-/// The entry in the header tells; a record that was written without one, by hand, is read whole.
+/// Reads the entry in the header; a record that was written by hand, without one, is read whole.
 async fn look(nodes: &Records<Node>, id: NodeId, change: &Change) -> Result<News, StoreError> {
     if change.value.is_none() {
         return Ok(News::Gone);
@@ -219,7 +219,7 @@ mod tests {
 
     /// When everything is shown anew, a record that has become unreadable meanwhile must not look like a removed node.
     #[test]
-    fn what_was_known_of_a_node_outlives_a_follow_that_broke() {
+    fn a_nodes_last_entry_outlives_a_broken_follow() {
         let good = Arc::new(Entry::of(&node(1)));
         let mut fresh = Seen::default();
         let broken = || News::Unreadable("EOF".into());

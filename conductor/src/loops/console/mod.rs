@@ -1,5 +1,5 @@
 //! Serial consoles over NATS: the worker that owns a node holds its one SOL session, any number of people share it.
-//! What one session does is in `session`, what is said on which subject in `wire`, what is kept in `record`.
+//! `session` serves one node, `record` keeps the output, `ironbeat_ops::console` has subjects and headers.
 pub mod record;
 mod session;
 
@@ -20,16 +20,16 @@ use tokio_util::task::TaskTracker;
 
 /// Consoles that one worker serves at once: each is a session with a BMC and 64 KiB.
 const MAX_SESSIONS: usize = 2048;
-/// A watcher waits so long for a BMC before it is told that it still waits.
+/// A watcher's first answer waits this long for the BMC.
 const SETTLE: Duration = Duration::from_secs(8);
-/// Between two looks for consoles that should be recorded and are not.
+/// How often to look for consoles that should be recorded and are not.
 const RECORD_LOOK: Duration = Duration::from_secs(5);
-/// At shutdown, BMCs are told that their console is free.
+/// At shutdown, the time to tell BMCs that their console is free.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Longest name of a watcher.
 const MAX_NAME: usize = 64;
 
-/// A handle: clones are of the same consoles.
+/// A handle: clones share the consoles.
 #[derive(Clone)]
 pub struct Consoles {
     worker: Arc<Worker>,
@@ -102,7 +102,7 @@ pub async fn start(
     }
     let mut parts = Vec::new();
     for part in Part::TO_WORKER {
-        // No queue group: all hear it, and who owns the node answers.
+        // No queue group: all hear it, and the node's owner answers.
         let messages = worker
             .client
             .subscribe(subject_of_all(&worker.prefix, part))
@@ -222,7 +222,7 @@ async fn take_in(
     let orphaned = before.is_some_and(|before| {
         before != worker.id && worker.presence.is_live(&before) == Liveness::Lapsed
     });
-    // The session that is there may be about to end, as its last watcher has left; the next one is new.
+    // The session found may be about to end, because its last watcher has left; the next one is new.
     for _ in 0..2 {
         let session = open(consoles, node, Need::Watcher(&watcher));
         let session = session.map_err(|why| ("503", why.to_owned()))?;

@@ -1,5 +1,5 @@
-//! What consoles said, kept as a bounded stream: only where the configuration asks for it.
-//! Who attaches the consoles that are to be recorded is `mod`'s affair.
+//! The output of consoles, kept as a bounded stream: only where the configuration asks for it.
+//! `mod` attaches the consoles that are to be recorded.
 use crate::records::{Cause, Store, StoreError, ensure, read_stream};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 /// A week, which is as long as people remember to look.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Of one node, and so that one that babbles cannot push out all others.
+/// Per node, so that one that babbles cannot push out all others.
 const MAX_MESSAGES_PER_NODE: i64 = 100_000;
-/// Shown at once; below the size of a message.
+/// Shown in one answer; below the size of a message.
 const SHOWN: usize = 512 * 1024;
 
 /// Makes the stream of `mib` MiB, which the server sets aside.
@@ -34,7 +34,7 @@ pub(super) async fn open(store: &Store, mib: u32) -> Result<(), StoreError> {
     ensure(&store.js, config).await.map(drop)
 }
 
-/// The last of what a node's console said.
+/// The last output of a node's console.
 ///
 /// # Errors
 /// When nothing is recorded here, or the stream does not answer.

@@ -1,5 +1,5 @@
 //! One node's serial console: attached while somebody watches or it is recorded, attached again when it is lost.
-//! Who may have one is `mod`'s affair, the bytes between BMC and us `ironbeat_ipmi`'s.
+//! `mod` decides who may have one; `ironbeat_ipmi` moves the bytes between BMC and us.
 use crate::clock;
 use crate::worker::Worker;
 use async_nats::HeaderMap;
@@ -17,20 +17,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What a new watcher sees of what was before: some screens full.
+/// Earlier output that a new watcher sees: some screens full.
 const BACKLOG: usize = 64 * 1024;
 /// Watchers of one console; more is a mistake.
 const MAX_WATCHERS: usize = 32;
-/// Messages of input that wait for the machine; beyond it they are dropped, as a serial line without flow control does.
+/// Messages of input that wait for the machine; any more are dropped, as on a serial line without flow control.
 const INPUTS: usize = 64;
 /// Published at once.
 const CHUNK: usize = 4096;
-/// Before another try to attach, doubled up to the second.
+/// Before another try to attach: first this long, then doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// For the machine to take what was typed.
 const TYPE_TIME: Duration = Duration::from_secs(5);
-/// Between two looks for watchers and for who owns the node.
+/// How often to look for watchers and for the node's owner.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) enum Input {
@@ -42,7 +42,7 @@ pub(super) enum Input {
 pub(super) enum State {
     Opening,
     Attached,
-    /// Not attached, because.
+    /// Not attached, and why.
     Trouble(String),
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Need<'a> {
     Record,
 }
 
-/// A session's outside. Cheap to clone.
+/// The outside of a session. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Session {
     pub name: String,
@@ -136,7 +136,7 @@ impl Session {
         session
     }
 
-    /// `false`: there are too many watchers.
+    /// `false`: too many watchers.
     pub fn needed(&self, need: Need<'_>) -> bool {
         let watcher = match need {
             Need::Record => {
@@ -167,7 +167,7 @@ impl Session {
     }
 
     pub fn input(&self, input: Input) {
-        // Full: the machine takes nothing.
+        // Full: the machine takes no input.
         let _ = self.inputs.try_send(input);
     }
 
@@ -175,7 +175,7 @@ impl Session {
         self.shared.stop.cancel();
     }
 
-    /// Waits until it is known whether the console can be had, or until the time is over.
+    /// Waits until the console is attached or refused, or until the time is over.
     pub async fn settled(&self, time: Duration) {
         let mut state = self.shared.state.subscribe();
         let settled = state.wait_for(|state| *state != State::Opening);
@@ -212,7 +212,7 @@ pub(super) fn one_line(text: &str) -> String {
     text.chars().map(visible).take(1000).collect()
 }
 
-/// A session's inside.
+/// The inside of a session.
 struct Serving {
     worker: Arc<Worker>,
     node: NodeId,
@@ -220,7 +220,7 @@ struct Serving {
     shared: Arc<Shared>,
 }
 
-/// Why a console that was attached is not any more.
+/// Why an attached console was lost.
 enum End {
     /// Nobody needs it here.
     Done,
@@ -246,7 +246,7 @@ impl Serving {
                         break;
                     }
                     match result {
-                        // What we had ourselves is still ours, whatever the BMC thinks of it.
+                        // A console that we had is still ours, whatever the BMC thinks of it.
                         Err(error) => {
                             let ours = error.kind == ErrorKind::SessionLost;
                             self.shared.take_over.store(ours, Ordering::Relaxed);
@@ -316,7 +316,7 @@ impl Serving {
         }
     }
 
-    /// Whether this worker is to serve this node's console, and anybody wants it.
+    /// Whether anybody wants this node's console, and this worker is the one to serve it.
     fn is_needed(&self) -> bool {
         let mut watchers = lock(&self.shared.watchers);
         watchers.retain(|_, seen| seen.elapsed() < Duration::from_secs(LEASE_SECS));
@@ -353,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_backlog_is_the_last_of_it_and_offsets_count_all() {
+    fn the_backlog_keeps_the_last_bytes_and_offsets_count_all() {
         let mut log = Log::default();
         assert_eq!(log.push(b"abc"), 0);
         assert_eq!(log.push(&vec![b'x'; BACKLOG]), 3);

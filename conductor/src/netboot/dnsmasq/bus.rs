@@ -1,5 +1,5 @@
-//! dnsmasq's D-Bus side: is it there, which leases it gives, what it has counted.
-//! What a lease means for a node is the caller's affair. Nothing is ever set from here: see `Dnsmasq::apply`.
+//! dnsmasq's D-Bus side: whether it is there, which leases it gives, what it has counted.
+//! The caller decides what a lease means for a node. Nothing is ever set from here: see `Dnsmasq::apply`.
 use super::{CALL_TIMEOUT, DnsmasqError};
 use crate::config::DnsmasqConfig;
 use futures_util::StreamExt;
@@ -63,7 +63,7 @@ async fn in_time<T>(
     }
 }
 
-/// For ever: through restarts of dnsmasq and of the bus.
+/// Runs for ever, through restarts of dnsmasq and of the bus.
 pub(super) async fn watch_leases(config: DnsmasqConfig, on_lease: impl Fn(Mac, IpAddr)) {
     let mut trouble = Trouble::default();
     loop {
@@ -71,11 +71,11 @@ pub(super) async fn watch_leases(config: DnsmasqConfig, on_lease: impl Fn(Mac, I
             Ok(()) => format!("the bus {} has closed the connection", address(&config)),
             Err(error) => error.to_string(),
         };
-        tokio::time::sleep(trouble.told(why)).await;
+        tokio::time::sleep(trouble.log_new(why)).await;
     }
 }
 
-/// Since dnsmasq answered last: the same trouble is told once, not at every try.
+/// Trouble since dnsmasq last answered: logged once, not at every try.
 #[derive(Default)]
 struct Trouble {
     last: String,
@@ -83,8 +83,8 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// How long to wait before the next try.
-    fn told(&mut self, why: String) -> Duration {
+    /// Logs new trouble, and returns how long to wait before the next try.
+    fn log_new(&mut self, why: String) -> Duration {
         if why != self.last {
             tracing::warn!("leases are not watched: {why}; trying again");
             self.last = why;
@@ -110,7 +110,7 @@ async fn watch_leases_once(
     };
     let attempt = format!("subscribe to signals on the bus {}", address(config));
     let (mut signals, mut owners) = in_time(attempt, subscribe).await?;
-    // Asked over another connection: this one has its hands full.
+    // Asked over another connection: this one is busy with signals.
     let version: String = call(config, "GetVersion").await?;
     tracing::info!(version, "dnsmasq answers; its leases are watched");
     *trouble = Trouble::default();
@@ -133,8 +133,8 @@ async fn watch_leases_once(
     }
 }
 
-/// A new or renewed lease of an Ethernet machine. Leases of DHCPv6 come with a DUID instead of a MAC; they are none of
-/// ours.
+/// A new or renewed lease of an Ethernet machine. DHCPv6 leases come with a DUID instead of a MAC, and are not for
+/// us.
 fn lease(signal: &zbus::Message) -> Option<(Mac, IpAddr)> {
     let header = signal.header();
     match header.member()?.as_str() {

@@ -1,5 +1,5 @@
 //! Keeps dnsmasq's hosts directory and the first boot script as the records want them.
-//! DHCP itself is dnsmasq's, its D-Bus side is `bus`. An existing DHCP server with static rules works too; then nothing
+//! dnsmasq does DHCP, `bus` is its D-Bus side. An existing DHCP server with static rules works too; then nothing
 //! of this is configured.
 mod bus;
 #[cfg(test)]
@@ -20,23 +20,23 @@ use tokio::task::JoinHandle;
 /// Tags that dnsmasq's configuration knows: boot from the network, or fall through to the disk.
 const NETBOOT: &str = "ibnetboot";
 const LOCAL: &str = "iblocal";
-/// What unknown machines get, as dnsmasq's configuration has it.
+/// What dnsmasq's configuration gives to unknown machines.
 const UNKNOWN: Boot = Boot::Ramdisk;
-/// Our files in the hosts directory, which are ours to change.
+/// Our files in the hosts directory begin with this; we change no others.
 const FILE_PREFIX: &str = "ironbeat-";
-/// The script that dnsmasq names to iPXE.
+/// The script that dnsmasq gives to iPXE.
 const ENTRY_SCRIPT: &str = "boot.ipxe";
-/// Where files are written before they are renamed into place: a name that dnsmasq passes over, because of its dot, and
-/// a directory of its own, because dnsmasq would be woken for every file that is closed beside the others.
+/// Where files are written before they are renamed into place: a name that dnsmasq skips, because of its dot, and
+/// a directory of its own, because dnsmasq wakes up for every file that is closed beside the others.
 const STAGING: &str = ".staging";
 /// Host files written at once; the rest has its turn with the next call. dnsmasq 2.90 goes through all rules it knows at
-/// every file (1 ms with 15,000) and answers no machine meanwhile; and what is beyond the kernel's 16,384 unread inotify
-/// events is never heard of by it.
+/// every file (1 ms with 15,000) and answers no machine meanwhile; and it never hears of what is beyond the kernel's
+/// 16,384 unread inotify events.
 const MAX_WRITES: usize = 1000;
-/// The directories are read again this often: what others did to our files, or a lost disk, is put right. It is also how
-/// long a forgotten machine's last file stays, for dnsmasq to read.
+/// How often to read the directories again, which puts right what others did to our files, or a lost disk. A forgotten
+/// machine's last file stays this long too, for dnsmasq to read.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// A D-Bus call that takes longer finds dnsmasq wedged.
+/// A D-Bus call that takes longer means that dnsmasq is wedged.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ pub enum DnsmasqError {
     Delete { path: PathBuf, source: io::Error },
     #[error("list {}: {source}", path.display())]
     List { path: PathBuf, source: io::Error },
-    /// What was attempted, such as `reach the bus …`.
+    /// The attempt, such as `reach the bus …`.
     #[error("{attempt}: {source}")]
     Bus {
         attempt: String,
@@ -61,7 +61,7 @@ pub enum DnsmasqError {
 /// each writes what the same records say.
 pub struct Dnsmasq {
     config: DnsmasqConfig,
-    /// What our host files say, as far as we know.
+    /// The content of our host files, as far as we know.
     hosts: BTreeMap<Mac, String>,
     /// Forgotten machines, whose files said so already at the last look.
     fading: BTreeSet<Mac>,
@@ -77,8 +77,8 @@ impl Drop for Dnsmasq {
 }
 
 impl Dnsmasq {
-    /// Begins to listen for leases; `on_lease` is called for each new or renewed one, on a task that listens alone, so
-    /// it must not block. While the bus or dnsmasq is away it says so in the log and tries again.
+    /// Listens for leases; `on_lease` is called for each new or renewed one, on a task that only listens, so it must not
+    /// block. While the bus or dnsmasq is away it says so in the log and tries again.
     pub fn start(
         config: DnsmasqConfig,
         on_lease: impl Fn(Mac, IpAddr) + Send + Sync + 'static,
@@ -108,7 +108,7 @@ impl Dnsmasq {
         bus::call(config, "GetVersion").await
     }
 
-    /// Makes the directories say what is desired. Files are replaced whole, never seen half-written.
+    /// Makes the directories say what is wanted. Files are replaced whole, never seen half-written.
     ///
     /// dnsmasq sees new and changed files by itself, and the latest word on a MAC counts; but it keeps the rule of a
     /// deleted file until it is restarted. Reading all again (D-Bus `ClearCache`, SIGHUP) would drop it, but ends
@@ -116,7 +116,7 @@ impl Dnsmasq {
     /// forgotten machine first says what is true of every unknown one, and goes when dnsmasq has read that.
     ///
     /// # Errors
-    /// The first of what could not be written; everything else was, and the next call tries again.
+    /// The first file that could not be written; all others were, and the next call tries again.
     pub fn apply(
         &mut self,
         desired: &BTreeMap<Mac, Boot>,
@@ -162,7 +162,7 @@ impl Dnsmasq {
         for entry in std::fs::read_dir(&hosts_dir).map_err(list)? {
             let path = entry.map_err(list)?.path();
             let Some(mac) = mac_of(&path) else { continue };
-            // What cannot be read is written anew.
+            // An unreadable file is written anew.
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             if !desired.contains_key(&mac) && text == rule(mac, UNKNOWN) {
                 if faded.contains(&mac) {
@@ -204,7 +204,7 @@ fn rule(mac: Mac, boot: Boot) -> String {
     format!("{mac},set:{tag}\n")
 }
 
-/// Replaces a file whole; leaves one alone that says so already, perhaps by another worker's hand.
+/// Replaces a file whole; leaves one alone that says so already, perhaps written by another worker.
 fn put(path: &Path, text: &str) -> Result<(), DnsmasqError> {
     if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
         return Ok(());

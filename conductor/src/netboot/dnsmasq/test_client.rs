@@ -1,4 +1,4 @@
-//! The smallest DHCP client that a DHCP server takes seriously: discover, request (RFC 2131), asked as firmware asks.
+//! The smallest DHCP client that a DHCP server takes seriously: discover, request (RFC 2131), as firmware asks.
 //! Only for tests; the ramdisk has its own.
 use ironbeat_common::id::Mac;
 use ironbeat_rack::packet::PacketSocket;

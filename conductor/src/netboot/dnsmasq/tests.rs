@@ -1,5 +1,5 @@
-//! Files by themselves, and a real dnsmasq that is asked for an address by a made-up machine on a cable of its own.
-//! Machines that boot by all this are the rack's and `netboot`'s affair.
+//! The files alone, and a real dnsmasq that a made-up machine asks for an address over a cable of its own.
+//! The rack and `tests/netboot.rs` boot machines by all this.
 use super::test_client::{Asker, Client};
 use super::*;
 use ironbeat_rack::dnsmasq::{BUS_NAME, Dnsmasq as Server};
@@ -103,7 +103,7 @@ async fn files_follow_the_records() {
     let mut second = dirs.follower();
     second.apply(&both, "#!ipxe\n").unwrap();
     assert_eq!(touched(), before);
-    // A worker that starts later knows what an earlier one wrote.
+    // A worker that starts later finds what an earlier one wrote.
     second
         .apply(&BTreeMap::from([(mac(1), Boot::Disk)]), "#!ipxe\n")
         .unwrap();
@@ -114,7 +114,7 @@ async fn files_follow_the_records() {
 }
 
 #[tokio::test]
-async fn what_others_did_to_the_files_is_put_right_at_the_next_look() {
+async fn foreign_changes_to_the_files_are_undone_at_the_next_look() {
     let dirs = Dirs::new();
     let mut follower = dirs.follower();
     let desired = BTreeMap::from([
@@ -153,7 +153,7 @@ async fn the_file_of_a_forgotten_machine_goes_a_look_later() {
         follower.apply(&none, "").unwrap();
         assert_eq!(dirs.hosts(), expected);
     }
-    // One that is enrolled again in between keeps its file.
+    // A machine that is enrolled again in between keeps its file.
     let again = BTreeMap::from([(mac(1), Boot::Ramdisk)]);
     follower.apply(&again, "").unwrap();
     for desired in [&none, &again, &none, &again] {
@@ -178,7 +178,7 @@ async fn one_file_that_cannot_be_written_does_not_hold_up_the_others() {
     fs::remove_dir_all(&obstacle).unwrap();
     follower.apply(&desired, "").unwrap();
     assert_eq!(dirs.hosts(), [file(1, "iblocal"), file(2, "iblocal")]);
-    // A directory that is not there is not made: dnsmasq would not look into it.
+    // A missing directory is not made: dnsmasq would not look into it.
     let config = config(&dirs.path("nowhere"), &dirs.path("tftp"), "unix:path=/n");
     let mut lost = Dnsmasq::start(config, |_, _| {});
     assert!(lost.apply(&desired, "").is_err());
@@ -290,7 +290,7 @@ async fn a_machine_is_sent_from_the_network_to_its_disk_and_back_without_a_resta
         assert_eq!(client.offer(Asker::Ipxe).boot_file, expected);
         assert_eq!(other.offer(Asker::Ipxe).boot_file, name("boot.ipxe"));
     }
-    // Forgotten, it is as unknown as at first: while its file is still there, when it is gone, and after a restart.
+    // A forgotten machine is as unknown as at first: while its file is there, when it is gone, and after a restart.
     let forget = || follower.apply(&BTreeMap::new(), "#!ipxe\n").unwrap();
     let offered = network.offered_after(&client, Asker::Ipxe, forget);
     assert_eq!(offered, name("boot.ipxe"));
@@ -309,7 +309,7 @@ async fn a_machine_is_sent_from_the_network_to_its_disk_and_back_without_a_resta
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leases_are_told_through_restarts_of_dnsmasq_and_its_bus() {
+async fn leases_are_reported_through_restarts_of_dnsmasq_and_its_bus() {
     let mut network = Network::without_server();
     let config = network.config();
     for error in [
@@ -326,7 +326,7 @@ async fn leases_are_told_through_restarts_of_dnsmasq_and_its_bus() {
     for round in 1..=2 {
         network.start_server();
         let client = network.client(mac(round));
-        // The follower notices by itself that dnsmasq is there; a lease before that is not told of.
+        // The follower notices by itself that dnsmasq is there; it does not report an earlier lease.
         let (seen, ip) = loop {
             let ip = client.lease(Asker::Ipxe).ip;
             if let Ok(lease) = tokio::time::timeout(Duration::from_secs(1), told.recv()).await {
@@ -334,7 +334,7 @@ async fn leases_are_told_through_restarts_of_dnsmasq_and_its_bus() {
             }
         };
         assert_eq!(seen, (mac(round), IpAddr::V4(ip)));
-        // A renewed lease is told of as a new one is.
+        // A renewed lease is reported like a new one.
         while told.try_recv().is_ok() {}
         let renewed = client.lease(Asker::Bios).ip;
         assert_eq!(told.recv().await, Some((mac(round), IpAddr::V4(renewed))));

@@ -1,5 +1,5 @@
 //! A stream that fails when nothing has moved for a while, in either direction.
-//! What is moved, and how long is too long, is the caller's affair.
+//! The caller decides what is moved, and how long is too long.
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ pub(super) struct Idle<S> {
     stream: S,
     silence: Duration,
     alarm: Pin<Box<Sleep>>,
-    /// The alarm is set for the present silence; a byte that moves ends it.
+    /// The alarm is set for the current silence; a byte that moves ends it.
     silent: bool,
 }
 
@@ -27,7 +27,7 @@ impl<S> Idle<S> {
         }
     }
 
-    /// Passes on what the stream said, or the alarm if that was nothing for too long.
+    /// Passes on what the stream said, or fails after too long a silence.
     fn bounded<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,5 +1,5 @@
 //! What machines fetch: their boot script, kernel and ramdisk, images. Every worker serves all of it from the records.
-//! What a machine shall boot is answered by a closure; this file knows paths and bytes.
+//! A closure says what a machine boots; this file deals with paths and bytes.
 mod idle;
 mod serve;
 #[cfg(test)]
@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::services::ServeDir;
 
-/// What the rest of the worker tells the HTTP side.
+/// What the HTTP side needs from the rest of the worker.
 #[derive(Clone)]
 pub struct BootAnswers {
     pub listen: SocketAddr,
@@ -105,7 +105,7 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
         prefix: answers.prefix.clone(),
         kernel_args: answers.kernel_args.clone(),
     };
-    // Right at this moment alone: the next step may want another script.
+    // True at this moment alone: the next step may want another script.
     let headers = [
         (header::CONTENT_TYPE, "text/plain"),
         (header::CACHE_CONTROL, "no-store"),
@@ -113,7 +113,7 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
     (headers, script_for(boot, &facts)).into_response()
 }
 
-/// The boot script has a machine say who it is when it fetches a file.
+/// The boot script makes a machine say who it is when it fetches a file.
 #[derive(Deserialize)]
 struct Fetcher {
     mac: Option<String>,

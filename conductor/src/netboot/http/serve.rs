@@ -1,5 +1,5 @@
 //! Serves connections within bounds: how many, how long they may be silent, how long they may last, how they end.
-//! What is answered is the router's affair.
+//! The router answers.
 use super::idle::Idle;
 use axum::Router;
 use hyper::server::conn::http1;
@@ -12,19 +12,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// What a server bears.
+/// The server's bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Connections at a time; more wait in the listen queue. A download holds two descriptors, and a process has 1,024
-    /// where nobody raised that.
+    /// unless somebody raised that.
     pub connections: usize,
     /// A request must be complete after this long, as machines send theirs in one packet.
     pub request: Duration,
-    /// Neither a byte sent nor one received: the machine was switched off, or holds a connection for later.
+    /// No byte sent or received: the machine was switched off, or holds a connection for later.
     pub silence: Duration,
     /// Any one connection: an image of 100 GB at 10 MB/s takes three hours.
     pub life: Duration,
-    /// Downloads in flight get this long at shutdown; machines go on elsewhere.
+    /// Downloads in flight get this long at shutdown; machines go on with another worker.
     pub grace: Duration,
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if !full => match accepted {
                 Ok((stream, peer)) => {
-                    // Without it a connection works too, a little slower.
+                    // A connection works without it too, a little slower.
                     let _ = stream.set_nodelay(true);
                     let router = router.clone();
                     let stop = stop.clone();

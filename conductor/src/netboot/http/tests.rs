@@ -1,12 +1,12 @@
 //! The server over real connections: what it serves, what it refuses, and its bounds.
-//! Scripts are judged in `boot_script`, silence in `idle`.
+//! `script` tests the scripts, `idle` tests silence.
 use super::*;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Of its files, an image is larger than what the kernel buffers for a connection.
+/// One of its files, an image, is larger than what the kernel buffers for a connection.
 struct Site {
     dir: tempfile::TempDir,
     address: SocketAddr,
@@ -106,7 +106,7 @@ async fn a_machine_gets_what_its_record_says() {
 }
 
 #[tokio::test]
-async fn what_a_machine_fetched_is_told_once_it_has_it() {
+async fn a_fetch_is_reported_once_the_machine_has_it() {
     let site = site(Limits::default()).await;
     for path in [
         "/v1/boot/52-54-00-77-00-01",
@@ -209,9 +209,9 @@ async fn dawdlers_are_cut_off() {
     ended(stream).await;
 }
 
-/// The server does not wait for it when it stops: it is gone.
+/// The machine is gone: a server that stops does not wait for it.
 #[tokio::test]
-async fn a_machine_that_asks_for_a_file_and_takes_nothing_of_it_is_cut_off() {
+async fn a_machine_that_takes_nothing_of_its_file_is_cut_off() {
     let limits = Limits {
         // Long enough for a busy machine to begin.
         silence: Duration::from_secs(3),

@@ -1,5 +1,5 @@
 //! Events in order, once, through a server that goes away, and counted when they are dropped.
-//! What is worth an event is tried where it happens.
+//! The source of an event tests what is worth one.
 use super::{Event, Events, QUEUE};
 use crate::records::tests::{DEADLINE, id, server, store};
 use ironbeat_common::heartbeat::NudgeLatency;
@@ -92,7 +92,7 @@ async fn events_wait_for_a_server_that_is_away() {
 
 /// Nothing runs between the publishes, so that the queue is as full as it gets.
 #[tokio::test]
-async fn what_does_not_fit_the_queue_is_counted() {
+async fn events_that_do_not_fit_the_queue_are_counted() {
     let server = server();
     let events = Events::open(&store(&server).await).await.unwrap();
     for n in 0..QUEUE as u64 + 5 {
@@ -119,7 +119,7 @@ async fn an_event_that_cannot_be_stored_does_not_hold_up_the_next() {
 
 /// Somebody else, or a worker of a later version, may have written it.
 #[tokio::test]
-async fn what_is_not_known_is_read_as_it_is() {
+async fn an_unknown_event_is_read_unchanged() {
     let server = server();
     let store = store(&server).await;
     let events = Events::open(&store).await.unwrap();

@@ -1,5 +1,5 @@
 //! Lookups on a real nats-server: remembered, counted, found again, and bounded.
-//! Whose machine looked up is tried in `ironbeat_core::lookup`.
+//! `ironbeat_core::lookup` tests whose machine it was.
 use super::{Lookups, MAX_LIST_BYTES, MAX_MACHINES, QUIET};
 use crate::records::tests::{DEADLINE, mac, server, store};
 use ironbeat_common::id::{BootId, SystemUuid};
@@ -141,7 +141,7 @@ async fn a_list_fits_one_message() {
     );
 }
 
-/// A hostile network makes machines up; those that looked up longest ago are forgotten.
+/// A hostile network makes machines up; the bucket forgets those that looked up longest ago.
 #[tokio::test]
 async fn the_bucket_is_bounded() {
     let server = server();

@@ -1,5 +1,5 @@
-//! What follows from renewals seen and not seen: who is live, who has lapsed, who owns a node, may this worker act.
-//! Time is handed in, and is the reader's own monotonic clock: wall clocks are not compared.
+//! Conclusions from renewals seen and not seen: who is live, who has lapsed, who owns a node, may this worker act.
+//! Callers hand in the time, from the reader's own monotonic clock: wall clocks are not compared.
 use super::WorkerInfo;
 use crate::fnv::fnv1a;
 use ironbeat_common::id::NodeId;
@@ -26,7 +26,7 @@ impl Timing {
     };
 }
 
-/// A worker that was not heard of for so many lapses is forgotten; to ask for it by name still says that it lapsed.
+/// A worker unheard of for so many lapses is forgotten; asking for it by name still says that it lapsed.
 const FORGET: u32 = 360;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) struct Roster {
     /// Begin of this worker's last renewal that was acknowledged.
     renewed: Option<Instant>,
     has_left: bool,
-    /// Since when every renewal has been seen. None: there may be some that were not.
+    /// Since when this worker has seen every renewal. None: it may have missed some.
     watching: Option<Instant>,
     others: BTreeMap<WorkerId, Other>,
 }
@@ -69,7 +69,7 @@ impl Roster {
         }
     }
 
-    /// `begun`: from before the attempt, since nobody can have seen it earlier.
+    /// `begun`: before the attempt, since nobody can have seen it earlier.
     pub fn renewed(&mut self, begun: Instant) {
         self.renewed = Some(begun);
     }
@@ -110,7 +110,7 @@ impl Roster {
         }
     }
 
-    /// It said good-bye.
+    /// The worker said good-bye.
     pub fn left(&mut self, id: WorkerId) {
         if let Some(other) = self.others.get_mut(&id) {
             other.left = true;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn good_bye_counts_at_once_and_a_return_too() {
+    fn a_good_bye_counts_at_once_and_so_does_a_return() {
         let start = Instant::now();
         let mut roster = roster(start);
         roster.saw(info("other"), 1, start);
@@ -349,7 +349,7 @@ mod tests {
 
     /// Workers of two versions must agree on who owns what.
     #[test]
-    fn the_hash_is_what_it_was() {
+    fn the_hash_has_not_changed() {
         let node = NodeId::from_bytes([7; 16]);
         assert_eq!(weight(node, &id("w1")), 14_167_825_106_665_431_370);
     }

@@ -1,5 +1,5 @@
 //! Workers that come, leave, crash and are cut off, on a real nats-server.
-//! What follows from which renewals is tried in `roster`, without waiting.
+//! `roster` tests, without waiting, what follows from which renewals.
 use super::{Liveness, Presence, Timing, WorkerInfo};
 use crate::records::tests::{DEADLINE, contents, eventually, id, server, store};
 use ironbeat_core::id::WorkerId;
@@ -66,7 +66,7 @@ async fn workers_see_each_other_come_and_leave() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_for_people_too() {
+async fn people_can_read_a_renewal() {
     let server = server();
     let worker = worker(&server, 1, QUICK).await;
     let found = contents(&worker.bucket, ">").await;
@@ -81,7 +81,7 @@ async fn what_is_written_is_for_people_too() {
     }
 }
 
-/// The runtime of the second worker ends, as if it were killed: nothing is said any more.
+/// The runtime of the second worker ends, as if it were killed: it says nothing any more.
 #[test]
 fn a_crashed_worker_lapses_and_its_nodes_move() {
     let server = server();

@@ -1,5 +1,5 @@
-//! The stream of last heartbeats on a real nats-server: it remembers, and it holds its tongue.
-//! What a beat does to a node is tried in the core.
+//! The stream of last heartbeats on a real nats-server: it remembers, and it never answers.
+//! The core tests what a beat does to a node.
 use super::Seen;
 use crate::records::StoreError;
 use crate::records::tests::{DEADLINE, connect, id, server, store};
@@ -29,7 +29,7 @@ fn beat(seq: u64) -> Heartbeat {
     }
 }
 
-/// The first thing said to a requester, who also says something to himself after the stream has stored the request.
+/// The first answer to a requester, which also sends itself a message after the stream has stored the request.
 async fn first_answer(
     client: &async_nats::Client,
     request: &str,
@@ -78,7 +78,7 @@ async fn the_stream_never_answers_a_heartbeat() {
     assert!(answer.starts_with(b"{\"stream\""), "{answer:?}");
 }
 
-/// The agent hears the worker, and him alone.
+/// The agent hears from the worker alone.
 #[tokio::test]
 async fn a_heartbeat_is_answered_once_by_the_worker() {
     let server = server();
@@ -89,7 +89,7 @@ async fn a_heartbeat_is_answered_once_by_the_worker() {
         .queue_subscribe("ib.v1.heartbeat.*", "conductor".into())
         .await
         .unwrap();
-    // One round trip, so that the server knows of the subscription: to a heartbeat that nobody listens to, nobody says so,
+    // One round trip, so that the server has the subscription: it does not report that nobody listens to a heartbeat,
     // as the stream listens too.
     let round_trip = jetstream::new(worker.clone());
     round_trip.get_stream("IB_SEEN").await.unwrap();

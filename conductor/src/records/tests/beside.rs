@@ -1,5 +1,5 @@
 //! What lies beside a record comes and goes with it: one version of each document, and none that nobody names.
-//! How records themselves are written is in `races`.
+//! `races` tests how records themselves are written.
 use super::{contents, id, next, node, server, store};
 use crate::records::{Store, StoreError};
 use ironbeat_common::inventory::Inventory;
@@ -64,7 +64,7 @@ async fn a_new_version_replaces_the_old_one_and_a_forgotten_node_leaves_none() {
 }
 
 #[tokio::test]
-async fn who_loses_the_race_for_a_record_leaves_nothing_beside_it() {
+async fn the_loser_of_a_race_leaves_nothing_beside_the_record() {
     let server = server();
     let store = store(&server).await;
     let before = node(1);

@@ -1,5 +1,5 @@
 //! What belongs to one node belongs to no other: races for it, claims left behind, claims taken over.
-//! Races for one record are in `races`.
+//! `races` has the races for one record.
 use super::proxy::hold_back;
 use super::{DEADLINE, connect, contents, id, mac, next, node, server, store};
 use crate::records::document::{Document, key};
@@ -161,7 +161,7 @@ async fn a_claim_of_an_unreadable_node_stands() {
     );
 }
 
-/// A store whose worker stands still right after its claim of a MAC address has reached the server, until told.
+/// A store whose worker stands still right after its claim of a MAC address has reached the server, until released.
 async fn slow_after_claiming(server: &NatsServer, hold: &watch::Sender<bool>) -> Store {
     let claims_mac = |words: &str| words.contains("HPUB $KV.ib.ix.node.mac.").then_some(true);
     let url = hold_back(server.address(), hold.clone(), claims_mac).await;

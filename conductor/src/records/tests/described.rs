@@ -1,5 +1,5 @@
-//! Streams and buckets say what they hold, those too that were made before they did.
-//! That what matters of them must agree is tried in `stream`.
+//! Streams and buckets say what they hold, even those that were made before they did.
+//! `stream` tests which settings must agree.
 use super::{connect, server, store};
 use crate::records::Store;
 use crate::records::events::Events;
@@ -35,9 +35,9 @@ async fn new_streams_say_what_they_hold() {
     }
 }
 
-/// An operator's sizes and an operator's words stay.
+/// An operator's sizes and descriptions stay.
 #[tokio::test]
-async fn a_stream_that_says_nothing_is_described_and_no_more_is_changed() {
+async fn a_stream_without_a_description_gets_one_and_no_other_change() {
     let server = server();
     let js = jetstream::new(connect(&server.url()).await);
     let old = |description: Option<&str>| stream::Config {

@@ -1,5 +1,5 @@
-//! A connection to nats-server that can hold back the server's words, as a slow network or a stopped worker would.
-//! When it does is the test's affair.
+//! A connection to nats-server that can hold back what the server says, as a slow network or a stopped worker would.
+//! The test decides when.
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,5 +1,5 @@
 //! Compare-and-swap under contention, and opening by several workers at once.
-//! Races for what a node has to itself are in `claims`.
+//! `claims` has the races for what a node has to itself.
 use super::{id, next, node, op, server, store};
 use crate::records::document::key;
 use crate::records::{Names, Store, StoreError};
@@ -122,7 +122,7 @@ async fn a_bucket_that_forgets_is_refused_by_name() {
     }
 }
 
-/// More than the server takes in one message: said so, and not taken for a lost race.
+/// More than the server takes in one message: refused as such, and not taken for a lost race.
 #[tokio::test]
 async fn a_record_that_is_too_large_is_refused_at_once() {
     let server = server();

@@ -1,5 +1,5 @@
 //! Acknowledgements that do not come, and a server that is killed while it is written to.
-//! How the view takes a restart is in `view`.
+//! `view` tests how the view takes a restart.
 use super::proxy::hold_back;
 use super::{DEADLINE, connect, id, next, node, op, server};
 use crate::records::{Names, Store, StoreError};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 async fn a_write_that_timed_out_and_landed_is_found_again() {
     let server = server();
     let hold = watch::Sender::new(false);
-    // After the time-out the store reads the record back.
+    // After the timeout the store reads the record back.
     let release = |words: &str| words.contains("STREAM.MSG.GET").then_some(false);
     let url = hold_back(server.address(), hold.clone(), release).await;
     let client = connect(&url).await;

@@ -1,5 +1,5 @@
 //! The view through restarts, unreadable records and a bucket that was restored without some of its nodes.
-//! How the store itself takes a restart is in `trouble`.
+//! `trouble` tests how the store itself takes a restart.
 use super::{DEADLINE, id, next, node, server, store};
 use crate::records::Store;
 use crate::records::StoreError;
@@ -96,7 +96,7 @@ async fn nodes_that_vanished_unseen_are_dropped() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_named_and_harms_nobody_else() {
+async fn an_unreadable_record_is_named_and_harms_no_other() {
     let server = server();
     let store = store(&server).await;
     let good = node(1);
