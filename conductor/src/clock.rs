@@ -1,9 +1,9 @@
 //! The one place that reads the time. Decisions get it handed in.
-//! Time-outs of sockets use tokio's own clock.
+//! Timeouts of sockets use tokio's own clock.
 use ironbeat_core::time::Time;
 use std::time::SystemTime;
 
-/// Now, by the wall clock: records of several workers are compared with it, so their hosts keep NTP time.
+/// The wall clock's time: records of several workers are compared with it, so their hosts keep NTP time.
 #[expect(clippy::disallowed_methods, reason = "this is the conductor's clock")]
 pub fn now() -> Time {
     let since_epoch = SystemTime::now()

@@ -1,5 +1,5 @@
 //! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
-//! Limits and time-outs are `ironbeat_core::decide::Policy`.
+//! `ironbeat_core::decide::Policy` has limits and timeouts.
 use anyhow::Context;
 use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::decide::Policy;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The worker's name, unique; without one: the host name.
+    /// The worker's name, unique; default: the host name.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub id: Option<WorkerId>,
     #[serde(default)]
@@ -24,7 +24,7 @@ pub struct Config {
     pub bmc: BmcOptions,
     #[serde(default)]
     pub console: ConsoleOptions,
-    /// Machines that no node is known for boot the ramdisk and are remembered.
+    /// Machines that belong to no node boot the ramdisk and are remembered.
     #[serde(default = "yes")]
     pub discovery: bool,
     #[serde(default)]
@@ -42,7 +42,7 @@ fn yes() -> bool {
 pub struct Nats {
     /// NATS servers, tried in turn.
     pub servers: Vec<String>,
-    /// The same as machines see them, if they see them under other addresses.
+    /// The same servers as machines reach them, if under other addresses.
     pub servers_for_agents: Vec<String>,
     /// First tokens of all subjects.
     pub prefix: String,
@@ -52,7 +52,7 @@ pub struct Nats {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BmcOptions {
-    /// Between two packets to one BMC, for BMCs that drop what comes faster.
+    /// Between two packets to one BMC, for BMCs that drop faster ones.
     pub spacing_ms: u32,
 }
 
@@ -62,7 +62,7 @@ pub struct BmcOptions {
 pub struct ConsoleOptions {
     /// Attach the serial consoles of all verified nodes and keep what they say, for a week.
     pub record: bool,
-    /// How much of it in all; the NATS server sets it aside. The oldest goes first.
+    /// How much of it in all; the NATS server sets that much aside. The oldest goes first.
     pub record_mib: u32,
 }
 
@@ -108,7 +108,7 @@ pub struct Http {
     /// Address and port of boot scripts, kernel, ramdisk and images.
     #[cfg_attr(test, schemars(with = "String"))]
     pub listen: SocketAddr,
-    /// How machines reach it; without one: `http://<listen>`.
+    /// How machines reach it; default: `http://<listen>`.
     pub url: Option<String>,
     /// Holds `vmlinuz` and `initrd`, as `cargo xtask image` writes them.
     pub boot_dir: PathBuf,
@@ -136,7 +136,7 @@ pub struct DnsmasqConfig {
     pub hosts_dir: PathBuf,
     /// dnsmasq's `tftp-root`; `boot.ipxe` is written there.
     pub tftp_dir: PathBuf,
-    /// Where dnsmasq is on D-Bus, as an address; without one: the system bus.
+    /// D-Bus address where dnsmasq is; default: the system bus.
     pub bus: Option<String>,
     /// dnsmasq's `enable-dbus=<name>`.
     #[serde(default = "dnsmasq_name")]
@@ -149,7 +149,7 @@ fn dnsmasq_name() -> String {
 
 impl Config {
     /// # Errors
-    /// When the file cannot be read or does not say what it should.
+    /// When the file cannot be read, or a field is unknown, missing or wrong.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
@@ -200,7 +200,7 @@ mod tests {
             ("dnsmasq", rows::<DnsmasqConfig>("dnsmasq.")),
             ("bmc", rows::<BmcOptions>("bmc.")),
             ("console", rows::<ConsoleOptions>("console.")),
-            // A table of its own, beside the type.
+            // It has a table of its own, beside the type.
             ("policy", vec![]),
         ];
         let names = sections.each_ref().map(|(name, _)| *name);

@@ -12,7 +12,7 @@ pub(crate) fn fnv1a<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
 mod tests {
     use super::fnv1a;
 
-    /// The test vectors of its authors.
+    /// The authors' test vectors.
     #[test]
     fn known_text_has_its_known_hash() {
         for (text, hash) in [

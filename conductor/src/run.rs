@@ -1,5 +1,5 @@
 //! One worker process, from configuration to shutdown: what is started, in which order, and how it stops.
-//! What the parts do is in the parts.
+//! The parts do the work.
 use crate::bmc::Bmcs;
 use crate::clock;
 use crate::config::Config;
@@ -121,7 +121,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     wait_for_signal().await?;
     tracing::info!(worker = %id, "stopping");
-    // First no new work, then the work in flight, then the presence that entitles to it.
+    // First refuse new work, then finish what is in flight, then give up the presence that entitles to it.
     if let Err(error) = listening.service.stop().await {
         tracing::warn!("stop the service: {error}");
     }
@@ -148,7 +148,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What of a worker meets machines and operators.
+/// The parts of a worker that machines and operators meet.
 struct Started {
     http: http::Server,
     background: Vec<JoinHandle<()>>,
@@ -227,7 +227,7 @@ async fn connect(config: &Config, id: &str) -> anyhow::Result<async_nats::Client
         .with_context(|| format!("connect to NATS at {}", config.nats.servers.join(", ")))
 }
 
-/// What the HTTP side needs to know to answer a machine that boots.
+/// All that the HTTP side needs to answer a machine that boots.
 fn boot_answers(boots: &Boots, config: &Config) -> BootAnswers {
     let (of, on_fetch, workers) = (boots.clone(), boots.clone(), boots.clone());
     BootAnswers {

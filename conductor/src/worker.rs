@@ -1,5 +1,5 @@
 //! What one worker process holds: its identity, its connections, its drive, and the tasks it has running.
-//! What it does with them is in `front`, `loops` and `drive`.
+//! `front`, `loops` and `drive` use it.
 use crate::bmc::Bmcs;
 use crate::drive::RealDrive;
 use crate::records::Store;

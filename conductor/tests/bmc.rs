@@ -1,5 +1,5 @@
 //! Questions to BMCs go to the worker that owns the node, and a BMC's restart is a job: real workers, a real NATS server,
-//! simulated BMCs. What a BMC says in which words is in `power`.
+//! simulated BMCs. `power` tests how a BMC's answers are worded.
 mod support;
 
 use futures_util::StreamExt;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::bmcs::Bmcs;
 use support::{JSON, SOON, Site, Worker, until};
 
-/// Nothing asks a BMC of its own accord.
+/// No BMC is asked unless a test does it.
 const QUIET: &str = "power_sync_secs = 0";
 const HANDED: &str = "handed to the owner of the BMC";
 
@@ -70,13 +70,13 @@ async fn questions_to_either_worker_are_answered_over_one_session() {
     }
     assert_eq!(counters(&bmcs).logins, 1);
 
-    // What the owner refuses is refused in its words and with its code.
+    // The owner's refusals keep their words and their code.
     let raw = json!({ "node": "box", "raw": "0c 7f" });
     for _ in 0..8 {
         let why = site.ask("bmc.raw", raw.clone()).await.refused(502);
         assert!(why.contains("invalid command"), "{why}");
     }
-    // The encoding is that of the question.
+    // The reply has the encoding of the question.
     let message = json!({ "node": "box" });
     let body = ironbeat_common::codec::encode(&message);
     for _ in 0..8 {
@@ -88,7 +88,7 @@ async fn questions_to_either_worker_are_answered_over_one_session() {
         assert_eq!(info["firmware"], "9.08");
     }
     assert_eq!(counters(&bmcs).logins, 1);
-    // A check logs in on its own, as it is there to see whether that works; the owner does it.
+    // A check logs in on its own, to see whether that works; the owner does it.
     for logins in 2..8 {
         let check = ask("bmc.check").await;
         let address = check["address"].as_str().unwrap();
@@ -113,7 +113,7 @@ async fn an_owner_that_dies_over_a_question_is_named() {
         (0..16).map(|_| site.ask("bmc.raw", raw.clone())).collect();
     let mut workers = [Some(one), Some(two)];
     let handed = until("a question is handed over", async || {
-        // Which also sends them.
+        // Polling it also sends it.
         let early = tokio::time::timeout(Duration::from_millis(1), asked.next()).await;
         assert!(early.is_err(), "the BMC is silent");
         let [Some(one), Some(two)] = &workers else {
@@ -123,14 +123,14 @@ async fn an_owner_that_dies_over_a_question_is_named() {
         Some(usize::from(std::ptr::eq(owner, two)))
     })
     .await;
-    // Killed, it says good-bye to nobody.
+    // A killed worker says good-bye to nobody.
     drop(workers[handed].take());
     let reply = tokio::time::timeout(SOON, asked.next()).await.unwrap();
     let why = reply.unwrap().refused(503);
     let owner = ["w1", "w2"][handed];
     let expected = format!(
         "bmc.raw was handed to worker {owner}, which owns the BMC of node {node}: \
-         that worker is gone without an answer; it may have been carried out"
+         that worker went away before it answered; it may have been carried out"
     );
     assert_eq!(why, expected);
     // The other has it now.
@@ -195,7 +195,10 @@ async fn a_bmc_restarts_on_record_and_nothing_else_is_done_to_it_meanwhile() {
         ("bmc.sel", json!({ "node": "box", "clear": true })),
     ] {
         let why = site.ask(endpoint, body).await.refused(409);
-        assert!(why.contains("worker w1 is at it (reset_bmc)"), "{why}");
+        assert!(
+            why.contains("worker w1 is busy with it (reset_bmc)"),
+            "{why}"
+        );
     }
     let words = site.cli(&["node", "explain", "box"]).await.good();
     assert!(words.contains("restart the BMC itself"), "{words}");
@@ -204,7 +207,7 @@ async fn a_bmc_restarts_on_record_and_nothing_else_is_done_to_it_meanwhile() {
     })
     .await;
 
-    // It is back after all.
+    // It comes back after all.
     bmcs.fleet.with(0, |bmc, now| {
         bmc.settings.restart = Duration::ZERO;
         bmc.restart(now);

@@ -1,5 +1,5 @@
-//! A deploy with the test as the agent and `ipmi_sim` as the BMC: what is asked of whom, and who sees which secret.
-//! Real machines are deployed in the rack's tests.
+//! A deploy with the test as the agent and `ipmi_sim` as the BMC: who is asked for what, and who sees which secret.
+//! The rack's tests deploy real machines.
 mod support;
 
 use async_nats::Subscriber;
@@ -27,7 +27,7 @@ fn assert_hushed(what: &str, text: &str) {
     }
 }
 
-/// All that an operator can ask for.
+/// Asks everything that an operator can ask.
 async fn assert_all_hushed(site: &Site, when: &str) {
     for (endpoint, body) in [
         ("node.show", json!({ "node": "box" })),
@@ -54,7 +54,7 @@ async fn assert_all_hushed(site: &Site, when: &str) {
     }
 }
 
-/// The part of an agent that is one boot of the ramdisk.
+/// An agent, as far as one boot of the ramdisk goes.
 struct Boot<'a> {
     site: &'a Site,
     node: NodeId,
@@ -77,7 +77,7 @@ impl Boot<'_> {
     }
 }
 
-/// The ramdisk is welcome from the moment that its BMC was told to boot it.
+/// The ramdisk is welcome from the moment when its BMC was ordered to boot it.
 async fn look_up(site: &Site, n: u8) -> Boot<'_> {
     let node = until("the ramdisk is welcome", async || {
         match site.agent(LOOKUP, &lookup(boot(n), machine(1))).await {
@@ -208,7 +208,7 @@ async fn secrets_go_to_the_agent_and_to_nobody_else() {
     }
 }
 
-/// serde quotes what it did not expect; here that is a password, or has one in it.
+/// serde quotes what it did not expect: here a password, or text with one in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_in_the_wrong_place_is_not_quoted() {
     let site = Site::start().await;
@@ -247,7 +247,7 @@ async fn a_secret_in_the_wrong_place_is_not_quoted() {
 
 /// A machine that repeats itself, is late, or reboots in the middle.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agents_words_count_once_and_only_while_its_boot_lasts() {
+async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "automated_clean = false");
     let sim = Sim::start(false);
@@ -260,7 +260,7 @@ async fn an_agents_words_count_once_and_only_while_its_boot_lasts() {
     deploy(&site).await;
     let mut agent = look_up(&site, 1).await;
     assert!(sim.is_on());
-    // Looking up twice is looking up once.
+    // A second lookup changes nothing.
     let step = agent.beat(Status::Idle).await;
     look_up(&site, 1).await;
     assert_eq!(agent.beat(Status::Idle).await, step);
@@ -271,25 +271,25 @@ async fn an_agents_words_count_once_and_only_while_its_boot_lasts() {
         total: Some(2),
     };
     let running = Status::Running { step: id, progress };
-    // Who is at it already is not told again.
+    // An agent already at the step gets no new order.
     assert_eq!(agent.beat(running.clone()).await, HeartbeatReply::Idle);
     assert_eq!(agent.beat(Status::Idle).await, step);
 
-    // Another boot takes over, gets the step under a new id, and the old one is out of it.
+    // Another boot takes over, and gets the step under a new id; the old boot is out.
     let mut second = look_up(&site, 2).await;
     let (again, _) = write(second.beat(Status::Idle).await);
     assert_ne!(again, id);
     assert_eq!(agent.beat(running).await, HeartbeatReply::LookUp);
     let late = site.agent(LOOKUP, &lookup(boot(1), machine(1))).await;
     assert!(matches!(late, LookupReply::Wait { .. }), "{late:?}");
-    // A result of the step as it was first is no result of the step as it is now.
+    // A result of the step under its old id is no result of the new one.
     let done = |step| Status::Done {
         step,
         outcome: ironbeat_common::heartbeat::Outcome::Nothing,
     };
     assert_eq!(write(second.beat(done(id)).await).0, again);
 
-    // The image is written: the BMC is told to boot the disk, and the agent nudged to hear what comes next.
+    // The image is written: the BMC is ordered to boot the disk, and the agent nudged to fetch what comes next.
     let reply = second.beat(done(again)).await;
     assert_eq!(reply, HeartbeatReply::Idle);
     next_nudge(&mut nudges).await;
@@ -303,6 +303,6 @@ async fn an_agents_words_count_once_and_only_while_its_boot_lasts() {
     assert_eq!(second.beat(done(last)).await, HeartbeatReply::LookUp);
     let shown = site.rests("box", "active").await;
     assert_eq!(shown["power"]["on"], true);
-    assert_eq!(sim.told().last().unwrap(), "boot default");
+    assert_eq!(sim.commands().last().unwrap(), "boot default");
     worker.assert_well();
 }

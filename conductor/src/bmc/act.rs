@@ -1,5 +1,5 @@
-//! What each act is made of: read, compare, act, confirm, so that it may be done twice.
-//! Bytes and retransmissions are `ironbeat_ipmi`'s affair; when another try is worth it decides the core.
+//! The commands of each act: read, compare, act, confirm, so that it may be done twice.
+//! `ironbeat_ipmi` makes the bytes and retransmits; the core decides whether another try is worth it.
 use super::{BootWish, Permit, Stop, permanent, transient};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Accepted, BmcFault, BmcReport};
@@ -10,7 +10,7 @@ use ironbeat_ipmi::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long to wait for a machine to do what its BMC was told.
+/// How long to wait for a machine to obey its BMC.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// For the power to change, in all (Ironic `power_state_change_timeout`).
@@ -18,7 +18,7 @@ pub(super) struct Patience {
     /// Between two looks at the power: first, then doubled up to the last.
     pub look_first: Duration,
     pub look_last: Duration,
-    /// A power command that shows no effect is given again: some BMCs accept one too soon after the last and forget it.
+    /// A power command without effect is repeated: some BMCs accept one too soon after the last and forget it.
     pub repeat: Duration,
     /// A BMC that cycles the power says "on" until it has begun; one that restarts answers until then.
     pub cycle: Duration,
@@ -81,7 +81,7 @@ pub(super) async fn carry_out(
                 return power(false).await;
             }
             Err(permanent(format!(
-                "BMC {}: the operating system was asked to switch off, and has not after {patience_secs} s",
+                "BMC {}: the operating system was asked to switch off, and still runs after {patience_secs} s",
                 bmc.address()
             ))
             .into())
@@ -116,7 +116,7 @@ pub(super) async fn carry_out(
     }
 }
 
-/// What makes sense only while the machine is on, and is told once.
+/// An act that makes sense only while the machine is on, and is commanded once.
 async fn once(
     bmc: &Bmc,
     control: ChassisControl,
@@ -131,7 +131,7 @@ async fn once(
     Ok(bmc.chassis_control(control).await?)
 }
 
-/// Looks until the machine is on by itself.
+/// Waits until the machine is on by itself.
 async fn await_on(bmc: &Bmc, permit: &Permit<'_>, patience: Patience) -> Result<BmcReport, Stop> {
     let begin = Instant::now();
     loop {
@@ -150,7 +150,7 @@ async fn await_on(bmc: &Bmc, permit: &Permit<'_>, patience: Patience) -> Result<
     }
 }
 
-/// Looks until a BMC that restarts answers again. What it says before it is up, wrong passwords too, means nothing.
+/// Waits until a restarting BMC answers again. Before it is up, its answers mean nothing, not even "wrong password".
 async fn await_answer(
     bmc: &Bmc,
     permit: &Permit<'_>,
@@ -164,15 +164,14 @@ async fn await_answer(
         };
         if begin.elapsed() >= patience.restart {
             let (bmc, secs) = (bmc.address(), patience.restart.as_secs());
-            let what =
-                format!("BMC {bmc}: told to restart, it does not answer after {secs} s ({why})");
+            let what = format!("BMC {bmc}: restart: it does not answer after {secs} s ({why})");
             return Err(transient(what).into());
         }
         tokio::time::sleep(patience.look_last).await;
     }
 }
 
-/// Asks the operating system, and looks until it is off or its time is over. Whether it is off.
+/// Asks the operating system, and waits until it is off or its time is over. Returns whether it is off.
 async fn soft_off(
     bmc: &Bmc,
     time: Duration,
@@ -184,7 +183,7 @@ async fn soft_off(
     }
     permit.check("soft power off")?;
     let begin = Instant::now();
-    // Lost or refused: a look tells, and an operating system that was asked twice is no worse off.
+    // Lost or refused: a look tells, and asking an operating system twice does no harm.
     let mut told = bmc.chassis_control(ChassisControl::SoftShutdown).await;
     let mut pause = patience.look_first;
     while begin.elapsed() < time {
@@ -215,7 +214,7 @@ async fn look(bmc: &Bmc, permit: &Permit<'_>) -> Result<BmcReport, Stop> {
     Ok(BmcReport { power_on })
 }
 
-/// Not read back: many BMCs do not say what they were told (ipmi_sim among them).
+/// Not read back: many BMCs report something other than what was set (`ipmi_sim` among them).
 async fn set_boot(
     bmc: &Bmc,
     device: Device,
@@ -240,7 +239,7 @@ async fn set_boot(
     Ok(bmc.set_boot_device(device, flags).await?)
 }
 
-/// Asks first, acts if needed, and looks until the BMC says that it is so.
+/// Asks first, acts if needed, and waits until the BMC confirms.
 async fn set_power(
     bmc: &Bmc,
     on: bool,
@@ -252,8 +251,8 @@ async fn set_power(
         return Ok(before);
     }
     let begin = Instant::now();
-    let (mut told, mut refused) = (tell(bmc, on, permit).await?, None);
-    // Whether the last look was answered, and so contradicts what was commanded.
+    let (mut told, mut refused) = (command_power(bmc, on, permit).await?, None);
+    // Whether the last look got an answer, which then contradicts the command.
     let mut blind;
     let mut repeat_at = begin + patience.repeat;
     let mut pause = patience.look_first;
@@ -261,7 +260,7 @@ async fn set_power(
         match look(bmc, permit).await {
             Ok(now) if now.power_on == on => return Ok(now),
             Ok(_) => blind = false,
-            // A look that fails says nothing about the power, unless the next ones must fail too.
+            // A failed look says nothing about the power, unless the next ones must fail too.
             Err(Stop::Fault(fault)) if !fault.permanent => {
                 (refused, blind) = (Some(fault.what), true);
             }
@@ -272,7 +271,7 @@ async fn set_power(
         }
         if Instant::now() >= repeat_at {
             repeat_at = Instant::now() + patience.repeat;
-            told = tell(bmc, on, permit).await?;
+            told = command_power(bmc, on, permit).await?;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(patience.look_last);
@@ -284,7 +283,7 @@ async fn set_power(
     });
     let why = told.err().map(|error| error.to_string()).or(refused);
     let what = format!(
-        "BMC {}: told to power {wanted}, it does not say that it is {wanted} after {} s{}",
+        "BMC {}: power {wanted}: it does not report {wanted} after {} s{}",
         bmc.address(),
         patience.confirm.as_secs(),
         why.map(|why| format!(" ({why})")).unwrap_or_default()
@@ -296,9 +295,13 @@ async fn set_power(
     Err(fault.into())
 }
 
-/// What went wrong for good ends the act; anything else may have worked all the same, which a look tells: a lost answer,
-/// or "not supported in the present state" because it is so already.
-async fn tell(bmc: &Bmc, on: bool, permit: &Permit<'_>) -> Result<Result<(), IpmiError>, Stop> {
+/// A permanent error ends the act. After any other the command may have worked all the same, which a look tells: the
+/// answer was lost, or it was "not supported in the present state" because the power is as wanted already.
+async fn command_power(
+    bmc: &Bmc,
+    on: bool,
+    permit: &Permit<'_>,
+) -> Result<Result<(), IpmiError>, Stop> {
     let (control, doing) = if on {
         (ChassisControl::PowerUp, "power on")
     } else {

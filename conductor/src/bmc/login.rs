@@ -1,5 +1,5 @@
-//! From the record's words to what the IPMI client takes: address, suite, key.
-//! Whether the BMC accepts any of it is found out by using it.
+//! Turns the record's endpoint and secrets into what the IPMI client takes: address, suite, key.
+//! Only their use shows whether the BMC accepts them.
 use super::{permanent, transient};
 use ironbeat_core::decide::BmcFault;
 use ironbeat_core::node::{BmcAccess, CipherSuite, Host};
@@ -42,10 +42,10 @@ pub(super) async fn config(access: &BmcAccess, timing: Timing) -> Result<BmcConf
 
 async fn look_up(name: &str, port: u16) -> Result<SocketAddr, BmcFault> {
     let found = tokio::net::lookup_host((name, port)).await;
-    let mut found = found.map_err(|error| transient(format!("look up BMC {name}: {error}")))?;
+    let mut found = found.map_err(|error| transient(format!("resolve BMC {name}: {error}")))?;
     found
         .next()
-        .ok_or_else(|| transient(format!("look up BMC {name}: it has no address")))
+        .ok_or_else(|| transient(format!("resolve BMC {name}: it has no address")))
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_protocol_is_spoken_on_request_and_with_nothing_that_it_lacks() {
+    async fn ipmi_1_5_is_spoken_on_request_and_without_suites_or_keys() {
         let old = |cipher_suite, kg| {
             let mut access = access("10.0.0.1", cipher_suite, kg);
             let BmcAccess::Ipmi { ipmi_1_5, .. } = &mut access;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_records_words_are_the_clients() {
+    async fn the_records_endpoint_becomes_the_clients() {
         let good = access("localhost:6230", Some(CipherSuite::Seventeen), Some("00ff"));
         let config = config(&good, Timing::default()).await.unwrap();
         assert_eq!(

@@ -1,5 +1,5 @@
 //! All BMCs of this worker: a kept handle for each, one act at a time under a permit that ends.
-//! What an act is made of is in `act`, how an address and a login are read in `login`; deciding which act is due is the job of the core.
+//! `act` has the commands of an act, `login` reads addresses and logins; the core decides which act is due.
 mod act;
 mod login;
 #[cfg(test)]
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 
 /// Handles kept, each with a session of its own; more than any one worker should look after.
 const MAX_HANDLES: usize = 16_384;
-/// An act under way asks this often whether it still may: well within the three seconds between the moment when a worker
+/// An act under way asks this often whether it still may: well within the three seconds between the time when a worker
 /// must stop and the moment when others take over.
 const FENCE_LOOK: Duration = Duration::from_millis(250);
-/// At shutdown every BMC is told that its session is over, this many at a time, for this long in all.
+/// At shutdown the sessions with all BMCs are ended, this many at a time, for this long in all.
 const CLOSE_AT_ONCE: usize = 256;
-/// A session that was not used for so long is ended; before BMCs do it themselves, which some get wrong.
+/// A session unused for this long is ended, before the BMC does it itself, which some get wrong.
 const IDLE: Duration = Duration::from_secs(30);
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
@@ -84,7 +84,7 @@ impl Bmcs {
     }
 
     /// Does one act. `fence` says before every command, and a few times a second, whether this worker may still act;
-    /// when it may not, or `until` has come, a command under way is not repeated any more.
+    /// once it may not, or `until` has come, a command under way is no longer repeated.
     ///
     /// # Errors
     /// What was attempted on which BMC, and whether another try makes sense. Holds no secret.
@@ -162,7 +162,7 @@ impl Bmcs {
             .await;
     }
 
-    /// A BMC that somebody waits for before a terminal: asked often and not for long, over a session of its own.
+    /// A BMC for somebody who waits at a terminal: asked often and not for long, over a session of its own.
     ///
     /// # Errors
     /// When its address or login cannot be understood.
@@ -200,7 +200,7 @@ impl Bmcs {
         let mut handles = self.lock();
         if handles.len() >= MAX_HANDLES && !handles.contains_key(address) {
             let oldest = handles.iter().min_by_key(|(_, handle)| handle.used);
-            // Whoever uses it has a clone; the last one to go ends its session.
+            // Its users have clones; the last one dropped ends the session.
             if let Some(oldest) = oldest.map(|(address, _)| address.clone()) {
                 handles.remove(&oldest);
             }
@@ -209,20 +209,20 @@ impl Bmcs {
         Ok(lease)
     }
 
-    /// A name may lead elsewhere next time.
+    /// A name may resolve to another address next time.
     fn forget_if_named(&self, address: &BmcAddress) {
         if let Host::Name(_) = address.host() {
             self.lock().remove(address);
         }
     }
 
-    /// Gives every BMC its session slot back, as far as they answer.
+    /// Gives every BMC that answers its session slot back.
     pub async fn close(&self) {
         use futures_util::StreamExt;
         let handles: Vec<Bmc> = self.lock().drain().map(|(_, handle)| handle.bmc).collect();
         let closing = futures_util::stream::iter(&handles)
             .for_each_concurrent(CLOSE_AT_ONCE, |bmc| bmc.close());
-        // Those that were not reached get a farewell without an answer when their handle is dropped.
+        // When its handle is dropped, a BMC that was not reached gets a farewell without an answer.
         let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
     }
 
@@ -272,11 +272,11 @@ fn permanent(what: String) -> BmcFault {
     }
 }
 
-/// What an act runs under: until when, and whether this worker is still entitled to it.
+/// The right to act: until when, and whether this worker still has it.
 struct Permit<'a> {
     until: Instant,
     fence: &'a (dyn Fn() -> bool + Sync),
-    /// What was begun last.
+    /// The last command begun.
     doing: Mutex<&'static str>,
 }
 
@@ -297,7 +297,7 @@ impl Permit<'_> {
         (Instant::now() >= self.until).then_some("the time for this act is over")
     }
 
-    /// Resolves when there is no permit any more.
+    /// Resolves when the permit ends.
     async fn end(&self) -> Stop {
         loop {
             if let Some(why) = self.refusal() {

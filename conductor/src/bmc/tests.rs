@@ -101,7 +101,7 @@ async fn every_act_does_what_it_says_and_no_more() {
         let report = perform(&bmcs, &sim.access(), act).await.unwrap();
         assert_eq!(report.power_on, on_after, "{act:?}");
         assert_eq!(
-            (sim.told(), sim.is_on()),
+            (sim.commands(), sim.is_on()),
             (owned(told), on_after),
             "{act:?}"
         );
@@ -117,7 +117,7 @@ fn owned(words: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_slow_machine_is_waited_for_and_a_deaf_bmc_told_again() {
+async fn a_slow_machine_gets_time_and_a_deaf_bmc_a_second_command() {
     let bmcs = bmcs();
     let sim = Sim::start(true);
     sim.write("late", "7");
@@ -126,7 +126,7 @@ async fn a_slow_machine_is_waited_for_and_a_deaf_bmc_told_again() {
     sim.write("deaf", "2");
     let report = perform(&bmcs, &sim.access(), BmcAct::EnsureOn).await;
     assert!(report.unwrap().power_on && sim.is_on());
-    assert_eq!(sim.told(), owned(&["power 0", "power 1"]));
+    assert_eq!(sim.commands(), owned(&["power 0", "power 1"]));
 }
 
 #[tokio::test]
@@ -139,14 +139,14 @@ async fn a_machine_that_never_obeys_is_reported() {
     sim.write("deaf", "1000000");
     let fault = perform(&bmcs, &sim.access(), BmcAct::Netboot).await;
     let fault = fault.unwrap_err();
-    let said = "told to power off, it does not say that it is off";
+    let said = "power off: it does not report off";
     assert!(!fault.permanent && fault.what.contains(said), "{fault:?}");
-    // What comes after the power-off was left alone.
-    assert_eq!(sim.told(), owned(&["power 0"]));
+    // The steps after the power-off were left alone.
+    assert_eq!(sim.commands(), owned(&["power 0"]));
 }
 
 #[tokio::test]
-async fn refusals_are_permanent_and_told_apart() {
+async fn refusals_are_permanent_and_each_says_why() {
     let (sim, bmcs) = (Sim::start(false), bmcs());
     for (access, why) in [
         (
@@ -169,14 +169,14 @@ async fn refusals_are_permanent_and_told_apart() {
         );
         assert!(!fault.what.contains("hush"), "{fault:?}");
     }
-    assert_eq!(sim.told(), owned(&[]));
+    assert_eq!(sim.commands(), owned(&[]));
     // New credentials take the place of the old ones.
     perform(&bmcs, &sim.access(), BmcAct::Check).await.unwrap();
     assert_eq!(bmcs.lock().len(), 1);
 }
 
 #[tokio::test]
-async fn an_act_stops_where_the_permit_ends() {
+async fn an_act_stops_when_its_permit_ends() {
     let (sim, bmcs) = (Sim::start(true), bmcs());
     let fault = bmcs
         .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &|| false)
@@ -197,9 +197,9 @@ async fn an_act_stops_where_the_permit_ends() {
         fault.what.contains("time for this act is over"),
         "{fault:?}"
     );
-    assert_eq!(sim.told(), owned(&[]));
-    // Between two commands: the machine is off, and is not told to boot by a worker that lost the node.
-    let fence = || sim.told().is_empty();
+    assert_eq!(sim.commands(), owned(&[]));
+    // Between two commands: the machine is off, and a worker that lost the node does not boot it.
+    let fence = || sim.commands().is_empty();
     let fault = bmcs
         .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &fence)
         .await
@@ -210,10 +210,10 @@ async fn an_act_stops_where_the_permit_ends() {
             && fault.what.contains(&sim.address()),
         "{fault:?}"
     );
-    assert_eq!(sim.told(), owned(&["power 0"]));
+    assert_eq!(sim.commands(), owned(&["power 0"]));
 }
 
-/// The fence comes down while the client waits for a dead BMC: its patience does not count then.
+/// The fence comes down while the client waits for a dead BMC, and cuts its patience short.
 #[tokio::test]
 async fn an_act_stops_in_the_middle_of_a_command() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -264,7 +264,7 @@ fn hasty() -> Timing {
 }
 
 #[tokio::test]
-async fn a_dead_bmc_is_another_try_and_one_that_returns_is_used_again() {
+async fn a_dead_bmc_is_worth_another_try_and_is_used_when_it_returns() {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
     let bmcs = Bmcs::with(hasty(), quick());
     let access = access(nobody.local_addr().unwrap());
@@ -285,9 +285,9 @@ async fn a_dead_bmc_is_another_try_and_one_that_returns_is_used_again() {
     );
 }
 
-/// Answers each datagram with noise, or with its own words bent.
+/// Answers each datagram with noise, or with the request itself, damaged.
 #[tokio::test]
-async fn a_mad_bmc_is_no_more_than_a_fault() {
+async fn a_mad_bmc_is_only_a_fault() {
     #[expect(
         clippy::disallowed_methods,
         reason = "a new seed for each run; it is printed"
@@ -317,7 +317,7 @@ async fn a_mad_bmc_is_no_more_than_a_fault() {
                     2 => answer.extend((0..random()).map(|n| n ^ 0x5a)),
                     _ => {}
                 }
-                // A request for a session becomes an answer to one, with noise in it.
+                // Makes a request for a session an answer to one, with noise in it.
                 if let Some(kind) = answer.get_mut(5) {
                     *kind = kind.wrapping_add(random() % 2);
                 }
@@ -383,7 +383,7 @@ mod simulated {
         }
 
         /// Down, up, cycle, reset, diag, soft.
-        fn told(&self) -> [u64; 6] {
+        fn commands(&self) -> [u64; 6] {
             self.fleet.with(0, |bmc, _| bmc.counters().control)
         }
     }
@@ -400,7 +400,7 @@ mod simulated {
     }
 
     #[tokio::test]
-    async fn what_is_done_once_is_done_once_and_only_while_the_machine_is_on() {
+    async fn a_once_only_act_is_done_once_and_only_while_the_machine_is_on() {
         for (act, told) in [
             (BmcAct::Cycle, [0, 0, 1, 0, 0, 0]),
             (BmcAct::Reset, [0, 0, 0, 1, 0, 0]),
@@ -409,17 +409,17 @@ mod simulated {
             let (sim, bmcs) = (machine(true), bmcs());
             let report = perform(&bmcs, &sim.access(), act).await.unwrap();
             assert!(report.power_on, "{act:?}");
-            assert_eq!(sim.told(), told, "{act:?}");
+            assert_eq!(sim.commands(), told, "{act:?}");
 
             let sim = machine(false);
             let fault = perform(&bmcs, &sim.access(), act).await.unwrap_err();
             assert!(fault.permanent && fault.what.contains("the machine is off"));
-            assert_eq!(sim.told(), [0; 6], "{act:?}");
+            assert_eq!(sim.commands(), [0; 6], "{act:?}");
         }
     }
 
     #[tokio::test]
-    async fn an_operating_system_switches_off_or_is_switched_off_or_that_is_an_error() {
+    async fn a_soft_power_off_works_or_is_forced_or_fails() {
         let soft = |then_hard| BmcAct::SoftOff {
             patience_secs: 1,
             then_hard,
@@ -427,7 +427,7 @@ mod simulated {
         let (sim, bmcs) = (machine(true), bmcs());
         let report = perform(&bmcs, &sim.access(), soft(false)).await;
         assert!(!report.unwrap().power_on);
-        assert_eq!(sim.told(), [0, 0, 0, 0, 0, 1]);
+        assert_eq!(sim.commands(), [0, 0, 0, 0, 0, 1]);
 
         let deaf = machine(true);
         deaf.fleet
@@ -435,15 +435,15 @@ mod simulated {
         let fault = perform(&bmcs, &deaf.access(), soft(false))
             .await
             .unwrap_err();
-        let said = "asked to switch off, and has not after 1 s";
+        let said = "asked to switch off, and still runs after 1 s";
         assert!(fault.permanent && fault.what.contains(said), "{fault:?}");
         let report = perform(&bmcs, &deaf.access(), soft(true)).await.unwrap();
         assert!(!report.power_on);
-        assert_eq!(deaf.told(), [1, 0, 0, 0, 0, 2]);
+        assert_eq!(deaf.commands(), [1, 0, 0, 0, 0, 2]);
     }
 
     #[tokio::test]
-    async fn a_bmc_is_told_to_restart_once_and_waited_for() {
+    async fn a_bmc_restarts_once_and_gets_time_to_answer() {
         let (sim, bmcs) = (machine(true), bmcs());
         let restarts = |sim: &Simulated| sim.fleet.with(0, |bmc, _| bmc.counters().restarts);
         let report = perform(&bmcs, &sim.access(), BmcAct::ResetBmc)
@@ -451,7 +451,7 @@ mod simulated {
             .unwrap();
         // It answers, so it is up again, and the machine went on.
         assert!(report.power_on);
-        assert_eq!((restarts(&sim), sim.told()), (1, [0; 6]));
+        assert_eq!((restarts(&sim), sim.commands()), (1, [0; 6]));
 
         let never = start(Settings {
             restart: Duration::from_secs(3600),
@@ -471,13 +471,13 @@ mod simulated {
         let fault = perform(&bmcs, &never.access(), BmcAct::ResetBmc)
             .await
             .unwrap_err();
-        let said = "told to restart, it does not answer after";
+        let said = "restart: it does not answer after";
         assert!(!fault.permanent && fault.what.contains(said), "{fault:?}");
         assert_eq!(restarts(&never), 1);
     }
 
     #[tokio::test]
-    async fn a_boot_device_is_set_and_the_power_left_alone() {
+    async fn a_boot_device_is_set_without_touching_the_power() {
         let (sim, bmcs) = (machine(true), bmcs());
         let act = BmcAct::SetBootDevice {
             device: BootDevice::Bios,
@@ -489,12 +489,12 @@ mod simulated {
         let flags = lease.bmc.boot_flags().await.unwrap();
         assert_eq!(flags.device, Some(ironbeat_ipmi::BootDevice::Bios));
         assert!(flags.flags.persistent);
-        assert_eq!(sim.told(), [0; 6]);
+        assert_eq!(sim.commands(), [0; 6]);
     }
 
-    /// The BMC accepts the command and dies: what was commanded is all that is known.
+    /// The BMC accepts the command and dies: only the command is known.
     #[tokio::test]
-    async fn a_command_without_a_witness_is_told_as_such() {
+    async fn a_command_without_a_witness_is_reported_as_one() {
         let patience = Patience {
             confirm: Duration::from_millis(200),
             look_first: Duration::from_millis(100),
@@ -512,7 +512,7 @@ mod simulated {
         let (access, address) = (sim.access(), sim.fleet.address(0));
         let act = perform(&bmcs, &access, BmcAct::EnsureOn);
         let silence = async {
-            while sim.told()[1] == 0 {
+            while sim.commands()[1] == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             sim.fleet.with(0, |bmc, _| bmc.faults.silent = true);
@@ -527,7 +527,7 @@ mod simulated {
     }
 
     #[tokio::test]
-    async fn a_session_that_nobody_uses_is_given_back() {
+    async fn an_unused_session_is_given_back() {
         let (sim, bmcs) = (machine(true), bmcs());
         let sessions = || sim.fleet.with(0, |bmc, _| bmc.active_sessions());
         let lease = bmcs.handle(&sim.access()).await.unwrap();

@@ -1,5 +1,5 @@
-//! One arm per effect: the only place that touches the world because a decision said so.
-//! How a BMC is driven is in `bmc`; what becomes of the result is decided again.
+//! One arm per effect: the only place where a decision touches the world.
+//! `bmc` drives BMCs; the result of an act is an event, and decided on again.
 use super::{Clock, Drive, Hands, ReconcileError, Records};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Effect, Event};
@@ -55,7 +55,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                     | ReconcileError::Rejected(_)
                     | ReconcileError::Broken(..),
                 ) => {
-                    tracing::error!(node = %id, ?event, "a result found no taker");
+                    tracing::error!(node = %id, ?event, "the result of a BMC act is dropped: the node does not take it");
                     return;
                 }
                 Err(error @ (ReconcileError::Store(_) | ReconcileError::Races(_))) => {

@@ -1,12 +1,12 @@
-//! What a change of a node's record is worth telling: from the record before and after it to happenings.
-//! It reads no clock and touches nothing; publishing is for who saved the record.
+//! Which changes of a node's record are events: from the record before and after a change to happenings.
+//! It reads no clock and touches nothing; whoever saved the record publishes them.
 use ironbeat_core::id::WorkerId;
 use ironbeat_core::node::{Job, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, PowerChange, Transition, What};
 
-/// First the step or the change of state, then what became of the power, if anything did.
-/// A record that was not there before, or is not there afterwards, is told as such.
+/// First the step or the change of state, then the power, if something happened to it.
+/// A record that is new or gone is an event of its own.
 pub fn announce(
     before: Option<&Node>,
     after: Option<&Node>,
@@ -14,16 +14,16 @@ pub fn announce(
     at: Time,
     worker: &WorkerId,
 ) -> Vec<Happening> {
-    let tell = |node, what| Happening::of(node, at, worker, what);
+    let happening = |node, what| Happening::of(node, at, worker, what);
     match (before, after) {
         (None, None) => vec![],
-        (None, Some(after)) => vec![tell(after, What::Enrolled)],
-        (Some(before), None) => vec![tell(before, What::Deleted)],
+        (None, Some(after)) => vec![happening(after, What::Enrolled)],
+        (Some(before), None) => vec![happening(before, What::Deleted)],
         (Some(before), Some(after)) => {
             let power = power(before, after, because);
             let whats = [Some(transition(before, after, because)), power];
             let whats = whats.into_iter().flatten();
-            whats.map(|what| tell(after, what)).collect()
+            whats.map(|what| happening(after, what)).collect()
         }
     }
 }
@@ -47,7 +47,7 @@ fn transition(before: &Node, after: &Node, because: &str) -> What {
     }
 }
 
-/// Ironic's notifications of power: of an ordered change its begin and end, of another that it was seen.
+/// Ironic's notifications of power: begin and end of an ordered change; any other change, when it was seen.
 fn power(before: &Node, after: &Node, because: &str) -> Option<What> {
     let target = |node: &Node| node.job().and_then(Job::target_power_state);
     let on = |node: &Node| node.power.as_ref().map(|power| power.on);

@@ -1,5 +1,5 @@
-//! What driving a node stands on: records, a clock, hands. Three traits, so that the same code runs without sockets.
-//! The real ones are in `real`; what is done with them is in `reconcile` and `act`.
+//! The ground on which a node is driven: records, a clock, hands. Three traits, so that the same code runs without sockets.
+//! `real` has the real ones; `reconcile` and `act` use them.
 use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
@@ -22,7 +22,7 @@ pub trait Records: Send + Sync + 'static {
         node: &Node,
     ) -> impl Future<Output = Result<Option<Inventory>, StoreError>> + Send;
 
-    /// By compare-and-swap, from the record at its revision (none: there is none) to what it is to be (none: forgotten).
+    /// Compare-and-swap, from the record at its revision (none: it is new) to the next one (none: it is forgotten).
     fn write(
         &self,
         before: Option<(&Node, Revision)>,
@@ -37,7 +37,7 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 pub trait Hands: Send + Sync + 'static {
-    /// Does it within `budget`, unless this worker may not act any more.
+    /// Does it within `budget`, unless this worker may no longer act.
     fn drive_bmc(
         &self,
         node: &Node,
@@ -48,8 +48,8 @@ pub trait Hands: Send + Sync + 'static {
     /// Has the node's agent beat now. It would anyway, a little later.
     fn nudge(&self, node: NodeId) -> impl Future<Output = ()> + Send;
 
-    /// `write`: names the change, so that the same one counts once, whoever tells it.
-    fn tell(&self, happening: &Happening, write: &str);
+    /// `write` names the change: however often it is reported, it counts once.
+    fn report(&self, happening: &Happening, write: &str);
 
     /// Goes on in the background, and is waited for when the worker stops.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);

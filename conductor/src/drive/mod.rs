@@ -1,5 +1,5 @@
-//! What happens when something happened: `reconcile` (load, decide, save), then `act` (one arm per effect).
-//! Only this changes a node's record; `front` and `loops` know where events come from, `ground` what all stands on.
+//! From an event to its effects: `reconcile` (load, decide, save), then `act` (one arm per effect).
+//! Nothing else changes a node's record; `front` and `loops` bring events, `ground` is what all stands on.
 mod act;
 mod announce;
 mod ground;
@@ -55,8 +55,8 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         }
     }
 
-    /// Carries one event to one node, and has the effects carried out. Returns the record as it is afterwards; of a
-    /// node that is forgotten, as it was.
+    /// Delivers one event to one node, and has the effects carried out. Returns the record afterwards; of a forgotten
+    /// node, its last record.
     ///
     /// # Errors
     /// When the event is not possible now, or the record could not be read or written.

@@ -1,5 +1,5 @@
 //! The real ground: records in NATS, the system's clock, BMCs over the network.
-//! What is asked of them is in `ground`.
+//! `ground` says what is asked of them.
 use super::ground::{Clock, Hands, Records};
 use crate::bmc::{Bmcs, BootWish};
 use crate::clock;
@@ -89,12 +89,12 @@ impl Hands for RealHands {
     async fn nudge(&self, node: NodeId) {
         let subject = subject::nudge(&self.prefix, &node);
         if let Err(error) = self.client.publish(subject, bytes::Bytes::new()).await {
-            // The agent finds out at its next heartbeat.
+            // The agent gets its step at its next heartbeat.
             tracing::warn!(%node, "nudge: {error}");
         }
     }
 
-    fn tell(&self, happening: &Happening, write: &str) {
+    fn report(&self, happening: &Happening, write: &str) {
         self.events.publish(happening, write);
     }
 

@@ -1,5 +1,5 @@
-//! Load, decide, save: the only place from which a node record is written. A lost race is one more decision.
-//! What is decided is in `ironbeat_core::decide`; what an effect does is in `act`, what is told of it in `announce`.
+//! Load, decide, save: the only place that writes a node record. A lost race is one more decision.
+//! `ironbeat_core::decide` decides, `act` carries effects out, `announce` chooses the events.
 use super::announce::announce;
 use super::{Clock, Drive, Hands, Records};
 use crate::records::StoreError;
@@ -29,8 +29,8 @@ pub enum ReconcileError {
 }
 
 impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
-    /// Returns the record as it is after the event (of a node that is forgotten, as it was), and what is to be done now
-    /// that it is saved.
+    /// Returns the record after the event (of a forgotten node, the last one), and the effects that are due now that it
+    /// is saved.
     pub(super) async fn reconcile(
         &self,
         id: NodeId,
@@ -77,7 +77,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         Err(ReconcileError::Races(id))
     }
 
-    /// One log line per transition, and what of it is worth an event.
+    /// One log line per transition, and its events.
     fn publish(
         &self,
         before: Option<&Node>,
@@ -98,7 +98,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             "node"
         );
         for happening in announce(before, after, because, at, &self.worker) {
-            self.hands.tell(&happening, op.as_str());
+            self.hands.report(&happening, op.as_str());
         }
     }
 }

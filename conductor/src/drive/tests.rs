@@ -1,5 +1,5 @@
 //! Driving without sockets: records in memory that can be in trouble, a clock that is set, hands that take notes.
-//! What a decision is, is tried in the core; how NATS takes it, in `records`.
+//! The core tests decisions; `records` tests how NATS takes them.
 use super::{Clock, Drive, Hands, ReconcileError, Records};
 use crate::records::tests::{enrolment, id};
 use crate::records::{Revision, StoreError};
@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What becomes of a write.
+/// The fate of a write.
 enum Trouble {
-    /// Another worker was first: it changed nothing that matters.
+    /// Another worker was first, and changed nothing that matters.
     Conflict,
     /// The store is away.
     Away,
@@ -64,7 +64,7 @@ impl Records for Memory {
     }
 }
 
-/// Stands still but for those who sleep.
+/// Stands still except for those who sleep.
 #[derive(Default)]
 struct SetClock(Mutex<Duration>);
 
@@ -93,7 +93,7 @@ impl Hands for Notes {
 
     async fn nudge(&self, _: NodeId) {}
 
-    fn tell(&self, happening: &Happening, _: &str) {
+    fn report(&self, happening: &Happening, _: &str) {
         self.told.lock().unwrap().push(happening.kind());
     }
 
@@ -131,7 +131,7 @@ async fn enrolled(drive: &Quiet) {
     drive.deliver(id(1), &event).await.unwrap();
 }
 
-/// Does what was put off, and what follows from that.
+/// Does the work that was put off, and whatever follows from it.
 async fn work_off(drive: &Quiet) {
     loop {
         let task = drive.hands.tasks.lock().unwrap().pop();
@@ -141,7 +141,7 @@ async fn work_off(drive: &Quiet) {
 }
 
 #[tokio::test]
-async fn a_node_begins_and_ends_with_an_event_and_both_are_told() {
+async fn a_node_begins_and_ends_with_an_event_and_both_are_reported() {
     let drive = drive();
     enrolled(&drive).await;
     let last = drive
@@ -155,7 +155,7 @@ async fn a_node_begins_and_ends_with_an_event_and_both_are_told() {
 }
 
 #[tokio::test]
-async fn a_lost_race_is_decided_again_and_told_once() {
+async fn a_lost_race_is_decided_again_and_reported_once() {
     let drive = drive();
     enrolled(&drive).await;
     troubles(&drive, [Trouble::Conflict, Trouble::Conflict]);
@@ -167,7 +167,7 @@ async fn a_lost_race_is_decided_again_and_told_once() {
 }
 
 #[tokio::test]
-async fn who_loses_every_race_says_so() {
+async fn a_worker_that_loses_every_race_says_so() {
     let drive = drive();
     enrolled(&drive).await;
     troubles(&drive, (0..32).map(|_| Trouble::Conflict));

@@ -1,5 +1,5 @@
-//! What agents say: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
-//! What either means for a node is decided in the core; how bytes travel is the business of `nats`.
+//! Messages of agents: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
+//! The core says what either means for a node; `nats` carries the bytes.
 use super::refusal::ApiError;
 use crate::clock;
 use crate::drive::ReconcileError;
@@ -16,7 +16,7 @@ use ironbeat_core::plan::config_drive;
 use ironbeat_ops::happening::{Happening, What};
 use std::sync::Arc;
 
-/// What a machine that has no work is told. Ironic's agent waits 1 to 60 s.
+/// A machine without work asks again after this long. Ironic's agent waits 1 to 60 s.
 const RETRY_SECS: u32 = 20;
 
 fn malformed(what: &str, error: &codec::DecodeError) -> ApiError {
@@ -26,7 +26,7 @@ fn malformed(what: &str, error: &codec::DecodeError) -> ApiError {
     }
 }
 
-/// An agent of another version is told so; it says it on its console, and asks again.
+/// Refuses an agent of another version, which shows that on its console and asks again.
 fn check_version(what: &str, version: u32) -> Result<(), ApiError> {
     match version == codec::VERSION {
         true => Ok(()),
@@ -47,9 +47,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     let matched = worker.view.find(&machine);
     let (outcome, welcome) = match &matched {
         Match::None => ("unknown machine: discovered".to_string(), None),
-        Match::Ambiguous { nodes } => {
-            (format!("refused: {} nodes answer to it", nodes.len()), None)
-        }
+        Match::Ambiguous { nodes } => (format!("refused: {} nodes match it", nodes.len()), None),
         Match::One { node, by } => {
             let event = Event::Booted {
                 boot: lookup.boot,
@@ -81,7 +79,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     worker
         .lookups
         .record(&machine, lookup.boot, matched, outcome, lookup.inventory);
-    // The same answer for unknown, ambiguous and unwanted: a machine learns nothing by asking.
+    // The same answer for unknown, ambiguous and unwanted machines: a machine learns nothing by asking.
     Ok(codec::encode(&match welcome {
         Some(node) => LookupReply::Welcome {
             node: node.id,
@@ -93,7 +91,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     }))
 }
 
-/// What happens on a heartbeat: decode, `decide` through `reconcile`, and the reply follows from the record.
+/// A heartbeat: decode, `decide` through `reconcile`, and the reply follows from the record.
 pub(super) async fn heartbeat(
     worker: &Arc<Worker>,
     subject: &str,
@@ -140,7 +138,7 @@ pub(super) async fn heartbeat(
     Ok(codec::encode(&reply))
 }
 
-/// What the record wants of the agent, in the protocol's words, with what lies beside the record.
+/// The step that the record wants of the agent, in the protocol's words, with what lies beside the record.
 async fn reply(
     worker: &Worker,
     node: &Node,

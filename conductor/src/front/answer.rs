@@ -1,5 +1,5 @@
 //! One question, one answer: what each request of an operator reads, or which event it is for which node.
-//! How requests travel is the front's business (`nats`); what a verb does to a node is decided in the core.
+//! A front (`nats`) carries requests; the core says what a verb does to a node.
 use super::named::{load, resolve};
 use super::refusal::{ApiError, fail};
 use super::{bmc, check};
@@ -100,7 +100,7 @@ pub async fn answer(
                 (Some(node), None) => worker.logins.of(&load(worker, &node).await?).await?,
                 (None, Some(bmc)) => bmc,
                 (Some(_), Some(_)) | (None, None) => {
-                    return Err(fail(400, "give either \"node\" or \"bmc\", one of them"));
+                    return Err(fail(400, "give exactly one of \"node\" and \"bmc\""));
                 }
             };
             let bmc = worker.bmcs.hasty(&access).await;

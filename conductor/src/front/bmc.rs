@@ -1,8 +1,8 @@
-//! What operators ask of a BMC beside the node's jobs: what it is and measures, its log, its inventory, raw commands.
-//! How bytes travel is the business of `ironbeat_ipmi`; which worker answers is found in `owner`.
+//! Operators' questions to a BMC beside the node's jobs: what it is and measures, its log, its inventory, raw commands.
+//! `ironbeat_ipmi` makes the bytes; `owner` finds the worker that answers.
 use super::named::load;
 use super::refusal::{ApiError, fail};
-use super::told::{self, Answers};
+use super::translate::{self, Answers};
 use crate::worker::Worker;
 use data_encoding::HEXLOWER;
 use ironbeat_core::node::{Job, Node};
@@ -14,7 +14,7 @@ pub(super) const ANSWERING_CHANNEL: u8 = 0x0e;
 /// Event/reading type of sensors with thresholds (IPMI 2.0 table 42-1).
 const THRESHOLD: u8 = 0x01;
 
-/// A question to a node's BMC. What goes wrong then is the BMC's fault, not the request's.
+/// A question to a node's BMC. If it fails, the BMC is at fault, not the request.
 async fn ask<T>(
     worker: &Worker,
     node: &Node,
@@ -26,9 +26,9 @@ async fn ask<T>(
     question(&lease.bmc).await.map_err(|error| fail(502, error))
 }
 
-/// Before a command that changes something: as a job's acts are, it is for a worker that may act, and it keeps out of a
-/// job's way. `node` is the record of this moment. A job that begins while the command is under way is not kept waiting:
-/// what may go wrong then is what its sender risks with any raw command.
+/// Before a command that changes something: like a job's acts it needs a worker that may act, and it keeps out of a
+/// job's way. `node` is the record of this moment. A job that begins while the command is under way does not wait for
+/// it: whoever sends a raw command takes that risk.
 fn may_change(worker: &Worker, node: &Node) -> Result<(), ApiError> {
     let bmc = node.bmc.address();
     if !worker.presence.may_act() {
@@ -39,7 +39,7 @@ fn may_change(worker: &Worker, node: &Node) -> Result<(), ApiError> {
         None => Ok(()),
         Some((by, act)) => {
             let act = act.name();
-            let why = format!("worker {by} is at it ({act}): ask again when that is over");
+            let why = format!("worker {by} is busy with it ({act}): ask again later");
             Err(fail(409, format!("BMC {bmc}: {why}")))
         }
     }
@@ -64,18 +64,18 @@ pub(super) async fn sel(
     }
     let entries = ask(worker, &record, async |bmc| bmc.sel(None).await).await?;
     if clear {
-        // A long log takes a while to read.
+        // Loaded again: a long log takes a while to read.
         let node = load(worker, node).await?;
         may_change(worker, &node)?;
         ask(worker, &node, async |bmc| bmc.clear_sel().await).await?;
     }
-    Ok(entries.into_iter().map(told::log_entry).collect())
+    Ok(entries.into_iter().map(translate::log_entry).collect())
 }
 
 pub(super) async fn fru(worker: &Worker, node: &str) -> Result<FruInventory, ApiError> {
     let read = async |bmc: &Bmc| bmc.fru(0).await;
     let fru = ask(worker, &load(worker, node).await?, read).await?;
-    Ok(told::fru(fru))
+    Ok(translate::fru(fru))
 }
 
 pub(super) async fn raw(worker: &Worker, node: &str, text: &str) -> Result<RawAnswer, ApiError> {
@@ -90,7 +90,7 @@ pub(super) async fn raw(worker: &Worker, node: &str, text: &str) -> Result<RawAn
 }
 
 async fn read_info(bmc: &Bmc) -> Result<BmcFacts, Error> {
-    Ok(told::facts(Answers {
+    Ok(translate::facts(Answers {
         id: bmc.device_id().await?,
         chassis: bmc.chassis_status().await?,
         lan: bmc.lan_parameters(ANSWERING_CHANNEL).await,
@@ -107,7 +107,7 @@ async fn read_sensors(bmc: &Bmc) -> Result<Vec<SensorRow>, Error> {
             THRESHOLD => bmc.thresholds(&sensor.record).await.ok().flatten(),
             _ => None,
         };
-        rows.push(told::sensor(sensor, thresholds));
+        rows.push(translate::sensor(sensor, thresholds));
     }
     Ok(rows)
 }

@@ -1,5 +1,5 @@
 //! Reads the bodies of requests, JSON or CBOR, with errors that say where and what was expected, and never the value.
-//! Which encoding a body has is the front's business.
+//! The front says which encoding a body has.
 use ironbeat_common::codec::{self, MAX_MESSAGE_BYTES};
 use serde::de::{self, DeserializeOwned, Expected, Unexpected};
 use serde_value::{Value, ValueDeserializer};
@@ -36,7 +36,7 @@ pub fn read<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, 
         }
         Encoding::Cbor => codec::decode(bytes).map_err(|error| unreadable(error.to_string()))?,
     };
-    // A struct would also be read from a list of its fields; nobody should depend on their order.
+    // serde would also read a struct from a list of its fields; nobody should depend on their order.
     if !matches!(value, Value::Map(_)) {
         return Err(BadBody::Unfit("a request is a map".into()));
     }
@@ -50,7 +50,7 @@ pub fn read<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, 
     })
 }
 
-/// An error of serde that does not quote the value it met: it may be a password.
+/// An error of serde without the value that it met, which may be a password.
 #[derive(Debug)]
 struct Quiet(String);
 
@@ -63,7 +63,7 @@ impl Display for Quiet {
 impl std::error::Error for Quiet {}
 
 impl de::Error for Quiet {
-    /// Our own types' words: an id or an address may be quoted, and a secret's type quotes nothing.
+    /// The words of our own types: they may quote an id or an address, but a secret's type quotes nothing.
     fn custom<T: Display>(message: T) -> Self {
         Self(message.to_string())
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_where_and_what_was_expected_and_not_the_value() {
+    fn an_error_says_where_and_what_was_expected_but_not_the_value() {
         for (error, expected) in [
             (
                 refused::<Enroll>(
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_neither_json_nor_cbor_is_told_so() {
+    fn text_that_is_neither_json_nor_cbor_is_refused_as_such() {
         for encoding in [Encoding::Json, Encoding::Cbor] {
             let error = read::<CheckBmc>(encoding, b"node web1").unwrap_err();
             assert!(error.to_string().starts_with("neither JSON nor CBOR"));

@@ -1,7 +1,7 @@
 //! `ironbeat bmc check`: what is wrong with a BMC, in words: each question that can be asked, from the outside inwards.
-//! The same questions without the words are in `ironbeat_ipmi`.
+//! `ironbeat_ipmi` has the same questions without the words.
 use super::bmc::ANSWERING_CHANNEL;
-use super::told::firmware;
+use super::translate::firmware;
 use ironbeat_core::node::BmcAccess;
 use ironbeat_ipmi::{Bmc, Error, ErrorKind};
 use ironbeat_ops::bmc::{Check, Verdict};
@@ -77,7 +77,7 @@ async fn before_login(check: &mut Check, bmc: &Bmc, access: &BmcAccess) -> bool 
     }
     match &presence.cipher_suites {
         None => check.note(
-            "which cipher suites has it?",
+            "which cipher suites does it have?",
             Odd,
             "it does not say; 17 and then 3 are tried",
         ),
@@ -86,20 +86,20 @@ async fn before_login(check: &mut Check, bmc: &Bmc, access: &BmcAccess) -> bool 
             let list = ids.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
             match (ids.contains(&17), ids.contains(&3), ids.contains(&0)) {
                 (false, false, _) => check.note(
-                    "which cipher suites has it?",
+                    "which cipher suites does it have?",
                     Bad,
                     format!(
                         "{list}; 17 or 3 is needed, as the others protect nothing or are no better"
                     ),
                 ),
                 (_, _, true) => check.note(
-                    "which cipher suites has it?",
+                    "which cipher suites does it have?",
                     Odd,
                     format!(
                         "{list}; with suite 0 anybody can log in without a password: switch it off"
                     ),
                 ),
-                _ => check.note("which cipher suites has it?", Good, list),
+                _ => check.note("which cipher suites does it have?", Good, list),
             }
         }
     }
@@ -193,7 +193,7 @@ async fn inside(check: &mut Check, bmc: &Bmc) {
         Ok(lan) => match lan.address {
             Some(own) if bmc.address().ip() != own && !bmc.address().ip().is_loopback() => check
                 .note(
-                    "is it who it says?",
+                    "is it who it says it is?",
                     Odd,
                     format!("it says that its address is {own}: there is a NAT between, or this is another BMC"),
                 ),

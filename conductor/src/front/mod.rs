@@ -1,5 +1,5 @@
 //! Where questions come in: NATS today, REST later. A front translates and decides nothing.
-//! What agents and operators say is in `ironbeat_common` and `ironbeat_ops`.
+//! `ironbeat_common` and `ironbeat_ops` have what agents and operators say.
 mod agent;
 mod answer;
 mod bmc;
@@ -10,4 +10,4 @@ pub mod nats;
 mod operator;
 mod owner;
 mod refusal;
-mod told;
+mod translate;

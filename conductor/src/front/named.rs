@@ -1,12 +1,12 @@
 //! The node that an operator means, by id or name, as the leader has it.
-//! Who holds which name is the business of the records.
+//! The records decide who holds which name.
 use super::refusal::{ApiError, fail};
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
 
-/// Names are read where they are claimed: the view may be behind a node that was just enrolled or renamed.
+/// Names are read where they are claimed: the view may lag behind a node that was just enrolled or renamed.
 pub(super) async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
     if let Ok(id) = text.parse() {
         return Ok(id);

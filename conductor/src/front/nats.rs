@@ -1,5 +1,5 @@
 //! The NATS service: machines' and operators' requests, and the replies to them.
-//! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; what is answered is in `agent` and `operator`.
+//! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; `agent` and `operator` answer.
 use super::agent;
 use super::operator::{Asked, Body};
 use super::owner;
@@ -19,12 +19,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// A server that is busy with an election takes up to 9 s.
+/// An election keeps a server busy for up to 9 s.
 const ECHO: Duration = Duration::from_secs(15);
 /// Requests handled at once by one worker; more wait in their subscription.
 const PARALLEL: usize = 256;
 
-/// What listens.
+/// The listeners of a worker.
 pub struct Listening {
     /// To machines and operators.
     pub service: Service,
@@ -100,13 +100,13 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
     })
 }
 
-/// Returns when the server has all that was sent before, subscriptions too: it takes them in order, and sends this back.
+/// Returns when the server has taken all that was sent before, subscriptions too: it works in order, and echoes this.
 async fn arrived(client: &async_nats::Client) -> anyhow::Result<()> {
     let inbox = client.new_inbox();
     let mut echo = client.subscribe(inbox.clone()).await?;
     client.publish(inbox, Bytes::new()).await?;
     let echo = tokio::time::timeout(ECHO, echo.next()).await;
-    let silent = || anyhow::anyhow!("listen: the NATS server is silent for {ECHO:?}");
+    let silent = || anyhow::anyhow!("listen: the NATS server has been silent for {ECHO:?}");
     echo.ok().flatten().map(drop).ok_or_else(silent)
 }
 
@@ -134,7 +134,7 @@ fn served(prefix: &str) -> Vec<Served> {
         Served {
             name: HEARTBEAT.into(),
             subject: format!("{prefix}.heartbeat.*"),
-            about: "A machine says how it is doing, and is told its step.",
+            about: "A machine says how it is doing, and gets its step.",
             request: "Heartbeat",
             reply: "HeartbeatReply",
             role: None,

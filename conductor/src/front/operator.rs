@@ -1,5 +1,5 @@
 //! An operator's question as it travels: bytes to a request, and the reply back into the encoding of the question.
-//! What is answered is in `answer`; who answers questions to a BMC is in `owner`.
+//! `answer` makes the reply; `owner` finds the worker that answers questions to a BMC.
 use super::answer::answer;
 use super::body::{self, BadBody, Encoding};
 use super::refusal::{ApiError, fail};

@@ -1,5 +1,5 @@
 //! Questions to a BMC go to the worker that owns its node, so that a BMC has one session with us, not one per worker.
-//! Who owns which node follows from the presence of workers; what is answered is in `answer`.
+//! The workers' presence says who owns which node; `answer` makes the reply.
 use super::named::resolve;
 use super::operator::{Asked, Body};
 use super::refusal::{ApiError, fail};
@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// Longer than any client waits; then nobody wants the answer any more, and its place here is free again.
+/// Longer than any client waits: nobody wants the answer any more, and its place here is free again.
 const LONGEST: Duration = Duration::from_secs(120);
-/// How often the owner of a question under way is looked at: nothing ticks when a worker falls silent.
+/// How often to check on the owner of a question under way: nothing ticks when a worker falls silent.
 const LOOK: Duration = Duration::from_secs(1);
 /// Questions of others answered at once. They have places of their own: two workers whose places were all taken by
 /// questions that they handed to each other would wait for ever.
@@ -27,7 +27,7 @@ const PARALLEL: usize = 256;
 /// The owner's answer, if this question is for another worker to answer.
 ///
 /// # Errors
-/// What the owner says, or why there is no answer of it.
+/// The owner's error, or why it gave no answer.
 pub(super) async fn elsewhere(
     worker: &Worker,
     asked: &Asked,
@@ -62,12 +62,12 @@ pub(super) async fn elsewhere(
     let reply = tokio::select! {
         reply = worker.client.send_request(subject, ask) => reply,
         () = lapse(worker, &owner) => {
-            return Err(failed(503, &format!("that worker is gone without an answer{}", doubt(request))));
+            return Err(failed(503, &format!("that worker went away before it answered{}", doubt(request))));
         }
     };
     match reply {
         Ok(reply) => passed_on(asked, &reply).map(Some),
-        // It is starting, or has just died. Nobody heard the question, so nothing is done twice.
+        // The owner is starting, or has just died. Nobody heard the question, so nothing is done twice.
         Err(error) if error.kind() == RequestErrorKind::NoResponders => {
             tracing::debug!(%node, endpoint = asked.endpoint, %owner, "the owner does not listen: answered here");
             Ok(None)
@@ -76,8 +76,8 @@ pub(super) async fn elsewhere(
     }
 }
 
-/// The node whose BMC is asked something, if the node's owner is to ask it. What a job does to a BMC is not among these:
-/// that is done by the worker in the record.
+/// The node whose BMC the question is for, if the node's owner is to ask it. A job's acts are not among these: the
+/// worker in the record does them.
 fn whose_bmc(request: &Request) -> Option<&str> {
     match request {
         Request::BmcInfo(ask) => Some(&ask.node),
@@ -114,7 +114,7 @@ fn whose_bmc(request: &Request) -> Option<&str> {
     }
 }
 
-/// What else to say when it is not known how far the owner got.
+/// What to add when nobody knows how far the owner got.
 fn doubt(request: &Request) -> &'static str {
     let acts = match request {
         Request::BmcSel(ask) => ask.clear,
@@ -126,7 +126,7 @@ fn doubt(request: &Request) -> &'static str {
     }
 }
 
-/// Returns when `owner` has no right to act any more.
+/// Returns when `owner` may no longer act.
 async fn lapse(worker: &Worker, owner: &WorkerId) {
     let mut changes = worker.presence.changes();
     loop {
@@ -202,7 +202,7 @@ async fn reply(worker: &Arc<Worker>, power: &PowerSync, message: &Message) {
     }
 }
 
-/// Here, whoever owns the node by now: a question is handed over once.
+/// Answers here, whoever owns the node by now: a question is handed over once.
 async fn answer(
     worker: &Arc<Worker>,
     power: &PowerSync,
@@ -214,7 +214,7 @@ async fn answer(
         endpoint.ok_or_else(|| fail(400, format!("no header {}", handover::ENDPOINT)))?;
     let asked = Asked::of(endpoint.as_str().to_owned(), message);
     let request = asked.request()?;
-    // Anything else would pass by whatever the server allows on the question's own subject.
+    // Anything else would bypass what the server allows on the question's own subject.
     if whose_bmc(&request).is_none() {
         let endpoint = &asked.endpoint;
         return Err(fail(

@@ -1,5 +1,5 @@
 //! Why a question is not answered, with a code like HTTP's: what travels in the headers of a service error (ADR-32).
-//! What is possible when is decided in the core.
+//! The core decides what is possible when.
 use crate::drive::ReconcileError;
 use crate::records::StoreError;
 

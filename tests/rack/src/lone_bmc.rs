@@ -17,7 +17,7 @@ pub struct Sim {
     port: PortLease,
 }
 
-/// `late` looks pass before a power command shows; the first `deaf` power commands do nothing at all.
+/// A power command shows after `late` looks; the first `deaf` power commands do nothing at all.
 const CHASSIS: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 count() { n=$(cat "$1"); if [ "$n" -gt 1 ]; then echo $((n - 1)) > "$1"; else rm "$1"; fi; }
@@ -86,12 +86,12 @@ impl Sim {
         self.read("power").trim() == "1"
     }
 
-    /// What the chassis was told, in order. Told twice is told once: on a busy machine the client asks again before the
-    /// BMC has answered, and `ipmi_sim` carries out both.
-    pub fn told(&self) -> Vec<String> {
-        let mut told: Vec<String> = self.read("told").lines().map(str::to_owned).collect();
-        told.dedup();
-        told
+    /// The commands to the chassis, in order. A repeated one counts once: on a busy machine the client asks again before
+    /// the BMC has answered, and `ipmi_sim` carries out both.
+    pub fn commands(&self) -> Vec<String> {
+        let mut commands: Vec<String> = self.read("told").lines().map(str::to_owned).collect();
+        commands.dedup();
+        commands
     }
 
     pub fn kill(&mut self) {

@@ -1,5 +1,5 @@
-//! What is told of changes that the core decided on.
-//! Their form in JSON is tried in `ironbeat_ops::happening`.
+//! Which events the core's changes give.
+//! `ironbeat_ops::happening` tests their form in JSON.
 use super::announce;
 use crate::records::tests::node;
 use ironbeat_core::decide::{
@@ -10,7 +10,7 @@ use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
 use std::time::Duration;
 
-/// One node, its clock, and what was told last, as the kinds that follow each other.
+/// One node, its clock, and the kinds of its last events in order.
 struct Story {
     node: Node,
     now: Time,
@@ -131,7 +131,7 @@ fn a_reboot_is_one_change() {
 }
 
 #[test]
-fn a_change_of_power_that_failed_says_why_and_an_old_error_is_not_told_again() {
+fn a_failed_change_of_power_says_why_and_repeats_no_old_error() {
     let story = Story::manageable().ask(Verb::Power(PowerVerb::On));
     let story = story.bmc(refused());
     assert_eq!(story.kinds(), ["step", "power_set.error"]);
@@ -148,7 +148,7 @@ fn a_change_of_power_that_failed_says_why_and_an_old_error_is_not_told_again() {
     assert_eq!(step.error, None);
 }
 
-/// The power sync is told not to put right what it sees: it writes it down.
+/// The policy has the power sync record what it sees, not correct it.
 #[test]
 fn a_power_state_that_nobody_ordered_is_corrected() {
     let mut after = Story::manageable().node;
@@ -179,9 +179,9 @@ fn a_power_state_that_nobody_ordered_is_corrected() {
     );
 }
 
-/// What a job of another kind finds or does to the power is its own business.
+/// A job of another kind reports nothing of what it finds or does to the power.
 #[test]
-fn a_job_that_is_not_about_power_says_nothing_of_it() {
+fn a_job_that_is_not_about_power_reports_no_change_of_it() {
     let mut story = Story::manageable();
     story.node.state = State::Resting(Rest::Enroll);
     for (expected, next) in [

@@ -1,5 +1,5 @@
-//! What BMCs answer, in the operators' words: the IPMI client's types to those of `ironbeat_ops::bmc`.
-//! Asking is the business of `bmc`.
+//! Translates the IPMI client's types to those of `ironbeat_ops::bmc`.
+//! `bmc` does the asking.
 use data_encoding::HEXLOWER;
 use ironbeat_common::id::Mac;
 use ironbeat_core::node::BootDevice;
@@ -10,7 +10,7 @@ use ironbeat_ops::bmc::{
     User,
 };
 
-/// What a BMC was asked about itself, and what it answered.
+/// A BMC's answers about itself, part by part.
 pub(super) struct Answers {
     pub id: ipmi::DeviceId,
     pub guid: Option<[u8; 16]>,
@@ -63,10 +63,10 @@ pub(super) fn firmware((major, minor): (u8, u8)) -> String {
     format!("{major}.{minor:02x}")
 }
 
-/// What could not be had says why, in its place.
-fn part<A, B>(answer: Result<A, ipmi::Error>, told: impl FnOnce(A) -> B) -> Part<B> {
+/// A part that is missing says why, in its place.
+fn part<A, B>(answer: Result<A, ipmi::Error>, translate: impl FnOnce(A) -> B) -> Part<B> {
     match answer {
-        Ok(answer) => Part::Given(told(answer)),
+        Ok(answer) => Part::Given(translate(answer)),
         Err(error) => Part::Missing {
             error: error.to_string(),
         },
