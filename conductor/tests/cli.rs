@@ -3,7 +3,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 #[test]
-fn a_reader_that_goes_away_ends_it_without_a_word() {
+fn a_closed_pipe_ends_it_without_a_word() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut child = Command::new(env!("CARGO_BIN_EXE_ironbeat"))
@@ -16,6 +16,6 @@ fn a_reader_that_goes_away_ends_it_without_a_word() {
     child.stdin.take().unwrap().write_all(b"{}").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    // What a shell says of a program that SIGPIPE ended.
+    // What a shell reports of a program that SIGPIPE ended.
     assert_eq!(output.status.code(), Some(141));
 }

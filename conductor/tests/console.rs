@@ -1,5 +1,5 @@
 //! Serial consoles: real workers, a real NATS server, and simulated BMCs whose serial port says hello and echoes.
-//! The same against `ipmi_sim` is tried in `ironbeat-ipmi`.
+//! `ironbeat-ipmi` tests the same against `ipmi_sim`.
 mod support;
 
 use async_nats::{Message, Subscriber};
@@ -144,7 +144,7 @@ async fn two_watchers_share_one_console_and_the_last_one_ends_it() {
     assert_eq!(header_of(&answer, header::WATCHERS), Some("2"));
     machine.types(&site, "from ann\r").await;
     screen.shows("from ann").await;
-    // Who comes late sees what was before.
+    // A late watcher sees what was before.
     let late = machine.ask(&site, "carol", false, None).await.unwrap();
     let text = String::from_utf8_lossy(&late.payload);
     assert!(
@@ -190,7 +190,7 @@ async fn a_terminal_shows_types_and_ends() {
     let mut keys = terminal.stdin.take().unwrap();
     let mut shown = terminal.stdout.take().unwrap();
     keys.write_all(b"uname ~ -a\r").await.unwrap();
-    // What it has shown itself: the same on the subject may be ahead of it.
+    // The test reads what the terminal shows: the same output on the subject may come earlier.
     let mut text = String::new();
     while !(text.contains("console ready") && text.contains("uname ~ -a")) {
         let mut buffer = [0; 1024];
@@ -213,7 +213,7 @@ async fn a_terminal_shows_types_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_console_that_somebody_else_has_is_taken_over_on_request_alone() {
+async fn a_console_that_somebody_else_has_is_taken_over_only_on_request() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", QUIET);
     let machine = Machine::enroll(&site).await;
@@ -293,14 +293,14 @@ async fn another_worker_takes_over_the_console_of_a_dead_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_console_says_is_kept_where_that_is_wanted() {
+async fn a_consoles_output_is_recorded_where_that_is_configured() {
     let site = Site::start().await;
     let config = format!("{QUIET}\n[console]\nrecord = true\nrecord_mib = 16");
     let mut worker = site.worker("w1", &config);
     let machine = Machine::enroll(&site).await;
     let said = site.cli(&["node", "console", "box", "--history"]).await;
     assert!(said.ok, "{said:?}");
-    // From now on nobody watches, and it is recorded all the same.
+    // From now on nobody watches, and it is still recorded.
     site.cli(&["node", "manage", "box", "--wait"]).await.good();
     until("it is attached", async || {
         let sessions = machine.fleet.with(0, |bmc, _| bmc.active_sessions());

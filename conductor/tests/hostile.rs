@@ -1,5 +1,5 @@
-//! Every endpoint of a living worker gets bytes that nobody should send. It refuses, and goes on.
-//! What decoders make of such bytes is judged beside them; here it is the whole way through NATS.
+//! Every endpoint of a living worker gets bytes that nobody should send. The worker refuses, and goes on.
+//! Decoders have tests of their own for such bytes; here they go the whole way through NATS.
 mod support;
 
 use bytes::Bytes;
@@ -27,7 +27,7 @@ async fn subjects(site: &Site) -> Vec<String> {
         .collect()
 }
 
-/// `{}` is all that they need.
+/// Endpoints that are content with `{}`.
 fn takes_nothing(subject: &str) -> bool {
     [
         "node.list",
@@ -166,7 +166,7 @@ fn beat() -> Heartbeat {
     }
 }
 
-/// Every request gets one answer, whatever became of it on the way.
+/// Every request gets one answer, whatever happened to it on the way.
 #[tokio::test(flavor = "multi_thread")]
 async fn bent_messages_are_answered_too() {
     let mut mutator = Mutator::seeded("hostile");

@@ -1,5 +1,5 @@
 //! A worker's beginning, its index, its end, and a NATS server that goes away under it.
-//! What it answers is judged in `worker`; workers that die in the middle of a deploy in the rack's tests.
+//! `worker` tests its answers; the rack tests workers that die in the middle of a deploy.
 mod support;
 
 use async_nats::jetstream;
@@ -146,7 +146,7 @@ async fn a_worker_waits_for_its_server() {
     worker.assert_well();
 }
 
-/// The last word of a worker's presence, unless it is a good-bye.
+/// The last renewal of a worker's presence, unless it said good-bye.
 async fn presence(site: &Site, id: &str) -> Option<String> {
     let js = jetstream::new(site.client.clone());
     let stream = js.get_stream("KV_ib_workers").await.unwrap();
@@ -169,7 +169,7 @@ fn ends_well(worker: &mut Worker) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_told_to_end_says_good_bye() {
+async fn a_worker_that_is_ordered_to_end_says_good_bye() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");
     assert!(presence(&site, "w1").await.unwrap().contains("127.0.0.1"));
@@ -188,9 +188,9 @@ async fn a_worker_that_is_told_to_end_says_good_bye() {
     );
 }
 
-/// More at once than a worker takes up at once.
+/// More requests than a worker takes up at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_arrived_is_answered_and_told_before_the_end() {
+async fn requests_that_arrived_are_answered_and_announced_before_the_end() {
     let (site, nodes, rounds) = (Site::start().await, 50, 10);
     let mut worker = site.worker("w1", "");
     let mut ids = Vec::new();
@@ -212,7 +212,7 @@ async fn what_has_arrived_is_answered_and_told_before_the_end() {
             sent.await.unwrap();
         }
     }
-    // On the same connections in the same order: the worker has the others when it answers this.
+    // Same connections, same order: when the worker answers this, it has the others.
     site.ask("policy.show", json!({})).await.good();
     ends_well(&mut worker);
     let asked = rounds * usize::from(nodes);
@@ -247,7 +247,7 @@ async fn a_worker_that_cannot_work_says_why_and_is_not_counted() {
     assert_eq!(presence(&site, "w2").await, None);
 }
 
-/// Nobody is there to say good-bye to.
+/// Nobody is left to say good-bye to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_ends_without_its_server_too() {
     let mut site = Site::start().await;

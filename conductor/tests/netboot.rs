@@ -1,5 +1,5 @@
 //! Machines obey their boot scripts: QEMU's SeaBIOS and OVMF, Debian's iPXE, a real dnsmasq, our HTTP server.
-//! What the scripts say is judged beside `boot_script`; whole deployments are the rack tests' affair.
+//! `script` tests what the scripts say; the rack tests whole deployments.
 use ironbeat::netboot::http::{self, BootAnswers};
 use ironbeat::netboot::script::entry_script;
 use ironbeat_core::boot::Boot;

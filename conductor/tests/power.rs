@@ -1,5 +1,5 @@
 //! Power that operators change and power that changes by itself: real workers, a real NATS server, simulated BMCs that
-//! speak real RMCP+. What is decided is judged in the core's own tests.
+//! speak real RMCP+. The core tests the decisions.
 mod support;
 
 use futures_util::StreamExt;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use support::bmcs::{Bmcs, PASSWORD};
 use support::{SOON, Said, Site, until};
 
-/// Every second, and a fault is known after the second trouble.
+/// Sync every second; the second trouble is a fault.
 const QUICK: &str = "power_sync_secs = 1\npower_recovery_secs = 1\npower_sync_max_retries = 1\nbmc_backoff_secs = 1";
 
 async fn power(site: &Site, args: &[&str]) -> Said {
@@ -106,7 +106,7 @@ async fn power_that_nobody_ordered_is_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn power_that_nobody_ordered_is_recorded_where_that_is_wanted() {
+async fn power_that_nobody_ordered_is_recorded_where_that_is_configured() {
     let (site, bmcs) = (Site::start().await, Bmcs::start(1));
     let policy = format!("{QUICK}\nforce_power_state_during_sync = false");
     let mut worker = site.worker("w1", &policy);
@@ -152,7 +152,7 @@ async fn a_bmc_that_falls_silent_puts_its_own_node_into_maintenance_until_it_spe
     );
     let list = site.cli(&["node", "list"]).await.good();
     assert!(list.contains("power failure"), "{list}");
-    // Meanwhile the other one is asked as ever.
+    // Meanwhile the other one is asked as before.
     let before = bmcs.commands(1);
     until("the live one is asked", async || {
         (bmcs.commands(1) > before + 2).then_some(())
@@ -241,7 +241,7 @@ async fn a_reboot_outlives_the_worker_that_began_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_says_what_is_wrong_in_words() {
+async fn a_check_says_in_words_what_is_wrong() {
     let (site, bmcs) = (Site::start().await, Bmcs::start(4));
     let mut worker = site.worker("w1", "power_sync_secs = 0");
     let address = |n: usize| bmcs.fleet.address(n).to_string();
@@ -282,7 +282,7 @@ async fn a_check_says_what_is_wrong_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_bmc_says_of_itself_is_shown() {
+async fn a_bmcs_description_of_itself_is_shown() {
     let (site, bmcs) = (Site::start().await, Bmcs::start(1));
     let mut worker = site.worker("w1", "power_sync_secs = 0");
     bmcs.managed(&site, 0, "box").await;
@@ -304,7 +304,7 @@ async fn what_a_bmc_says_of_itself_is_shown() {
     worker.assert_well();
 }
 
-/// All events of power are on the wire for whoever follows them.
+/// Anybody can follow all events of power on the wire.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_power_can_be_followed() {
     let (site, bmcs) = (Site::start().await, Bmcs::start(1));

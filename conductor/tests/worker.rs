@@ -1,5 +1,5 @@
 //! A worker as its neighbours see it: machines that lookup, operators that ask, BMCs that refuse.
-//! Bytes that nobody should send are in `hostile`; a whole deploy is in `deploy`; starts and stops in `lifecycle`.
+//! `hostile` sends bytes that nobody should send; `deploy` has a whole deploy; `lifecycle` has starts and stops.
 mod support;
 
 use ironbeat_common::codec;
@@ -112,7 +112,7 @@ async fn nodes_are_listed_in_pages_each_of_them_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_node_has_no_other_gets() {
+async fn what_one_node_claims_no_other_gets() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");
     let uuid = "00010203-0405-0607-0809-0a0b0c0d0e0f";
@@ -144,7 +144,7 @@ async fn what_one_node_has_no_other_gets() {
     let why = said.bad();
     assert!(why.contains(&two) && why.contains(&owner), "{why}");
 
-    // What the losers had claimed on the way is free, and so is all of a node that is forgotten.
+    // The losers' claims are free again, and so is everything of a forgotten node.
     let other = site
         .enroll(json!({ "name": "other", "bmc": idle_bmc(2), "macs": [mac(3)] }))
         .await;
@@ -201,7 +201,7 @@ async fn a_bmc_that_refuses_or_is_dead_is_named_in_the_record() {
     let dead = site.show("dead").await;
     let what = dead["last_error"]["what"].as_str().unwrap();
     assert!(what.ends_with("(1 tries)"), "{what}");
-    // With what it should be it works at once.
+    // With the right password it works at once.
     let patch = json!({ "node": "refused", "patch": { "bmc": ipmi(&sim.address(), PASSWORD) } });
     site.ask("node.set", patch).await.good();
     site.cli(&["node", "manage", "refused", "--wait"])
@@ -251,7 +251,7 @@ async fn a_request_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_is_not_found() {
+async fn a_missing_node_or_lookup_is_not_found() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");
     let id = "00000000-0000-4000-8000-00000000000f";
@@ -288,7 +288,7 @@ async fn what_is_not_there_is_not_found() {
     worker.assert_well();
 }
 
-/// Only the present boot of a node that is there has a say.
+/// Only the current boot of an existing node may speak.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_boot_is_sent_to_look_up() {
     let site = Site::start().await;

@@ -1,5 +1,5 @@
 //! Simulated BMCs on loopback, for nodes of a [`Site`].
-//! What is asked of them is in the tests.
+//! The tests say what they are asked.
 use super::Site;
 use ironbeat_bmc_sim::{Fleet, FleetConfig, Settings};
 use ironbeat_rack::ports::PortLease;

@@ -1,5 +1,5 @@
 //! A nats-server and workers of the shipped binary on loopback, and the ways to talk to them.
-//! What is asked and what should be answered is in the tests.
+//! The tests say what is asked, and what should be answered.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod bmcs;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-/// For what takes milliseconds on an idle machine; a loaded one with two cores may take a thousand times as long.
+/// For something that takes milliseconds on an idle machine; a loaded one with two cores may take a thousand times as long.
 pub const SOON: Duration = Duration::from_secs(60);
 /// Between two looks of [`until`].
 const LOOK: Duration = Duration::from_millis(20);
@@ -59,7 +59,7 @@ pub struct Worker {
     pub http: PortLease,
 }
 
-/// What was said and what the command exited with.
+/// What a command printed, and its exit code.
 #[derive(Debug)]
 pub struct Said {
     pub ok: bool,
@@ -89,7 +89,7 @@ impl Site {
         Self { nats, client, dir }
     }
 
-    /// Starts a worker and waits until it answers. `policy` is what its configuration says under `[policy]`.
+    /// Starts a worker and waits until it answers. `policy` goes under `[policy]` of its configuration.
     pub fn worker(&self, id: &str, policy: &str) -> Worker {
         let mut worker = self.spawn(id, policy, PortLease::take().unwrap());
         worker.process.wait_for_log(" ready ", SOON).unwrap();
@@ -110,7 +110,7 @@ impl Site {
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["conductor", "--config"]).arg(&config);
-        // What a worker never prints, it does not print at this level either.
+        // Whatever must never be printed must not be printed at this level either.
         command.env("IRONBEAT_LOG", "debug");
         let process = Process::start(id, command, &self.log_path(id)).unwrap();
         Worker { process, http }
@@ -147,7 +147,7 @@ impl Site {
         self.cli_as("unused", args).await
     }
 
-    /// One request as it is.
+    /// One raw request.
     pub async fn send(&self, subject: &str, content_type: Option<&str>, body: Bytes) -> Reply {
         let mut headers = HeaderMap::new();
         if let Some(content_type) = content_type {
@@ -169,7 +169,7 @@ impl Site {
             .await
     }
 
-    /// As an agent asks.
+    /// A request as an agent sends it.
     pub async fn agent<T: DeserializeOwned>(&self, subject: &str, message: &impl Serialize) -> T {
         let body = codec::encode(message).into();
         let reply = self.send(subject, Some(codec::CONTENT_TYPE), body).await;
@@ -187,7 +187,7 @@ impl Site {
         self.ask("node.show", json!({ "node": node })).await.good()
     }
 
-    /// The node when it has come to rest in `state`.
+    /// The node once it has come to rest in `state`.
     pub async fn rests(&self, node: &str, state: &str) -> Value {
         let what = format!("{node} comes to rest");
         let shown = until(&what, async || {
@@ -206,7 +206,7 @@ impl Worker {
         self.process.log().text()
     }
 
-    /// It lives, and nothing in it has broken down.
+    /// It lives, and none of its tasks has panicked.
     pub fn assert_well(&mut self) {
         assert!(self.process.is_running(), "{}", self.process.log().tail());
         let printed = self.printed();
@@ -236,7 +236,7 @@ impl Reply {
         text
     }
 
-    /// What was answered, in JSON.
+    /// The answer, as JSON.
     pub fn good(&self) -> Value {
         assert_eq!(self.error(), None);
         assert_eq!(self.header("Content-Type"), Some(JSON));
