@@ -32,7 +32,7 @@ pub fn print_next(cluster: &Cluster) {
         "  {enter}nats --server 10.77.0.1 sub 'ib.v1.>' --translate '{} decode'",
         cluster.ironbeat().display()
     );
-    println!("  {enter}nats --server 10.77.0.1 kv get ib --raw node.<id>");
+    println!("  {enter}nats --server 10.77.0.1 kv watch ib 'node.*.<id>'");
 }
 
 /// Until Ctrl-C.

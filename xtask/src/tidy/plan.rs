@@ -267,12 +267,12 @@ const CONDUCTOR: &[Room] = &[
     folder(
         "front",
         &["drive", "records", "bmc", "netboot", "loops", "worker"],
-        "what comes in: lookups, heartbeats, the operator's requests, HTTP, consoles",
+        "what comes in over NATS: lookups, heartbeats, the operators' requests, questions of other workers",
     ),
     folder(
         "loops",
         &["drive", "records", "bmc", "worker"],
-        "what comes of time: alarms, power sync, the presence of other workers",
+        "what a worker does of its own accord: alarms, lost workers, power sync, serial consoles",
     ),
     folder(
         "drive",
@@ -282,7 +282,7 @@ const CONDUCTOR: &[Room] = &[
     folder(
         "netboot",
         &["records"],
-        "what machines boot: dnsmasq's files and boot scripts",
+        "what machines boot: dnsmasq's files, boot scripts, HTTP",
     ),
     folder(
         "bmc",
