@@ -1,7 +1,8 @@
-//! `cargo xtask tidy`: is the code laid out as the plan says, and is others' code what the plan allows?
+//! `cargo xtask tidy`: is the code laid out as the plan says, do documents name what is there, is others' code allowed?
 //! Reads and prints. Leaves each check, which is pure, to a file of its own, and what is right to `plan`.
 mod arrows;
 mod circles;
+mod documents;
 mod headers;
 mod map;
 mod no_std;
@@ -46,6 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     wrong.extend(packages::check(&packages(&metadata)?));
     wrong.extend(written(&root, args.write)?);
+    wrong.extend(documents(&root)?);
     if wrong.is_empty() {
         println!("tidy: all is as planned in xtask/src/tidy/plan.rs");
         return Ok(());
@@ -143,6 +145,13 @@ fn is_root(file: &Path, src: &Path) -> bool {
 
 /// Below `dir`, sorted, as paths from `root`.
 fn rust_files(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = files(root, dir)?;
+    files.retain(|path| path.extension().is_some_and(|end| end == "rs"));
+    Ok(files)
+}
+
+/// Below `dir`, sorted, as paths from `root`; without what is built and what is hidden.
+fn files(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_path_buf()];
     while let Some(dir) = dirs.pop() {
@@ -150,10 +159,14 @@ fn rust_files(root: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
             .with_context(|| format!("list {}", dir.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("list {}", dir.display()))?;
-            let path = dir.join(entry.file_name());
+            let name = entry.file_name();
+            let path = dir.join(&name);
+            if name.to_string_lossy().starts_with('.') || path == Path::new("target") {
+                continue;
+            }
             if entry.path().is_dir() {
                 dirs.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") {
+            } else {
                 files.push(path);
             }
         }
@@ -190,6 +203,31 @@ fn written(root: &Path, write: bool) -> Result<Vec<String>> {
         }
     }
     Ok(wrong)
+}
+
+/// Documents at the top and in `docs/`, against all files that there are.
+fn documents(root: &Path) -> Result<Vec<String>> {
+    let mut there = documents::There::default();
+    let mut documents = Vec::new();
+    for path in files(root, Path::new(""))? {
+        let ends = |end| path.extension().is_some_and(|it| it == end);
+        let read = || {
+            std::fs::read_to_string(root.join(&path))
+                .with_context(|| format!("read {}", path.display()))
+        };
+        if ends("rs") {
+            there.add(&path, Some(&read()?));
+        } else {
+            there.add(&path, None);
+        }
+        if ends("md") && (path.starts_with("docs") || path.components().count() == 1) {
+            documents.push((path.clone(), read()?));
+        }
+    }
+    let wrong = documents
+        .iter()
+        .flat_map(|(path, text)| documents::check(path, text, &there));
+    Ok(wrong.collect())
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<String> {
