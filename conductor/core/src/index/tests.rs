@@ -5,6 +5,7 @@ use crate::lookup::{Identity, find};
 use crate::node::Node;
 use crate::time::Time;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -101,4 +102,90 @@ fn pages_follow_each_other_and_leave_nobody_out() {
     assert_eq!(ids(Some(NodeId::from_bytes([2; 16])), 3), [3, 4, 5]);
     assert_eq!(ids(Some(NodeId::from_bytes([5; 16])), 3), [6]);
     assert!(ids(Some(NodeId::from_bytes([9; 16])), 3).is_empty());
+}
+
+/// A server with four NICs, as a long-lived site has it: all requests and boots that a record remembers are there.
+fn record(state: Value) -> Value {
+    let op = |n: u32| format!("conductor-03-7f3a9c21-{n}");
+    let mut record = json!({
+        "schema": 1,
+        "id": "5e3b0c1a-77d2-4d3e-9a5f-0f6b8f1c2d3e",
+        "name": "rack017-server23",
+        "bmc": { "protocol": "ipmi", "address": "10.120.117.23", "username": "administrator" },
+        "macs": ["52:54:00:12:34:01", "52:54:00:12:34:02", "52:54:00:12:34:03", "52:54:00:12:34:04"],
+        "system_uuid": "38363538-3438-5a43-4a37-313530324e38",
+        "serial": "CZJ71502N8",
+        "instance": {
+            "image": { "source": "debian-13-generic-amd64.raw.zst", "checksum": { "Sha256": "ab".repeat(32) } },
+            "hostname": "web23.example.org",
+            "ssh_keys": [format!("ssh-ed25519 {} operator@example.org", "A".repeat(68))],
+        },
+        "state": state,
+        "since": "2026-11-29T09:53:23.948Z",
+        "power": { "on": true, "at": "2026-11-29T09:53:23.948Z", "source": "bmc" },
+        "past_boots": vec!["5e3b0c1a-77d2-4d3e-9a5f-0f6b8f1c2d3e"; 4],
+        "found_boot_mode": "uefi",
+        "beside": { "inventory": op(4711), "instance_data": op(4710), "bmc_secrets": op(12) },
+        "counter": 48,
+        "requests": vec!["1a935ec2-030c-4f23-8a7d-1b28e113169f"; 16],
+        "op": op(4719),
+    });
+    if record["state"].get("busy").is_some() {
+        record["wake_at"] = json!("2026-11-29T10:53:23.948Z");
+        record["boot"] = json!("6e3b0c1a-77d2-4d3e-9a5f-0f6b8f1c2d3e");
+    }
+    record
+}
+
+/// In the middle of writing an image.
+fn deploy() -> Value {
+    let disk = json!({
+        "name": "/dev/nvme0n1", "size_bytes": 960_197_124_096_u64, "serial": "S439NA0M512345", "wwn": "eui.0025385b11b2c3d4",
+    });
+    let write = json!({
+        "disk": disk, "source": "debian-13-generic-amd64.raw.zst", "format": "zstd",
+        "checksum": { "Sha256": "ab".repeat(32) },
+    });
+    json!({ "busy": {
+        "kind": "deploy",
+        "goal": { "rest": "active" },
+        "began": "2026-11-29T09:53:23.948Z",
+        "steps": [
+            { "bmc": "netboot" },
+            "await_agent",
+            { "agent": { "write_image": write } },
+            { "agent": { "set_boot_entry": { "disk": disk, "label": "ironbeat" } } },
+            { "bmc": "set_boot_disk" },
+            { "agent": "reboot" },
+            { "bmc": "ensure_on" },
+        ],
+        "at": 2,
+        "tries": 1,
+        "boots": 1,
+        "phase": { "agent_step": {
+            "id": 48,
+            "since": "2026-11-29T09:53:23.948Z",
+            "until": "2026-11-29T11:53:23.948Z",
+            "seen": "2026-11-29T09:58:23.948Z",
+            "mark": { "phase": "write", "done": 512_345_678, "total": 2_512_345_678_u64 },
+            "marked": "2026-11-29T09:58:23.948Z",
+        } },
+    } })
+}
+
+/// ARCHITECTURE.md, "Keys", reckons with these sizes.
+#[test]
+fn entries_and_records_are_small() {
+    for (state, entry_bytes, record_bytes) in [
+        (json!({ "resting": "active" }), 480, 1900),
+        (deploy(), 550, 2900),
+    ] {
+        let stored = record(state);
+        let node: Node = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&node).unwrap(), stored);
+        let entry = serde_json::to_string(&Entry::of(&node)).unwrap();
+        assert!(entry.len() <= entry_bytes, "{} bytes: {entry}", entry.len());
+        let record = serde_json::to_string(&node).unwrap().len();
+        assert!(record <= record_bytes, "{record} bytes");
+    }
 }
