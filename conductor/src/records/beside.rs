@@ -83,11 +83,10 @@ impl Besides {
         }
     }
 
-    /// Drops versions older than `revision`, which the record names now; none: all of them. What cannot be dropped
-    /// now is dropped with the next version.
-    pub async fn sweep(&self, node: NodeId, kind: BesideKind, before: Option<Revision>) {
+    /// Drops versions older than `before`. What cannot be dropped now is dropped with the next version.
+    pub async fn sweep(&self, node: NodeId, kind: BesideKind, before: Revision) {
         let keys = format!("{}.>", key_of(kind.name(), &node));
-        if let Err(error) = self.kv.purge(&keys, before).await {
+        if let Err(error) = self.kv.purge(&keys, Some(before)).await {
             tracing::debug!(%node, "old versions are left behind: {error}");
         }
     }

@@ -29,36 +29,48 @@ impl Store {
             (Some((before, at)), None) => self.nodes.remove(before, at).await,
             (None, None) => Ok(()),
         };
-        match &written {
-            Ok(()) => self.drop_old(before, after, &put).await,
+        match (&written, after) {
+            (Ok(()), _) => self.drop_old(before, after, &put).await,
             // It may have landed, and then the record names them.
-            Err(StoreError::Kv(KvError::Unclear { .. } | KvError::Read { .. })) => {}
-            Err(_) => {
-                for (kind, _) in put {
-                    if let Some(after) = after {
-                        self.beside.discard(after.id, kind, &after.op).await;
-                    }
-                }
-            }
+            (Err(StoreError::Kv(KvError::Unclear { .. } | KvError::Read { .. })), _) => {}
+            (Err(_), None) => {}
+            (Err(_), Some(after)) => self.take_back(after, &put).await,
         }
         written
     }
 
-    async fn drop_old(
+    /// Drops the versions that `before` named and `after` does not. Bounded by what was there when `before` was read:
+    /// meanwhile another worker may have put a version that its own record names.
+    pub(super) async fn drop_old(
         &self,
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         put: &[(BesideKind, Revision)],
     ) {
-        let Some((before, _)) = before else { return };
+        let Some((before, at)) = before else { return };
         for kind in BesideKind::ALL {
             let old = before.beside.of(kind);
             let new = after.and_then(|after| after.beside.of(kind));
             if old.is_some() && old != new {
-                let of_kind =
-                    |(it, revision): &(BesideKind, Revision)| (*it == kind).then_some(*revision);
-                let since = put.iter().find_map(of_kind);
-                self.beside.sweep(before.id, kind, since).await;
+                let put = put.iter().find(|(put, _)| *put == kind);
+                let bound = put.map_or(at, |(_, revision)| *revision);
+                self.beside.sweep(before.id, kind, bound).await;
+            }
+        }
+    }
+
+    /// The record was not saved: what was put for it goes, unless the record names it after all. It does when the save
+    /// landed, its acknowledgement was lost, and another worker has saved on top of it since.
+    async fn take_back(&self, after: &Node, put: &[(BesideKind, Revision)]) {
+        let present = match self.nodes.load(after.id).await {
+            Ok(present) => present.map(|(node, _)| node),
+            // Better a version too many than one too few.
+            Err(_) => return,
+        };
+        for (kind, _) in put {
+            let named = present.as_ref().and_then(|node| node.beside.of(*kind));
+            if named != Some(&after.op) {
+                self.beside.discard(after.id, *kind, &after.op).await;
             }
         }
     }

@@ -88,3 +88,61 @@ async fn the_loser_of_a_race_leaves_nothing_beside_the_record() {
     let kept = store.beside.inventory(&first).await.unwrap();
     assert_eq!(kept, Some(inventory("winner")));
 }
+
+/// A worker that stood still between its save and its sweep.
+#[tokio::test]
+async fn a_late_sweep_leaves_what_came_after_its_save() {
+    let server = server();
+    let store = store(&server).await;
+    let made = node(1);
+    store.write(None, Some(&made), &[secrets()]).await.unwrap();
+    let inspect = async |before: &Node, op: &str| {
+        let after = inspected(before, op);
+        let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+        let put = [Beside::Inventory(Box::new(inventory(op)))];
+        let saved = store.write(Some((before, at)), Some(&after), &put).await;
+        saved.map(|()| after).unwrap()
+    };
+    let first = inspect(&made, "first").await;
+    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    let mut without = next(&first, "without");
+    without.beside.set(BesideKind::Inventory, None);
+    store.nodes.save(&first, &without, at).await.unwrap();
+    // Its sweep is still to come, and another worker goes on.
+    let second = inspect(&without, "second").await;
+    store
+        .drop_old(Some((&first, at)), Some(&without), &[])
+        .await;
+    let kept = store.beside.inventory(&second).await.unwrap();
+    assert_eq!(kept, Some(inventory("second")));
+    assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
+}
+
+/// Its acknowledgement was lost, another worker saved on top of it, and the first one tries again.
+#[tokio::test]
+async fn a_save_that_landed_unseen_keeps_what_the_record_names() {
+    let server = server();
+    let store = store(&server).await;
+    let before = node(1);
+    store
+        .write(None, Some(&before), &[secrets()])
+        .await
+        .unwrap();
+    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    let landed = inspected(&before, "landed");
+    let put = [Beside::Inventory(Box::new(inventory("landed")))];
+    let saved = store.write(Some((&before, at)), Some(&landed), &put).await;
+    saved.unwrap();
+    let (_, then) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    let on_top = next(&landed, "on-top");
+    let saved = store.write(Some((&landed, then)), Some(&on_top), &[]).await;
+    saved.unwrap();
+
+    let again = store.write(Some((&before, at)), Some(&landed), &put).await;
+    assert!(
+        matches!(again, Err(StoreError::Conflict { .. })),
+        "{again:?}"
+    );
+    let kept = store.beside.inventory(&on_top).await.unwrap();
+    assert_eq!(kept, Some(inventory("landed")));
+}
