@@ -2,6 +2,7 @@
 //! Claims are not decided here: the store finds out whether another node has this name, MAC address or BMC.
 use super::answer::{Decision, Rejected};
 use super::draft::Ctx;
+use super::verbs::words;
 use crate::event::Enrolment;
 use crate::node::{Beside, MAX_MACS, Node, Rest, SCHEMA, State, Versions};
 use alloc::boxed::Box;
@@ -33,22 +34,26 @@ pub(super) fn enrolled(
 }
 
 pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
-    let idle = match &node.state {
-        State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available) => true,
+    let hint = match &node.state {
+        State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available) => None,
         State::Resting(
             Rest::Active
             | Rest::InspectFailed
             | Rest::DeployFailed
             | Rest::CleanFailed
             | Rest::Error,
-        ) => node.maintenance.is_some(),
-        State::Busy(_) => false,
+        ) if node.maintenance.is_some() => None,
+        State::Resting(Rest::Active) => Some("undeploy it, or set maintenance"),
+        State::Resting(
+            Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error,
+        ) => Some("set maintenance"),
+        State::Busy(job) if job.kind.spec().abortable => Some("abort the job first"),
+        State::Busy(_) => Some("wait until the job is over"),
     };
-    if !idle {
-        let state = node.state.provision_state();
+    if let Some(hint) = hint {
         return Err(Rejected::WrongState {
             verb: "delete".to_string(),
-            state: format!("{state} (undeploy it, or set maintenance)"),
+            state: format!("{} ({hint})", words(&node.state)),
         });
     }
     Ok(Decision {
@@ -146,8 +151,8 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{enrolled, enrolment, inventory};
-    use super::super::{Ctx, Decision, Event, Policy, Rejected, Verb, decide};
+    use super::super::tests::{Story, enrolled, enrolment, inventory};
+    use super::super::{Ctx, Decision, Event, Policy, PowerVerb, Rejected, Verb, decide};
     use crate::node::{Beside, BesideKind, Maintenance, Node, Rest, State};
     use crate::time::Time;
     use ironbeat_common::id::Mac;
@@ -221,7 +226,10 @@ mod tests {
         assert_eq!(delete(Some(&node)), Ok(None));
         node.state = State::Resting(Rest::Active);
         let why = delete(Some(&node)).unwrap_err().to_string();
-        assert!(why.contains("cannot delete a node that is active"), "{why}");
+        assert_eq!(
+            why,
+            "cannot delete a node that is active (undeploy it, or set maintenance)"
+        );
         node.maintenance = Some(Maintenance {
             since: node.since,
             reason: "broken".into(),
@@ -229,5 +237,31 @@ mod tests {
         });
         assert_eq!(delete(Some(&node)), Ok(None));
         assert_eq!(delete(None), Err(Rejected::NoNode));
+    }
+
+    #[test]
+    fn a_busy_node_is_not_forgotten_and_the_way_out_is_named() {
+        let delete = |story: Story| {
+            let request = "r".parse().unwrap();
+            let verb = Verb::Delete;
+            let refused = happens(Some(&story.node), Event::Asked { request, verb });
+            refused.unwrap_err().to_string()
+        };
+        let cleaning = Story::new().ask(Verb::Manage).bmc_did().ask(Verb::Provide);
+        assert_eq!(
+            delete(cleaning),
+            "cannot delete a node that is cleaning (abort the job first)"
+        );
+        let switching = Story::new().ask(Verb::Manage).bmc_did();
+        let switching = switching.ask(Verb::Power(PowerVerb::On));
+        assert_eq!(
+            delete(switching),
+            "cannot delete a node that is manageable with its BMC busy on another request \
+             (abort the job first)"
+        );
+        assert_eq!(
+            delete(Story::new().ask(Verb::Manage)),
+            "cannot delete a node that is verifying (wait until the job is over)"
+        );
     }
 }

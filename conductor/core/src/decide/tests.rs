@@ -803,3 +803,11 @@ fn a_record_survives_its_own_json() {
         );
     }
 }
+
+#[test]
+fn maintenance_without_a_reason_is_refused() {
+    let (request, verb) = ("r".parse().unwrap(), Verb::Maintenance(Some(" ".into())));
+    let refused = Story::new().try_event(Event::Asked { request, verb });
+    let why = refused.unwrap_err().to_string();
+    assert!(why.starts_with("maintenance needs a reason"), "{why}");
+}

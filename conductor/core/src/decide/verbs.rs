@@ -108,6 +108,11 @@ impl Allowed {
 
 fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
     match verb {
+        Verb::Maintenance(Some(reason)) if reason.trim().is_empty() => {
+            return Err(Rejected::Invalid {
+                why: "maintenance needs a reason, for whoever finds the node in it".into(),
+            });
+        }
         Verb::Maintenance(reason) => return Ok(maintenance(draft, reason.as_deref())),
         Verb::Set(patch) => return set(draft, patch),
         Verb::Manage
@@ -261,7 +266,7 @@ fn power_steps(verb: PowerVerb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
 }
 
 /// The state, in words for a refused verb.
-fn words(state: &State) -> String {
+pub(super) fn words(state: &State) -> String {
     let name = state.provision_state();
     match state {
         State::Busy(job) if job.kind == JobKind::Bmc => {
