@@ -44,10 +44,18 @@ impl Besides {
         Ok(self.kv.put(&key, json).await?)
     }
 
+    /// One that is missing or not understood counts as none: the next lookup puts another, and must not fail for it.
+    ///
     /// # Errors
-    /// When the store is away, or what the record names is missing or not understood.
+    /// When the store is away.
     pub async fn inventory(&self, node: &Node) -> Result<Option<Inventory>, StoreError> {
-        self.read(node, BesideKind::Inventory).await
+        match self.read(node, BesideKind::Inventory).await {
+            Err(error @ (StoreError::Missing { .. } | StoreError::Corrupt { .. })) => {
+                tracing::warn!(node = %node.id, "the inventory counts as none: {error}");
+                Ok(None)
+            }
+            read => read,
+        }
     }
 
     /// # Errors

@@ -92,24 +92,25 @@ impl<T: Document> Records<T> {
         Ok(saved)
     }
 
-    /// Forgets a document.
+    /// Forgets a document. Returns the revision of its end, or of what it was when its end was not acknowledged.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it has changed.
-    pub async fn remove(&self, document: &T, revision: Revision) -> Result<(), StoreError> {
+    pub async fn remove(&self, document: &T, revision: Revision) -> Result<Revision, StoreError> {
         let id = document.id();
-        match self.kv.delete(&key::<T>(id), revision).await {
-            Ok(()) => {}
+        let end = match self.kv.delete(&key::<T>(id), revision).await {
+            Ok(end) => end,
             // The acknowledgement may be lost: what matters is whether the document is gone.
             Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {
                 if self.load(id).await?.is_some() {
                     return Err(conflict::<T>(id));
                 }
+                revision
             }
             Err(error) => return Err(error.into()),
-        }
+        };
         self.release_unlisted(id, &document.claims()).await;
-        Ok(())
+        Ok(end)
     }
 
     /// Claims, then writes; a write that certainly failed gives its claims back.

@@ -180,13 +180,13 @@ impl Kv {
     }
 
     /// Deletes if the key is still at `expected`; leaves a marker that followers see.
-    pub async fn delete(&self, key: &str, expected: Revision) -> Result<(), KvError> {
+    pub async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, KvError> {
         let mut headers = HeaderMap::new();
         headers.insert(OPERATION, "DEL");
         let message = PublishMessage::build()
             .headers(headers)
             .expected_last_subject_sequence(expected);
-        self.publish(key, message).await.map(drop)
+        self.publish(key, message).await
     }
 
     async fn publish(&self, key: &str, message: PublishMessage) -> Result<Revision, KvError> {

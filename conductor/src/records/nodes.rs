@@ -26,7 +26,16 @@ impl Store {
         let written = match (before, after) {
             (None, Some(after)) => self.nodes.create(after).await.map(drop),
             (Some((before, at)), Some(after)) => self.nodes.save(before, after, at).await.map(drop),
-            (Some((before, at)), None) => self.nodes.remove(before, at).await,
+            (Some((before, at)), None) => match self.nodes.remove(before, at).await {
+                Ok(end) => {
+                    // All of it, with what was put for saves that never came: none can be saved any more.
+                    for kind in BesideKind::ALL {
+                        self.beside.sweep(before.id, kind, end).await;
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
             (None, None) => Ok(()),
         };
         match (&written, after) {
@@ -47,10 +56,12 @@ impl Store {
         after: Option<&Node>,
         put: &[(BesideKind, Revision)],
     ) {
-        let Some((before, at)) = before else { return };
+        let (Some((before, at)), Some(after)) = (before, after) else {
+            return;
+        };
         for kind in BesideKind::ALL {
             let old = before.beside.of(kind);
-            let new = after.and_then(|after| after.beside.of(kind));
+            let new = after.beside.of(kind);
             if old.is_some() && old != new {
                 let put = put.iter().find(|(put, _)| *put == kind);
                 let bound = put.map_or(at, |(_, revision)| *revision);

@@ -239,7 +239,7 @@ impl Presence {
                 Ok((Some(_), revision)) => match self.bucket.delete(key, revision).await {
                     Err(KvError::Conflict { .. }) => continue,
                     Err(error) => tracing::debug!("leave: {error}"),
-                    Ok(()) => {}
+                    Ok(_) => {}
                 },
                 Ok((None, _)) => {}
                 Err(error) => tracing::debug!("leave: {error}"),

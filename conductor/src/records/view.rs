@@ -5,7 +5,7 @@ use super::{Change, Depth, Followed, Records, Store, StoreError};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::index::{Entry, Index};
 use ironbeat_core::lookup::{Identity, Match};
-use ironbeat_core::node::Node;
+use ironbeat_core::node::{Node, SCHEMA};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -173,6 +173,10 @@ async fn look(nodes: &Records<Node>, id: NodeId, change: &Change) -> Result<News
     }
     if let Some(entry) = &change.entry {
         return Ok(match serde_json::from_str::<Entry>(entry) {
+            Ok(entry) if entry.schema > SCHEMA => News::Unreadable(format!(
+                "its entry has schema {}, this worker knows {SCHEMA}",
+                entry.schema
+            )),
             Ok(entry) if entry.id == id => News::Known(Box::new(entry)),
             Ok(entry) => News::Unreadable(format!("its entry is about node {}", entry.id)),
             Err(error) => News::Unreadable(format!("its entry: {}", without_values(&error))),

@@ -12,6 +12,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::id::SystemUuid;
 
+/// SMBIOS strings are shorter; the index repeats it in a header.
+const MAX_SERIAL_BYTES: usize = 255;
+
 pub(super) fn enrolled(
     present: Option<&Node>,
     enrolment: &Enrolment,
@@ -108,6 +111,17 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
             "{count} MAC addresses, at most {MAX_MACS}"
         )));
     }
+    let serial = enrolment.serial;
+    if serial
+        .as_ref()
+        .is_some_and(|serial| serial.len() > MAX_SERIAL_BYTES)
+    {
+        return Err(invalid(format!(
+            "the serial number is longer than {MAX_SERIAL_BYTES} bytes"
+        )));
+    }
+    let found_serial = system.and_then(|system| system.serial.clone());
+    let found_serial = found_serial.filter(|serial| serial.len() <= MAX_SERIAL_BYTES);
     let (bmc, secrets) = enrolment.bmc.split();
     let version = Some(ctx.op.clone());
     let node = Node {
@@ -119,9 +133,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         system_uuid: enrolment
             .system_uuid
             .or(system.and_then(|system| system.uuid.filter(SystemUuid::is_meaningful))),
-        serial: enrolment
-            .serial
-            .or_else(|| system.and_then(|system| system.serial.clone())),
+        serial: serial.or(found_serial),
         boot_mode: enrolment.boot_mode,
         root_device: enrolment.root_device,
         instance: None,
@@ -237,6 +249,15 @@ mod tests {
         });
         assert_eq!(delete(Some(&node)), Ok(None));
         assert_eq!(delete(None), Err(Rejected::NoNode));
+    }
+
+    #[test]
+    fn a_serial_number_has_a_bound() {
+        let mut wish = enrolment();
+        wish.serial = Some("x".repeat(256));
+        let refused = happens(None, Event::Enrolled(wish)).unwrap_err();
+        let why = refused.to_string();
+        assert_eq!(why, "the serial number is longer than 255 bytes");
     }
 
     #[test]

@@ -14,6 +14,8 @@ const MAX_ERROR_CHARS: usize = 200;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// Of its record: what a later version wrote is not understood.
+    pub schema: u32,
     pub id: NodeId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<NodeName>,
@@ -61,6 +63,7 @@ impl Entry {
         });
         let short = |error: &LastError| error.what.chars().take(MAX_ERROR_CHARS).collect();
         Self {
+            schema: node.schema,
             id: node.id,
             name: node.name.clone(),
             provision_state: node.state.provision_state().into(),

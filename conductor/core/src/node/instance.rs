@@ -150,6 +150,12 @@ impl FromStr for ImageSource {
                 if rest.is_empty() || rest.starts_with('/') || !plain {
                     return bad("this is not an http URL");
                 }
+                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                if authority.contains('@') {
+                    return Err(BadSource(
+                        "image source: a URL with a user or a password would show them to whoever reads the node".into(),
+                    ));
+                }
                 Ok(ImageSource::Http(HttpUrl(text.into())))
             }
             Some(("https", _)) => bad(
@@ -183,6 +189,7 @@ mod tests {
             ("http://", "not an http URL"),
             ("http:///os", "not an http URL"),
             ("http://h/a b", "not an http URL"),
+            ("http://u:hush@h/os", "a URL with a user or a password"),
             ("", "neither a URL nor the plain name"),
         ] {
             let error = wrong.parse::<ImageSource>().unwrap_err().to_string();

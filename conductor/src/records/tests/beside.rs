@@ -1,9 +1,10 @@
 //! What lies beside a record comes and goes with it: one version of each document, and none that nobody names.
 //! `races` tests how records themselves are written.
-use super::{contents, id, next, node, server, store};
+use super::{contents, id, next, node, op, server, store};
+use crate::records::document::key;
 use crate::records::{Store, StoreError};
 use ironbeat_common::inventory::Inventory;
-use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, Node, Secret};
+use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node, Secret};
 
 fn inventory(serial: &str) -> Inventory {
     let mut inventory = Inventory::default();
@@ -59,6 +60,10 @@ async fn a_new_version_replaces_the_old_one_and_a_forgotten_node_leaves_none() {
     assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
 
     let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    // A worker died between putting a document and saving its record.
+    let orphan = Beside::InstanceData(InstanceData::default());
+    let put = store.beside.put(id(1), &op("died"), &orphan).await;
+    put.unwrap();
     store.write(Some((&before, at)), None, &[]).await.unwrap();
     assert!(contents(&store.nodes.kv, ">").await.is_empty());
 }
@@ -145,4 +150,15 @@ async fn a_save_that_landed_unseen_keeps_what_the_record_names() {
     );
     let kept = store.beside.inventory(&on_top).await.unwrap();
     assert_eq!(kept, Some(inventory("landed")));
+}
+
+#[tokio::test]
+async fn an_inventory_that_cannot_be_read_shuts_no_machine_out() {
+    let server = server();
+    let store = store(&server).await;
+    let made = inspected(&node(1), "lost");
+    assert_eq!(store.beside.inventory(&made).await.unwrap(), None);
+    let key = format!("inventory.{}.lost", &key::<Node>(id(1))["node.".len()..]);
+    store.nodes.kv.put(&key, b"{}".to_vec()).await.unwrap();
+    assert_eq!(store.beside.inventory(&made).await.unwrap(), None);
 }
