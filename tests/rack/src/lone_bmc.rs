@@ -2,6 +2,7 @@
 //! Whole machines behind a BMC are in `bmc`.
 use crate::ports::PortLease;
 use crate::process::{Process, find_program};
+use anyhow::Result;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -44,12 +45,16 @@ impl Sim {
     /// # Panics
     /// When it cannot be started: there is nothing to test then.
     pub fn start(power_on: bool) -> Self {
-        let (dir, port) = (tempfile::tempdir().unwrap(), PortLease::take().unwrap());
+        Self::try_start(power_on).expect("a simulated BMC starts")
+    }
+
+    fn try_start(power_on: bool) -> Result<Self> {
+        let (dir, port) = (tempfile::tempdir()?, PortLease::take()?);
         let path = |name: &str| dir.path().join(name);
-        fs::write(path("chassis"), CHASSIS).unwrap();
-        fs::set_permissions(path("chassis"), PermissionsExt::from_mode(0o755)).unwrap();
-        fs::write(path("power"), if power_on { "1" } else { "0" }).unwrap();
-        fs::write(path("boot"), "none").unwrap();
+        fs::write(path("chassis"), CHASSIS)?;
+        fs::set_permissions(path("chassis"), PermissionsExt::from_mode(0o755))?;
+        fs::write(path("power"), if power_on { "1" } else { "0" })?;
+        fs::write(path("boot"), "none")?;
         let lan = format!(
             "name \"bmc\"\nset_working_mc 0x20\nstartlan 1\naddr 127.0.0.1 {port}\npriv_limit admin\n\
              allowed_auths_admin none md2 md5 straight\nguid a123456789abcdefa123456789abcdef\nendlan\n\
@@ -58,16 +63,16 @@ impl Sim {
             port = port.port(),
             chassis = path("chassis").display(),
         );
-        fs::write(path("lan.conf"), lan).unwrap();
+        fs::write(path("lan.conf"), lan)?;
         let emulated = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
                         sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n";
-        fs::write(path("sim.emu"), emulated).unwrap();
-        let mut command = Command::new(find_program("ipmi_sim", Some("IPMI_SIM")).unwrap());
+        fs::write(path("sim.emu"), emulated)?;
+        let mut command = Command::new(find_program("ipmi_sim", Some("IPMI_SIM"))?);
         command.arg("-n").arg("-c").arg(path("lan.conf"));
         command.arg("-f").arg(path("sim.emu"));
         command.arg("-s").arg(dir.path());
-        let process = Process::start("ipmi_sim", command, &path("log")).unwrap();
-        Self { process, dir, port }
+        let process = Process::start("ipmi_sim", command, &path("log"))?;
+        Ok(Self { process, dir, port })
     }
 
     pub fn address(&self) -> String {
@@ -75,7 +80,7 @@ impl Sim {
     }
 
     pub fn write(&self, name: &str, text: &str) {
-        fs::write(self.dir.path().join(name), text).unwrap();
+        fs::write(self.dir.path().join(name), text).expect("its directory is there");
     }
 
     fn read(&self, name: &str) -> String {
