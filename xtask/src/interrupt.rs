@@ -11,7 +11,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// When the signal mask cannot be set.
 pub fn catch() -> Result<()> {
-    let set = ironbeat_rack::signals::block_termination().context("block SIGINT and SIGTERM")?;
+    let set = ironbeat_bmc_sim::signals::block_termination().context("block SIGINT and SIGTERM")?;
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {

@@ -19,6 +19,7 @@ mod rmcp;
 mod sel;
 mod session;
 mod settings;
+pub mod signals;
 mod sol;
 mod sys;
 mod vm;

@@ -1,11 +1,10 @@
 //! Simulated BMCs as a program: `ironbeat-bmc-sim --count 10000 --first 127.64.0.0 --port 6230`.
 //! What they do is in the library; what they are told on the command line is in `options`.
 mod options;
-mod signals;
 
+use ironbeat_bmc_sim::signals::{Termination, block_termination};
 use ironbeat_bmc_sim::{Fleet, Program, Settings};
 use options::{Options, Refused};
-use signals::Signals;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), String> {
     // Before any thread is started, so that none of them takes a signal.
-    let signals = Signals::block().map_err(|error| format!("block signals: {error}"))?;
+    let signals = block_termination().map_err(|error| format!("block signals: {error}"))?;
     let settings = |n: usize| {
         let mut guid = [0x6d; 16];
         guid[12..].copy_from_slice(&(n as u32).to_be_bytes());
@@ -78,7 +77,7 @@ fn connect_machines(fleet: &mut Fleet, first: u16, program: Option<&str>) -> Res
 }
 
 /// Until a signal comes or, unless detached, standard input ends.
-fn wait_for_the_end(signals: Signals, detached: bool) {
+fn wait_for_the_end(signals: Termination, detached: bool) {
     let (end, ended) = mpsc::channel();
     let by_signal = end.clone();
     std::thread::spawn(move || {

@@ -2,6 +2,7 @@
 //! Leaves the choice of machines to its callers.
 use crate::chassis::{BootFlags, Chassis, Control};
 use crate::inband::MachineLink;
+use crate::signals::unblock_in_child;
 use crate::vm::Order;
 use std::process::{Child, Command, Stdio};
 
@@ -40,15 +41,16 @@ impl Program {
             0x06 => "setup",
             _ => "other",
         };
-        let started = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .arg("-c")
             .arg(format!("exec {}", self.command))
             .env("BMC_NUMBER", self.number.to_string())
             .env("BMC_BOOT", boot)
             .env("BMC_EFI", if valid && flags.is_efi() { "1" } else { "0" })
-            .stdin(Stdio::null())
-            .spawn();
-        match started {
+            .stdin(Stdio::null());
+        unblock_in_child(&mut command);
+        match command.spawn() {
             Ok(child) => {
                 self.child = Some(child);
                 self.starts += 1;

@@ -7,13 +7,17 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use ironbeat_bmc_sim::signals::unblock_in_child;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Makes the child die (SIGKILL) with the *thread* that spawns it, so that a killed test leaves nothing running.
 /// `process` spawns everything long-lived from one thread that lives as long as the program.
+///
+/// It begins with no signal blocked, so that it can be asked to stop.
 pub(crate) fn die_with_owner(command: &mut Command) {
+    unblock_in_child(command);
     let owner = rustix::process::getpid();
     let before_exec = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;

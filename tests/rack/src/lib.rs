@@ -47,4 +47,3 @@ pub mod packet;
 pub mod ports;
 pub mod process;
 pub mod rack;
-pub mod signals;
