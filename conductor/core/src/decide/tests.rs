@@ -7,7 +7,7 @@ use crate::hints::Hints;
 use crate::id::{OpId, RequestId};
 use crate::node::{
     AgentStep, Beside, BesideKind, BmcAccess, BmcAct, Image, InstanceData, NewInstance, Node,
-    Phase, Rest, Secret, State, Step, Versions,
+    Phase, Secret, Step,
 };
 use crate::time::Time;
 use core::time::Duration;
@@ -43,35 +43,16 @@ pub(super) fn enrolment() -> Enrolment {
 }
 
 pub(crate) fn enrolled() -> Node {
-    let (bmc, _) = access().split();
-    Node {
-        schema: crate::node::SCHEMA,
-        id: NodeId::from_bytes([1; 16]),
-        name: None,
-        bmc,
-        macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, 1])],
-        system_uuid: None,
-        serial: None,
-        boot_mode: None,
-        root_device: Hints::default(),
-        instance: None,
-        state: State::Resting(Rest::Enroll),
-        since: Time::from_unix_ms(0),
-        wake_at: None,
-        power: None,
-        maintenance: None,
-        last_error: None,
-        boot: None,
-        past_boots: vec![],
-        found_boot_mode: None,
-        beside: Versions {
-            bmc_secrets: Some("enroll".parse().unwrap()),
-            ..Versions::default()
-        },
-        counter: 0,
-        requests: vec![],
-        op: "enroll".parse().unwrap(),
-    }
+    let (op, worker) = ("enroll".parse().unwrap(), "w1".parse().unwrap());
+    let ctx = Ctx {
+        now: Time::from_unix_ms(0),
+        op: &op,
+        worker: &worker,
+        policy: &Policy::default(),
+        inventory: None,
+    };
+    let decision = decide(None, &Event::Enrolled(enrolment()), ctx);
+    decision.unwrap().node.expect("a node begins")
 }
 
 pub(super) fn instance() -> NewInstance {

@@ -2,7 +2,7 @@
 //! `races` tests how records themselves are written.
 use super::{contents, id, next, node, op, server, store};
 use crate::records::document::key;
-use crate::records::{Store, StoreError};
+use crate::records::{Revision, Store, StoreError};
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node, Secret};
 
@@ -28,6 +28,29 @@ fn inspected(node: &Node, op: &str) -> Node {
     after
 }
 
+/// The record is saved with a new inventory, over what is there or over `before` at an older revision.
+async fn inspect(
+    store: &Store,
+    (before, at): (&Node, Revision),
+    op: &str,
+) -> Result<Node, StoreError> {
+    let after = inspected(before, op);
+    let put = [Beside::Inventory(Box::new(inventory(op)))];
+    let written = store.write(Some((before, at)), Some(&after), &put).await;
+    written.map(|()| after)
+}
+
+/// Node 1 is enrolled.
+async fn made(store: &Store) -> Node {
+    let made = node(1);
+    store.write(None, Some(&made), &[secrets()]).await.unwrap();
+    made
+}
+
+async fn revision(store: &Store) -> Revision {
+    store.nodes.load(id(1)).await.unwrap().unwrap().1
+}
+
 async fn keys(store: &Store) -> Vec<String> {
     let kv = &store.nodes.kv;
     let mut keys = Vec::new();
@@ -42,29 +65,23 @@ async fn keys(store: &Store) -> Vec<String> {
 async fn a_new_version_replaces_the_old_one_and_a_forgotten_node_leaves_none() {
     let server = server();
     let store = store(&server).await;
-    let made = node(1);
-    store.write(None, Some(&made), &[secrets()]).await.unwrap();
-    let shown = store.beside.bmc_secrets(&made).await.unwrap().unwrap();
+    let mut node = made(&store).await;
+    let shown = store.beside.bmc_secrets(&node).await.unwrap().unwrap();
     assert_eq!(shown.password.reveal(), "hush");
-    let mut before = made;
     for op in ["first", "second"] {
-        let after = inspected(&before, op);
-        let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
-        let put = [Beside::Inventory(Box::new(inventory(op)))];
-        let saved = store.write(Some((&before, at)), Some(&after), &put).await;
-        saved.unwrap();
-        before = after;
+        let at = revision(&store).await;
+        node = inspect(&store, (&node, at), op).await.unwrap();
     }
-    let kept = store.beside.inventory(&before).await.unwrap();
+    let kept = store.beside.inventory(&node).await.unwrap();
     assert_eq!(kept, Some(inventory("second")));
     assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
 
-    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
     // A worker died between putting a document and saving its record.
     let orphan = Beside::InstanceData(InstanceData::default());
     let put = store.beside.put(id(1), &op("died"), &orphan).await;
     put.unwrap();
-    store.write(Some((&before, at)), None, &[]).await.unwrap();
+    let at = revision(&store).await;
+    store.write(Some((&node, at)), None, &[]).await.unwrap();
     assert!(contents(&store.nodes.kv, ">").await.is_empty());
 }
 
@@ -72,22 +89,10 @@ async fn a_new_version_replaces_the_old_one_and_a_forgotten_node_leaves_none() {
 async fn the_loser_of_a_race_leaves_nothing_beside_the_record() {
     let server = server();
     let store = store(&server).await;
-    let before = node(1);
-    store
-        .write(None, Some(&before), &[secrets()])
-        .await
-        .unwrap();
-    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
-    let first = inspected(&before, "winner");
-    let put = [Beside::Inventory(Box::new(inventory("winner")))];
-    let written = store.write(Some((&before, at)), Some(&first), &put).await;
-    written.unwrap();
-
-    let late = inspected(&before, "loser");
-    let loser = Beside::Inventory(Box::new(inventory("loser")));
-    let lost = store
-        .write(Some((&before, at)), Some(&late), &[loser])
-        .await;
+    let before = made(&store).await;
+    let at = revision(&store).await;
+    let first = inspect(&store, (&before, at), "winner").await.unwrap();
+    let lost = inspect(&store, (&before, at), "loser").await;
     assert!(matches!(lost, Err(StoreError::Conflict { .. })), "{lost:?}");
     assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
     let kept = store.beside.inventory(&first).await.unwrap();
@@ -99,25 +104,17 @@ async fn the_loser_of_a_race_leaves_nothing_beside_the_record() {
 async fn a_late_sweep_leaves_what_came_after_its_save() {
     let server = server();
     let store = store(&server).await;
-    let made = node(1);
-    store.write(None, Some(&made), &[secrets()]).await.unwrap();
-    let inspect = async |before: &Node, op: &str| {
-        let after = inspected(before, op);
-        let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
-        let put = [Beside::Inventory(Box::new(inventory(op)))];
-        let saved = store.write(Some((before, at)), Some(&after), &put).await;
-        saved.map(|()| after).unwrap()
-    };
-    let first = inspect(&made, "first").await;
-    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    let made = made(&store).await;
+    let at = revision(&store).await;
+    let first = inspect(&store, (&made, at), "first").await.unwrap();
+    let at = revision(&store).await;
     let mut without = next(&first, "without");
     without.beside.set(BesideKind::Inventory, None);
-    store.nodes.save(&first, &without, at).await.unwrap();
+    let saved = store.nodes.save(&first, &without, at).await.unwrap();
     // Its sweep is still to come, and another worker goes on.
-    let second = inspect(&without, "second").await;
-    store
-        .drop_old(Some((&first, at)), Some(&without), &[])
-        .await;
+    let second = inspect(&store, (&without, saved), "second").await.unwrap();
+    let late = store.drop_old(Some((&first, at)), Some(&without), &[]);
+    late.await;
     let kept = store.beside.inventory(&second).await.unwrap();
     assert_eq!(kept, Some(inventory("second")));
     assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
@@ -128,22 +125,15 @@ async fn a_late_sweep_leaves_what_came_after_its_save() {
 async fn a_save_that_landed_unseen_keeps_what_the_record_names() {
     let server = server();
     let store = store(&server).await;
-    let before = node(1);
-    store
-        .write(None, Some(&before), &[secrets()])
-        .await
-        .unwrap();
-    let (_, at) = store.nodes.load(id(1)).await.unwrap().unwrap();
-    let landed = inspected(&before, "landed");
-    let put = [Beside::Inventory(Box::new(inventory("landed")))];
-    let saved = store.write(Some((&before, at)), Some(&landed), &put).await;
-    saved.unwrap();
-    let (_, then) = store.nodes.load(id(1)).await.unwrap().unwrap();
+    let before = made(&store).await;
+    let at = revision(&store).await;
+    let landed = inspect(&store, (&before, at), "landed").await.unwrap();
     let on_top = next(&landed, "on-top");
+    let then = revision(&store).await;
     let saved = store.write(Some((&landed, then)), Some(&on_top), &[]).await;
     saved.unwrap();
 
-    let again = store.write(Some((&before, at)), Some(&landed), &put).await;
+    let again = inspect(&store, (&before, at), "landed").await;
     assert!(
         matches!(again, Err(StoreError::Conflict { .. })),
         "{again:?}"
