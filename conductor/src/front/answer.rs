@@ -43,9 +43,7 @@ pub async fn answer(
             let node = load(worker, &ask.node).await?;
             Reply::ExplainNode(explain(&node, clock::now(), &worker.policy))
         }
-        Request::DeleteNode(ask) => {
-            Reply::DeleteNode(verb(worker, &ask.node, None, Verb::Delete).await?)
-        }
+        Request::DeleteNode(ask) => Reply::DeleteNode(delete(worker, &ask.node).await?),
         Request::Manage(ask) => {
             Reply::Manage(verb(worker, &ask.node, ask.request, Verb::Manage).await?)
         }
@@ -164,6 +162,15 @@ async fn verb(
     let event = Event::Asked { request, verb };
     let node = worker.drive.deliver(id, &event).await?;
     Ok(Shown::of(&node))
+}
+
+/// A node that is gone is not found, and what a delete that was cut short has left of it goes.
+async fn delete(worker: &Arc<Worker>, node: &str) -> Result<Shown, ApiError> {
+    let deleted = verb(worker, node, None, Verb::Delete).await;
+    if let (Err(ApiError { code: 404, .. }), Ok(id)) = (&deleted, node.parse()) {
+        worker.store.finish_delete(id).await?;
+    }
+    deleted
 }
 
 /// A request id that nobody has used.

@@ -8,10 +8,33 @@ use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 #[derive(Clone)]
 pub struct Besides {
     kv: Kv,
+    ended: mpsc::Sender<(NodeId, Revision)>,
+}
+
+/// Nodes that have ended and wait for their sweep. A site that deletes more at once does so on purpose.
+const SWEEPS: usize = 10_000;
+/// A sweep is by wildcard: nats-server 2.9 walks all keys of the bucket for it, and does nothing else for the bucket
+/// meanwhile (0.5 s with 800,000 keys). After each, it is left alone for so many times as long.
+const REST: u32 = 10;
+
+/// One at a time, so that records do not wait.
+async fn sweep(kv: Kv, mut ended: mpsc::Receiver<(NodeId, Revision)>) {
+    while let Some((node, end)) = ended.recv().await {
+        let begun = Instant::now();
+        for kind in BesideKind::ALL {
+            let keys = format!("{}.>", key_of(kind.name(), &node));
+            if let Err(error) = kv.purge(&keys, Some(end)).await {
+                tracing::warn!(%node, "what lay beside it may be left; delete it once more: {error}");
+            }
+        }
+        tokio::time::sleep(begun.elapsed() * REST).await;
+    }
 }
 
 /// `inventory.17.<id>.<version>`
@@ -21,7 +44,9 @@ fn key(kind: BesideKind, node: NodeId, version: &OpId) -> String {
 
 impl Besides {
     pub(super) fn new(kv: Kv) -> Self {
-        Self { kv }
+        let (ended, waiting) = mpsc::channel(SWEEPS);
+        tokio::spawn(sweep(kv.clone(), waiting));
+        Self { kv, ended }
     }
 
     /// Puts a version that no record names yet. Putting it twice does no harm.
@@ -91,19 +116,19 @@ impl Besides {
         }
     }
 
-    /// Drops versions older than `before`. What cannot be dropped now is dropped with the next version.
-    pub async fn sweep(&self, node: NodeId, kind: BesideKind, before: Revision) {
-        let keys = format!("{}.>", key_of(kind.name(), &node));
-        if let Err(error) = self.kv.purge(&keys, Some(before)).await {
-            tracing::debug!(%node, "old versions are left behind: {error}");
+    /// In the background, drops all that was put for a node before `end`, when it ended: what its record named, and what
+    /// was put for saves that never came.
+    pub fn sweep(&self, node: NodeId, end: Revision) {
+        if self.ended.try_send((node, end)).is_err() {
+            tracing::warn!(%node, "what lay beside it may be left: {SWEEPS} others wait; delete it once more");
         }
     }
 
-    /// Drops a version that no record came to name.
+    /// Drops one version.
     pub async fn discard(&self, node: NodeId, kind: BesideKind, version: &OpId) {
         let purged: Result<(), KvError> = self.kv.purge(&key(kind, node, version), None).await;
         if let Err(error) = purged {
-            tracing::debug!(%node, "a version that nobody names is left behind: {error}");
+            tracing::warn!(%node, "a version that nobody names is left behind: {error}");
         }
     }
 }

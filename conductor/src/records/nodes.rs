@@ -1,8 +1,10 @@
 //! How a decision is stored: first what lies beside the record, then the record; then old versions go.
 //! The core decides what is stored; only `drive` calls this, and nothing else writes a node.
+use super::document::key;
 use super::kv::{KvError, Revision};
 use super::{Store, StoreError};
-use ironbeat_core::node::{Beside, BesideKind, Node};
+use ironbeat_common::id::NodeId;
+use ironbeat_core::node::{Beside, BesideKind, Node, Versions};
 
 impl Store {
     /// From `before`, the record at that revision (none: there is none yet), to `after` (none: it is forgotten).
@@ -16,72 +18,74 @@ impl Store {
         after: Option<&Node>,
         beside: &[Beside],
     ) -> Result<(), StoreError> {
-        let mut put = Vec::new();
         if let Some(after) = after {
             for document in beside {
-                let revision = self.beside.put(after.id, &after.op, document).await?;
-                put.push((document.kind(), revision));
+                self.beside.put(after.id, &after.op, document).await?;
             }
         }
         let written = match (before, after) {
             (None, Some(after)) => self.nodes.create(after).await.map(drop),
-            (Some((before, at)), Some(after)) => self.nodes.save(before, after, at).await.map(drop),
-            (Some((before, at)), None) => match self.nodes.remove(before, at).await {
-                Ok(end) => {
-                    // All of it, with what was put for saves that never came: none can be saved any more.
-                    for kind in BesideKind::ALL {
-                        self.beside.sweep(before.id, kind, end).await;
-                    }
-                    Ok(())
+            (Some((before, at)), Some(after)) => {
+                let saved = self.nodes.save(before, after, at).await.map(drop);
+                if saved.is_ok() {
+                    self.drop_old(before, &after.beside).await;
                 }
-                Err(error) => Err(error),
-            },
+                saved
+            }
+            (Some((before, at)), None) => {
+                let end = self.nodes.remove(before, at).await;
+                if let Ok(end) = end {
+                    self.drop_old(before, &Versions::default()).await;
+                    self.beside.sweep(before.id, end);
+                }
+                end.map(drop)
+            }
             (None, None) => Ok(()),
         };
         match (&written, after) {
-            (Ok(()), _) => self.drop_old(before, after, &put).await,
             // It may have landed, and then the record names them.
             (Err(StoreError::Kv(KvError::Unclear { .. } | KvError::Read { .. })), _) => {}
-            (Err(_), None) => {}
-            (Err(_), Some(after)) => self.take_back(after, &put).await,
+            (Ok(()), _) | (Err(_), None) => {}
+            (Err(_), Some(after)) => self.take_back(after, beside).await,
         }
         written
     }
 
-    /// Drops the versions that `before` named and `after` does not. Bounded by what was there when `before` was read:
-    /// meanwhile another worker may have put a version that its own record names.
-    pub(super) async fn drop_old(
-        &self,
-        before: Option<(&Node, Revision)>,
-        after: Option<&Node>,
-        put: &[(BesideKind, Revision)],
-    ) {
-        let (Some((before, at)), Some(after)) = (before, after) else {
-            return;
-        };
+    /// What a node that is gone left beside it, where a delete was cut short, is dropped in the background.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn finish_delete(&self, id: NodeId) -> Result<(), StoreError> {
+        if let (None, end @ 1..) = self.nodes.kv.read(&key::<Node>(id)).await? {
+            self.beside.sweep(id, end);
+        }
+        Ok(())
+    }
+
+    /// Drops the versions that `before` named and `now` does not. Each by its key: others may have put newer ones, and a
+    /// purge by wildcard makes the server walk all keys of the bucket.
+    pub(super) async fn drop_old(&self, before: &Node, now: &Versions) {
         for kind in BesideKind::ALL {
-            let old = before.beside.of(kind);
-            let new = after.beside.of(kind);
-            if old.is_some() && old != new {
-                let put = put.iter().find(|(put, _)| *put == kind);
-                let bound = put.map_or(at, |(_, revision)| *revision);
-                self.beside.sweep(before.id, kind, bound).await;
+            if let Some(old) = before.beside.of(kind)
+                && now.of(kind) != Some(old)
+            {
+                self.beside.discard(before.id, kind, old).await;
             }
         }
     }
 
     /// The record was not saved: what was put for it goes, unless the record names it after all. It does when the save
     /// landed, its acknowledgement was lost, and another worker has saved on top of it since.
-    async fn take_back(&self, after: &Node, put: &[(BesideKind, Revision)]) {
+    async fn take_back(&self, after: &Node, put: &[Beside]) {
         let present = match self.nodes.load(after.id).await {
             Ok(present) => present.map(|(node, _)| node),
             // Better a version too many than one too few.
             Err(_) => return,
         };
-        for (kind, _) in put {
-            let named = present.as_ref().and_then(|node| node.beside.of(*kind));
+        for kind in put.iter().map(Beside::kind) {
+            let named = present.as_ref().and_then(|node| node.beside.of(kind));
             if named != Some(&after.op) {
-                self.beside.discard(after.id, *kind, &after.op).await;
+                self.beside.discard(after.id, kind, &after.op).await;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What lies beside a record comes and goes with it: one version of each document, and none that nobody names.
 //! `races` tests how records themselves are written.
-use super::{contents, id, next, node, op, server, store};
+use super::{DEADLINE, contents, id, next, node, op, server, store};
 use crate::records::document::key;
 use crate::records::{Revision, Store, StoreError};
 use ironbeat_common::inventory::Inventory;
@@ -82,7 +82,31 @@ async fn a_new_version_replaces_the_old_one_and_a_forgotten_node_leaves_none() {
     put.unwrap();
     let at = revision(&store).await;
     store.write(Some((&node, at)), None, &[]).await.unwrap();
-    assert!(contents(&store.nodes.kv, ">").await.is_empty());
+    all_gone(&store).await;
+}
+
+/// Its record went, and its worker before it could sweep.
+#[tokio::test]
+async fn a_delete_that_was_cut_short_is_finished_by_another() {
+    let server = server();
+    let store = store(&server).await;
+    let node = made(&store).await;
+    let at = revision(&store).await;
+    store.nodes.remove(&node, at).await.unwrap();
+    assert_eq!(keys(&store).await.len(), 1, "the password is left");
+    store.finish_delete(id(1)).await.unwrap();
+    all_gone(&store).await;
+    // Of a node that there is, nothing goes.
+    let again = made(&store).await;
+    store.finish_delete(id(1)).await.unwrap();
+    assert!(store.beside.bmc_secrets(&again).await.unwrap().is_some());
+}
+
+async fn all_gone(store: &Store) {
+    let gone = tokio::time::timeout(DEADLINE, async {
+        while !contents(&store.nodes.kv, ">").await.is_empty() {}
+    });
+    assert!(gone.await.is_ok(), "left: {:?}", keys(store).await);
 }
 
 #[tokio::test]
@@ -113,8 +137,7 @@ async fn a_late_sweep_leaves_what_came_after_its_save() {
     let saved = store.nodes.save(&first, &without, at).await.unwrap();
     // Its sweep is still to come, and another worker goes on.
     let second = inspect(&store, (&without, saved), "second").await.unwrap();
-    let late = store.drop_old(Some((&first, at)), Some(&without), &[]);
-    late.await;
+    store.drop_old(&first, &without.beside).await;
     let kept = store.beside.inventory(&second).await.unwrap();
     assert_eq!(kept, Some(inventory("second")));
     assert_eq!(keys(&store).await.len(), 2, "{:?}", keys(&store).await);
