@@ -28,11 +28,14 @@ pub(super) fn reported(
     };
     match result {
         Ok(report) => {
-            draft.node.power = Some(Power {
-                on: report.power_on,
-                at: draft.ctx.now,
-                source: PowerSource::Bmc,
-            });
+            // A BMC that has just restarted may not have read the machine's power yet: the sync asks it later.
+            if act != BmcAct::ResetBmc {
+                draft.node.power = Some(Power {
+                    on: report.power_on,
+                    at: draft.ctx.now,
+                    source: PowerSource::Bmc,
+                });
+            }
             match contradiction(act, report.power_on) {
                 None => draft.advance(),
                 Some(lie) => draft.retry(lie.into()),

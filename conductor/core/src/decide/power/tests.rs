@@ -119,6 +119,22 @@ fn a_restart_of_the_bmc_is_one_act_that_nobody_repeats() {
     assert_eq!(story.node.last_error, None);
 }
 
+/// The first word of a BMC that has just restarted is no order to switch a machine off.
+#[test]
+fn a_bmc_that_says_off_after_its_reset_costs_no_machine_its_power() {
+    let running = manageable().ask(verb(PowerVerb::On)).bmc_did();
+    assert!(running.node.power.clone().unwrap().on);
+    let story = running.ask(Verb::ResetBmc);
+    let (op, _) = story.acting();
+    let story = story.event(Event::Bmc {
+        op,
+        result: on(false),
+    });
+    assert!(story.node.power.clone().unwrap().on);
+    let story = reads(story, on(true), 1);
+    assert!(story.node.job().is_none(), "{:?}", story.node.state);
+}
+
 #[test]
 fn a_soft_power_off_has_the_time_it_was_given() {
     let soft = |timeout_secs| PowerVerb::SoftOff {
