@@ -24,6 +24,8 @@ pub(super) struct Patience {
     pub cycle: Duration,
     /// For a BMC to restart.
     pub restart: Duration,
+    /// A BMC that was told to restart goes on answering for up to this long while it shuts down.
+    pub goes_down: Duration,
 }
 
 impl Default for Patience {
@@ -35,6 +37,7 @@ impl Default for Patience {
             repeat: Duration::from_secs(15),
             cycle: Duration::from_secs(3),
             restart: Duration::from_secs(BMC_RESTART_SECS.into()),
+            goes_down: Duration::from_secs(20),
         }
     }
 }
@@ -105,13 +108,13 @@ pub(super) async fn carry_out(
         }
         BmcAct::ResetBmc => {
             permit.check("restart the BMC")?;
-            match bmc.reset_bmc(BmcReset::Cold).await {
+            let is_down = match bmc.reset_bmc(BmcReset::Cold).await {
                 // Many restart before they answer.
-                Err(error) if matches!(error.kind, ErrorKind::Unconfirmed { .. }) => {}
-                told => told?,
-            }
+                Err(error) if matches!(error.kind, ErrorKind::Unconfirmed { .. }) => true,
+                told => told.map(|()| false)?,
+            };
             tokio::time::sleep(patience.cycle).await;
-            await_answer(bmc, permit, patience).await
+            await_answer(bmc, is_down, permit, patience).await
         }
     }
 }
@@ -151,15 +154,23 @@ async fn await_on(bmc: &Bmc, permit: &Permit<'_>, patience: Patience) -> Result<
 }
 
 /// Waits until a restarting BMC answers again. Before it is up, its answers mean nothing, not even "wrong password".
-async fn await_answer(
+pub(super) async fn await_answer(
     bmc: &Bmc,
+    mut was_down: bool,
     permit: &Permit<'_>,
     patience: Patience,
 ) -> Result<BmcReport, Stop> {
     let begin = Instant::now();
     loop {
         let why = match look(bmc, permit).await {
-            Err(Stop::Fault(fault)) => fault.what,
+            Err(Stop::Fault(fault)) => {
+                was_down = true;
+                fault.what
+            }
+            Ok(_) if !was_down && begin.elapsed() < patience.goes_down => {
+                tokio::time::sleep(patience.look_last).await;
+                continue;
+            }
             result => return result,
         };
         if begin.elapsed() >= patience.restart {

@@ -27,6 +27,7 @@ fn quick() -> Patience {
         repeat: Duration::from_millis(20),
         cycle: Duration::from_millis(5),
         restart: Duration::from_secs(60),
+        goes_down: Duration::ZERO,
     }
 }
 
@@ -354,10 +355,13 @@ async fn handles_are_bounded() {
 
 mod simulated {
     //! Acts that a chassis script cannot play: a BMC with its own idea of time, and of what it heard.
+    use super::super::Permit;
+    use super::super::act::await_answer;
     use super::*;
     use ironbeat_bmc_sim::{Fleet, PowerFault, Settings};
     use ironbeat_core::node::BootDevice;
     use ironbeat_rack::ports::PortLease;
+    use std::sync::Mutex;
 
     struct Simulated {
         fleet: Fleet,
@@ -474,6 +478,39 @@ mod simulated {
         let said = "restart: it does not answer after";
         assert!(!fault.permanent && fault.what.contains(said), "{fault:?}");
         assert_eq!(restarts(&never), 1);
+    }
+
+    /// It was told to restart, and goes on for a while as if nothing were.
+    #[tokio::test]
+    async fn a_bmc_that_shuts_down_slowly_has_not_restarted_yet() {
+        let (sim, bmcs) = (machine(true), bmcs());
+        let looks = async |was_down, goes_down| {
+            let before = sim.fleet.with(0, |bmc, _| bmc.counters().power_reads);
+            let lease = bmcs.handle(&sim.access()).await.unwrap();
+            let permit = Permit {
+                until: late(),
+                fence: &|| true,
+                doing: Mutex::new(""),
+            };
+            let patience = Patience {
+                goes_down,
+                ..quick()
+            };
+            let report = await_answer(&lease.bmc, was_down, &permit, patience).await;
+            assert!(report.is_ok_and(|report| report.power_on));
+            sim.fleet.with(0, |bmc, _| bmc.counters().power_reads) - before
+        };
+        let long = Duration::from_millis(300);
+        assert_eq!(
+            looks(true, long).await,
+            1,
+            "it was silent, and answers again"
+        );
+        assert!(
+            looks(false, long).await > 1,
+            "its first answer does not count"
+        );
+        assert_eq!(looks(false, Duration::ZERO).await, 1);
     }
 
     #[tokio::test]
