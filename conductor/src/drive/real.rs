@@ -12,11 +12,12 @@ use ironbeat_common::inventory::Inventory;
 use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
-use ironbeat_core::node::{Beside, BmcAct, Node};
+use ironbeat_core::node::{Beside, BmcAccess, BmcAct, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 impl Records for Store {
@@ -61,6 +62,33 @@ pub struct RealHands {
     pub tasks: TaskTracker,
 }
 
+/// An act needs this long at the least: the BMC is not waited for with less.
+const FOR_THE_ACT: Duration = Duration::from_secs(15);
+/// Before the store is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl RealHands {
+    /// A store that is away for a moment is no failure of the BMC: it is asked again while there is time.
+    async fn login(&self, node: &Node, deadline: Instant) -> Result<BmcAccess, BmcFault> {
+        loop {
+            let error = match self.logins.of(node).await {
+                Ok(access) => return Ok(access),
+                Err(error) => error,
+            };
+            let away = matches!(error, StoreError::Kv(_));
+            if !away || Instant::now() + FOR_THE_ACT >= deadline || !self.presence.may_act() {
+                let address = node.bmc.address();
+                return Err(BmcFault {
+                    what: format!("read the credentials of BMC {address}: {error}"),
+                    permanent: !away,
+                    accepted: None,
+                });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
 impl Hands for RealHands {
     async fn drive_bmc(
         &self,
@@ -68,15 +96,8 @@ impl Hands for RealHands {
         act: BmcAct,
         budget: Duration,
     ) -> Result<BmcReport, BmcFault> {
-        let deadline = tokio::time::Instant::now() + budget;
-        let access = self.logins.of(node).await.map_err(|error| BmcFault {
-            what: format!(
-                "read the credentials of BMC {}: {error}",
-                node.bmc.address()
-            ),
-            permanent: false,
-            accepted: None,
-        })?;
+        let deadline = Instant::now() + budget;
+        let access = self.login(node, deadline).await?;
         let wish = BootWish {
             mode: firmware_mode(node),
         };
