@@ -292,7 +292,9 @@ impl Permit<'_> {
 
     fn refusal(&self) -> Option<&'static str> {
         if !(self.fence)() {
-            return Some("this worker lost touch with NATS and leaves the node to others");
+            return Some(
+                "this worker stops, or lost touch with NATS, and leaves the node to others",
+            );
         }
         (Instant::now() >= self.until).then_some("the time for this act is over")
     }
