@@ -96,12 +96,16 @@ impl Hands for RealHands {
         act: BmcAct,
         budget: Duration,
     ) -> Result<BmcReport, BmcFault> {
-        let deadline = Instant::now() + budget;
+        let now = Instant::now();
+        let deadline = now + budget;
+        // The right to act must have held since it was decided to: this task may begin long after that.
+        let age = node.job().map(|job| clock::now().since(job.phase.since()));
+        let decided = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
         let access = self.login(node, deadline).await?;
         let wish = BootWish {
             mode: firmware_mode(node),
         };
-        let fence = || self.presence.may_act();
+        let fence = || self.presence.may_act_since(decided);
         self.bmcs
             .perform(&access, act, wish, deadline, &fence)
             .await

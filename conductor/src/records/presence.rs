@@ -1,6 +1,6 @@
 //! Which workers live, who owns which node, and whether this worker may still act.
 //! `roster` draws conclusions from renewals; here they are written and followed.
-mod roster;
+pub mod roster;
 
 pub use roster::Liveness;
 use roster::{Roster, Timing, owner};
@@ -116,7 +116,7 @@ impl Presence {
         let put = self.bucket.put(self.own.id.as_str(), value);
         // One that hangs must not hold up the next.
         match tokio::time::timeout(self.timing.renew, put).await {
-            Ok(Ok(_)) => lock(&self.roster).renewed(begun),
+            Ok(Ok(_)) => lock(&self.roster).renewed(begun, Instant::now()),
             Ok(Err(error)) => tracing::warn!("renew the presence: {error}"),
             Err(_) => tracing::warn!(
                 "renew the presence: no answer within {:?}",
@@ -201,6 +201,11 @@ impl Presence {
     /// The fence: a worker that is cut off stops acting before others take over.
     pub fn may_act(&self) -> bool {
         lock(&self.roster).may_act(Instant::now())
+    }
+
+    /// The fence of an act that began then. See [`roster::Roster::may_act_since`].
+    pub fn may_act_since(&self, begin: Instant) -> bool {
+        lock(&self.roster).may_act_since(begin, Instant::now())
     }
 
     /// Who owns which node as of now, for those who ask about many.

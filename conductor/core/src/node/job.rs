@@ -191,6 +191,16 @@ impl Job {
 }
 
 impl Phase {
+    /// When it began.
+    pub fn since(&self) -> Time {
+        match self {
+            Phase::Acting { since, .. }
+            | Phase::Backoff { since, .. }
+            | Phase::AwaitingAgent { since, .. }
+            | Phase::AgentStep { since, .. } => *since,
+        }
+    }
+
     /// The conductor waits for the ramdisk.
     fn is_at_agent(&self) -> bool {
         match self {

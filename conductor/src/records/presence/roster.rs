@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timing {
+pub struct Timing {
     /// A worker renews its key this often,
     pub renew: Duration,
     /// stops acting when it has not been able to for this long,
@@ -46,11 +46,13 @@ struct Other {
 }
 
 #[derive(Debug)]
-pub(super) struct Roster {
+pub struct Roster {
     own: WorkerId,
     timing: Timing,
     /// Begin of this worker's last renewal that was acknowledged.
     renewed: Option<Instant>,
+    /// Since when it could act without a gap: others may have taken over in a gap.
+    entitled: Option<Instant>,
     has_left: bool,
     /// Since when this worker has seen every renewal. None: it may have missed some.
     watching: Option<Instant>,
@@ -63,14 +65,18 @@ impl Roster {
             own,
             timing,
             renewed: None,
+            entitled: None,
             has_left: false,
             watching: None,
             others: BTreeMap::new(),
         }
     }
 
-    /// `begun`: before the attempt, since nobody can have seen it earlier.
-    pub fn renewed(&mut self, begun: Instant) {
+    /// `begun`: from before the attempt, since nobody can have seen it earlier. `now`: it is acknowledged.
+    pub fn renewed(&mut self, begun: Instant, now: Instant) {
+        if !self.may_act(now) {
+            self.entitled = Some(now);
+        }
         self.renewed = Some(begun);
     }
 
@@ -122,6 +128,12 @@ impl Roster {
         !self.has_left && self.renewed.is_some_and(fresh)
     }
 
+    /// Whether it may go on with what it began then. A worker that was stopped for a while, and is quick to renew when it
+    /// goes on, may begin something new; what it was at may have been given to others.
+    pub fn may_act_since(&self, begin: Instant, now: Instant) -> bool {
+        self.may_act(now) && self.entitled.is_some_and(|since| since <= begin)
+    }
+
     fn is_fresh(&self, other: &Other, now: Instant) -> bool {
         !other.left && now.duration_since(other.seen) < self.timing.lapse
     }
@@ -147,9 +159,10 @@ impl Roster {
         if other.is_some_and(|other| self.is_fresh(other, now)) {
             return Liveness::Live;
         }
-        let listened = self
-            .watching
-            .is_some_and(|since| now.duration_since(since) >= self.timing.lapse);
+        // A worker that was stopped or cut off has not listened either, whatever it thinks that it watched.
+        let for_long = |since: Instant| now.duration_since(since) >= self.timing.lapse;
+        let awake = self.may_act(now) && self.entitled.is_some_and(for_long);
+        let listened = awake && self.watching.is_some_and(for_long);
         match listened || other.is_some_and(|other| other.left) {
             true => Liveness::Lapsed,
             false => Liveness::Unknown,
@@ -166,7 +179,7 @@ impl Roster {
 }
 
 /// Rendezvous hashing: the worker with the highest weight for this node. When one leaves, only its nodes move.
-pub(super) fn owner<'a>(
+pub fn owner<'a>(
     node: NodeId,
     workers: impl Iterator<Item = &'a WorkerId>,
 ) -> Option<&'a WorkerId> {
@@ -210,6 +223,15 @@ mod tests {
         roster
     }
 
+    /// One that also renews its own presence, from `start` to far beyond.
+    fn renewing(start: Instant) -> Roster {
+        let mut roster = roster(start);
+        for at in 0..5_000 {
+            roster.renewed(start + secs(at), start + secs(at));
+        }
+        roster
+    }
+
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
@@ -217,7 +239,7 @@ mod tests {
     #[test]
     fn a_worker_lapses_ten_seconds_after_its_last_renewal() {
         let start = Instant::now();
-        let mut roster = roster(start);
+        let mut roster = renewing(start);
         roster.saw(info("other"), 1, start);
         roster.saw(info("other"), 2, start + secs(3));
         for (at, liveness) in [
@@ -241,11 +263,49 @@ mod tests {
         );
     }
 
+    /// What the others said meanwhile is still in its socket.
+    #[test]
+    fn a_worker_that_was_stopped_takes_nobody_for_dead() {
+        let start = Instant::now();
+        let mut roster = roster(start);
+        roster.renewed(start, start);
+        roster.saw(info("other"), 1, start);
+        let goes_on = start + secs(60);
+        assert_eq!(roster.liveness(&id("other"), goes_on), Liveness::Unknown);
+        roster.renewed(goes_on, goes_on);
+        assert_eq!(roster.liveness(&id("other"), goes_on), Liveness::Unknown);
+        for at in 1..=10 {
+            let now = goes_on + secs(at);
+            roster.renewed(now, now);
+        }
+        let later = goes_on + secs(10);
+        assert_eq!(roster.liveness(&id("other"), later), Liveness::Lapsed);
+    }
+
+    #[test]
+    fn a_worker_that_goes_on_after_a_stop_leaves_its_old_acts_alone() {
+        let start = Instant::now();
+        let mut mine = roster(start);
+        mine.renewed(start, start);
+        let begin = start + secs(1);
+        mine.renewed(start + secs(3), start + secs(4));
+        assert!(mine.may_act_since(begin, start + secs(9)), "no gap so far");
+        // Stopped from here on; at 15 s its renewal is quicker than its acts.
+        mine.renewed(start + secs(15), start + secs(15));
+        let now = start + secs(15);
+        assert!(mine.may_act(now));
+        assert!(
+            !mine.may_act_since(begin, now),
+            "others had it from 13 s on"
+        );
+        assert!(mine.may_act_since(now, now), "what begins now is its own");
+    }
+
     /// A wrong "lapsed" takes work from a worker that is doing it.
     #[test]
     fn silence_proves_nothing_to_those_who_did_not_listen() {
         let start = Instant::now();
-        let mut roster = roster(start);
+        let mut roster = renewing(start);
         let never = id("never-seen");
         assert_eq!(roster.liveness(&never, start + secs(9)), Liveness::Unknown);
         assert_eq!(roster.liveness(&never, start + secs(10)), Liveness::Lapsed);
@@ -285,9 +345,9 @@ mod tests {
     #[test]
     fn a_worker_stops_before_the_others_take_over() {
         let start = Instant::now();
-        let (mut mine, mut theirs) = (roster(start), roster(start));
+        let (mut mine, mut theirs) = (roster(start), renewing(start));
         assert!(!mine.may_act(start), "not before the first renewal");
-        mine.renewed(start);
+        mine.renewed(start, start);
         // The others see it no earlier than it was begun.
         theirs.own = id("they");
         theirs.saw(info("me"), 1, start);
@@ -303,7 +363,7 @@ mod tests {
                 "{at} s"
             );
         }
-        mine.renewed(start + secs(30));
+        mine.renewed(start + secs(30), start + secs(30));
         assert!(mine.may_act(start + secs(30)));
         mine.leave();
         assert!(!mine.may_act(start + secs(30)));
@@ -312,7 +372,7 @@ mod tests {
     #[test]
     fn workers_of_long_ago_are_forgotten() {
         let start = Instant::now();
-        let mut roster = roster(start);
+        let mut roster = renewing(start);
         roster.saw(info("old"), 1, start);
         roster.saw(info("new"), 2, start + secs(3599));
         assert_eq!(
