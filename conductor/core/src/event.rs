@@ -34,8 +34,9 @@ pub enum Event {
     },
     /// The time in `wake_at` has come, as far as the sender can see. Carries the last beat, which is not in the record.
     Alarm { last_beat: Option<LastBeat> },
-    /// A worker's presence has lapsed, and with it its right to act.
-    WorkerLost { worker: WorkerId },
+    /// A worker's presence has lapsed, and with it its right to the act that it had until then. Another act, begun since,
+    /// is one that it came back for.
+    WorkerLost { worker: WorkerId, until: Time },
     /// A worker asked the BMC for the power state at `at`, of its own accord. `troubles`: how many readings in a row,
     /// this one included, failed or differed from the record; the worker counts them.
     PowerRead {

@@ -7,7 +7,9 @@ use crate::worker::Worker;
 use futures_util::stream::{self, StreamExt};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::Event;
+use ironbeat_core::id::WorkerId;
 use ironbeat_core::index::Entry;
+use ironbeat_core::time::Time;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +31,7 @@ pub async fn run(worker: Arc<Worker>) {
         tokio::time::sleep(TICK).await;
         let now = tokio::time::Instant::now();
         quiet.retain(|_, until| *until > now);
-        let due: Vec<(NodeId, Event)> = worker
-            .view
-            .busy()
-            .iter()
-            .filter(|node| !quiet.contains_key(&node.id))
-            .filter_map(|node| due(&worker, node).map(|event| (node.id, event)))
-            .collect();
+        let due = all_due(&worker, |id| !quiet.contains_key(&id));
         if due.is_empty() {
             continue;
         }
@@ -49,16 +45,39 @@ pub async fn run(worker: Arc<Worker>) {
     }
 }
 
-fn due(worker: &Worker, node: &Entry) -> Option<Event> {
-    if let Some(acting) = &node.acting {
-        let gone = *acting != worker.id && worker.presence.is_live(acting) == Liveness::Lapsed;
-        if gone && worker.presence.owns(node.id) {
+fn all_due(worker: &Worker, may: impl Fn(NodeId) -> bool) -> Vec<(NodeId, Event)> {
+    let looker = Looker {
+        worker: &worker.id,
+        now: clock::now(),
+        owns: &|node| worker.presence.owns(node),
+        liveness: &|other| worker.presence.is_live(other),
+    };
+    let busy = worker.view.busy();
+    busy.iter()
+        .filter(|node| may(node.id))
+        .filter_map(|node| due(node, &looker).map(|event| (node.id, event)))
+        .collect()
+}
+
+/// What a worker knows when it looks through the busy nodes.
+pub struct Looker<'a> {
+    pub worker: &'a WorkerId,
+    pub now: Time,
+    pub owns: &'a dyn Fn(NodeId) -> bool,
+    pub liveness: &'a dyn Fn(&WorkerId) -> Liveness,
+}
+
+/// What this worker has to tell a busy node now, if anything. It reads no clock and asks nobody.
+pub fn due(node: &Entry, looker: &Looker<'_>) -> Option<Event> {
+    if let (Some(acting), Some(until)) = (&node.acting, node.wake_at) {
+        let gone = acting != looker.worker && (looker.liveness)(acting) == Liveness::Lapsed;
+        if gone && (looker.owns)(node.id) {
             let worker = acting.clone();
-            return Some(Event::WorkerLost { worker });
+            return Some(Event::WorkerLost { worker, until });
         }
     }
-    let (now, at) = (clock::now(), node.wake_at?);
-    let mine = worker.presence.owns(node.id) || now.since(at) >= OWNER_GRACE;
+    let (now, at) = (looker.now, node.wake_at?);
+    let mine = (looker.owns)(node.id) || now.since(at) >= OWNER_GRACE;
     (at <= now && mine).then_some(Event::Alarm { last_beat: None })
 }
 

@@ -5,7 +5,7 @@ use super::job::{FailureOf, boot_disk_by_force};
 use crate::event::LastBeat;
 use crate::id::WorkerId;
 use crate::node::{Mark, Phase, Step};
-use crate::time::secs;
+use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
 use ironbeat_common::heartbeat::Status;
@@ -31,10 +31,23 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
     }
 }
 
+/// Who began an act had a presence then, though others may see the act before they see the presence. It lapses after so
+/// long (`records/presence/roster.rs` of the conductor).
+const YOUNG_ACT_SECS: u32 = 10;
+
 /// Another worker takes over from a dead one at once, not only when the dead one's budget is over.
-pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId) -> String {
+pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId, had_until: Time) -> String {
+    let now = draft.ctx.now;
     match draft.node.job().map(|job| &job.phase) {
-        Some(Phase::Acting { worker, .. }) if worker == lost => {
+        Some(Phase::Acting {
+            worker,
+            since,
+            until,
+            ..
+        }) if worker == lost && *until == had_until => {
+            if now.since(*since) < secs(YOUNG_ACT_SECS) {
+                return "the lost worker was there to begin this act".into();
+            }
             if let Some(what) = draft.once_only(&format!("worker {lost} died while it acted")) {
                 return draft.fail(FailureOf::Bmc, what);
             }

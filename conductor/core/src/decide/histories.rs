@@ -167,7 +167,10 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
                 power_on: rng.below(2) == 0,
             }),
         },
-        (8, _) if rng.below(3) == 0 => Event::WorkerLost { worker: worker(9) },
+        (8, _) if rng.below(3) == 0 => Event::WorkerLost {
+            worker: worker(rng.below(3)),
+            until: node.wake_at.unwrap_or(now),
+        },
         (8, _) => Event::Bmc {
             op: format!("op{}", rng.below(count as u64 + 1))
                 .parse()

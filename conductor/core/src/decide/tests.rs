@@ -398,10 +398,13 @@ fn a_bmc_that_lies_about_power_is_not_believed() {
 
 #[test]
 fn a_dead_workers_act_is_begun_again_by_another() {
-    let story = Story::available().ask(Verb::Deploy(instance()));
+    let mut story = Story::available().ask(Verb::Deploy(instance()));
+    story.now = story.now.after(Duration::from_secs(10));
     let (before, _) = story.acting();
+    let until = story.node.wake_at.unwrap();
     let story = story.event(Event::WorkerLost {
         worker: "w1".parse().unwrap(),
+        until,
     });
     let (after, act) = story.acting();
     assert_ne!(before, after);
@@ -415,6 +418,38 @@ fn a_dead_workers_act_is_begun_again_by_another() {
         .is("deploying")
         .bmc_did()
         .is("wait call-back");
+}
+
+/// Its presence lapsed while it was stopped; it went on, and began something new before that was told here.
+#[test]
+fn a_worker_that_came_back_keeps_what_it_began_since() {
+    let story = Story::available().ask(Verb::Deploy(instance()));
+    let until = story.node.wake_at.unwrap();
+    let mut story = story.bmc_did().alarm(None).is("deploying");
+    let (before, _) = story.acting();
+    story.now = story.now.after(Duration::from_secs(10));
+    let story = story.event(Event::WorkerLost {
+        worker: "w1".parse().unwrap(),
+        until,
+    });
+    assert_eq!(story.acting().0, before);
+}
+
+/// Records and presences travel apart: its first act after a stop is seen before its renewal.
+#[test]
+fn a_worker_that_has_just_begun_to_act_is_not_lost() {
+    let story = Story::available().ask(Verb::Deploy(instance()));
+    let (before, _) = story.acting();
+    let until = story.node.wake_at.unwrap();
+    let lost = || Event::WorkerLost {
+        worker: "w1".parse().unwrap(),
+        until,
+    };
+    let mut story = story.event(lost());
+    assert_eq!(story.acting().0, before);
+    story.now = story.now.after(Duration::from_secs(10));
+    let story = story.event(lost());
+    assert_ne!(story.acting().0, before);
 }
 
 #[test]

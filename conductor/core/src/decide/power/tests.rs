@@ -84,12 +84,19 @@ fn a_bmc_gets_one_job_at_a_time() {
 
 #[test]
 fn a_dead_workers_reboot_is_finished_by_another_and_its_cycle_is_not_repeated() {
-    let lost = || Event::WorkerLost {
+    let lost = |story: &Story| Event::WorkerLost {
         worker: "w1".parse().unwrap(),
+        until: story.node.wake_at.unwrap(),
     };
-    let story = manageable().ask(verb(PowerVerb::Reboot)).event(lost());
+    let mut story = manageable().ask(verb(PowerVerb::Reboot));
+    story.now = story.now.after(secs(10));
+    let event = lost(&story);
+    let story = story.event(event);
     assert_eq!(story.acting().1, BmcAct::PowerOff);
-    let story = manageable().ask(verb(PowerVerb::Cycle)).event(lost());
+    let mut story = manageable().ask(verb(PowerVerb::Cycle));
+    story.now = story.now.after(secs(10));
+    let event = lost(&story);
+    let story = story.event(event);
     assert_eq!(story.node.state, State::Resting(Rest::Manageable));
     let what = story.node.last_error.unwrap().what;
     assert!(what.contains("may have been carried out"), "{what}");
