@@ -3,7 +3,7 @@
 pub mod bmc;
 mod clock;
 pub mod config;
-mod drive;
+pub mod drive;
 mod fnv;
 pub mod front;
 pub mod loops;

@@ -7,6 +7,7 @@ mod demo;
 mod interrupt;
 mod packages;
 mod rack;
+mod simulate;
 mod tidy;
 
 use anyhow::Result;
@@ -46,6 +47,9 @@ enum Command {
     },
     /// A rack with workers and enrolled machines, up until Ctrl-C.
     Rack(rack::Args),
+    /// Many simulated fleets, each from its seed; figures are JSON lines on standard output. A failing one is printed with
+    /// its last steps.
+    Simulate(simulate::Args),
     /// Measure; results are JSON lines on standard output.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
             artifacts::image_command(&flavour, out, build)
         }
         Command::Rack(args) => rack::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Bench(bench) => bench::run(bench),
     };
     match result {

@@ -217,9 +217,24 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
+        name: "ironbeat-simulate",
+        dir: "tests/simulate",
+        owns: "whole fleets in one thread and virtual time: the worker's drive on stores, clocks, BMCs, machines and operators that fail, from a seed",
+        lacks: "sockets, threads, a clock, and a decision about a node: those are the conductor's, which is under test",
+        may: &[
+            "ironbeat",
+            "ironbeat-ops",
+            "ironbeat-core",
+            "ironbeat-common",
+        ],
+        no_std: false,
+        never: &[],
+        rooms: &[],
+    },
+    Crate {
         name: "xtask",
         dir: "xtask",
-        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `bench`",
+        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",

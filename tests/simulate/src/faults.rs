@@ -1,0 +1,116 @@
+//! What can go wrong in a run, and how often. Each run draws its own mixture, so that no fault hides another.
+//! What a fault then does is where it strikes.
+use crate::rng::Rng;
+
+/// Chances are per mille of each occasion.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults {
+    pub on: bool,
+    store_lost: u64,
+    store_late: u64,
+    bmc_lost: u64,
+    bmc_slow: u64,
+    pub bmc_refuses: u64,
+    pub bmc_lies: u64,
+    pub bmc_forgets_device: u64,
+    pub crash: u64,
+    pub freeze: u64,
+    pub step_fails: u64,
+    pub agent_hangs: u64,
+    pub hangs_on_the_way_down: u64,
+    pub disks_late: u64,
+    pub firmware_errs: u64,
+    /// Mean time between two blows of fate, in ms; each is of one of the kinds in `Strike`.
+    pub strike_ms: u64,
+    pub strikes: Vec<Strike>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strike {
+    StoreAway,
+    Crash,
+    Freeze,
+    BmcSilent,
+    WrongPassword,
+    MachineReboots,
+    MachineDies,
+    AgentHangs,
+}
+
+impl Faults {
+    pub fn draw(rng: &mut Rng) -> Self {
+        let mut rate = |most: u64| match rng.below(3) {
+            0 => 0,
+            1 => most / 5,
+            _ => most,
+        };
+        let mut faults = Self {
+            on: true,
+            store_lost: rate(30),
+            store_late: rate(15),
+            bmc_lost: rate(60),
+            bmc_slow: rate(200),
+            bmc_refuses: rate(10),
+            bmc_lies: rate(30),
+            bmc_forgets_device: rate(50),
+            crash: rate(4),
+            freeze: rate(4),
+            step_fails: rate(60),
+            agent_hangs: rate(30),
+            hangs_on_the_way_down: rate(60),
+            disks_late: rate(60),
+            firmware_errs: rate(60),
+            strike_ms: 0,
+            strikes: Vec::new(),
+        };
+        faults.strike_ms = rng.pick(&[10_000, 60_000, 300_000]);
+        let all = [
+            Strike::StoreAway,
+            Strike::Crash,
+            Strike::Freeze,
+            Strike::BmcSilent,
+            Strike::WrongPassword,
+            Strike::MachineReboots,
+            Strike::MachineDies,
+            Strike::AgentHangs,
+        ];
+        let chosen = all.into_iter().filter(|_| rng.below(3) > 0);
+        faults.strikes = chosen.collect();
+        faults
+    }
+
+    pub fn chance(&self, rng: &mut Rng, per_mille: u64) -> bool {
+        self.on && rng.per_mille(per_mille)
+    }
+
+    pub fn store_latency(&self, rng: &mut Rng) -> u64 {
+        if self.chance(rng, self.store_late) {
+            return rng.between(100, 12_000);
+        }
+        rng.between(1, 4)
+    }
+
+    pub fn bmc_latency(&self, rng: &mut Rng) -> u64 {
+        if self.chance(rng, self.bmc_slow) {
+            return rng.between(100, 2_000);
+        }
+        rng.between(5, 50)
+    }
+
+    /// Whether the question is lost, whether the answer is.
+    pub fn store_losses(&self, rng: &mut Rng) -> (bool, bool) {
+        self.losses(rng, self.store_lost)
+    }
+
+    pub fn bmc_losses(&self, rng: &mut Rng) -> (bool, bool) {
+        self.losses(rng, self.bmc_lost)
+    }
+
+    fn losses(&self, rng: &mut Rng, per_mille: u64) -> (bool, bool) {
+        match self.chance(rng, per_mille) {
+            true if rng.below(2) == 0 => (true, false),
+            true => (false, true),
+            false => (false, false),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What a worker does with what comes to it: lookups, beats, requests, alarms and readings, as the conductor's `front/` and
+//! `loops/` do, each a task over its `Drive`. What an event means is decided in the core.
+use crate::asks::{Answer, Ask, Command, ask};
+use crate::ground::SimDrive;
+use crate::tally::event_name;
+use crate::{OfMachine, Shared, Task, World, lock};
+use ironbeat::drive::ReconcileError;
+use ironbeat_common::heartbeat::{HeartbeatReply, Status};
+use ironbeat_common::id::{BootId, NodeId};
+use ironbeat_common::inventory::Inventory;
+use ironbeat_common::lookup::LookupReply;
+use ironbeat_core::decide::{
+    BmcFault, BmcReport, Enrolment, Event, Rejected, Verb, Wanted, is_news, wanted,
+};
+use ironbeat_core::id::RequestId;
+use ironbeat_core::index::Entry;
+use ironbeat_core::lookup::{Identity, Match};
+use ironbeat_core::node::{Delivery, Node};
+use std::sync::Arc;
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a job lives from one step to the next"
+)]
+pub(crate) enum Job {
+    LookUp {
+        machine: usize,
+        epoch: u64,
+        number: u64,
+        boot: BootId,
+        inventory: Box<Inventory>,
+    },
+    Beat {
+        machine: usize,
+        epoch: u64,
+        number: u64,
+        node: NodeId,
+        boot: BootId,
+        status: Status,
+    },
+    Enrol(Box<Enrolment>),
+    Request {
+        node: NodeId,
+        request: RequestId,
+        verb: Verb,
+    },
+    Alarm {
+        node: NodeId,
+        event: Event,
+    },
+    ReadPower {
+        node: Arc<Entry>,
+    },
+}
+
+impl Job {
+    pub fn words(&self) -> String {
+        match self {
+            Job::LookUp { boot, .. } => format!("looks up, {boot}"),
+            Job::Beat { boot, status, .. } => format!("beats, {boot}: {status:?}"),
+            Job::Enrol(_) => "enrol".into(),
+            Job::Request { request, verb, .. } => format!("{} ({request})", verb.name()),
+            Job::Alarm { event, .. } => event_name(event).into(),
+            Job::ReadPower { .. } => "read power".into(),
+        }
+    }
+
+    pub fn run(self, world: Shared, worker: usize, drive: Arc<SimDrive>) -> Task {
+        match self {
+            Job::LookUp {
+                machine,
+                epoch,
+                number,
+                boot,
+                inventory,
+            } => Box::pin(async move {
+                let reply = look_up(&world, worker, &drive, boot, *inventory).await;
+                let what = match reply {
+                    Ok(reply) => OfMachine::Welcomed(number, reply),
+                    Err(()) => OfMachine::Refused(number),
+                };
+                answers(&world, machine, epoch, what);
+            }),
+            Job::Beat {
+                machine,
+                epoch,
+                number,
+                node,
+                boot,
+                status,
+            } => Box::pin(async move {
+                let what = match beat(&world, &drive, node, boot, status).await {
+                    Ok(reply) => OfMachine::Replied(number, reply),
+                    Err(()) => OfMachine::Refused(number),
+                };
+                answers(&world, machine, epoch, what);
+            }),
+            Job::Enrol(enrolment) => Box::pin(async move {
+                let id = enrolment.id;
+                let _ = deliver(&world, &drive, id, &Event::Enrolled(*enrolment)).await;
+            }),
+            Job::Request {
+                node,
+                request,
+                verb,
+            } => Box::pin(async move {
+                let event = Event::Asked { request, verb };
+                let _ = deliver(&world, &drive, node, &event).await;
+            }),
+            Job::Alarm { node, event } => Box::pin(async move {
+                let kept = alarm(&world, &drive, node, event).await;
+                let mut world = lock(&world);
+                let until = world.now + AGAIN_MS;
+                let it = &mut world.workers[worker];
+                it.alarms = it.alarms.saturating_sub(1);
+                if !kept {
+                    it.quiet.insert(node, until);
+                }
+            }),
+            Job::ReadPower { node } => Box::pin(read_power(world, worker, drive, node)),
+        }
+    }
+}
+
+/// What a machine that has no work is told.
+const RETRY_SECS: u32 = 20;
+/// After an alarm that could not be kept.
+const AGAIN_MS: u64 = 5_000;
+
+async fn deliver(
+    world: &Shared,
+    drive: &Arc<SimDrive>,
+    node: NodeId,
+    event: &Event,
+) -> Result<Node, ReconcileError> {
+    lock(world).begins(event_name(event));
+    let result = drive.deliver(node, event).await;
+    if let Err(ReconcileError::Broken(..) | ReconcileError::Races(_)) = &result {
+        let what = format!("{} of {node}: {result:?}", event_name(event));
+        lock(world).judge.violation(what);
+    }
+    result
+}
+
+fn answers(world: &Shared, machine: usize, epoch: u64, what: OfMachine) {
+    let mut world = lock(world);
+    if world.machines[machine].epoch == epoch {
+        let ms = world.rng.between(1, 10);
+        world.of_machine(ms, machine, what);
+    }
+}
+
+async fn look_up(
+    world: &Shared,
+    worker: usize,
+    drive: &Arc<SimDrive>,
+    boot: BootId,
+    inventory: Inventory,
+) -> Result<LookupReply, ()> {
+    let identity = Identity::of_machine(&inventory);
+    let (found, timeout) = {
+        let world = lock(world);
+        let found = world.workers[worker].index.find(&identity);
+        (found, world.policy.heartbeat_timeout_secs)
+    };
+    let wait = LookupReply::Wait {
+        retry_secs: RETRY_SECS,
+    };
+    let Match::One { node, .. } = found else {
+        return Ok(wait);
+    };
+    let event = Event::Booted { boot, inventory };
+    match deliver(world, drive, node, &event).await {
+        Ok(node) => Ok(LookupReply::Welcome {
+            node: node.id,
+            heartbeat_timeout_secs: timeout,
+        }),
+        Err(ReconcileError::Rejected(_)) => Ok(wait),
+        Err(_) => Err(()),
+    }
+}
+
+async fn beat(
+    world: &Shared,
+    drive: &Arc<SimDrive>,
+    node: NodeId,
+    boot: BootId,
+    status: Status,
+) -> Result<HeartbeatReply, ()> {
+    let event = Event::Beat {
+        boot,
+        status: status.clone(),
+    };
+    match deliver(world, drive, node, &event).await {
+        Ok(node) => Ok(match wanted(&node, boot, &status) {
+            Wanted::Idle => HeartbeatReply::Idle,
+            Wanted::LookUp => HeartbeatReply::LookUp,
+            Wanted::Step { id, step } => HeartbeatReply::Step {
+                id,
+                order: step.order(Delivery::default()),
+            },
+        }),
+        Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => {
+            Ok(HeartbeatReply::LookUp)
+        }
+        Err(_) => Err(()),
+    }
+}
+
+/// Whether it was kept.
+async fn alarm(world: &Shared, drive: &Arc<SimDrive>, node: NodeId, event: Event) -> bool {
+    let event = match event {
+        Event::Alarm { .. } => match ask(world, Ask::LastBeat(node)).await {
+            Answer::LastBeat(last_beat) => Event::Alarm { last_beat },
+            _ => return false,
+        },
+        other => other,
+    };
+    match deliver(world, drive, node, &event).await {
+        Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => true,
+        Err(_) => false,
+    }
+}
+
+async fn read_power(world: Shared, worker: usize, drive: Arc<SimDrive>, node: Arc<Entry>) {
+    let (at, look) = {
+        let inside = lock(&world);
+        let look = Ask::Bmc {
+            machine: inside.machine_at(&node.bmc),
+            node: node.id,
+            op: None,
+            command: Command::Status,
+        };
+        let now = inside.now + inside.workers[worker].ahead_ms;
+        (ironbeat_core::time::Time::from_unix_ms(now), look)
+    };
+    let fault = |what: &str, permanent| BmcFault {
+        what: what.into(),
+        permanent,
+        accepted: None,
+    };
+    let result = match ask(&world, look).await {
+        Answer::Power(power_on) => Ok(BmcReport { power_on }),
+        Answer::WrongPassword => Err(fault("wrong password", true)),
+        _ => Err(fault("no answer", false)),
+    };
+    let (known, troubles, policy) = {
+        let mut inside = lock(&world);
+        let policy = inside.policy.clone();
+        let it = &mut inside.workers[worker];
+        let known = it.index.get(&node.id).cloned().unwrap_or(node);
+        let power = known.power.as_ref().map(|power| power.on);
+        let trouble = match &result {
+            Ok(report) => power.is_some_and(|power| power != report.power_on),
+            Err(_) => true,
+        };
+        let watch = it.watches.entry(known.id).or_default();
+        watch.troubles = if trouble { watch.troubles + 1 } else { 0 };
+        (known, watch.troubles, policy)
+    };
+    if !is_news(&known, at, &result, troubles, &policy) {
+        return;
+    }
+    let event = Event::PowerRead {
+        at,
+        result,
+        troubles,
+    };
+    let _ = deliver(&world, &drive, known.id, &event).await;
+}
+
+impl World {
+    pub(crate) fn comes(&mut self, to: usize, job: Job) {
+        self.jobs.push((to, job));
+    }
+}

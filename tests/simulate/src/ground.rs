@@ -1,0 +1,206 @@
+//! The simulated ground of a `Drive`: its three traits, by questions to the world.
+//! After a write without an answer it looks what became of it, as the conductor's `records/documents.rs` does.
+use crate::asks::{Answer, Ask, ask, sleep};
+use crate::{Happens, OfMachine, Shared, lock};
+use ironbeat::drive::{Clock, Drive, Hands, Records};
+use ironbeat::records::{KvError, Revision, StoreError};
+use ironbeat_common::id::NodeId;
+use ironbeat_common::inventory::Inventory;
+use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::node::{Beside, BesideKind, BmcAct, Node};
+use ironbeat_core::time::Time;
+use ironbeat_ops::happening::Happening;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) type SimDrive = Drive<SimRecords, SimClock, SimHands>;
+
+/// How often a write whose acknowledgement does not come is sent.
+const WRITES: u32 = 3;
+
+pub(crate) struct SimRecords(pub Shared);
+
+fn read_error(node: NodeId) -> StoreError {
+    StoreError::Kv(KvError::Read {
+        key: format!("node.{node}"),
+        source: "no answer".into(),
+    })
+}
+
+fn unclear(node: NodeId) -> StoreError {
+    StoreError::Kv(KvError::Unclear {
+        key: format!("node.{node}"),
+        source: "no acknowledgement".into(),
+    })
+}
+
+fn conflict(node: NodeId) -> StoreError {
+    StoreError::Conflict {
+        what: format!("node {node}"),
+    }
+}
+
+impl Records for SimRecords {
+    async fn load(&self, id: NodeId) -> Result<Option<(Node, Revision)>, StoreError> {
+        match ask(&self.0, Ask::Load(id)).await {
+            Answer::Loaded(found) => Ok(found.map(|found| *found)),
+            _ => Err(read_error(id)),
+        }
+    }
+
+    async fn inventory(&self, node: &Node) -> Result<Option<Inventory>, StoreError> {
+        let Some(version) = node.beside.of(BesideKind::Inventory) else {
+            return Ok(None);
+        };
+        match ask(&self.0, Ask::Inventory(node.id, version.clone())).await {
+            Answer::Inventory(Some(inventory)) => Ok(Some(*inventory)),
+            Answer::Inventory(None) => Err(StoreError::Missing {
+                key: format!("inventory.{}.{version}", node.id),
+                node: node.id,
+            }),
+            _ => Err(read_error(node.id)),
+        }
+    }
+
+    async fn write(
+        &self,
+        before: Option<(&Node, Revision)>,
+        after: Option<&Node>,
+        beside: &[Beside],
+    ) -> Result<(), StoreError> {
+        let Some(id) = after.or(before.map(|(node, _)| node)).map(|node| node.id) else {
+            return Ok(());
+        };
+        if let Some(after) = after {
+            for document in beside {
+                let document = Box::new(document.clone());
+                let put = Ask::Put(id, after.op.clone(), document);
+                let Answer::Put = ask(&self.0, put).await else {
+                    return Err(unclear(id));
+                };
+            }
+        }
+        let at = before.map_or(0, |(_, at)| at);
+        for _ in 0..WRITES {
+            let save = Ask::Save {
+                node: id,
+                expected: at,
+                before: before.map(|(node, _)| Box::new(node.clone())),
+                after: after.map(|node| Box::new(node.clone())),
+            };
+            let certain = match ask(&self.0, save).await {
+                Answer::Saved => return Ok(()),
+                Answer::Claimed { what, by } => return Err(StoreError::Claimed { what, by }),
+                Answer::Conflict => true,
+                _ => false,
+            };
+            // A conflict may be with ourselves, when an earlier send came through after all.
+            let present = self.load(id).await?;
+            match (present, after) {
+                (None, None) => return Ok(()),
+                (Some((present, _)), Some(after)) if present.op == after.op => return Ok(()),
+                (present, _) => {
+                    let same = present.map_or(0, |(_, at)| at) == at;
+                    if certain || !same {
+                        return Err(conflict(id));
+                    }
+                }
+            }
+        }
+        Err(unclear(id))
+    }
+}
+
+pub(crate) struct SimClock {
+    pub world: Shared,
+    /// How far the worker's clock is ahead.
+    pub ahead_ms: u64,
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Time {
+        Time::from_unix_ms(lock(&self.world).now + self.ahead_ms)
+    }
+
+    async fn sleep(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        sleep(&self.world, ms).await;
+    }
+}
+
+pub(crate) struct SimHands {
+    pub world: Shared,
+    pub worker: usize,
+}
+
+impl Hands for SimHands {
+    async fn drive_bmc(
+        &self,
+        node: &Node,
+        act: BmcAct,
+        budget: Duration,
+    ) -> Result<BmcReport, BmcFault> {
+        let result = crate::acts::perform(&self.world, self.worker, node, act, budget).await;
+        let mut world = lock(&self.world);
+        world.begins(match &result {
+            Ok(_) => "bmc-ok",
+            Err(_) => "bmc-fault",
+        });
+        result
+    }
+
+    async fn nudge(&self, node: NodeId) {
+        let mut world = lock(&self.world);
+        if let Some(machine) = world.machine_of(node) {
+            let ms = world.rng.between(1, 5);
+            world.of_machine(ms, machine, OfMachine::Nudged);
+        }
+    }
+
+    fn tell(&self, _: &Happening, _: &str) {}
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut world = lock(&self.world);
+        world.spawned.push((self.worker, Box::pin(task)));
+    }
+}
+
+impl crate::World {
+    /// The task that runs carries an event to a node from now on.
+    pub(crate) fn begins(&mut self, event: &'static str) {
+        self.tally.events += 1;
+        self.in_hand.insert(self.current, event);
+    }
+
+    pub(crate) fn wake_now(&mut self, task: crate::TaskId) {
+        self.after(0, Happens::Wake(task));
+    }
+}
+
+/// A drive as a worker's process has it.
+pub(crate) fn drive(world: &Shared, worker: usize) -> Arc<SimDrive> {
+    let (id, incarnation, policy, ahead_ms) = {
+        let inside = lock(world);
+        let it = &inside.workers[worker];
+        (
+            it.info.id.clone(),
+            it.incarnation,
+            inside.policy.clone(),
+            it.ahead_ms,
+        )
+    };
+    Arc::new(Drive::new(
+        SimRecords(Arc::clone(world)),
+        SimClock {
+            world: Arc::clone(world),
+            ahead_ms,
+        },
+        SimHands {
+            world: Arc::clone(world),
+            worker,
+        },
+        id,
+        incarnation,
+        policy,
+    ))
+}

@@ -1,0 +1,244 @@
+//! What must be true after every step: of the records, and of the metal. What is known to be false is counted by name.
+//! What a run has seen besides is in `tally`.
+//!
+//! Margins, where a late act is allowed, and why:
+//! - A BMC command: none. A worker sends nothing from seven seconds after its last renewal on, or five before its budget
+//!   ends; others take over at ten, or at the end; a command travels for two at most. So when it arrives, the record still
+//!   names the act.
+//! - A step begins up to five seconds after the record stopped wanting it: for so long an agent believes an answer.
+//! - A step that runs goes on while its machine is being turned off for that, or until the agent's next beat: 0.6 of 300 s
+//!   and an answer's time.
+use crate::agent::ANSWER_MS;
+use crate::asks::Command;
+use crate::disks::Content;
+use crate::{Happens, World};
+use ironbeat_common::id::{BootId, NodeId, StepId};
+use ironbeat_core::explain::explain;
+use ironbeat_core::id::OpId;
+use ironbeat_core::invariant;
+use ironbeat_core::node::{BmcAct, Job, JobKind, Node, Phase, Rest, State, Step};
+use std::collections::BTreeMap;
+
+/// What is false today, found by this simulation or before it. Each is to become a violation when it is put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Finding {
+    /// The agent says that it is done before the machine has left the ramdisk; a kernel that hangs on the way down stays.
+    ActiveInTheRamdisk,
+    /// A lookup before the disks' driver is up has no disks: nothing is erased, and the node is available.
+    AvailableWithoutErasing,
+    /// The job is over, and nobody turned the machine off: its BMC did not let us, or a job of this kind leaves it on.
+    StepOutlivesItsJob,
+}
+
+impl Finding {
+    pub const ALL: [Finding; 3] = [
+        Finding::ActiveInTheRamdisk,
+        Finding::AvailableWithoutErasing,
+        Finding::StepOutlivesItsJob,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Finding::ActiveInTheRamdisk => "active in the ramdisk",
+            Finding::AvailableWithoutErasing => "available without erasing",
+            Finding::StepOutlivesItsJob => "a step outlives its job",
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Judge {
+    pub violations: Vec<String>,
+    pub known: BTreeMap<Finding, u64>,
+    /// When the record stopped wanting a step.
+    left: BTreeMap<(NodeId, BootId, StepId), u64>,
+}
+
+/// After the end of a job nothing of it goes on for longer: the longest time to the next beat, and its answer's.
+const BEAT_MS: u64 = 180_000 + ANSWER_MS;
+/// A machine that was told to reboot is out of its ramdisk by then.
+const LEAVES_MS: u64 = 60_000;
+const REMEMBERED_MS: u64 = 3_600_000;
+
+impl Judge {
+    pub fn violation(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    fn found(&mut self, finding: Finding) {
+        *self.known.entry(finding).or_default() += 1;
+    }
+}
+
+fn agent_step(node: &Node) -> Option<(BootId, StepId)> {
+    match node.job().map(|job| &job.phase) {
+        Some(Phase::AgentStep { id, .. }) => Some((node.boot?, *id)),
+        Some(Phase::Acting { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. }) | None => {
+            None
+        }
+    }
+}
+
+fn acting(node: &Node) -> Option<&OpId> {
+    match node.job().map(|job| &job.phase) {
+        Some(Phase::Acting { op, .. }) => Some(op),
+        Some(Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. })
+        | None => None,
+    }
+}
+
+/// The present step turns the machine off, at least for a moment.
+fn turns_off(job: &Job) -> bool {
+    matches!(
+        job.step(),
+        Step::Bmc(BmcAct::PowerOff | BmcAct::Netboot | BmcAct::BootDisk)
+    )
+}
+
+impl World {
+    /// A record was saved.
+    pub(crate) fn saved(&mut self, worker: usize, before: Option<&Node>, after: Option<&Node>) {
+        let words = |node: Option<&Node>| {
+            let step = node.and_then(Node::job).map(|job| job.step().name());
+            let state = node.map_or("none", |node| node.state.provision_state());
+            let error = node.and_then(|node| node.last_error.clone());
+            let error = error.map_or(String::new(), |error| format!(" ({})", error.what));
+            format!("{state} {}{error}", step.unwrap_or_default())
+        };
+        let id = after.or(before).map(|node| node.id);
+        let machine = id.and_then(|id| self.machine_of(id)).unwrap_or(usize::MAX);
+        self.note("record", machine, || {
+            let op = after.map_or("", |node| node.op.as_str());
+            format!("{} → {} by w{worker}, {op}", words(before), words(after))
+        });
+        if let Some(after) = after
+            && let Err(broken) = invariant::check(after)
+        {
+            self.judge.violation(format!("{}: {broken}", after.id));
+        }
+        let claims = |node: &Node| (node.name.clone(), node.bmc.clone(), node.macs.clone());
+        if before.map(claims) != after.map(claims)
+            && let Some(shared) = self.store.shared_claim()
+        {
+            self.judge.violation(shared);
+        }
+        if let Some(before) = before
+            && let Some((boot, step)) = agent_step(before)
+            && after.and_then(agent_step) != Some((boot, step))
+        {
+            let now = self.now;
+            self.judge
+                .left
+                .retain(|_, at| now.saturating_sub(*at) < REMEMBERED_MS);
+            self.judge.left.insert((before.id, boot, step), now);
+        }
+        if let (Some(before), Some(after)) = (before, after)
+            && let (State::Busy(job), State::Resting(rest)) = (&before.state, &after.state)
+        {
+            self.comes_to_rest(machine, job.kind, *rest, after);
+        }
+    }
+
+    fn comes_to_rest(&mut self, machine: usize, kind: JobKind, rest: Rest, after: &Node) {
+        let Some(it) = self.machines.get(machine) else {
+            return;
+        };
+        let contents = || it.disks.iter().map(|disk| disk.content);
+        match (kind, rest) {
+            (JobKind::Clean, Rest::Available) => {
+                if contents().any(|content| content != Content::Blank) {
+                    match it.disks_late {
+                        true => self.judge.found(Finding::AvailableWithoutErasing),
+                        false => self
+                            .judge
+                            .violation(format!("machine {machine} is available, not erased")),
+                    }
+                }
+            }
+            (JobKind::Deploy, Rest::Active) => {
+                if contents().all(|content| content != Content::Image) {
+                    self.judge
+                        .violation(format!("machine {machine} is active without its image"));
+                }
+                let deployed = after.past_boots.last();
+                if let Some(boot) = deployed.filter(|boot| it.ramdisk() == Some(**boot)) {
+                    let boot = *boot;
+                    self.after(LEAVES_MS, Happens::JudgesActive { machine, boot });
+                }
+            }
+            (_, _) => {}
+        }
+    }
+
+    /// It became active in this ramdisk, a while ago.
+    pub(crate) fn judge_active(&mut self, machine: usize, boot: BootId) {
+        let it = &self.machines[machine];
+        let node = self.store.node(it.node);
+        let active = node.is_some_and(|node| node.state == State::Resting(Rest::Active));
+        if !active || it.ramdisk() != Some(boot) {
+            return;
+        }
+        let hangs = it.hangs();
+        self.note("active in the ramdisk", machine, String::new);
+        match hangs {
+            true => self.judge.found(Finding::ActiveInTheRamdisk),
+            false => self.judge.violation(format!(
+                "machine {machine} is active, and its ramdisk was never told to end"
+            )),
+        }
+    }
+
+    pub(crate) fn judge_command(
+        &mut self,
+        machine: usize,
+        node: NodeId,
+        op: Option<&OpId>,
+        command: Command,
+    ) {
+        let present = self.store.node(node).and_then(acting);
+        if present.is_none() || present != op {
+            let what = format!(
+                "machine {machine}: {command:?} on behalf of {op:?}, while the record has {present:?}"
+            );
+            self.judge.violation(what);
+        }
+    }
+
+    pub(crate) fn judge_touch(&mut self, machine: usize, step: StepId, begins: bool) {
+        let it = &self.machines[machine];
+        let Some(boot) = it.ramdisk() else { return };
+        let id = it.node;
+        let record = self.store.node(id);
+        if record.and_then(agent_step) == Some((boot, step)) {
+            return;
+        }
+        let left = self.judge.left.get(&(id, boot, step));
+        let late = left.map_or(u64::MAX, |left| self.now - left);
+        if begins {
+            if late > ANSWER_MS {
+                self.judge.violation(format!(
+                    "machine {machine}: step {step} of {boot} begins on its disks, which the record did not want for {late} ms"
+                ));
+            }
+            return;
+        }
+        let being_stopped = record.and_then(Node::job).is_some_and(turns_off);
+        if late > BEAT_MS && !being_stopped {
+            self.note("outlives", machine, || format!("step {step}, {late} ms"));
+            self.judge.found(Finding::StepOutlivesItsJob);
+        }
+    }
+
+    /// Trouble is over for long: every node rests, and says why it rests where it does.
+    pub(crate) fn judge_end(&mut self) {
+        let now = self.time();
+        for (node, _) in self.store.nodes.values() {
+            if node.job().is_some() {
+                let words = explain(node, now, &self.policy);
+                self.judge
+                    .violations
+                    .push(format!("{} does not come to rest: {words}", node.id));
+            }
+        }
+    }
+}

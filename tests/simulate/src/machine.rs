@@ -1,0 +1,183 @@
+//! Simulated machines: power, POST, what firmware boots, and blows of fate. Their agents are in `agent`, their BMCs in `bmc`.
+//! What a machine is told to boot from the network is the conductor's word, as one of its workers has it in its index.
+use crate::agent::Agent;
+use crate::disks::{Content, SimDisk};
+use crate::{Happens, OfMachine, World};
+use ironbeat_common::id::{BootId, Mac, NodeId};
+use ironbeat_core::boot::Boot;
+use ironbeat_core::node::{BmcAddress, BootDevice};
+
+pub(crate) struct Machine {
+    pub node: NodeId,
+    pub address: BmcAddress,
+    pub mac: Mac,
+    pub uefi: bool,
+    /// What firmware does by itself.
+    pub net_first: bool,
+    pub disks: Vec<SimDisk>,
+    /// Counts the lives of what runs on it: each loss of power and each reset begins another.
+    pub epoch: u64,
+    pub on: bool,
+    pub running: Running,
+    /// What its BMC told it to boot next, and always.
+    pub once: Option<BootDevice>,
+    pub always: BootDevice,
+    pub boots: u64,
+    /// The driver of its disks has not come up in this boot.
+    pub disks_late: bool,
+    pub power_turn: u64,
+    pub bmc_silent_until: u64,
+    pub wrong_password_until: u64,
+    pub asks: u64,
+}
+
+pub(crate) enum Running {
+    Off,
+    Post,
+    /// Nothing that it can boot, or a kernel that hangs.
+    Stuck,
+    Loading,
+    Ramdisk(Box<Agent>),
+    System,
+}
+
+impl Machine {
+    pub fn agent(&mut self) -> Option<&mut Agent> {
+        match &mut self.running {
+            Running::Ramdisk(agent) => Some(agent),
+            Running::Off | Running::Post | Running::Stuck | Running::Loading | Running::System => {
+                None
+            }
+        }
+    }
+
+    /// Its ramdisk runs no more, and the machine is still in it.
+    pub fn hangs(&self) -> bool {
+        match &self.running {
+            Running::Ramdisk(agent) => agent.hung,
+            Running::Off | Running::Post | Running::Stuck | Running::Loading | Running::System => {
+                false
+            }
+        }
+    }
+
+    /// The ramdisk that runs, hung or not.
+    pub fn ramdisk(&self) -> Option<BootId> {
+        match &self.running {
+            Running::Ramdisk(agent) => Some(agent.boot),
+            Running::Off | Running::Post | Running::Stuck | Running::Loading | Running::System => {
+                None
+            }
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn machine_at(&self, address: &BmcAddress) -> Option<usize> {
+        self.machines.iter().position(|it| it.address == *address)
+    }
+
+    pub(crate) fn set_power(&mut self, machine: usize, on: bool) {
+        if self.machines[machine].on == on {
+            return;
+        }
+        self.note("power", machine, || format!("{on}"));
+        let it = &mut self.machines[machine];
+        (it.on, it.running) = (on, Running::Off);
+        it.epoch += 1;
+        if on {
+            self.post(machine);
+        }
+    }
+
+    pub(crate) fn reset(&mut self, machine: usize) {
+        if self.machines[machine].on {
+            self.note("reset", machine, String::new);
+            self.machines[machine].epoch += 1;
+            self.post(machine);
+        }
+    }
+
+    fn post(&mut self, machine: usize) {
+        self.machines[machine].running = Running::Post;
+        let ms = self.rng.between(10_000, 90_000);
+        self.of_machine(ms, machine, OfMachine::PostOver);
+    }
+
+    pub(crate) fn post_over(&mut self, machine: usize) {
+        let errs = self.faults.chance(&mut self.rng, self.faults.firmware_errs);
+        let it = &mut self.machines[machine];
+        let told = it.once.take().unwrap_or(it.always);
+        let net = match told {
+            BootDevice::Pxe => true,
+            BootDevice::Disk | BootDevice::Safe => false,
+            BootDevice::None | BootDevice::Cdrom | BootDevice::Bios => it.net_first,
+        };
+        if net != errs {
+            self.boot_network(machine, true);
+        } else {
+            self.boot_disk(machine, true);
+        }
+    }
+
+    /// `then`: what fails is followed by the other way to boot.
+    fn boot_network(&mut self, machine: usize, then: bool) {
+        let Some(worker) = self.any_worker() else {
+            // The boot script asks for a while, and reboots.
+            self.of_machine(60_000, machine, OfMachine::PostOver);
+            return;
+        };
+        let mac = self.machines[machine].mac;
+        let entry = self.workers[worker].index.of_mac(&mac).cloned();
+        match entry.map(|entry| entry.boot) {
+            Some(Boot::Ramdisk) => {
+                self.note("loads", machine, || format!("told by w{worker}"));
+                self.machines[machine].running = Running::Loading;
+                let ms = self.rng.between(5_000, 40_000);
+                self.of_machine(ms, machine, OfMachine::Loaded);
+            }
+            Some(Boot::Disk) | None if then => self.boot_disk(machine, false),
+            Some(Boot::Disk) | None => self.machines[machine].running = Running::Stuck,
+        }
+    }
+
+    fn boot_disk(&mut self, machine: usize, then: bool) {
+        let bootable = |content| matches!(content, Content::Old | Content::Image);
+        let it = &mut self.machines[machine];
+        if it.disks.iter().any(|disk| bootable(disk.content)) {
+            it.running = Running::System;
+            self.note("system", machine, String::new);
+        } else if then && self.rng.below(2) == 0 {
+            self.boot_network(machine, false);
+        } else {
+            it.running = Running::Stuck;
+        }
+    }
+
+    pub(crate) fn loaded(&mut self, machine: usize) {
+        let late = self.faults.chance(&mut self.rng, self.faults.disks_late);
+        let it = &mut self.machines[machine];
+        it.boots += 1;
+        it.disks_late = late;
+        let mut boot = [0xb0; 16];
+        boot[0] = machine as u8;
+        boot[8..].copy_from_slice(&it.boots.to_be_bytes());
+        let boot = BootId::from_bytes(boot);
+        it.running = Running::Ramdisk(Box::new(Agent::new(boot)));
+        self.note("ramdisk", machine, || format!("{boot}, disks late: {late}"));
+        self.agent_due(machine, 1_000);
+    }
+
+    pub(crate) fn power_turns(&mut self, machine: usize, turn: u64, on: bool) {
+        if self.machines[machine].power_turn == turn {
+            self.set_power(machine, on);
+        }
+    }
+
+    /// The power changes in a moment; a later command supersedes it.
+    pub(crate) fn turn_power(&mut self, machine: usize, on: bool, ms: u64) {
+        self.machines[machine].power_turn += 1;
+        let turn = self.machines[machine].power_turn;
+        self.after(ms, Happens::Power { machine, turn, on });
+    }
+}

@@ -1,0 +1,159 @@
+//! Simulated operators: mostly they want what comes next in a good life; they repeat themselves and change their minds.
+//! What is possible when is decided in the core.
+use crate::front::Job;
+use crate::scene::{access, enrolment, instance};
+use crate::{Happens, World};
+use ironbeat_core::decide::{Patch, PowerVerb, Verb};
+use ironbeat_core::id::RequestId;
+use ironbeat_core::node::{BootDevice, JobKind, Node, Rest, State};
+
+impl World {
+    pub(crate) fn operates(&mut self, machine: usize) {
+        if !self.faults.on {
+            return;
+        }
+        let pause = self.rng.pick(&[2_000, 20_000, 60_000, 240_000]);
+        let pause = self.rng.between(1, pause);
+        self.after(pause, Happens::Operates(machine));
+        let node = self.store.node(self.machines[machine].node).cloned();
+        let Some(node) = node else {
+            self.after(0, Happens::Enrols(machine));
+            if self.rng.below(5) == 0 {
+                self.after(self.now % 3_000, Happens::Enrols(machine));
+            }
+            return;
+        };
+        let verb = self.verb(machine, &node);
+        self.requests(machine, verb);
+        if self.rng.below(6) == 0 {
+            let verb = self.verb(machine, &node);
+            self.requests(machine, verb);
+        }
+    }
+
+    /// It is sent once, or again because the answer was long in coming.
+    fn requests(&mut self, machine: usize, verb: Verb) {
+        self.requests += 1;
+        let request: RequestId = format!("r{}", self.requests).parse().expect("a token");
+        let sends = 1 + u64::from(self.rng.below(4) == 0) + u64::from(self.rng.below(20) == 0);
+        for _ in 0..sends {
+            let ms = self.rng.between(0, 5_000);
+            let (request, verb) = (request.clone(), verb.clone());
+            self.after(
+                ms,
+                Happens::Requests {
+                    machine,
+                    request,
+                    verb,
+                },
+            );
+        }
+    }
+
+    pub(crate) fn requested(&mut self, machine: usize, request: RequestId, verb: Verb) {
+        let Some(to) = self.any_worker() else { return };
+        let node = self.machines[machine].node;
+        let job = Job::Request {
+            node,
+            request,
+            verb,
+        };
+        self.note("operator", machine, || job.words());
+        self.after(1, Happens::Comes { to, job });
+    }
+
+    pub(crate) fn enrols(&mut self, machine: usize) {
+        let Some(to) = self.any_worker() else { return };
+        // The last machine is nobody's to operate, so its MAC address stays taken.
+        let taken = self.machines.len() - 1;
+        let is_taken = self.store.node(self.machines[taken].node).is_some();
+        if machine == taken && !is_taken {
+            self.after(20_000, Happens::Enrols(taken));
+        }
+        let typed = match is_taken && self.rng.below(10) == 0 {
+            true => taken,
+            false => machine,
+        };
+        let job = Job::Enrol(Box::new(enrolment(machine, typed)));
+        self.note("operator", machine, || job.words());
+        self.after(1, Happens::Comes { to, job });
+    }
+
+    fn verb(&mut self, machine: usize, node: &Node) -> Verb {
+        let rng = &mut self.rng;
+        if node.maintenance.is_some() && rng.below(2) == 0 {
+            return Verb::Maintenance(None);
+        }
+        let likely = match &node.state {
+            State::Resting(Rest::Enroll) => Verb::Manage,
+            State::Resting(Rest::Manageable) => rng.pick(&[Verb::Provide, Verb::Inspect]),
+            State::Resting(Rest::Available) => Verb::Deploy(instance()),
+            State::Resting(Rest::Active) => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
+            State::Resting(Rest::InspectFailed | Rest::CleanFailed) => Verb::Manage,
+            State::Resting(Rest::DeployFailed | Rest::Error) => {
+                rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)])
+            }
+            // Mostly they wait.
+            State::Busy(job) if rng.below(8) > 0 && job.kind != JobKind::Bmc => {
+                Verb::Set(Patch::default())
+            }
+            State::Busy(_) => rng.pick(&[Verb::Abort, Verb::Undeploy, Verb::Manage]),
+        };
+        if rng.below(5) > 0 {
+            return likely;
+        }
+        // Until it is enrolled, what is typed by mistake would really be another machine's.
+        let taken = self.machines.len() - 1;
+        let taken = match self.store.node(self.machines[taken].node) {
+            Some(_) => taken,
+            None => machine,
+        };
+        let macs_of = |n: usize| Some(vec![self.machines[n].mac]);
+        let soft = PowerVerb::SoftOff {
+            timeout_secs: Some(60),
+            then_hard: rng.below(2) == 0,
+        };
+        let set = |patch: Patch| Verb::Set(patch);
+        rng.pick(&[
+            Verb::Manage,
+            Verb::Inspect,
+            Verb::Provide,
+            Verb::Deploy(instance()),
+            Verb::Rebuild(Some(instance())),
+            Verb::Undeploy,
+            Verb::Abort,
+            Verb::Maintenance(Some("fan".into())),
+            Verb::Maintenance(None),
+            Verb::Delete,
+            Verb::Delete,
+            set(Patch {
+                macs: macs_of(taken),
+                ..Patch::default()
+            }),
+            set(Patch {
+                macs: macs_of(machine),
+                ..Patch::default()
+            }),
+            set(Patch {
+                bmc: Some(access(machine)),
+                ..Patch::default()
+            }),
+            set(Patch {
+                bmc: Some(access(taken)),
+                ..Patch::default()
+            }),
+            Verb::Power(soft),
+            Verb::Power(PowerVerb::On),
+            Verb::Power(PowerVerb::Off),
+            Verb::Power(PowerVerb::Reboot),
+            Verb::Power(PowerVerb::Cycle),
+            Verb::Power(PowerVerb::Reset),
+            Verb::Power(PowerVerb::Diag),
+            Verb::BootDevice {
+                device: BootDevice::Pxe,
+                persistent: false,
+            },
+            Verb::ResetBmc,
+        ])
+    }
+}

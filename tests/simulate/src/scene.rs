@@ -1,0 +1,134 @@
+//! The fleet that a run begins with: machines, what operators say of them, and what is deployed on them.
+//! What happens to it is in the other files.
+use crate::disks::{Content, SimDisk};
+use crate::machine::{Machine, Running};
+use crate::rng::Rng;
+use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_common::image::{Checksum, Digest};
+use ironbeat_common::inventory::{BootFacts, BootMode, Disk, Inventory, Nic};
+use ironbeat_core::decide::Enrolment;
+use ironbeat_core::hints::Hints;
+use ironbeat_core::node::{BmcAccess, BmcAddress, BootDevice, Image, NewInstance, Secret};
+
+/// When runs begin: 2027-01-15.
+pub(crate) const BEGIN: u64 = 1_800_000_000_000;
+
+pub(crate) fn machine(n: usize, rng: &mut Rng) -> Machine {
+    let disks = (0..rng.between(1, 3)).map(|disk| SimDisk {
+        serial: format!("S{n}-{disk}"),
+        content: Content::Old,
+    });
+    let mut id = [0xa5; 16];
+    id[15] = n as u8;
+    Machine {
+        node: NodeId::from_bytes(id),
+        address: address(n),
+        mac: mac(n),
+        uefi: rng.below(2) == 0,
+        net_first: rng.below(2) == 0,
+        disks: disks.collect(),
+        epoch: 0,
+        on: false,
+        running: Running::Off,
+        once: None,
+        always: BootDevice::None,
+        boots: 0,
+        disks_late: false,
+        power_turn: 0,
+        bmc_silent_until: 0,
+        wrong_password_until: 0,
+        asks: 0,
+    }
+}
+
+fn address(n: usize) -> BmcAddress {
+    let text = format!("10.77.0.{}", n + 1);
+    text.parse().expect("an IPv4 address")
+}
+
+fn mac(n: usize) -> Mac {
+    Mac::from_bytes([2, 0, 0, 0, 0, n as u8])
+}
+
+pub(crate) fn access(n: usize) -> BmcAccess {
+    BmcAccess::Ipmi {
+        address: address(n),
+        username: "admin".into(),
+        password: Secret::new("hush"),
+        cipher_suite: None,
+        kg: None,
+        ipmi_1_5: false,
+    }
+}
+
+/// `with_mac_of`: whose MAC address the operator types by mistake.
+pub(crate) fn enrolment(n: usize, with_mac_of: usize) -> Enrolment {
+    let mut id = [0xa5; 16];
+    id[15] = n as u8;
+    Enrolment {
+        id: NodeId::from_bytes(id),
+        name: Some(format!("n{n}").parse().expect("a name")),
+        bmc: access(n),
+        macs: vec![mac(with_mac_of)],
+        system_uuid: None,
+        serial: None,
+        boot_mode: None,
+        root_device: Hints::default(),
+        inventory: None,
+    }
+}
+
+pub(crate) fn instance() -> NewInstance {
+    NewInstance {
+        image: Image {
+            source: "os.zst".parse().expect("a file's name"),
+            checksum: Checksum::Sha256(Digest([7; 32])),
+            format: None,
+        },
+        hostname: None,
+        user_data: Some("#cloud-config".into()),
+        network_data: None,
+        ssh_keys: vec![],
+        root_device: Hints::default(),
+    }
+}
+
+impl Machine {
+    pub fn inventory(&self) -> Inventory {
+        let disk = |(i, disk): (usize, &SimDisk)| Disk {
+            name: format!("/dev/sd{i}"),
+            size_bytes: (10 + i as u64) << 30,
+            logical_sector_bytes: 512,
+            serial: Some(disk.serial.clone()),
+            ..Disk::default()
+        };
+        let disks = self.disks.iter().enumerate().map(disk);
+        Inventory {
+            disks: if self.disks_late {
+                vec![]
+            } else {
+                disks.collect()
+            },
+            nics: vec![Nic {
+                name: "eth0".into(),
+                mac: self.mac,
+                carrier: true,
+                speed_mbps: None,
+                driver: None,
+                pci_address: None,
+                pci_id: None,
+                mtu: 1500,
+                addresses: vec![],
+                lldp: None,
+            }],
+            boot: BootFacts {
+                mode: match self.uefi {
+                    true => BootMode::Uefi,
+                    false => BootMode::Bios,
+                },
+                ..BootFacts::default()
+            },
+            ..Inventory::default()
+        }
+    }
+}

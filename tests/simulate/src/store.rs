@@ -1,0 +1,147 @@
+//! The record store as JetStream would be: revisions, compare-and-swap, claims, the last beats; away during elections.
+//! How a worker makes sense of lost acknowledgements is in `ground`, as it is in the conductor's `records/`.
+use crate::asks::{Answer, Ask};
+use crate::{Happens, TaskId, World};
+use ironbeat::records::{Claims, Document, Revision};
+use ironbeat_common::id::NodeId;
+use ironbeat_core::decide::LastBeat;
+use ironbeat_core::id::OpId;
+use ironbeat_core::index::Entry;
+use ironbeat_core::node::{Beside, BesideKind, Node};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub(crate) struct Store {
+    pub nodes: BTreeMap<NodeId, (Node, Revision)>,
+    claims: BTreeMap<String, NodeId>,
+    beside: BTreeMap<(NodeId, BesideKind, OpId), Beside>,
+    pub beats: BTreeMap<NodeId, LastBeat>,
+    pub away: bool,
+    last: Revision,
+}
+
+impl Store {
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id).map(|(node, _)| node)
+    }
+
+    /// Every name, MAC address, UUID and BMC has one owner, and it lists them.
+    pub fn shared_claim(&self) -> Option<String> {
+        let mut seen = BTreeMap::new();
+        for (node, _) in self.nodes.values() {
+            for claim in node.claims().into_keys() {
+                if let Some(other) = seen.insert(claim.clone(), node.id) {
+                    return Some(format!("{claim} belongs to {other} and {}", node.id));
+                }
+            }
+        }
+        None
+    }
+
+    fn taken(&self, id: NodeId, wanted: &Claims) -> Option<(String, NodeId)> {
+        wanted.iter().find_map(|(claim, what)| {
+            let owner = *self.claims.get(claim)?;
+            let lists = |node: &Node| node.claims().contains_key(claim);
+            let counts = owner != id && self.node(owner).is_some_and(lists);
+            counts.then(|| (what.clone(), owner))
+        })
+    }
+}
+
+impl World {
+    /// None: it does not answer.
+    pub(crate) fn stored(&mut self, ask: Ask, task: TaskId) -> Option<Answer> {
+        if self.store.away {
+            return None;
+        }
+        Some(match ask {
+            Ask::Load(id) => {
+                let found = self.store.nodes.get(&id).cloned();
+                if let Some(event) = self.in_hand.get(&task) {
+                    self.tally.met(found.as_ref().map(|(node, _)| node), event);
+                }
+                Answer::Loaded(found.map(Box::new))
+            }
+            Ask::Inventory(id, version) => {
+                let key = (id, BesideKind::Inventory, version);
+                let found = match self.store.beside.get(&key) {
+                    Some(Beside::Inventory(inventory)) => Some(inventory.clone()),
+                    Some(Beside::InstanceData(_) | Beside::BmcSecrets(_)) | None => None,
+                };
+                Answer::Inventory(found)
+            }
+            Ask::Put(id, version, document) => {
+                let key = (id, document.kind(), version);
+                self.store.beside.insert(key, *document);
+                Answer::Put
+            }
+            Ask::Save {
+                node,
+                expected,
+                before,
+                after,
+            } => self.save(task, node, expected, before.as_deref(), after),
+            Ask::LastBeat(id) => Answer::LastBeat(self.store.beats.get(&id).cloned()),
+            Ask::Bmc { .. } => return None,
+        })
+    }
+
+    fn save(
+        &mut self,
+        task: TaskId,
+        id: NodeId,
+        expected: Revision,
+        before: Option<&Node>,
+        after: Option<Box<Node>>,
+    ) -> Answer {
+        let present = self.store.nodes.get(&id);
+        if present.map_or(0, |(_, at)| *at) != expected {
+            return Answer::Conflict;
+        }
+        let had = present.map(|(node, _)| node.clone());
+        if had.as_ref() != before {
+            self.judge
+                .violation("a record changed without a new revision".into());
+        }
+        if let Some(after) = &after {
+            let wanted = after.claims();
+            if let Some((what, owner)) = self.store.taken(id, &wanted) {
+                return Answer::Claimed {
+                    what,
+                    by: format!("node {owner}"),
+                };
+            }
+            self.store
+                .claims
+                .extend(wanted.into_keys().map(|claim| (claim, id)));
+        }
+        self.store.last += 1;
+        let revision = self.store.last;
+        let now = after.map(|after| *after);
+        match &now {
+            Some(after) => drop(self.store.nodes.insert(id, (after.clone(), revision))),
+            None => drop(self.store.nodes.remove(&id)),
+        }
+        let named = now.as_ref().map(|node| node.beside.clone());
+        self.store.beside.retain(|(node, kind, version), _| {
+            let old = had.as_ref().and_then(|had| had.beside.of(*kind));
+            let new = named.as_ref().and_then(|named| named.of(*kind));
+            *node != id || old == new || old != Some(version)
+        });
+        self.saved(task.0, had.as_ref(), now.as_ref());
+        for to in 0..self.workers.len() {
+            let entry = now.as_ref().map(|node| Box::new(Entry::of(node)));
+            let lag = self.rng.between(1, 20) + u64::from(self.rng.below(50) == 0) * 2_000;
+            self.after(
+                lag,
+                Happens::Follows {
+                    to,
+                    node: id,
+                    entry,
+                    revision,
+                },
+            );
+        }
+        Answer::Saved
+    }
+}

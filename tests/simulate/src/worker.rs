@@ -1,0 +1,291 @@
+//! Workers as processes: they start, crash, are stopped and go on, renew their presence, follow the records, look at
+//! their alarms and at the power. What they then do for a node is in `front`.
+use crate::front::Job;
+use crate::{Happens, World, scene};
+use ironbeat::loops::alarm::{Looker, due};
+use ironbeat::records::Revision;
+use ironbeat::records::presence::roster::{Roster, Timing, owner};
+use ironbeat_common::id::NodeId;
+use ironbeat_core::decide::power_is_synced;
+use ironbeat_core::id::WorkerId;
+use ironbeat_core::index::{Entry, Index};
+use ironbeat_core::time::Time;
+use ironbeat_ops::reply::WorkerInfo;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub(crate) struct Worker {
+    pub info: WorkerInfo,
+    pub incarnation: u32,
+    /// How far its clock is ahead of the servers'.
+    pub ahead_ms: u64,
+    pub up: Up,
+    pub roster: Roster,
+    pub index: Index,
+    followed: BTreeMap<NodeId, Revision>,
+    /// Alarms that it is at.
+    pub alarms: usize,
+    /// Nodes whose alarm could not be kept, until when they are left alone.
+    pub quiet: BTreeMap<NodeId, u64>,
+    pub watches: BTreeMap<NodeId, Watch>,
+    /// Where its monotonic clock began; only differences count.
+    origin: Instant,
+}
+
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub troubles: u32,
+    pub asked: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Up {
+    Running,
+    /// Its process is stopped, and its connections stay.
+    Frozen(u64),
+    Down,
+}
+
+const RENEW_MS: u64 = 3_000;
+const SYNC_MS: u64 = 5_000;
+
+impl Worker {
+    pub fn new(n: usize, ahead_ms: u64) -> Self {
+        let id = World::worker_id(n);
+        Self {
+            info: WorkerInfo {
+                id: id.clone(),
+                url: format!("http://{id}"),
+                version: "simulated".into(),
+                started: Time::from_unix_ms(scene::BEGIN),
+            },
+            incarnation: 0,
+            ahead_ms,
+            up: Up::Down,
+            roster: Roster::new(id, Timing::DEFAULT),
+            index: Index::default(),
+            followed: BTreeMap::new(),
+            alarms: 0,
+            quiet: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            origin: Instant::now(),
+        }
+    }
+
+    /// NATS hands requests to it.
+    pub fn is_there(&self) -> bool {
+        self.up != Up::Down
+    }
+
+    fn at(&self, now: u64) -> Instant {
+        self.origin + Duration::from_millis(now - scene::BEGIN)
+    }
+
+    fn live(&self, now: u64) -> Vec<WorkerId> {
+        let live = self.roster.live(&self.info, self.at(now));
+        live.into_iter().map(|info| info.id).collect()
+    }
+}
+
+impl World {
+    fn may_act(&self, worker: usize) -> bool {
+        let it = &self.workers[worker];
+        it.roster.may_act(it.at(self.now))
+    }
+
+    /// The fence of an act that was decided on then, as this worker's roster has it.
+    pub(crate) fn may_act_since(&self, worker: usize, decided: u64) -> bool {
+        let it = &self.workers[worker];
+        it.roster.may_act_since(it.at(decided), it.at(self.now))
+    }
+
+    /// What a worker's wall clock says.
+    pub(crate) fn clock_of(&self, worker: usize) -> Time {
+        Time::from_unix_ms(self.now + self.workers[worker].ahead_ms)
+    }
+
+    pub(crate) fn starts(&mut self, n: usize) {
+        let now = self.now;
+        self.note("starts", n, String::new);
+        let nodes = self.store.nodes.values();
+        let nodes: Vec<(Entry, Revision)> =
+            nodes.map(|(node, at)| (Entry::of(node), *at)).collect();
+        let it = &mut self.workers[n];
+        if it.up != Up::Down {
+            return;
+        }
+        it.up = Up::Running;
+        it.incarnation += 1;
+        it.info.started = Time::from_unix_ms(now);
+        it.roster = Roster::new(it.info.id.clone(), Timing::DEFAULT);
+        let at = it.at(now);
+        it.roster.watching(at);
+        (it.index, it.followed) = (Index::default(), BTreeMap::new());
+        for (entry, revision) in nodes {
+            it.followed.insert(entry.id, revision);
+            it.index.put(entry);
+        }
+        it.alarms = 0;
+        it.quiet.clear();
+        it.watches.clear();
+        let of = it.incarnation;
+        self.started.push(n);
+        self.after(0, Happens::Renews(n, of));
+        self.after(500, Happens::Looks(n, of));
+        self.after(SYNC_MS, Happens::Syncs(n, of));
+    }
+
+    pub(crate) fn crash(&mut self, n: usize) {
+        if self.workers[n].up == Up::Down {
+            return;
+        }
+        self.note("crashes", n, String::new);
+        self.workers[n].up = Up::Down;
+        self.killed.push(n);
+        let ms = self.rng.pick(&[500, 5_000, 15_000, 60_000, 300_000]);
+        self.after(ms, Happens::Starts(n));
+    }
+
+    pub(crate) fn freeze(&mut self, n: usize) {
+        if self.workers[n].up != Up::Running {
+            return;
+        }
+        let ms = self
+            .rng
+            .pick(&[200, 2_000, 5_000, 8_000, 12_000, 40_000, 250_000]);
+        self.note("freezes", n, || format!("{ms} ms"));
+        self.workers[n].up = Up::Frozen(self.now + ms);
+    }
+
+    /// Whether a worker can take what comes to it now. What comes to one that is stopped waits; to one that is gone, is lost.
+    pub(crate) fn takes(&mut self, n: usize, what: Happens) -> Option<Happens> {
+        match self.workers[n].up {
+            Up::Running => Some(what),
+            Up::Down => None,
+            Up::Frozen(until) if until <= self.now => {
+                self.workers[n].up = Up::Running;
+                Some(what)
+            }
+            Up::Frozen(until) => {
+                let ms = until - self.now + self.rng.below(5);
+                self.after(ms, what);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn renews(&mut self, n: usize) {
+        let of = self.workers[n].incarnation;
+        self.after(RENEW_MS, Happens::Renews(n, of));
+        let (lost, unheard) = self.faults.store_losses(&mut self.rng);
+        if self.store.away || lost {
+            return;
+        }
+        let now = self.now;
+        let it = &mut self.workers[n];
+        let (at, info) = (it.at(now), it.info.clone());
+        if !unheard {
+            it.roster.renewed(at, at);
+        }
+        self.renewals += 1;
+        let revision = self.renewals;
+        for to in (0..self.workers.len()).filter(|to| *to != n) {
+            let ms = self.rng.between(1, 20);
+            let info = Box::new(info.clone());
+            self.after(ms, Happens::Hears { to, info, revision });
+        }
+    }
+
+    pub(crate) fn hears(&mut self, n: usize, info: WorkerInfo, revision: u64) {
+        let now = self.now;
+        let it = &mut self.workers[n];
+        let at = it.at(now);
+        it.roster.saw(info, revision, at);
+    }
+
+    /// Nobody follows while the stream has no leader: silence then proves nothing.
+    pub(crate) fn watches(&mut self, complete: bool) {
+        let now = self.now;
+        for it in &mut self.workers {
+            let at = it.at(now);
+            match complete {
+                true => it.roster.watching(at),
+                false => it.roster.blind(),
+            }
+        }
+    }
+
+    pub(crate) fn follows(
+        &mut self,
+        n: usize,
+        node: NodeId,
+        entry: Option<Box<Entry>>,
+        revision: Revision,
+    ) {
+        let it = &mut self.workers[n];
+        if it.followed.get(&node).is_some_and(|at| *at >= revision) {
+            return;
+        }
+        it.followed.insert(node, revision);
+        match entry {
+            Some(entry) => it.index.put(*entry),
+            None => it.index.remove(&node),
+        }
+    }
+
+    pub(crate) fn looks(&mut self, n: usize) {
+        let of = self.workers[n].incarnation;
+        let (now, it) = (self.now, &mut self.workers[n]);
+        let mut next = 500;
+        if it.index.busy().next().is_none() {
+            next = 2_000;
+        } else if it.alarms == 0 {
+            it.quiet.retain(|_, until| *until > now);
+            let (at, live) = (it.at(now), it.live(now));
+            let looker = Looker {
+                worker: &it.info.id,
+                now: Time::from_unix_ms(now + it.ahead_ms),
+                owns: &|node| owner(node, live.iter()).is_some_and(|id| *id == it.info.id),
+                liveness: &|other| it.roster.liveness(other, at),
+            };
+            let busy = it.index.busy();
+            let due: Vec<Job> = busy
+                .filter(|node| !it.quiet.contains_key(&node.id))
+                .filter_map(|node| {
+                    let event = due(node, &looker)?;
+                    let node = node.id;
+                    Some(Job::Alarm { node, event })
+                })
+                .collect();
+            it.alarms = due.len();
+            self.jobs.extend(due.into_iter().map(|job| (n, job)));
+        }
+        let ms = next + self.rng.below(200);
+        self.after(ms, Happens::Looks(n, of));
+    }
+
+    pub(crate) fn syncs(&mut self, n: usize) {
+        let of = self.workers[n].incarnation;
+        self.after(SYNC_MS, Happens::Syncs(n, of));
+        if !self.may_act(n) {
+            return;
+        }
+        let now = self.now;
+        let period = u64::from(self.policy.power_sync_secs) * 1_000;
+        let it = &mut self.workers[n];
+        let live = it.live(now);
+        for node in it.index.all() {
+            let mine = owner(node.id, live.iter()).is_some_and(|id| *id == it.info.id);
+            if !mine || !power_is_synced(node.rest, node.maintenance.as_ref()) {
+                continue;
+            }
+            let watch = it.watches.entry(node.id).or_default();
+            if now - watch.asked >= period {
+                watch.asked = now;
+                let node = std::sync::Arc::clone(node);
+                self.jobs.push((n, Job::ReadPower { node }));
+            }
+        }
+    }
+}
