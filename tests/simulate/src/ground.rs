@@ -157,7 +157,7 @@ impl Hands for SimHands {
         }
     }
 
-    fn tell(&self, _: &Happening, _: &str) {}
+    fn report(&self, _: &Happening, _: &str) {}
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut world = lock(&self.world);
