@@ -230,6 +230,20 @@ impl Default for BootFacts {
     }
 }
 
+impl Inventory {
+    /// Why the list of disks may be short: some could not be read, or their drivers had not settled.
+    pub fn disk_problems(&self) -> impl Iterator<Item = &Problem> {
+        let hides_disks = |name: &str| name == DISKS || name == DRIVERS;
+        let problems = self.problems.iter();
+        problems.filter(move |problem| hides_disks(&problem.collector))
+    }
+}
+
+/// The collector that lists disks.
+pub const DISKS: &str = "disks";
+/// Not a collector: drivers that did not load, and hardware that was still coming up when the agent had to go on.
+pub const DRIVERS: &str = "drivers";
+
 /// A collector that could not read something, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -7,6 +7,7 @@ extern crate alloc;
 
 pub mod boot;
 pub mod decide;
+mod disks;
 pub mod event;
 pub mod explain;
 pub mod hints;

@@ -1,6 +1,9 @@
 //! The plan, made before anything is done: from inventory and wish to a list of steps, with the disk already chosen.
 //! `decide` carries it out; the agent checks the disk again and chooses nothing.
-use crate::node::{AgentStep, BmcAct, Instance, InstanceData, JobKind, Node, Step, WriteImage};
+use crate::disks;
+use crate::node::{
+    AgentStep, BmcAct, Instance, InstanceData, JobKind, LeftAlone, Node, Step, WriteImage,
+};
 use crate::policy::Policy;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -9,7 +12,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::image::ImageFormat;
-use ironbeat_common::inventory::{BootMode, Disk, Inventory};
+use ironbeat_common::inventory::{BootMode, Inventory};
 use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
 use serde::Serialize;
 
@@ -18,42 +21,87 @@ pub fn with_ramdisk() -> Vec<Step> {
     vec![Step::Bmc(BmcAct::Netboot), Step::AwaitAgent]
 }
 
-/// The steps after the lookup.
+/// The steps after the lookup, and of a cleaning the disks that it leaves alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub left_alone: Option<LeftAlone>,
+}
+
+/// What follows the lookup. `known`: what lay beside the record before it.
 ///
 /// # Errors
 /// Why this machine cannot do what the operator wants.
 pub fn after_lookup(
     node: &Node,
     inventory: &Inventory,
+    known: Option<&Inventory>,
     policy: &Policy,
-) -> Result<Vec<Step>, String> {
+) -> Result<Plan, String> {
     let Some(job) = node.job() else {
-        return Ok(Vec::new());
+        return Ok(Plan::default());
     };
-    match job.kind {
-        JobKind::Deploy => deploy(node, inventory),
-        JobKind::Inspect => Ok(vec![
-            Step::Agent(AgentStep::Inspect {
+    let (steps, left_alone) = match job.kind {
+        JobKind::Deploy => {
+            all_disks_are_there(inventory, known)?;
+            (deploy(node, inventory)?, None)
+        }
+        JobKind::Inspect => {
+            let inspect = AgentStep::Inspect {
                 lldp_wait_secs: policy.lldp_wait_secs,
-            }),
-            Step::Bmc(BmcAct::PowerOff),
-        ]),
+            };
+            let steps = vec![Step::Agent(inspect), Step::Bmc(BmcAct::PowerOff)];
+            (steps, None)
+        }
         JobKind::Clean => {
-            let disks: Vec<DiskIdentity> = inventory
-                .disks
-                .iter()
-                .filter(|disk| erasable(disk))
-                .map(DiskIdentity::of)
-                .collect();
+            all_disks_are_there(inventory, known)?;
+            let (disks, left) = disks::for_cleaning(&inventory.disks);
             let mut steps = Vec::new();
             // A diskless machine is clean.
             if !disks.is_empty() {
                 steps.push(Step::Agent(AgentStep::EraseMetadata { disks }));
             }
             steps.push(Step::Bmc(BmcAct::PowerOff));
-            Ok(steps)
+            (steps, Some(LeftAlone::of(left)))
         }
-        JobKind::Verify | JobKind::Delete | JobKind::Bmc => Ok(Vec::new()),
+        JobKind::Verify | JobKind::Delete | JobKind::Bmc => (Vec::new(), None),
+    };
+    Ok(Plan { steps, left_alone })
+}
+
+/// The plan of a job whose machine rebooted in the middle of an agent step; none: the one that it has.
+/// Cleaning erases what came late, too; a deploy stays with the disk that it has begun to write.
+///
+/// # Errors
+/// Why the job cannot go on, for the operator.
+pub fn after_reboot(
+    node: &Node,
+    inventory: &Inventory,
+    known: Option<&Inventory>,
+    policy: &Policy,
+) -> Result<Option<Plan>, String> {
+    let Some(job) = node.job() else {
+        return Ok(None);
+    };
+    match job.kind {
+        JobKind::Clean => after_lookup(node, inventory, known, policy).map(Some),
+        JobKind::Deploy => {
+            all_disks_are_there(inventory, known)?;
+            Ok(None)
+        }
+        JobKind::Inspect | JobKind::Verify | JobKind::Delete | JobKind::Bmc => Ok(None),
+    }
+}
+
+/// Nothing is erased or written while a disk may be out of sight: a machine would be called clean with its data on it,
+/// or the wrong disk be the smallest.
+fn all_disks_are_there(inventory: &Inventory, known: Option<&Inventory>) -> Result<(), String> {
+    match disks::doubt(inventory, known) {
+        None => Ok(()),
+        Some(doubt) => Err(format!(
+            "not all disks can be seen ({doubt}): nothing was erased or written; an inspection that finishes makes what it \
+             finds the machine's disks"
+        )),
     }
 }
 
@@ -94,14 +142,6 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
         Step::Bmc(BmcAct::EnsureOn),
     ]);
     Ok(steps)
-}
-
-/// Cleaning leaves alone what does not belong to the machine.
-fn erasable(disk: &Disk) -> bool {
-    !disk.read_only
-        && !disk.removable
-        && disk.size_bytes > 0
-        && disk.transport.as_deref() != Some("usb")
 }
 
 /// Whether an instance can be accepted at all, before a machine is booted for it.

@@ -3,8 +3,9 @@
 use super::answer::{Effect, Rejected};
 use super::draft::Draft;
 use super::job::{FailureOf, boot_disk_by_force};
+use crate::disks;
 use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, State, Step};
-use crate::plan;
+use crate::plan::{self, Plan};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -31,8 +32,12 @@ pub(super) fn booted(
     draft.retire_boot();
     draft.node.boot = Some(boot);
     draft.node.found_boot_mode = Some(inventory.boot.mode);
-    let inventory_now = with_neighbours(inventory, draft.ctx.inventory);
-    draft.put(Beside::Inventory(Box::new(inventory_now)));
+    let known = draft.ctx.inventory;
+    // What lacks a disk does not take the place of what had it: the next try would miss nothing.
+    if known.is_none() || disks::doubt(inventory, known).is_none() {
+        let inventory_now = with_neighbours(inventory, known);
+        draft.put(Beside::Inventory(Box::new(inventory_now)));
+    }
     draft.node.power = Some(Power {
         on: true,
         at: draft.ctx.now,
@@ -43,13 +48,8 @@ pub(super) fn booted(
     let phase = job.phase.clone();
     let because = match phase {
         Phase::AwaitingAgent { .. } => {
-            match plan::after_lookup(&draft.node, inventory, draft.ctx.policy) {
-                Ok(steps) => {
-                    let job = draft.job();
-                    job.steps.truncate(job.at + 1);
-                    job.steps.extend(steps);
-                    draft.advance()
-                }
+            match plan::after_lookup(&draft.node, inventory, known, draft.ctx.policy) {
+                Ok(plan) => follow(draft, plan),
                 Err(why) => draft.fail(FailureOf::Other, why),
             }
         }
@@ -65,14 +65,7 @@ pub(super) fn booted(
             );
             draft.fail(FailureOf::Other, what)
         }
-        Phase::AgentStep { .. } => {
-            let because = format!(
-                "the machine rebooted in the middle of {}: begun again",
-                job.step().name()
-            );
-            draft.begin();
-            because
-        }
+        Phase::AgentStep { .. } => begin_again(draft, inventory),
         Phase::Acting { .. } | Phase::Backoff { .. } => {
             "the machine rebooted while the BMC was driven".into()
         }
@@ -82,7 +75,51 @@ pub(super) fn booted(
     Ok(because)
 }
 
-/// A lookup, unlike an inspection, does not wait for LLDP: what the switches said before is kept until they say more.
+/// Goes on with the steps after the lookup.
+fn follow(draft: &mut Draft<'_>, plan: Plan) -> String {
+    let job = draft.job();
+    job.steps.truncate(job.at + 1);
+    job.steps.extend(plan.steps);
+    let because = draft.advance();
+    let Some(left) = plan.left_alone else {
+        return because;
+    };
+    draft.node.left_alone = left;
+    match draft.node.left_alone.is_empty() {
+        true => because,
+        false => format!("{because}; left alone: {}", draft.node.left_alone),
+    }
+}
+
+/// The machine rebooted in the middle of an agent step.
+fn begin_again(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
+    let (known, policy) = (draft.ctx.inventory, draft.ctx.policy);
+    let plan = match plan::after_reboot(&draft.node, inventory, known, policy) {
+        Ok(plan) => plan,
+        Err(why) => return draft.fail(FailureOf::Other, why),
+    };
+    let job = draft.job();
+    let (name, tries) = (job.step().name(), job.tries);
+    let lookup = job.steps.iter().rposition(|s| *s == Step::AwaitAgent);
+    match (plan, lookup) {
+        (Some(plan), Some(lookup)) if !job.steps.ends_with(&plan.steps) => {
+            job.at = lookup;
+            let because = follow(draft, plan);
+            // A machine that shows other disks at each boot is not tried for ever.
+            draft.job().tries = tries + 1;
+            format!("the machine rebooted in the middle of {name}, with other disks: {because}")
+        }
+        (plan, _) => {
+            if let Some(left) = plan.and_then(|plan| plan.left_alone) {
+                draft.node.left_alone = left;
+            }
+            draft.begin();
+            format!("the machine rebooted in the middle of {name}: begun again")
+        }
+    }
+}
+
+/// A lookup does not wait for the switches, as an inspection does: what they said before is kept until they say more.
 fn with_neighbours(fresh: &Inventory, known: Option<&Inventory>) -> Inventory {
     let mut fresh = fresh.clone();
     for nic in &mut fresh.nics {
@@ -106,12 +143,7 @@ pub(super) fn beat(
         return Ok("nothing is asked of the agent".into());
     };
     let because = match status {
-        Status::Done { step, outcome } if *step == id => {
-            if let Outcome::Inventory(inventory) = outcome {
-                draft.put(Beside::Inventory(inventory.clone()));
-            }
-            draft.advance()
-        }
+        Status::Done { step, outcome } if *step == id => done(draft, outcome),
         Status::Failed { step, error } if *step == id => {
             draft.fail(FailureOf::Other, error.what.chars().take(2000).collect())
         }
@@ -124,7 +156,22 @@ pub(super) fn beat(
     Ok(because)
 }
 
-/// Whether a ramdisk that calls now is of use: its boot is over, and a later step needs it.
+/// The step is done. An inspection that finishes has the last word on what disks there are, unless it could not see them.
+fn done(draft: &mut Draft<'_>, outcome: &Outcome) -> String {
+    let inspects = matches!(draft.job().step(), Step::Agent(AgentStep::Inspect { .. }));
+    if let (true, Outcome::Inventory(inventory)) = (inspects, outcome) {
+        if let Some(doubt) = disks::doubt(inventory, None) {
+            return draft.fail(
+                FailureOf::Other,
+                format!("the inspection could not see all disks ({doubt})"),
+            );
+        }
+        draft.put(Beside::Inventory(inventory.clone()));
+    }
+    draft.advance()
+}
+
+/// Whether a ramdisk that calls now is of use: its boot is over and a later step needs it.
 fn wants_agent(node: &Node) -> bool {
     node.job().is_some_and(|job| {
         let booting = *job.step() == Step::Bmc(BmcAct::Netboot);

@@ -4,7 +4,7 @@ use super::answer::{Decision, Rejected};
 use super::draft::Ctx;
 use super::verbs::words;
 use crate::event::Enrolment;
-use crate::node::{Beside, MAX_MACS, Node, Rest, SCHEMA, State, Versions};
+use crate::node::{Beside, LeftAlone, MAX_MACS, Node, Rest, SCHEMA, State, Versions};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -146,6 +146,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         boot: None,
         past_boots: vec![],
         found_boot_mode: found.as_ref().map(|inventory| inventory.boot.mode),
+        left_alone: LeftAlone::default(),
         beside: Versions {
             inventory: found.as_ref().and(version.clone()),
             instance_data: None,

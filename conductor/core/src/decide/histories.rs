@@ -2,19 +2,21 @@
 //! A failing history is cut down and kept as a file in `histories/`, which `kept_histories` replays for ever.
 use super::tests::{enrolled, instance, inventory};
 use super::{
-    Accepted, BmcFault, BmcReport, Ctx, Effect, Event, LastBeat, Patch, Policy, PowerVerb, Verb,
-    decide, is_news,
+    Accepted, BmcFault, BmcReport, Ctx, Decision, Effect, Event, LastBeat, Patch, Policy,
+    PowerVerb, Verb, decide, is_news,
 };
 use crate::explain::explain;
 use crate::id::{OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
-use crate::node::{BmcAct, BootDevice, JobKind, Node, Phase, Rest, State, Step};
+use crate::node::{AgentStep, Beside, BmcAct, BootDevice, JobKind, Node, Phase, Rest, State, Step};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
+use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
 use ironbeat_common::id::{BootId, NodeId, StepId};
+use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::string::ToString;
@@ -142,13 +144,9 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
             boot: present,
             status,
         },
-        (3, None) => Event::Booted {
+        (3 | 4, None) => Event::Booted {
             boot: any_boot,
-            inventory: inventory(&["S1", "S2"]),
-        },
-        (4, None) => Event::Booted {
-            boot: any_boot,
-            inventory: inventory(if rng.below(4) == 0 { &[] } else { &["S1"] }),
+            inventory: invent_inventory(rng),
         },
         (6, _) => Event::Beat {
             boot: any_boot,
@@ -184,7 +182,29 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
     }
 }
 
-/// A power reading, mostly of the known state.
+/// Mostly all there is; sometimes a disk comes late, or more than that is in the way.
+fn invent_inventory(rng: &mut Rng) -> Inventory {
+    let disks: &[&str] = match rng.below(12) {
+        0 => &[],
+        1 | 2 => &["S1"],
+        3 => &["S1", "S2", "S3"],
+        _ => &["S1", "S2"],
+    };
+    let mut found = inventory(disks);
+    if rng.below(4) == 0 {
+        let mut stick = inventory(&["STICK"]).disks.remove(0);
+        stick.transport = Some("usb".to_string());
+        found.disks.push(stick);
+    }
+    if rng.below(8) == 0 {
+        let collector = rng.pick(&[DISKS, DRIVERS, "bmc"]).to_string();
+        let what = "late".to_string();
+        found.problems.push(Problem { collector, what });
+    }
+    found
+}
+
+/// Of the power, mostly as it is known.
 fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
     let known = node.power.as_ref().is_some_and(|power| power.on);
     let fault = BmcFault {
@@ -257,22 +277,100 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     ])
 }
 
+/// A node, and the inventory that lies beside its record.
+#[derive(Clone)]
+struct World {
+    node: Node,
+    inventory: Option<Inventory>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            node: enrolled(),
+            inventory: None,
+        }
+    }
+}
+
+/// What lies beside the record after a decision.
+fn inventory_after(world: &World, decision: &Decision) -> Option<Inventory> {
+    let put = decision.beside.iter().find_map(|document| match document {
+        Beside::Inventory(inventory) => Some((**inventory).clone()),
+        Beside::InstanceData(_) | Beside::BmcSecrets(_) => None,
+    });
+    put.or_else(|| world.inventory.clone())
+}
+
+/// A node that cleaning made available had every disk erased that it is known to have, or says which not.
+fn is_truly_clean(
+    before: &Node,
+    after: &Node,
+    inventory: Option<&Inventory>,
+) -> Result<(), String> {
+    let cleaned = before.job().filter(|job| job.kind == JobKind::Clean);
+    let (Some(job), State::Resting(Rest::Available)) = (cleaned, &after.state) else {
+        return Ok(());
+    };
+    let inventory = inventory.ok_or("clean, and nobody knows what the machine is made of")?;
+    if let Some(problem) = inventory.disk_problems().next() {
+        return Err(format!("clean in spite of {problem:?}"));
+    }
+    let erased = job.steps[..job.at].iter().flat_map(|step| match step {
+        Step::Agent(AgentStep::EraseMetadata { disks }) => disks.as_slice(),
+        Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent => &[],
+    });
+    let erased: Vec<&DiskIdentity> = erased.collect();
+    let named = |disk: &DiskIdentity| {
+        let mut left = after.left_alone.disks.iter();
+        left.any(|left| left.disk == disk.to_string())
+    };
+    for disk in inventory.disks.iter().map(DiskIdentity::of) {
+        if !erased.contains(&&disk) && !named(&disk) {
+            return Err(format!("clean with {disk} neither erased nor named"));
+        }
+    }
+    Ok(())
+}
+
+/// A lookup never takes away a disk that the machine is known to have: that is an inspection's word.
+fn misses_no_disk(before: Option<&Inventory>, after: Option<&Inventory>) -> Result<(), String> {
+    let serials = |inventory: Option<&Inventory>| -> Vec<String> {
+        let disks = inventory.iter().flat_map(|inventory| &inventory.disks);
+        let own = disks.filter(|disk| disk.transport.is_none());
+        own.filter_map(|disk| disk.serial.clone()).collect()
+    };
+    let now = serials(after);
+    match serials(before).iter().find(|serial| !now.contains(serial)) {
+        None => Ok(()),
+        Some(serial) => Err(format!("disk {serial} was forgotten")),
+    }
+}
+
 /// Applies one moment and judges the result.
-fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
+fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let policy = policy();
+    let node = &world.node;
+    let known = world.inventory.as_ref();
+    let known = known.filter(|_| moment.event.needs_inventory());
     let ctx = |op| Ctx {
         now: moment.now,
         op,
         worker: &moment.worker,
         policy: &policy,
-        inventory: None,
+        inventory: known,
     };
     let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
-        return Ok(node.clone());
+        return Ok(world.clone());
     };
+    let inventory = inventory_after(world, &decision);
     let after = decision.node.as_ref();
     let after = after.ok_or("a node was forgotten though nobody asked for it")?;
     invariant::check(after).map_err(|broken| broken.to_string())?;
+    is_truly_clean(node, after, inventory.as_ref())?;
+    if let Event::Booted { .. } = moment.event {
+        misses_no_disk(world.inventory.as_ref(), inventory.as_ref())?;
+    }
 
     if let Event::PowerRead {
         at,
@@ -329,19 +427,22 @@ fn live(node: &Node, moment: &Moment) -> Result<Node, String> {
         return Err(format!("the alarm is still due: {}", decision.because));
     }
     let _ = explain(after, moment.now, &policy).to_string();
-    Ok(after.clone())
+    Ok(World {
+        node: after.clone(),
+        inventory,
+    })
 }
 
-/// A node that only gets its alarms comes to rest.
-fn rests(node: &Node) -> Result<(), String> {
-    let mut node = node.clone();
+/// Left alone, with every alarm kept, a node comes to rest.
+fn rests(world: &World) -> Result<(), String> {
+    let mut world = world.clone();
     for n in 0..MAX_ALARMS_TO_REST {
-        let Some(now) = node.wake_at else {
+        let Some(now) = world.node.wake_at else {
             return Ok(());
         };
         let op = format!("rest{n}").parse().expect("a token");
-        node = live(
-            &node,
+        world = live(
+            &world,
             &Moment {
                 now,
                 op,
@@ -352,17 +453,17 @@ fn rests(node: &Node) -> Result<(), String> {
     }
     Err(format!(
         "still {} after {MAX_ALARMS_TO_REST} alarms",
-        node.state.provision_state()
+        world.node.state.provision_state()
     ))
 }
 
-fn replay(history: &[Moment]) -> Result<Node, String> {
-    let mut node = enrolled();
+fn replay(history: &[Moment]) -> Result<World, String> {
+    let mut world = World::new();
     for moment in history {
-        node = live(&node, moment)?;
+        world = live(&world, moment)?;
     }
-    rests(&node)?;
-    Ok(node)
+    rests(&world)?;
+    Ok(world)
 }
 
 fn folder() -> PathBuf {
@@ -411,7 +512,7 @@ fn ten_thousand_random_histories() {
     for n in 0..HISTORIES {
         let seed = base.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
         let mut rng = Rng(seed);
-        let mut node = enrolled();
+        let mut world = World::new();
         let mut history = Vec::new();
         let mut now = Time::from_unix_ms(1_800_000_000_000);
         for count in 0..EVENTS {
@@ -421,7 +522,7 @@ fn ten_thousand_random_histories() {
                 rng.below(5_000)
             };
             now = Time::from_unix_ms(now.unix_ms() + step);
-            let event = invent(&node, now, &mut rng, count);
+            let event = invent(&world.node, now, &mut rng, count);
             let op = format!("op{count}").parse().expect("a token");
             history.push(Moment {
                 now,
@@ -429,19 +530,25 @@ fn ten_thousand_random_histories() {
                 worker: worker(rng.below(3)),
                 event,
             });
-            let outcome = live(&node, &history[count]).and_then(|after| {
+            let outcome = live(&world, &history[count]).and_then(|after| {
                 if count % 10 == 9 {
                     rests(&after)?;
                 }
                 Ok(after)
             });
             match outcome {
-                Ok(after) => node = after,
+                Ok(after) => world = after,
                 Err(why) => panic!("{}", keep(seed, history, &why)),
             }
+            let node = &world.node;
             *seen.entry(node.state.provision_state()).or_default() += 1;
         }
-        active_jobs += u64::from(node.job().is_some_and(|job| job.kind == JobKind::Deploy));
+        active_jobs += u64::from(
+            world
+                .node
+                .job()
+                .is_some_and(|job| job.kind == JobKind::Deploy),
+        );
     }
     println!("states seen: {seen:?}; deploys in flight at the end: {active_jobs}");
     // A generator that never gets anywhere would prove nothing.

@@ -4,7 +4,7 @@ use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
     AgentStep, BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, Job, JobKind, LastError,
-    OnFailure, Phase, Rest, State, Step,
+    LeftAlone, OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -28,6 +28,9 @@ impl Draft<'_> {
         self.retire_boot();
         if !matches!(goal, Goal::Rest(rest) if rest.is_failure()) {
             self.node.last_error = None;
+        }
+        if kind == JobKind::Clean {
+            self.node.left_alone = LeftAlone::default();
         }
         let phase = self.enter(&steps[0]);
         self.node.state = State::Busy(Job {
@@ -112,11 +115,16 @@ impl Draft<'_> {
             return format!("{done} is done, {next} follows");
         }
         let goal = job.goal;
+        let cleaned = job.kind == JobKind::Clean && !job.is_tidying();
         self.finish_job(goal);
-        format!(
-            "{done} is done, the node is {}",
-            self.node.state.provision_state()
-        )
+        let state = self.node.state.provision_state();
+        match cleaned && !self.node.left_alone.is_empty() {
+            true => format!(
+                "{done} is done, the node is {state}; left alone: {}",
+                self.node.left_alone
+            ),
+            false => format!("{done} is done, the node is {state}"),
+        }
     }
 
     fn finish_job(&mut self, goal: Goal) {

@@ -14,7 +14,7 @@ use core::time::Duration;
 use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::image::{Checksum, Digest};
-use ironbeat_common::inventory::{Disk, Inventory};
+use ironbeat_common::inventory::{DISKS, DRIVERS, Disk, Inventory, Problem};
 use std::string::ToString;
 
 pub(super) fn access() -> BmcAccess {
@@ -91,7 +91,8 @@ pub(super) struct Story {
     count: u32,
     pub policy: Policy,
     effects: Vec<Effect>,
-    /// The last document of each kind put beside the record.
+    because: String,
+    /// What was put beside the record last, of each kind.
     pub inventory: Option<Inventory>,
     pub data: Option<InstanceData>,
 }
@@ -108,6 +109,7 @@ impl Story {
             count: 0,
             policy: Policy::default(),
             effects: vec![],
+            because: String::new(),
             inventory: None,
             data: None,
         }
@@ -128,6 +130,7 @@ impl Story {
         let decision = decide(Some(&self.node), &event, ctx)?;
         self.node = decision.node.expect("no story deletes its node");
         self.effects = decision.effects;
+        self.because = decision.because;
         crate::invariant::check(&self.node).unwrap();
         for document in decision.beside {
             let version = self.node.beside.of(document.kind());
@@ -223,18 +226,22 @@ impl Story {
         format!("{}: {}", error.during, error.what)
     }
 
-    fn available() -> Self {
+    /// Its ramdisk boots, and has not called yet.
+    fn cleaning() -> Self {
         let story = Story::new()
             .ask(Verb::Manage)
             .is("verifying")
             .bmc_did()
             .is("manageable");
-        let story = story
+        story
             .ask(Verb::Provide)
             .is("cleaning")
             .bmc_did()
-            .is("clean wait");
-        story
+            .is("clean wait")
+    }
+
+    fn available() -> Self {
+        Story::cleaning()
             .boots(BootId::from_bytes([9; 16]), &["S1"])
             .is("clean wait")
             .agent_did()
@@ -282,7 +289,7 @@ fn from_enroll_to_active_and_back_to_available() {
     assert_eq!(story.node.instance, None);
     story
         .bmc_did()
-        .boots(NEXT_BOOT, &["S1"])
+        .boots(NEXT_BOOT, &["S1", "S2"])
         .agent_did()
         .bmc_did()
         .is("available");
@@ -621,11 +628,17 @@ fn no_matching_disk_and_two_equal_disks_fail_before_anything_is_written() {
         ),
         (None, vec![], "the machine has no disk"),
     ] {
+        let cleaned = Story::cleaning();
+        let mut cleaned = cleaned.boots(BootId::from_bytes([9; 16]), &disks);
+        if !disks.is_empty() {
+            cleaned = cleaned.agent_did();
+        }
+        let cleaned = cleaned.bmc_did().is("available");
         let mut wish = instance();
         wish.root_device
             .0
             .extend(hints.map(|serial| ("serial".to_string(), serial.to_string())));
-        let story = Story::available()
+        let story = cleaned
             .ask(Verb::Deploy(wish))
             .bmc_did()
             .boots(BOOT, &disks);
@@ -633,6 +646,160 @@ fn no_matching_disk_and_two_equal_disks_fail_before_anything_is_written() {
         assert_eq!(story.acting().1, BmcAct::PowerOff);
         story.bmc_did().is("deploy failed");
     }
+}
+
+fn with_problem(collector: &str, serials: &[&str]) -> Inventory {
+    let what = "still loading after 90 s".into();
+    let collector = collector.into();
+    Inventory {
+        problems: vec![Problem { collector, what }],
+        ..inventory(serials)
+    }
+}
+
+fn booted(inventory: Inventory) -> Event {
+    let boot = BOOT;
+    Event::Booted { boot, inventory }
+}
+
+#[test]
+fn a_machine_that_never_had_a_disk_is_clean() {
+    let story = Story::cleaning().boots(BOOT, &[]).is("cleaning");
+    story.bmc_did().is("available");
+}
+
+#[test]
+fn a_machine_whose_disks_cannot_be_seen_is_not_clean() {
+    for collector in [DRIVERS, DISKS] {
+        let story = Story::cleaning().event(booted(with_problem(collector, &[])));
+        let error = story.is("clean failed").error();
+        let words = format!("not all disks can be seen ({collector}: still loading after 90 s)");
+        assert!(error.contains(&words), "{error}");
+    }
+    let other = Story::cleaning().event(booted(with_problem("bmc", &["S1"])));
+    other.agent_did().bmc_did().is("available");
+}
+
+#[test]
+fn nothing_is_written_while_a_disk_may_be_out_of_sight() {
+    let deploying = || Story::available().ask(Verb::Deploy(instance())).bmc_did();
+    let story = deploying().event(booted(with_problem(DRIVERS, &["S1"])));
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    assert!(story.error().contains("still loading"), "{}", story.error());
+    story.bmc_did().is("deploy failed");
+    let story = deploying().boots(BOOT, &["S2"]);
+    let words = "serial S1, 10737418240 bytes is missing";
+    assert!(story.error().contains(words), "{}", story.error());
+    let story = deploying().boots(BOOT, &["S1", "S2"]);
+    let story = story.boots(NEXT_BOOT, &["S1"]).bmc_did();
+    let story = story.is("deploy failed");
+    assert!(
+        story.error().contains("serial S2,") && story.error().contains("is missing"),
+        "{}",
+        story.error()
+    );
+}
+
+#[test]
+fn a_disk_that_is_gone_is_missed_until_an_inspection_has_the_last_word() {
+    let mut story = Story::available().ask(Verb::Manage);
+    for n in 0..2 {
+        story = story.ask(Verb::Provide).bmc_did();
+        story = story.boots(BootId::from_bytes([20 + n; 16]), &["S2"]);
+        story = story.is("clean failed");
+        let words = "/dev/sd0 serial S1, 10737418240 bytes is missing";
+        assert!(story.error().contains(words), "{}", story.error());
+        story = story.ask(Verb::Manage).is("manageable");
+    }
+    let inspecting = story.ask(Verb::Inspect).bmc_did().boots(BOOT, &["S2"]);
+    let status = Status::Done {
+        step: inspecting.step_id(),
+        outcome: Outcome::Inventory(inventory(&["S2"]).into()),
+    };
+    let story = inspecting.event(Event::Beat { boot: BOOT, status });
+    let story = story.bmc_did().ask(Verb::Provide).bmc_did();
+    let story = story.boots(NEXT_BOOT, &["S2"]).agent_did();
+    story.bmc_did().is("available");
+}
+
+#[test]
+fn an_inspection_that_could_not_see_the_disks_has_no_last_word() {
+    let story = Story::available().ask(Verb::Manage).ask(Verb::Inspect);
+    let story = story.bmc_did().boots(BOOT, &["S1"]);
+    let status = Status::Done {
+        step: story.step_id(),
+        outcome: Outcome::Inventory(with_problem(DISKS, &[]).into()),
+    };
+    let story = story.event(Event::Beat { boot: BOOT, status }).bmc_did();
+    let story = story.is("inspect failed");
+    let words = "the inspection could not see all disks (disks: still";
+    assert!(story.error().contains(words), "{}", story.error());
+    assert_eq!(story.inventory, Some(inventory(&["S1"])));
+}
+
+#[test]
+fn only_an_inspection_says_what_the_machine_is_made_of() {
+    let story = Story::cleaning().boots(BOOT, &["S1"]);
+    let status = Status::Done {
+        step: story.step_id(),
+        outcome: Outcome::Inventory(inventory(&[]).into()),
+    };
+    let story = story.event(Event::Beat { boot: BOOT, status });
+    assert_eq!(story.inventory, Some(inventory(&["S1"])));
+}
+
+#[test]
+fn a_disk_that_appears_while_others_are_erased_is_erased_too() {
+    let mut story = Story::cleaning().boots(BOOT, &["S1"]);
+    story = story.boots(NEXT_BOOT, &["S1", "S2"]).is("clean wait");
+    assert!(
+        story.because.contains("with other disks"),
+        "{}",
+        story.because
+    );
+    let wanted = wanted(&story.node, NEXT_BOOT, &Status::Idle);
+    let Wanted::Step {
+        step: AgentStep::EraseMetadata { disks },
+        ..
+    } = wanted
+    else {
+        panic!("{wanted:?}")
+    };
+    assert_eq!(disks.len(), 2);
+    story.agent_did().bmc_did().is("available");
+    // One that shows more at each boot is not tried for ever.
+    let serials = ["S1", "S2", "S3", "S4", "S5", "S6", "S7"];
+    let mut story = Story::cleaning().boots(BOOT, &serials[..1]);
+    for n in 0..story.policy.max_tries as u8 {
+        let more = &serials[..usize::from(n) + 2];
+        story = story.boots(BootId::from_bytes([100 + n; 16]), more);
+    }
+    assert!(
+        story.is("clean failed").error().contains("(5 tries)"),
+        "it gives up"
+    );
+}
+
+#[test]
+fn what_cleaning_leaves_alone_is_named() {
+    let mut found = inventory(&["S1", "S2", "S3", "S4"]);
+    found.disks[1].read_only = true;
+    found.disks[2].transport = Some("usb".into());
+    found.disks[3].transport = Some("iscsi".into());
+    let story = Story::cleaning().event(booted(found));
+    let named = "/dev/sd1 serial S2, 11811160064 bytes (read-only); \
+                 /dev/sd2 serial S3, 12884901888 bytes (on USB); \
+                 /dev/sd3 serial S4, 13958643712 bytes (shared)";
+    assert_eq!(
+        story.because,
+        format!("await_agent is done, erase_devices_metadata follows; left alone: {named}")
+    );
+    let story = story.agent_did().bmc_did().is("available");
+    assert_eq!(story.node.left_alone.to_string(), named);
+    assert!(story.because.ends_with(named), "{}", story.because);
+    // It says so until the next cleaning.
+    let story = story.ask(Verb::Manage).ask(Verb::Provide);
+    assert!(story.node.left_alone.is_empty());
 }
 
 #[test]

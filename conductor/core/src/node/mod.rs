@@ -4,6 +4,7 @@ mod access;
 mod address;
 mod beside;
 mod cipher;
+mod cleaned;
 mod error;
 mod instance;
 mod job;
@@ -26,6 +27,7 @@ pub use access::{BmcAccess, BmcEndpoint, BmcSecrets};
 pub use address::{BadAddress, BmcAddress, Host};
 pub use beside::{Beside, BesideKind, Versions};
 pub use cipher::{BadSuite, CipherSuite};
+pub use cleaned::{LeftAlone, LeftDisk, MAX_LEFT_DISKS, WhyLeft};
 pub use error::{During, LastError};
 pub use instance::{
     BadSource, FileName, HttpUrl, Image, ImageSource, Instance, InstanceData, NewInstance,
@@ -88,7 +90,10 @@ pub struct Node {
     /// The firmware mode that the ramdisk found at its last lookup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_boot_mode: Option<BootMode>,
-    /// Large or secret documents lie beside the record; this says which versions.
+    /// Disks that the last cleaning did not erase.
+    #[serde(default, skip_serializing_if = "LeftAlone::is_empty")]
+    pub left_alone: LeftAlone,
+    /// What is large or secret lies in documents of its own; this says which.
     pub beside: Versions,
     /// Steps and acts are numbered from this.
     pub counter: u64,
