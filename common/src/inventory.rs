@@ -126,7 +126,7 @@ pub struct Disk {
     pub removable: bool,
     #[serde(default)]
     pub read_only: bool,
-    /// `nvme`, `sata`, `sas`, `usb`, `virtio`, `scsi`.
+    /// `nvme`, `sata`, `sas`, `fc`, `iscsi`, `usb`, `virtio`, `scsi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
     /// SCSI host:channel:target:lun.

@@ -3,7 +3,7 @@
 use super::{Fill, Roots, problem};
 use crate::sysfs::{is_pci_address, number, text, tidy};
 use anyhow::Context;
-use ironbeat_common::inventory::Disk;
+use ironbeat_common::inventory::{DISKS, Disk};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
     Ok(Box::new(move |inventory| {
         inventory.disks = disks;
         for what in unread {
-            problem(inventory, "disks", what);
+            problem(inventory, DISKS, what);
         }
     }))
 }
@@ -144,7 +144,11 @@ fn numbered(name: &str, kind: &str) -> bool {
 /// How the device is attached, by its path in sysfs.
 fn transport(device: &Path) -> Option<&'static str> {
     let any = |kind: &str| components(device).any(|c| numbered(c, kind));
-    if any("nvme")
+    if components(device).any(|c| c.starts_with("rport-")) {
+        Some("fc")
+    } else if any("session") {
+        Some("iscsi")
+    } else if any("nvme")
         || components(device).any(|c| c == "nvme-subsystem" || c.starts_with("nvme-subsys"))
     {
         Some("nvme")
@@ -180,7 +184,7 @@ fn by_path(device: &Path, dir: &Path, hctl: Option<&str>) -> Option<String> {
                 .find_map(|c| c.strip_prefix("ata").filter(|n| n.parse::<u32>().is_ok()))?;
             path += &format!("-ata-{}", ata_port(device, port)?);
         }
-        "sas" | "scsi" => path += &format!("-scsi-{}", host_zero(hctl?)?),
+        "sas" | "fc" | "iscsi" | "scsi" => path += &format!("-scsi-{}", host_zero(hctl?)?),
         _ => {}
     }
     Some(path)

@@ -9,7 +9,7 @@ pub mod nics;
 pub mod smbios;
 
 use ironbeat_common::id::Mac;
-use ironbeat_common::inventory::{Inventory, Problem};
+use ironbeat_common::inventory::{DISKS, Inventory, Problem};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -65,7 +65,16 @@ impl Collectors {
         }
     }
 
-    /// Those of this machine that need nothing but the kernel's files.
+    /// What disks there are; apart from the rest, because a lookup waits longer for them.
+    pub fn of_disks(roots: &Roots) -> Self {
+        let roots = roots.clone();
+        Self::new(vec![Collector {
+            name: DISKS,
+            read: Arc::new(move || disks::read(&roots)),
+        }])
+    }
+
+    /// Those of this machine that need nothing but the kernel's files, but for disks.
     pub fn of_machine(roots: &Roots, booted: Option<Mac>) -> Vec<Collector> {
         let collector = |name, read: fn(&Roots) -> anyhow::Result<Fill>| {
             let roots = roots.clone();
@@ -79,7 +88,6 @@ impl Collectors {
             collector("smbios", smbios::read),
             collector("cpu", cpu::read),
             collector("memory", memory::read),
-            collector("disks", disks::read),
             Collector {
                 name: "boot",
                 read: Arc::new(move || Ok(boot::read(&boot_roots, booted))),

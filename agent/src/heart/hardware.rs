@@ -1,13 +1,15 @@
 //! What is read of this machine for a lookup, an inspection and a step, and how long each waits for it.
 //! How one kind of thing is read is in `collect`.
+use super::settle::{self, Look, Settling};
 use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem};
 use crate::context::StepContext;
+use crate::init::modules::load::Loaded;
 use crate::net;
 use crate::net::lldp::Neighbours;
 use anyhow::Context;
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::id::Mac;
-use ironbeat_common::inventory::{Disk, Inventory};
+use ironbeat_common::inventory::{DRIVERS, Disk, Inventory};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,22 +17,31 @@ use std::time::{Duration, Instant};
 const LOOKUP_BOUND: Duration = Duration::from_secs(3);
 /// For an inspection, which may take its time.
 const INSPECT_BOUND: Duration = Duration::from_secs(30);
-/// A lookup waits for drivers at most this long: RAID controllers with many disks need some 20 s.
-const DRIVERS_BOUND: Duration = Duration::from_secs(30);
+/// The first lookup waits for the hardware at most this long after the start: RAID controllers with many disks need some
+/// 20 s for their driver alone, and `settle` waits half a minute for what comes after.
+const DRIVERS_BOUND: Duration = Duration::from_secs(120);
+/// A list of disks that takes longer is not a list of no disks: a lookup waits for it.
+const DISKS_BOUND: Duration = Duration::from_secs(30);
+
+/// Problems with drivers that are reported: one is enough to doubt the disks.
+const MAX_DOUBTS: usize = 16;
 
 /// What is read of this machine, and when.
 pub struct Hardware {
     started: Instant,
     roots: Roots,
     neighbours: Arc<Neighbours>,
-    /// Everything but the NICs, which change while the rest is read.
+    /// Everything but the NICs, which change while the rest is read, and the disks.
     machine: Collectors,
+    disks: Collectors,
     nics: Collectors,
     pub drivers: Latch,
     /// The firmware's variables can be read and written.
     pub variables: Latch,
     /// Read as soon as there were drivers, for the first lookup.
     ahead: Mutex<Option<Inventory>>,
+    /// Why disks may be missing, however often they are read: what was the matter with their drivers.
+    doubts: Mutex<Vec<String>>,
 }
 
 impl Hardware {
@@ -53,6 +64,7 @@ impl Hardware {
         };
         Self {
             started: Instant::now(),
+            disks: Collectors::of_disks(&roots),
             roots,
             neighbours,
             machine: Collectors::new(machine),
@@ -60,6 +72,7 @@ impl Hardware {
             drivers: Latch::default(),
             variables: Latch::default(),
             ahead: Mutex::default(),
+            doubts: Mutex::default(),
         }
     }
 
@@ -68,23 +81,61 @@ impl Hardware {
         self.variables.wait(DRIVERS_BOUND);
     }
 
-    pub fn read_ahead(&self) {
-        let inventory = self.machine.read(LOOKUP_BOUND);
+    /// Waits until the machine shows all of its disks, and reads it. `load` loads drivers for new devices.
+    pub fn settle(&self, mut load: impl FnMut() -> Loaded) {
+        let first = load();
+        tracing::info!(
+            count = first.modules,
+            failed = first.failed.join(", "),
+            "modules loaded"
+        );
+        let mut doubts = first.hides_disks;
+        let (loaded, mut settling) = (Instant::now(), Settling::default());
+        let (missing, disks) = loop {
+            let more = load();
+            doubts.extend(more.hides_disks);
+            let disks = self.disks.read(LOOKUP_BOUND);
+            let look = Look {
+                modules: more.modules,
+                disks: disks.disks.len(),
+                unread: disks.problems.len(),
+                ..settle::look_at_controllers(&self.roots.sys)
+            };
+            if let Some(missing) = settling.look(loaded.elapsed(), &look) {
+                break (missing, disks);
+            }
+            std::thread::sleep(settle::LOOK_EVERY);
+        };
+        doubts.extend(missing);
+        self.read_ahead(doubts, disks);
+    }
+
+    fn read_ahead(&self, doubts: Vec<String>, disks: Inventory) {
+        *self.doubts.lock().unwrap_or_else(PoisonError::into_inner) = doubts;
+        let mut inventory = self.machine.read(LOOKUP_BOUND);
+        add_disks(&mut inventory, disks);
         *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(inventory);
     }
 
     pub fn for_lookup(&self) -> Inventory {
-        let in_time = self.drivers.wait(DRIVERS_BOUND);
+        let in_time = self
+            .drivers
+            .wait(DRIVERS_BOUND.saturating_sub(self.started.elapsed()));
         let ahead = self
             .ahead
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let mut inventory = ahead.unwrap_or_else(|| self.machine.read(LOOKUP_BOUND));
+        let mut inventory = ahead.unwrap_or_else(|| {
+            let mut inventory = self.machine.read(LOOKUP_BOUND);
+            add_disks(&mut inventory, self.disks.read(DISKS_BOUND));
+            inventory
+        });
         self.add_nics(&mut inventory);
+        self.add_doubts(&mut inventory);
         if !in_time {
             let what = format!("still loading after {} s", DRIVERS_BOUND.as_secs());
-            problem(&mut inventory, "drivers", what);
+            problem(&mut inventory, DRIVERS, what);
         }
         inventory
     }
@@ -98,6 +149,8 @@ impl Hardware {
         };
         report("hardware");
         let mut inventory = self.machine.read(INSPECT_BOUND);
+        add_disks(&mut inventory, self.disks.read(INSPECT_BOUND));
+        self.add_doubts(&mut inventory);
         report("lldp");
         net::wait_for_neighbours(
             &self.roots.sys,
@@ -108,6 +161,13 @@ impl Hardware {
         );
         self.add_nics(&mut inventory);
         inventory
+    }
+
+    fn add_doubts(&self, inventory: &mut Inventory) {
+        let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        for what in doubts.iter().take(MAX_DOUBTS) {
+            problem(inventory, DRIVERS, what.clone());
+        }
     }
 
     fn add_nics(&self, inventory: &mut Inventory) {
@@ -125,6 +185,11 @@ impl Hardware {
             }
         }
     }
+}
+
+fn add_disks(inventory: &mut Inventory, read: Inventory) {
+    inventory.disks = read.disks;
+    inventory.problems.extend(read.problems);
 }
 
 /// A flag that is set once, and that threads can wait for.
@@ -147,5 +212,25 @@ impl Latch {
             .changed
             .wait_timeout_while(is_set, limit, |is_set| !*is_set);
         *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_matter_with_storage_drivers_is_in_every_inventory() {
+        let hardware = Hardware::new(None, Arc::default());
+        let why = "mpt3sas: Invalid argument";
+        hardware.read_ahead(vec![why.to_string()], Inventory::default());
+        hardware.drivers.set();
+        // The first was read ahead.
+        for _ in 0..2 {
+            let inventory = hardware.for_lookup();
+            let mut problems = inventory.disk_problems();
+            let of_drivers = problems.find(|problem| problem.collector == DRIVERS);
+            assert_eq!(of_drivers.map(|problem| problem.what.as_str()), Some(why));
+        }
     }
 }

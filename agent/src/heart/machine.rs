@@ -77,22 +77,25 @@ pub fn run_as_init() -> ! {
     }
 }
 
-/// On its own thread: loads the drivers, then reads the inventory while the network is still coming up.
+/// On its own thread: loads the drivers until the hardware has settled, then reads the inventory, while the network is still coming up.
 fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
     let load = move || {
-        match modules::load_all(Path::new("/")) {
-            Ok(loaded) => {
-                tracing::info!(
-                    count = loaded.modules,
-                    failed = loaded.failed.join(", "),
-                    "modules loaded"
-                );
-            }
+        let mut loader = match modules::Loader::open(Path::new("/")) {
+            Ok(loader) => Some(loader),
             // A kernel with everything built in has none.
-            Err(error) => tracing::warn!(%error, "no modules"),
-        }
-        timings.note(|t, now| t.modules_ms = now);
-        hardware.read_ahead();
+            Err(error) => {
+                tracing::warn!(%error, "no modules");
+                None
+            }
+        };
+        let mut is_first = true;
+        hardware.settle(|| {
+            let loaded = loader.as_mut().map(modules::Loader::load_new);
+            if std::mem::take(&mut is_first) {
+                timings.note(|t, now| t.modules_ms = now);
+            }
+            loaded.unwrap_or_default()
+        });
         timings.note(|t, now| t.inventory_ms = now);
         hardware.drivers.set();
         // Slow firmware takes a quarter of a second to list its variables: no lookup should wait for that.

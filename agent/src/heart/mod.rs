@@ -5,4 +5,5 @@ mod hardware;
 pub mod link;
 pub mod machine;
 pub mod perform;
+mod settle;
 pub mod steps;

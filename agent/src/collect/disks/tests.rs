@@ -165,6 +165,19 @@ fn scsi_sas_and_usb_disks_are_read() {
 }
 
 #[test]
+fn disks_behind_a_network_are_told_from_the_machines_own() {
+    let tree = Tree::new();
+    let fc = "pci0000:00/0000:03:00.0/host1/rport-1:0-2/target1:0:0/1:0:0:0";
+    let iscsi = "platform/host4/session1/target4:0:0/4:0:0:1";
+    for (name, device) in [("sda", fc), ("sdb", iscsi)] {
+        tree.disk(name, device, "block/", &[]);
+    }
+    let disks = tree.list();
+    let transports: Vec<_> = disks.iter().map(|d| d.transport.as_deref()).collect();
+    assert_eq!(transports, [Some("fc"), Some("iscsi")]);
+}
+
+#[test]
 fn what_is_not_a_disk_is_left_out() {
     let tree = Tree::new();
     for name in [

@@ -16,6 +16,8 @@ pub struct Loaded {
     pub modules: usize,
     /// With the reason; a machine often works without it.
     pub failed: Vec<String>,
+    /// Those of them without which disks may be missing.
+    pub hides_disks: Vec<String>,
 }
 
 struct Queue {
@@ -25,6 +27,8 @@ struct Queue {
     heavy: VecDeque<String>,
     /// Ever queued: each is tried once.
     known: BTreeSet<String>,
+    /// Behind these are disks.
+    storage: BTreeSet<String>,
     light_busy: usize,
     heavy_busy: usize,
     loaded: Loaded,
@@ -47,6 +51,8 @@ impl Queue {
         for name in index.wanted(&of(|device| !is_storage(device))) {
             self.add_light(name);
         }
+        let storage = |device: &str| is_storage(device) || is_virtio_storage(device);
+        self.storage.extend(index.wanted(&of(storage)));
         for name in index.wanted(&of(is_storage)) {
             if self.known.insert(name.clone()) {
                 self.heavy.push_back(name);
@@ -91,6 +97,7 @@ pub fn load<'a>(
         light: VecDeque::new(),
         heavy: VecDeque::new(),
         known: BTreeSet::new(),
+        storage: BTreeSet::new(),
         light_busy: 0,
         heavy_busy: 0,
         loaded: Loaded::default(),
@@ -127,6 +134,9 @@ pub fn load<'a>(
             let mut queue = lock();
             queue.add(index, &devices);
             queue.loaded.modules += loaded.modules;
+            if queue.storage.contains(&name) {
+                queue.loaded.hides_disks.extend(loaded.failed.clone());
+            }
             queue.loaded.failed.extend(loaded.failed);
             if is_heavy {
                 queue.heavy_busy -= 1
@@ -193,6 +203,11 @@ fn is_storage(modalias: &str) -> bool {
     modalias.starts_with("pci:")
         && modalias.contains("bc01")
         && !modalias.starts_with("pci:v00001AF4")
+}
+
+/// Virtio devices 2 (disk) and 8 (SCSI host).
+fn is_virtio_storage(modalias: &str) -> bool {
+    modalias.starts_with("virtio:d00000002") || modalias.starts_with("virtio:d00000008")
 }
 
 #[cfg(test)]
@@ -281,6 +296,21 @@ mod tests {
             "{:?}",
             loaded.failed
         );
+    }
+
+    #[test]
+    fn a_storage_driver_that_does_not_load_hides_disks_and_another_does_not() {
+        let tables = tables(
+            "alias pci:v00001000d00000097* mpt3sas\nalias acpi*:IPI0001:* broken\n",
+            "mpt3sas.ko: broken.ko\nbroken.ko:\n",
+            "",
+        );
+        let (loaded, _) = run(&tables, &[], &["acpi:IPI0001:"], &[]);
+        assert_eq!((loaded.failed.len(), loaded.hides_disks.len()), (1, 0));
+        let controller = "pci:v00001000d00000097sv0sd0bc01sc07i00";
+        let (loaded, _) = run(&tables, &[], &[controller], &[]);
+        let why = &loaded.hides_disks;
+        assert!(why.len() == 1 && why[0].starts_with("broken: "), "{why:?}");
     }
 
     #[test]

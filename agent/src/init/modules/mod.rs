@@ -23,30 +23,54 @@ const ALWAYS: &str = "etc/ironbeat/modules";
 /// `MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`: the kernel unpacks it.
 const COMPRESSED_FILE: i32 = 4;
 
-/// Loads everything for the running kernel from `root`; returns when no device asks for more.
-pub fn load_all(root: &Path) -> io::Result<Loaded> {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let dir = root.join("lib/modules").join(release);
-    let tables = Tables::read(&dir)?;
-    let index = Index::new(&tables);
-    let always = std::fs::read_to_string(root.join(ALWAYS)).unwrap_or_default();
-    let always = always
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let bus = root.join("sys/bus");
-    let scanned = Mutex::new(BTreeSet::new());
-    let scan = move || {
-        new_devices(
-            &bus,
-            &mut scanned.lock().unwrap_or_else(PoisonError::into_inner),
-        )
-    };
-    let insert = |file: &str| insert(&dir.join(file));
-    Ok(load(&index, always, &scan, &insert, STORAGE_HOLD))
+/// Loads modules for the running kernel, first for all devices, then for those that are new.
+pub struct Loader {
+    dir: PathBuf,
+    bus: PathBuf,
+    tables: Tables,
+    always: String,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Loader {
+    /// # Errors
+    /// The tables of modules under `root` cannot be read.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let release = rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned();
+        let dir = root.join("lib/modules").join(release);
+        Ok(Self {
+            tables: Tables::read(&dir)?,
+            bus: root.join("sys/bus"),
+            always: std::fs::read_to_string(root.join(ALWAYS)).unwrap_or_default(),
+            seen: BTreeSet::new(),
+            dir,
+        })
+    }
+
+    /// Returns when no device asks for more.
+    pub fn load_new(&mut self) -> Loaded {
+        let found = new_devices(&self.bus, &mut self.seen);
+        let always = std::mem::take(&mut self.always);
+        if found.is_empty() && always.is_empty() {
+            return Loaded::default();
+        }
+        let always = always
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let scanned = Mutex::new((Some(found), &mut self.seen));
+        let bus = &self.bus;
+        let scan = move || {
+            let (first, seen) = &mut *scanned.lock().unwrap_or_else(PoisonError::into_inner);
+            first.take().unwrap_or_else(|| new_devices(bus, seen))
+        };
+        let insert = |file: &str| insert(&self.dir.join(file));
+        let index = Index::new(&self.tables);
+        load(&index, always, &scan, &insert, STORAGE_HOLD)
+    }
 }
 
 fn insert(file: &Path) -> io::Result<()> {
