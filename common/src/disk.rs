@@ -38,6 +38,33 @@ impl DiskIdentity {
     }
 }
 
+/// Whether two block devices are two paths to one disk, both there at once: their bus can have paths, and WWN and size
+/// agree; where a disk has no WWN, its serial number, size and LUN, on two addresses.
+pub fn are_paths(one: &Disk, other: &Disk) -> bool {
+    let can_have_paths = |disk: &Disk| {
+        let transport = disk.transport.as_deref();
+        matches!(transport, Some("sas" | "scsi" | "fc" | "iscsi" | "nvme"))
+    };
+    if !can_have_paths(one) || !can_have_paths(other) || one.size_bytes != other.size_bytes {
+        return false;
+    }
+    match (&one.wwn, &other.wwn) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => {
+            let lun = |disk: &Disk| {
+                let hctl = disk.hctl.as_deref()?;
+                Some(String::from(hctl.rsplit_once(':')?.1))
+            };
+            one.serial.is_some()
+                && one.serial == other.serial
+                && lun(one).is_some()
+                && lun(one) == lun(other)
+                && one.hctl != other.hctl
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
 impl fmt::Display for DiskIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
@@ -48,5 +75,84 @@ impl fmt::Display for DiskIdentity {
             write!(f, " wwn {wwn}")?;
         }
         write!(f, ", {} bytes", self.size_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str, hctl: &str, wwn: Option<&str>, serial: Option<&str>) -> Disk {
+        Disk {
+            name: name.into(),
+            size_bytes: 5,
+            hctl: Some(hctl.into()),
+            wwn: wwn.map(Into::into),
+            serial: serial.map(Into::into),
+            transport: Some("sas".into()),
+            ..Disk::default()
+        }
+    }
+
+    #[test]
+    fn two_paths_to_one_disk_are_told_from_two_disks() {
+        let (wwn, other) = (Some("naa.5000c500a1b2c3d4"), Some("naa.5000c500a1b2c3d5"));
+        let sda = path("/dev/sda", "0:0:0:0", wwn, Some("S1"));
+        assert!(are_paths(
+            &sda,
+            &path("/dev/sdb", "1:0:0:0", wwn, Some("S1"))
+        ));
+        assert!(!are_paths(
+            &sda,
+            &path("/dev/sdb", "1:0:0:0", other, Some("S1"))
+        ));
+        assert!(!are_paths(
+            &sda,
+            &path("/dev/sdb", "1:0:0:0", None, Some("S1"))
+        ));
+        // Without WWN: another LUN of one array is another disk, and so is anything without a serial number.
+        let bare = path("/dev/sda", "0:0:0:1", None, Some("S1"));
+        assert!(are_paths(
+            &bare,
+            &path("/dev/sdb", "1:0:0:1", None, Some("S1"))
+        ));
+        assert!(!are_paths(
+            &bare,
+            &path("/dev/sdb", "1:0:0:2", None, Some("S1"))
+        ));
+        let nameless = path("/dev/sda", "0:0:0:1", None, None);
+        assert!(!are_paths(
+            &nameless,
+            &path("/dev/sdb", "1:0:0:1", None, None)
+        ));
+        // A bus without paths has two disks with one serial number: bridges from one batch.
+        let on_usb = |name| Disk {
+            transport: Some("usb".into()),
+            ..path(name, "6:0:0:0", wwn, Some("S1"))
+        };
+        assert!(!are_paths(&on_usb("/dev/sda"), &on_usb("/dev/sdb")));
+        let larger = Disk {
+            size_bytes: 6,
+            ..sda.clone()
+        };
+        assert!(!are_paths(&sda, &larger));
+    }
+
+    #[test]
+    fn only_usb_and_mmc_are_believed_to_be_removable() {
+        for (transport, is) in [
+            (Some("scsi"), false),
+            (Some("sata"), false),
+            (None, false),
+            (Some("usb"), true),
+            (Some("mmc"), true),
+        ] {
+            let disk = Disk {
+                removable: true,
+                transport: transport.map(Into::into),
+                ..Disk::default()
+            };
+            assert_eq!(disk.is_removable(), is, "{transport:?}");
+        }
     }
 }

@@ -126,7 +126,7 @@ pub struct Disk {
     pub removable: bool,
     #[serde(default)]
     pub read_only: bool,
-    /// `nvme`, `sata`, `sas`, `fc`, `iscsi`, `usb`, `virtio`, `scsi`.
+    /// `nvme`, `sata`, `sas`, `fc`, `iscsi`, `mmc`, `usb`, `virtio`, `scsi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
     /// SCSI host:channel:target:lun.
@@ -227,6 +227,13 @@ impl Default for BootFacts {
             interface: None,
             kernel: String::new(),
         }
+    }
+}
+
+impl Disk {
+    /// Of USB and MMC the flag is believed; aacraid sets it on every array (crowbar/crowbar-core#1537).
+    pub fn is_removable(&self) -> bool {
+        self.removable && matches!(self.transport.as_deref(), Some("usb" | "mmc"))
     }
 }
 

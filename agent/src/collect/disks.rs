@@ -152,6 +152,8 @@ fn transport(device: &Path) -> Option<&'static str> {
         || components(device).any(|c| c == "nvme-subsystem" || c.starts_with("nvme-subsys"))
     {
         Some("nvme")
+    } else if components(device).any(|c| c == "mmc_host") {
+        Some("mmc")
     } else if any("usb") {
         Some("usb")
     } else if any("ata") {

@@ -26,26 +26,41 @@ pub fn erase_metadata(disks: &[DiskIdentity], ctx: &StepContext<'_>) -> anyhow::
     let there = (ctx.disks)();
     let devices = disks
         .iter()
-        .map(|disk| target::open(disk, &there))
+        .map(|disk| Ok((disk, target::open_paths(disk, &there)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut problems = Vec::new();
-    for (done, device) in devices.iter().enumerate() {
+    for (done, (disk, paths)) in devices.iter().enumerate() {
         let total = Some(devices.len() as u64);
         (ctx.progress)(Progress {
             phase: "erase".to_owned(),
             done: done as u64,
             total,
         });
-        if let Err(e) = wipe(device, ctx.cancelled) {
+        if let Err(e) = wipe_by(paths, disk.wwn.is_some(), ctx.cancelled) {
             problems.push(format!("{e:#}"));
         }
-        device.reread_partitions();
+        for device in paths {
+            device.reread_partitions();
+        }
     }
     if problems.is_empty() {
         Ok(())
     } else {
         bail!("erasing metadata: {}", problems.join("; "))
     }
+}
+
+/// Wipes one disk by all paths to it: a serial number alone does not prove that they are one, so each has to be good then.
+fn wipe_by(paths: &[Device], has_wwn: bool, cancelled: &AtomicBool) -> anyhow::Result<()> {
+    let mut failed = None;
+    for device in paths {
+        match wipe(device, cancelled) {
+            Ok(()) if has_wwn => return Ok(()),
+            Ok(()) => {}
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// Wipes one disk and flushes it. From the first of these writes on it does not boot.

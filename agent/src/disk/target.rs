@@ -2,7 +2,7 @@
 //! What to do with the open disk is left to `write`, `erase` and `efi`.
 use super::device::Device;
 use anyhow::{Context, bail};
-use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::disk::{DiskIdentity, are_paths};
 use ironbeat_common::inventory::Disk;
 use std::io;
 use std::path::Path;
@@ -12,13 +12,42 @@ use std::time::Duration;
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Finds the disk among the present ones and opens it for exclusive use.
+/// Finds the disk among the present ones and opens it for exclusive use: of several paths the first that can be opened.
 ///
 /// # Errors
 /// None or several fit, the disk is read-only, in use (the holder is named), or of another size or sector than the
 /// inventory said.
 pub fn open(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Device> {
-    let disk = find(wanted, disks)?;
+    let (first, others) = find(wanted, disks)?;
+    let mut opened = open_path(wanted, first);
+    for path in others {
+        if opened.is_ok() {
+            break;
+        }
+        opened = open_path(wanted, path);
+    }
+    opened
+}
+
+/// The same for every path to the disk. Where it has a WWN, one that can be opened is enough.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_paths(wanted: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<Vec<Device>> {
+    let (first, others) = find(wanted, disks)?;
+    let opened = std::iter::once(first)
+        .chain(others)
+        .map(|path| open_path(wanted, path));
+    let (opened, failed): (Vec<_>, Vec<_>) = opened.partition(Result::is_ok);
+    let devices: Vec<Device> = opened.into_iter().flatten().collect();
+    let enough = wanted.wwn.is_some() && !devices.is_empty();
+    match failed.into_iter().find_map(Result::err) {
+        Some(error) if !enough => Err(error),
+        Some(_) | None => Ok(devices),
+    }
+}
+
+fn open_path(wanted: &DiskIdentity, disk: &Disk) -> anyhow::Result<Device> {
     let device = match retry_while_busy(|| Device::open(&disk.name, disk.logical_sector_bytes)) {
         Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
             let users = users(
@@ -58,17 +87,23 @@ fn retry_while_busy(open: impl Fn() -> io::Result<Device>) -> io::Result<Device>
     open()
 }
 
-fn find<'a>(wanted: &DiskIdentity, disks: &'a [Disk]) -> anyhow::Result<&'a Disk> {
+/// The paths to the disk that can be written: at least one.
+fn find<'a>(wanted: &DiskIdentity, disks: &'a [Disk]) -> anyhow::Result<(&'a Disk, Vec<&'a Disk>)> {
     let fitting: Vec<&Disk> = disks.iter().filter(|disk| wanted.is(disk)).collect();
-    match fitting[..] {
-        [disk] if disk.read_only => bail!("{} is read-only", disk.name),
-        [disk] => Ok(disk),
-        [] => bail!("no disk is {wanted}; there are: {}", list(disks.iter())),
-        _ => bail!(
+    let [first, others @ ..] = fitting.as_slice() else {
+        bail!("no disk is {wanted}; there are: {}", list(disks.iter()));
+    };
+    if !others.iter().all(|other| are_paths(first, other)) {
+        bail!(
             "{} disks are {wanted}: {}; refusing to choose",
             fitting.len(),
             list(fitting.into_iter())
-        ),
+        );
+    }
+    let mut writable = fitting.iter().copied().filter(|path| !path.read_only);
+    match writable.next() {
+        Some(path) => Ok((path, writable.collect())),
+        None => bail!("{} is read-only", first.name),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::node::{LeftDisk, WhyLeft};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::disk::{DiskIdentity, are_paths};
 use ironbeat_common::inventory::{Disk, Inventory};
 
 /// Disks named in one refusal; the rest is counted.
@@ -73,7 +73,7 @@ pub fn left_alone(disk: &Disk) -> Option<WhyLeft> {
         Some(WhyLeft::Empty)
     } else if disk.transport.as_deref() == Some("usb") {
         Some(WhyLeft::Usb)
-    } else if disk.removable {
+    } else if disk.is_removable() {
         Some(WhyLeft::Removable)
     } else if matches!(disk.transport.as_deref(), Some("fc" | "iscsi")) {
         Some(WhyLeft::Shared)
@@ -82,10 +82,21 @@ pub fn left_alone(disk: &Disk) -> Option<WhyLeft> {
     }
 }
 
+/// One path to each disk: the first.
+pub fn distinct<'a>(disks: impl Iterator<Item = &'a Disk>) -> Vec<&'a Disk> {
+    let mut found: Vec<&Disk> = Vec::new();
+    for disk in disks {
+        if !found.iter().any(|other| are_paths(disk, other)) {
+            found.push(disk);
+        }
+    }
+    found
+}
+
 /// What cleaning erases, and what it leaves alone.
 pub fn for_cleaning(disks: &[Disk]) -> (Vec<DiskIdentity>, Vec<LeftDisk>) {
     let (mut erased, mut left) = (Vec::new(), Vec::new());
-    for disk in disks {
+    for disk in distinct(disks.iter()) {
         let identity = DiskIdentity::of(disk);
         match left_alone(disk) {
             None => erased.push(identity),
@@ -153,6 +164,21 @@ mod tests {
         check(&nameless(&[10, 10, 20]), Some(&known), None);
         let words = "/dev/sd2, 10 bytes is missing";
         check(&nameless(&[10, 20]), Some(&known), Some(words));
+    }
+
+    #[test]
+    fn an_array_that_calls_itself_removable_is_erased_and_a_disk_with_two_paths_once() {
+        let mut found = inventory(&["S1", "S1", "CARD"]);
+        for disk in &mut found.disks {
+            (disk.removable, disk.size_bytes) = (true, 1 << 40);
+            disk.transport = Some("scsi".into());
+            disk.wwn = Some("naa.5000c500a1b2c3d4".into());
+        }
+        found.disks[2].transport = Some("mmc".into());
+        let (erased, left) = for_cleaning(&found.disks);
+        let names: Vec<&str> = erased.iter().map(|disk| disk.name.as_str()).collect();
+        assert_eq!(names, ["/dev/sd0"]);
+        assert_eq!((left.len(), left[0].why), (1, WhyLeft::Removable));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Root device hints in Ironic's syntax, and the choice of one disk by them.
 //! `plan` decides what happens to the chosen disk.
+use crate::disks::distinct;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -154,6 +155,7 @@ impl Hints {
         if fitting.is_empty() {
             return Err(NoDisk::NoMatch { why });
         }
+        fitting = distinct(fitting.into_iter());
         // Ironic takes the smallest; we refuse when probing order would decide which one that is.
         fitting.sort_by_key(|disk| disk.size_bytes);
         let smallest = fitting[0].size_bytes;
@@ -215,7 +217,7 @@ fn unusable(disk: &Disk, transport_hinted: bool) -> Option<&'static str> {
     if disk.size_bytes == 0 {
         return Some("empty");
     }
-    if disk.removable {
+    if disk.is_removable() {
         return Some("removable");
     }
     if disk.transport.as_deref() == Some("usb") && !transport_hinted {
@@ -463,6 +465,30 @@ mod tests {
             hints(&[("serial", "A")]).choose(&disks).unwrap().name,
             "/dev/sda"
         );
+    }
+
+    #[test]
+    fn two_paths_to_one_disk_are_no_tie() {
+        let path = |name: &str, hctl: &str| Disk {
+            wwn: Some("naa.5000c500a1b2c3d4".into()),
+            hctl: Some(hctl.into()),
+            transport: Some("sas".into()),
+            ..disk(name, 100)
+        };
+        let mut disks = [path("/dev/sda", "0:0:0:0"), path("/dev/sdb", "1:0:0:0")];
+        let chosen = Hints::default().choose(&disks).unwrap();
+        assert_eq!(chosen.name, "/dev/sda");
+        let by_path = hints(&[("hctl", "1:0:0:0")]);
+        assert_eq!(by_path.choose(&disks).unwrap().name, "/dev/sdb");
+        disks[1].wwn = Some("naa.5000c500a1b2c3d5".into());
+        assert!(Hints::default().choose(&disks).is_err());
+    }
+
+    #[test]
+    fn an_array_that_calls_itself_removable_can_be_chosen() {
+        let mut array = disk("/dev/sda", 100);
+        (array.removable, array.transport) = (true, Some("scsi".into()));
+        assert!(Hints::default().choose(&[array]).is_ok());
     }
 
     #[test]

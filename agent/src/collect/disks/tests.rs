@@ -178,6 +178,16 @@ fn disks_behind_a_network_are_told_from_the_machines_own() {
 }
 
 #[test]
+fn a_card_is_told_from_a_disk() {
+    let tree = Tree::new();
+    let card = "pci0000:00/0000:00:1a.0/mmc_host/mmc0/mmc0:0001";
+    tree.disk("mmcblk0", card, "block/", &[("removable", "1")]);
+    let card = tree.list().remove(0);
+    assert_eq!(card.transport.as_deref(), Some("mmc"));
+    assert!(card.is_removable());
+}
+
+#[test]
 fn what_is_not_a_disk_is_left_out() {
     let tree = Tree::new();
     for name in [

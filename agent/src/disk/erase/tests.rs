@@ -3,6 +3,8 @@
 use super::super::testing::image::{self, noise};
 use super::super::testing::{Bench, MIB, TestDisk};
 use super::{erase_metadata, positions, wipe};
+use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::inventory::Disk;
 use std::ops::Range;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -154,4 +156,25 @@ fn cancelling_leaves_a_disk_that_does_not_boot() {
     assert!(format!("{error:#}").contains("cancelled"), "{error:#}");
     drop(device);
     disk.assert_does_not_boot();
+}
+
+#[test]
+fn by_a_serial_number_alone_every_path_is_erased() {
+    let (one, other) = (old_disk(), old_disk());
+    let before = one.content();
+    let path = |disk: &TestDisk, hctl: &str| Disk {
+        serial: Some("S1".to_owned()),
+        hctl: Some(hctl.to_owned()),
+        transport: Some("scsi".to_owned()),
+        ..disk.inventory()
+    };
+    let mut bench = Bench::new(&[]);
+    bench.disks = vec![path(&one, "0:0:0:0"), path(&other, "1:0:0:0")];
+    let wanted = [DiskIdentity::of(&bench.disks[0])];
+    bench
+        .run(|ctx| erase_metadata(&wanted, ctx))
+        .expect("both can be opened");
+    for disk in [&one, &other] {
+        assert_erased(disk, &before);
+    }
 }

@@ -28,6 +28,29 @@ fn one_disk_that_fits_is_opened() {
 }
 
 #[test]
+fn one_of_two_paths_is_opened() {
+    let disk = TestDisk::dirty(4 * MIB, 512);
+    let path = |name: &str| Disk {
+        name: name.to_owned(),
+        wwn: Some("naa.5000c500a1b2c3d4".to_owned()),
+        transport: Some("sas".to_owned()),
+        ..disk.inventory()
+    };
+    let (dead, good) = (path("/dev/elsewhere"), path(disk.path()));
+    let wanted = DiskIdentity::of(&good);
+    for paths in [[dead.clone(), good.clone()], [good.clone(), dead.clone()]] {
+        let device = open(&wanted, &paths).expect("one path is good");
+        assert_eq!(device.path(), disk.path());
+    }
+    check(&wanted, &[dead.clone(), dead], &["opening /dev/elsewhere"]);
+    let locked = Disk {
+        read_only: true,
+        ..good.clone()
+    };
+    check(&wanted, &[locked.clone(), locked], &["read-only"]);
+}
+
+#[test]
 fn refusals_name_the_reason() {
     let disk = TestDisk::dirty(4 * MIB, 512);
     let (inventory, identity) = (disk.inventory(), disk.identity());

@@ -325,9 +325,10 @@ fn is_truly_clean(
         let mut left = after.left_alone.disks.iter();
         left.any(|left| left.disk == disk.to_string())
     };
-    for disk in inventory.disks.iter().map(DiskIdentity::of) {
-        if !erased.contains(&&disk) && !named(&disk) {
-            return Err(format!("clean with {disk} neither erased nor named"));
+    for disk in &inventory.disks {
+        let identity = DiskIdentity::of(disk);
+        if !erased.iter().any(|erased| erased.is(disk)) && !named(&identity) {
+            return Err(format!("clean with {identity} neither erased nor named"));
         }
     }
     Ok(())
