@@ -2,6 +2,7 @@
 //! `heart::steps` builds it; the work is done in `disk` and `collect`.
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::inventory::Disk;
+use std::fmt;
 use std::sync::atomic::AtomicBool;
 
 /// Handed to the code that carries out one step.
@@ -14,4 +15,14 @@ pub struct StepContext<'a> {
     pub disks: &'a (dyn Fn() -> Vec<Disk> + Sync),
     /// For sockets: the step's own thread may `block_on` with it.
     pub runtime: tokio::runtime::Handle,
+}
+
+/// What was in the way may pass: the same step is worth another try. A message or a context of an error.
+#[derive(Debug)]
+pub struct MayPass(pub String);
+
+impl fmt::Display for MayPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }

@@ -2,7 +2,9 @@
 //! What the messages mean is tested with the agent and the conductor.
 use crate::codec::{DecodeError, MAX_MESSAGE_BYTES, VERSION, decode, encode};
 use crate::disk::DiskIdentity;
-use crate::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Progress, Status, StepError, Written};
+use crate::heartbeat::{
+    Heartbeat, HeartbeatReply, Outcome, Progress, Retry, Status, StepError, Written,
+};
 use crate::id::{BootId, Mac, NodeId, StepId};
 use crate::image::{Checksum, Digest, ImageFormat};
 use crate::inventory::{BootFacts, BootMode, Disk, Inventory, Nic, System};
@@ -81,6 +83,7 @@ fn write_image() -> Order {
             path: "p".into(),
             content: "c".into(),
         }],
+        stall_secs: 600,
     })
 }
 
@@ -129,7 +132,10 @@ fn every_message_has_its_golden_bytes() {
             },
             "failed" => Status::Failed {
                 step: StepId(7),
-                error: StepError { what: "no".into() },
+                error: StepError {
+                    what: "no".into(),
+                    retry: Retry::Useful,
+                },
             },
             other => panic!("no message {other}"),
         };
@@ -216,7 +222,8 @@ const GOLDEN_BEATS: [(&str, &str); 5] = [
         "failed",
         concat!(
             "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
-            "306230637365710366737461747573a1664661696c6564a2647374657007656572726f72a16477686174626e6f",
+            "306230637365710366737461747573a1664661696c6564a2647374657007656572726f72a26477686174626e6f6572657472",
+            "796655736566756c",
         ),
     ),
 ];
@@ -237,11 +244,11 @@ const GOLDEN_WELCOME: &str = concat!(
     "313031766865617274626561745f74696d656f75745f7365637319012c",
 );
 const GOLDEN_WRITE: &str = concat!(
-    "a16453746570a262696407656f72646572a16a5772697465496d616765a5646469736ba36673657269616c6253316a73697a",
+    "a16453746570a262696407656f72646572a16a5772697465496d616765a6646469736ba36673657269616c6253316a73697a",
     "655f627974657305646e616d65682f6465762f7664616475726c73816f687474703a2f2f682f6f732e7a737466666f726d61",
     "74647a73746468636865636b73756da166536861323536784030373037303730373037303730373037303730373037303730",
     "3730373037303730373037303730373037303730373037303730373037303730373037303730376c636f6e6669675f647269",
-    "766581a26470617468617067636f6e74656e746163",
+    "766581a26470617468617067636f6e74656e7461636a7374616c6c5f73656373190258",
 );
 const GOLDEN_BOOT_ENTRY: &str = concat!(
     "a16c536574426f6f74456e747279a2646469736ba36673657269616c6253316a73697a655f627974657305646e616d65682f",

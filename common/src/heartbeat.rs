@@ -69,6 +69,18 @@ pub struct Written {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepError {
     pub what: String,
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// Whether the same step may succeed when it is begun again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retry {
+    /// It would meet the same: a wrong checksum, a disk that is not there.
+    #[default]
+    Useless,
+    /// What was in the way may pass: a server that is away, a disk that is in use.
+    Useful,
 }
 
 /// The answer to a heartbeat: what the conductor wants now, by id.

@@ -55,6 +55,14 @@ pub struct WriteImage {
     /// Files of a `config-2` volume, added as the last partition. Empty: no config drive.
     #[serde(default)]
     pub config_drive: Vec<ConfigFile>,
+    /// Without a new byte for this long the step counts as hung; until shortly before, broken transfers are tried again.
+    #[serde(default = "default_stall_secs")]
+    pub stall_secs: u32,
+}
+
+/// The default of the conductor's policy, for an order that does not say.
+fn default_stall_secs() -> u32 {
+    600
 }
 
 /// One file of a config drive; `path` is relative, `openstack/latest/meta_data.json`.

@@ -5,7 +5,7 @@ mod support;
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 use ironbeat_common::codec;
-use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Progress, Status, StepError};
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Progress, Retry, Status, StepError};
 use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_common::order::{Order, WriteImage};
@@ -183,6 +183,7 @@ async fn secrets_go_to_the_agent_and_to_nobody_else() {
 
     let error = StepError {
         what: "write /dev/vda: the disk is on fire".into(),
+        retry: Retry::Useless,
     };
     let failed = Status::Failed { step: id, error };
     assert_eq!(agent.beat(failed).await, HeartbeatReply::LookUp);
@@ -304,5 +305,31 @@ async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
     let shown = site.rests("box", "active").await;
     assert_eq!(shown["power"]["on"], true);
     assert_eq!(sim.commands().last().unwrap(), "boot default");
+    worker.assert_well();
+}
+
+/// What was in the way has passed when the pause is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_failed_in_an_outage_is_begun_again() {
+    let site = Site::start().await;
+    let policy = "automated_clean = false\nbmc_backoff_secs = 1\nstep_stall_secs = 90";
+    let mut worker = site.worker("w1", policy);
+    let sim = Sim::start(false);
+    let node = prepare(&site, &sim).await;
+    let nudge = format!("ib.v1.nudge.{node}");
+    let mut nudges = site.client.subscribe(nudge).await.unwrap();
+    deploy(&site).await;
+    let mut agent = look_up(&site, 1).await;
+    let (id, order) = write(agent.beat(Status::Idle).await);
+    assert_eq!(order.stall_secs, 90);
+    let error = StepError {
+        what: "GET http://h/os.zst: connection refused".into(),
+        retry: Retry::Useful,
+    };
+    let failed = Status::Failed { step: id, error };
+    assert_eq!(agent.beat(failed.clone()).await, HeartbeatReply::Idle);
+    next_nudge(&mut nudges).await;
+    let (again, _) = write(agent.beat(failed).await);
+    assert_ne!(again, id);
     worker.assert_well();
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_common::codec;
-use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Status, StepError};
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Retry, Status, StepError};
 use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
@@ -308,6 +308,7 @@ async fn an_unknown_boot_is_sent_to_look_up() {
                 step: StepId(1),
                 error: StepError {
                     what: "made up".into(),
+                    retry: Retry::Useless,
                 },
             },
         ] {

@@ -2,32 +2,36 @@
 //! Checking the bytes is left to `write`.
 use super::http::{self, Body, ByteRange, Head, Timeouts};
 use super::url::Url;
+use crate::context::MayPass;
 use anyhow::{Context, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const MAX_REDIRECTS: usize = 5;
 
-/// When to stop trying. The defaults suit a provisioning network: servers that restart within half a minute.
+/// When to stop trying.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub connect: Duration,
     /// Without a single byte: then the connection counts as broken.
     pub stall: Duration,
-    /// Rounds over all mirrors in a row without a new byte.
-    pub rounds: u32,
+    /// From the first failure in a row, without a new byte from any mirror.
+    pub patience: Duration,
     /// Pause after the first round without a new byte; doubled after each further one.
     pub pause: Duration,
     /// Resumed transfers in total: bounds a server that cuts every connection after a few bytes.
     pub resumes: u32,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// For a step that counts as hung after `hung` without a new byte: it gives up by itself before that, and can say why.
+    /// A last silence before the first failure and after the last pause are part of it.
+    pub fn within(hung: Duration) -> Self {
+        let stall = Duration::from_secs(20);
         Self {
             connect: Duration::from_secs(5),
-            stall: Duration::from_secs(20),
-            rounds: 7,
+            stall,
+            patience: hung.saturating_sub(3 * stall).max(hung / 2),
             pause: Duration::from_millis(500),
             resumes: 256,
         }
@@ -39,13 +43,25 @@ struct Mirror {
     /// ETag or else Last-Modified of what was read there first.
     version: Option<String>,
     /// Why it is no longer tried.
-    ruled_out: Option<String>,
+    ruled_out: Option<Final>,
 }
 
 /// Why a request failed: worth a retry, or final for this mirror.
 enum Refusal {
     Transient(anyhow::Error),
-    Final(anyhow::Error),
+    Final(Final),
+}
+
+/// This download gets no more of the object here.
+struct Final {
+    error: anyhow::Error,
+    /// There is another object now: a new download would get that one.
+    changed: bool,
+}
+
+fn final_refusal(error: anyhow::Error) -> Refusal {
+    let changed = false;
+    Refusal::Final(Final { error, changed })
 }
 
 pub struct Download<'a> {
@@ -59,6 +75,7 @@ pub struct Download<'a> {
     resumed: u32,
     /// In a row, without a new byte.
     failures: u32,
+    failing_since: Option<Instant>,
 }
 
 impl<'a> Download<'a> {
@@ -94,6 +111,7 @@ impl<'a> Download<'a> {
             total: None,
             resumed: 0,
             failures: 0,
+            failing_since: None,
         };
         download.connect(None)?;
         Ok(download)
@@ -125,7 +143,7 @@ impl<'a> Download<'a> {
                 }
                 Ok(count) => {
                     self.position += count as u64;
-                    self.failures = 0;
+                    (self.failures, self.failing_since) = (0, None);
                     return Ok(count);
                 }
                 Err(e) => self.connect(Some(e.into()))?,
@@ -142,7 +160,8 @@ impl<'a> Download<'a> {
                 self.give_up_or_wait(error)?;
             }
             if self.position > 0 && self.resumed >= self.limits.resumes {
-                bail!("{} broke off {} times", self.describe(), self.resumed);
+                let broke = format!("{} broke off {} times", self.describe(), self.resumed);
+                return Err(anyhow::Error::msg(MayPass(broke)));
             }
             match self.request() {
                 Ok(body) => {
@@ -151,8 +170,8 @@ impl<'a> Download<'a> {
                     return Ok(());
                 }
                 Err(Refusal::Transient(error)) => last = Some(error),
-                Err(Refusal::Final(error)) => {
-                    self.mirrors[self.current].ruled_out = Some(format!("{error:#}"));
+                Err(Refusal::Final(refusal)) => {
+                    self.mirrors[self.current].ruled_out = Some(refusal);
                     self.next_mirror()?;
                 }
             }
@@ -175,9 +194,14 @@ impl<'a> Download<'a> {
             .max(1) as u32;
         self.failures += 1;
         let rounds = self.failures / live;
-        if rounds >= self.limits.rounds {
-            let tried = format!("{}, tried {} times", self.describe(), self.failures);
-            return Err(error.context(tried));
+        let failing = self
+            .failing_since
+            .get_or_insert_with(Instant::now)
+            .elapsed();
+        if failing >= self.limits.patience {
+            let (what, tries) = (self.describe(), self.failures);
+            let tried = format!("{what}, tried {tries} times in {} s", failing.as_secs());
+            return Err(error.context(MayPass(tried)));
         }
         if self.failures.is_multiple_of(live) {
             self.wait(self.limits.pause.saturating_mul(1 << (rounds - 1).min(4)));
@@ -204,12 +228,15 @@ impl<'a> Download<'a> {
             self.current = next;
             return Ok(());
         }
-        let reasons: Vec<String> = self
-            .mirrors
-            .iter()
-            .filter_map(|mirror| mirror.ruled_out.clone())
+        let refusals = || self.mirrors.iter().flat_map(|mirror| &mirror.ruled_out);
+        let reasons: Vec<String> = refusals()
+            .map(|refusal| format!("{:#}", refusal.error))
             .collect();
-        bail!("{}", reasons.join("; "));
+        let reasons = reasons.join("; ");
+        match refusals().any(|refusal| refusal.changed) {
+            true => Err(anyhow::Error::msg(MayPass(reasons))),
+            false => bail!("{reasons}"),
+        }
     }
 
     fn describe(&self) -> String {
@@ -246,7 +273,7 @@ impl<'a> Download<'a> {
             let (head, body) = match answer {
                 Ok(answer) => answer,
                 Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-                    return Err(Refusal::Final(anyhow!(e).context(format!("GET {url}"))));
+                    return Err(final_refusal(anyhow!(e).context(format!("GET {url}"))));
                 }
                 Err(e) => return Err(Refusal::Transient(anyhow!(e).context(format!("GET {url}")))),
             };
@@ -255,13 +282,13 @@ impl<'a> Download<'a> {
                 200 | 206 => return self.accept(&url, head, body),
                 301 | 302 | 303 | 307 | 308 => {
                     let Some(location) = head.location else {
-                        return Err(Refusal::Final(anyhow!(
+                        return Err(final_refusal(anyhow!(
                             "GET {url}: HTTP status {status} without a Location"
                         )));
                     };
                     let next = url.join(&location);
                     url = next.map_err(|e| {
-                        Refusal::Final(anyhow!(e).context(format!("GET {url} was redirected")))
+                        final_refusal(anyhow!(e).context(format!("GET {url} was redirected")))
                     })?;
                 }
                 408 | 425 | 429 | 500.. => {
@@ -269,10 +296,10 @@ impl<'a> Download<'a> {
                         "GET {url}: HTTP status {status}"
                     )));
                 }
-                _ => return Err(Refusal::Final(anyhow!("GET {url}: HTTP status {status}"))),
+                _ => return Err(final_refusal(anyhow!("GET {url}: HTTP status {status}"))),
             }
         }
-        Err(Refusal::Final(anyhow!(
+        Err(final_refusal(anyhow!(
             "GET {first}: more than {MAX_REDIRECTS} redirects"
         )))
     }
@@ -280,11 +307,15 @@ impl<'a> Download<'a> {
     /// Checks that the answer continues the same object at the right byte. Some servers ignore `Range` or `If-Range`, and a
     /// changed object is sent from its start, so version and size are compared here.
     fn accept(&mut self, url: &Url, head: Head, mut body: Body<'a>) -> Result<Body<'a>, Refusal> {
-        let refuse = |why: String| Err(Refusal::Final(anyhow!("GET {url}: {why}")));
+        let refuse = |why: String| Err(final_refusal(anyhow!("GET {url}: {why}")));
+        let has_changed = |why: String| {
+            let (error, changed) = (anyhow!("GET {url}: {why}"), true);
+            Err(Refusal::Final(Final { error, changed }))
+        };
         let version = head.etag.or(head.last_modified);
         let mirror = &mut self.mirrors[self.current];
         if self.position > 0 && mirror.version.is_some() && mirror.version != version {
-            return refuse(format!(
+            return has_changed(format!(
                 "the image changed while it was read (at byte {})",
                 self.position
             ));
@@ -309,7 +340,7 @@ impl<'a> Download<'a> {
         if let (Some(before), Some(now)) = (self.total, total)
             && before != now
         {
-            return refuse(format!(
+            return has_changed(format!(
                 "the image has {now} bytes here, but {before} where the download began"
             ));
         }

@@ -33,6 +33,7 @@ use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Written;
 use ironbeat_common::order::WriteImage;
 use std::path::Path;
+use std::time::Duration;
 
 /// Streams an image onto a disk: decoded, checked, and bootable only when all of it is there. Blocks until then.
 ///
@@ -40,7 +41,8 @@ use std::path::Path;
 /// The disk is not the one meant, the image cannot be had, is damaged, or does not fit; in words, with what was expected.
 /// Until the first write the disk is untouched; from then to the last write it does not boot.
 pub fn write_image(order: &WriteImage, ctx: &StepContext<'_>) -> anyhow::Result<Written> {
-    write::write_image(order, ctx, fetch::Limits::default())
+    let hung = Duration::from_secs(order.stall_secs.into());
+    write::write_image(order, ctx, fetch::Limits::within(hung))
 }
 
 /// Makes tables, RAID and volume labels and file-system signatures of these disks unreadable. Blocks until they are.

@@ -1,6 +1,7 @@
 //! Opens the disk that an order names: exactly one fits, it is not in use, and it is as planned.
 //! What to do with the open disk is left to `write`, `erase` and `efi`.
 use super::device::Device;
+use crate::context::MayPass;
 use anyhow::{Context, bail};
 use ironbeat_common::disk::{DiskIdentity, are_paths};
 use ironbeat_common::inventory::Disk;
@@ -60,7 +61,8 @@ fn open_path(wanted: &DiskIdentity, disk: &Disk) -> anyhow::Result<Device> {
             } else {
                 users.join(", ")
             };
-            bail!("{} is in use: {users}", disk.name);
+            let in_use = format!("{} is in use: {users}", disk.name);
+            return Err(anyhow::Error::msg(MayPass(in_use)));
         }
         other => other.with_context(|| format!("opening {}", disk.name))?,
     };

@@ -1,7 +1,7 @@
 //! Runs one step at a time on its own thread, shares its progress, and cancels it on request.
 //! Which step to run is decided in `beat`; carrying out its order is left to `perform`.
-use crate::context::StepContext;
-use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
+use crate::context::{MayPass, StepContext};
+use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError};
 use ironbeat_common::id::StepId;
 use ironbeat_common::inventory::Disk;
 use ironbeat_common::order::Order;
@@ -220,6 +220,7 @@ impl Runner {
             Err(error) => {
                 let error = StepError {
                     what: format!("starting a thread for the step: {error}"),
+                    retry: Retry::Useful,
                 };
                 Current::Over(Ended {
                     step,
@@ -276,13 +277,37 @@ impl Job {
             (Order::PowerOff, Ok(_)) => Some(Ending::PowerOff),
             _ => None,
         };
-        let result = result.map_err(|error| StepError {
-            what: format!("{error:#}"),
-        });
+        let result = result.map_err(|error| step_error(&error));
         Ended {
             step: self.step,
             result,
             ending,
         }
+    }
+}
+
+fn step_error(error: &anyhow::Error) -> StepError {
+    StepError {
+        what: format!("{error:#}"),
+        retry: match error.downcast_ref::<MayPass>() {
+            Some(_) => Retry::Useful,
+            None => Retry::Useless,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not_however_deep_it_is() {
+        let refused = || anyhow::anyhow!("connection refused");
+        let away = MayPass("the server is away".into());
+        let error = refused().context(away).context("writing the image");
+        let told = step_error(&error);
+        let words = "writing the image: the server is away: connection refused";
+        assert_eq!((told.what.as_str(), told.retry), (words, Retry::Useful));
+        assert_eq!(step_error(&refused()).retry, Retry::Useless);
     }
 }

@@ -152,7 +152,13 @@ fn next(node: &Node, policy: &Policy) -> String {
             "another try".to_string()
         }
         Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } if job.boots < policy.max_boots => {
-            "if the machine falls silent, the ramdisk is booted again".to_string()
+            let again = match job.step() {
+                Step::Agent(_) if job.tries < policy.max_tries => {
+                    "another try, if that makes sense; "
+                }
+                Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent => "",
+            };
+            format!("{again}if the machine falls silent, the ramdisk is booted again")
         }
         Phase::Acting { .. }
         | Phase::Backoff { .. }

@@ -75,6 +75,7 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             holds(job.tries > 0, "the current step was begun")?;
             let fits = match (&job.phase, job.step()) {
                 (Phase::Acting { .. } | Phase::Backoff { .. }, Step::Bmc(_)) => true,
+                (Phase::Backoff { .. }, Step::Agent(_)) => node.boot.is_some(),
                 (Phase::AwaitingAgent { .. }, Step::AwaitAgent) => true,
                 (Phase::AgentStep { id, .. }, Step::Agent(_)) => {
                     node.boot.is_some() && id.0 <= node.counter

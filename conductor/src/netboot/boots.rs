@@ -42,9 +42,8 @@ impl Boots {
 
     /// Base URLs of live workers, this one first.
     pub fn workers(&self) -> Vec<String> {
-        let mut live = self.presence.live();
-        live.sort_by_key(|info| (info.id != self.worker, info.id.clone()));
-        live.into_iter().map(|info| info.url).collect()
+        let mirrors = self.presence.mirrors().into_iter();
+        mirrors.map(|info| info.url).collect()
     }
 
     /// A machine fetched something on its way to the ramdisk.

@@ -1,17 +1,38 @@
-//! Where an agent fetches an image from: the URL that was asked for, or any worker that lives now.
-//! `http` serves images.
-use crate::records::presence::Presence;
+//! Where an agent fetches an image from: the URL that was asked for, or the workers.
+//! Serving images is `http`'s job; which workers there are is known in `presence`.
 use ironbeat_core::node::ImageSource;
+use ironbeat_ops::reply::WorkerInfo;
 
-/// URLs of an image; any live worker has an image that workers serve.
-pub fn urls(presence: &Presence, source: &ImageSource) -> Vec<String> {
+/// URLs of an image, in the order of `workers`; what they serve is had from any of them.
+pub fn urls(workers: &[WorkerInfo], source: &ImageSource) -> Vec<String> {
     match source {
         ImageSource::Http(_) => vec![source.to_string()],
-        ImageSource::Served(_) => {
-            let mirrors = presence.live().into_iter();
-            mirrors
-                .map(|mirror| format!("{}/images/{source}", mirror.url))
-                .collect()
-        }
+        ImageSource::Served(_) => workers
+            .iter()
+            .map(|worker| format!("{}/images/{source}", worker.url))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbeat_core::time::Time;
+
+    #[test]
+    fn a_served_image_is_had_from_every_worker_in_their_order() {
+        let worker = |name: &str| WorkerInfo {
+            id: name.parse().unwrap(),
+            url: format!("http://{name}"),
+            version: "1".into(),
+            started: Time::from_unix_ms(1),
+        };
+        let workers = [worker("w2"), worker("w1")];
+        let of = |source: &str| urls(&workers, &source.parse().unwrap());
+        assert_eq!(
+            of("os.zst"),
+            ["http://w2/images/os.zst", "http://w1/images/os.zst"]
+        );
+        assert_eq!(of("http://h/os.zst"), ["http://h/os.zst"]);
     }
 }

@@ -61,6 +61,11 @@ impl Owners {
     }
 }
 
+fn own_first(own: &WorkerInfo, live: Vec<WorkerInfo>) -> Vec<WorkerInfo> {
+    let others = live.into_iter().filter(|info| info.id != own.id);
+    std::iter::once(own.clone()).chain(others).collect()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -189,7 +194,12 @@ impl Presence {
         lock(&self.roster).live(&self.own, Instant::now())
     }
 
-    /// Workers that were here and are gone.
+    /// Those that a machine can fetch from, this one first: it has just been reached, whatever it knows of its presence.
+    pub fn mirrors(&self) -> Vec<WorkerInfo> {
+        own_first(&self.own, self.live())
+    }
+
+    /// Workers that were here and are not any more.
     pub fn lapsed(&self) -> Vec<WorkerId> {
         lock(&self.roster).lapsed(Instant::now())
     }

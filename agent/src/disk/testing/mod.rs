@@ -25,7 +25,7 @@ pub const MIB: u64 = 1 << 20;
 pub const LIMITS: Limits = Limits {
     connect: Duration::from_secs(5),
     stall: Duration::from_millis(600),
-    rounds: 4,
+    patience: Duration::from_millis(60),
     pause: Duration::from_millis(1),
     resumes: 50,
 };
@@ -209,6 +209,7 @@ pub fn order(disk: &TestDisk, urls: &[String], format: ImageFormat, served: &[u8
         format,
         checksum: sha256(served),
         config_drive: Vec::new(),
+        stall_secs: 600,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::plan::{self, Plan};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
-use ironbeat_common::heartbeat::{Outcome, Status};
+use ironbeat_common::heartbeat::{Outcome, Retry, Status};
 use ironbeat_common::id::{BootId, StepId};
 use ironbeat_common::inventory::Inventory;
 
@@ -66,6 +66,10 @@ pub(super) fn booted(
             draft.fail(FailureOf::Other, what)
         }
         Phase::AgentStep { .. } => begin_again(draft, inventory),
+        // The next try begins with what this boot shows.
+        Phase::Backoff { .. } if matches!(job.step(), Step::Agent(_)) => {
+            begin_again(draft, inventory)
+        }
         Phase::Acting { .. } | Phase::Backoff { .. } => {
             "the machine rebooted while the BMC was driven".into()
         }
@@ -145,7 +149,11 @@ pub(super) fn beat(
     let because = match status {
         Status::Done { step, outcome } if *step == id => done(draft, outcome),
         Status::Failed { step, error } if *step == id => {
-            draft.fail(FailureOf::Other, error.what.chars().take(2000).collect())
+            let what = error.what.chars().take(2000).collect();
+            match error.retry {
+                Retry::Useful => draft.retry(FailureOf::Other, what),
+                Retry::Useless => draft.fail(FailureOf::Other, what),
+            }
         }
         Status::Idle | Status::Running { .. } | Status::Done { .. } | Status::Failed { .. } => {
             return Ok("the step goes on".into());

@@ -16,9 +16,10 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
         return "nothing is due yet".into();
     }
     match draft.job().phase.clone() {
-        Phase::Acting { worker, .. } => {
-            draft.retry(format!("worker {worker} did not report in time"))
-        }
+        Phase::Acting { worker, .. } => draft.retry(
+            Fault::Bmc,
+            format!("worker {worker} did not report in time"),
+        ),
         Phase::Backoff { because, .. } => {
             draft.begin();
             format!("another try after: {because}")

@@ -14,7 +14,7 @@ use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
-use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
+use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError};
 use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,7 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
             step,
             error: StepError {
                 what: "no space".to_string(),
+                retry: rng.pick(&[Retry::Useless, Retry::Useful]),
             },
         },
         2 => Status::Done {

@@ -214,17 +214,17 @@ impl Draft<'_> {
         }
     }
 
-    /// Begins the current step again after a failure of the BMC or a lost worker, or gives up.
-    pub(super) fn retry(&mut self, because: String) -> String {
+    /// Begin the present step again, after a pause, or give up.
+    pub(super) fn retry(&mut self, fault: FailureOf, because: String) -> String {
         if let Some(what) = self.once_only(&because) {
-            return self.fail(FailureOf::Bmc, what);
+            return self.fail(fault, what);
         }
         let (max_tries, now) = (self.ctx.policy.max_tries, self.ctx.now);
         let wait = backoff(self.ctx.policy, self.job().tries);
         let job = self.job();
         if job.tries >= max_tries {
             let what = format!("{because} ({} tries)", job.tries);
-            return self.fail(FailureOf::Bmc, what);
+            return self.fail(fault, what);
         }
         job.phase = Phase::Backoff {
             since: now,

@@ -11,7 +11,7 @@ use crate::node::{
 };
 use crate::time::Time;
 use core::time::Duration;
-use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError};
+use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::image::{Checksum, Digest};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Disk, Inventory, Problem};
@@ -809,6 +809,7 @@ fn a_failed_step_carries_the_agents_error() {
         step: story.step_id(),
         error: StepError {
             what: "GET http://h/os.zst: 404".into(),
+            retry: Retry::Useless,
         },
     };
     let story = story.event(Event::Beat { boot: BOOT, status });
@@ -823,6 +824,60 @@ fn a_failed_step_carries_the_agents_error() {
     story.ask(Verb::Deploy(instance())).is("deploying");
 }
 
+fn may_pass(story: &Story) -> Event {
+    let boot = story.node.boot.unwrap();
+    let error = StepError {
+        what: "GET http://h/os.zst: connection refused".into(),
+        retry: Retry::Useful,
+    };
+    let step = story.step_id();
+    let status = Status::Failed { step, error };
+    Event::Beat { boot, status }
+}
+
+#[test]
+fn a_step_that_may_succeed_later_gets_the_tries_that_were_promised() {
+    let mut story = Story::writing();
+    let mut pauses = vec![];
+    for n in 1..story.policy.max_tries {
+        let attempt = crate::explain::explain(&story.node, story.now, &story.policy).attempt;
+        assert!(attempt.unwrap().contains(&format!("try {n} of 5")));
+        let (first, failed) = (story.step_id(), may_pass(&story));
+        story = story.event(failed.clone()).is("deploying");
+        assert_eq!(wanted(&story.node, BOOT, &Status::Idle), Wanted::Idle);
+        pauses.push(story.node.wake_at.unwrap().since(story.now).as_secs());
+        story = story.alarm(None).is("wait call-back");
+        assert_eq!(story.effects, [Effect::Nudge]);
+        assert!(story.step_id() > first);
+        // The report of the last try, once more.
+        story = story.event(failed).is("wait call-back");
+    }
+    assert_eq!(pauses, [2, 4, 8, 16]);
+    let failed = may_pass(&story);
+    let story = story.event(failed);
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    let story = story.bmc_did().is("deploy failed");
+    let words = "connection refused (5 tries)";
+    assert!(story.error().ends_with(words), "{}", story.error());
+}
+
+#[test]
+fn a_short_outage_does_not_end_a_deploy() {
+    let story = Story::writing();
+    let failed = may_pass(&story);
+    let story = story.event(failed).alarm(None).agent_did().bmc_did();
+    story.agent_did().bmc_did().is("active");
+}
+
+#[test]
+fn a_machine_that_reboots_in_the_pause_before_another_try_begins_at_once() {
+    let story = Story::writing();
+    let failed = may_pass(&story);
+    let story = story.event(failed).boots(NEXT_BOOT, &["S1", "S2"]);
+    let story = story.is("wait call-back").agent_did();
+    story.is("deploying");
+}
+
 #[test]
 fn tidying_up_with_a_dead_bmc_keeps_the_first_error() {
     let story = Story::writing();
@@ -830,6 +885,7 @@ fn tidying_up_with_a_dead_bmc_keeps_the_first_error() {
         step: story.step_id(),
         error: StepError {
             what: "disk full".into(),
+            retry: Retry::Useless,
         },
     };
     let mut story = story.event(Event::Beat { boot: BOOT, status });

@@ -58,7 +58,7 @@ pub enum Phase {
         since: Time,
         until: Time,
     },
-    /// The BMC did not do it; the next try begins at `until`.
+    /// The BMC or the agent did not do it; the next try begins at `until`.
     Backoff {
         since: Time,
         until: Time,

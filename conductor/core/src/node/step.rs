@@ -69,6 +69,8 @@ pub struct Delivery {
     pub urls: Vec<String>,
     /// Files of a `config-2` volume; empty: none.
     pub config_drive: Vec<ConfigFile>,
+    /// [`Policy::step_stall_secs`](crate::policy::Policy::step_stall_secs).
+    pub stall_secs: u32,
 }
 
 impl AgentStep {
@@ -82,6 +84,7 @@ impl AgentStep {
                 format: write.format,
                 checksum: write.checksum,
                 config_drive: image.config_drive,
+                stall_secs: image.stall_secs,
             }),
             AgentStep::SetBootEntry { disk, label } => Order::SetBootEntry { disk, label },
             AgentStep::EraseMetadata { disks } => Order::EraseMetadata { disks },

@@ -56,8 +56,14 @@ async fn workers_see_each_other_come_and_leave() {
     .await;
     assert!(owned(&first) > 20 && owned(&second) > 20);
 
+    let mirrors = |worker: &Presence| -> Vec<WorkerId> {
+        worker.mirrors().into_iter().map(|info| info.id).collect()
+    };
+    assert_eq!(mirrors(&second), [name(2), name(1)]);
     second.leave().await;
     assert!(!second.may_act());
+    // Who still answers can still be fetched from.
+    assert_eq!(mirrors(&second)[0], name(2));
     eventually("the good-bye is heard", || live(&first) == [name(1)]).await;
     assert_eq!(first.is_live(&name(2)), Liveness::Lapsed);
     assert_eq!(first.lapsed(), [name(2)]);
