@@ -82,11 +82,7 @@ pub fn look_at_controllers(sys: &Path) -> Look {
     let nvme = names("nvme");
     let state = |name: &String| text(&sys.join("class/nvme").join(name), "state");
     // `dead` and `deleting` come to nothing (nvme_sysfs_show_state of drivers/nvme/host/sysfs.c).
-    let is_starting = |state: &str| {
-        ["new", "resetting", "connecting"]
-            .iter()
-            .any(|s| *s == state)
-    };
+    let is_starting = |state: &str| ["new", "resetting", "connecting"].contains(&state);
     let starting = nvme.iter().filter_map(|name| {
         let state = state(name).filter(|state| is_starting(state))?;
         Some(format!("{name} is {state}"))
