@@ -1,7 +1,8 @@
-//! A disk's identity, which outlives device names, and the test whether a disk has it.
+//! A disk's identity, which outlives device names, whether a disk has it, and whether two block devices are paths to one.
 //! Choosing the disk is the core's job (`hints`).
 use crate::inventory::Disk;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,17 @@ pub fn are_paths(one: &Disk, other: &Disk) -> bool {
         }
         (Some(_), None) | (None, Some(_)) => false,
     }
+}
+
+/// One path to each disk: the first.
+pub fn distinct<'a>(disks: impl Iterator<Item = &'a Disk>) -> Vec<&'a Disk> {
+    let mut found: Vec<&Disk> = Vec::new();
+    for disk in disks {
+        if !found.iter().any(|other| are_paths(disk, other)) {
+            found.push(disk);
+        }
+    }
+    found
 }
 
 impl fmt::Display for DiskIdentity {

@@ -4,7 +4,7 @@ use crate::node::{LeftDisk, WhyLeft};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use ironbeat_common::disk::{DiskIdentity, are_paths};
+use ironbeat_common::disk::{DiskIdentity, distinct};
 use ironbeat_common::inventory::{Disk, Inventory};
 
 /// Disks named in one refusal; the rest is counted.
@@ -80,17 +80,6 @@ pub fn left_alone(disk: &Disk) -> Option<WhyLeft> {
     } else {
         None
     }
-}
-
-/// One path to each disk: the first.
-pub fn distinct<'a>(disks: impl Iterator<Item = &'a Disk>) -> Vec<&'a Disk> {
-    let mut found: Vec<&Disk> = Vec::new();
-    for disk in disks {
-        if !found.iter().any(|other| are_paths(disk, other)) {
-            found.push(disk);
-        }
-    }
-    found
 }
 
 /// What cleaning erases, and what it leaves alone.

@@ -1,11 +1,11 @@
 //! Root device hints in Ironic's syntax, and the choice of one disk by them.
 //! `plan` decides what happens to the chosen disk.
-use crate::disks::distinct;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use ironbeat_common::disk::distinct;
 use ironbeat_common::inventory::Disk;
 use serde::{Deserialize, Serialize};
 
