@@ -17,7 +17,7 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
     }
     match draft.job().phase.clone() {
         Phase::Acting { worker, .. } => draft.retry(
-            Fault::Bmc,
+            FailureOf::Bmc,
             format!("worker {worker} did not report in time"),
         ),
         Phase::Backoff { because, .. } => {

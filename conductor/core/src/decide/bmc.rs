@@ -38,7 +38,7 @@ pub(super) fn reported(
             }
             match contradiction(act, report.power_on) {
                 None => draft.advance(),
-                Some(lie) => draft.retry(Fault::Bmc, lie.into()),
+                Some(lie) => draft.retry(FailureOf::Bmc, lie.into()),
             }
         }
         Err(fault) => {
@@ -53,7 +53,7 @@ pub(super) fn reported(
             if fault.permanent {
                 draft.fail(FailureOf::Bmc, what)
             } else {
-                draft.retry(Fault::Bmc, what)
+                draft.retry(FailureOf::Bmc, what)
             }
         }
     }
