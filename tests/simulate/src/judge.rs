@@ -24,23 +24,16 @@ use std::collections::BTreeMap;
 pub enum Finding {
     /// The agent says that it is done before the machine has left the ramdisk; a kernel that hangs on the way down stays.
     ActiveInTheRamdisk,
-    /// A lookup before the disks' driver is up has no disks: nothing is erased, and the node is available.
-    AvailableWithoutErasing,
     /// The job is over, and nobody turned the machine off: its BMC did not let us, or a job of this kind leaves it on.
     StepOutlivesItsJob,
 }
 
 impl Finding {
-    pub const ALL: [Finding; 3] = [
-        Finding::ActiveInTheRamdisk,
-        Finding::AvailableWithoutErasing,
-        Finding::StepOutlivesItsJob,
-    ];
+    pub const ALL: [Finding; 2] = [Finding::ActiveInTheRamdisk, Finding::StepOutlivesItsJob];
 
     pub fn name(self) -> &'static str {
         match self {
             Finding::ActiveInTheRamdisk => "active in the ramdisk",
-            Finding::AvailableWithoutErasing => "available without erasing",
             Finding::StepOutlivesItsJob => "a step outlives its job",
         }
     }
@@ -147,12 +140,8 @@ impl World {
         match (kind, rest) {
             (JobKind::Clean, Rest::Available) => {
                 if contents().any(|content| content != Content::Blank) {
-                    match it.disks_late {
-                        true => self.judge.found(Finding::AvailableWithoutErasing),
-                        false => self
-                            .judge
-                            .violation(format!("machine {machine} is available, not erased")),
-                    }
+                    let words = format!("machine {machine} is available, not erased");
+                    self.judge.violation(words);
                 }
             }
             (JobKind::Deploy, Rest::Active) => {

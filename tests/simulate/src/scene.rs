@@ -5,7 +5,7 @@ use crate::machine::{Machine, Running};
 use crate::rng::Rng;
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_common::image::{Checksum, Digest};
-use ironbeat_common::inventory::{BootFacts, BootMode, Disk, Inventory, Nic};
+use ironbeat_common::inventory::{BootFacts, BootMode, DRIVERS, Disk, Inventory, Nic, Problem};
 use ironbeat_core::decide::Enrolment;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::node::{BmcAccess, BmcAddress, BootDevice, Image, NewInstance, Secret};
@@ -93,6 +93,14 @@ pub(crate) fn instance() -> NewInstance {
     }
 }
 
+/// An agent says so when hardware still came up as it had to go on.
+fn late() -> Problem {
+    Problem {
+        collector: DRIVERS.into(),
+        what: "a controller was still coming up".into(),
+    }
+}
+
 impl Machine {
     pub fn inventory(&self) -> Inventory {
         let disk = |(i, disk): (usize, &SimDisk)| Disk {
@@ -104,10 +112,13 @@ impl Machine {
         };
         let disks = self.disks.iter().enumerate().map(disk);
         Inventory {
-            disks: if self.disks_late {
-                vec![]
-            } else {
-                disks.collect()
+            disks: match self.disks_late {
+                true => vec![],
+                false => disks.collect(),
+            },
+            problems: match self.disks_late {
+                true => vec![late()],
+                false => vec![],
             },
             nics: vec![Nic {
                 name: "eth0".into(),

@@ -3,7 +3,7 @@
 use crate::disks::Content;
 use crate::{OfMachine, World};
 use ironbeat_common::disk::DiskIdentity;
-use ironbeat_common::heartbeat::{Outcome, Progress, Status, StepError, Written};
+use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
 use ironbeat_common::id::StepId;
 use ironbeat_common::order::Order;
 
@@ -167,6 +167,10 @@ impl World {
         let result = match (&order, failed) {
             (_, true) => Err(StepError {
                 what: "it did not work".into(),
+                retry: match self.rng.below(2) {
+                    0 => Retry::Useless,
+                    _ => Retry::Useful,
+                },
             }),
             (Order::Inspect { .. }, false) => Ok(Outcome::Inventory(Box::new(inventory))),
             (Order::WriteImage(_), false) => Ok(Outcome::Written(Written {
