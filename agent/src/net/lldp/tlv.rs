@@ -7,11 +7,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// VLANs kept per port; a trunk may announce thousands.
 const MAX_VLANS: usize = 256;
 const MAX_MANAGEMENT_ADDRESSES: usize = 8;
+/// Longest text of the standard, in bytes.
+const MAX_TEXT: usize = 255;
 /// IEEE 802.1 and 802.3, as they number their own TLVs.
 const OUI_8021: [u8; 3] = [0x00, 0x80, 0xc2];
 const OUI_8023: [u8; 3] = [0x00, 0x12, 0x0f];
 
-/// Why a frame was rejected. One error rejects the whole frame.
+/// Why a frame was rejected: only its first three TLVs condemn it (IEEE 802.1AB-2016 clause 9.2.7.7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
     #[error("a TLV goes past the end of the frame")]
@@ -22,77 +24,81 @@ pub enum BadFrame {
     Length { kind: u8, length: usize },
 }
 
-/// Reads the frame's payload, the part after the EtherType. What follows the End TLV is padding.
-pub fn parse(mut rest: &[u8]) -> Result<LldpNeighbour, BadFrame> {
+/// Reads the frame's payload, the part after the EtherType. What follows the End TLV is padding. An optional TLV that makes
+/// no sense is left out, one that is longer than it should be counts as far as it goes (802.1AB-2005 clause 10.3.2.1;
+/// lldpd/lldpd#368), and one that goes past the end of the frame ends it.
+pub fn parse(frame: &[u8]) -> Result<LldpNeighbour, BadFrame> {
+    let mut rest = frame;
     let mut neighbour = LldpNeighbour::default();
-    let mut position = 0usize;
-    while !rest.is_empty() {
-        let (head, after) = rest.split_at_checked(2).ok_or(BadFrame::Truncated)?;
-        let head = u16::from_be_bytes([head[0], head[1]]);
-        let (kind, length) = ((head >> 9) as u8, usize::from(head & 0x1ff));
-        let (value, after) = after.split_at_checked(length).ok_or(BadFrame::Truncated)?;
-        rest = after;
-        position += 1;
-        let mandatory = (1..=3).contains(&kind).then_some(usize::from(kind));
-        if mandatory != (position <= 3).then_some(position) {
+    for mandatory in 1..=3 {
+        let (kind, value, after) = next(rest).ok_or(match rest {
+            [] => BadFrame::Order,
+            _ => BadFrame::Truncated,
+        })?;
+        if kind != mandatory {
             return Err(BadFrame::Order);
         }
+        let length = value.len();
         let bad_length = BadFrame::Length { kind, length };
         match kind {
-            0 if length == 0 => break,
-            0 => return Err(bad_length),
             1 => neighbour.chassis_id = id(value, 4, 5).ok_or(bad_length)?,
             2 => neighbour.port_id = id(value, 3, 4).ok_or(bad_length)?,
-            3 => neighbour.ttl_secs = number(value).ok_or(bad_length)?,
-            4 => set(&mut neighbour.port_description, value, bad_length)?,
-            5 => set(&mut neighbour.system_name, value, bad_length)?,
-            6 => set(&mut neighbour.system_description, value, bad_length)?,
-            8 => {
-                let address = management_address(value).ok_or(bad_length)?;
-                if neighbour.management_addresses.len() < MAX_MANAGEMENT_ADDRESSES {
-                    neighbour.management_addresses.push(address);
-                }
+            _ => neighbour.ttl_secs = number(value).ok_or(bad_length)?,
+        }
+        rest = after;
+    }
+    while let Some((kind, value, after)) = next(rest) {
+        rest = after;
+        match kind {
+            0 => break,
+            // Which of the two would be the neighbour (clause 9.2.7.7.2)?
+            1..=3 => return Err(BadFrame::Order),
+            4 => set(&mut neighbour.port_description, value),
+            5 => set(&mut neighbour.system_name, value),
+            6 => set(&mut neighbour.system_description, value),
+            8 if neighbour.management_addresses.len() < MAX_MANAGEMENT_ADDRESSES => {
+                let address = management_address(value);
+                neighbour.management_addresses.extend(address);
             }
-            127 => organisational(&mut neighbour, value, bad_length)?,
+            127 => organisational(&mut neighbour, value),
             // Capabilities, and types that the standard reserves.
             _ => {}
         }
     }
-    if position < 3 {
-        Err(BadFrame::Order)
-    } else {
-        Ok(neighbour)
-    }
+    Ok(neighbour)
 }
 
-fn organisational(
-    neighbour: &mut LldpNeighbour,
-    value: &[u8],
-    bad: BadFrame,
-) -> Result<(), BadFrame> {
+/// Type and value of the first TLV, and what follows it.
+fn next(rest: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (head, after) = rest.split_at_checked(2)?;
+    let head = u16::from_be_bytes([head[0], head[1]]);
+    let (value, after) = after.split_at_checked(usize::from(head & 0x1ff))?;
+    Some(((head >> 9) as u8, value, after))
+}
+
+fn organisational(neighbour: &mut LldpNeighbour, value: &[u8]) {
     let [a, b, c, subtype, value @ ..] = value else {
-        return Err(bad);
+        return;
     };
     match ([*a, *b, *c], *subtype) {
         // Port VLAN id (802.1Q Annex D.2.1); 0 means none.
-        (OUI_8021, 1) => neighbour.pvid = Some(number(value).ok_or(bad)?).filter(|vlan| *vlan != 0),
+        (OUI_8021, 1) => {
+            let vlan = number(value).filter(|vlan| *vlan != 0);
+            neighbour.pvid = vlan.or(neighbour.pvid);
+        }
         // VLAN name (D.2.3): id, length of the name, name.
         (OUI_8021, 3) => {
-            let [high, low, length, name @ ..] = value else {
-                return Err(bad);
-            };
-            if name.len() != usize::from(*length) {
-                return Err(bad);
-            }
-            if neighbour.vlans.len() < MAX_VLANS {
+            if let [high, low, length, name @ ..] = value
+                && name.len() >= usize::from(*length)
+                && neighbour.vlans.len() < MAX_VLANS
+            {
                 neighbour.vlans.push(u16::from_be_bytes([*high, *low]));
             }
         }
         // Maximum frame size (802.3 79.3.4).
-        (OUI_8023, 4) => neighbour.max_frame_bytes = Some(number(value).ok_or(bad)?),
+        (OUI_8023, 4) => neighbour.max_frame_bytes = number(value).or(neighbour.max_frame_bytes),
         _ => {}
     }
-    Ok(())
 }
 
 /// Chassis and port ids differ in which subtypes are a MAC and a network address; the others are text.
@@ -100,7 +106,7 @@ fn id(value: &[u8], mac_subtype: u8, network_subtype: u8) -> Option<String> {
     let [subtype, id @ ..] = value else {
         return None;
     };
-    if id.is_empty() || id.len() > 255 {
+    if id.is_empty() || id.len() > MAX_TEXT {
         return None;
     }
     match id {
@@ -133,22 +139,20 @@ fn management_address(value: &[u8]) -> Option<String> {
     }
     let (address, rest) = rest.split_at_checked(usize::from(*length))?;
     let (interface, rest) = rest.split_at_checked(6)?;
-    (rest.len() == usize::from(interface[5])).then(|| network_address(address[0], &address[1..]))
+    (rest.len() >= usize::from(interface[5])).then(|| network_address(address[0], &address[1..]))
 }
 
 fn number(value: &[u8]) -> Option<u16> {
-    <[u8; 2]>::try_from(value).ok().map(u16::from_be_bytes)
+    value
+        .first_chunk()
+        .map(|bytes: &[u8; 2]| u16::from_be_bytes(*bytes))
 }
 
 /// The first TLV of a type counts.
-fn set(slot: &mut Option<String>, value: &[u8], bad: BadFrame) -> Result<(), BadFrame> {
-    if value.len() > 255 {
-        return Err(bad);
-    }
-    if slot.is_none() && !value.is_empty() {
+fn set(slot: &mut Option<String>, value: &[u8]) {
+    if slot.is_none() && (1..=MAX_TEXT).contains(&value.len()) {
         *slot = Some(text(value));
     }
-    Ok(())
 }
 
 /// Text where it is text, else hex; some switches end it with NUL.
@@ -284,28 +288,55 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_strict() {
-        assert_eq!(with(&[0x0a]), Err(BadFrame::Truncated));
-        assert_eq!(with(&[0x0a, 5, b't', b'o', b'r']), Err(BadFrame::Truncated));
+    fn the_first_three_are_strict() {
+        assert_eq!(parse(&[0x02]), Err(BadFrame::Truncated));
+        assert_eq!(parse(&[2, 9, 7, b'a']), Err(BadFrame::Truncated));
+        let bare = |ttl: &[u8]| parse(&[&start()[..start().len() - 4], &tlv(3, ttl)].concat());
+        let length = 1;
+        assert_eq!(bare(&[0]), Err(BadFrame::Length { kind: 3, length }));
+        // What is too much is ignored, here as in all others.
+        assert_eq!(bare(&[0, 7, 9]).map(|n| n.ttl_secs), Ok(7));
+    }
+
+    #[test]
+    fn an_odd_optional_tlv_does_not_lose_the_neighbour() {
+        let neighbour = with(&tlv(5, b"tor1")).unwrap();
         for (kind, value) in [
-            (0u8, &[1u8][..]),
-            (8, &[5, 1, 10, 77, 0, 254, 2, 0, 0, 0, 1]),
+            (8u8, &[5u8, 1, 10, 77, 0, 254, 2, 0, 0, 0, 1][..]),
             (8, &[5, 1, 10, 77, 0, 254, 2, 0, 0, 0, 1, 1]),
             (8, &[0, 2, 0, 0, 0, 1, 0]),
             (127, &[0, 0x80, 0xc2]),
             (127, &[0, 0x80, 0xc2, 1, 0]),
             (127, &[0, 0x80, 0xc2, 3, 0, 1, 9, b'x']),
-            (127, &[0, 0x12, 0x0f, 4, 1, 2, 3]),
+            (127, &[0, 0x12, 0x0f, 4, 1]),
+            (5, &[]),
+            (4, &[b'x'; 300]),
         ] {
-            assert_eq!(
-                with(&tlv(kind, value)),
-                Err(BadFrame::Length {
-                    kind,
-                    length: value.len()
-                }),
-                "{value:?}"
-            );
+            let odd = [tlv(kind, value), tlv(5, b"tor1")].concat();
+            assert_eq!(with(&odd), Ok(neighbour.clone()), "{kind}: {value:?}");
         }
+        // One that goes past the end, and half a head.
+        for cut in [&[0x0c, 5, b'x'][..], &[0x0c]] {
+            let odd = [tlv(5, b"tor1"), cut.to_vec()].concat();
+            assert_eq!(with(&odd), Ok(neighbour.clone()));
+        }
+    }
+
+    #[test]
+    fn octets_that_are_too_many_are_ignored() {
+        let long = [
+            tlv(8, &[5, 1, 10, 77, 0, 254, 2, 0, 0, 0, 1, 0, 9, 9]),
+            tlv(127, &[0, 0x80, 0xc2, 1, 0, 100, 9]),
+            tlv(127, &[0, 0x80, 0xc2, 3, 0, 100, 1, b'x', 9]),
+            tlv(127, &[0, 0x12, 0x0f, 4, 0x24, 0x00, 9]),
+            tlv(0, &[9]),
+            tlv(5, b"padding"),
+        ];
+        let neighbour = with(&long.concat()).unwrap();
+        assert_eq!(neighbour.management_addresses, ["10.77.0.254"]);
+        assert_eq!((neighbour.pvid, neighbour.vlans), (Some(100), vec![100]));
+        let rest = (neighbour.max_frame_bytes, neighbour.system_name);
+        assert_eq!(rest, (Some(9216), None));
     }
 
     #[test]
