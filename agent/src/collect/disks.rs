@@ -75,7 +75,7 @@ fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
         size_bytes: sectors.saturating_mul(512),
         logical_sector_bytes: number(dir, "queue/logical_block_size").unwrap_or(512),
         physical_sector_bytes: number(dir, "queue/physical_block_size").unwrap_or(0),
-        model: text(&device, "model"),
+        model: ata_model(&device).or_else(|| text(&device, "model")),
         // Some drivers give a PCI vendor number here, which is not the maker of the disk.
         vendor: text(&device, "vendor").filter(|vendor| !vendor.starts_with("0x")),
         serial: text(dir, "serial")
@@ -123,6 +123,23 @@ fn parse_vpd_serial(page: &[u8]) -> Option<String> {
     };
     let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
     tidy(&String::from_utf8_lossy(&rest[..length]))
+}
+
+/// The whole model of a disk that speaks ATA: SCSI's inquiry data has room for its first 16 characters. It is in the identify
+/// data of the ATA Information page (SAT-5 section 12.4.2), words 27 to 46, the bytes of each word swapped (ACS-4 section 3.4.9).
+fn ata_model(device: &Path) -> Option<String> {
+    parse_ata_model(&fs::read(device.join("vpd_pg89")).ok()?)
+}
+
+fn parse_ata_model(page: &[u8]) -> Option<String> {
+    const IDENTIFY: usize = 60;
+    let [_, 0x89, ..] = page else { return None };
+    let words = page.get(IDENTIFY + 2 * 27..IDENTIFY + 2 * 47)?;
+    let swapped: Vec<u8> = words
+        .chunks(2)
+        .flat_map(|word| [word[1], word[0]])
+        .collect();
+    tidy(&String::from_utf8_lossy(&swapped))
 }
 
 /// Host, channel, target and lun: the name of a SCSI device's directory.

@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use ironbeat_common::disk::distinct;
@@ -122,6 +123,11 @@ impl Hints {
         Ok(())
     }
 
+    /// Whether the disk fits all hints; nothing fits none.
+    pub fn fit(&self, disk: &Disk) -> bool {
+        !self.is_empty() && self.failing(disk).is_none()
+    }
+
     /// The one disk that all hints fit. Without hints: the smallest of at least [`MIN_ROOT_GIB`].
     ///
     /// # Errors
@@ -189,11 +195,12 @@ impl Hints {
                     disk.rotational.to_string(),
                 ),
                 _ => {
-                    let have = text_of(disk, key);
-                    (
-                        have.as_deref().is_some_and(|have| text_test(value, have)),
-                        have.unwrap_or_else(|| "unknown".into()),
-                    )
+                    let have = texts_of(disk, key);
+                    let words = match have.as_slice() {
+                        [] => "unknown".into(),
+                        forms => forms.join(" or "),
+                    };
+                    (text_test(value, &have), words)
                 }
             };
             (!holds).then(|| format!("{}: {key} is {have}, wanted {value}", disk.name))
@@ -226,24 +233,44 @@ fn unusable(disk: &Disk, transport_hinted: bool) -> Option<&'static str> {
     None
 }
 
-fn text_of(disk: &Disk, key: &str) -> Option<String> {
-    match key {
+/// What the disk has there, in each form that it is known by.
+fn texts_of(disk: &Disk, key: &str) -> Vec<String> {
+    let one = match key {
+        "wwn" | "wwn_with_extension" | "wwn_vendor_extension" => return wwns_of(disk, key),
         "model" => disk.model.clone(),
         "vendor" => disk.vendor.clone(),
         "serial" => disk.serial.clone(),
-        "wwn" | "wwn_with_extension" | "wwn_vendor_extension" => disk.wwn.clone(),
         "name" => Some(disk.name.clone()),
         "hctl" => disk.hctl.clone(),
         "by_path" => disk.by_path.clone(),
         "tran" => disk.transport.clone(),
         _ => None,
+    };
+    one.into_iter().collect()
+}
+
+/// udev, and so Ironic, splits a name of 128 bits (NAA 6): its `ID_WWN` is the first half, the vendor's extension the second
+/// (scsi_id_serial.c of systemd). The kernel, and so the inventory, has it whole.
+fn wwns_of(disk: &Disk, key: &str) -> Vec<String> {
+    let Some(whole) = &disk.wwn else {
+        return Vec::new();
+    };
+    let digits = whole
+        .strip_prefix("naa.")
+        .filter(|digits| digits.len() == 32);
+    let halves = digits.and_then(|digits| digits.split_at_checked(16));
+    match (key, halves) {
+        ("wwn", Some((first, _))) => vec![first.into(), whole.clone()],
+        ("wwn_vendor_extension", Some((_, second))) => vec![second.into()],
+        ("wwn_vendor_extension", None) => Vec::new(),
+        (_, _) => vec![whole.clone()],
     }
 }
 
-/// Without the kernel's prefix and the `0x` that a WWN may be written with.
+/// Without udev's folder, the kernel's prefix, and the `0x` that a WWN may be written with.
 fn normal(text: &str) -> String {
     let text = text.trim().to_lowercase();
-    for prefix in ["naa.", "eui.", "0x"] {
+    for prefix in ["/dev/disk/by-path/", "naa.", "eui.", "0x"] {
         if let Some(rest) = text.strip_prefix(prefix) {
             return rest.to_string();
         }
@@ -251,8 +278,16 @@ fn normal(text: &str) -> String {
     text
 }
 
-/// Ironic's string operators; none means equal. Case does not count.
-fn text_test(hint: &str, have: &str) -> bool {
+/// Ironic's string operators; none means equal. Case does not count. What is known by several forms fits by any of them,
+/// and is something else only by all.
+fn text_test(hint: &str, forms: &[String]) -> bool {
+    match hint.trim_start().starts_with("s!=") {
+        true => !forms.is_empty() && forms.iter().all(|have| form_test(hint, have)),
+        false => forms.iter().any(|have| form_test(hint, have)),
+    }
+}
+
+fn form_test(hint: &str, have: &str) -> bool {
     let have = normal(have);
     if let Some(rest) = hint.trim_start().strip_prefix("<or>") {
         return rest.split("<or>").any(|choice| normal(choice) == have);
@@ -415,6 +450,50 @@ mod tests {
                 "{pairs:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_disk_is_found_by_what_udev_and_ironic_call_it() {
+        let volume = "naa.600508b1001c3a2b7f4e5d6c7b8a9f01";
+        let path = "pci-0000:5c:00.0-sas-phy0-lun-0";
+        let disks = [Disk {
+            wwn: Some(volume.into()),
+            by_path: Some(path.into()),
+            ..disk("/dev/sda", 100)
+        }];
+        for (key, value, is) in [
+            ("wwn", "0x600508b1001c3a2b", true),
+            ("wwn", volume, true),
+            ("wwn", "s!= 0x600508b1001c3a2b", false),
+            ("wwn", "0x7f4e5d6c7b8a9f01", false),
+            ("wwn_vendor_extension", "0x7f4e5d6c7b8a9f01", true),
+            ("wwn_vendor_extension", "0x600508b1001c3a2b", false),
+            (
+                "wwn_with_extension",
+                "0x600508B1001C3A2B7F4E5D6C7B8A9F01",
+                true,
+            ),
+            ("wwn_with_extension", "0x600508b1001c3a2b", false),
+            ("by_path", path, true),
+            (
+                "by_path",
+                "/dev/disk/by-path/pci-0000:5c:00.0-sas-phy0-lun-0",
+                true,
+            ),
+            ("by_path", "<in> 5c:00.0", true),
+        ] {
+            let found = hints(&[(key, value)]).choose(&disks);
+            assert_eq!(found.is_ok(), is, "{key} {value}: {found:?}");
+        }
+        // One of 64 bits has no extension.
+        let short = [Disk {
+            wwn: Some("naa.5000c500a1b2c3d4".into()),
+            ..disk("/dev/sda", 100)
+        }];
+        let by_extension = hints(&[("wwn_vendor_extension", "0x5000c500a1b2c3d4")]);
+        assert!(by_extension.choose(&short).is_err());
+        let whole = hints(&[("wwn_with_extension", "0x5000c500a1b2c3d4")]);
+        assert!(whole.choose(&short).is_ok());
     }
 
     #[test]

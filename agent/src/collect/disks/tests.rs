@@ -105,6 +105,27 @@ fn an_nvme_disk_is_read() {
 }
 
 #[test]
+fn a_sata_disk_has_its_whole_model() {
+    let mut page = [&[0, 0x89, 2, 0x38][..], &[0; 568]].concat();
+    // As a disk sends it: words, high byte first, from word 27 on, padded with blanks.
+    let model = b"ASSMNU GZML71H9TMHTL0-0050              ";
+    page[60 + 54..][..model.len()].copy_from_slice(model);
+    let whole = parse_ata_model(&page);
+    assert_eq!(whole.as_deref(), Some("SAMSUNG MZ7LH1T9HMLT-00005"));
+    for cut in [0, 2, 60, 140] {
+        assert_eq!(parse_ata_model(&page[..cut]), None);
+    }
+
+    let tree = Tree::new();
+    let device = "pci0000:00/0000:00:1f.2/ata3/host2/target2:0:0/2:0:0:0";
+    tree.disk("sda", device, "block/", &[]);
+    tree.write(&format!("devices/{device}/model"), b"SAMSUNG MZ7LH1T9\n");
+    assert_eq!(tree.list()[0].model.as_deref(), Some("SAMSUNG MZ7LH1T9"));
+    tree.write(&format!("devices/{device}/vpd_pg89"), &page);
+    assert_eq!(tree.list()[0].model, whole);
+}
+
+#[test]
 fn a_sata_disk_has_its_serial_in_a_vpd_page() {
     let tree = Tree::new();
     let device = "pci0000:00/0000:00:1f.2/ata3/host2/target2:0:0/2:0:0:0";
