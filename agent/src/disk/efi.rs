@@ -28,8 +28,9 @@ pub fn set_boot_entry(
     let vars = EfiVars::open(folder)
         .with_context(|| format!("no boot entry can be set in {}", folder.display()))?;
     match put_first(&vars, label, &loader) {
-        Err(e) if e.kind() == io::ErrorKind::StorageFull && loader.has_fallback => {
-            tracing::warn!(error = %e, "the firmware has no space for a boot entry and must find the fallback loader");
+        // Full, read-only or broken: it depends on the firmware, and by then the image is on the disk.
+        Err(e) if loader.has_fallback => {
+            tracing::warn!(error = %e, "the firmware takes no boot entry and must find the fallback loader");
             Ok(())
         }
         other => {

@@ -241,6 +241,25 @@ fn the_best_known_loader_is_taken() {
     );
 }
 
+/// Firmware that fails at a variable: here a folder is where the boot order should be.
+#[test]
+fn firmware_that_refuses_is_no_failure_where_it_finds_the_loader_itself() {
+    let firmware = firmware(&[0]);
+    let order = variable(firmware.path(), "BootOrder");
+    fs::remove_file(&order).expect("it is there");
+    fs::create_dir(&order).expect("room");
+    let with_fallback = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
+    set(&with_fallback, "x", firmware.path()).expect("the firmware finds the fallback loader");
+    let arch = if cfg!(target_arch = "x86_64") {
+        "x64"
+    } else {
+        "aa64"
+    };
+    let without = disk_with(&[&format!("debian/grub{arch}.efi")]);
+    let error = set(&without, "x", firmware.path()).expect_err("nothing finds this");
+    assert!(error.contains("writing the boot entry \"x\""), "{error}");
+}
+
 #[test]
 fn refusals_name_the_reason() {
     let firmware = firmware(&[0]);
