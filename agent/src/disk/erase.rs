@@ -14,10 +14,23 @@ use std::sync::atomic::AtomicBool;
 /// Bytes at both ends of a disk and of each of its partitions. At the start: MBR, GPT, md 1.1 and 1.2, LVM, LUKS, ZFS, the
 /// file systems. At the end: GPT backup, md 0.90 and 1.0, DDF and the vendors' RAID, ZFS labels 2 and 3.
 const END_BYTES: u64 = 1 << 20;
-/// Positions in bytes, from the start of a disk or partition, of copies beyond its first MiB: VMFS and the second LUKS2
-/// header (1, 2, 4 MiB), btrfs superblocks (64 MiB, 256 GiB).
-const COPIES: [u64; 5] = [1 << 20, 2 << 20, 4 << 20, 64 << 20, 256 << 30];
+/// Positions and lengths in bytes, from the start of a disk or partition, of copies beyond its first MiB: VMFS and the second
+/// LUKS2 header (1, 2, 4 MiB), btrfs superblocks (64 MiB, 256 GiB), Ceph's labels (`bdev_label_positions` of
+/// src/os/bluestore/BlueStore.cc), from which an old OSD comes back (ceph/ceph#55374).
+const COPIES: [(u64, u64); 9] = [
+    (1 << 20, COPY_BYTES),
+    (2 << 20, COPY_BYTES),
+    (4 << 20, COPY_BYTES),
+    (64 << 20, COPY_BYTES),
+    (256 << 30, COPY_BYTES),
+    (1 << 30, CEPH_BYTES),
+    (10 << 30, CEPH_BYTES),
+    (100 << 30, CEPH_BYTES),
+    (1000 << 30, CEPH_BYTES),
+];
 const COPY_BYTES: u64 = 64 << 10;
+/// ceph-volume puts an OSD behind the first MiB of a disk, which LVM keeps for itself.
+const CEPH_BYTES: u64 = (1 << 20) + COPY_BYTES;
 /// Old partitions considered; the usual table has 128 entries.
 const MAX_PARTITIONS: usize = 128;
 
@@ -89,9 +102,9 @@ fn positions(disk_bytes: u64, sector: u64, partitions: &[Range<u64>]) -> Vec<Ran
     let whole = 0..disk_bytes;
     let mut ranges = Vec::new();
     for place in std::iter::once(&whole).chain(partitions) {
-        let copies = COPIES
-            .iter()
-            .map(|at| place.start.saturating_add(*at)..place.start.saturating_add(at + COPY_BYTES));
+        let copies = COPIES.iter().map(|(at, bytes)| {
+            place.start.saturating_add(*at)..place.start.saturating_add(at + bytes)
+        });
         let start = place.start..place.start.saturating_add(END_BYTES);
         let end = place.end.saturating_sub(END_BYTES)..place.end;
         for range in copies.chain([start, end]) {

@@ -6,6 +6,7 @@ use super::{erase_metadata, positions, wipe};
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::inventory::Disk;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
@@ -134,6 +135,37 @@ fn one_wrong_disk_keeps_all_from_being_touched() {
         .expect_err("one is not there");
     assert!(format!("{error:#}").contains("serial another"), "{error:#}");
     assert!(one.is_untouched() && two.is_untouched());
+}
+
+/// Behind LVM's own first MiB too, where ceph-volume puts its OSDs.
+#[test]
+fn copies_of_a_ceph_label_go() {
+    let label = b"bluestore block device\n";
+    let places = |bytes: u64| -> Vec<u64> {
+        let labels = [0, 1, 10, 100, 1000].map(|gib: u64| gib << 30);
+        let places = labels.iter().flat_map(|at| [*at, at + MIB]);
+        places.filter(|at| at + 4096 < bytes).collect()
+    };
+    let disk = TestDisk::sparse(101 << 30, 512);
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(disk.path())
+        .expect("it is there");
+    let places = places(101 << 30);
+    assert_eq!(places.len(), 8);
+    for at in &places {
+        file.write_all_at(label, *at).expect("room");
+    }
+    file.sync_all().expect("room");
+    Bench::new(&[&disk])
+        .run(|ctx| erase_metadata(&[disk.identity()], ctx))
+        .expect("nothing is wrong");
+    for at in places {
+        let mut there = [1; 23];
+        file.read_exact_at(&mut there, at).expect("it was written");
+        assert_eq!(there, [0; 23], "at {at}");
+    }
 }
 
 #[test]
