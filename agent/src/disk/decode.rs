@@ -39,6 +39,16 @@ pub fn decode(format: ImageFormat, input: &Drain, output: &Filler) -> Result<(),
     })
 }
 
+/// What the first frame says that it has unpacked; others may follow it. Frames for other programs are skipped, which pzstd
+/// begins with (RFC 8878 section 3.1.2).
+pub fn zstd_bytes(mut head: &[u8]) -> Option<u64> {
+    while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] = head {
+        let length = u32::from_le_bytes([*a, *b, *c, *d]);
+        head = rest.get(usize::try_from(length).ok()?..)?;
+    }
+    zstd::zstd_safe::get_frame_content_size(head).ok().flatten()
+}
+
 fn copy(mut decoder: impl Read, output: &Filler) -> Result<(), Stop> {
     let mut buffer = output.spare()?;
     loop {

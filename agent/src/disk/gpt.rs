@@ -293,6 +293,14 @@ impl Gpt {
         Ok(start..start + sectors)
     }
 
+    /// Takes a partition out of the table; the others keep their numbers.
+    pub fn remove(&mut self, number: u32) {
+        let entries = self.entries.chunks_exact_mut(self.entry_bytes);
+        if let Some((_, entry)) = (1..).zip(entries).find(|(there, _)| *there == number) {
+            entry.fill(0);
+        }
+    }
+
     /// The primary's parts: first sector and bytes, whole sectors each.
     pub fn primary(&self) -> [(u64, Vec<u8>); 2] {
         [

@@ -1,8 +1,8 @@
 //! Reads the first MiB of an image and plans its partition table for this disk, before anything is written.
 //! Carrying out the plan is left to `writer` and `commit`.
 use super::buffer::BUFFER_BYTES;
-use super::gpt::{self, Gpt};
-use super::mbr::{self, Mbr};
+use super::gpt::{self, Gpt, Partition};
+use super::mbr::{self, Entry, Mbr};
 use super::stage::Stop;
 use anyhow::anyhow;
 use sha2::{Digest, Sha256};
@@ -32,21 +32,35 @@ pub struct Layout {
     pub stale: Range<u64>,
     /// Where the image's last partition ends. An image may stop before that; what follows must not be old data.
     pub covered_bytes: u64,
+    /// The image's own partitions.
+    pub partitions: Vec<Range<u64>>,
 }
 
+/// `labelled`: where a partition of the image begins whose file system is labelled as a config drive. That one, and one that
+/// the GPT names so, become the config drive, or lose their entry where they are too small.
+///
 /// # Errors
 /// `Damaged` when this is not a whole-disk image (a wrong checksum would explain it); `Failed` when it cannot go onto this disk.
-pub fn plan(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
+pub fn plan(
+    head: &[u8],
+    disk: &Disk,
+    drive: Option<&[u8]>,
+    labelled: Option<u64>,
+) -> Result<Layout, Stop> {
     let other = if disk.sector == 512 { 4096 } else { 512 };
     if Gpt::is_at(head, disk.sector as usize) {
-        plan_gpt(head, disk, drive)
+        plan_gpt(head, disk, drive, labelled)
     } else if Gpt::is_at(head, other) {
         Err(Stop::Failed(anyhow!(
             "the image is made for sectors of {other} bytes, the disk has {}",
             disk.sector
         )))
     } else if let Some(mbr) = Mbr::parse(head) {
-        plan_mbr(mbr, disk, drive)
+        plan_mbr(mbr, disk, drive, labelled)
+    } else if let Some(format) = other_format(head) {
+        Err(Stop::Failed(anyhow!(
+            "the image is {format}: a raw image, packed with zstd or gzip or not at all, can be written"
+        )))
     } else {
         Err(Stop::Damaged(anyhow!(
             "the image has no partition table: it is not an image of a whole disk"
@@ -54,20 +68,65 @@ pub fn plan(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, St
     }
 }
 
-fn plan_gpt(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
+/// What an image that begins like this is instead of one of a whole disk.
+fn other_format(head: &[u8]) -> Option<String> {
+    let name = match head {
+        [b'Q', b'F', b'I', 0xfb, ..] => {
+            let bytes = head.get(24..32)?.try_into().ok()?;
+            return Some(format!(
+                "qcow2, of a disk of {} bytes",
+                u64::from_be_bytes(bytes)
+            ));
+        }
+        [b'K', b'D', b'M', b'V', ..] => "VMDK",
+        [b'v', b'h', b'd', b'x', b'f', b'i', b'l', b'e', ..] => "VHDX",
+        [0x1f, 0x8b, ..] => "gzip",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
+        [b'B', b'Z', b'h', ..] => "bzip2",
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
+/// Whether a config drive of `drive` can take the place of a partition of the image.
+fn takes(place: &Range<u64>, drive: &[u8]) -> bool {
+    // The head of the disk is written after it.
+    place.start >= HEAD_BYTES as u64 && place.end - place.start >= drive.len() as u64
+}
+
+fn plan_gpt(
+    head: &[u8],
+    disk: &Disk,
+    drive: Option<&[u8]>,
+    labelled: Option<u64>,
+) -> Result<Layout, Stop> {
     let sector = u64::from(disk.sector);
     let mut gpt = Gpt::parse(head, 0, 1, disk.sector).map_err(|e| Stop::Damaged(e.into()))?;
     let stale = gpt.stale_backup();
     gpt.fit(disk.bytes / sector)
         .map_err(|e| Stop::Failed(anyhow!(e).context("the image does not fit onto the disk")))?;
-    let covered_bytes = gpt
-        .partitions()
-        .iter()
-        .map(|part| (part.last + 1) * sector)
-        .max()
-        .unwrap_or(0);
+    let in_bytes = |part: &Partition| part.first * sector..(part.last + 1) * sector;
+    let partitions: Vec<Range<u64>> = gpt.partitions().iter().map(in_bytes).collect();
+    let covered_bytes = partitions.iter().map(|part| part.end).max().unwrap_or(0);
+    let mut own = None;
+    if let Some(drive) = drive {
+        for part in gpt.partitions() {
+            let place = in_bytes(&part);
+            let is_drive = part.name.eq_ignore_ascii_case("config-2");
+            if !is_drive && labelled != Some(place.start) {
+                continue;
+            }
+            if own.is_none() && takes(&place, drive) {
+                own = Some(place.start);
+            } else {
+                gpt.remove(part.number);
+            }
+        }
+    }
     let drive_at = match drive {
         None => None,
+        Some(_) if own.is_some() => own,
         Some(drive) => {
             let guid = guid_from_hash(
                 &Sha256::new()
@@ -83,23 +142,29 @@ fn plan_gpt(head: &[u8], disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, St
             Some(place.start * sector)
         }
     };
-    let in_bytes =
+    let of_bytes =
         |parts: [(u64, Vec<u8>); 2]| parts.into_iter().map(|(lba, bytes)| (lba * sector, bytes));
-    let mut new_head: Vec<(u64, Vec<u8>)> = in_bytes(gpt.primary()).collect();
+    let mut new_head: Vec<(u64, Vec<u8>)> = of_bytes(gpt.primary()).collect();
     if let Some(mut mbr) = Mbr::parse(head) {
         mbr.protect(disk.bytes / sector);
         new_head.push((0, mbr.bytes().to_vec()));
     }
     Ok(Layout {
         head: new_head,
-        backup: in_bytes(gpt.backup()).collect(),
+        backup: of_bytes(gpt.backup()).collect(),
         drive_at,
         stale,
         covered_bytes,
+        partitions,
     })
 }
 
-fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, Stop> {
+fn plan_mbr(
+    mut mbr: Mbr,
+    disk: &Disk,
+    drive: Option<&[u8]>,
+    labelled: Option<u64>,
+) -> Result<Layout, Stop> {
     let sector = u64::from(disk.sector);
     if mbr
         .entries()
@@ -126,8 +191,22 @@ fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, S
             why.context("the image does not fit onto the disk"),
         ));
     }
+    let in_bytes = |entry: &Entry| u64::from(entry.first) * sector..entry.end() * sector;
+    let partitions: Vec<Range<u64>> = mbr.entries().iter().map(in_bytes).collect();
+    let mut own = None;
+    if let Some(drive) = drive {
+        for entry in mbr.entries() {
+            let place = in_bytes(&entry);
+            if labelled == Some(place.start) && takes(&place, drive) {
+                own = labelled;
+            } else if labelled == Some(place.start) {
+                mbr.remove(entry.number);
+            }
+        }
+    }
     let drive_at = match drive {
         None => None,
+        Some(_) if own.is_some() => own,
         Some(drive) => {
             let (sectors, align) = ((drive.len() as u64).div_ceil(sector), ALIGN_BYTES / sector);
             let place = mbr
@@ -143,6 +222,7 @@ fn plan_mbr(mut mbr: Mbr, disk: &Disk, drive: Option<&[u8]>) -> Result<Layout, S
         drive_at,
         stale: 0..0,
         covered_bytes,
+        partitions,
     })
 }
 

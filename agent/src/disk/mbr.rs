@@ -112,6 +112,17 @@ impl Mbr {
         Ok(start..start + sectors)
     }
 
+    /// Takes a partition out of the table; the others keep their numbers.
+    pub fn remove(&mut self, number: u32) {
+        let mut entries = self.boot[TABLE..510].chunks_exact_mut(ENTRY_BYTES);
+        if let Some(entry) = (number as usize)
+            .checked_sub(1)
+            .and_then(|at| entries.nth(at))
+        {
+            entry.fill(0);
+        }
+    }
+
     /// Lets the entry that protects a GPT cover the whole disk (UEFI 2.10 §5.2.3). A hybrid table is left as it is.
     pub fn protect(&mut self, disk_sectors: u64) {
         let [only] = self.entries()[..] else { return };

@@ -15,6 +15,7 @@ mod fetch;
 mod gpt;
 mod hash;
 mod http;
+mod label;
 mod layout;
 mod load_option;
 mod mbr;
@@ -57,7 +58,7 @@ pub fn erase_metadata(disks: &[DiskIdentity], ctx: &StepContext<'_>) -> anyhow::
 ///
 /// # Errors
 /// The disk is not the one meant, has no EFI system partition or no boot loader in it, the machine did not boot by UEFI, or
-/// the firmware refuses. A full variable store is not an error if the disk has a fallback loader.
+/// the firmware refuses. That is not an error if the disk has a fallback loader.
 pub fn set_boot_entry(
     disk: &DiskIdentity,
     label: &str,

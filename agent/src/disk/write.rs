@@ -91,7 +91,7 @@ fn transfer(
             writer.run(&drain).inspect_err(note)
         });
         let mut hasher = Hasher::new(&order.checksum);
-        let fetched = fetch(ctx, download, &mut hasher, filler, damaged);
+        let fetched = fetch(order, device, ctx, download, &mut hasher, filler, damaged);
         let size = download.position();
         while !writer.is_finished() {
             report(ctx, "write", written.load(Ordering::Relaxed), None);
@@ -126,9 +126,28 @@ fn transfer(
     })
 }
 
+/// Refuses a packed image whose head says that the disk is too small, before the disk is touched. gzip does not say it: the
+/// size at its end counts modulo 4 GiB, and only the last member of several.
+fn check_room(order: &WriteImage, device: &Device, head: &[u8]) -> anyhow::Result<()> {
+    let unpacked = match order.format {
+        ImageFormat::Zstd => decode::zstd_bytes(head),
+        ImageFormat::Raw | ImageFormat::Gzip => None,
+    };
+    match unpacked {
+        Some(bytes) if bytes > device.bytes() => bail!(
+            "the image has {bytes} bytes unpacked, {} has {}",
+            device.path(),
+            device.bytes()
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Downloads and hashes to the end. When a later stage says that the image is damaged, the rest is still hashed: a
 /// wrong checksum explains it better.
 fn fetch(
+    order: &WriteImage,
+    device: &Device,
     ctx: &StepContext<'_>,
     download: &mut Download<'_>,
     hasher: &mut Hasher,
@@ -136,6 +155,7 @@ fn fetch(
     damaged: &AtomicBool,
 ) -> anyhow::Result<()> {
     let mut filler = Some(filler);
+    let mut first = true;
     loop {
         let mut buffer = match filler.as_ref().map(Filler::spare) {
             Some(Ok(buffer)) => buffer,
@@ -150,6 +170,10 @@ fn fetch(
             let count = download.read(buffer.room())?;
             ended = count == 0;
             buffer.advance(count);
+        }
+        if first {
+            check_room(order, device, buffer.filled())?;
+            first = false;
         }
         hasher.update(buffer.filled());
         report(ctx, "download", download.position(), download.total());

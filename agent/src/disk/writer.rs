@@ -3,6 +3,7 @@
 use super::buffer::{ALIGN, BUFFER_BYTES, Buffer, Drain};
 use super::device::Device;
 use super::erase;
+use super::label;
 use super::layout::{self, HEAD_BYTES, Layout};
 use super::stage::Stop;
 use anyhow::{anyhow, bail};
@@ -78,11 +79,7 @@ impl<'a> Writer<'a> {
     /// Plans everything from the head before the disk is touched for the first time.
     fn begin(&mut self, mut head: Buffer) -> Result<(), Stop> {
         let device = self.device;
-        let disk = layout::Disk {
-            bytes: device.bytes(),
-            sector: device.sector(),
-        };
-        let layout = layout::plan(head.filled(), &disk, self.drive)?;
+        let layout = self.plan(head.filled(), None)?;
         let image_bytes = head.filled().len() as u64;
         self.check_room(image_bytes).map_err(Stop::Failed)?;
         erase::wipe(device, self.cancelled).map_err(Stop::Failed)?;
@@ -98,6 +95,14 @@ impl<'a> Writer<'a> {
             layout,
         });
         Ok(())
+    }
+
+    fn plan(&self, head: &[u8], labelled: Option<u64>) -> Result<Layout, Stop> {
+        let disk = layout::Disk {
+            bytes: self.device.bytes(),
+            sector: self.device.sector(),
+        };
+        layout::plan(head, &disk, self.drive, labelled)
     }
 
     fn take(&mut self, buffer: &mut Buffer) -> anyhow::Result<()> {
@@ -143,7 +148,7 @@ impl<'a> Writer<'a> {
     }
 
     fn finish(mut self) -> Result<Held, Stop> {
-        let Some(held) = self.held.take() else {
+        let Some(mut held) = self.held.take() else {
             return Err(Stop::Damaged(anyhow!("the image is empty")));
         };
         let covered = held
@@ -151,10 +156,42 @@ impl<'a> Writer<'a> {
             .covered_bytes
             .max(self.position)
             .min(held.tail_at);
-        self.make_zeros(covered)
-            .and_then(|()| self.device.flush())
-            .map_err(Stop::Failed)?;
+        self.make_zeros(covered).map_err(Stop::Failed)?;
+        if self.drive.is_some()
+            && let Some(labelled) = self.labelled_drive(&held).map_err(Stop::Failed)?
+        {
+            held.layout = self.plan(held.head.filled(), Some(labelled))?;
+        }
+        self.device.flush().map_err(Stop::Failed)?;
         Ok(held)
+    }
+
+    /// Where a partition of the image begins that is a config drive by its label.
+    fn labelled_drive(&self, held: &Held) -> anyhow::Result<Option<u64>> {
+        for part in &held.layout.partitions {
+            let end = part.end.min(self.device.bytes());
+            let count = end.saturating_sub(part.start).min(label::LOOK_BYTES as u64) as usize;
+            let mut start = self.device.read(part.start, count)?;
+            // What is held back is not on the disk yet.
+            for (at, bytes) in [(0, held.head.filled()), (held.tail_at, &held.tail[..])] {
+                overlay(&mut start, part.start, bytes, at);
+            }
+            if label::is_config_drive(&start) {
+                return Ok(Some(part.start));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Lays `bytes`, which belong at `bytes_at`, over what begins at `at`.
+fn overlay(place: &mut [u8], at: u64, bytes: &[u8], bytes_at: u64) {
+    let from = at.max(bytes_at);
+    let end = (at + place.len() as u64).min(bytes_at + bytes.len() as u64);
+    if from < end {
+        let count = (end - from) as usize;
+        let (to, from) = ((from - at) as usize, (from - bytes_at) as usize);
+        place[to..to + count].copy_from_slice(&bytes[from..from + count]);
     }
 }
 
@@ -170,7 +207,22 @@ const _: () = assert!(HEAD_BYTES == BUFFER_BYTES, "the first buffer is the head"
 
 #[cfg(test)]
 mod tests {
-    use super::is_zero;
+    use super::{is_zero, overlay};
+
+    #[test]
+    fn bytes_are_laid_over_what_they_belong_to() {
+        for (bytes_at, expected) in [
+            (0, [0, 0, 0, 0]),
+            (8, [3, 0, 0, 0]),
+            (10, [1, 2, 3, 0]),
+            (13, [0, 0, 0, 1]),
+            (14, [0, 0, 0, 0]),
+        ] {
+            let mut place = [0; 4];
+            overlay(&mut place, 10, &[1, 2, 3], bytes_at);
+            assert_eq!(place, expected, "{bytes_at}");
+        }
+    }
 
     #[test]
     fn zeros_are_recognised() {

@@ -15,7 +15,8 @@ fn held(image: &[u8], disk: &Device) -> Held {
         bytes: disk.bytes(),
         sector: disk.sector(),
     };
-    let layout = layout::plan(&image[..HEAD_BYTES], &disk, Some(&[1; 1 << 20])).expect("it fits");
+    let layout =
+        layout::plan(&image[..HEAD_BYTES], &disk, Some(&[1; 1 << 20]), None).expect("it fits");
     Held {
         head,
         tail: Vec::new(),

@@ -14,7 +14,7 @@ const DISK: Disk = Disk {
 #[test]
 fn a_gpt_image_is_fitted_to_a_larger_disk() {
     let image = image::gpt(16 * MIB, 512);
-    let layout = plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 3 << 20])).expect("it fits");
+    let layout = plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 3 << 20]), None).expect("it fits");
     assert_eq!(layout.drive_at, Some(28 * MIB));
     assert_eq!(layout.covered_bytes, 16 * MIB - 33 * 512);
     assert_eq!(layout.stale, 16 * MIB - 33 * 512..16 * MIB);
@@ -30,17 +30,15 @@ fn a_gpt_image_is_fitted_to_a_larger_disk() {
         [(32 * MIB - 33 * 512, 128 * 128), (32 * MIB - 512, 512)]
     );
     // The same order twice gives the same disk, byte for byte.
-    assert_eq!(
-        plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 3 << 20])).expect("as before"),
-        layout
-    );
+    let again = plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 3 << 20]), None);
+    assert_eq!(again.expect("as before"), layout);
 }
 
 #[test]
 fn a_config_drive_without_a_place_is_refused() {
     for image in [image::gpt(32 * MIB, 512), image::mbr(32 * MIB)] {
-        assert!(plan(&image[..HEAD_BYTES], &DISK, None).is_ok());
-        match plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 1 << 20])) {
+        assert!(plan(&image[..HEAD_BYTES], &DISK, None, None).is_ok());
+        match plan(&image[..HEAD_BYTES], &DISK, Some(&[0; 1 << 20]), None) {
             Err(Stop::Failed(e)) => assert!(
                 format!("{e:#}").contains("config drive has no place"),
                 "{e:#}"
@@ -51,10 +49,50 @@ fn a_config_drive_without_a_place_is_refused() {
 }
 
 #[test]
+fn a_partition_that_is_a_config_drive_is_used_or_gives_way() {
+    // Labelled: the partitions of the images have their own names.
+    for (image, drive_bytes, at, left) in [
+        (image::gpt(16 * MIB, 512), 2 << 20, MIB, 2),
+        (image::gpt(16 * MIB, 512), 3 << 20, 28 * MIB, 2),
+        (image::mbr(16 * MIB), 3 << 20, MIB, 1),
+        (image::mbr(16 * MIB), 16 << 20, 16 * MIB, 1),
+    ] {
+        let drive = vec![0; drive_bytes];
+        let layout = plan(&image[..HEAD_BYTES], &DISK, Some(&drive), Some(MIB)).expect("it fits");
+        assert_eq!(layout.drive_at, Some(at));
+        let mut head = image[..HEAD_BYTES].to_vec();
+        for (at, bytes) in &layout.head {
+            head[*at as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+        let after = plan(&head, &DISK, None, None).expect("it was made here");
+        assert_eq!(after.partitions.len(), left, "{:?}", after.partitions);
+        assert!(after.partitions.iter().any(|part| part.start == at));
+    }
+}
+
+#[test]
+fn an_image_of_another_format_is_named() {
+    let mut qcow2 = vec![0; 512];
+    qcow2[..4].copy_from_slice(b"QFI\xfb");
+    qcow2[24..32].copy_from_slice(&(10u64 << 30).to_be_bytes());
+    for (head, words) in [
+        (qcow2.as_slice(), "qcow2, of a disk of 10737418240 bytes"),
+        (&[0x1f, 0x8b, 8, 0], "is gzip"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "is zstd"),
+        (b"\xfd7zXZ\0", "is xz"),
+    ] {
+        match plan(head, &DISK, None, None) {
+            Err(Stop::Failed(e)) => assert!(e.to_string().contains(words), "{e}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn mutated_heads_do_not_panic() {
     for image in [image::gpt(16 * MIB, 512), image::mbr(16 * MIB)] {
         mutants(&image[..40 * 512], 2_000, |head| {
-            drop(plan(head, &DISK, Some(&[0; 1 << 20])))
+            drop(plan(head, &DISK, Some(&[0; 1 << 20]), Some(MIB)))
         });
     }
 }

@@ -96,6 +96,50 @@ fn every_format_arrives_on_a_dirty_disk() {
     }
 }
 
+/// An image that brings a config drive of its own, by the label of its file system alone.
+#[test]
+fn there_is_one_config_drive_however_the_image_was_made() {
+    let mut image = image::gpt(IMAGE_BYTES, 512);
+    let volume = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(volume.path(), vec![0; 2 * MIB as usize]).expect("room");
+    let made = Command::new("mkfs.vfat")
+        .args(["-n", "config-2"])
+        .arg(volume.path())
+        .output();
+    assert!(made.expect("dosfstools are installed").status.success());
+    let volume = std::fs::read(volume.path()).expect("it was made");
+    image[MIB as usize..3 * MIB as usize].copy_from_slice(&volume);
+    let disk = TestDisk::dirty(DISK_BYTES, 512);
+    let server = Server::of(image.clone());
+    let mut order = order(&disk, &[server.url("/")], ImageFormat::Raw, &image);
+    order.config_drive = config_drive();
+    run(&Bench::new(&[&disk]), &order).expect("nothing is wrong");
+    assert_drive(&disk, MIB);
+    disk.assert_sgdisk_agrees();
+    let at_end = (DISK_BYTES - 2 * MIB) as usize;
+    assert_ne!(disk.content()[at_end + 43..at_end + 51], *b"config-2");
+}
+
+#[test]
+fn a_packed_image_that_says_it_is_too_large_is_refused_before_the_first_write() {
+    let image = image::gpt(IMAGE_BYTES, 512);
+    let whole = zstd::bulk::compress(&image, 1).expect("a Vec takes any bytes");
+    let skipped = [
+        &[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 9, 9, 9, 9],
+        &whole[..],
+    ]
+    .concat();
+    for served in [whole, skipped] {
+        let disk = TestDisk::dirty(IMAGE_BYTES - MIB, 512);
+        let server = Server::of(served.clone());
+        let order = order(&disk, &[server.url("/")], ImageFormat::Zstd, &served);
+        let error = refusal(&Bench::new(&[&disk]), &order);
+        let words = "the image has 16777216 bytes unpacked";
+        assert!(error.contains(words), "{error}");
+        assert!(disk.is_untouched());
+    }
+}
+
 #[test]
 fn a_disk_with_sectors_of_4096_bytes_is_written() {
     let image = image::gpt(IMAGE_BYTES, 4096);
