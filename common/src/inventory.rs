@@ -248,7 +248,8 @@ impl Inventory {
 
 /// The collector that lists disks.
 pub const DISKS: &str = "disks";
-/// Not a collector: drivers that did not load, and hardware that was still coming up when the agent had to go on.
+/// Not a collector: drivers that did not load, controllers without one, and hardware that was still coming up when the agent
+/// had to go on.
 pub const DRIVERS: &str = "drivers";
 
 /// A collector that could not read something, and why.
@@ -257,4 +258,7 @@ pub const DRIVERS: &str = "drivers";
 pub struct Problem {
     pub collector: String,
     pub what: String,
+    /// The slot of the device without a driver, `pci-0000:00:1f.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_path: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! Reads what the machine is made of: all collectors in parallel and bounded in time; failures are listed as problems.
 //! Each collector has its file; judging the facts is the conductor's job.
+mod ahci;
 pub mod bmc;
 pub mod boot;
 pub mod cpu;
@@ -7,6 +8,7 @@ pub mod disks;
 pub mod memory;
 pub mod nics;
 pub mod smbios;
+pub mod undriven;
 
 use ironbeat_common::id::Mac;
 use ironbeat_common::inventory::{DISKS, Inventory, Problem};
@@ -181,6 +183,7 @@ pub(crate) fn problem(inventory: &mut Inventory, collector: &str, what: String) 
     inventory.problems.push(Problem {
         collector: collector.to_string(),
         what,
+        by_path: None,
     });
 }
 

@@ -1,7 +1,7 @@
 //! What is read of this machine for a lookup, an inspection and a step, and how long each waits for it.
 //! How one kind of thing is read is in `collect`.
 use super::settle::{self, Look, Settling};
-use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem};
+use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem, undriven};
 use crate::context::StepContext;
 use crate::init::modules::load::Loaded;
 use crate::net;
@@ -168,6 +168,8 @@ impl Hardware {
         for what in doubts.iter().take(MAX_DOUBTS) {
             problem(inventory, DRIVERS, what.clone());
         }
+        let bare = undriven::list(&self.roots.sys);
+        inventory.problems.extend(bare.into_iter().take(MAX_DOUBTS));
     }
 
     fn add_nics(&self, inventory: &mut Inventory) {

@@ -93,6 +93,10 @@ pub struct EnrollArgs {
     /// Root device hint, `serial=S1` or `size=>= 100`; may be given several times.
     #[arg(long = "root-device", value_parser = hint)]
     root_device: Vec<(String, String)>,
+    /// A disk that is neither cleaned nor deployed to, by hints as above, several with commas between them; may be given
+    /// several times.
+    #[arg(long = "skip-disk", value_parser = skip)]
+    skip_disks: Vec<Hints>,
     /// Take MACs, UUID, serial and inventory from a machine that looked up (`ironbeat lookups`).
     #[arg(long)]
     from: Option<String>,
@@ -145,6 +149,13 @@ fn boot_device(text: &str) -> Result<BootDevice, String> {
 fn hint(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a hint is key=value")?;
     Ok((key.trim().into(), value.trim().into()))
+}
+
+fn skip(text: &str) -> Result<Hints, String> {
+    let pairs = text.split(',').map(hint).collect::<Result<_, _>>()?;
+    let hints = Hints(pairs);
+    hints.check().map_err(|bad| bad.to_string())?;
+    Ok(hints)
 }
 
 fn hints(pairs: Vec<(String, String)>) -> anyhow::Result<Hints> {
@@ -275,6 +286,7 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
         serial: args.serial,
         boot_mode: args.boot_mode,
         root_device: hints(args.root_device)?,
+        skip_block_devices: args.skip_disks,
         from: args.from,
     };
     let shown: serde_json::Value = client.ask_as(&wish).await?;

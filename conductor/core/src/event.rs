@@ -57,6 +57,7 @@ pub struct Enrolment {
     pub serial: Option<String>,
     pub boot_mode: Option<BootMode>,
     pub root_device: Hints,
+    pub skip_block_devices: Vec<Hints>,
     /// From its machine's lookup before it was enrolled: fills in what is not given.
     pub inventory: Option<Inventory>,
 }

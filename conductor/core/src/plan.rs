@@ -43,7 +43,7 @@ pub fn after_lookup(
     };
     let (steps, left_alone) = match job.kind {
         JobKind::Deploy => {
-            all_disks_are_there(inventory, known)?;
+            all_disks_are_there(node, inventory, known)?;
             (deploy(node, inventory)?, None)
         }
         JobKind::Inspect => {
@@ -54,8 +54,8 @@ pub fn after_lookup(
             (steps, None)
         }
         JobKind::Clean => {
-            all_disks_are_there(inventory, known)?;
-            let (disks, left) = disks::for_cleaning(&inventory.disks);
+            all_disks_are_there(node, inventory, known)?;
+            let (disks, left) = disks::for_cleaning(inventory, &node.skip_block_devices);
             let mut steps = Vec::new();
             // A diskless machine is clean.
             if !disks.is_empty() {
@@ -86,7 +86,7 @@ pub fn after_reboot(
     match job.kind {
         JobKind::Clean => after_lookup(node, inventory, known, policy).map(Some),
         JobKind::Deploy => {
-            all_disks_are_there(inventory, known)?;
+            all_disks_are_there(node, inventory, known)?;
             Ok(None)
         }
         JobKind::Inspect | JobKind::Verify | JobKind::Delete | JobKind::Bmc => Ok(None),
@@ -95,8 +95,12 @@ pub fn after_reboot(
 
 /// Nothing is erased or written while a disk may be out of sight: a machine would be called clean with its data on it,
 /// or the wrong disk be the smallest.
-fn all_disks_are_there(inventory: &Inventory, known: Option<&Inventory>) -> Result<(), String> {
-    match disks::doubt(inventory, known) {
+fn all_disks_are_there(
+    node: &Node,
+    inventory: &Inventory,
+    known: Option<&Inventory>,
+) -> Result<(), String> {
+    match disks::doubt(inventory, known, &node.skip_block_devices) {
         None => Ok(()),
         Some(doubt) => Err(format!(
             "not all disks can be seen ({doubt}): nothing was erased or written; an inspection that finishes makes what it \
@@ -115,11 +119,11 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
     } else {
         &instance.root_device
     };
-    let disk = DiskIdentity::of(
-        hints
-            .choose(&inventory.disks)
-            .map_err(|why| why.to_string())?,
-    );
+    let usable = disks::not_skipped(inventory, &node.skip_block_devices);
+    if usable.is_empty() && !inventory.disks.is_empty() {
+        return Err("all disks of the machine are on the node's skip list".into());
+    }
+    let disk = DiskIdentity::of(hints.choose(&usable).map_err(|why| why.to_string())?);
     let write = AgentStep::WriteImage(WriteImage {
         disk: disk.clone(),
         source: instance.image.source.clone(),

@@ -250,6 +250,10 @@ pub struct Enroll {
     pub boot_mode: Option<BootMode>,
     #[serde(default)]
     pub root_device: Hints,
+    /// Disks that are neither cleaned nor deployed to: those that all hints of one entry fit. One by `by_path` names a
+    /// controller without a driver, too.
+    #[serde(default)]
+    pub skip_block_devices: Vec<Hints>,
     /// Take MACs, UUID, serial and inventory from what this machine sent: a key of `lookup.list`, or the start of one.
     #[serde(default)]
     pub from: Option<String>,

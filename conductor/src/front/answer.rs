@@ -202,6 +202,7 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
         serial: wish.serial,
         boot_mode: wish.boot_mode,
         root_device: wish.root_device,
+        skip_block_devices: wish.skip_block_devices,
         inventory,
     });
     Ok(worker.drive.deliver(id, &event).await?)

@@ -74,6 +74,7 @@ pub(crate) fn enrolment(n: usize, with_mac_of: usize) -> Enrolment {
         serial: None,
         boot_mode: None,
         root_device: Hints::default(),
+        skip_block_devices: Vec::new(),
         inventory: None,
     }
 }
@@ -98,6 +99,7 @@ fn late() -> Problem {
     Problem {
         collector: DRIVERS.into(),
         what: "a controller was still coming up".into(),
+        by_path: None,
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) fn booted(
     draft.node.found_boot_mode = Some(inventory.boot.mode);
     let known = draft.ctx.inventory;
     // What lacks a disk does not take the place of what had it: the next try would miss nothing.
-    if known.is_none() || disks::doubt(inventory, known).is_none() {
+    let skips = &draft.node.skip_block_devices;
+    if known.is_none() || disks::doubt(inventory, known, skips).is_none() {
         let inventory_now = with_neighbours(inventory, known);
         draft.put(Beside::Inventory(Box::new(inventory_now)));
     }
@@ -168,7 +169,7 @@ pub(super) fn beat(
 fn done(draft: &mut Draft<'_>, outcome: &Outcome) -> String {
     let inspects = matches!(draft.job().step(), Step::Agent(AgentStep::Inspect { .. }));
     if let (true, Outcome::Inventory(inventory)) = (inspects, outcome) {
-        if let Some(doubt) = disks::doubt(inventory, None) {
+        if let Some(doubt) = disks::doubt(inventory, None, &draft.node.skip_block_devices) {
             return draft.fail(
                 FailureOf::Other,
                 format!("the inspection could not see all disks ({doubt})"),

@@ -3,6 +3,7 @@
 use super::answer::{Decision, Rejected};
 use super::draft::Ctx;
 use super::verbs::words;
+use crate::disks;
 use crate::event::Enrolment;
 use crate::node::{Beside, LeftAlone, MAX_MACS, Node, Rest, SCHEMA, State, Versions};
 use alloc::boxed::Box;
@@ -86,6 +87,7 @@ fn same_description(present: &Node, wanted: &Node) -> bool {
             node.serial.clone(),
             node.boot_mode,
             node.root_device.clone(),
+            node.skip_block_devices.clone(),
         )
     };
     description(present) == description(wanted)
@@ -96,6 +98,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
     let enrolment = enrolment.clone();
     let hints = &enrolment.root_device;
     hints.check().map_err(|bad| invalid(bad.to_string()))?;
+    disks::check_skips(&enrolment.skip_block_devices).map_err(invalid)?;
     let found = enrolment.inventory;
     let system = found.as_ref().map(|inventory| &inventory.system);
     let mut macs = enrolment.macs;
@@ -136,6 +139,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         serial: serial.or(found_serial),
         boot_mode: enrolment.boot_mode,
         root_device: enrolment.root_device,
+        skip_block_devices: enrolment.skip_block_devices,
         instance: None,
         state: State::Resting(Rest::Enroll),
         since: ctx.now,

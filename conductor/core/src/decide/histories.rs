@@ -200,7 +200,11 @@ fn invent_inventory(rng: &mut Rng) -> Inventory {
     if rng.below(8) == 0 {
         let collector = rng.pick(&[DISKS, DRIVERS, "bmc"]).to_string();
         let what = "late".to_string();
-        found.problems.push(Problem { collector, what });
+        found.problems.push(Problem {
+            collector,
+            what,
+            by_path: None,
+        });
     }
     found
 }

@@ -38,6 +38,7 @@ pub(super) fn enrolment() -> Enrolment {
         serial: None,
         boot_mode: None,
         root_device: Hints::default(),
+        skip_block_devices: Vec::new(),
         inventory: None,
     }
 }
@@ -652,7 +653,11 @@ fn with_problem(collector: &str, serials: &[&str]) -> Inventory {
     let what = "still loading after 90 s".into();
     let collector = collector.into();
     Inventory {
-        problems: vec![Problem { collector, what }],
+        problems: vec![Problem {
+            collector,
+            what,
+            by_path: None,
+        }],
         ..inventory(serials)
     }
 }

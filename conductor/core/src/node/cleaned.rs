@@ -36,6 +36,8 @@ pub enum WhyLeft {
     Usb,
     /// It is reached over a network, where other machines may use it too.
     Shared,
+    /// The node's skip list names it.
+    Skipped,
 }
 
 impl LeftAlone {
@@ -60,6 +62,7 @@ impl fmt::Display for WhyLeft {
             WhyLeft::Removable => "removable",
             WhyLeft::Usb => "on USB",
             WhyLeft::Shared => "shared",
+            WhyLeft::Skipped => "on the skip list",
         })
     }
 }

@@ -45,6 +45,8 @@ pub const SCHEMA: u32 = 1;
 pub const MAX_REQUESTS: usize = 16;
 /// Boots remembered, to refuse late messages of old ones.
 pub const MAX_PAST_BOOTS: usize = 4;
+/// Entries of a skip list: a server has a few disks that nobody may touch, or many that one hint fits.
+pub const MAX_SKIPS: usize = 16;
 /// MAC addresses a node may claim: one claim key each. The largest servers have fewer ports.
 pub const MAX_MACS: usize = 32;
 
@@ -67,6 +69,9 @@ pub struct Node {
     /// Choose the root device, unless the instance says otherwise.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
+    /// Disks that are neither cleaned nor deployed to: those that all hints of one entry fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip_block_devices: Vec<Hints>,
     /// The owner's order; present exactly from deploy to the end of undeploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,

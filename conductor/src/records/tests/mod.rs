@@ -68,6 +68,7 @@ pub fn enrolment(n: u16) -> Enrolment {
         serial: None,
         boot_mode: None,
         root_device: Default::default(),
+        skip_block_devices: Vec::new(),
         inventory: None,
     }
 }
