@@ -6,7 +6,7 @@ use std::fs::File;
 use std::hint::black_box;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the kernel wants before it calls its generator ready (`POOL_READY_BITS` of `drivers/char/random.c`), in bits.
 const WANTED_BITS: usize = 256;
@@ -21,22 +21,47 @@ const WALK_STEPS: usize = 16;
 /// `RNDADDENTROPY` of `linux/random.h`.
 const ADD_ENTROPY: libc::c_ulong = 0x4008_5203;
 
+/// How often jitter is looked for, and the pause between two looks: a virtual machine shows none at one moment and enough at
+/// the next.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// Does nothing when the kernel is ready, which it is at once on anything with RDRAND.
 pub fn when_needed() {
-    let mut byte = [0u8; 1];
-    if getrandom(&mut byte[..], GetRandomFlags::NONBLOCK).is_ok() {
-        return;
-    }
     let started = Instant::now();
-    match gather(&mut Clock::new()) {
-        Some(seed) => match credit(&seed) {
+    let is_ready = || getrandom(&mut [0u8; 1][..], GetRandomFlags::NONBLOCK).is_ok();
+    let pause = || std::thread::sleep(PAUSE);
+    match find(&mut Clock::new(), &is_ready, &pause) {
+        Found::Ready => {}
+        Found::Seed(seed) => match credit(&seed) {
             Ok(()) => tracing::debug!(ms = started.elapsed().as_millis(), "entropy pool filled"),
             Err(error) => tracing::warn!(%error, "the kernel did not take entropy"),
         },
-        None => {
+        Found::Nothing => {
             tracing::info!("too little jitter for an entropy seed: waiting for the kernel's own")
         }
     }
+}
+
+#[derive(Debug, PartialEq)]
+enum Found {
+    /// The kernel has become ready by itself.
+    Ready,
+    Seed([u8; 64]),
+    Nothing,
+}
+
+fn find(noise: &mut dyn Noise, is_ready: &dyn Fn() -> bool, pause: &dyn Fn()) -> Found {
+    for _ in 0..TRIES {
+        if is_ready() {
+            return Found::Ready;
+        }
+        if let Some(seed) = gather(noise) {
+            return Found::Seed(seed);
+        }
+        pause();
+    }
+    Found::Nothing
 }
 
 /// Something that takes a slightly different time each time, and how long it took, in nanoseconds.
@@ -169,6 +194,24 @@ mod tests {
         for changed in [seed(1), seed(1000)] {
             assert!(changed.is_some() && changed != never);
         }
+    }
+
+    #[test]
+    fn a_clock_that_shows_no_jitter_yet_is_asked_again() {
+        let (mut random, mut count) = (Mutator::new(1), 0);
+        let mut late = Made(|| {
+            count += 1;
+            let jitters = count > 2 * MAX_SAMPLES;
+            1000 + if jitters { random.random() % 64 } else { 0 }
+        });
+        let found = find(&mut late, &|| false, &|| {});
+        assert!(matches!(found, Found::Seed(_)), "{found:?}");
+        let mut never = Made(|| 1000);
+        assert_eq!(find(&mut never, &|| false, &|| {}), Found::Nothing);
+        // The kernel may get there first.
+        let looks = std::cell::Cell::new(0);
+        let ready_later = || looks.replace(looks.get() + 1) == 3;
+        assert_eq!(find(&mut never, &ready_later, &|| {}), Found::Ready);
     }
 
     #[test]
