@@ -10,5 +10,6 @@ pub mod init;
 mod ipv4;
 pub mod log;
 pub mod net;
+mod netlink;
 pub mod random;
 mod sysfs;

@@ -6,6 +6,7 @@ use crate::context::StepContext;
 use crate::init::modules::load::Loaded;
 use crate::net;
 use crate::net::lldp::Neighbours;
+use crate::netlink::Events;
 use anyhow::Context;
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::id::Mac;
@@ -23,6 +24,8 @@ const DRIVERS_BOUND: Duration = Duration::from_secs(120);
 /// A list of disks that takes longer is not a list of no disks: a lookup waits for it.
 const DISKS_BOUND: Duration = Duration::from_secs(30);
 
+/// Devices are looked at this often even without an event, as a safety net.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Problems with drivers that are reported: one is enough to doubt the disks.
 const MAX_DOUBTS: usize = 16;
 
@@ -108,6 +111,29 @@ impl Hardware {
         };
         doubts.extend(missing);
         self.read_ahead(doubts, disks);
+    }
+
+    /// Loads drivers for devices that come later: a stick, an SD card, what hangs on a controller that takes its time.
+    pub fn watch(&self, events: &Events, mut load: impl FnMut() -> Loaded) {
+        loop {
+            if let Err(error) = events.wait(LOOK_AGAIN) {
+                tracing::warn!(%error, "cannot listen for devices");
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            // Devices come in groups: a stick is five of them.
+            std::thread::sleep(settle::LOOK_EVERY);
+            let late = load();
+            if late.modules > 0 || !late.failed.is_empty() {
+                tracing::info!(
+                    count = late.modules,
+                    failed = late.failed.join(", "),
+                    "modules loaded for a new device"
+                );
+            }
+            let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+            doubts.extend(late.hides_disks);
+            doubts.truncate(MAX_DOUBTS);
+        }
     }
 
     fn read_ahead(&self, doubts: Vec<String>, disks: Inventory) {

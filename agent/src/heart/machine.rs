@@ -12,6 +12,7 @@ use crate::init::{modules, pid1, seed};
 use crate::log::{self, Lines};
 use crate::net::lldp::Neighbours;
 use crate::net::setup::BootNetwork;
+use crate::netlink::Events;
 use crate::{net, random};
 use anyhow::Context;
 use ironbeat_common::order::Order;
@@ -80,6 +81,8 @@ pub fn run_as_init() -> ! {
 /// On its own thread: loads the drivers until the hardware has settled, then reads the inventory, while the network is still coming up.
 fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
     let load = move || {
+        // Before the first look, so that no device comes between the two.
+        let events = Events::of_devices();
         let mut loader = match modules::Loader::open(Path::new("/")) {
             Ok(loader) => Some(loader),
             // A kernel with everything built in has none.
@@ -101,6 +104,11 @@ fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
         // Slow firmware takes a quarter of a second to list its variables: no lookup should wait for that.
         pid1::mount_firmware_variables();
         hardware.variables.set();
+        match (events, loader) {
+            (Ok(events), Some(mut loader)) => hardware.watch(&events, || loader.load_new()),
+            (Err(error), _) => tracing::warn!(%error, "cannot listen for devices"),
+            (Ok(_), None) => {}
+        }
     };
     in_background("drivers", load);
 }

@@ -1,7 +1,6 @@
 //! The machine's network interfaces: brings them up, gives the boot NIC its address, and asks the kernel about them.
 //! Talking to the conductor is left to `heart`.
 pub mod dhcp;
-mod events;
 pub mod interfaces;
 pub mod lldp;
 mod packet;

@@ -1,11 +1,11 @@
 //! Brings every interface up and gives the boot NIC an address: the boot script's, or one from DHCP. Keeps watching for
 //! cards and cables that come later. The DHCP exchange is left to `dhcp`.
 use super::dhcp::{Client, Lease};
-use super::events::LinkEvents;
 use super::lldp::Neighbours;
 use super::{interfaces, sys};
 use crate::clock::Timings;
 use crate::ipv4::InterfaceAddress;
+use crate::netlink::Events;
 use anyhow::Context;
 use ironbeat_common::id::Mac;
 use std::collections::BTreeSet;
@@ -85,7 +85,7 @@ pub fn start(
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let (tell, ready) = oneshot::channel();
     let socket = sys::control_socket().context("opening a socket for network set-up")?;
-    let events = LinkEvents::open().context("listening for network interfaces")?;
+    let events = Events::of_interfaces().context("listening for network interfaces")?;
     let mut setup = Setup {
         sys: sys_root.to_path_buf(),
         boot,
@@ -107,7 +107,7 @@ pub fn start(
 }
 
 impl Setup {
-    fn run(&mut self, events: &LinkEvents) {
+    fn run(&mut self, events: &Events) {
         if let Err(error) = sys::set_up(&self.socket, "lo") {
             tracing::warn!(%error, "cannot bring up the loopback interface");
         }

@@ -52,6 +52,7 @@ impl Loader {
 
     /// Returns when no device asks for more.
     pub fn load_new(&mut self) -> Loaded {
+        forget_gone(&mut self.seen);
         let found = new_devices(&self.bus, &mut self.seen);
         let always = std::mem::take(&mut self.always);
         if found.is_empty() && always.is_empty() {
@@ -79,6 +80,11 @@ fn insert(file: &Path) -> io::Result<()> {
     let flags = if compressed { COMPRESSED_FILE } else { 0 };
     rustix::system::finit_module(File::open(file)?, NO_PARAMETERS, flags)?;
     Ok(())
+}
+
+/// In the place of a device that was unplugged, another may be plugged in.
+fn forget_gone(seen: &mut BTreeSet<PathBuf>) {
+    seen.retain(|device| device.symlink_metadata().is_ok());
 }
 
 /// The modaliases of the devices that `seen` does not have yet.
@@ -138,5 +144,10 @@ mod tests {
         device("scsi", "0:0:0:0", "scsi:t-0x00");
         assert_eq!(new_devices(root.path(), &mut seen), ["scsi:t-0x00"]);
         assert_eq!(new_devices(root.path(), &mut seen), Vec::<String>::new());
+        // Another stick in the same port.
+        std::fs::remove_dir_all(root.path().join("scsi/devices/0:0:0:0")).unwrap();
+        forget_gone(&mut seen);
+        device("scsi", "0:0:0:0", "scsi:t-0x05");
+        assert_eq!(new_devices(root.path(), &mut seen), ["scsi:t-0x05"]);
     }
 }

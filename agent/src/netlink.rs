@@ -1,22 +1,36 @@
-//! Wakes up when an interface appears, disappears or changes its link, by way of a netlink socket.
+//! Wakes up when the kernel announces a network interface, or a device, over a netlink socket.
 //! Callers read sysfs to learn what changed, so no message can be missed or misread.
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// `RTMGRP_LINK` of `linux/rtnetlink.h`.
 const LINK_GROUP: u32 = 1;
+/// What the kernel itself says; udev repeats it in the second group.
+const KERNEL_GROUP: u32 = 1;
 
-pub struct LinkEvents(OwnedFd);
+pub struct Events(OwnedFd);
 
-impl LinkEvents {
-    pub fn open() -> io::Result<Self> {
+impl Events {
+    /// Interfaces that appear, disappear or change their link.
+    pub fn of_interfaces() -> io::Result<Self> {
+        Self::open(None, LINK_GROUP)
+    }
+
+    /// Devices of any kind that appear, disappear or change.
+    pub fn of_devices() -> io::Result<Self> {
+        Self::open(Some(KOBJECT_UEVENT), KERNEL_GROUP)
+    }
+
+    /// Without a protocol: routing.
+    fn open(protocol: Option<Protocol>, group: u32) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-        bind(&socket, &SocketAddrNetlink::new(0, LINK_GROUP))?;
+        let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+        let socket = rustix::net::socket_with(family, kind, flags, protocol)?;
+        bind(&socket, &SocketAddrNetlink::new(0, group))?;
         Ok(Self(socket))
     }
 
