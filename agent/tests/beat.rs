@@ -247,7 +247,7 @@ fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, ScriptedSteps, Bo
     let boot = random::boot_id();
     let servers = [server.url()];
     let agent = async move {
-        let link = Link::start(&servers, &boot, "agent under test")
+        let link = Link::start(&servers, &boot, "agent under test", Arc::default())
             .await
             .unwrap();
         let inventory = || {

@@ -1,7 +1,9 @@
 //! The agent's DHCP and LLDP code on a virtual wire in its own namespace, with dnsmasq at the other end.
-//! Parsers are tested beside their code; `net::setup` is tested by booting a machine.
-use ironbeat_agent::net::dhcp::Client;
+//! Parsers are tested beside their code; `net::setup` is tried by booting machines, too.
+use ironbeat_agent::net::dhcp::{Client, Lease};
 use ironbeat_agent::net::lldp::Neighbours;
+use ironbeat_agent::net::serving::Server;
+use ironbeat_agent::net::setup::{self, BootNetwork, Surroundings};
 use ironbeat_agent::net::sys;
 use ironbeat_common::id::Mac;
 use std::io::{BufRead, BufReader};
@@ -10,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// A wait that never ends on working code; generous, because the machine may be busy.
 const FOR_EVER: Duration = Duration::from_secs(120);
@@ -52,6 +55,21 @@ struct Switch(Child);
 impl Switch {
     /// `agent0` with the test's MAC here, wired to `switch0` there.
     fn new() -> Self {
+        let switch = Self::without_wire();
+        switch.wire("agent0", "52:54:00:77:01:01");
+        sys::set_up(&sys::control_socket().unwrap(), "agent0").unwrap();
+        switch
+    }
+
+    fn wire(&self, name: &str, mac: &str) {
+        ip(&format!(
+            "link add {name} address {mac} type veth peer name switch0"
+        ));
+        ip(&format!("link set switch0 netns {}", self.0.id()));
+        self.ip("link set switch0 up");
+    }
+
+    fn without_wire() -> Self {
         let mut holder = Command::new("unshare")
             .args(["--net", "sh", "-c", "echo ready; exec cat"])
             .stdin(Stdio::piped())
@@ -62,12 +80,7 @@ impl Switch {
         BufReader::new(holder.stdout.take().unwrap())
             .read_line(&mut ready)
             .unwrap();
-        let switch = Self(holder);
-        ip("link add agent0 address 52:54:00:77:01:01 type veth peer name switch0");
-        ip(&format!("link set switch0 netns {}", switch.0.id()));
-        switch.ip("link set switch0 up");
-        sys::set_up(&sys::control_socket().unwrap(), "agent0").unwrap();
-        switch
+        Self(holder)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -225,6 +238,154 @@ fn a_client_without_a_server_stops_on_request() {
     assert!(
         Client::open("nosuch0", MAC)
             .is_err_and(|e| e.to_string() == "opening a DHCP socket on nosuch0")
+    );
+}
+
+/// What sysfs says of interfaces that the kernel of the test made without hardware.
+struct Sysfs(tempfile::TempDir);
+
+impl Sysfs {
+    fn with(nics: &[(&str, &str)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for (name, mac) in nics {
+            let dir = root.path().join("class/net").join(name);
+            std::fs::create_dir_all(dir.join("device")).unwrap();
+            std::fs::write(dir.join("address"), mac).unwrap();
+            std::fs::write(dir.join("carrier"), "1").unwrap();
+        }
+        Self(root)
+    }
+
+    /// Starts the set-up with a boot from `agent0`; the second flag says that a server was reached.
+    fn start(&self, deaf_after: Duration) -> (oneshot::Receiver<()>, Arc<AtomicBool>) {
+        let boot = BootNetwork {
+            booted: Some(MAC),
+            address: None,
+            name_servers: Vec::new(),
+        };
+        let reached = Arc::new(AtomicBool::new(false));
+        let around = Surroundings {
+            sys: self.0.path().to_path_buf(),
+            resolver: self.0.path().join("resolv.conf"),
+            deaf_after,
+            ..Surroundings::of_machine(reached.clone(), Vec::new)
+        };
+        let ready = setup::start(boot, around, Arc::default(), Arc::default()).unwrap();
+        (ready, reached)
+    }
+}
+
+/// Waits until the interface has this address.
+fn has_address(name: &str, address: &str) {
+    let until = Instant::now() + FOR_EVER;
+    while sys::addresses()
+        .unwrap()
+        .get(name)
+        .is_none_or(|all| *all != [address])
+    {
+        assert!(Instant::now() < until, "{:?}", sys::addresses().unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_nic_that_fails_is_tried_again_and_one_that_returns_is_set_up_again() {
+    if !in_namespace("a_nic_that_fails_is_tried_again_and_one_that_returns_is_set_up_again") {
+        return;
+    }
+    let sysfs = Sysfs::with(&[("agent0", "52:54:00:77:01:01")]);
+    // It cannot be brought up yet, as while its driver resets it.
+    let (ready, reached) = sysfs.start(FOR_EVER);
+    let mut switch = Switch::without_wire();
+    for _ in 0..2 {
+        switch.wire("agent0", "52:54:00:77:01:01");
+        switch.ip("address add 10.77.0.1/24 dev switch0");
+        let server = switch.dnsmasq("--dhcp-range=10.77.0.100,10.77.0.200,255.255.255.0,1h");
+        has_address("agent0", "10.77.0.11/24");
+        reached.store(true, Ordering::Relaxed);
+        drop(server);
+        ip("link delete agent0");
+        switch = Switch::without_wire();
+    }
+    assert_eq!(ready.blocking_recv(), Ok(()));
+}
+
+#[test]
+fn a_nic_that_leads_nowhere_does_not_stop_the_others() {
+    if !in_namespace("a_nic_that_leads_nowhere_does_not_stop_the_others") {
+        return;
+    }
+    let (boot, other) = ("52:54:00:77:01:01", "52:54:00:77:01:02");
+    let switches = [("agent0", boot, "10.77.0"), ("agent1", other, "10.78.0")];
+    let switches = switches.map(|(name, mac, net)| {
+        let switch = Switch::without_wire();
+        switch.wire(name, mac);
+        switch.ip(&format!("address add {net}.1/24 dev switch0"));
+        let range = format!("--dhcp-range={net}.11,{net}.11,255.255.255.0,1h");
+        let server = switch.dnsmasq(&range);
+        (server, switch)
+    });
+    let sysfs = Sysfs::with(&[("agent0", boot), ("agent1", other)]);
+    let (ready, reached) = sysfs.start(Duration::from_secs(1));
+    has_address("agent0", "10.77.0.11/24");
+    // Nobody was reached by the first.
+    has_address("agent1", "10.78.0.11/24");
+    reached.store(true, Ordering::Relaxed);
+    assert_eq!(ready.blocking_recv(), Ok(()));
+    drop(switches);
+}
+
+#[test]
+fn a_renewal_applies_what_it_brings() {
+    if !in_namespace("a_renewal_applies_what_it_brings") {
+        return;
+    }
+    let _switch = Switch::new();
+    let dir = tempfile::tempdir().unwrap();
+    let resolver = dir.path().join("resolv.conf");
+    let server = Server::new(resolver.clone(), Arc::default()).unwrap();
+    let [gateway, next, name_server] = [1, 2, 3].map(|n| Ipv4Addr::new(10, 77, 0, n));
+    let lease = Lease {
+        ip: Ipv4Addr::new(10, 77, 0, 11),
+        prefix_len: 24,
+        gateway: Some(gateway),
+        name_servers: vec![gateway],
+        renew_after: Duration::from_secs(60),
+    };
+    let gateways = || -> Vec<String> {
+        let routes = std::fs::read_to_string("/proc/net/route").unwrap();
+        let lines = routes
+            .lines()
+            .filter_map(|l| l.strip_prefix("agent0\t00000000\t"));
+        lines.map(|line| line[..8].to_string()).collect()
+    };
+    assert!(server.take("agent0", &lease).unwrap());
+    assert_eq!(gateways(), ["01004D0A"]);
+    let renewed = Lease {
+        prefix_len: 16,
+        gateway: Some(next),
+        name_servers: vec![name_server],
+        ..lease.clone()
+    };
+    assert!(server.renewed("agent0", &renewed).unwrap());
+    assert_eq!(gateways(), ["02004D0A"]);
+    assert_eq!(sys::addresses().unwrap()["agent0"], ["10.77.0.11/16"]);
+    let written = || std::fs::read_to_string(&resolver).unwrap();
+    assert_eq!(written(), "nameserver 10.77.0.3\n");
+    // What a renewal does not mention stays.
+    let silent = Lease {
+        gateway: None,
+        name_servers: Vec::new(),
+        ..renewed
+    };
+    assert!(server.renewed("agent0", &silent).unwrap());
+    assert_eq!(
+        (gateways(), written()),
+        (vec!["02004D0A".into()], "nameserver 10.77.0.3\n".into())
+    );
+    assert!(
+        !server.renewed("agent1", &silent).unwrap(),
+        "it does not serve"
     );
 }
 

@@ -11,6 +11,8 @@ use ironbeat_common::id::BootId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -76,7 +78,14 @@ impl Link {
     ///
     /// # Errors
     /// When an address is invalid or the CA file is broken: a retry would not help.
-    pub async fn start(servers: &[String], boot: &BootId, name: &str) -> Result<Self, LinkError> {
+    ///
+    /// `reached` is set whenever there is a connection.
+    pub async fn start(
+        servers: &[String],
+        boot: &BootId,
+        name: &str,
+        reached: Arc<AtomicBool>,
+    ) -> Result<Self, LinkError> {
         let servers = servers
             .iter()
             .map(|s| {
@@ -99,6 +108,9 @@ impl Link {
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
                 log_event(&event);
+                if matches!(event, Event::Connected) {
+                    reached.store(true, Ordering::Relaxed);
+                }
                 happened.send_modify(|n| *n += 1);
                 std::future::ready(())
             });

@@ -6,12 +6,13 @@ use super::link::Link;
 use super::perform::{Authority, perform};
 use super::steps::{Ending, Runner};
 use crate::clock::Timings;
+use crate::collect::undriven;
 use crate::context::StepContext;
 use crate::init::cmdline::{self, Settings};
 use crate::init::{modules, pid1, seed};
 use crate::log::{self, Lines};
 use crate::net::lldp::Neighbours;
-use crate::net::setup::BootNetwork;
+use crate::net::setup::{BootNetwork, Surroundings};
 use crate::netlink::Events;
 use crate::{net, random};
 use anyhow::Context;
@@ -19,6 +20,7 @@ use ironbeat_common::order::Order;
 use rustix::system::RebootCommand;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::oneshot;
 
 /// Runs as an ordinary process on a machine that is in use.
@@ -60,8 +62,11 @@ pub fn run_as_init() -> ! {
         address: settings.address,
         name_servers: settings.name_servers.clone(),
     };
-    let ended = net::setup::start(boot, Path::new("/sys"), neighbours, timings.clone())
-        .and_then(|network| {
+    let reached = Arc::new(AtomicBool::new(false));
+    let around = Surroundings::of_machine(reached.clone(), no_network);
+    let ended = net::setup::start(boot, around, neighbours, timings.clone())
+        .and_then(|ready| {
+            let network = Network { ready, reached };
             live(
                 &settings,
                 lines,
@@ -76,6 +81,11 @@ pub fn run_as_init() -> ! {
         Ok(()) => panic!("the kernel neither rebooted nor powered off"),
         Err(error) => panic!("{error:#}"),
     }
+}
+
+/// Why a machine may have no network, for whoever looks at its console.
+fn no_network() -> Vec<String> {
+    undriven::nics(Path::new("/sys"))
 }
 
 /// On its own thread: loads the drivers until the hardware has settled, then reads the inventory, while the network is still coming up.
@@ -120,14 +130,22 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
     spawned.expect("a machine that just booted has threads");
 }
 
-/// Connects and runs the heart; one thread serves all sockets. `network` fires when the network is up; `None` if it already is.
+/// The network that is being set up.
+struct Network {
+    /// Fires when it is up.
+    ready: oneshot::Receiver<()>,
+    /// Where it is told that a server was reached.
+    reached: Arc<AtomicBool>,
+}
+
+/// Connects and runs the heart; one thread serves all sockets. `network`: `None` if it is up already.
 fn live(
     settings: &Settings,
     lines: Lines,
     authority: Authority,
     timings: Arc<Timings>,
     hardware: Arc<Hardware>,
-    network: Option<oneshot::Receiver<()>>,
+    network: Option<Network>,
 ) -> anyhow::Result<Ending> {
     for word in &settings.refused {
         tracing::warn!(word, "not understood");
@@ -158,10 +176,11 @@ fn live(
         .build()
         .context("starting the runtime for sockets")?;
     runtime.block_on(async {
+        let mut reached = Arc::default();
         if let Some(network) = network {
-            network
-                .await
-                .context("the network thread ended before there was a network")?;
+            let ready = network.ready.await;
+            ready.context("the network thread ended before there was a network")?;
+            reached = network.reached;
         }
         let name = format!(
             "ironbeat-agent {}",
@@ -170,7 +189,7 @@ fn live(
                 .map_or_else(String::new, |mac| mac.to_string())
         );
         let heart = Heart {
-            link: Link::start(&settings.nats, &boot, name.trim_end()).await?,
+            link: Link::start(&settings.nats, &boot, name.trim_end(), reached).await?,
             prefix: settings.prefix.clone(),
             boot,
             runner,

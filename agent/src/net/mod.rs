@@ -4,6 +4,7 @@ pub mod dhcp;
 pub mod interfaces;
 pub mod lldp;
 mod packet;
+pub mod serving;
 pub mod setup;
 pub mod sys;
 

@@ -84,23 +84,42 @@ pub fn set_address(socket: &OwnedFd, name: &str, ip: Ipv4Addr, prefix_len: u8) -
     ioctl(socket, libc::SIOCSIFNETMASK, &mut request)
 }
 
+/// Takes the interface's IPv4 addresses away, and with them its routes.
+pub fn clear_address(socket: &OwnedFd, name: &str) -> io::Result<()> {
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_addr = ipv4(Ipv4Addr::UNSPECIFIED);
+    ioctl(socket, libc::SIOCSIFADDR, &mut request)
+}
+
 /// Adds the default route; an existing one is fine.
 pub fn set_gateway(socket: &OwnedFd, gateway: Ipv4Addr) -> io::Result<()> {
+    match change_gateway(socket, gateway, libc::SIOCADDRT) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes the default route by this gateway; none is fine.
+pub fn remove_gateway(socket: &OwnedFd, gateway: Ipv4Addr) -> io::Result<()> {
+    match change_gateway(socket, gateway, libc::SIOCDELRT) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        result => result,
+    }
+}
+
+fn change_gateway(socket: &OwnedFd, gateway: Ipv4Addr, code: c_ulong) -> io::Result<()> {
     // SAFETY: `rtentry` is integers, `sockaddr`s and a null pointer for "any device"; all zeros is a value of it.
     let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
     route.rt_dst = ipv4(Ipv4Addr::UNSPECIFIED);
     route.rt_genmask = ipv4(Ipv4Addr::UNSPECIFIED);
     route.rt_gateway = ipv4(gateway);
     route.rt_flags = (libc::RTF_UP | libc::RTF_GATEWAY) as libc::c_ushort;
-    // SAFETY: SIOCADDRT reads one `rtentry`, which lives until the call returns.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT as _, &mut route) };
-    match if result < 0 {
+    // SAFETY: both codes read one `rtentry`, which lives until the call returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code as _, &mut route) };
+    if result < 0 {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
-    } {
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-        result => result,
     }
 }
 
