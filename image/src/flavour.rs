@@ -41,6 +41,14 @@ impl Flavour {
         }
     }
 
+    /// Memory that a machine needs to unpack it and to deploy, in MiB, measured with QEMU's q35.
+    pub fn memory_mib(self) -> u32 {
+        match self {
+            Flavour::Small => 128,
+            Flavour::Generic => 160,
+        }
+    }
+
     /// Whether modules keep their signatures, which a kernel under Secure Boot insists on. Checking them is a third of a
     /// virtual machine's time for loading modules, and no virtual machine boots our ramdisk under Secure Boot: Debian's
     /// iPXE is not signed.

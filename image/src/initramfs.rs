@@ -42,6 +42,9 @@ pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
     }
     archive.char_device("dev/console", 0o600, 5, 1);
     archive.char_device("dev/null", 0o666, 1, 3);
+    // The agent looks for the first and the last file: with too little memory the kernel unpacks what it has room for.
+    let needed = format!("{}\n", spec.flavour.memory_mib());
+    archive.file("etc/ironbeat/memory-mib", 0o644, needed.into_bytes());
     let agent = fs::read(spec.agent).map_err(file("read the agent", spec.agent))?;
     archive.file("init", 0o755, agent);
 
@@ -64,6 +67,7 @@ pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
         .flat_map(|name| [name, "\n"])
         .collect();
     archive.file("etc/ironbeat/modules", 0o644, always.into_bytes());
+    archive.file("etc/ironbeat/complete", 0o644, Vec::new());
 
     let unpacked = archive.finish();
     let packed = zstd::bulk::compress(&unpacked, spec.level).map_err(|source| Error::Compress {

@@ -9,7 +9,7 @@ use crate::clock::Timings;
 use crate::collect::undriven;
 use crate::context::StepContext;
 use crate::init::cmdline::{self, Settings};
-use crate::init::{modules, pid1, seed};
+use crate::init::{modules, pid1, ramdisk, seed};
 use crate::log::{self, Lines};
 use crate::net::lldp::Neighbours;
 use crate::net::setup::{BootNetwork, Surroundings};
@@ -85,7 +85,9 @@ pub fn run_as_init() -> ! {
 
 /// Why a machine may have no network, for whoever looks at its console.
 fn no_network() -> Vec<String> {
-    undriven::nics(Path::new("/sys"))
+    let mut reasons = undriven::nics(Path::new("/sys"));
+    reasons.extend(ramdisk::is_incomplete(Path::new("/")));
+    reasons
 }
 
 /// On its own thread: loads the drivers until the hardware has settled, then reads the inventory, while the network is still coming up.
@@ -97,7 +99,10 @@ fn load_modules(hardware: Arc<Hardware>, timings: Arc<Timings>) {
             Ok(loader) => Some(loader),
             // A kernel with everything built in has none.
             Err(error) => {
-                tracing::warn!(%error, "no modules");
+                match ramdisk::is_incomplete(Path::new("/")) {
+                    Some(why) => tracing::error!("{why}"),
+                    None => tracing::warn!(%error, "no modules"),
+                }
                 None
             }
         };

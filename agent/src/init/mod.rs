@@ -3,4 +3,5 @@
 pub mod cmdline;
 pub(crate) mod modules;
 pub(crate) mod pid1;
+pub(crate) mod ramdisk;
 pub(crate) mod seed;
