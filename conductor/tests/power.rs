@@ -247,6 +247,7 @@ async fn a_check_says_in_words_what_is_wrong() {
     let address = |n: usize| bmcs.fleet.address(n).to_string();
     bmcs.fleet.with(1, |bmc, _| bmc.faults.silent = true);
     bmcs.fleet.with(2, |bmc, _| bmc.faults.table_full = true);
+    bmcs.fleet.with(3, |bmc, _| bmc.faults.garbage = true);
     let args = ["bmc", "check", "--bmc", &address(0)];
     let good = site.cli_as(PASSWORD, &args).await.good();
     for part in [
@@ -268,6 +269,12 @@ async fn a_check_says_in_words_what_is_wrong() {
         (0, "reader", "Rack-pw-2", "may not have the privilege"),
         (1, "admin", PASSWORD, "Nothing speaks IPMI at this address"),
         (2, "admin", PASSWORD, "no room for another session"),
+        (
+            3,
+            "admin",
+            PASSWORD,
+            "Something answers that does not speak IPMI",
+        ),
     ] {
         let args = ["bmc", "check", "--bmc", &address(n), "--bmc-user", user];
         let said = site.cli_as(password, &args).await.bad();

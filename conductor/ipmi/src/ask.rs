@@ -75,10 +75,15 @@ impl Line {
     ) -> Result<Answered<T>, ErrorKind> {
         let mut inbox = self.inbox()?;
         let mut retransmit = Retransmit::begin(tries, Repeat::Harmless, clock::now());
+        let mut noise = false;
         loop {
             let at = self.free_at(clock::now());
             if !retransmit.may_send(at) {
-                return Err(retransmit.silence(clock::now()));
+                // As in a login and in a session: something is there, and it is not what it should be.
+                return Err(match noise {
+                    true => ErrorKind::Malformed("no IPMI message"),
+                    false => retransmit.silence(clock::now()),
+                });
             }
             let sent = self.send_at(at, question).await?;
             let deadline = retransmit.sent(sent, &self.config.timing, &self.pace);
@@ -90,6 +95,7 @@ impl Line {
                         retransmit,
                     });
                 }
+                noise |= presession::is_noise(&datagram);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Bytes of the questions outside a session: presence ping (ASF), authentication capabilities, cipher suites.
 //! `ask` sends them and waits.
 use crate::message::{self, APP, Request, Response};
-use crate::packet::{MAX_DATAGRAM, RMCP_IPMI};
+use crate::packet::{self, MAX_DATAGRAM, RMCP_IPMI};
 
 /// RMCP class ASF, and ASF's IANA number (§13.2.3).
 const CLASS_ASF: u8 = 0x06;
@@ -51,6 +51,13 @@ pub(crate) fn plain_response(datagram: &[u8]) -> Option<Response> {
     }
     let length = usize::from(*datagram.get(13)?);
     message::parse_response(datagram.get(14..14 + length)?).ok()
+}
+
+/// Neither an answer to a question outside a session nor an RMCP+ message.
+pub(crate) fn is_noise(datagram: &[u8]) -> bool {
+    pong(datagram).is_none()
+        && plain_response(datagram).is_none()
+        && packet::parse(datagram).is_err()
 }
 
 /// The ways to log in that a BMC offers (Get Channel Authentication Capabilities, §22.13).

@@ -23,16 +23,18 @@ async fn before_login(check: &mut Check, bmc: &Bmc, access: &BmcAccess) -> bool 
     let presence = match bmc.presence().await {
         Ok(presence) => presence,
         Err(error) => {
-            let kind = error.kind;
-            check.note(
-                "does anything answer?",
-                Bad,
-                format!(
-                    "{kind}. Nothing speaks IPMI at this address: a wrong address, no route, a firewall before UDP \
-                     port {}, IPMI over LAN switched off, or a BMC that hangs",
-                    bmc.address().port()
+            let (kind, port) = (error.kind, bmc.address().port());
+            let why = match kind {
+                ErrorKind::Malformed(_) => format!(
+                    "Something answers that does not speak IPMI: another service on UDP port {port}, a wrong address, \
+                     or a BMC that hangs"
                 ),
-            );
+                _ => format!(
+                    "Nothing speaks IPMI at this address: a wrong address, no route, a firewall before UDP port {port}, \
+                     IPMI over LAN switched off, or a BMC that hangs"
+                ),
+            };
+            check.note("does anything answer?", Bad, format!("{kind}. {why}"));
             return false;
         }
     };

@@ -425,6 +425,9 @@ async fn a_silent_bmc_a_full_one_and_a_babbling_one_are_told_apart() {
     });
     let error = refused(hasty(&babbling)).await;
     assert!(matches!(error.kind, ErrorKind::Malformed(_)), "{error}");
+    // The same before a login as in one.
+    let error = client(hasty(&babbling)).presence().await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Malformed(_)), "{error}");
 
     // One session at a time: the second is told so, and gets in when the first is given back.
     let one = faulty(Faults {
