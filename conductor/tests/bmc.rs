@@ -2,9 +2,15 @@
 //! simulated BMCs. `power` tests how a BMC's answers are worded.
 mod support;
 
+use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use ironbeat_bmc_sim::Counters;
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
+use ironbeat_common::id::NodeId;
+use ironbeat_common::lookup::LookupReply;
+use ironbeat_common::subject;
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::bmcs::Bmcs;
@@ -78,13 +84,13 @@ async fn questions_to_either_worker_are_answered_over_one_session() {
     }
     // The reply has the encoding of the question.
     let message = json!({ "node": "box" });
-    let body = ironbeat_common::codec::encode(&message);
+    let body = codec::encode(&message);
     for _ in 0..8 {
-        let cbor = Some(ironbeat_common::codec::CONTENT_TYPE);
+        let cbor = Some(codec::CONTENT_TYPE);
         let reply = site.send("ib.v1.api.bmc.info", cbor, body.clone().into());
         let reply = reply.await;
         assert_eq!((reply.error(), reply.header("Content-Type")), (None, cbor));
-        let info: Value = ironbeat_common::codec::decode(&reply.0.payload).unwrap();
+        let info: Value = codec::decode(&reply.0.payload).unwrap();
         assert_eq!(info["firmware"], "9.08");
     }
     assert_eq!(counters(&bmcs).logins, 1);
@@ -138,6 +144,58 @@ async fn an_owner_that_dies_over_a_question_is_named() {
     let raw = site.ask("bmc.raw", raw).await.good();
     assert!(raw["data"].is_string());
     workers.iter_mut().flatten().for_each(Worker::assert_well);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_to_dead_bmcs_delay_nobody_who_asks_something_else() {
+    const DEAD: usize = 10;
+    let (site, bmcs) = (Site::start().await, Bmcs::start(DEAD));
+    let mut worker = site.worker("w1", QUIET);
+    let inbox = site.client.new_inbox();
+    let mut answers = site.client.subscribe(inbox.clone()).await.unwrap();
+    for n in 0..DEAD {
+        bmcs.fleet.with(n, |bmc, _| bmc.faults.silent = true);
+        let name = format!("box-{n}");
+        site.enroll(json!({ "name": name, "bmc": bmcs.access(n) }))
+            .await;
+    }
+    // 600 questions, as many as 10 BMCs take into their queues. The first gives up after many seconds.
+    for _ in 0..60 {
+        for n in 0..DEAD {
+            let body = json!({ "node": format!("box-{n}") }).to_string();
+            let asked =
+                site.client
+                    .publish_with_reply("ib.v1.api.bmc.info", inbox.clone(), body.into());
+            asked.await.unwrap();
+        }
+    }
+    until("each BMC is asked", async || {
+        let asked = |n| bmcs.fleet.with(n, |bmc, _| bmc.counters().datagrams > 0);
+        (0..DEAD).all(asked).then_some(())
+    })
+    .await;
+    let stranger = NodeId::from_bytes([9; 16]);
+    for seq in 1..=20 {
+        let beat = Heartbeat {
+            version: codec::VERSION,
+            boot: support::boot(9),
+            seq,
+            status: Status::Idle,
+            nudge: None,
+        };
+        let subject = subject::heartbeat("ib.v1", &stranger);
+        let reply: HeartbeatReply = site.agent(&subject, &beat).await;
+        assert_eq!(reply, HeartbeatReply::LookUp);
+    }
+    let lookup = support::lookup(support::boot(9), support::machine(9));
+    let reply: LookupReply = site.agent("ib.v1.lookup", &lookup).await;
+    assert!(matches!(reply, LookupReply::Wait { .. }));
+    let page = site.ask("node.list", json!({})).await.good();
+    assert_eq!(page["nodes"].as_array().unwrap().len(), DEAD);
+    // All of that was answered while every question was still open.
+    let early = answers.next().now_or_never();
+    assert!(early.is_none(), "{early:?}");
+    worker.assert_well();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ mod answer;
 mod bmc;
 mod body;
 mod check;
+mod gate;
 mod named;
 pub mod nats;
 mod operator;

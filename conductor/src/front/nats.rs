@@ -1,6 +1,7 @@
 //! The NATS service: machines' and operators' requests, and the replies to them.
 //! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; `agent` and `operator` answer.
 use super::agent;
+use super::gate::{Gate, Kind};
 use super::operator::{Asked, Body};
 use super::owner;
 use super::refusal::ApiError;
@@ -16,13 +17,10 @@ use ironbeat_ops::{ENDPOINTS, Role};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// An election keeps a server busy for up to 9 s.
 const ECHO: Duration = Duration::from_secs(15);
-/// Requests handled at once by one worker; more wait in their subscription.
-const PARALLEL: usize = 256;
 
 /// The listeners of a worker.
 pub struct Listening {
@@ -46,7 +44,7 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
         .start("ironbeat", env!("CARGO_PKG_VERSION"))
         .await
         .map_err(|error| fail("announce the service", error))?;
-    let gate = Arc::new(Semaphore::new(PARALLEL));
+    let gates = Kind::ALL.map(|kind| (kind, Arc::new(Gate::of(kind))));
     for Served {
         name,
         subject,
@@ -54,6 +52,7 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
         request,
         reply,
         role,
+        kind,
     } in served(&worker.prefix)
     {
         let mut metadata = HashMap::from([
@@ -72,23 +71,23 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
             .add(&subject)
             .await
             .map_err(|error| fail(&format!("listen on {subject}"), error))?;
-        let (worker, power, gate) = (Arc::clone(worker), Arc::clone(power), Arc::clone(&gate));
+        let gate = gates.iter().find(|(of, _)| *of == kind);
+        let (_, gate) = gate.expect("there is a gate for every kind");
+        let (worker, power, gate) = (Arc::clone(worker), Arc::clone(power), Arc::clone(gate));
+        // It never waits for a request: what it does not take is refused, and nothing piles up in the subscription.
         tokio::spawn(async move {
             while let Some(request) = endpoint.next().await {
-                let permit = Arc::clone(&gate)
-                    .acquire_owned()
-                    .await
-                    .expect("the gate is never closed");
-                let task = serve(
-                    Arc::clone(&worker),
-                    Arc::clone(&power),
-                    name.clone(),
-                    request,
-                );
-                worker.tasks.spawn(async move {
-                    task.await;
-                    drop(permit);
-                });
+                let ticket = gate.admit(request.message.payload.len());
+                let (worker, power, name) = (Arc::clone(&worker), Arc::clone(&power), name.clone());
+                match ticket {
+                    Err(full) => respond(&name, &request, Err(full)).await,
+                    Ok(ticket) => worker.clone().spawn(async move {
+                        match ticket.place().await {
+                            Err(late) => respond(&name, &request, Err(late)).await,
+                            Ok(_place) => serve(&worker, &power, &name, &request).await,
+                        }
+                    }),
+                }
             }
         });
     }
@@ -119,6 +118,7 @@ struct Served {
     reply: &'static str,
     /// None: agents ask.
     role: Option<Role>,
+    kind: Kind,
 }
 
 fn served(prefix: &str) -> Vec<Served> {
@@ -130,6 +130,7 @@ fn served(prefix: &str) -> Vec<Served> {
             request: "Lookup",
             reply: "LookupReply",
             role: None,
+            kind: Kind::Lookup,
         },
         Served {
             name: HEARTBEAT.into(),
@@ -138,6 +139,7 @@ fn served(prefix: &str) -> Vec<Served> {
             request: "Heartbeat",
             reply: "HeartbeatReply",
             role: None,
+            kind: Kind::Heartbeat,
         },
     ];
     let operators = ENDPOINTS.iter().map(|endpoint| Served {
@@ -148,6 +150,7 @@ fn served(prefix: &str) -> Vec<Served> {
         request: endpoint.request,
         reply: endpoint.reply,
         role: Some(endpoint.role),
+        kind: Kind::of_api(endpoint.name),
     });
     agents.into_iter().chain(operators).collect()
 }
@@ -156,19 +159,23 @@ const LOOKUP: &str = "lookup";
 const HEARTBEAT: &str = "heartbeat";
 
 async fn serve(
-    worker: Arc<Worker>,
-    power: Arc<PowerSync>,
-    endpoint: String,
-    request: ServiceRequest,
+    worker: &Arc<Worker>,
+    power: &Arc<PowerSync>,
+    endpoint: &str,
+    request: &ServiceRequest,
 ) {
     let message = &request.message;
-    let reply = match endpoint.as_str() {
-        LOOKUP => agent::lookup(&worker, &message.payload).await.map(cbor),
-        HEARTBEAT => agent::heartbeat(&worker, &message.subject, &message.payload)
+    let reply = match endpoint {
+        LOOKUP => agent::lookup(worker, &message.payload).await.map(cbor),
+        HEARTBEAT => agent::heartbeat(worker, &message.subject, &message.payload)
             .await
             .map(cbor),
-        api => operator(&worker, &power, api.replacen('-', ".", 1), message).await,
+        api => operator(worker, power, api.replacen('-', ".", 1), message).await,
     };
+    respond(endpoint, request, reply).await;
+}
+
+async fn respond(endpoint: &str, request: &ServiceRequest, reply: Result<Body, ApiError>) {
     let sent = match reply {
         Ok((body, content_type)) => {
             let mut headers = async_nats::HeaderMap::new();
