@@ -180,6 +180,19 @@ async fn an_operator_is_answered_at_once_by_sync_now() {
     let table = site.cli(&["power", "sync-now"]).await.good();
     let row = table.lines().find(|line| line.contains("box")).unwrap();
     assert!(row.contains(" on"), "{table}");
+
+    // What is known of a BMC that does not answer is no answer.
+    bmcs.fleet.with(0, |bmc, _| bmc.faults.silent = true);
+    let address = bmcs.fleet.address(0).to_string();
+    let silent = site.ask("power.sync", json!({ "node": "box" })).await;
+    let why = silent.refused(502);
+    assert!(why.contains(&address) && why.contains("no answer"), "{why}");
+    let said = site.cli(&["power", "sync-now", "box"]).await;
+    assert!(!said.ok && said.out.contains("no answer"), "{said:?}");
+    assert!(
+        said.err.contains("1 of 1 nodes could not be asked"),
+        "{said:?}"
+    );
     worker.assert_well();
 }
 

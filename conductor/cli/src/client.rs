@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// A worker answers within milliseconds; a leader election of a NATS cluster takes up to 9 s.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// A silent BMC is given up after some 40 s.
+const BMC_PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Client {
     pub nats: async_nats::Client,
@@ -23,7 +25,6 @@ impl Client {
     pub async fn connect(servers: &[String], prefix: &str, json: bool) -> anyhow::Result<Self> {
         let nats = async_nats::ConnectOptions::new()
             .name("ironbeat/cli")
-            .request_timeout(Some(PATIENCE))
             .connect(servers)
             .await
             .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
@@ -69,11 +70,13 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
         let body = serde_json::to_vec(question)?;
-        let reply = match self
-            .nats
-            .request_with_headers(subject.clone(), headers, body.into())
-            .await
-        {
+        let asks_bmc = Q::ENDPOINT.starts_with("bmc.") || Q::ENDPOINT == "power.sync";
+        let patience = if asks_bmc { BMC_PATIENCE } else { PATIENCE };
+        let request = async_nats::Request::new()
+            .headers(headers)
+            .payload(body.into())
+            .timeout(Some(patience));
+        let reply = match self.nats.send_request(subject.clone(), request).await {
             Ok(reply) => reply,
             Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
                 bail!("no conductor worker listens on {subject}: is one running on this NATS?")

@@ -89,7 +89,10 @@ pub async fn answer(
         Request::SyncPower(ask) => {
             let node = load(worker, &ask.node).await?;
             let id = node.id;
-            loops::power::read(worker, power, &Entry::of(&node)).await?;
+            let read = loops::power::read(worker, power, &Entry::of(&node)).await?;
+            if let Some(Err(fault)) = read {
+                return Err(fail(502, fault.what));
+            }
             let node = load(worker, &id.to_string()).await?;
             Reply::SyncPower(Summary::of(&Entry::of(&node)))
         }

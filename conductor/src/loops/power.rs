@@ -142,18 +142,22 @@ fn since_slot(node: NodeId, unix_ms: u64, period: Duration) -> Duration {
     Duration::from_millis((unix_ms + period_ms - phase) % period_ms)
 }
 
-/// Asks a node's BMC for the power state, and delivers the answer as an event.
+/// Asks a node's BMC for the power state, delivers the answer as an event, and returns it; none: the node is gone.
 ///
 /// # Errors
 /// When the answer could not be recorded; a silent BMC is no error here.
-pub async fn read(worker: &Worker, sync: &PowerSync, node: &Entry) -> Result<(), ReconcileError> {
+pub async fn read(
+    worker: &Worker,
+    sync: &PowerSync,
+    node: &Entry,
+) -> Result<Option<Result<BmcReport, BmcFault>>, ReconcileError> {
     let done = UnderWay {
         sync,
         node: node.id,
     };
     let at = clock::now();
     let Some(access) = worker.logins.of_entry(node).await? else {
-        return Ok(());
+        return Ok(None);
     };
     let result = worker.bmcs.read_power(&access).await;
     let troubles = count(&mut done.sync.lock(), node, &result);
@@ -165,16 +169,16 @@ pub async fn read(worker: &Worker, sync: &PowerSync, node: &Entry) -> Result<(),
     let known = worker.view.get(&node.id);
     let known = known.as_deref().unwrap_or(node);
     if !is_news(known, at, &result, troubles, &worker.policy) {
-        return Ok(());
+        return Ok(Some(result));
     }
     let event = Event::PowerRead {
         at,
-        result,
+        result: result.clone(),
         troubles,
     };
     // Boxed, because it is large and rare: otherwise every reading would carry the room for it.
     match Box::pin(worker.drive.deliver(node.id, &event)).await {
-        Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(()),
+        Ok(_) | Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => Ok(Some(result)),
         Err(error) => Err(error),
     }
 }
