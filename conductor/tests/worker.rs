@@ -77,6 +77,68 @@ async fn an_unknown_machine_waits_and_is_enrolled_from_its_lookup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_fits_several_machines_names_them() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    for n in [0x71, 0x72] {
+        let _: LookupReply = site.agent(LOOKUP, &lookup(boot(n), machine(n))).await;
+    }
+    until("both are remembered", async || {
+        let table = site.cli(&["lookups"]).await.good();
+        (table.contains("SN-113") && table.contains("SN-114")).then_some(())
+    })
+    .await;
+    let enroll = ["node", "enroll", "--from", "7", "--bmc", "127.0.9.7"];
+    for args in [&enroll[..], &["lookups", "7"]] {
+        let why = site.cli(args).await.bad();
+        assert!(why.contains("\"7\" fits 2 machines: 7171"), "{why}");
+        for serial in ["(serial SN-113)", "(serial SN-114)"] {
+            assert!(why.contains(serial), "{why}");
+        }
+    }
+    let shown = site.cli(&["lookups", "71"]).await.good();
+    assert!(shown.contains("DISK-113"), "{shown}");
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_deleted_node_are_found_by_its_name() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let wish = |n| json!({ "name": "box", "bmc": idle_bmc(n) });
+    let first = site.enroll(wish(1)).await;
+    site.cli(&["node", "delete", "box"]).await.good();
+    let kinds = async || {
+        let events = site
+            .ask("event.list", json!({ "node": "box" }))
+            .await
+            .good();
+        let events = events.as_array().unwrap().iter();
+        let of = |event: &Value| (event["body"]["node"].clone(), event["body"]["kind"].clone());
+        events.map(of).collect::<Vec<_>>()
+    };
+    let gone = vec![
+        (json!(first), json!("enrolled")),
+        (json!(first), json!("deleted")),
+    ];
+    until("its events are stored", async || {
+        let events = site.cli(&["events", "box"]).await;
+        (events.ok && events.out.contains("deleted")).then_some(())
+    })
+    .await;
+    assert_eq!(kinds().await, gone);
+    // Whoever has the name now is meant.
+    let second = site.enroll(wish(1)).await;
+    until("its event is stored", async || {
+        (kinds().await == [(json!(second), json!("enrolled"))]).then_some(())
+    })
+    .await;
+    let why = site.cli(&["events", "nobody"]).await.bad();
+    assert!(why.contains("there is no node nobody"), "{why}");
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_are_listed_in_pages_each_of_them_once() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");

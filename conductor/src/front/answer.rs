@@ -1,6 +1,6 @@
 //! One question, one answer: what each request of an operator reads, or which event it is for which node.
 //! A front (`nats`) carries requests; the core says what a verb does to a node.
-use super::named::{load, resolve};
+use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::{bmc, check};
 use crate::clock;
@@ -124,15 +124,11 @@ pub async fn answer(
             Reply::ConsoleHistory(bytes)
         }
         Request::ListLookups(_) => Reply::ListLookups(worker.lookups.list().await?),
-        Request::ShowLookup(ask) => {
-            let lookup = worker.lookups.get(&ask.key).await?;
-            let unknown = || fail(404, format!("no machine {:?} has looked up", ask.key));
-            Reply::ShowLookup(lookup.ok_or_else(unknown)?)
-        }
+        Request::ShowLookup(ask) => Reply::ShowLookup(looked_up(worker, &ask.key).await?),
         Request::ListWorkers(_) => Reply::ListWorkers(worker.presence.live()),
         Request::ListEvents(ask) => {
             let id = match ask.node {
-                Some(node) => Some(resolve(worker, &node).await?),
+                Some(node) => Some(resolve_past(worker, &node).await?),
                 None => None,
             };
             let last = ask.last.unwrap_or(USUAL_EVENTS).min(MAX_EVENTS);
@@ -190,11 +186,7 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
         .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
     let inventory = match wish.from {
         None => None,
-        Some(key) => {
-            let lookup = worker.lookups.get(&key).await?;
-            let unknown = || fail(404, format!("no machine {key:?} has looked up"));
-            Some(lookup.ok_or_else(unknown)?.inventory)
-        }
+        Some(key) => Some(looked_up(worker, &key).await?.inventory),
     };
     let event = Event::Enrolled(Enrolment {
         id,

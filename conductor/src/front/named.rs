@@ -1,10 +1,15 @@
-//! The node that an operator means, by id or name, as the leader has it.
+//! The node or the machine that an operator means: by id, by name, by the start of a key.
 //! The records decide who holds which name.
 use super::refusal::{ApiError, fail};
+use crate::records::lookups::Found;
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
+use ironbeat_ops::lookup::LookupRecord;
+
+/// Machines named in a refusal; an error travels in a header of 1,000 characters.
+const MAX_SHOWN: usize = 8;
 
 /// Names are read where they are claimed: the view may lag behind a node that was just enrolled or renamed.
 pub(super) async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
@@ -25,4 +30,40 @@ pub(super) async fn load(worker: &Worker, node: &str) -> Result<Node, ApiError> 
         .await?
         .ok_or_else(|| fail(404, format!("there is no node {id}")))?;
     Ok(node)
+}
+
+/// As [`resolve`], and when nobody has the name now, the last deleted node that had it.
+pub(super) async fn resolve_past(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
+    let present = resolve(worker, text).await;
+    match &present {
+        Err(unknown) if unknown.code == 404 => {}
+        Ok(_) | Err(_) => return present,
+    }
+    match worker.events.deleted(text).await? {
+        Some(id) => Ok(id),
+        None => present,
+    }
+}
+
+/// The machine that looked up under this key, or the start of it.
+pub(super) async fn looked_up(worker: &Worker, key: &str) -> Result<LookupRecord, ApiError> {
+    match worker.lookups.find(key).await? {
+        Found::One(lookup) => Ok(*lookup),
+        Found::None => Err(fail(404, format!("no machine {key:?} has looked up"))),
+        Found::Several(fitting) => {
+            let shown: Vec<&str> = fitting.iter().map(String::as_str).take(MAX_SHOWN).collect();
+            let more = match fitting.len() - shown.len() {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            Err(fail(
+                409,
+                format!(
+                    "{key:?} fits {} machines: {}{more}: give more of the key",
+                    fitting.len(),
+                    shown.join(", ")
+                ),
+            ))
+        }
+    }
 }

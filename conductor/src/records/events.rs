@@ -104,15 +104,46 @@ impl Events {
         }
     }
 
+    fn unread(&self, source: impl Into<Cause>) -> StoreError {
+        StoreError::Stream {
+            what: format!("read stream {}", self.stream),
+            source: source.into(),
+        }
+    }
+
+    /// The node that was deleted last among those with this name; none: no such event is kept.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub async fn deleted(&self, name: &str) -> Result<Option<NodeId>, StoreError> {
+        let stream = self.js.get_stream(&self.stream).await;
+        let stream = stream.map_err(|error| self.unread(error))?;
+        let config = OrderedConfig {
+            filter_subject: format!("{}.event.*.deleted", self.prefix),
+            ..OrderedConfig::default()
+        };
+        let mut found = None;
+        read_stream(&stream, config, |message| {
+            let happening = serde_json::from_slice::<Happening>(&message.payload);
+            if let Ok(Happening {
+                node,
+                name: Some(had),
+                ..
+            }) = happening
+                && had.as_str() == name
+            {
+                found = Some(node);
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
     /// The last events of one node or of all, oldest first.
     ///
     /// # Errors
     /// When the stream does not answer, or stops in the middle.
     pub async fn read(&self, node: Option<NodeId>, last: usize) -> Result<Vec<Event>, StoreError> {
-        let fail = |source: Cause| StoreError::Stream {
-            what: format!("read stream {}", self.stream),
-            source,
-        };
         if last == 0 {
             return Ok(vec![]);
         }
@@ -120,7 +151,7 @@ impl Events {
             .js
             .get_stream(&self.stream)
             .await
-            .map_err(|error| fail(error.into()))?;
+            .map_err(|error| self.unread(error))?;
         let token = node.map_or("*".into(), |id| id.to_string());
         let end = stream.cached_info().state.last_sequence;
         // Of all nodes: the tail of the stream. Of one node: the whole stream, as its events may be rare.

@@ -183,16 +183,20 @@ impl Lookups {
         Ok(entries.into_iter().map(|(entry, _)| entry).collect())
     }
 
-    /// The one machine whose key begins with `start`, with its whole inventory.
+    /// The machine whose key this is, or begins with this, with its whole inventory.
     ///
     /// # Errors
     /// When the bucket does not answer.
-    pub async fn get(&self, start: &str) -> Result<Option<LookupRecord>, StoreError> {
+    pub async fn find(&self, start: &str) -> Result<Found, StoreError> {
         if start.is_empty() || token(start) != start {
-            return Ok(None);
+            return Ok(Found::None);
         }
+        let found = |lookup: Option<LookupRecord>| match lookup {
+            Some(lookup) => Found::One(Box::new(lookup)),
+            None => Found::None,
+        };
         if let (Some(value), _) = self.bucket.read(start).await? {
-            return Ok(parse(start, &value));
+            return Ok(found(parse(start, &value)));
         }
         let mut fitting = Vec::new();
         self.bucket
@@ -205,9 +209,31 @@ impl Lookups {
             })
             .await?;
         Ok(match fitting.as_slice() {
-            [(key, value)] => parse(key, value),
-            [] | [_, _, ..] => None,
+            [] => Found::None,
+            [(key, value)] => found(parse(key, value)),
+            several => Found::Several(
+                several
+                    .iter()
+                    .map(|(key, value)| named(key, value))
+                    .collect(),
+            ),
         })
+    }
+}
+
+/// The answer of [`Lookups::find`].
+#[derive(Debug, PartialEq)]
+pub enum Found {
+    None,
+    One(Box<LookupRecord>),
+    /// Keys that fit, with the serial numbers of their machines.
+    Several(Vec<String>),
+}
+
+fn named(key: &str, value: &[u8]) -> String {
+    match parse(key, value).and_then(|lookup| lookup.inventory.system.serial) {
+        Some(serial) => format!("{key} (serial {serial})"),
+        None => key.into(),
     }
 }
 

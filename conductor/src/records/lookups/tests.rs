@@ -1,10 +1,11 @@
 //! Lookups on a real nats-server: remembered, counted, found again, and bounded.
 //! `ironbeat_core::lookup` tests whose machine it was.
-use super::{Lookups, MAX_LIST_BYTES, MAX_MACHINES, QUIET};
+use super::{Found, Lookups, MAX_LIST_BYTES, MAX_MACHINES, QUIET};
 use crate::records::tests::{DEADLINE, mac, server, store};
 use ironbeat_common::id::{BootId, SystemUuid};
 use ironbeat_common::inventory::{Inventory, Nic};
 use ironbeat_core::lookup::{Identity, Match};
+use ironbeat_ops::lookup::LookupRecord;
 use tokio::time::Instant;
 
 /// A machine with a NIC, and a UUID unless it is machine 0.
@@ -43,6 +44,13 @@ fn lookup(lookups: &Lookups, inventory: &Inventory, outcome: &str) {
     );
 }
 
+fn one(found: Found) -> LookupRecord {
+    match found {
+        Found::One(lookup) => *lookup,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn flushed(lookups: &Lookups) {
     tokio::time::timeout(DEADLINE, lookups.flush())
         .await
@@ -70,15 +78,23 @@ async fn lookups_are_listed_latest_first_and_found_by_the_start_of_their_key() {
     );
     assert!(list[0].lookup.inventory.cpu.flags.is_empty(), "shortened");
 
-    let found = lookups.get("12").await.unwrap().expect("one begins so");
+    let found = one(lookups.find("12").await.unwrap());
     assert_eq!(found.inventory, machine(0x1234), "in full");
     assert_eq!((found.count, found.matched), (1, Match::None));
-    let exact = lookups.get("020000000000").await.unwrap();
-    assert_eq!(exact.unwrap().inventory, machine(0));
-    for ambiguous_or_wrong in ["1", "", "*", ">", "12342222.>", "9", "1 2"] {
-        let found = lookups.get(ambiguous_or_wrong).await.unwrap();
-        assert_eq!(found, None, "{ambiguous_or_wrong:?}");
+    let exact = lookups.find("020000000000").await.unwrap();
+    assert_eq!(one(exact).inventory, machine(0));
+    for wrong in ["", "*", ">", "12342222.>", "9", "1 2"] {
+        let found = lookups.find(wrong).await.unwrap();
+        assert_eq!(found, Found::None, "{wrong:?}");
     }
+    let Found::Several(fitting) = lookups.find("1").await.unwrap() else {
+        panic!("two fit");
+    };
+    assert_eq!(fitting.len(), 2, "{fitting:?}");
+    assert!(
+        fitting.iter().all(|key| key.contains("(serial SN")),
+        "{fitting:?}"
+    );
 }
 
 #[tokio::test]
@@ -107,7 +123,7 @@ async fn a_machine_that_repeats_itself_is_counted_and_rarely_written() {
             flushed(&lookups).await;
             let key = "00012222-2222-2222-2222-222222222222";
             let (_, revision) = lookups.bucket.read(key).await.unwrap();
-            let lookup = lookups.get(key).await.unwrap().unwrap();
+            let lookup = one(lookups.find(key).await.unwrap());
             (revision, lookup.count, lookup.outcome)
         }
     };
