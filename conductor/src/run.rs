@@ -9,6 +9,7 @@ use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::power::{self, PowerSync};
 use crate::netboot::boots::Boots;
+use crate::netboot::files;
 use crate::netboot::http::{self, BootAnswers};
 use crate::netboot::stage;
 use crate::records::events::Events;
@@ -53,6 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         url: config.http.url(),
         version: env!("CARGO_PKG_VERSION").into(),
         started: clock::now(),
+        lacks: files::lacking(&config.http.boot_dir),
     };
     let presence = Presence::start(&store, info)
         .await
@@ -102,6 +104,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         bmcs,
         drive: Arc::new(drive),
         policy: config.policy.clone(),
+        image_dir: config.http.image_dir.clone(),
         tasks,
     });
     let consoles = Consoles::new(&worker);
@@ -177,6 +180,10 @@ async fn start(
     let sync = Arc::new(PowerSync::default());
     let background = [
         tokio::spawn(consoles),
+        tokio::spawn(files::watch(
+            worker.presence.clone(),
+            config.http.boot_dir.clone(),
+        )),
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
     ];

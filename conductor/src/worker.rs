@@ -11,6 +11,7 @@ use crate::records::seen::Seen;
 use crate::records::view::View;
 use ironbeat_core::decide::Policy;
 use ironbeat_core::id::WorkerId;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +31,8 @@ pub struct Worker {
     /// The one way to change a node.
     pub drive: Arc<RealDrive>,
     pub policy: Policy,
+    /// The images that it serves.
+    pub image_dir: PathBuf,
     pub tasks: TaskTracker,
 }
 

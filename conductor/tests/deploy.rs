@@ -10,6 +10,7 @@ use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_common::order::{Order, WriteImage};
 use ironbeat_common::subject;
+use ironbeat_rack::http::HttpServer;
 use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
 use serde_json::{Value, json};
 use support::{SOON, Site, boot, lookup, mac, machine, until};
@@ -331,5 +332,107 @@ async fn a_download_that_failed_in_an_outage_is_begun_again() {
     next_nudge(&mut nudges).await;
     let (again, _) = write(agent.beat(failed).await);
     assert_ne!(again, id);
+    worker.assert_well();
+}
+
+/// A boot takes minutes: nothing that is known before should be said after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_fail_after_a_boot_is_refused_at_the_request() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "automated_clean = false");
+    let sim = Sim::start(false);
+    // Two disks of one size.
+    let mut twins = machine(1);
+    let mut second = twins.disks[0].clone();
+    (second.name, second.serial) = ("/dev/vdb".into(), Some("DISK-B".into()));
+    twins.disks.push(second);
+    let _: LookupReply = site.agent(LOOKUP, &lookup(boot(9), twins)).await;
+    let key = until("the lookup is listed", async || {
+        let list = site.ask("lookup.list", json!({})).await.good();
+        Some(list.as_array()?.first()?["key"].as_str()?.to_owned())
+    })
+    .await;
+    let bmc = json!({ "protocol": "ipmi", "address": sim.address(), "username": "admin", "password": PASSWORD });
+    site.enroll(json!({ "name": "box", "bmc": bmc, "from": key }))
+        .await;
+    site.cli(&["node", "manage", "box", "--wait"]).await.good();
+    site.cli(&["node", "provide", "box", "--wait"]).await.good();
+
+    let sparse = site.file("huge.raw", "");
+    let sparse = std::fs::File::create(sparse).unwrap();
+    sparse.set_len((64 << 30) + 1).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    std::fs::write(files.path().join("os.raw"), "os").unwrap();
+    let server = HttpServer::start_loopback(files.path()).unwrap();
+    let wish = |image: &str, hint: Value| {
+        let checksum = json!({ "Sha256": "0".repeat(64) });
+        let image = json!({ "source": image, "checksum": checksum });
+        json!({ "node": "box", "instance": { "image": image, "root_device": hint } })
+    };
+    let disk = json!({ "serial": "DISK-B" });
+    for (image, hint, words) in [
+        ("none.raw", &disk, "image none.raw: not at worker w1: "),
+        (&server.url("none.raw"), &disk, "HTTP status 404"),
+        (
+            "disk.img.gz",
+            &json!({}),
+            "2 disks fit equally well (/dev/vda serial DISK-1",
+        ),
+        (
+            "disk.img.gz",
+            &json!({ "serial": "NOPE" }),
+            "no disk matches the root device hints",
+        ),
+        ("huge.raw", &disk, "image huge.raw has 68719476737 bytes"),
+    ] {
+        let refused = site.ask("node.deploy", wish(image, hint.clone())).await;
+        let why = refused.refused(400);
+        assert!(why.contains(words), "{why}");
+    }
+    // The state has the better reason.
+    let early = site.ask(
+        "node.rebuild",
+        json!({ "node": "box", "instance": wish("none.raw", disk.clone())["instance"] }),
+    );
+    early.await.refused(409);
+
+    let kernel = site.file("vmlinuz", "");
+    std::fs::remove_file(&kernel).unwrap();
+    let listed = until("the worker says what it lacks", async || {
+        let said = site.cli(&["workers"]).await.good();
+        said.contains(&kernel).then_some(said)
+    });
+    let listed = listed.await;
+    assert!(listed.contains("No such file"), "{listed}");
+    let refused = site.ask("node.deploy", wish(&server.url("os.raw"), disk.clone()));
+    let why = refused.await.refused(409);
+    assert!(
+        why.contains("no worker has a ramdisk to boot: worker w1 lacks"),
+        "{why}"
+    );
+    site.file("vmlinuz", "kernel");
+    until("the worker has it again", async || {
+        let said = site.cli(&["workers"]).await.good();
+        (!said.contains(&kernel)).then_some(())
+    })
+    .await;
+    assert_eq!(site.show("box").await["provision_state"], "available");
+    assert!(!sim.is_on());
+
+    // A server that is away may be back when the machine has booted.
+    let away = server.url("os.raw");
+    drop(server);
+    let mut asked = wish(&away, disk);
+    asked["request"] = json!("r-1");
+    let shown = site.ask("node.deploy", asked.clone()).await.good();
+    let warning = shown["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("nobody knows whether it is at"),
+        "{warning}"
+    );
+    assert!(shown["state"]["busy"].is_object(), "{shown}");
+    // What was carried out is not looked at again.
+    let again = site.ask("node.deploy", asked).await.good();
+    assert_eq!(again.get("warnings"), None);
     worker.assert_well();
 }

@@ -99,6 +99,10 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
             w.url.clone(),
             w.version.clone(),
             w.started.to_string(),
+            match w.lacks.is_empty() {
+                true => "-".into(),
+                false => w.lacks.join("; "),
+            },
         ]
     });
     out::table(&["WORKER", "HTTP", "VERSION", "STARTED"], rows.collect())

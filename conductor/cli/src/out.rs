@@ -16,6 +16,15 @@ pub fn line(text: impl Display) -> anyhow::Result<()> {
     bytes(format!("{text}\n").as_bytes())
 }
 
+/// What may go wrong although the command works: on standard error, so that the output stays what programs read.
+///
+/// # Errors
+/// What is wrong with standard error.
+pub fn warn(text: impl Display) -> anyhow::Result<()> {
+    let written = writeln!(std::io::stderr().lock(), "warning: {text}");
+    written.context("write to standard error")
+}
+
 /// Prints them unchanged, and at once.
 ///
 /// # Errors

@@ -39,6 +39,9 @@ pub(super) async fn verb<Q: Question<Reply = Shown>>(
     question: &Q,
 ) -> anyhow::Result<()> {
     let shown = client.ask(question).await?;
+    for warning in &shown.warnings {
+        out::warn(warning)?;
+    }
     if which.wait {
         return wait(client, which, shown).await;
     }

@@ -44,6 +44,7 @@ pub enum NoDisk {
     NoMatch { why: Vec<String> },
     /// Several fit equally: probing order would choose.
     Tie { between: Vec<String> },
+    AllSkipped,
 }
 
 impl fmt::Display for NoDisk {
@@ -53,6 +54,9 @@ impl fmt::Display for NoDisk {
                 f.write_str("the machine has no disk")
             }
             NoDisk::None { left_out } => write!(f, "no usable disk: {}", left_out.join("; ")),
+            NoDisk::AllSkipped => {
+                f.write_str("all disks of the machine are on the node's skip list")
+            }
             NoDisk::NoMatch { why } => write!(
                 f,
                 "no disk matches the root device hints: {}",

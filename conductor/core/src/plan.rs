@@ -1,6 +1,7 @@
 //! The plan, made before anything is done: from inventory and wish to a list of steps, with the disk already chosen.
 //! `decide` carries it out; the agent checks the disk again and chooses nothing.
 use crate::disks;
+use crate::hints::NoDisk;
 use crate::node::{
     AgentStep, BmcAct, Instance, InstanceData, JobKind, LeftAlone, Node, Step, WriteImage,
 };
@@ -12,7 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::image::ImageFormat;
-use ironbeat_common::inventory::{BootMode, Inventory};
+use ironbeat_common::inventory::{BootMode, Disk, Inventory};
 use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
 use serde::Serialize;
 
@@ -114,16 +115,8 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
         .instance
         .as_ref()
         .ok_or("the node has no instance to deploy")?;
-    let hints = if instance.root_device.is_empty() {
-        &node.root_device
-    } else {
-        &instance.root_device
-    };
-    let usable = disks::not_skipped(inventory, &node.skip_block_devices);
-    if usable.is_empty() && !inventory.disks.is_empty() {
-        return Err("all disks of the machine are on the node's skip list".into());
-    }
-    let disk = DiskIdentity::of(hints.choose(&usable).map_err(|why| why.to_string())?);
+    let disk = root_disk(node, instance, inventory).map_err(|why| why.to_string())?;
+    let disk = DiskIdentity::of(&disk);
     let write = AgentStep::WriteImage(WriteImage {
         disk: disk.clone(),
         source: instance.image.source.clone(),
@@ -146,6 +139,27 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
         Step::Bmc(BmcAct::EnsureOn),
     ]);
     Ok(steps)
+}
+
+/// The disk that a deploy of this instance writes to.
+///
+/// # Errors
+/// Why there is none.
+pub fn root_disk(
+    node: &Node,
+    instance: &Instance,
+    inventory: &Inventory,
+) -> Result<Disk, NoDisk> {
+    let hints = if instance.root_device.is_empty() {
+        &node.root_device
+    } else {
+        &instance.root_device
+    };
+    let usable = disks::not_skipped(inventory, &node.skip_block_devices);
+    if usable.is_empty() && !inventory.disks.is_empty() {
+        return Err(NoDisk::AllSkipped);
+    }
+    hints.choose(&usable).cloned()
 }
 
 /// Whether an instance can be accepted at all, before a machine is booted for it.

@@ -78,6 +78,9 @@ pub struct Shown {
     pub state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// Of the request that this answers: what may go wrong with it, as far as can be known now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -98,6 +101,7 @@ impl Shown {
             target_provision_state: node.state.target_provision_state().map(Into::into),
             state: node.state,
             last_error: node.last_error,
+            warnings: Vec::new(),
             rest,
         }
     }
@@ -130,4 +134,7 @@ pub struct WorkerInfo {
     pub url: String,
     pub version: String,
     pub started: Time,
+    /// Files that machines need to boot a ramdisk from it, and why it cannot serve them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! One question, one answer: what each request of an operator reads, or which event it is for which node.
 //! A front (`nats`) carries requests; the core says what a verb does to a node.
+use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::{bmc, check};
@@ -159,8 +160,12 @@ async fn verb(
     let id = resolve(worker, node).await?;
     let request = request.unwrap_or_else(fresh_request);
     let event = Event::Asked { request, verb };
+    let warnings = foresee(worker, id, &event).await?;
     let node = worker.drive.deliver(id, &event).await?;
-    Ok(Shown::of(&node))
+    Ok(Shown {
+        warnings,
+        ..Shown::of(&node)
+    })
 }
 
 /// A node that is gone is not found, and what a delete that was cut short has left of it goes.

@@ -26,6 +26,7 @@ mod tests {
             url: format!("http://{name}"),
             version: "1".into(),
             started: Time::from_unix_ms(1),
+            lacks: vec![],
         };
         let workers = [worker("w2"), worker("w1")];
         let of = |source: &str| urls(&workers, &source.parse().unwrap());

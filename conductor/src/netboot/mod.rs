@@ -2,6 +2,7 @@
 //! The core decides what a machine boots.
 pub mod boots;
 pub mod dnsmasq;
+pub mod files;
 pub mod http;
 pub mod mirrors;
 pub mod script;

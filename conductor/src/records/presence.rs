@@ -45,6 +45,8 @@ pub struct Presence {
     bucket: Kv,
     timing: Timing,
     roster: Arc<Mutex<Roster>>,
+    /// See [`WorkerInfo::lacks`].
+    lacks: Arc<Mutex<Vec<String>>>,
     changes: watch::Sender<u64>,
     renewing: Arc<Mutex<Option<AbortHandle>>>,
 }
@@ -95,6 +97,7 @@ impl Presence {
         let bucket = Kv::open(&store.js, &store.names.workers, keep).await?;
         let presence = Self {
             roster: Arc::new(Mutex::new(Roster::new(own.id.clone(), timing))),
+            lacks: Arc::new(Mutex::new(own.lacks.clone())),
             own,
             bucket,
             timing,
@@ -108,12 +111,25 @@ impl Presence {
         Ok(presence)
     }
 
+    /// What this worker says of itself now.
+    fn own(&self) -> WorkerInfo {
+        WorkerInfo {
+            lacks: lock(&self.lacks).clone(),
+            ..self.own.clone()
+        }
+    }
+
+    /// What it lacks from now on; the next renewal tells the others.
+    pub fn lacks(&self, lacks: Vec<String>) {
+        *lock(&self.lacks) = lacks;
+    }
+
     async fn renew(&self) {
         // The others count from when they see it, which is later.
         let begun = Instant::now();
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let renewal = Renewal {
-            info: &self.own,
+            info: &self.own(),
             host: host.trim(),
             renewed: clock::now(),
         };
@@ -191,12 +207,12 @@ impl Presence {
 
     /// Live workers by id; this one is among them while it may act.
     pub fn live(&self) -> Vec<WorkerInfo> {
-        lock(&self.roster).live(&self.own, Instant::now())
+        lock(&self.roster).live(&self.own(), Instant::now())
     }
 
     /// Those that a machine can fetch from, this one first: it has just been reached, whatever it knows of its presence.
     pub fn mirrors(&self) -> Vec<WorkerInfo> {
-        own_first(&self.own, self.live())
+        own_first(&self.own(), self.live())
     }
 
     /// Workers that were here and are not any more.

@@ -59,6 +59,7 @@ impl Worker {
                 url: format!("http://{id}"),
                 version: "simulated".into(),
                 started: Time::from_unix_ms(scene::BEGIN),
+                lacks: vec![],
             },
             incarnation: 0,
             ahead_ms,

@@ -209,6 +209,7 @@ mod tests {
             url: format!("http://{name}"),
             version: "1".into(),
             started: Time::from_unix_ms(1),
+            lacks: vec![],
         }
     }
 

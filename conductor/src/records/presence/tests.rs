@@ -24,6 +24,7 @@ fn info(n: u8) -> WorkerInfo {
         url: format!("http://10.77.0.{n}:8080"),
         version: "0.1.0".into(),
         started: Time::from_unix_ms(u64::from(n)),
+        lacks: vec![],
     }
 }
 

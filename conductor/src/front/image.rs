@@ -1,0 +1,240 @@
+//! Whether an image is where a deploy will look for it, and how large it is: asked before a machine boots for it.
+//! `foresee` decides what that means. The agent asks again, and checks every byte.
+use crate::worker::Worker;
+use axum::body::Body;
+use futures_util::future::join_all;
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HOST, LOCATION, RANGE, USER_AGENT};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use ironbeat_core::node::ImageSource;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// For all questions to one server. An operator waits for it, and a server that needs longer is a warning, no more.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// As many as the agent follows.
+const MAX_REDIRECTS: usize = 5;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Its size, where that is said.
+    There(Option<u64>),
+    /// Whoever serves it says that it is not to be had.
+    Missing(String),
+    /// Nobody said anything definite: a server that is away for a moment may be back before the machine has booted, and
+    /// machines may reach what workers do not.
+    Unclear(String),
+}
+
+/// Each place where an agent would look, in words, and what is there.
+pub(super) async fn look(worker: &Worker, source: &ImageSource) -> Vec<(String, Look)> {
+    let name = match source {
+        ImageSource::Http(_) => {
+            let found = over_http(source.as_str()).await;
+            return vec![(without_query(source.as_str()).into(), found)];
+        }
+        ImageSource::Served(_) => source.as_str(),
+    };
+    let places = worker
+        .presence
+        .mirrors()
+        .into_iter()
+        .map(|info| async move {
+            let found = match info.id == worker.id {
+                true => on_disk(worker, name).await,
+                false => over_http(&format!("{}/images/{name}", info.url)).await,
+            };
+            (format!("worker {}", info.id), found)
+        });
+    join_all(places).await
+}
+
+async fn on_disk(worker: &Worker, name: &str) -> Look {
+    let path = worker.image_dir.join(name);
+    let found = async { tokio::fs::File::open(&path).await?.metadata().await };
+    match found.await {
+        Ok(found) if found.is_file() => Look::There(Some(found.len())),
+        Ok(_) => Look::Missing(format!("{} is not a file", path.display())),
+        Err(error) => Look::Missing(format!("{}: {error}", path.display())),
+    }
+}
+
+async fn over_http(url: &str) -> Look {
+    match tokio::time::timeout(PATIENCE, asked(url)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => Look::Unclear(format!("{error:#}")),
+        Err(_) => Look::Unclear(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// HEAD. What a server refuses to that it may still give to GET: signed URLs are good for one method.
+async fn asked(url: &str) -> anyhow::Result<Look> {
+    let head = followed(Method::HEAD, url).await?;
+    match head {
+        Look::There(_) => Ok(head),
+        Look::Missing(_) | Look::Unclear(_) => followed(Method::GET, url).await,
+    }
+}
+
+async fn followed(method: Method, url: &str) -> anyhow::Result<Look> {
+    let mut uri: Uri = url.parse()?;
+    for _ in 0..=MAX_REDIRECTS {
+        let (status, headers) = exchange(&method, &uri).await?;
+        let said = format!("HTTP status {}", status.as_u16());
+        return Ok(match status.as_u16() {
+            200 | 206 => Look::There(size(&headers)),
+            301 | 302 | 303 | 307 | 308 => {
+                let to = headers.get(LOCATION).and_then(|to| to.to_str().ok());
+                match to.and_then(|to| redirected(&uri, to)) {
+                    Some(next) => {
+                        uri = next;
+                        continue;
+                    }
+                    None => Look::Missing(format!(
+                        "{said}, to where the ramdisk cannot go: it fetches by http alone"
+                    )),
+                }
+            }
+            // As the agent judges them.
+            408 | 425 | 429 | 500.. => Look::Unclear(said),
+            _ => Look::Missing(said),
+        });
+    }
+    Ok(Look::Missing(format!(
+        "more than {MAX_REDIRECTS} redirects"
+    )))
+}
+
+/// An http URL, or a path on the same server.
+fn redirected(from: &Uri, to: &str) -> Option<Uri> {
+    let absolute = match to.starts_with('/') && !to.starts_with("//") {
+        true => format!("http://{}{to}", from.authority()?),
+        false => to.into(),
+    };
+    let uri: Uri = absolute.parse().ok()?;
+    (uri.scheme_str() == Some("http") && uri.host().is_some()).then_some(uri)
+}
+
+/// One request on a connection of its own, which ends with the head of the answer.
+async fn exchange(method: &Method, uri: &Uri) -> anyhow::Result<(StatusCode, HeaderMap)> {
+    let authority = uri.authority().ok_or_else(|| anyhow::anyhow!("no host"))?;
+    let host = authority.host().trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, authority.as_str())
+        .header(USER_AGENT, concat!("ironbeat/", env!("CARGO_PKG_VERSION")));
+    let request = match *method == Method::GET {
+        true => request.header(RANGE, "bytes=0-0"),
+        false => request,
+    };
+    // It ends with this function, however that ends.
+    let mut driving = JoinSet::new();
+    driving.spawn(connection);
+    let answer = sender.send_request(request.body(Body::empty())?).await?;
+    Ok((answer.status(), answer.headers().clone()))
+}
+
+/// Of the whole: behind the slash of a partial answer.
+fn size(headers: &HeaderMap) -> Option<u64> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    match text(CONTENT_RANGE) {
+        Some(range) => range.rsplit_once('/')?.1.parse().ok(),
+        None => text(CONTENT_LENGTH)?.parse().ok(),
+    }
+}
+
+/// A query may carry a signature.
+pub(super) fn without_query(url: &str) -> &str {
+    url.split('?').next().unwrap_or(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbeat_rack::http::{Fault, HttpServer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn check(url: &str, expected: Look) {
+        assert_eq!(over_http(url).await, expected, "{url}");
+    }
+
+    fn missing(said: &str) -> Look {
+        Look::Missing(said.into())
+    }
+
+    /// Answers each request with the next of these, the last one again and again.
+    async fn scripted(answers: &[&str]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
+        tokio::spawn(async move {
+            for n in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer = &answers[n.min(answers.len() - 1)];
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        format!("http://{address}/os.raw")
+    }
+
+    #[tokio::test]
+    async fn what_a_server_says_counts_and_silence_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("os.raw"), "0123456789").unwrap();
+        let server = HttpServer::start_loopback(dir.path()).unwrap();
+        check(&server.url("os.raw"), Look::There(Some(10))).await;
+        check(&server.url("none.raw"), missing("HTTP status 404")).await;
+        server.break_file("os.raw", Fault::Status(503));
+        let busy = Look::Unclear("HTTP status 503".into());
+        check(&server.url("os.raw"), busy).await;
+        let gone = server.url("os.raw");
+        drop(server);
+        assert!(matches!(over_http(&gone).await, Look::Unclear(_)));
+        // Not a name that anybody has.
+        let nobody = over_http("http://no-such-host.invalid/os.raw").await;
+        assert!(matches!(nobody, Look::Unclear(_)), "{nobody:?}");
+    }
+
+    #[tokio::test]
+    async fn what_head_is_refused_get_may_have() {
+        let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+        let part = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/77\r\nContent-Length: 1\r\n\r\nx";
+        check(&scripted(&[refused, part]).await, Look::There(Some(77))).await;
+        check(&scripted(&[refused]).await, missing("HTTP status 403")).await;
+        let whole = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check(&scripted(&[refused, whole]).await, Look::There(None)).await;
+    }
+
+    #[tokio::test]
+    async fn redirects_are_followed_where_the_ramdisk_could() {
+        let there = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        let to =
+            |to: &str| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        let elsewhere = scripted(&[there]).await;
+        check(&scripted(&[&to(&elsewhere)]).await, Look::There(Some(5))).await;
+        let path = scripted(&[&to("/other"), there]).await;
+        check(&path, Look::There(Some(5))).await;
+        let endless = scripted(&[&to("/other")]).await;
+        check(&endless, missing("more than 5 redirects")).await;
+        let Look::Missing(why) = over_http(&scripted(&[&to("https://h/os.raw")]).await).await
+        else {
+            panic!("the ramdisk has no TLS");
+        };
+        assert!(why.contains("by http alone"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_speak_http_is_unclear() {
+        let url = scripted(&["SSH-2.0-x\r\n"]).await;
+        assert!(matches!(over_http(&url).await, Look::Unclear(_)));
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether this worker has the kernel and the ramdisk that its machines boot, looked at again and again.
+//! `http` serves them; `presence` tells the others.
+use super::script::{KERNEL, RAMDISK};
+use crate::records::presence::Presence;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A file that was put there counts after this long.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What cannot be read, and why.
+pub fn lacking(boot_dir: &Path) -> Vec<String> {
+    let lacks = |name| {
+        let path = boot_dir.join(name);
+        let read = std::fs::File::open(&path).and_then(|file| file.metadata());
+        let why = match read {
+            Ok(found) if !found.is_file() => "it is not a file".to_string(),
+            Ok(found) if found.len() == 0 => "it is empty".to_string(),
+            Ok(_) => return None,
+            Err(error) => error.to_string(),
+        };
+        Some(format!("{}: {why}", path.display()))
+    };
+    [KERNEL, RAMDISK].into_iter().filter_map(lacks).collect()
+}
+
+/// Runs until the worker stops.
+pub async fn watch(presence: Presence, boot_dir: PathBuf) {
+    let mut known = Vec::new();
+    loop {
+        let lacks = lacking(&boot_dir);
+        if lacks != known {
+            match lacks.is_empty() {
+                true => tracing::info!("machines can boot a ramdisk from this worker"),
+                false => tracing::error!(
+                    "no machine can boot a ramdisk from this worker: {}",
+                    lacks.join("; ")
+                ),
+            }
+            presence.lacks(lacks.clone());
+            known = lacks;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_served_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kernel, ramdisk) = (dir.path().join(KERNEL), dir.path().join(RAMDISK));
+        let lacks = || lacking(dir.path());
+        let named = |path: &Path, why: &str| {
+            let begin = format!("{}: ", path.display());
+            let found = lacks().into_iter().find(|lack| lack.starts_with(&begin));
+            assert!(
+                found.is_some_and(|lack| lack.contains(why)),
+                "{:?}",
+                lacks()
+            );
+        };
+        named(&kernel, "No such file");
+        named(&ramdisk, "No such file");
+        std::fs::create_dir(&kernel).unwrap();
+        std::fs::write(&ramdisk, "").unwrap();
+        named(&kernel, "not a file");
+        named(&ramdisk, "empty");
+        std::fs::remove_dir(&kernel).unwrap();
+        std::fs::write(&kernel, "k").unwrap();
+        std::fs::write(&ramdisk, "r").unwrap();
+        assert_eq!(lacks(), Vec::<String>::new());
+    }
+}
