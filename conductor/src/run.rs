@@ -170,6 +170,7 @@ async fn start(
         presence: worker.presence.clone(),
         events: worker.events.clone(),
         discovery: config.discovery,
+        budgets: Arc::default(),
     };
     let http = http::start(boot_answers(&boots, config))
         .await

@@ -1,5 +1,6 @@
 //! Who boots what: a NIC's node, what it boots, which workers serve it, and the events on its way there.
 //! `script` and `dnsmasq` turn this into scripts and rules.
+use super::budget::Budgets;
 use crate::clock;
 use crate::records::events::Events;
 use crate::records::presence::Presence;
@@ -10,6 +11,8 @@ use ironbeat_core::id::WorkerId;
 use ironbeat_ops::happening::{Happening, What};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::time::Instant;
 
 #[derive(Clone)]
 pub struct Boots {
@@ -19,6 +22,7 @@ pub struct Boots {
     pub events: Events,
     /// Unknown machines boot the ramdisk and are remembered.
     pub discovery: bool,
+    pub budgets: Arc<Budgets>,
 }
 
 impl Boots {
@@ -62,6 +66,10 @@ impl Boots {
         let Some(node) = self.view.of_mac(&mac) else {
             return;
         };
+        if !self.budgets.take(mac, Instant::now()) {
+            tracing::debug!(%mac, "it boots in a loop: this is not told");
+            return;
+        }
         let now = clock::now();
         let happening = Happening {
             node: node.id,

@@ -1,0 +1,76 @@
+//! How often one NIC's way to the ramdisk is told: a machine that boots in a loop must not fill the stream of events.
+//! `boots` tells; whatever else is done about a fetch is done each time.
+use ironbeat_common::id::Mac;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A boot is told in about eight events: firmware's and iPXE's leases, script, kernel, ramdisk. Four boots in a row are
+/// told in full ...
+const BURST: u32 = 32;
+/// ... and a machine that goes on has one event in this time: 43,200 a month, where half a million are kept.
+const EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub struct Budgets(Mutex<HashMap<Mac, Instant>>);
+
+impl Budgets {
+    /// Takes one event of this NIC's budget, if there is one left.
+    pub fn take(&self, mac: Mac, now: Instant) -> bool {
+        let mut full_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who has its whole budget need not be remembered.
+        if full_at.len() >= full_at.capacity() {
+            full_at.retain(|_, full| *full > now);
+        }
+        let full = full_at.get(&mac).copied().unwrap_or(now).max(now);
+        let next = full + EVERY;
+        if next > now + EVERY * BURST {
+            return false;
+        }
+        full_at.insert(mac, next);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mac(n: u8) -> Mac {
+        Mac::from_bytes([2, 0, 0, 0, 0, n])
+    }
+
+    #[test]
+    fn a_machine_in_a_loop_is_told_now_and_then_and_costs_no_other_its_events() {
+        let budgets = Budgets::default();
+        let begin = Instant::now();
+        // A script every second, for an hour.
+        let told = (0..3600).filter(|n| budgets.take(mac(1), begin + Duration::from_secs(*n)));
+        assert_eq!(told.count() as u32, BURST + 59);
+        let hour = begin + Duration::from_secs(3600);
+        assert!(budgets.take(mac(2), hour));
+        // It calms down, and has its whole budget again.
+        let later = hour + EVERY * BURST;
+        let told = (0..BURST + 5).filter(|_| budgets.take(mac(1), later));
+        assert_eq!(told.count() as u32, BURST);
+    }
+
+    #[test]
+    fn machines_that_are_calm_are_forgotten() {
+        let budgets = Budgets::default();
+        let begin = Instant::now();
+        for n in 0..100_u32 {
+            for last in 0..=255 {
+                assert!(budgets.take(mac(last), begin + n * EVERY));
+            }
+        }
+        let now = begin + EVERY * 1000;
+        for n in 0..10_000_u32 {
+            let [_, _, a, b] = n.to_be_bytes();
+            budgets.take(Mac::from_bytes([2, 0, 0, 1, a, b]), now + n * EVERY);
+        }
+        let remembered = budgets.0.lock().unwrap().len();
+        assert!(remembered < 2000, "{remembered}");
+    }
+}
