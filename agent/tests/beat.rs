@@ -566,5 +566,12 @@ async fn watchers_see_progress() {
             break;
         }
     }
+    // It is told again although nothing has changed, so that silence means something.
+    let again = tokio::time::timeout(FOR_EVER, watching.next());
+    let status: Status = codec::decode(&again.await.unwrap().unwrap().payload).unwrap();
+    assert!(
+        matches!(&status, Status::Running { progress, .. } if progress.phase == "working"),
+        "{status:?}"
+    );
     agent.abort();
 }

@@ -14,6 +14,8 @@ use ironbeat_rack::http::HttpServer;
 use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
 use serde_json::{Value, json};
 use support::{SOON, Site, boot, lookup, mac, machine, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const LOOKUP: &str = "ib.v1.lookup";
 const USER_DATA: &str = "#cloud-config\npassword: hush-user-data\n";
@@ -434,5 +436,101 @@ async fn what_would_fail_after_a_boot_is_refused_at_the_request() {
     // What was carried out is not looked at again.
     let again = site.ask("node.deploy", asked).await.good();
     assert_eq!(again.get("warnings"), None);
+    worker.assert_well();
+}
+
+/// What the machine fetches from the worker.
+async fn fetch(worker: &support::Worker, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", worker.http.port()))
+        .await
+        .unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_sees_what_the_machine_fetches_and_how_far_it_is() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "automated_clean = false");
+    let sim = Sim::start(false);
+    let id = prepare(&site, &sim).await;
+    let checksum = "0".repeat(64);
+    let args = [
+        "node",
+        "deploy",
+        "box",
+        "--image",
+        "disk.img.gz",
+        "--checksum",
+        &checksum,
+        "--wait",
+    ];
+    let name = mac(1).to_string().replace(':', "-");
+    let machine = async {
+        until("the machine is told to boot the ramdisk", async || {
+            let script = fetch(&worker, &format!("/v1/boot/{name}")).await;
+            script.contains("kernel http").then_some(())
+        })
+        .await;
+        for file in ["vmlinuz", "initrd"] {
+            fetch(&worker, &format!("/boot/{file}?mac={name}")).await;
+        }
+        let explained = until("the explanation has it", async || {
+            let words = site.cli(&["node", "explain", "box"]).await.good();
+            words.contains("fetched by").then_some(words)
+        });
+        let explained = explained.await;
+        assert!(explained.contains("attempt   step "), "{explained}");
+        let mut agent = look_up(&site, 1).await;
+        let (step, _) = write(agent.beat(Status::Idle).await);
+        // For watchers alone, so it may be lost: told until it was seen for long enough.
+        for done in [50, 60] {
+            let progress = Progress {
+                phase: "download".into(),
+                done: done * 1_000_000,
+                total: Some(100_000_000),
+            };
+            let status = codec::encode(&Status::Running { step, progress });
+            for _ in 0..60 {
+                let subject = format!("ib.v1.agent.{id}.progress");
+                let told = site.client.publish(subject, status.clone().into());
+                told.await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+        // A loop on the script is told now and then.
+        for _ in 0..200 {
+            fetch(&worker, &format!("/v1/boot/{name}")).await;
+        }
+        let error = StepError {
+            what: "the disk is on fire".into(),
+            retry: Retry::Useless,
+        };
+        agent.beat(Status::Failed { step, error }).await;
+    };
+    let (said, ()) = tokio::join!(site.cli(&args), machine);
+    assert!(said.err.contains("the disk is on fire"), "{said:?}");
+    for line in [
+        "box: deploying (boot_ramdisk, step 1 of 7)",
+        "box: boot script: ramdisk, fetched by 02:00:00:00:77:01",
+        "box: kernel, fetched by 02:00:00:00:77:01",
+        "box: the ramdisk is up, agent test",
+        "(write_image, step 3 of 6)",
+        "box: download 50 %",
+        "box: download 60 %, ",
+    ] {
+        assert!(said.out.contains(line), "{line}: {}", said.out);
+    }
+    let events = site
+        .ask("event.list", json!({ "node": "box", "last": 1000 }))
+        .await
+        .good();
+    let events = events.as_array().unwrap().iter();
+    let fetched = events.filter(|event| event["body"]["kind"] == "netboot");
+    let fetched = fetched.count();
+    assert!((3..100).contains(&fetched), "{fetched} events");
     worker.assert_well();
 }

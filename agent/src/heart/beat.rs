@@ -32,6 +32,8 @@ const BURST: u32 = 8;
 const SPACING: Duration = Duration::from_millis(200);
 /// Progress and log lines are published at most this often.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// A step without news is told again after this long: whoever watches can tell a slow disk from a dead machine.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
 /// How long the final heartbeat before a reboot may take.
 const FINAL_BEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -152,7 +154,7 @@ impl Heart {
         let mut budget = Budget::new();
         let mut watch = interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut published = Status::Idle;
+        let mut published = Published::default();
         let mut due = Instant::now();
         let mut failures = 0;
         let mut nudged: Option<std::time::Instant> = None;
@@ -172,7 +174,7 @@ impl Heart {
                 () = sleep_until(final_beat_until.unwrap_or(due)), if final_beat_until.is_some() => {}
                 () = sleep_until(due), if !offline => {}
                 _ = watch.tick() => {
-                    published = publish(link, &self.prefix, &node, runner, &self.lines, published).await;
+                    published.publish(link, &self.prefix, &node, runner, &self.lines).await;
                     continue;
                 }
             }
@@ -199,6 +201,8 @@ impl Heart {
                     reply = &mut answer => break reply,
                     // The nudge counts from now, although its heartbeat follows this one.
                     Some(()) = nudges.next() => nudged = nudged.or(Some(std::time::Instant::now())),
+                    // A conductor that is slow to answer is no reason to fall silent.
+                    _ = watch.tick() => published.publish(link, &self.prefix, &node, runner, &self.lines).await,
                 }
             };
             if reply.is_ok() {
@@ -241,29 +245,40 @@ impl Heart {
     }
 }
 
-/// Publishes new log lines and, if it changed, the status. Returns the status that watchers now know.
-async fn publish(
-    link: &Link,
-    prefix: &str,
-    node: &NodeId,
-    runner: &Runner,
-    lines: &Lines,
-    published: Status,
-) -> Status {
-    if !link.is_online() {
-        return published;
+/// What watchers know.
+#[derive(Default)]
+struct Published(Option<(Status, Instant)>);
+
+impl Published {
+    /// Publishes new log lines, and the status of a running step if it changed or was not told for a while.
+    async fn publish(
+        &mut self,
+        link: &Link,
+        prefix: &str,
+        node: &NodeId,
+        runner: &Runner,
+        lines: &Lines,
+    ) {
+        if !link.is_online() {
+            return;
+        }
+        let new_lines = lines.take();
+        if !new_lines.is_empty() {
+            link.publish(subject::agent(prefix, node, "log"), &new_lines)
+                .await;
+        }
+        let (status, now) = (runner.status(), Instant::now());
+        let known = self.0.as_ref();
+        let is_news = known.is_none_or(|(known, at)| *known != status || now - *at >= TELL_AGAIN);
+        if !is_news {
+            return;
+        }
+        if runner.is_running() {
+            link.publish(subject::agent(prefix, node, "progress"), &status)
+                .await;
+        }
+        self.0 = Some((status, now));
     }
-    let new_lines = lines.take();
-    if !new_lines.is_empty() {
-        link.publish(subject::agent(prefix, node, "log"), &new_lines)
-            .await;
-    }
-    let status = runner.status();
-    if status != published && runner.is_running() {
-        link.publish(subject::agent(prefix, node, "progress"), &status)
-            .await;
-    }
-    status
 }
 
 fn seconds(secs: u32) -> Duration {

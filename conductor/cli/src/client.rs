@@ -2,7 +2,10 @@
 //! The subcommands choose the question and print the answer.
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::Status;
+use ironbeat_common::id::NodeId;
 use ironbeat_ops::Question;
 use ironbeat_ops::happening::Event;
 use ironbeat_ops::reply::Summary;
@@ -93,9 +96,20 @@ impl Client {
         Ok(reply.payload)
     }
 
+    /// What the node's agent says of its step; none when it cannot be understood.
+    pub async fn watch_agent(
+        &self,
+        node: &NodeId,
+    ) -> anyhow::Result<impl Stream<Item = Option<Status>> + Unpin + use<>> {
+        let subject = ironbeat_common::subject::agent(&self.prefix, node, "progress");
+        let watch = self.nats.subscribe(subject.clone()).await;
+        let watch = watch.with_context(|| format!("watch {subject}"))?;
+        Ok(watch.map(|message| codec::decode(&message.payload).ok()))
+    }
+
     /// Events as they happen; of one node only if its id is given (a name sees all).
     pub async fn watch_events(&self, node: Option<&str>) -> anyhow::Result<EventWatch> {
-        let id = node.and_then(|node| node.parse::<ironbeat_common::id::NodeId>().ok());
+        let id = node.and_then(|node| node.parse::<NodeId>().ok());
         let token = id.map_or("*".to_string(), |id| id.to_string());
         let subject = format!("{}.event.{token}.>", self.prefix);
         let name = node.filter(|_| id.is_none()).map(Into::into);

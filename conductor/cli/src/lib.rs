@@ -1,19 +1,20 @@
 //! The operator's command line: its arguments, and the function of each subcommand.
-//! `client` sends requests, `node` shows nodes, `decode` is the CBOR filter.
+//! `client` sends requests; the files beside it have the subcommands.
 mod bmc;
 mod client;
 mod console;
 mod decode;
+mod events;
 mod login;
 mod node;
 pub mod out;
 mod power;
+mod progress;
 mod verb;
 
 use clap::{Args, Subcommand};
 use client::Client;
-use ironbeat_ops::happening::{Body, Event, Happening, What};
-use ironbeat_ops::request::{ListEvents, ListLookups, ListWorkers, ShowLookup};
+use ironbeat_ops::request::{ListLookups, ListWorkers, ShowLookup};
 
 /// Where to find the workers, and how to print replies.
 #[derive(Args)]
@@ -83,7 +84,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
             out::json(&lookup)
         }
         Command::Events { node, last, follow } => {
-            events(&connect().await?, node, last, follow).await
+            events::run(&connect().await?, node, last, follow).await
         }
     }
 }
@@ -105,7 +106,8 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
             },
         ]
     });
-    out::table(&["WORKER", "HTTP", "VERSION", "STARTED"], rows.collect())
+    let head = ["WORKER", "HTTP", "VERSION", "STARTED", "LACKS"];
+    out::table(&head, rows.collect())
 }
 
 async fn lookups(client: &Client) -> anyhow::Result<()> {
@@ -137,87 +139,4 @@ async fn lookups(client: &Client) -> anyhow::Result<()> {
         &["LOOKUP", "LAST", "MACHINE", "FIRST MAC", "ANSWER"],
         rows.collect(),
     )
-}
-
-async fn events(
-    client: &Client,
-    node: Option<String>,
-    last: usize,
-    follow: bool,
-) -> anyhow::Result<()> {
-    // Subscribed before the past is read, so that nothing falls between.
-    let mut live = client.watch_events(node.as_deref()).await?;
-    let last = Some(last);
-    let past = client.ask(&ListEvents { node, last }).await?;
-    for event in &past {
-        print_event(client, event)?;
-    }
-    if !follow {
-        return Ok(());
-    }
-    while let Some(event) = live.next().await {
-        print_event(client, &event)?;
-    }
-    Ok(())
-}
-
-fn print_event(client: &Client, event: &Event) -> anyhow::Result<()> {
-    if client.json {
-        return out::line(serde_json::to_string(event)?);
-    }
-    match &event.body {
-        Body::Known(happening) => out::line(event_line(happening)?),
-        Body::Other(value) => out::line(format_args!("{} {value}", event.subject)),
-    }
-}
-
-/// One line for people.
-fn event_line(happening: &Happening) -> anyhow::Result<String> {
-    let what = match &happening.what {
-        What::Enrolled | What::Deleted => String::new(),
-        What::State(change) => format!("{} -> {}: {}", change.from, change.to, change.because),
-        What::Step(step) => format!("{}: {}", step.from, step.because),
-        What::PowerStateCorrected(power) => power.because.clone(),
-        What::PowerSetStart(power) | What::PowerSetEnd(power) | What::PowerSetError(power) => {
-            let target = power.target.as_deref().unwrap_or_default();
-            format!("{target}: {}", power.because)
-        }
-        What::Lookup { .. } | What::Nudge(_) | What::Netboot { .. } | What::Lease { .. } => {
-            serde_json::to_string(happening)?
-        }
-    };
-    let Happening { at, node, name, .. } = happening;
-    let who = name.as_ref().map_or(node.to_string(), ToString::to_string);
-    let line = format!("{at} {who} {} {what}", happening.kind());
-    Ok(line.trim_end().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_event_is_a_line() {
-        let power = json!({ "from": null, "to": true, "target": "power on", "because": "asked" });
-        let change = json!({ "from": "available", "to": "active", "because": "asked" });
-        let nudge = json!({ "step": 9, "micros": 1500 });
-        for (kind, name, fields, expected) in [
-            ("state", Some("box"), &change, "available -> active: asked"),
-            ("step", Some("box"), &change, "available: asked"),
-            ("power_set.start", Some("box"), &power, "power on: asked"),
-            ("power_state_corrected.success", None, &power, "asked"),
-            ("nudge", None, &nudge, "{\"node\":"),
-        ] {
-            let node = "07070707-0707-0707-0707-070707070707";
-            let at = "2026-11-21T04:51:16.123Z";
-            let mut body =
-                json!({ "kind": kind, "node": node, "name": name, "at": at, "worker": "w1" });
-            let fields = fields.as_object().unwrap().clone();
-            body.as_object_mut().unwrap().extend(fields);
-            let line = event_line(&serde_json::from_value(body).unwrap()).unwrap();
-            let begin = format!("{at} {} {kind} {expected}", name.unwrap_or(node));
-            assert!(line.starts_with(&begin), "{line}");
-        }
-    }
 }

@@ -2,8 +2,10 @@
 //! `node` and `power` say what each verb asks.
 use super::client::Client;
 use super::out;
+use super::progress::Report;
 use anyhow::{Context, bail};
 use clap::Args;
+use futures_util::StreamExt;
 use ironbeat_core::id::RequestId;
 use ironbeat_ops::Question;
 use ironbeat_ops::reply::Shown;
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 pub struct Which {
     /// Id or name.
     pub(super) node: String,
-    /// Wait until the node has come to rest, printing each step; fail if it is not where it was sent.
+    /// Wait until the node has come to rest, printing each step and how far it is; fail if it is not where it was sent.
     #[arg(long)]
     wait: bool,
     /// Give up waiting after so many seconds.
@@ -57,14 +59,15 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
     let began = shown.job().map(|job| job.began);
     let deadline = Instant::now() + Duration::from_secs(which.timeout);
     let mut events = client.watch_events(Some(&shown.id.to_string())).await?;
-    let mut last = String::new();
+    let mut agent = client.watch_agent(&shown.id).await?;
+    let mut report = Report::default();
+    let say = |line: Option<String>| match line {
+        Some(line) => out::line(format_args!("{}: {line}", which.node)),
+        None => Ok(()),
+    };
     loop {
         shown = client.ask(&ShowNode::of(&which.node)).await?;
-        let line = progress_line(&shown);
-        if line != last {
-            out::line(format_args!("{}: {line}", which.node))?;
-            last = line;
-        }
+        say(report.node(&shown))?;
         if shown.job().is_none() {
             break;
         }
@@ -77,7 +80,13 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
             );
         }
         tokio::select! {
-            event = events.next() => { event.context("the connection to NATS was closed")?; }
+            event = events.next() => {
+                let event = event.context("the connection to NATS was closed")?;
+                say(report.event(&event))?;
+            }
+            Some(status) = agent.next() => {
+                say(status.and_then(|status| report.agent(&status, Instant::now())))?;
+            }
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
@@ -97,18 +106,5 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
             bail!("{}: {} ({})", which.node, error.what, error.during)
         }
         (_, _) => Ok(()),
-    }
-}
-
-fn progress_line(node: &Shown) -> String {
-    let state = &node.provision_state;
-    match node.job() {
-        Some(job) => format!(
-            "{state} ({}, step {} of {})",
-            job.step().name(),
-            job.at + 1,
-            job.steps.len()
-        ),
-        None => state.to_string(),
     }
 }

@@ -3,6 +3,7 @@
 use crate::node::{
     AgentStep, BmcAct, Goal, Job, LastError, Node, OnFailure, Phase, PowerSource, Rest, State, Step,
 };
+use crate::plan::steps_of;
 use crate::policy::Policy;
 use crate::time::Time;
 use alloc::format;
@@ -31,6 +32,9 @@ pub struct Explanation {
     /// `step 3 of 6, try 1 of 5, ramdisk boot 1 of 2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<String>,
+    /// What the network boot of its machine was seen to do last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netboot: Option<String>,
     /// What happens next, by itself or by an operator.
     pub next: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +61,8 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         waiting_for: waiting_for(node),
         since,
         until,
-        attempt: node.job().map(|job| attempt(job, policy)),
+        attempt: node.job().map(|job| attempt(node, job, policy)),
+        netboot: None,
         next: next(node, policy),
         last_error: node.last_error.clone(),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
@@ -117,11 +122,11 @@ fn waiting_for(node: &Node) -> String {
     }
 }
 
-fn attempt(job: &Job, policy: &Policy) -> String {
+fn attempt(node: &Node, job: &Job, policy: &Policy) -> String {
     format!(
         "step {} of {}, try {} of {}, ramdisk boot {} of {}",
         job.at + 1,
-        job.steps.len(),
+        steps_of(job, node.found_boot_mode),
         job.tries,
         policy.max_tries,
         job.boots,
@@ -239,6 +244,9 @@ impl fmt::Display for Explanation {
         if let Some(attempt) = &self.attempt {
             writeln!(f, "attempt   {attempt}")?;
         }
+        if let Some(netboot) = &self.netboot {
+            writeln!(f, "netboot   {netboot}")?;
+        }
         if let Some(error) = &self.last_error {
             writeln!(
                 f,
@@ -250,7 +258,8 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn human(secs: u64) -> String {
+/// A length of time, as roughly as people say it.
+pub fn human(secs: u64) -> String {
     let duration = Duration::from_secs(secs);
     match duration.as_secs() {
         s if s < 120 => format!("{s} s"),

@@ -3,7 +3,7 @@
 use crate::disks;
 use crate::hints::NoDisk;
 use crate::node::{
-    AgentStep, BmcAct, Instance, InstanceData, JobKind, LeftAlone, Node, Step, WriteImage,
+    AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LeftAlone, Node, Step, WriteImage,
 };
 use crate::policy::Policy;
 use alloc::collections::BTreeMap;
@@ -68,6 +68,19 @@ pub fn after_lookup(
         JobKind::Verify | JobKind::Delete | JobKind::Bmc => (Vec::new(), None),
     };
     Ok(Plan { steps, left_alone })
+}
+
+/// How many steps the job has from its first to its last: before the lookup, as many as its kind usually has. `mode` is how
+/// the machine boots, where that is known.
+pub fn steps_of(job: &Job, mode: Option<BootMode>) -> usize {
+    let follow = match (job.steps.last(), job.kind) {
+        (Some(Step::AwaitAgent), JobKind::Deploy) if mode == Some(BootMode::Bios) => 4,
+        (Some(Step::AwaitAgent), JobKind::Deploy) => 5,
+        (Some(Step::AwaitAgent), JobKind::Inspect | JobKind::Clean) => 2,
+        (Some(Step::AwaitAgent), JobKind::Verify | JobKind::Delete | JobKind::Bmc) => 0,
+        (Some(Step::Bmc(_) | Step::Agent(_)) | None, _) => 0,
+    };
+    job.steps.len() + follow
 }
 
 /// The plan of a job whose machine rebooted in the middle of an agent step; none: the one that it has.
@@ -238,5 +251,46 @@ fn file(path: &str, content: String) -> ConfigFile {
     ConfigFile {
         path: path.into(),
         content,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::{enrolled, instance, inventory};
+    use crate::node::{Goal, Phase, Rest, State};
+    use crate::time::Time;
+
+    #[test]
+    fn the_steps_of_a_job_are_counted_before_they_are_planned() {
+        for mode in [BootMode::Bios, BootMode::Uefi] {
+            for kind in [JobKind::Deploy, JobKind::Inspect, JobKind::Clean] {
+                let now = Time::from_unix_ms(0);
+                let mut node = enrolled();
+                node.instance = Some(instance().split().0);
+                node.state = State::Busy(Job {
+                    kind,
+                    goal: Goal::Rest(Rest::Active),
+                    began: now,
+                    steps: with_ramdisk(),
+                    at: 0,
+                    tries: 1,
+                    boots: 1,
+                    phase: Phase::Backoff {
+                        since: now,
+                        until: now,
+                        because: String::new(),
+                    },
+                });
+                let mut inventory = inventory(&["A"]);
+                inventory.boot.mode = mode;
+                let plan = after_lookup(&node, &inventory, None, &Policy::default()).unwrap();
+                let mut job = node.job().unwrap().clone();
+                let foreseen = steps_of(&job, Some(mode));
+                job.steps.extend(plan.steps);
+                assert_eq!(foreseen, job.steps.len(), "{kind:?} {mode:?}");
+                assert_eq!(steps_of(&job, Some(mode)), foreseen);
+            }
+        }
     }
 }

@@ -10,10 +10,12 @@ use crate::loops::power::PowerSync;
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Enrolment, Event, Verb};
-use ironbeat_core::explain::explain;
+use ironbeat_core::explain::{explain, human};
 use ironbeat_core::id::RequestId;
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::Node;
+use ironbeat_core::time::Time;
+use ironbeat_ops::happening::What;
 use ironbeat_ops::reply::{NodePage, Shown, Summary};
 use ironbeat_ops::request::{Enroll, ListNodes};
 use ironbeat_ops::{Reply, Request};
@@ -42,7 +44,13 @@ pub async fn answer(
         Request::ShowNode(ask) => Reply::ShowNode(show(worker, &ask.node).await?),
         Request::ExplainNode(ask) => {
             let node = load(worker, &ask.node).await?;
-            Reply::ExplainNode(explain(&node, clock::now(), &worker.policy))
+            let now = clock::now();
+            let mut explained = explain(&node, now, &worker.policy);
+            // An explanation must not fail with the stream of events.
+            let netboot = netboot(worker, &node, now).await;
+            explained.netboot =
+                netboot.unwrap_or_else(|error| Some(format!("not known: {}", error.why)));
+            Reply::ExplainNode(explained)
         }
         Request::DeleteNode(ask) => Reply::DeleteNode(delete(worker, &ask.node).await?),
         Request::Manage(ask) => {
@@ -148,6 +156,28 @@ fn page(worker: &Worker, ask: &ListNodes) -> NodePage {
         next: page.last().filter(|_| more).map(|node| node.id),
         nodes: page.iter().map(|node| Summary::of(node)).collect(),
     }
+}
+
+/// The last lease and the last fetch, as far as they were told.
+async fn netboot(worker: &Worker, node: &Node, now: Time) -> Result<Option<String>, ApiError> {
+    let mut seen = Vec::new();
+    for kind in ["lease", "netboot"] {
+        let Some(last) = worker.events.last(node.id, kind).await? else {
+            continue;
+        };
+        let ago = human(now.since(last.at).as_secs());
+        let words = if let What::Lease { mac, ip } = last.what {
+            format!("{mac} got the address {ip} {ago} ago")
+        } else if let What::Netboot { mac, what } = last.what {
+            format!("{what}, fetched by {mac} {ago} ago")
+        } else {
+            continue;
+        };
+        seen.push((last.at, words));
+    }
+    seen.sort();
+    let words: Vec<String> = seen.into_iter().map(|(_, words)| words).collect();
+    Ok((!words.is_empty()).then(|| words.join("; ")))
 }
 
 /// A verb is an event for one node; the answer is the node as it is then.

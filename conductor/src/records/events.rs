@@ -4,7 +4,7 @@ use crate::records::{Cause, Store, StoreError, ensure, is_final, read_stream};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{self, StorageType};
+use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, consumer};
 use ironbeat_common::id::NodeId;
 use ironbeat_ops::happening::{Body, Event, Happening};
@@ -101,6 +101,21 @@ impl Events {
         if self.queue.send(Queued::Flush(done)).await.is_ok() {
             // A lost answer is lost with the queue: there is nothing left to wait for.
             let _ = wait.await;
+        }
+    }
+
+    /// The last event of one kind of one node.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub async fn last(&self, node: NodeId, kind: &str) -> Result<Option<Happening>, StoreError> {
+        let stream = self.js.get_stream_no_info(&self.stream).await;
+        let stream = stream.map_err(|error| self.unread(error))?;
+        let subject = format!("{}.event.{node}.{kind}", self.prefix);
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(serde_json::from_slice(&message.payload).ok()),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(self.unread(error)),
         }
     }
 

@@ -56,7 +56,7 @@ pub(crate) fn enrolled() -> Node {
     decision.unwrap().node.expect("a node begins")
 }
 
-pub(super) fn instance() -> NewInstance {
+pub(crate) fn instance() -> NewInstance {
     NewInstance {
         image: Image {
             source: "os.zst".parse().unwrap(),
