@@ -1,7 +1,7 @@
 //! The conductor: `front` (bytes to events) → `drive` (load, decide, save, act) → `records`, `bmc`; `loops` beside them.
 //! Only `drive::reconcile` saves a node, only `clock` reads the time, only `drive::act` touches the world.
 pub mod bmc;
-mod clock;
+pub mod clock;
 pub mod config;
 pub mod drive;
 mod fnv;

@@ -2,7 +2,7 @@
 //! `ground` says what is asked of them.
 use super::ground::{Clock, Hands, Records};
 use crate::bmc::{Bmcs, BootWish};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::presence::Presence;
@@ -96,11 +96,10 @@ impl Hands for RealHands {
         act: BmcAct,
         budget: Duration,
     ) -> Result<BmcReport, BmcFault> {
-        let now = Instant::now();
-        let deadline = now + budget;
+        let deadline = Instant::now() + budget;
         // The right to act must have held since it was decided to: this task may begin long after that.
         let age = node.job().map(|job| clock::now().since(job.phase.since()));
-        let decided = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
+        let decided = Moment::now().earlier(age.unwrap_or_default());
         let access = self.login(node, deadline).await?;
         let wish = BootWish {
             mode: firmware_mode(node),

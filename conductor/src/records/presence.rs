@@ -5,7 +5,7 @@ pub mod roster;
 pub use roster::Liveness;
 use roster::{Roster, Timing, owner};
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::records::{Change, Depth, Followed, Keep, Kv, KvError, SILENCE, Store, StoreError};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::NodeId;
@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 /// Keys of dead workers vanish by themselves. In a file: what is in memory is gone when the server restarts, bucket and all.
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -126,7 +125,7 @@ impl Presence {
 
     async fn renew(&self) {
         // The others count from when they see it, which is later.
-        let begun = Instant::now();
+        let begun = Moment::now();
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let renewal = Renewal {
             info: &self.own(),
@@ -137,7 +136,7 @@ impl Presence {
         let put = self.bucket.put(self.own.id.as_str(), value);
         // One that hangs must not hold up the next.
         match tokio::time::timeout(self.timing.renew, put).await {
-            Ok(Ok(_)) => lock(&self.roster).renewed(begun, Instant::now()),
+            Ok(Ok(_)) => lock(&self.roster).renewed(begun, Moment::now()),
             Ok(Err(error)) => tracing::warn!("renew the presence: {error}"),
             Err(_) => tracing::warn!(
                 "renew the presence: no answer within {:?}",
@@ -148,7 +147,7 @@ impl Presence {
 
     async fn keep_renewing(self) {
         let mut ticks =
-            tokio::time::interval_at(Instant::now() + self.timing.renew, self.timing.renew);
+            tokio::time::interval_at(tokio::time::Instant::now() + self.timing.renew, self.timing.renew);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -173,7 +172,7 @@ impl Presence {
         };
         loop {
             match follow.next().await {
-                Ok(Followed::Loaded) => lock(&self.roster).watching(Instant::now()),
+                Ok(Followed::Loaded) => lock(&self.roster).watching(Moment::now()),
                 Ok(Followed::Change(change)) => self.saw(change),
                 Err(error) => return error,
             }
@@ -200,14 +199,14 @@ impl Presence {
             Ok(info) if info.id == self.own.id && info.started > self.own.started => {
                 tracing::error!(worker = %id, "another worker runs under this name since {}", info.started);
             }
-            Ok(info) if info.id == id => lock(&self.roster).saw(info, revision, Instant::now()),
+            Ok(info) if info.id == id => lock(&self.roster).saw(info, revision, Moment::now()),
             Ok(_) | Err(_) => tracing::warn!(key, "a presence that is not understood"),
         }
     }
 
     /// Live workers by id; this one is among them while it may act.
     pub fn live(&self) -> Vec<WorkerInfo> {
-        lock(&self.roster).live(&self.own(), Instant::now())
+        lock(&self.roster).live(&self.own(), Moment::now())
     }
 
     /// Those that a machine can fetch from, this one first: it has just been reached, whatever it knows of its presence.
@@ -217,21 +216,21 @@ impl Presence {
 
     /// Workers that were here and are not any more.
     pub fn lapsed(&self) -> Vec<WorkerId> {
-        lock(&self.roster).lapsed(Instant::now())
+        lock(&self.roster).lapsed(Moment::now())
     }
 
     pub fn is_live(&self, worker: &WorkerId) -> Liveness {
-        lock(&self.roster).liveness(worker, Instant::now())
+        lock(&self.roster).liveness(worker, Moment::now())
     }
 
     /// The fence: a worker that is cut off stops acting before others take over.
     pub fn may_act(&self) -> bool {
-        lock(&self.roster).may_act(Instant::now())
+        lock(&self.roster).may_act(Moment::now())
     }
 
     /// The fence of an act that began then. See [`roster::Roster::may_act_since`].
-    pub fn may_act_since(&self, begin: Instant) -> bool {
-        lock(&self.roster).may_act_since(begin, Instant::now())
+    pub fn may_act_since(&self, begin: Moment) -> bool {
+        lock(&self.roster).may_act_since(begin, Moment::now())
     }
 
     /// Who owns which node as of now, for those who ask about many.

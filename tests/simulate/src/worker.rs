@@ -2,6 +2,7 @@
 //! their alarms and at the power. What they then do for a node is in `front`.
 use crate::front::Job;
 use crate::{Happens, World, scene};
+use ironbeat::clock::Moment;
 use ironbeat::loops::alarm::{Looker, due};
 use ironbeat::records::Revision;
 use ironbeat::records::presence::roster::{Roster, Timing, owner};
@@ -13,7 +14,6 @@ use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::time::Instant;
 
 pub(crate) struct Worker {
     pub info: WorkerInfo,
@@ -29,8 +29,6 @@ pub(crate) struct Worker {
     /// Nodes whose alarm could not be kept, until when they are left alone.
     pub quiet: BTreeMap<NodeId, u64>,
     pub watches: BTreeMap<NodeId, Watch>,
-    /// Where its monotonic clock began; only differences count.
-    origin: Instant,
 }
 
 #[derive(Default)]
@@ -70,7 +68,6 @@ impl Worker {
             alarms: 0,
             quiet: BTreeMap::new(),
             watches: BTreeMap::new(),
-            origin: Instant::now(),
         }
     }
 
@@ -79,8 +76,8 @@ impl Worker {
         self.up != Up::Down
     }
 
-    fn at(&self, now: u64) -> Instant {
-        self.origin + Duration::from_millis(now - scene::BEGIN)
+    fn at(&self, now: u64) -> Moment {
+        Moment::since_boot(Duration::from_millis(now - scene::BEGIN))
     }
 
     fn live(&self, now: u64) -> Vec<WorkerId> {

@@ -1,12 +1,12 @@
 //! Conclusions from renewals seen and not seen: who is live, who has lapsed, who owns a node, may this worker act.
-//! Callers hand in the time, from the reader's own monotonic clock: wall clocks are not compared.
+//! Callers hand in the time, from a clock of their own that never stands still: wall clocks are not compared.
 use super::WorkerInfo;
+use crate::clock::Moment;
 use crate::fnv::fnv1a;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -41,7 +41,7 @@ pub enum Liveness {
 struct Other {
     info: WorkerInfo,
     revision: u64,
-    seen: Instant,
+    seen: Moment,
     left: bool,
 }
 
@@ -50,12 +50,12 @@ pub struct Roster {
     own: WorkerId,
     timing: Timing,
     /// Begin of this worker's last renewal that was acknowledged.
-    renewed: Option<Instant>,
+    renewed: Option<Moment>,
     /// Since when it could act without a gap: others may have taken over in a gap.
-    entitled: Option<Instant>,
+    entitled: Option<Moment>,
     has_left: bool,
     /// Since when this worker has seen every renewal. None: it may have missed some.
-    watching: Option<Instant>,
+    watching: Option<Moment>,
     others: BTreeMap<WorkerId, Other>,
 }
 
@@ -73,7 +73,7 @@ impl Roster {
     }
 
     /// `begun`: from before the attempt, since nobody can have seen it earlier. `now`: it is acknowledged.
-    pub fn renewed(&mut self, begun: Instant, now: Instant) {
+    pub fn renewed(&mut self, begun: Moment, now: Moment) {
         if !self.may_act(now) {
             self.entitled = Some(now);
         }
@@ -85,7 +85,7 @@ impl Roster {
     }
 
     /// The watch of the others is complete from now on.
-    pub fn watching(&mut self, now: Instant) {
+    pub fn watching(&mut self, now: Moment) {
         self.watching = Some(now);
     }
 
@@ -94,13 +94,13 @@ impl Roster {
         self.watching = None;
     }
 
-    pub fn saw(&mut self, info: WorkerInfo, revision: u64, now: Instant) {
+    pub fn saw(&mut self, info: WorkerInfo, revision: u64, now: Moment) {
         if info.id == self.own {
             return;
         }
         let forgotten = self.timing.lapse * FORGET;
         self.others
-            .retain(|_, other| now.duration_since(other.seen) < forgotten);
+            .retain(|_, other| now.since(other.seen) < forgotten);
         match self.others.get_mut(&info.id) {
             // The same renewal once more, after the watch was made anew.
             Some(other) if other.revision == revision && other.info == info => {}
@@ -123,22 +123,22 @@ impl Roster {
         }
     }
 
-    pub fn may_act(&self, now: Instant) -> bool {
-        let fresh = |at: Instant| now.duration_since(at) < self.timing.may_act;
+    pub fn may_act(&self, now: Moment) -> bool {
+        let fresh = |at: Moment| now.since(at) < self.timing.may_act;
         !self.has_left && self.renewed.is_some_and(fresh)
     }
 
     /// Whether it may go on with what it began then. A worker that was stopped for a while, and is quick to renew when it
     /// goes on, may begin something new; what it was at may have been given to others.
-    pub fn may_act_since(&self, begin: Instant, now: Instant) -> bool {
+    pub fn may_act_since(&self, begin: Moment, now: Moment) -> bool {
         self.may_act(now) && self.entitled.is_some_and(|since| since <= begin)
     }
 
-    fn is_fresh(&self, other: &Other, now: Instant) -> bool {
-        !other.left && now.duration_since(other.seen) < self.timing.lapse
+    fn is_fresh(&self, other: &Other, now: Moment) -> bool {
+        !other.left && now.since(other.seen) < self.timing.lapse
     }
 
-    pub fn live(&self, own: &WorkerInfo, now: Instant) -> Vec<WorkerInfo> {
+    pub fn live(&self, own: &WorkerInfo, now: Moment) -> Vec<WorkerInfo> {
         let fresh = self.others.values().filter(|o| self.is_fresh(o, now));
         let mut live: Vec<WorkerInfo> = fresh.map(|other| other.info.clone()).collect();
         if self.may_act(now) {
@@ -148,7 +148,7 @@ impl Roster {
         live
     }
 
-    pub fn liveness(&self, id: &WorkerId, now: Instant) -> Liveness {
+    pub fn liveness(&self, id: &WorkerId, now: Moment) -> Liveness {
         if *id == self.own {
             return match self.may_act(now) {
                 true => Liveness::Live,
@@ -160,7 +160,7 @@ impl Roster {
             return Liveness::Live;
         }
         // A worker that was stopped or cut off has not listened either, whatever it thinks that it watched.
-        let for_long = |since: Instant| now.duration_since(since) >= self.timing.lapse;
+        let for_long = |since: Moment| now.since(since) >= self.timing.lapse;
         let awake = self.may_act(now) && self.entitled.is_some_and(for_long);
         let listened = awake && self.watching.is_some_and(for_long);
         match listened || other.is_some_and(|other| other.left) {
@@ -169,7 +169,7 @@ impl Roster {
         }
     }
 
-    pub fn lapsed(&self, now: Instant) -> Vec<WorkerId> {
+    pub fn lapsed(&self, now: Moment) -> Vec<WorkerId> {
         self.others
             .keys()
             .filter(|id| self.liveness(id, now) == Liveness::Lapsed)
@@ -218,14 +218,14 @@ mod tests {
     }
 
     /// A roster of `me` that has watched since `start`.
-    fn roster(start: Instant) -> Roster {
+    fn roster(start: Moment) -> Roster {
         let mut roster = Roster::new(id("me"), Timing::DEFAULT);
         roster.watching(start);
         roster
     }
 
     /// One that also renews its own presence, from `start` to far beyond.
-    fn renewing(start: Instant) -> Roster {
+    fn renewing(start: Moment) -> Roster {
         let mut roster = roster(start);
         for at in 0..5_000 {
             roster.renewed(start + secs(at), start + secs(at));
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_worker_lapses_ten_seconds_after_its_last_renewal() {
-        let start = Instant::now();
+        let start = Moment::now();
         let mut roster = renewing(start);
         roster.saw(info("other"), 1, start);
         roster.saw(info("other"), 2, start + secs(3));
@@ -267,7 +267,7 @@ mod tests {
     /// What the others said meanwhile is still in its socket.
     #[test]
     fn a_worker_that_was_stopped_takes_nobody_for_dead() {
-        let start = Instant::now();
+        let start = Moment::now();
         let mut roster = roster(start);
         roster.renewed(start, start);
         roster.saw(info("other"), 1, start);
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_goes_on_after_a_stop_leaves_its_old_acts_alone() {
-        let start = Instant::now();
+        let start = Moment::now();
         let mut mine = roster(start);
         mine.renewed(start, start);
         let begin = start + secs(1);
@@ -305,7 +305,7 @@ mod tests {
     /// A wrong "lapsed" takes work from a worker that is doing it.
     #[test]
     fn silence_proves_nothing_to_those_who_did_not_listen() {
-        let start = Instant::now();
+        let start = Moment::now();
         let mut roster = renewing(start);
         let never = id("never-seen");
         assert_eq!(roster.liveness(&never, start + secs(9)), Liveness::Unknown);
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_good_bye_counts_at_once_and_so_does_a_return() {
-        let start = Instant::now();
+        let start = Moment::now();
         let mut roster = roster(start);
         roster.saw(info("other"), 1, start);
         roster.left(id("other"));
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_worker_stops_before_the_others_take_over() {
-        let start = Instant::now();
+        let start = Moment::now();
         let (mut mine, mut theirs) = (roster(start), renewing(start));
         assert!(!mine.may_act(start), "not before the first renewal");
         mine.renewed(start, start);
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn workers_of_long_ago_are_forgotten() {
-        let start = Instant::now();
+        let start = Moment::now();
         let mut roster = renewing(start);
         roster.saw(info("old"), 1, start);
         roster.saw(info("new"), 2, start + secs(3599));
