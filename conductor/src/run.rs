@@ -3,7 +3,7 @@
 use crate::bmc::Bmcs;
 use crate::clock;
 use crate::config::Config;
-use crate::drive::{Drive, RealHands, SystemClock};
+use crate::drive::{Drive, RealHands, ServersClock};
 use crate::front::nats;
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
@@ -26,6 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// At shutdown, work in flight gets this long; then its alarms take over.
 const GRACE: Duration = Duration::from_secs(10);
@@ -55,6 +57,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
         started: clock::now(),
         lacks: files::lacking(&config.http.boot_dir),
+        host: String::new(),
+        stands_by: None,
     };
     let presence = Presence::start(&store, info)
         .await
@@ -84,7 +88,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let incarnation = uuid::Uuid::new_v4().as_u128() as u32;
     let drive = Drive::new(
         store.clone(),
-        SystemClock,
+        ServersClock,
         hands,
         id.clone(),
         incarnation,
@@ -208,11 +212,21 @@ async fn leave(worker: &Worker) {
     }
 }
 
+/// Log lines have the time of the host, as those of its other programs.
+struct HostTime;
+
+impl FormatTime for HostTime {
+    fn format_time(&self, line: &mut Writer<'_>) -> std::fmt::Result {
+        write!(line, "{}", clock::wall())
+    }
+}
+
 fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("IRONBEAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A second subscriber is refused, which only tests that start several workers would meet.
     let _ = tracing_subscriber::fmt()
+        .with_timer(HostTime)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)

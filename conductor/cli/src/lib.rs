@@ -97,6 +97,7 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
     let rows = workers.iter().map(|w| {
         vec![
             w.id.to_string(),
+            w.host.clone(),
             w.url.clone(),
             w.version.clone(),
             w.started.to_string(),
@@ -106,8 +107,14 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
             },
         ]
     });
-    let head = ["WORKER", "HTTP", "VERSION", "STARTED", "LACKS"];
-    out::table(&head, rows.collect())
+    let head = ["WORKER", "HOST", "HTTP", "VERSION", "STARTED", "LACKS"];
+    out::table(&head, rows.collect())?;
+    for worker in &workers {
+        if let Some(why) = &worker.stands_by {
+            out::line(format_args!("{} does nothing for nodes: {why}", worker.id))?;
+        }
+    }
+    Ok(())
 }
 
 async fn lookups(client: &Client) -> anyhow::Result<()> {

@@ -41,6 +41,9 @@ pub struct Explanation {
     pub last_error: Option<LastError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<String>,
+    /// Why the worker that would look after it does not. Another one does, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
 }
 
 pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
@@ -72,6 +75,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             ),
             None => format!("since {}: {}", m.since, m.reason),
         }),
+        worker: None,
     }
 }
 
@@ -240,6 +244,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "waits for {}", self.waiting_for)?;
         if let (Some(since), Some(until)) = (self.since, self.until) {
             writeln!(f, "          since {since}, until {until}")?;
+        }
+        if let Some(worker) = &self.worker {
+            writeln!(f, "          {worker}")?;
         }
         if let Some(attempt) = &self.attempt {
             writeln!(f, "attempt   {attempt}")?;

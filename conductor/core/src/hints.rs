@@ -39,11 +39,17 @@ impl core::error::Error for BadHint {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoDisk {
     /// The machine has no disk that may be written.
-    None { left_out: Vec<String> },
+    None {
+        left_out: Vec<String>,
+    },
     /// Per disk, the first hint that failed.
-    NoMatch { why: Vec<String> },
+    NoMatch {
+        why: Vec<String>,
+    },
     /// Several fit equally: probing order would choose.
-    Tie { between: Vec<String> },
+    Tie {
+        between: Vec<String>,
+    },
     AllSkipped,
 }
 

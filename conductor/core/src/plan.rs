@@ -158,11 +158,7 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
 ///
 /// # Errors
 /// Why there is none.
-pub fn root_disk(
-    node: &Node,
-    instance: &Instance,
-    inventory: &Inventory,
-) -> Result<Disk, NoDisk> {
+pub fn root_disk(node: &Node, instance: &Instance, inventory: &Inventory) -> Result<Disk, NoDisk> {
     let hints = if instance.root_device.is_empty() {
         &node.root_device
     } else {

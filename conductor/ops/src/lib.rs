@@ -9,4 +9,8 @@ pub mod reply;
 pub mod request;
 pub mod subject;
 
+/// The code of a refusal by a worker that does nothing at present, as HTTP has it for a request sent to the wrong server.
+/// Nothing was done, and another worker may do it.
+pub const ASK_ANOTHER: usize = 421;
+
 pub use request::{Decode, ENDPOINTS, Endpoint, Question, Reply, Request, Role};

@@ -125,7 +125,7 @@ impl Shown {
     }
 }
 
-/// One live worker.
+/// One worker that is heard of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkerInfo {
@@ -137,4 +137,10 @@ pub struct WorkerInfo {
     /// Files that machines need to boot a ramdisk from it, and why it cannot serve them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+    /// The name of its machine.
+    #[serde(default)]
+    pub host: String,
+    /// Why it does nothing for nodes at present. It still answers, and serves files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_by: Option<String>,
 }

@@ -144,7 +144,7 @@ questions! {
     ConsoleHistory: "console.history", Observer, "The recording of a serial console, as plain bytes.", Vec<u8>;
     ListLookups: "lookup.list", Observer, "Machines that looked up, and the answers to them.", Vec<LookupEntry>;
     ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupRecord;
-    ListWorkers: "worker.list", Observer, "Live workers.", Vec<WorkerInfo>;
+    ListWorkers: "worker.list", Observer, "Workers with a presence, and why one does nothing for nodes.", Vec<WorkerInfo>;
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
     ShowPolicy: "policy.show", Observer, "The worker's timeouts and limits.", Policy;
 }

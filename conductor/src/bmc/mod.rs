@@ -293,7 +293,7 @@ impl Permit<'_> {
     fn refusal(&self) -> Option<&'static str> {
         if !(self.fence)() {
             return Some(
-                "this worker stops, or lost touch with NATS, and leaves the node to others",
+                "this worker stops, lost touch with NATS or has a wrong clock, and leaves the node to others",
             );
         }
         (Instant::now() >= self.until).then_some("the time for this act is over")

@@ -58,7 +58,11 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                     tracing::error!(node = %id, ?event, "the result of a BMC act is dropped: the node does not take it");
                     return;
                 }
-                Err(error @ (ReconcileError::Store(_) | ReconcileError::Races(_))) => {
+                Err(
+                    error @ (ReconcileError::Store(_)
+                    | ReconcileError::Races(_)
+                    | ReconcileError::Idle { .. }),
+                ) => {
                     tracing::warn!(node = %id, "the result of a BMC act could not be saved yet: {error}");
                 }
             }

@@ -37,6 +37,12 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 pub trait Hands: Send + Sync + 'static {
+    /// Whether this worker may begin an act.
+    ///
+    /// # Errors
+    /// Why it may not.
+    fn may_act(&self) -> Result<(), String>;
+
     /// Does it within `budget`, unless this worker may no longer act.
     fn drive_bmc(
         &self,

@@ -9,7 +9,7 @@ mod reconcile;
 mod tests;
 
 pub use ground::{Clock, Hands, Records};
-pub use real::{RealHands, SystemClock};
+pub use real::{RealHands, ServersClock};
 pub use reconcile::ReconcileError;
 
 use crate::records::Store;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The drive that works on real nodes.
-pub type RealDrive = Drive<Store, SystemClock, RealHands>;
+pub type RealDrive = Drive<Store, ServersClock, RealHands>;
 
 pub struct Drive<R, C, H> {
     records: R,

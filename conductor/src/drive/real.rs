@@ -1,4 +1,4 @@
-//! The real ground: records in NATS, the system's clock, BMCs over the network.
+//! The real ground: records in NATS, the time of its servers, BMCs over the network.
 //! `ground` says what is asked of them.
 use super::ground::{Clock, Hands, Records};
 use crate::bmc::{Bmcs, BootWish};
@@ -39,9 +39,9 @@ impl Records for Store {
     }
 }
 
-pub struct SystemClock;
+pub struct ServersClock;
 
-impl Clock for SystemClock {
+impl Clock for ServersClock {
     fn now(&self) -> Time {
         clock::now()
     }
@@ -90,6 +90,10 @@ impl RealHands {
 }
 
 impl Hands for RealHands {
+    fn may_act(&self) -> Result<(), String> {
+        self.presence.idle_because().map_or(Ok(()), Err)
+    }
+
     async fn drive_bmc(
         &self,
         node: &Node,

@@ -5,7 +5,7 @@ use super::{Clock, Drive, Hands, Records};
 use crate::records::StoreError;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Ctx, Effect, Event, Rejected, decide};
-use ironbeat_core::id::OpId;
+use ironbeat_core::id::{OpId, WorkerId};
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
 use ironbeat_core::node::Node;
@@ -26,6 +26,32 @@ pub enum ReconcileError {
     Broken(NodeId, Broken),
     #[error("node {0}: {MAX_RACES} races lost in a row")]
     Races(NodeId),
+    /// Nothing was saved: another worker can do it.
+    #[error("worker {worker} does nothing for nodes at present: {why}")]
+    Idle { worker: WorkerId, why: String },
+}
+
+/// Who asks can ask another worker. What has happened is recorded by whoever hears of it: then the fence ends the act that
+/// follows, and it is begun again by a worker that may. A machine that was sent away would wait until its step's time is
+/// over, were there no other worker.
+fn is_asked(event: &Event) -> bool {
+    match event {
+        Event::Asked { .. } => true,
+        Event::Enrolled(_)
+        | Event::Booted { .. }
+        | Event::Beat { .. }
+        | Event::Bmc { .. }
+        | Event::Alarm { .. }
+        | Event::WorkerLost { .. }
+        | Event::PowerRead { .. } => false,
+    }
+}
+
+fn is_act(effect: &Effect) -> bool {
+    match effect {
+        Effect::Bmc { .. } => true,
+        Effect::Nudge => false,
+    }
 }
 
 impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
@@ -56,6 +82,13 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                     Rejected::NoNode => ReconcileError::NoNode(id),
                     why => ReconcileError::Rejected(why),
                 })?;
+            if is_asked(event)
+                && decision.effects.iter().any(is_act)
+                && let Err(why) = self.hands.may_act()
+            {
+                let worker = self.worker.clone();
+                return Err(ReconcileError::Idle { worker, why });
+            }
             let after = decision.node.as_ref();
             if after != known.map(|(node, _)| node) {
                 if let Some(after) = after {

@@ -83,9 +83,17 @@ struct Notes {
     told: Mutex<Vec<&'static str>>,
     acts: Mutex<Vec<BmcAct>>,
     tasks: Mutex<Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    tied: Mutex<bool>,
 }
 
 impl Hands for Notes {
+    fn may_act(&self) -> Result<(), String> {
+        match *self.tied.lock().unwrap() {
+            true => Err("its clock is wrong".into()),
+            false => Ok(()),
+        }
+    }
+
     async fn drive_bmc(&self, _: &Node, act: BmcAct, _: Duration) -> Result<BmcReport, BmcFault> {
         self.acts.lock().unwrap().push(act);
         Ok(BmcReport { power_on: true })
@@ -191,4 +199,33 @@ async fn the_result_of_an_act_outlives_a_store_that_is_away() {
     assert_eq!(node.state, State::Resting(Rest::Manageable));
     let waited = *drive.clock.0.lock().unwrap();
     assert!(waited > Duration::from_secs(30), "{waited:?}");
+}
+
+/// Whoever asks can ask another worker; what happened has happened, and is recorded.
+#[tokio::test]
+async fn a_worker_that_may_not_act_begins_nothing_and_still_records_what_it_is_told() {
+    let drive = drive();
+    enrolled(&drive).await;
+    let tie = |tied| *drive.hands.tied.lock().unwrap() = tied;
+    tie(true);
+    let refused = drive.deliver(id(1), &ask("r1", Verb::Manage)).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("w1") && refused.contains("its clock is wrong"),
+        "{refused}"
+    );
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.state, State::Resting(Rest::Enroll));
+    let no_act = Verb::Maintenance(None);
+    drive.deliver(id(1), &ask("r2", no_act)).await.unwrap();
+
+    tie(false);
+    drive
+        .deliver(id(1), &ask("r3", Verb::Manage))
+        .await
+        .unwrap();
+    tie(true);
+    work_off(&drive).await;
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.state, State::Resting(Rest::Manageable));
 }

@@ -161,7 +161,7 @@ async fn delivery(worker: &Worker, node: &Node, step: &AgentStep) -> Result<Deli
     };
     let data = worker.store.beside.instance_data(node).await?;
     Ok(Delivery {
-        urls: urls(&worker.presence.mirrors(), &write.source),
+        urls: urls(&worker.presence.heard(), &write.source),
         config_drive: config_drive(node, instance, &data.unwrap_or_default()),
         stall_secs: worker.policy.step_stall_secs,
     })

@@ -46,6 +46,7 @@ pub async fn answer(
             let node = load(worker, &ask.node).await?;
             let now = clock::now();
             let mut explained = explain(&node, now, &worker.policy);
+            explained.worker = worker.presence.idle_owner(node.id);
             // An explanation must not fail with the stream of events.
             let netboot = netboot(worker, &node, now).await;
             explained.netboot =
@@ -134,7 +135,11 @@ pub async fn answer(
         }
         Request::ListLookups(_) => Reply::ListLookups(worker.lookups.list().await?),
         Request::ShowLookup(ask) => Reply::ShowLookup(looked_up(worker, &ask.key).await?),
-        Request::ListWorkers(_) => Reply::ListWorkers(worker.presence.live()),
+        Request::ListWorkers(_) => {
+            let mut workers = worker.presence.heard();
+            workers.sort_by(|a, b| a.id.cmp(&b.id));
+            Reply::ListWorkers(workers)
+        }
         Request::ListEvents(ask) => {
             let id = match ask.node {
                 Some(node) => Some(resolve_past(worker, &node).await?),

@@ -94,7 +94,7 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
 
 /// A machine fetches kernel and ramdisk from any worker.
 fn ramdisk(worker: &Worker) -> Result<Vec<String>, ApiError> {
-    let workers = worker.presence.mirrors();
+    let workers = worker.presence.heard();
     let lacking = workers.iter().filter(|info| !info.lacks.is_empty());
     let lacking: Vec<String> = lacking
         .map(|info| format!("worker {} lacks {}", info.id, info.lacks.join(" and ")))

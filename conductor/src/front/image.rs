@@ -36,17 +36,13 @@ pub(super) async fn look(worker: &Worker, source: &ImageSource) -> Vec<(String, 
         }
         ImageSource::Served(_) => source.as_str(),
     };
-    let places = worker
-        .presence
-        .mirrors()
-        .into_iter()
-        .map(|info| async move {
-            let found = match info.id == worker.id {
-                true => on_disk(worker, name).await,
-                false => over_http(&format!("{}/images/{name}", info.url)).await,
-            };
-            (format!("worker {}", info.id), found)
-        });
+    let places = worker.presence.heard().into_iter().map(|info| async move {
+        let found = match info.id == worker.id {
+            true => on_disk(worker, name).await,
+            false => over_http(&format!("{}/images/{name}", info.url)).await,
+        };
+        (format!("worker {}", info.id), found)
+    });
     join_all(places).await
 }
 

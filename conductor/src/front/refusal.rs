@@ -33,6 +33,7 @@ impl From<ReconcileError> for ApiError {
             ReconcileError::Rejected(Rejected::Invalid { .. }) => fail(400, error),
             ReconcileError::Rejected(_) => fail(409, error),
             ReconcileError::Store(StoreError::Claimed { .. }) => fail(409, error),
+            ReconcileError::Idle { .. } => fail(ironbeat_ops::ASK_ANOTHER, error),
             ReconcileError::Store(_) | ReconcileError::Broken(..) | ReconcileError::Races(_) => {
                 fail(503, error)
             }

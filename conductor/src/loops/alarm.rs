@@ -29,6 +29,9 @@ pub async fn run(worker: Arc<Worker>) {
     let mut quiet: BTreeMap<NodeId, tokio::time::Instant> = BTreeMap::new();
     loop {
         tokio::time::sleep(TICK).await;
+        if !worker.presence.may_act() {
+            continue;
+        }
         let now = tokio::time::Instant::now();
         quiet.retain(|_, until| *until > now);
         let due = all_due(&worker, |id| !quiet.contains_key(&id));

@@ -44,9 +44,9 @@ impl Boots {
         all
     }
 
-    /// Base URLs of live workers, this one first.
+    /// Base URLs of workers, this one first.
     pub fn workers(&self) -> Vec<String> {
-        let mirrors = self.presence.mirrors().into_iter();
+        let mirrors = self.presence.heard().into_iter();
         mirrors.map(|info| info.url).collect()
     }
 

@@ -27,6 +27,8 @@ mod tests {
             version: "1".into(),
             started: Time::from_unix_ms(1),
             lacks: vec![],
+            host: String::new(),
+            stands_by: None,
         };
         let workers = [worker("w2"), worker("w1")];
         let of = |source: &str| urls(&workers, &source.parse().unwrap());

@@ -7,6 +7,7 @@ use async_nats::jetstream::{self, message};
 use async_nats::{StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use ironbeat_core::time::Time;
 use std::time::Duration;
 
 /// How often the server says that there is nothing new.
@@ -27,6 +28,8 @@ pub(crate) struct Change {
     /// The entry that its writer put into the header, for followers that need no more.
     pub entry: Option<String>,
     pub revision: Revision,
+    /// When a server stored it, by its clock.
+    pub stored: Time,
 }
 
 /// How much of each key a follower is shown.
@@ -157,6 +160,7 @@ impl Follow {
         let info = message.info().map_err(|error| self.fail(error))?;
         let (number, pending, revision) =
             (info.consumer_sequence, info.pending, info.stream_sequence);
+        let stored = info.published.unix_timestamp_nanos() / 1_000_000;
         self.expect_delivered(number.saturating_sub(1))?;
         self.delivered = number;
         self.idle_beats = 0;
@@ -177,6 +181,7 @@ impl Follow {
             value: (!gone).then_some(message.payload),
             entry,
             revision,
+            stored: Time::from_unix_ms(u64::try_from(stored).unwrap_or_default()),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Which workers live, who owns which node, and whether this worker may still act.
-//! `roster` draws conclusions from renewals; here they are written and followed.
+//! `roster` draws conclusions from renewals; here they are written and followed. A renewal that comes back says what time
+//! it is at the servers, which costs no message of its own.
 pub mod roster;
 
 pub use roster::Liveness;
@@ -12,7 +13,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,13 +30,20 @@ const _: () = assert!(
 /// Workers known at once. A hundred serve any data centre; the rest is somebody's mistake.
 const MAX_WORKERS: i64 = 1024;
 
+/// A worker whose clock is wrong by more than this does nothing for nodes. Nothing is decided by its clock, but a host
+/// whose clock is that wrong is not looked after: its log, its certificates and its NTP are somebody's business.
+const MAX_WRONG_MS: u64 = 5_000;
+/// At the start: for the first renewal to come back, which takes milliseconds.
+const FIRST_MEASURE: Duration = Duration::from_secs(5);
+
 /// Written at every renewal, for operators to read with `nats kv get`.
-#[derive(Serialize)]
-struct Renewal<'a> {
+#[derive(Serialize, Deserialize)]
+struct Renewal {
     #[serde(flatten)]
-    info: &'a WorkerInfo,
-    host: &'a str,
+    info: WorkerInfo,
     renewed: Time,
+    /// Tells the renewals of one worker apart.
+    number: u64,
 }
 
 #[derive(Clone)]
@@ -46,8 +54,20 @@ pub struct Presence {
     roster: Arc<Mutex<Roster>>,
     /// See [`WorkerInfo::lacks`].
     lacks: Arc<Mutex<Vec<String>>>,
+    /// The last renewal, and when it was sent.
+    sent: Arc<Mutex<Sent>>,
     changes: watch::Sender<u64>,
     renewing: Arc<Mutex<Option<AbortHandle>>>,
+}
+
+#[derive(Default)]
+struct Sent {
+    number: u64,
+    at: Option<Moment>,
+    /// By the servers' time.
+    started: Option<Time>,
+    /// What was last said in the log.
+    stood_by: bool,
 }
 
 /// See [`Presence::owners`].
@@ -62,9 +82,23 @@ impl Owners {
     }
 }
 
-fn own_first(own: &WorkerInfo, live: Vec<WorkerInfo>) -> Vec<WorkerInfo> {
-    let others = live.into_iter().filter(|info| info.id != own.id);
-    std::iter::once(own.clone()).chain(others).collect()
+/// What a worker says of its clock, which is ahead of the servers' or behind it (below zero). None: it is right.
+pub fn wrong_clock(ahead_ms: Option<i64>) -> Option<String> {
+    let Some(ms) = ahead_ms else {
+        return Some("its clock has not been compared with the NATS servers' yet".into());
+    };
+    let wrong = ms.unsigned_abs();
+    (wrong > MAX_WRONG_MS).then(|| {
+        let side = if ms > 0 { "ahead of" } else { "behind" };
+        let tenths = (wrong + 50) / 100;
+        let (secs, tenths) = (tenths / 10, tenths % 10);
+        format!("its clock is {secs}.{tenths} s {side} that of the NATS servers")
+    })
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().into()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,7 +131,11 @@ impl Presence {
         let presence = Self {
             roster: Arc::new(Mutex::new(Roster::new(own.id.clone(), timing))),
             lacks: Arc::new(Mutex::new(own.lacks.clone())),
-            own,
+            sent: Arc::default(),
+            own: WorkerInfo {
+                host: host_name(),
+                ..own
+            },
             bucket,
             timing,
             changes: watch::Sender::new(0),
@@ -107,12 +145,28 @@ impl Presence {
         let renewing = tokio::spawn(presence.clone().keep_renewing());
         *lock(&presence.renewing) = Some(renewing.abort_handle());
         tokio::spawn(presence.clone().keep_following());
+        presence.first_measure().await;
+        // What others see of it is true before it is ready.
+        presence.renew().await;
         Ok(presence)
+    }
+
+    /// Without one a worker stands by, and measures at its next renewals.
+    async fn first_measure(&self) {
+        let mut changes = self.changes();
+        let heard =
+            async { while clock::ahead_ms().is_none() && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(FIRST_MEASURE, heard).await;
+        lock(&self.sent).started = Some(clock::now());
+        self.tells(self.own().stands_by.as_deref());
     }
 
     /// What this worker says of itself now.
     fn own(&self) -> WorkerInfo {
+        let started = lock(&self.sent).started;
         WorkerInfo {
+            stands_by: wrong_clock(clock::ahead_ms()),
+            started: started.unwrap_or(self.own.started),
             lacks: lock(&self.lacks).clone(),
             ..self.own.clone()
         }
@@ -126,11 +180,16 @@ impl Presence {
     async fn renew(&self) {
         // The others count from when they see it, which is later.
         let begun = Moment::now();
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let info = self.own();
+        let number = self.sends(begun);
+        // Before the first one came back nothing is known, and nothing is wrong.
+        if number > 1 {
+            self.tells(info.stands_by.as_deref());
+        }
         let renewal = Renewal {
-            info: &self.own(),
-            host: host.trim(),
+            info,
             renewed: clock::now(),
+            number,
         };
         let value = serde_json::to_vec(&renewal).expect("a worker's facts are JSON");
         let put = self.bucket.put(self.own.id.as_str(), value);
@@ -145,9 +204,32 @@ impl Presence {
         }
     }
 
+    /// Numbers a renewal.
+    fn sends(&self, at: Moment) -> u64 {
+        let mut sent = lock(&self.sent);
+        sent.number += 1;
+        sent.at = Some(at);
+        sent.number
+    }
+
+    /// Says in the log when this worker stops to act and when it begins again.
+    fn tells(&self, stands_by: Option<&str>) {
+        let stood_by = std::mem::replace(&mut lock(&self.sent).stood_by, stands_by.is_some());
+        let worker = &self.own.id;
+        match (stood_by, stands_by) {
+            (false, Some(why)) => {
+                tracing::error!(%worker, "this worker does nothing for nodes: {why}");
+            }
+            (true, None) => tracing::info!(%worker, "this worker looks after nodes again"),
+            (false, None) | (true, Some(_)) => {}
+        }
+    }
+
     async fn keep_renewing(self) {
-        let mut ticks =
-            tokio::time::interval_at(tokio::time::Instant::now() + self.timing.renew, self.timing.renew);
+        let mut ticks = tokio::time::interval_at(
+            tokio::time::Instant::now() + self.timing.renew,
+            self.timing.renew,
+        );
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -185,6 +267,7 @@ impl Presence {
             key,
             value,
             revision,
+            stored,
             ..
         } = change;
         let Ok(id) = key.parse::<WorkerId>() else {
@@ -195,12 +278,25 @@ impl Presence {
             lock(&self.roster).left(id);
             return;
         };
-        match serde_json::from_slice::<WorkerInfo>(&value) {
-            Ok(info) if info.id == self.own.id && info.started > self.own.started => {
+        match serde_json::from_slice::<Renewal>(&value) {
+            Ok(Renewal { info, .. })
+                if info.id == self.own.id && info.started > self.own.started =>
+            {
                 tracing::error!(worker = %id, "another worker runs under this name since {}", info.started);
             }
-            Ok(info) if info.id == id => lock(&self.roster).saw(info, revision, Moment::now()),
+            Ok(renewal) if renewal.info.id == self.own.id => self.came_back(&renewal, stored),
+            Ok(Renewal { info, .. }) if info.id == id => {
+                lock(&self.roster).saw(info, revision, Moment::now());
+            }
             Ok(_) | Err(_) => tracing::warn!(key, "a presence that is not understood"),
+        }
+    }
+
+    /// Of this worker's renewals the last one alone measures: when the others left is forgotten.
+    fn came_back(&self, renewal: &Renewal, stored: Time) {
+        let sent = lock(&self.sent);
+        if let Some(at) = sent.at.filter(|_| sent.number == renewal.number) {
+            clock::measured(at, stored);
         }
     }
 
@@ -209,9 +305,19 @@ impl Presence {
         lock(&self.roster).live(&self.own(), Moment::now())
     }
 
-    /// Those that a machine can fetch from, this one first: it has just been reached, whatever it knows of its presence.
-    pub fn mirrors(&self) -> Vec<WorkerInfo> {
-        own_first(&self.own(), self.live())
+    /// All that have a presence, this one first: it has just been reached, whatever it knows of its presence. A machine can
+    /// fetch from each of them.
+    pub fn heard(&self) -> Vec<WorkerInfo> {
+        lock(&self.roster).heard(&self.own(), Moment::now())
+    }
+
+    /// Why a worker does nothing for a node that it would own.
+    pub fn idle_owner(&self, node: NodeId) -> Option<String> {
+        let heard = self.heard();
+        let owner = owner(node, heard.iter().map(|info| &info.id))?;
+        let owner = heard.iter().find(|info| info.id == *owner)?;
+        let why = owner.stands_by.as_ref()?;
+        Some(format!("worker {} does nothing for it: {why}", owner.id))
     }
 
     /// Workers that were here and are not any more.
@@ -223,14 +329,22 @@ impl Presence {
         lock(&self.roster).liveness(worker, Moment::now())
     }
 
-    /// The fence: a worker that is cut off stops acting before others take over.
+    /// The fence: a worker that is cut off stops acting before others take over, and one whose clock is wrong stops too.
     pub fn may_act(&self) -> bool {
-        lock(&self.roster).may_act(Moment::now())
+        self.idle_because().is_none()
+    }
+
+    /// Why this worker may not act.
+    pub fn idle_because(&self) -> Option<String> {
+        let cut_off = || !lock(&self.roster).may_act(Moment::now());
+        let lost = || cut_off().then(|| "it has lost touch with NATS".to_string());
+        wrong_clock(clock::ahead_ms()).or_else(lost)
     }
 
     /// The fence of an act that began then. See [`roster::Roster::may_act_since`].
     pub fn may_act_since(&self, begin: Moment) -> bool {
-        lock(&self.roster).may_act_since(begin, Moment::now())
+        wrong_clock(clock::ahead_ms()).is_none()
+            && lock(&self.roster).may_act_since(begin, Moment::now())
     }
 
     /// Who owns which node as of now, for those who ask about many.

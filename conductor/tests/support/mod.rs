@@ -116,8 +116,19 @@ impl Site {
         command.args(["conductor", "--config"]).arg(&config);
         // Whatever must never be printed must not be printed at this level either.
         command.env("IRONBEAT_LOG", "debug");
+        // A test that writes it sets this worker's clock wrong by so many milliseconds.
+        command.env("IRONBEAT_TEST_CLOCK", self.clock_path(id));
         let process = Process::start(id, command, &self.log_path(id)).unwrap();
         Worker { process, http }
+    }
+
+    fn clock_path(&self, id: &str) -> PathBuf {
+        self.dir.path().join(format!("{id}.clock"))
+    }
+
+    /// Sets a worker's wall clock wrong, from now on; it may start later.
+    pub fn set_clock(&self, id: &str, ahead_ms: i64) {
+        std::fs::write(self.clock_path(id), ahead_ms.to_string()).unwrap();
     }
 
     fn log_path(&self, id: &str) -> PathBuf {

@@ -30,6 +30,10 @@ pub(crate) enum Strike {
     StoreAway,
     Crash,
     Freeze,
+    /// Somebody, or NTP, sets the clock of a worker's machine.
+    ClockSet,
+    /// It stands still, or goes on from there.
+    ClockStops,
     BmcSilent,
     WrongPassword,
     MachineReboots,
@@ -38,6 +42,29 @@ pub(crate) enum Strike {
 }
 
 impl Faults {
+    /// Clocks are wrong, and nothing else is.
+    pub fn of_clocks() -> Self {
+        Self {
+            on: true,
+            store_lost: 0,
+            store_late: 0,
+            bmc_lost: 0,
+            bmc_slow: 0,
+            bmc_refuses: 0,
+            bmc_lies: 0,
+            bmc_forgets_device: 0,
+            crash: 0,
+            freeze: 0,
+            step_fails: 0,
+            agent_hangs: 0,
+            hangs_on_the_way_down: 0,
+            disks_late: 0,
+            firmware_errs: 0,
+            strike_ms: 20_000,
+            strikes: vec![Strike::ClockSet, Strike::ClockStops],
+        }
+    }
+
     pub fn draw(rng: &mut Rng) -> Self {
         let mut rate = |most: u64| match rng.below(3) {
             0 => 0,
@@ -68,6 +95,8 @@ impl Faults {
             Strike::StoreAway,
             Strike::Crash,
             Strike::Freeze,
+            Strike::ClockSet,
+            Strike::ClockStops,
             Strike::BmcSilent,
             Strike::WrongPassword,
             Strike::MachineReboots,

@@ -231,8 +231,7 @@ async fn read_power(world: Shared, worker: usize, drive: Arc<SimDrive>, node: Ar
             op: None,
             command: Command::Status,
         };
-        let now = inside.now + inside.workers[worker].ahead_ms;
-        (ironbeat_core::time::Time::from_unix_ms(now), look)
+        (inside.clock_of(worker), look)
     };
     let fault = |what: &str, permanent| BmcFault {
         what: what.into(),

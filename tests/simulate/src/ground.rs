@@ -113,13 +113,12 @@ impl Records for SimRecords {
 
 pub(crate) struct SimClock {
     pub world: Shared,
-    /// How far the worker's clock is ahead.
-    pub ahead_ms: u64,
+    pub worker: usize,
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Time {
-        Time::from_unix_ms(lock(&self.world).now + self.ahead_ms)
+        lock(&self.world).clock_of(self.worker)
     }
 
     async fn sleep(&self, time: Duration) {
@@ -134,6 +133,13 @@ pub(crate) struct SimHands {
 }
 
 impl Hands for SimHands {
+    fn may_act(&self) -> Result<(), String> {
+        match lock(&self.world).may_act(self.worker) {
+            true => Ok(()),
+            false => Err("it is cut off, or its clock is wrong".into()),
+        }
+    }
+
     async fn drive_bmc(
         &self,
         node: &Node,
@@ -179,21 +185,16 @@ impl crate::World {
 
 /// A drive as a worker's process has it.
 pub(crate) fn drive(world: &Shared, worker: usize) -> Arc<SimDrive> {
-    let (id, incarnation, policy, ahead_ms) = {
+    let (id, incarnation, policy) = {
         let inside = lock(world);
         let it = &inside.workers[worker];
-        (
-            it.info.id.clone(),
-            it.incarnation,
-            inside.policy.clone(),
-            it.ahead_ms,
-        )
+        (it.info.id.clone(), it.incarnation, inside.policy.clone())
     };
     Arc::new(Drive::new(
         SimRecords(Arc::clone(world)),
         SimClock {
             world: Arc::clone(world),
-            ahead_ms,
+            worker,
         },
         SimHands {
             world: Arc::clone(world),

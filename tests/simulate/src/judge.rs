@@ -11,7 +11,7 @@
 use crate::agent::ANSWER_MS;
 use crate::asks::Command;
 use crate::disks::Content;
-use crate::{Happens, World};
+use crate::{Happens, World, scene};
 use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_core::explain::explain;
 use ironbeat_core::id::OpId;
@@ -61,6 +61,26 @@ impl Judge {
     fn found(&mut self, finding: Finding) {
         *self.known.entry(finding).or_default() += 1;
     }
+}
+
+/// How records say that the time for something was over.
+const TIME_OVER: [&str; 5] = [
+    "did not report in time",
+    "no ramdisk has called",
+    "has been silent since",
+    "its whole budget",
+    "has made no progress",
+];
+
+/// Why its last job failed, and why the present step pauses.
+fn said(node: &Node) -> (Option<&str>, Option<&str>) {
+    let error = node.last_error.as_ref().map(|error| error.what.as_str());
+    let pause = match node.job().map(|job| &job.phase) {
+        Some(Phase::Backoff { because, .. }) => Some(because.as_str()),
+        Some(Phase::Acting { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. })
+        | None => None,
+    };
+    (error, pause)
 }
 
 fn agent_step(node: &Node) -> Option<(BootId, StepId)> {
@@ -124,6 +144,15 @@ impl World {
                 .left
                 .retain(|_, at| now.saturating_sub(*at) < REMEMBERED_MS);
             self.judge.left.insert((before.id, boot, step), now);
+        }
+        if before.map(said) != after.map(said)
+            && let Some((error, pause)) = after.map(said)
+        {
+            let said = [error, pause].into_iter().flatten();
+            let over = said.filter(|what| TIME_OVER.iter().any(|words| what.contains(words)));
+            let secs = (self.now - scene::BEGIN) / 1000;
+            let over = over.map(|what| format!("{secs} s: machine {machine}: {what}"));
+            self.tally.timeouts.extend(over);
         }
         if let (Some(before), Some(after)) = (before, after)
             && let (State::Busy(job), State::Resting(rest)) = (&before.state, &after.state)

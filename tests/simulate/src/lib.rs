@@ -83,11 +83,13 @@ enum Happens {
     Renews(usize, u32),
     /// A worker reads the power of its nodes.
     Syncs(usize, u32),
-    /// A worker hears of another one: a renewal, or none any more.
+    /// A worker hears of a renewal, of another worker or its own.
     Hears {
         to: usize,
         info: Box<WorkerInfo>,
         revision: u64,
+        /// By the server's clock.
+        stored: u64,
     },
     /// A worker's index follows a record.
     Follows {

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         machines: args.machines,
         workers: args.workers,
         minutes: args.minutes,
+        ..Size::default()
     };
     if let Some(seed) = args.seed {
         let outcome = run(seed, size, true);

@@ -8,7 +8,7 @@ use crate::machine::Running;
 use crate::rng::Rng;
 use crate::store::Store;
 use crate::tally::Tally;
-use crate::worker::{Up, Worker};
+use crate::worker::{HostClock, Up, Worker};
 use crate::{Happens, OfMachine, Shared, Task, TaskId, World, lock, scene};
 use ironbeat_core::policy::Policy;
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +21,8 @@ pub struct Size {
     pub workers: usize,
     /// Minutes of trouble, by the simulated clock.
     pub minutes: u64,
+    /// Nothing is wrong but the clocks of workers.
+    pub clocks_alone: bool,
 }
 
 impl Default for Size {
@@ -29,6 +31,7 @@ impl Default for Size {
             machines: 24,
             workers: 3,
             minutes: 60,
+            clocks_alone: false,
         }
     }
 }
@@ -68,12 +71,14 @@ struct Run {
 impl Run {
     fn new(seed: u64, size: Size, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let faults = Faults::draw(&mut rng);
+        let faults = match size.clocks_alone {
+            true => Faults::of_clocks(),
+            false => Faults::draw(&mut rng),
+        };
         // One more, which nobody operates.
         let machines = (0..=size.machines).map(|n| scene::machine(n, &mut rng));
         let machines = machines.collect();
-        // Clocks that NTP keeps are within half a second.
-        let workers = (0..size.workers).map(|n| Worker::new(n, rng.below(500)));
+        let workers = (0..size.workers).map(|n| Worker::new(n, HostClock::draw(&mut rng)));
         let workers = workers.collect();
         let mut world = World {
             now: scene::BEGIN,
@@ -220,6 +225,7 @@ impl World {
             if let Up::Frozen(_) = worker.up {
                 worker.up = Up::Running;
             }
+            (worker.clock.ahead_ms, worker.clock.stopped) = (0, None);
         }
     }
 
@@ -266,7 +272,12 @@ impl World {
             Happens::Looks(n, _) => self.looks(n),
             Happens::Renews(n, _) => self.renews(n),
             Happens::Syncs(n, _) => self.syncs(n),
-            Happens::Hears { to, info, revision } => self.hears(to, *info, revision),
+            Happens::Hears {
+                to,
+                info,
+                revision,
+                stored,
+            } => self.hears(to, *info, revision, stored),
             Happens::Follows {
                 to,
                 node,
@@ -366,6 +377,14 @@ impl World {
             }
             Strike::Crash => self.crash(worker),
             Strike::Freeze => self.freeze(worker),
+            Strike::ClockSet => {
+                let ahead = [120_000, -120_000, 7_000, -7_000, 3_600_000, 0, 0];
+                self.workers[worker].clock.ahead_ms = self.rng.pick(&ahead);
+            }
+            Strike::ClockStops => {
+                let clock = &mut self.workers[worker].clock;
+                clock.stopped = clock.stopped.xor(Some(self.now));
+            }
             Strike::BmcSilent => self.machines[machine].bmc_silent_until = self.now + ms,
             Strike::WrongPassword => self.machines[machine].wrong_password_until = self.now + ms,
             Strike::MachineReboots => self.reset(machine),

@@ -44,11 +44,14 @@ pub struct Tally {
     /// Events carried to a node by a worker; a lost race is no second one.
     pub events: u64,
     pub pairs: BTreeSet<(String, &'static str)>,
+    /// Steps that were given up, or begun again, because their time was over.
+    pub timeouts: Vec<String>,
 }
 
 impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.events += other.events;
+        self.timeouts.extend(other.timeouts.iter().cloned());
         self.pairs.extend(other.pairs.iter().cloned());
     }
 

@@ -1,11 +1,13 @@
 //! Workers as processes: they start, crash, are stopped and go on, renew their presence, follow the records, look at
 //! their alarms and at the power. What they then do for a node is in `front`.
 use crate::front::Job;
+use crate::rng::Rng;
 use crate::{Happens, World, scene};
-use ironbeat::clock::Moment;
+use ironbeat::clock::{Moment, ServersTime};
 use ironbeat::loops::alarm::{Looker, due};
 use ironbeat::records::Revision;
 use ironbeat::records::presence::roster::{Roster, Timing, owner};
+use ironbeat::records::presence::wrong_clock;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::power_is_synced;
 use ironbeat_core::id::WorkerId;
@@ -18,8 +20,11 @@ use std::time::Duration;
 pub(crate) struct Worker {
     pub info: WorkerInfo,
     pub incarnation: u32,
-    /// How far its clock is ahead of the servers'.
-    pub ahead_ms: u64,
+    pub clock: HostClock,
+    /// What it makes of its renewals that come back.
+    servers: ServersTime,
+    /// Its last renewal.
+    sent: (u64, Moment),
     pub up: Up,
     pub roster: Roster,
     pub index: Index,
@@ -29,6 +34,41 @@ pub(crate) struct Worker {
     /// Nodes whose alarm could not be kept, until when they are left alone.
     pub quiet: BTreeMap<NodeId, u64>,
     pub watches: BTreeMap<NodeId, Watch>,
+}
+
+/// The clocks of a worker's machine: one that people and NTP set, and one that only counts.
+pub(crate) struct HostClock {
+    /// How far the first one is ahead of the servers'.
+    pub ahead_ms: i64,
+    /// It stands still, at this time of the servers.
+    pub stopped: Option<u64>,
+    /// The other one gains so much.
+    ppm: i64,
+}
+
+impl HostClock {
+    pub fn draw(rng: &mut Rng) -> Self {
+        Self {
+            ahead_ms: signed(rng.below(500)) - 250,
+            stopped: None,
+            ppm: signed(rng.below(800)) - 400,
+        }
+    }
+
+    fn wall(&self, now: u64) -> Time {
+        let at = self.stopped.unwrap_or(now);
+        Time::from_unix_ms(at.saturating_add_signed(self.ahead_ms))
+    }
+
+    fn at(&self, now: u64) -> Moment {
+        let passed = now - scene::BEGIN;
+        let gained = signed(passed) * self.ppm / 1_000_000;
+        Moment::since_boot(Duration::from_millis(passed.saturating_add_signed(gained)))
+    }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).expect("the simulated time is short")
 }
 
 #[derive(Default)]
@@ -49,7 +89,7 @@ const RENEW_MS: u64 = 3_000;
 const SYNC_MS: u64 = 5_000;
 
 impl Worker {
-    pub fn new(n: usize, ahead_ms: u64) -> Self {
+    pub fn new(n: usize, clock: HostClock) -> Self {
         let id = World::worker_id(n);
         Self {
             info: WorkerInfo {
@@ -58,9 +98,13 @@ impl Worker {
                 version: "simulated".into(),
                 started: Time::from_unix_ms(scene::BEGIN),
                 lacks: vec![],
+                host: String::new(),
+                stands_by: None,
             },
             incarnation: 0,
-            ahead_ms,
+            clock,
+            servers: ServersTime::unknown(),
+            sent: (0, Moment::since_boot(Duration::ZERO)),
             up: Up::Down,
             roster: Roster::new(id, Timing::DEFAULT),
             index: Index::default(),
@@ -77,30 +121,44 @@ impl Worker {
     }
 
     fn at(&self, now: u64) -> Moment {
-        Moment::since_boot(Duration::from_millis(now - scene::BEGIN))
+        self.clock.at(now)
+    }
+
+    fn stands_by(&self, now: u64) -> Option<String> {
+        let ahead = self.servers.ahead_ms(self.at(now), self.clock.wall(now));
+        wrong_clock(ahead)
+    }
+
+    fn own(&self, now: u64) -> WorkerInfo {
+        WorkerInfo {
+            stands_by: self.stands_by(now),
+            ..self.info.clone()
+        }
     }
 
     fn live(&self, now: u64) -> Vec<WorkerId> {
-        let live = self.roster.live(&self.info, self.at(now));
+        let live = self.roster.live(&self.own(now), self.at(now));
         live.into_iter().map(|info| info.id).collect()
     }
 }
 
 impl World {
-    fn may_act(&self, worker: usize) -> bool {
+    pub(crate) fn may_act(&self, worker: usize) -> bool {
         let it = &self.workers[worker];
-        it.roster.may_act(it.at(self.now))
+        it.stands_by(self.now).is_none() && it.roster.may_act(it.at(self.now))
     }
 
     /// The fence of an act that was decided on then, as this worker's roster has it.
     pub(crate) fn may_act_since(&self, worker: usize, decided: u64) -> bool {
         let it = &self.workers[worker];
-        it.roster.may_act_since(it.at(decided), it.at(self.now))
+        it.stands_by(self.now).is_none() && it.roster.may_act_since(it.at(decided), it.at(self.now))
     }
 
-    /// What a worker's wall clock says.
+    /// What time it is to a worker.
     pub(crate) fn clock_of(&self, worker: usize) -> Time {
-        Time::from_unix_ms(self.now + self.workers[worker].ahead_ms)
+        let it = &self.workers[worker];
+        let servers = it.servers.now(it.at(self.now));
+        servers.unwrap_or(it.clock.wall(self.now))
     }
 
     pub(crate) fn starts(&mut self, n: usize) {
@@ -117,6 +175,7 @@ impl World {
         it.incarnation += 1;
         it.info.started = Time::from_unix_ms(now);
         it.roster = Roster::new(it.info.id.clone(), Timing::DEFAULT);
+        it.servers = ServersTime::unknown();
         let at = it.at(now);
         it.roster.watching(at);
         (it.index, it.followed) = (Index::default(), BTreeMap::new());
@@ -180,25 +239,36 @@ impl World {
         if self.store.away || lost {
             return;
         }
-        let now = self.now;
+        let stored = self.now;
+        self.renewals += 1;
+        let revision = self.renewals;
         let it = &mut self.workers[n];
-        let (at, info) = (it.at(now), it.info.clone());
+        let (at, info) = (it.at(stored), it.own(stored));
         if !unheard {
             it.roster.renewed(at, at);
         }
-        self.renewals += 1;
-        let revision = self.renewals;
-        for to in (0..self.workers.len()).filter(|to| *to != n) {
+        it.sent = (revision, at);
+        for to in 0..self.workers.len() {
             let ms = self.rng.between(1, 20);
             let info = Box::new(info.clone());
-            self.after(ms, Happens::Hears { to, info, revision });
+            let hears = Happens::Hears {
+                to,
+                info,
+                revision,
+                stored,
+            };
+            self.after(ms, hears);
         }
     }
 
-    pub(crate) fn hears(&mut self, n: usize, info: WorkerInfo, revision: u64) {
+    pub(crate) fn hears(&mut self, n: usize, info: WorkerInfo, revision: u64, stored: u64) {
         let now = self.now;
         let it = &mut self.workers[n];
         let at = it.at(now);
+        if it.sent.0 == revision {
+            let stored = Time::from_unix_ms(stored);
+            it.servers.measured(it.sent.1, stored, at);
+        }
         it.roster.saw(info, revision, at);
     }
 
@@ -234,16 +304,17 @@ impl World {
 
     pub(crate) fn looks(&mut self, n: usize) {
         let of = self.workers[n].incarnation;
-        let (now, it) = (self.now, &mut self.workers[n]);
+        let (now, may_act, clock) = (self.now, self.may_act(n), self.clock_of(n));
+        let it = &mut self.workers[n];
         let mut next = 500;
         if it.index.busy().next().is_none() {
             next = 2_000;
-        } else if it.alarms == 0 {
+        } else if may_act && it.alarms == 0 {
             it.quiet.retain(|_, until| *until > now);
             let (at, live) = (it.at(now), it.live(now));
             let looker = Looker {
                 worker: &it.info.id,
-                now: Time::from_unix_ms(now + it.ahead_ms),
+                now: clock,
                 owns: &|node| owner(node, live.iter()).is_some_and(|id| *id == it.info.id),
                 liveness: &|other| it.roster.liveness(other, at),
             };

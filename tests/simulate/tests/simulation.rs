@@ -44,6 +44,26 @@ fn a_hundred_thousand_events_break_nothing_that_is_not_known() {
     assert!(still_active_in_the_ramdisk > 0, "it is true now");
 }
 
+/// Machines and BMCs that are well need no time-out, whatever the clocks of workers say.
+#[test]
+fn clocks_that_are_set_and_stand_still_end_no_step() {
+    let mut tally = Tally::default();
+    for seed in base()..base() + 4 {
+        let size = Size {
+            clocks_alone: true,
+            ..Size::default()
+        };
+        let outcome = run(seed, size, false);
+        if !outcome.violations.is_empty() {
+            panic!("{}", words(&run(seed, size, true)));
+        }
+        let none: [&str; 0] = [];
+        assert_eq!(outcome.tally.timeouts, none, "seed {seed}");
+        tally.add(&outcome.tally);
+    }
+    assert!(tally.events > 10_000, "{} events", tally.events);
+}
+
 fn words(outcome: &Outcome) -> String {
     format!(
         "{}\nseed {seed}: {}\nagain, with its steps: cargo xtask simulate --seed {seed}",

@@ -138,12 +138,18 @@ impl Roster {
         !other.left && now.since(other.seen) < self.timing.lapse
     }
 
-    pub fn live(&self, own: &WorkerInfo, now: Moment) -> Vec<WorkerInfo> {
+    /// All that have a presence, this one first; among them those that do nothing for nodes.
+    pub fn heard(&self, own: &WorkerInfo, now: Moment) -> Vec<WorkerInfo> {
         let fresh = self.others.values().filter(|o| self.is_fresh(o, now));
-        let mut live: Vec<WorkerInfo> = fresh.map(|other| other.info.clone()).collect();
-        if self.may_act(now) {
-            live.push(own.clone());
-        }
+        let fresh = fresh.map(|other| other.info.clone());
+        std::iter::once(own.clone()).chain(fresh).collect()
+    }
+
+    /// Those that may act, by id.
+    pub fn live(&self, own: &WorkerInfo, now: Moment) -> Vec<WorkerInfo> {
+        let mut live = self.heard(own, now);
+        let may_act = self.may_act(now);
+        live.retain(|info| info.stands_by.is_none() && (info.id != self.own || may_act));
         live.sort_by(|a, b| a.id.cmp(&b.id));
         live
     }
@@ -210,6 +216,8 @@ mod tests {
             version: "1".into(),
             started: Time::from_unix_ms(1),
             lacks: vec![],
+            host: "h".into(),
+            stands_by: None,
         }
     }
 
@@ -341,6 +349,22 @@ mod tests {
             roster.liveness(&id("other"), start + secs(1)),
             Liveness::Live
         );
+    }
+
+    #[test]
+    fn a_worker_that_stands_by_is_heard_of_and_owns_nothing() {
+        let start = Moment::now();
+        let mut roster = renewing(start);
+        let idle = |name| WorkerInfo {
+            stands_by: Some("its clock is wrong".into()),
+            ..info(name)
+        };
+        roster.saw(idle("other"), 1, start);
+        assert_eq!(names(&roster.live(&info("me"), start)), ["me"]);
+        assert_eq!(names(&roster.heard(&info("me"), start)), ["me", "other"]);
+        assert_eq!(roster.liveness(&id("other"), start), Liveness::Live);
+        roster.saw(info("other"), 2, start);
+        assert_eq!(names(&roster.live(&idle("me"), start)), ["other"]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ fn info(n: u8) -> WorkerInfo {
         version: "0.1.0".into(),
         started: Time::from_unix_ms(u64::from(n)),
         lacks: vec![],
+        host: String::new(),
+        stands_by: None,
     }
 }
 
@@ -57,14 +59,14 @@ async fn workers_see_each_other_come_and_leave() {
     .await;
     assert!(owned(&first) > 20 && owned(&second) > 20);
 
-    let mirrors = |worker: &Presence| -> Vec<WorkerId> {
-        worker.mirrors().into_iter().map(|info| info.id).collect()
+    let heard = |worker: &Presence| -> Vec<WorkerId> {
+        worker.heard().into_iter().map(|info| info.id).collect()
     };
-    assert_eq!(mirrors(&second), [name(2), name(1)]);
+    assert_eq!(heard(&second), [name(2), name(1)]);
     second.leave().await;
     assert!(!second.may_act());
     // Who still answers can still be fetched from.
-    assert_eq!(mirrors(&second)[0], name(2));
+    assert_eq!(heard(&second)[0], name(2));
     eventually("the good-bye is heard", || live(&first) == [name(1)]).await;
     assert_eq!(first.is_live(&name(2)), Liveness::Lapsed);
     assert_eq!(first.lapsed(), [name(2)]);
