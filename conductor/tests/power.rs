@@ -83,6 +83,16 @@ async fn every_power_verb_does_what_it_says_and_leaves_the_node_where_it_was() {
         (&boot["device"], &boot["persistent"]),
         (&json!("bios"), &json!(true))
     );
+    bmcs.fleet
+        .with(0, |bmc, _| bmc.faults.drops_persistent = true);
+    for (persistent, good) in [(false, true), (true, false)] {
+        let mut args = vec!["node", "boot-device", "box", "cdrom", "--wait"];
+        args.extend(persistent.then_some("--persistent"));
+        let said = site.cli(&args).await;
+        assert_eq!(said.ok, good, "{said:?}");
+        let dropped = said.err.contains("dropped \"persistent\"");
+        assert_eq!(dropped, persistent, "{said:?}");
+    }
     worker.assert_well();
 }
 

@@ -104,6 +104,9 @@ pub(super) async fn carry_out(
         }
         BmcAct::SetBootDevice { device, persistent } => {
             set_boot(bmc, device, persistent, wish, permit).await?;
+            if persistent {
+                is_kept(bmc, device, permit).await?;
+            }
             look(bmc, permit).await
         }
         BmcAct::ResetBmc => {
@@ -225,6 +228,37 @@ async fn look(bmc: &Bmc, permit: &Permit<'_>) -> Result<BmcReport, Stop> {
     Ok(BmcReport { power_on })
 }
 
+/// Some BMCs take a device for every boot as one for the next boot alone. Whoever asked for it is told; a job does not fail
+/// of it. An answer counts only if it has the device: many BMCs report something other than what was set.
+async fn is_kept(bmc: &Bmc, device: Device, permit: &Permit<'_>) -> Result<(), Stop> {
+    permit.check("read the boot device back")?;
+    let Ok(found) = bmc.boot_flags().await else {
+        return Ok(());
+    };
+    if device == Device::None || found.device != Some(of_ipmi(device)) || !found.valid {
+        return Ok(());
+    }
+    match found.flags.persistent {
+        true => Ok(()),
+        false => Err(permanent(format!(
+            "BMC {}: it set the boot device for the next boot alone, and dropped \"persistent\"",
+            bmc.address()
+        ))
+        .into()),
+    }
+}
+
+fn of_ipmi(device: Device) -> BootDevice {
+    match device {
+        Device::None => BootDevice::None,
+        Device::Pxe => BootDevice::Pxe,
+        Device::Disk => BootDevice::Disk,
+        Device::Safe => BootDevice::Safe,
+        Device::Cdrom => BootDevice::Cdrom,
+        Device::Bios => BootDevice::Bios,
+    }
+}
+
 /// Not read back: many BMCs report something other than what was set (`ipmi_sim` among them).
 async fn set_boot(
     bmc: &Bmc,
@@ -234,20 +268,12 @@ async fn set_boot(
     permit: &Permit<'_>,
 ) -> Result<(), Stop> {
     permit.check("set the boot device")?;
-    let device = match device {
-        Device::None => BootDevice::None,
-        Device::Pxe => BootDevice::Pxe,
-        Device::Disk => BootDevice::Disk,
-        Device::Safe => BootDevice::Safe,
-        Device::Cdrom => BootDevice::Cdrom,
-        Device::Bios => BootDevice::Bios,
-    };
     let efi = match wish.mode {
         BootMode::Uefi => true,
         BootMode::Bios => false,
     };
     let flags = BootFlags { efi, persistent };
-    Ok(bmc.set_boot_device(device, flags).await?)
+    Ok(bmc.set_boot_device(of_ipmi(device), flags).await?)
 }
 
 /// Asks first, acts if needed, and waits until the BMC confirms.

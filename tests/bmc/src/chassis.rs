@@ -57,6 +57,13 @@ impl BootFlags {
         self.0[0] & 0x40 != 0
     }
 
+    /// The same, for the next start alone.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.0[0] &= !0x40;
+        self
+    }
+
     pub fn is_efi(self) -> bool {
         self.0[0] & 0x20 != 0
     }

@@ -34,7 +34,7 @@ what is wrong with them
                          FAULT: silent garbage loss=20% duplicate=5% reorder=5% delay=50ms jitter=20ms busy=10%
                            one-session sessions=2 table-full forgets-after=10 stuck-sequence wild-sequence
                            slow-acknowledge=3s says-on says-off ignores-power restart restart-on-control
-                           hides-users ignores-17 ignores-cipher-suites no-retry-cache no-boot-timer redraws
+                           hides-users ignores-17 ignores-cipher-suites no-retry-cache no-boot-timer drops-persistent redraws
   --faults FILE          such rules, one a line
   --loss PERMILLE        the same as --fault all:loss=…
   --delay MS             the same as --fault all:delay=…

@@ -174,6 +174,7 @@ fn change(word: &str) -> Result<Change, String> {
         "redraws" => Some(|f| f.redraws = true),
         "no-retry-cache" => Some(|f| f.no_retry_cache = true),
         "no-boot-timer" => Some(|f| f.no_boot_timer = true),
+        "drops-persistent" => Some(|f| f.drops_persistent = true),
         _ => None,
     };
     if let Some(plain) = plain {

@@ -163,6 +163,8 @@ pub struct Faults {
     pub no_retry_cache: bool,
     /// Refuses boot option 3, the 60 s timer.
     pub no_boot_timer: bool,
+    /// Takes a boot device for every start as one for the next start alone.
+    pub drops_persistent: bool,
     /// Forgets a session after this many commands.
     pub forgets_after: Option<u32>,
 }

@@ -79,8 +79,11 @@ fn set_option(bmc: &mut Bmc, parameter: u8, data: &[u8], now: Duration) -> Answe
             bmc.machine.keep_flags(mask & 0x08 != 0);
         }
         (5, data) => {
-            let flags = data.first_chunk().ok_or(BAD_LENGTH)?;
-            bmc.machine.set_flags(BootFlags(*flags), now);
+            let mut flags = *data.first_chunk().ok_or(BAD_LENGTH)?;
+            if bmc.faults.drops_persistent {
+                flags = BootFlags(flags).once().0;
+            }
+            bmc.machine.set_flags(BootFlags(flags), now);
         }
         _ => return Err(NO_PARAMETER),
     }
