@@ -21,6 +21,7 @@ use crate::records::view::View;
 use crate::records::{Names, Store};
 use crate::worker::Worker;
 use anyhow::Context;
+use ironbeat_core::id::Incarnation;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,8 +52,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .await
         .context("open the node store")?;
     let view = View::start(&store);
+    let incarnation = Incarnation(uuid::Uuid::new_v4().as_u128() as u32);
     let info = WorkerInfo {
         id: id.clone(),
+        incarnation,
         url: config.http.url(),
         version: env!("CARGO_PKG_VERSION").into(),
         started: clock::now(),
@@ -85,7 +88,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         bmcs: Arc::clone(&bmcs),
         tasks: tasks.clone(),
     };
-    let incarnation = uuid::Uuid::new_v4().as_u128() as u32;
     let drive = Drive::new(
         store.clone(),
         ServersClock,
@@ -126,7 +128,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     tracing::info!(worker = %id, http = config.http.url(), nodes = worker.view.len(), "ready");
 
-    wait_for_signal().await?;
+    let replaced = tokio::select! {
+        ended = wait_for_signal() => ended.map(|()| None)?,
+        by = worker.presence.replaced() => Some(by),
+    };
     tracing::info!(worker = %id, "stopping");
     // First refuse new work, then finish what is in flight, then give up the presence that entitles to it.
     if let Err(error) = listening.service.stop().await {
@@ -152,7 +157,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Err(error) = worker.client.drain().await {
         tracing::warn!("drain the NATS connection: {error}");
     }
-    Ok(())
+    match replaced {
+        Some(by) => Err(by).context("this worker was away for too long"),
+        None => Ok(()),
+    }
 }
 
 /// The parts of a worker that machines and operators meet.

@@ -13,6 +13,7 @@ use ironbeat_rack::process::Process;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use support::bmcs::Bmcs;
 use support::{JSON, Reply, SOON, Site, Worker, idle_bmc, mac, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,4 +255,56 @@ async fn a_worker_ends_without_its_server_too() {
     let mut worker = site.worker("w1", "");
     site.nats.kill();
     ends_well(&mut worker);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_under_one_name_says_who_has_it_and_ends() {
+    let site = Site::start().await;
+    let mut first = site.worker("w1", "");
+    let mut second = site.spawn_as("other", "w1", "", PortLease::take().unwrap());
+    let status = second.process.wait_exit(SOON).unwrap();
+    assert!(!status.success());
+    let printed = second.printed();
+    let url = format!("http://127.0.0.1:{}", first.http.port());
+    for part in [
+        "the name w1 belongs to a worker on host ",
+        &url,
+        "give one of them another `id`",
+    ] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    assert!(presence(&site, "w1").await.unwrap().contains(&url));
+    site.ask("node.list", json!({})).await.good();
+    first.assert_well();
+}
+
+/// Its former life was at an act whose budget is three minutes; nobody saw it lapse.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_and_started_again_goes_on_with_what_it_was_at() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let quiet = "power_sync_secs = 0";
+    let mut worker = site.worker("w1", quiet);
+    let wish = json!({ "name": "box", "bmc": bmcs.access(0) });
+    let id = site.enroll(wish).await;
+    bmcs.fleet.with(0, |bmc, _| bmc.faults.silent = true);
+    site.ask("node.manage", json!({ "node": id })).await.good();
+    let phase = &site.show("box").await["state"]["busy"]["phase"];
+    assert_eq!(phase["acting"]["worker"], "w1", "{phase}");
+    worker.process.kill();
+    bmcs.fleet.with(0, |bmc, _| bmc.faults.silent = false);
+    let mut again = site.worker("w1", quiet);
+    let node = site.rests("box", "manageable").await;
+    assert_eq!(node["last_error"], Value::Null);
+    let why = until("the event is stored", async || {
+        let events = site.ask("event.list", json!({ "node": id })).await.good();
+        let why = |event: &Value| event["body"]["because"].as_str().map(str::to_owned);
+        let mut why = events.as_array()?.iter().filter_map(why);
+        why.find(|why| why.contains("was started again"))
+    })
+    .await;
+    assert_eq!(
+        why,
+        "worker w1 was started again while it acted: begun again"
+    );
+    again.assert_well();
 }

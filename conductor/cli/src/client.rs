@@ -6,7 +6,6 @@ use futures_util::{Stream, StreamExt};
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::NodeId;
-use ironbeat_ops::Question;
 use ironbeat_ops::happening::Event;
 use ironbeat_ops::reply::Summary;
 use ironbeat_ops::request::ListNodes;

@@ -1,7 +1,7 @@
 //! All that can happen to a node: an operator asks, a ramdisk speaks, a BMC act ends, time passes.
 //! `decide` says what follows from it.
 use crate::hints::Hints;
-use crate::id::{NodeName, OpId, RequestId, WorkerId};
+use crate::id::{Actor, NodeName, OpId, RequestId};
 use crate::node::{BmcAccess, BootDevice, NewInstance};
 use crate::time::Time;
 use alloc::string::String;
@@ -35,8 +35,14 @@ pub enum Event {
     /// The time in `wake_at` has come, as far as the sender can see. Carries the last beat, which is not in the record.
     Alarm { last_beat: Option<LastBeat> },
     /// A worker's presence has lapsed, and with it its right to the act that it had until then. Another act, begun since,
-    /// is one that it came back for.
-    WorkerLost { worker: WorkerId, until: Time },
+    /// is one that it came back for. `replaced`: another life of it has the name, which is certain.
+    WorkerLost {
+        #[serde(flatten)]
+        actor: Actor,
+        until: Time,
+        #[serde(default)]
+        replaced: bool,
+    },
     /// A worker asked the BMC for the power state at `at`, of its own accord. `troubles`: how many readings in a row,
     /// this one included, failed or differed from the record; the worker counts them.
     PowerRead {

@@ -2,7 +2,7 @@
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
-use ironbeat_core::id::{NodeName, WorkerId};
+use ironbeat_core::id::{Actor, Incarnation, NodeName, WorkerId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Power, State};
 use ironbeat_core::time::Time;
@@ -130,6 +130,8 @@ impl Shown {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkerInfo {
     pub id: WorkerId,
+    #[serde(default)]
+    pub incarnation: Incarnation,
     /// Its HTTP service, as machines reach it.
     pub url: String,
     pub version: String,
@@ -143,4 +145,13 @@ pub struct WorkerInfo {
     /// Why it does nothing for nodes at present. It still answers, and serves files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_by: Option<String>,
+}
+
+impl WorkerInfo {
+    pub fn actor(&self) -> Actor {
+        Actor {
+            worker: self.id.clone(),
+            incarnation: self.incarnation,
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub use reconcile::ReconcileError;
 use crate::records::Store;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Event, Policy};
-use ironbeat_core::id::{OpId, WorkerId};
+use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::node::Node;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ pub struct Drive<R, C, H> {
     worker: WorkerId,
     policy: Policy,
     /// Distinguishes this process from an earlier one of the same name.
-    incarnation: u32,
+    incarnation: Incarnation,
     /// Writes named so far.
     ops: AtomicU64,
 }
@@ -41,7 +41,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         clock: C,
         hands: H,
         worker: WorkerId,
-        incarnation: u32,
+        incarnation: Incarnation,
         policy: Policy,
     ) -> Self {
         Self {
@@ -75,11 +75,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
     /// Names one write and the act that follows it; never used twice.
     fn fresh_op(&self) -> OpId {
         let count = self.ops.fetch_add(1, Ordering::Relaxed);
-        let op = format!(
-            "{:.40}-{:x}-{count}",
-            self.worker.as_str(),
-            self.incarnation
-        );
+        let op = format!("{:.40}-{}-{count}", self.worker.as_str(), self.incarnation);
         op.parse()
             .expect("a worker id, hex and digits joined by '-' are a token")
     }

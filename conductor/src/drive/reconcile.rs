@@ -74,6 +74,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 now: self.clock.now(),
                 op: &op,
                 worker: &self.worker,
+                incarnation: self.incarnation,
                 policy: &self.policy,
                 inventory: inventory.as_ref(),
             };

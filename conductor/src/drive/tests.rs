@@ -6,6 +6,7 @@ use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, Verb};
+use ironbeat_core::id::Incarnation;
 use ironbeat_core::node::{Beside, BmcAct, Node, Rest, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
@@ -120,7 +121,7 @@ fn drive() -> Quiet {
         clock,
         hands,
         worker,
-        1,
+        Incarnation(1),
         Policy::default(),
     ))
 }

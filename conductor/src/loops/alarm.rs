@@ -1,13 +1,13 @@
-//! Delivers the nodes' alarms: a `wake_at` has come, or an acting worker is gone.
+//! Delivers the nodes' alarms: a `wake_at` has come, or an acting worker is gone, or is another than it was.
 //! The core decides what an alarm means.
 use crate::clock;
 use crate::drive::ReconcileError;
-use crate::records::presence::Liveness;
+use crate::records::presence::Lost;
 use crate::worker::Worker;
 use futures_util::stream::{self, StreamExt};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::Event;
-use ironbeat_core::id::WorkerId;
+use ironbeat_core::id::Actor;
 use ironbeat_core::index::Entry;
 use ironbeat_core::time::Time;
 use std::collections::BTreeMap;
@@ -50,10 +50,9 @@ pub async fn run(worker: Arc<Worker>) {
 
 fn all_due(worker: &Worker, may: impl Fn(NodeId) -> bool) -> Vec<(NodeId, Event)> {
     let looker = Looker {
-        worker: &worker.id,
         now: clock::now(),
         owns: &|node| worker.presence.owns(node),
-        liveness: &|other| worker.presence.is_live(other),
+        lost: &|actor| worker.presence.lost(actor),
     };
     let busy = worker.view.busy();
     busy.iter()
@@ -64,20 +63,22 @@ fn all_due(worker: &Worker, may: impl Fn(NodeId) -> bool) -> Vec<(NodeId, Event)
 
 /// What a worker knows when it looks through the busy nodes.
 pub struct Looker<'a> {
-    pub worker: &'a WorkerId,
     pub now: Time,
     pub owns: &'a dyn Fn(NodeId) -> bool,
-    pub liveness: &'a dyn Fn(&WorkerId) -> Liveness,
+    pub lost: &'a dyn Fn(&Actor) -> Option<Lost>,
 }
 
 /// What this worker has to tell a busy node now, if anything. It reads no clock and asks nobody.
 pub fn due(node: &Entry, looker: &Looker<'_>) -> Option<Event> {
-    if let (Some(acting), Some(until)) = (&node.acting, node.wake_at) {
-        let gone = acting != looker.worker && (looker.liveness)(acting) == Liveness::Lapsed;
-        if gone && (looker.owns)(node.id) {
-            let worker = acting.clone();
-            return Some(Event::WorkerLost { worker, until });
-        }
+    if let (Some(acting), Some(until)) = (&node.acting, node.wake_at)
+        && let Some(lost) = (looker.lost)(acting)
+        && (looker.owns)(node.id)
+    {
+        return Some(Event::WorkerLost {
+            actor: acting.clone(),
+            until,
+            replaced: lost == Lost::Replaced,
+        });
     }
     let (now, at) = (looker.now, node.wake_at?);
     let mine = (looker.owns)(node.id) || now.since(at) >= OWNER_GRACE;

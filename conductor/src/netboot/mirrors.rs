@@ -17,12 +17,14 @@ pub fn urls(workers: &[WorkerInfo], source: &ImageSource) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_core::id::Incarnation;
     use ironbeat_core::time::Time;
 
     #[test]
     fn a_served_image_is_had_from_every_worker_in_their_order() {
         let worker = |name: &str| WorkerInfo {
             id: name.parse().unwrap(),
+            incarnation: Incarnation::default(),
             url: format!("http://{name}"),
             version: "1".into(),
             started: Time::from_unix_ms(1),

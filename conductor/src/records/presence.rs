@@ -3,14 +3,16 @@
 //! it is at the servers, which costs no message of its own.
 pub mod roster;
 
-pub use roster::Liveness;
+pub use roster::{Liveness, Lost};
 use roster::{Roster, Timing, owner};
 
 use crate::clock::{self, Moment};
-use crate::records::{Change, Depth, Followed, Keep, Kv, KvError, SILENCE, Store, StoreError};
+use crate::records::{
+    Change, Depth, Followed, Keep, Kv, KvError, Revision, SILENCE, Store, StoreError,
+};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::NodeId;
-use ironbeat_core::id::WorkerId;
+use ironbeat_core::id::{Actor, WorkerId};
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
 use serde::{Deserialize, Serialize};
@@ -57,6 +59,8 @@ pub struct Presence {
     /// The last renewal, and when it was sent.
     sent: Arc<Mutex<Sent>>,
     changes: watch::Sender<u64>,
+    /// Who has the name now, if it is another one.
+    replaced: watch::Sender<Option<WorkerInfo>>,
     renewing: Arc<Mutex<Option<AbortHandle>>>,
 }
 
@@ -64,6 +68,8 @@ pub struct Presence {
 struct Sent {
     number: u64,
     at: Option<Moment>,
+    /// Of the last renewal that is known to be stored: who writes the next one has the name.
+    revision: Revision,
     /// By the servers' time.
     started: Option<Time>,
     /// What was last said in the log.
@@ -106,10 +112,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Presence {
-    /// Announces this worker and begins to follow the others.
+    /// Takes the worker's name, announces it and begins to follow the others.
     ///
     /// # Errors
-    /// When the bucket cannot be opened. A first renewal that fails is repeated like any other.
+    /// When the bucket cannot be opened, or another worker has the name. One that does not answer is waited for.
     pub async fn start(store: &Store, own: WorkerInfo) -> Result<Self, StoreError> {
         Self::start_timed(store, own, Timing::DEFAULT).await
     }
@@ -129,7 +135,7 @@ impl Presence {
         };
         let bucket = Kv::open(&store.js, &store.names.workers, keep).await?;
         let presence = Self {
-            roster: Arc::new(Mutex::new(Roster::new(own.id.clone(), timing))),
+            roster: Arc::new(Mutex::new(Roster::new(own.actor(), timing))),
             lacks: Arc::new(Mutex::new(own.lacks.clone())),
             sent: Arc::default(),
             own: WorkerInfo {
@@ -139,9 +145,17 @@ impl Presence {
             bucket,
             timing,
             changes: watch::Sender::new(0),
+            replaced: watch::Sender::new(None),
             renewing: Arc::default(),
         };
-        presence.renew().await;
+        loop {
+            match presence.take_name().await {
+                Ok(()) => break,
+                Err(StoreError::Kv(error)) => tracing::warn!("take the worker's name: {error}"),
+                Err(taken) => return Err(taken),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         let renewing = tokio::spawn(presence.clone().keep_renewing());
         *lock(&presence.renewing) = Some(renewing.abort_handle());
         tokio::spawn(presence.clone().keep_following());
@@ -177,31 +191,139 @@ impl Presence {
         *lock(&self.lacks) = lacks;
     }
 
-    async fn renew(&self) {
-        // The others count from when they see it, which is later.
-        let begun = Moment::now();
-        let info = self.own();
-        let number = self.sends(begun);
-        // Before the first one came back nothing is known, and nothing is wrong.
-        if number > 1 {
-            self.tells(info.stands_by.as_deref());
+    /// One worker has the name at a time. One that crashed leaves it behind, and nobody can tell from afar whether it died
+    /// or has lost touch with NATS, and is about to switch a machine off. So the name is taken when its renewals have not
+    /// come for as long as it may act without one, which is the fence that is there anyway; asking it would not tell more.
+    async fn take_name(&self) -> Result<(), StoreError> {
+        let key = self.own.id.as_str();
+        loop {
+            let (value, revision) = self.bucket.read(key).await?;
+            let before = value.and_then(|value| self.other(&value));
+            if let Some(before) = &before {
+                tracing::info!(
+                    "the last worker of this name said no good-bye: waiting {:?} for a sign of life",
+                    self.timing.may_act
+                );
+                tokio::time::sleep(self.timing.may_act).await;
+                let (value, later) = self.bucket.read(key).await?;
+                if later != revision {
+                    match value.and_then(|value| self.other(&value)) {
+                        Some(now) => return Err(self.name_is_taken(&now)),
+                        None => continue,
+                    }
+                }
+                tracing::info!(host = before.host, incarnation = %before.incarnation, "it cannot act any more");
+            }
+            let begun = Moment::now();
+            let (_, renewal) = self.renewal(begun);
+            match self.bucket.write(key, renewal, revision).await {
+                Ok(revision) => {
+                    lock(&self.sent).revision = revision;
+                    lock(&self.roster).renewed(begun, Moment::now());
+                    return Ok(());
+                }
+                Err(KvError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+    }
+
+    /// Who has the name, if it is not this life of this worker.
+    fn other(&self, value: &[u8]) -> Option<WorkerInfo> {
+        let Ok(Renewal { info, .. }) = serde_json::from_slice(value) else {
+            // Whatever it is, no worker of this version renews it.
+            return None;
+        };
+        (info.incarnation != self.own.incarnation).then_some(info)
+    }
+
+    fn name_is_taken(&self, by: &WorkerInfo) -> StoreError {
+        let WorkerInfo {
+            host, url, started, ..
+        } = by;
+        StoreError::Claimed {
+            what: format!("the name {}", self.own.id),
+            by: format!(
+                "a worker on host {host} ({url}), which runs since {started}: give one of them another `id`"
+            ),
+        }
+    }
+
+    fn renewal(&self, begun: Moment) -> (u64, Vec<u8>) {
+        let number = self.sends(begun);
         let renewal = Renewal {
-            info,
+            info: self.own(),
             renewed: clock::now(),
             number,
         };
         let value = serde_json::to_vec(&renewal).expect("a worker's facts are JSON");
-        let put = self.bucket.put(self.own.id.as_str(), value);
+        (number, value)
+    }
+
+    async fn renew(&self) {
+        // The others count from when they see it, which is later.
+        let begun = Moment::now();
+        let (number, renewal) = self.renewal(begun);
+        // Before the first one came back nothing is known, and nothing is wrong.
+        if number > 1 {
+            self.tells(self.own().stands_by.as_deref());
+        }
         // One that hangs must not hold up the next.
-        match tokio::time::timeout(self.timing.renew, put).await {
-            Ok(Ok(_)) => lock(&self.roster).renewed(begun, Moment::now()),
+        let stored = tokio::time::timeout(self.timing.renew, self.store(renewal)).await;
+        match stored {
+            Ok(Ok(())) if !self.is_replaced() => lock(&self.roster).renewed(begun, Moment::now()),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("renew the presence: {error}"),
             Err(_) => tracing::warn!(
                 "renew the presence: no answer within {:?}",
                 self.timing.renew
             ),
         }
+    }
+
+    /// Writes a renewal over the last one, or finds that another worker has the name.
+    async fn store(&self, renewal: Vec<u8>) -> Result<(), KvError> {
+        let key = self.own.id.as_str();
+        loop {
+            let last = lock(&self.sent).revision;
+            match self.bucket.write(key, renewal.clone(), last).await {
+                Ok(revision) => {
+                    lock(&self.sent).revision = revision;
+                    return Ok(());
+                }
+                Err(KvError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            // A renewal whose acknowledgement was lost; or one that has expired, after a minute without NATS.
+            let (value, revision) = self.bucket.read(key).await?;
+            match value.and_then(|value| self.other(&value)) {
+                Some(other) => {
+                    self.replaced_by(other);
+                    return Ok(());
+                }
+                None => lock(&self.sent).revision = revision,
+            }
+        }
+    }
+
+    fn replaced_by(&self, other: WorkerInfo) {
+        lock(&self.roster).leave();
+        if !self.is_replaced() {
+            tracing::error!("{}", self.name_is_taken(&other));
+            self.replaced.send_replace(Some(other));
+        }
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.replaced.borrow().is_some()
+    }
+
+    /// Returns when another worker has this one's name, which this one must have left alone for a while.
+    pub async fn replaced(&self) -> StoreError {
+        let mut replaced = self.replaced.subscribe();
+        let other = replaced.wait_for(Option::is_some).await;
+        let other = other.expect("this presence holds the sender").clone();
+        self.name_is_taken(&other.expect("it was waited for"))
     }
 
     /// Numbers a renewal.
@@ -233,6 +355,9 @@ impl Presence {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            if self.is_replaced() {
+                return;
+            }
             self.renew().await;
         }
     }
@@ -279,12 +404,10 @@ impl Presence {
             return;
         };
         match serde_json::from_slice::<Renewal>(&value) {
-            Ok(Renewal { info, .. })
-                if info.id == self.own.id && info.started > self.own.started =>
-            {
-                tracing::error!(worker = %id, "another worker runs under this name since {}", info.started);
+            Ok(renewal) if renewal.info.actor() == self.own.actor() => {
+                self.came_back(&renewal, stored);
             }
-            Ok(renewal) if renewal.info.id == self.own.id => self.came_back(&renewal, stored),
+            Ok(Renewal { info, .. }) if info.id == self.own.id => self.replaced_by(info),
             Ok(Renewal { info, .. }) if info.id == id => {
                 lock(&self.roster).saw(info, revision, Moment::now());
             }
@@ -323,6 +446,11 @@ impl Presence {
     /// Workers that were here and are not any more.
     pub fn lapsed(&self) -> Vec<WorkerId> {
         lock(&self.roster).lapsed(Moment::now())
+    }
+
+    /// See [`roster::Roster::lost`].
+    pub fn lost(&self, actor: &Actor) -> Option<Lost> {
+        lock(&self.roster).lost(actor, Moment::now())
     }
 
     pub fn is_live(&self, worker: &WorkerId) -> Liveness {
@@ -380,6 +508,8 @@ impl Presence {
         // A renewal may still be under way: the good-bye must come after it.
         for _ in 0..3 {
             match self.bucket.read(key).await {
+                // Its successor lives on.
+                Ok((Some(value), _)) if self.other(&value).is_some() => {}
                 Ok((Some(_), revision)) => match self.bucket.delete(key, revision).await {
                     Err(KvError::Conflict { .. }) => continue,
                     Err(error) => tracing::debug!("leave: {error}"),

@@ -102,8 +102,13 @@ impl Site {
 
     /// Starts a worker that serves HTTP at `http`.
     pub fn spawn(&self, id: &str, policy: &str, http: PortLease) -> Worker {
+        self.spawn_as(id, id, policy, http)
+    }
+
+    /// As a host of its own, whatever its worker is called.
+    pub fn spawn_as(&self, host: &str, id: &str, policy: &str, http: PortLease) -> Worker {
         let dir = self.dir.path().display();
-        let config = self.dir.path().join(format!("{id}.toml"));
+        let config = self.dir.path().join(format!("{host}.toml"));
         let text = format!(
             "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n\
              [http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n\
@@ -117,8 +122,8 @@ impl Site {
         // Whatever must never be printed must not be printed at this level either.
         command.env("IRONBEAT_LOG", "debug");
         // A test that writes it sets this worker's clock wrong by so many milliseconds.
-        command.env("IRONBEAT_TEST_CLOCK", self.clock_path(id));
-        let process = Process::start(id, command, &self.log_path(id)).unwrap();
+        command.env("IRONBEAT_TEST_CLOCK", self.clock_path(host));
+        let process = Process::start(host, command, &self.log_path(host)).unwrap();
         Worker { process, http }
     }
 

@@ -188,7 +188,11 @@ pub(crate) fn drive(world: &Shared, worker: usize) -> Arc<SimDrive> {
     let (id, incarnation, policy) = {
         let inside = lock(world);
         let it = &inside.workers[worker];
-        (it.info.id.clone(), it.incarnation, inside.policy.clone())
+        (
+            it.info.id.clone(),
+            it.info.incarnation,
+            inside.policy.clone(),
+        )
     };
     Arc::new(Drive::new(
         SimRecords(Arc::clone(world)),

@@ -36,7 +36,7 @@ use ironbeat_common::heartbeat::{HeartbeatReply, Status};
 use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_core::decide::Verb;
-use ironbeat_core::id::{RequestId, WorkerId};
+use ironbeat_core::id::{Incarnation, RequestId, WorkerId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::policy::Policy;
 use ironbeat_core::time::Time;
@@ -78,11 +78,11 @@ enum Happens {
     /// A worker's process starts again.
     Starts(usize),
     /// A worker looks at its alarms; of which incarnation, as in the next two.
-    Looks(usize, u32),
+    Looks(usize, Incarnation),
     /// A worker renews its presence.
-    Renews(usize, u32),
+    Renews(usize, Incarnation),
     /// A worker reads the power of its nodes.
-    Syncs(usize, u32),
+    Syncs(usize, Incarnation),
     /// A worker hears of a renewal, of another worker or its own.
     Hears {
         to: usize,

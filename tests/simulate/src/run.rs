@@ -268,7 +268,7 @@ impl World {
             Happens::Starts(n) => self.starts(n),
             // What a former process of the worker had set itself ended with it.
             Happens::Looks(n, of) | Happens::Renews(n, of) | Happens::Syncs(n, of)
-                if of != self.workers[n].incarnation => {}
+                if of != self.workers[n].info.incarnation => {}
             Happens::Looks(n, _) => self.looks(n),
             Happens::Renews(n, _) => self.renews(n),
             Happens::Syncs(n, _) => self.syncs(n),

@@ -10,7 +10,7 @@ use ironbeat::records::presence::roster::{Roster, Timing, owner};
 use ironbeat::records::presence::wrong_clock;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::power_is_synced;
-use ironbeat_core::id::WorkerId;
+use ironbeat_core::id::{Incarnation, WorkerId};
 use ironbeat_core::index::{Entry, Index};
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
@@ -19,7 +19,6 @@ use std::time::Duration;
 
 pub(crate) struct Worker {
     pub info: WorkerInfo,
-    pub incarnation: u32,
     pub clock: HostClock,
     /// What it makes of its renewals that come back.
     servers: ServersTime,
@@ -87,26 +86,28 @@ pub(crate) enum Up {
 
 const RENEW_MS: u64 = 3_000;
 const SYNC_MS: u64 = 5_000;
+const MAY_ACT_MS: u64 = Timing::DEFAULT.may_act.as_millis() as u64;
 
 impl Worker {
     pub fn new(n: usize, clock: HostClock) -> Self {
         let id = World::worker_id(n);
+        let info = WorkerInfo {
+            url: format!("http://{id}"),
+            id,
+            incarnation: Incarnation::default(),
+            version: "simulated".into(),
+            started: Time::from_unix_ms(scene::BEGIN),
+            lacks: vec![],
+            host: String::new(),
+            stands_by: None,
+        };
         Self {
-            info: WorkerInfo {
-                id: id.clone(),
-                url: format!("http://{id}"),
-                version: "simulated".into(),
-                started: Time::from_unix_ms(scene::BEGIN),
-                lacks: vec![],
-                host: String::new(),
-                stands_by: None,
-            },
-            incarnation: 0,
             clock,
             servers: ServersTime::unknown(),
             sent: (0, Moment::since_boot(Duration::ZERO)),
             up: Up::Down,
-            roster: Roster::new(id, Timing::DEFAULT),
+            roster: Roster::new(info.actor(), Timing::DEFAULT),
+            info,
             index: Index::default(),
             followed: BTreeMap::new(),
             alarms: 0,
@@ -172,9 +173,9 @@ impl World {
             return;
         }
         it.up = Up::Running;
-        it.incarnation += 1;
+        it.info.incarnation.0 += 1;
         it.info.started = Time::from_unix_ms(now);
-        it.roster = Roster::new(it.info.id.clone(), Timing::DEFAULT);
+        it.roster = Roster::new(it.info.actor(), Timing::DEFAULT);
         it.servers = ServersTime::unknown();
         let at = it.at(now);
         it.roster.watching(at);
@@ -186,7 +187,7 @@ impl World {
         it.alarms = 0;
         it.quiet.clear();
         it.watches.clear();
-        let of = it.incarnation;
+        let of = it.info.incarnation;
         self.started.push(n);
         self.after(0, Happens::Renews(n, of));
         self.after(500, Happens::Looks(n, of));
@@ -200,7 +201,9 @@ impl World {
         self.note("crashes", n, String::new);
         self.workers[n].up = Up::Down;
         self.killed.push(n);
-        let ms = self.rng.pick(&[500, 5_000, 15_000, 60_000, 300_000]);
+        // Down, and then not let in before its former life cannot act any more.
+        let down = self.rng.pick(&[500, 5_000, 15_000, 60_000, 300_000]);
+        let ms = down + MAY_ACT_MS;
         self.after(ms, Happens::Starts(n));
     }
 
@@ -233,7 +236,7 @@ impl World {
     }
 
     pub(crate) fn renews(&mut self, n: usize) {
-        let of = self.workers[n].incarnation;
+        let of = self.workers[n].info.incarnation;
         self.after(RENEW_MS, Happens::Renews(n, of));
         let (lost, unheard) = self.faults.store_losses(&mut self.rng);
         if self.store.away || lost {
@@ -303,7 +306,7 @@ impl World {
     }
 
     pub(crate) fn looks(&mut self, n: usize) {
-        let of = self.workers[n].incarnation;
+        let of = self.workers[n].info.incarnation;
         let (now, may_act, clock) = (self.now, self.may_act(n), self.clock_of(n));
         let it = &mut self.workers[n];
         let mut next = 500;
@@ -313,10 +316,9 @@ impl World {
             it.quiet.retain(|_, until| *until > now);
             let (at, live) = (it.at(now), it.live(now));
             let looker = Looker {
-                worker: &it.info.id,
                 now: clock,
                 owns: &|node| owner(node, live.iter()).is_some_and(|id| *id == it.info.id),
-                liveness: &|other| it.roster.liveness(other, at),
+                lost: &|actor| it.roster.lost(actor, at),
             };
             let busy = it.index.busy();
             let due: Vec<Job> = busy
@@ -335,7 +337,7 @@ impl World {
     }
 
     pub(crate) fn syncs(&mut self, n: usize) {
-        let of = self.workers[n].incarnation;
+        let of = self.workers[n].info.incarnation;
         self.after(SYNC_MS, Happens::Syncs(n, of));
         if !self.may_act(n) {
             return;

@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::job::{FailureOf, boot_disk_by_force};
 use crate::event::LastBeat;
-use crate::id::WorkerId;
+use crate::id::Actor;
 use crate::node::{Mark, Phase, Step};
 use crate::time::{Time, secs};
 use alloc::format;
@@ -37,30 +37,37 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
 const YOUNG_ACT_SECS: u32 = 10;
 
 /// Another worker takes over from a dead one at once, not only when the dead one's budget is over.
-pub(super) fn worker_lost(draft: &mut Draft<'_>, lost: &WorkerId, had_until: Time) -> String {
+pub(super) fn worker_lost(
+    draft: &mut Draft<'_>,
+    lost: &Actor,
+    had_until: Time,
+    replaced: bool,
+) -> String {
     let now = draft.ctx.now;
     match draft.node.job().map(|job| &job.phase) {
         Some(Phase::Acting {
             worker,
+            incarnation,
             since,
             until,
             ..
-        }) if worker == lost && *until == had_until => {
-            if now.since(*since) < secs(YOUNG_ACT_SECS) {
+        }) if *worker == lost.worker && *incarnation == lost.incarnation && *until == had_until => {
+            if !replaced && now.since(*since) < secs(YOUNG_ACT_SECS) {
                 return "the lost worker was there to begin this act".into();
             }
-            if let Some(what) = draft.once_only(&format!("worker {lost} died while it acted")) {
+            let what = match replaced {
+                true => format!("worker {worker} was started again while it acted"),
+                false => format!("worker {worker} died while it acted"),
+            };
+            if let Some(what) = draft.once_only(&what) {
                 return draft.fail(FailureOf::Bmc, what);
             }
             let tries = draft.job().tries;
             if tries >= draft.ctx.policy.max_tries {
-                return draft.fail(
-                    FailureOf::Bmc,
-                    format!("worker {lost} died while it acted ({tries} tries)"),
-                );
+                return draft.fail(FailureOf::Bmc, format!("{what} ({tries} tries)"));
             }
             draft.begin();
-            format!("worker {lost} died while it acted: begun again")
+            format!("{what}: begun again")
         }
         Some(
             Phase::Acting { .. }

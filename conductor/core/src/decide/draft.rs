@@ -1,7 +1,7 @@
 //! A decision in the making, and what every decision writes at its end.
 //! The files beside it say what each event changes.
 use super::answer::{Decision, Effect};
-use crate::id::{OpId, WorkerId};
+use crate::id::{Incarnation, OpId, WorkerId};
 use crate::node::{Beside, Job, MAX_PAST_BOOTS, Node, Phase, State};
 use crate::policy::Policy;
 use crate::time::{Time, secs};
@@ -16,6 +16,7 @@ pub struct Ctx<'a> {
     /// Fresh for every call: names the write and the act that follows.
     pub op: &'a OpId,
     pub worker: &'a WorkerId,
+    pub incarnation: Incarnation,
     pub policy: &'a Policy,
     /// What lies beside the record, for an event that [needs it](crate::event::Event::needs_inventory).
     pub inventory: Option<&'a Inventory>,

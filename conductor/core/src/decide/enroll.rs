@@ -170,6 +170,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
 mod tests {
     use super::super::tests::{Story, enrolled, enrolment, inventory};
     use super::super::{Ctx, Decision, Event, Policy, PowerVerb, Rejected, Verb, decide};
+    use crate::id::Incarnation;
     use crate::node::{Beside, BesideKind, Maintenance, Node, Rest, State};
     use crate::time::Time;
     use ironbeat_common::id::Mac;
@@ -180,6 +181,7 @@ mod tests {
             now: Time::from_unix_ms(7),
             op: &op,
             worker: &worker,
+            incarnation: Incarnation::default(),
             policy: &Policy::default(),
             inventory: None,
         };

@@ -6,7 +6,7 @@ use super::{
     PowerVerb, Verb, decide, is_news,
 };
 use crate::explain::explain;
-use crate::id::{OpId, RequestId, WorkerId};
+use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
 use crate::node::{AgentStep, Beside, BmcAct, BootDevice, JobKind, Node, Phase, Rest, State, Step};
@@ -167,8 +167,12 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
             }),
         },
         (8, _) if rng.below(3) == 0 => Event::WorkerLost {
-            worker: worker(rng.below(3)),
+            actor: Actor {
+                worker: worker(rng.below(3)),
+                incarnation: Incarnation::default(),
+            },
             until: node.wake_at.unwrap_or(now),
+            replaced: rng.below(2) == 0,
         },
         (8, _) => Event::Bmc {
             op: format!("op{}", rng.below(count as u64 + 1))
@@ -363,6 +367,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         now: moment.now,
         op,
         worker: &moment.worker,
+        incarnation: Incarnation::default(),
         policy: &policy,
         inventory: known,
     };
@@ -606,6 +611,7 @@ fn the_node_id_is_only_a_name() {
         now: Time::from_unix_ms(5),
         op: &op,
         worker: &worker,
+        incarnation: Incarnation::default(),
         policy: &policy,
         inventory: None,
     };

@@ -80,6 +80,7 @@ impl Draft<'_> {
                 Phase::Acting {
                     op,
                     worker: self.ctx.worker.clone(),
+                    incarnation: self.ctx.incarnation,
                     since: now,
                     until,
                 }

@@ -50,7 +50,11 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         Event::Beat { boot, status } => agent::beat(&mut draft, *boot, status)?,
         Event::Bmc { op, result } => bmc::reported(&mut draft, op, result),
         Event::Alarm { last_beat } => alarm::due(&mut draft, last_beat.as_ref()),
-        Event::WorkerLost { worker, until } => alarm::worker_lost(&mut draft, worker, *until),
+        Event::WorkerLost {
+            actor,
+            until,
+            replaced,
+        } => alarm::worker_lost(&mut draft, actor, *until, *replaced),
         Event::PowerRead {
             at,
             result,

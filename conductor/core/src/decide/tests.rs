@@ -4,7 +4,7 @@ use super::{
     decide, wanted,
 };
 use crate::hints::Hints;
-use crate::id::{OpId, RequestId};
+use crate::id::{Actor, Incarnation, OpId, RequestId};
 use crate::node::{
     AgentStep, Beside, BesideKind, BmcAccess, BmcAct, Image, InstanceData, NewInstance, Node,
     Phase, Secret, Step,
@@ -43,12 +43,20 @@ pub(super) fn enrolment() -> Enrolment {
     }
 }
 
+pub(super) fn w1(incarnation: u32) -> Actor {
+    Actor {
+        worker: "w1".parse().unwrap(),
+        incarnation: Incarnation(incarnation),
+    }
+}
+
 pub(crate) fn enrolled() -> Node {
     let (op, worker) = ("enroll".parse().unwrap(), "w1".parse().unwrap());
     let ctx = Ctx {
         now: Time::from_unix_ms(0),
         op: &op,
         worker: &worker,
+        incarnation: Incarnation::default(),
         policy: &Policy::default(),
         inventory: None,
     };
@@ -125,6 +133,7 @@ impl Story {
             now: self.now,
             op: &op,
             worker: &worker,
+            incarnation: Incarnation::default(),
             policy: &self.policy,
             inventory: self.inventory.as_ref(),
         };
@@ -411,8 +420,9 @@ fn a_dead_workers_act_is_begun_again_by_another() {
     let (before, _) = story.acting();
     let until = story.node.wake_at.unwrap();
     let story = story.event(Event::WorkerLost {
-        worker: "w1".parse().unwrap(),
+        actor: w1(0),
         until,
+        replaced: false,
     });
     let (after, act) = story.acting();
     assert_ne!(before, after);
@@ -437,8 +447,9 @@ fn a_worker_that_came_back_keeps_what_it_began_since() {
     let (before, _) = story.acting();
     story.now = story.now.after(Duration::from_secs(10));
     let story = story.event(Event::WorkerLost {
-        worker: "w1".parse().unwrap(),
+        actor: w1(0),
         until,
+        replaced: false,
     });
     assert_eq!(story.acting().0, before);
 }
@@ -450,14 +461,39 @@ fn a_worker_that_has_just_begun_to_act_is_not_lost() {
     let (before, _) = story.acting();
     let until = story.node.wake_at.unwrap();
     let lost = || Event::WorkerLost {
-        worker: "w1".parse().unwrap(),
+        actor: w1(0),
         until,
+        replaced: false,
     };
     let mut story = story.event(lost());
     assert_eq!(story.acting().0, before);
     story.now = story.now.after(Duration::from_secs(10));
     let story = story.event(lost());
     assert_ne!(story.acting().0, before);
+}
+
+/// It came back at once, so that nobody saw it lapse, and its acts are young.
+#[test]
+fn a_worker_that_was_started_again_has_lost_what_its_former_life_was_at() {
+    let story = Story::available().ask(Verb::Deploy(instance()));
+    let (before, _) = story.acting();
+    let until = story.node.wake_at.unwrap();
+    let replaced = |incarnation| Event::WorkerLost {
+        actor: w1(incarnation),
+        until,
+        replaced: true,
+    };
+    let story = story.event(replaced(7));
+    assert_eq!(story.acting().0, before, "it is another life's");
+    let story = story.event(replaced(0));
+    let (after, act) = story.acting();
+    assert_ne!(after, before);
+    assert_eq!(act, BmcAct::Netboot);
+    assert!(
+        story.because.contains("w1 was started again"),
+        "{}",
+        story.because
+    );
 }
 
 #[test]

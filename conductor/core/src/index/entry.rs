@@ -1,7 +1,7 @@
 //! What every worker keeps of every node: enough for lists, lookups, boot scripts, alarms and the power sync.
 //! It travels beside the record; every decision reads the record itself.
 use crate::boot::{Boot, boot_for};
-use crate::id::{NodeName, OpId, WorkerId};
+use crate::id::{Actor, NodeName, OpId};
 use crate::node::{BmcAddress, Job, LastError, Maintenance, Node, Phase, Power, Rest};
 use crate::time::Time;
 use alloc::string::String;
@@ -34,7 +34,7 @@ pub struct Entry {
     pub wake_at: Option<Time>,
     /// Who drives its BMC now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acting: Option<WorkerId>,
+    pub acting: Option<Actor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<Power>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,14 @@ pub struct Entry {
 impl Entry {
     pub fn of(node: &Node) -> Self {
         let acting = node.job().and_then(|job| match &job.phase {
-            Phase::Acting { worker, .. } => Some(worker.clone()),
+            Phase::Acting {
+                worker,
+                incarnation,
+                ..
+            } => Some(Actor {
+                worker: worker.clone(),
+                incarnation: *incarnation,
+            }),
             Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => None,
         });
         let short = |error: &LastError| error.what.chars().take(MAX_ERROR_CHARS).collect();

@@ -2,7 +2,7 @@
 //! `decide` moves it on.
 use super::spec::{JobKind, OnFailure, Rest};
 use super::step::{BmcAct, Step};
-use crate::id::{OpId, WorkerId};
+use crate::id::{Incarnation, OpId, WorkerId};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -51,10 +51,12 @@ pub enum Goal {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// `worker` acts on the BMC and stops acting at `until` by its own clock.
+    /// `worker` acts on the BMC and stops acting at `until`, or when its life ends.
     Acting {
         op: OpId,
         worker: WorkerId,
+        #[serde(default)]
+        incarnation: Incarnation,
         since: Time,
         until: Time,
     },

@@ -5,6 +5,7 @@ use crate::records::tests::node;
 use ironbeat_core::decide::{
     BmcFault, BmcReport, Ctx, Event, Patch, Policy, PowerVerb, Verb, decide,
 };
+use ironbeat_core::id::Incarnation;
 use ironbeat_core::node::{Node, Phase, Power, PowerSource, Rest, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
@@ -45,6 +46,7 @@ impl Story {
             now: self.now,
             op: &op.parse().unwrap(),
             worker: &worker,
+            incarnation: Incarnation::default(),
             policy: &Policy::default(),
             inventory: None,
         };

@@ -4,7 +4,7 @@ use super::WorkerInfo;
 use crate::clock::Moment;
 use crate::fnv::fnv1a;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::id::WorkerId;
+use ironbeat_core::id::{Actor, Incarnation, WorkerId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ impl Timing {
     };
 }
 
+/// Former lives of one worker that are remembered. Their acts have been given to others long before it has had so many.
+const MAX_FORMER: usize = 16;
+
 /// A worker unheard of for so many lapses is forgotten; asking for it by name still says that it lapsed.
 const FORGET: u32 = 360;
 
@@ -37,9 +40,20 @@ pub enum Liveness {
     Unknown,
 }
 
+/// Why an act is over that its record has still going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Its worker has not been heard of for long.
+    Lapsed,
+    /// Another life of its worker has the name, which is given away only when the former one cannot act any more.
+    Replaced,
+}
+
 #[derive(Debug)]
 struct Other {
     info: WorkerInfo,
+    /// Incarnations that had the name before this one, as far as they were heard of.
+    former: Vec<Incarnation>,
     revision: u64,
     seen: Moment,
     left: bool,
@@ -47,7 +61,7 @@ struct Other {
 
 #[derive(Debug)]
 pub struct Roster {
-    own: WorkerId,
+    own: Actor,
     timing: Timing,
     /// Begin of this worker's last renewal that was acknowledged.
     renewed: Option<Moment>,
@@ -60,7 +74,7 @@ pub struct Roster {
 }
 
 impl Roster {
-    pub fn new(own: WorkerId, timing: Timing) -> Self {
+    pub fn new(own: Actor, timing: Timing) -> Self {
         Self {
             own,
             timing,
@@ -95,7 +109,7 @@ impl Roster {
     }
 
     pub fn saw(&mut self, info: WorkerInfo, revision: u64, now: Moment) {
-        if info.id == self.own {
+        if info.id == self.own.worker {
             return;
         }
         let forgotten = self.timing.lapse * FORGET;
@@ -104,9 +118,19 @@ impl Roster {
         match self.others.get_mut(&info.id) {
             // The same renewal once more, after the watch was made anew.
             Some(other) if other.revision == revision && other.info == info => {}
-            Some(_) | None => {
+            known => {
+                let mut former = known.map_or_else(Vec::new, |known| {
+                    let mut former = std::mem::take(&mut known.former);
+                    former.push(known.info.incarnation);
+                    former
+                });
+                former.retain(|incarnation| *incarnation != info.incarnation);
+                former.dedup();
+                let surplus = former.len().saturating_sub(MAX_FORMER);
+                former.drain(..surplus);
                 let other = Other {
                     info: info.clone(),
+                    former,
                     revision,
                     seen: now,
                     left: false,
@@ -149,13 +173,13 @@ impl Roster {
     pub fn live(&self, own: &WorkerInfo, now: Moment) -> Vec<WorkerInfo> {
         let mut live = self.heard(own, now);
         let may_act = self.may_act(now);
-        live.retain(|info| info.stands_by.is_none() && (info.id != self.own || may_act));
+        live.retain(|info| info.stands_by.is_none() && (info.id != self.own.worker || may_act));
         live.sort_by(|a, b| a.id.cmp(&b.id));
         live
     }
 
     pub fn liveness(&self, id: &WorkerId, now: Moment) -> Liveness {
-        if *id == self.own {
+        if *id == self.own.worker {
             return match self.may_act(now) {
                 true => Liveness::Live,
                 false => Liveness::Unknown,
@@ -165,13 +189,32 @@ impl Roster {
         if other.is_some_and(|other| self.is_fresh(other, now)) {
             return Liveness::Live;
         }
-        // A worker that was stopped or cut off has not listened either, whatever it thinks that it watched.
-        let for_long = |since: Moment| now.since(since) >= self.timing.lapse;
-        let awake = self.may_act(now) && self.entitled.is_some_and(for_long);
-        let listened = awake && self.watching.is_some_and(for_long);
-        match listened || other.is_some_and(|other| other.left) {
+        match self.listened(now) || other.is_some_and(|other| other.left) {
             true => Liveness::Lapsed,
             false => Liveness::Unknown,
+        }
+    }
+
+    /// A worker that was stopped or cut off has not listened either, whatever it thinks that it watched.
+    fn listened(&self, now: Moment) -> bool {
+        let for_long = |since: Moment| now.since(since) >= self.timing.lapse;
+        let awake = self.may_act(now) && self.entitled.is_some_and(for_long);
+        awake && self.watching.is_some_and(for_long)
+    }
+
+    /// Why this actor cannot act any more, if that is known.
+    pub fn lost(&self, actor: &Actor, now: Moment) -> Option<Lost> {
+        if actor.worker == self.own.worker {
+            let former = actor.incarnation != self.own.incarnation;
+            return (former && self.may_act(now)).then_some(Lost::Replaced);
+        }
+        match self.others.get(&actor.worker) {
+            Some(other) if other.info.incarnation == actor.incarnation => {
+                (self.liveness(&actor.worker, now) == Liveness::Lapsed).then_some(Lost::Lapsed)
+            }
+            Some(other) if other.former.contains(&actor.incarnation) => Some(Lost::Replaced),
+            // From before this worker listened; or it has just begun, and its presence comes after its first act.
+            Some(_) | None => self.listened(now).then_some(Lost::Lapsed),
         }
     }
 
@@ -212,6 +255,7 @@ mod tests {
     fn info(name: &str) -> WorkerInfo {
         WorkerInfo {
             id: id(name),
+            incarnation: Incarnation(1),
             url: format!("http://{name}"),
             version: "1".into(),
             started: Time::from_unix_ms(1),
@@ -221,13 +265,20 @@ mod tests {
         }
     }
 
+    fn actor(name: &str, incarnation: u32) -> Actor {
+        Actor {
+            worker: id(name),
+            incarnation: Incarnation(incarnation),
+        }
+    }
+
     fn names(live: &[WorkerInfo]) -> Vec<&str> {
         live.iter().map(|info| info.id.as_str()).collect()
     }
 
     /// A roster of `me` that has watched since `start`.
     fn roster(start: Moment) -> Roster {
-        let mut roster = Roster::new(id("me"), Timing::DEFAULT);
+        let mut roster = Roster::new(actor("me", 1), Timing::DEFAULT);
         roster.watching(start);
         roster
     }
@@ -374,7 +425,7 @@ mod tests {
         assert!(!mine.may_act(start), "not before the first renewal");
         mine.renewed(start, start);
         // The others see it no earlier than it was begun.
-        theirs.own = id("they");
+        theirs.own = actor("they", 1);
         theirs.saw(info("me"), 1, start);
         for at in 0..30 {
             let now = start + secs(at);
@@ -392,6 +443,37 @@ mod tests {
         assert!(mine.may_act(start + secs(30)));
         mine.leave();
         assert!(!mine.may_act(start + secs(30)));
+    }
+
+    #[test]
+    fn a_worker_that_is_started_again_has_lost_its_former_acts_at_once() {
+        let start = Moment::now();
+        let mut roster = renewing(start);
+        let again = |incarnation| WorkerInfo {
+            incarnation: Incarnation(incarnation),
+            ..info("other")
+        };
+        roster.saw(again(5), 1, start);
+        let lost = |roster: &Roster, who, incarnation, at| {
+            roster.lost(&actor(who, incarnation), start + secs(at))
+        };
+        assert_eq!(lost(&roster, "other", 5, 1), None);
+        // It has begun to act, and its presence is still under way.
+        assert_eq!(lost(&roster, "other", 3, 1), None);
+        roster.saw(again(3), 2, start + secs(1));
+        assert_eq!(lost(&roster, "other", 3, 1), None);
+        assert_eq!(lost(&roster, "other", 5, 1), Some(Lost::Replaced));
+        roster.saw(again(3), 3, start + secs(4));
+        assert_eq!(lost(&roster, "other", 5, 4), Some(Lost::Replaced));
+        // It was there before this worker listened; an older act than that is lost as well.
+        assert_eq!(lost(&roster, "other", 9, 9), None);
+        assert_eq!(lost(&roster, "other", 9, 10), Some(Lost::Lapsed));
+        assert_eq!(lost(&roster, "other", 3, 14), Some(Lost::Lapsed));
+        // Of its own former lives it is certain while it has the name.
+        assert_eq!(lost(&roster, "me", 1, 1), None);
+        assert_eq!(lost(&roster, "me", 2, 1), Some(Lost::Replaced));
+        roster.leave();
+        assert_eq!(lost(&roster, "me", 2, 1), None);
     }
 
     #[test]

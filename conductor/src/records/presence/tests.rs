@@ -1,10 +1,11 @@
 //! Workers that come, leave, crash and are cut off, on a real nats-server.
 //! `roster` tests, without waiting, what follows from which renewals.
-use super::{Liveness, Presence, Timing, WorkerInfo};
+use super::{Liveness, Lost, Presence, Timing, WorkerInfo, lock};
 use crate::records::tests::{DEADLINE, contents, eventually, id, server, store};
-use ironbeat_core::id::WorkerId;
+use ironbeat_core::id::{Incarnation, WorkerId};
 use ironbeat_core::time::Time;
 use ironbeat_rack::nats::NatsServer;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A fifth of the real times: lapses are waited for. Still enough for a renewal on a busy machine.
@@ -18,9 +19,12 @@ fn name(n: u8) -> WorkerId {
     format!("w{n}").parse().unwrap()
 }
 
+/// Each has another incarnation.
 fn info(n: u8) -> WorkerInfo {
+    static STARTS: AtomicU32 = AtomicU32::new(1);
     WorkerInfo {
         id: name(n),
+        incarnation: Incarnation(STARTS.fetch_add(1, Ordering::Relaxed)),
         url: format!("http://10.77.0.{n}:8080"),
         version: "0.1.0".into(),
         started: Time::from_unix_ms(u64::from(n)),
@@ -105,6 +109,86 @@ fn a_crashed_worker_lapses_and_its_nodes_move() {
     alive.block_on(eventually("it lapses", || survivor.lapsed() == [name(2)]));
     assert!((0..100).all(|n| survivor.owns(id(n))));
     assert!(survivor.may_act());
+}
+
+/// Two hosts with one configuration.
+#[tokio::test]
+async fn a_second_worker_under_a_name_is_refused_and_the_first_does_not_notice() {
+    let server = server();
+    let first = worker(&server, 1, QUICK).await;
+    let witness = worker(&server, 2, QUICK).await;
+    eventually("it is seen", || live(&witness) == [name(1), name(2)]).await;
+    let mut changes = witness.changes();
+    let store = store(&server).await;
+    let second = Presence::start_timed(&store, info(1), QUICK);
+    tokio::pin!(second);
+    let refused = loop {
+        tokio::select! {
+            second = &mut second => break second,
+            _ = changes.changed() => {
+                assert_ne!(witness.is_live(&name(1)), Liveness::Lapsed);
+                assert_eq!(witness.lost(&first.own.actor()), None);
+            }
+        }
+    };
+    let why = refused.err().unwrap().to_string();
+    for named in [
+        "the name w1",
+        &first.own().host,
+        "http://10.77.0.1:8080",
+        &first.own().started.to_string(),
+    ] {
+        assert!(why.contains(named), "{named} in {why}");
+    }
+    for _ in 0..4 {
+        changes.changed().await.unwrap();
+        assert_eq!(live(&witness), [name(1), name(2)]);
+    }
+    assert!(first.may_act());
+}
+
+/// Killed and started again before anybody could miss it.
+#[test]
+fn a_crashed_worker_is_let_in_again_and_its_former_acts_are_lost_at_once() {
+    let server = server();
+    let alive = tokio::runtime::Runtime::new().unwrap();
+    let doomed = tokio::runtime::Runtime::new().unwrap();
+    let witness = alive.block_on(worker(&server, 2, QUICK));
+    let crashed = doomed.block_on(worker(&server, 1, QUICK));
+    alive.block_on(eventually("it is seen", || {
+        live(&witness) == [name(1), name(2)]
+    }));
+    doomed.shutdown_background();
+    let again = alive.block_on(worker(&server, 1, QUICK));
+    assert!(!crashed.may_act(), "it was not let in before");
+    let (old, new) = (crashed.own.actor(), again.own.actor());
+    assert_eq!(again.lost(&old), Some(Lost::Replaced));
+    alive.block_on(eventually("the others see it", || {
+        witness.lost(&old) == Some(Lost::Replaced)
+    }));
+    assert_eq!((witness.lost(&new), again.lost(&new)), (None, None));
+}
+
+/// It was stopped, or cut off; who has its name since is not to suffer from its return or its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_comes_back_to_a_name_that_was_taken_ends() {
+    let server = server();
+    let first = worker(&server, 1, QUICK).await;
+    lock(&first.renewing).take().unwrap().abort();
+    let second = worker(&server, 1, QUICK).await;
+    assert!(!first.may_act() && second.may_act());
+    first.renew().await;
+    let why = first.replaced().await.to_string();
+    assert!(why.contains("the name w1 belongs to"), "{why}");
+    assert!(!first.may_act());
+    first.leave().await;
+    let mut changes = second.changes();
+    for _ in 0..3 {
+        changes.changed().await.unwrap();
+    }
+    assert!(second.may_act() && !second.is_replaced());
+    let found = contents(&second.bucket, "w1").await;
+    assert_eq!(found.len(), 1, "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

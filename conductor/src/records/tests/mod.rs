@@ -11,7 +11,7 @@ mod view;
 use super::{Kv, Names, Store};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::decide::{Ctx, Enrolment, Event, Policy, decide};
-use ironbeat_core::id::OpId;
+use ironbeat_core::id::{Incarnation, OpId};
 use ironbeat_core::node::{BmcAccess, Node, Secret};
 use ironbeat_core::time::Time;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
@@ -80,6 +80,7 @@ pub fn node(n: u16) -> Node {
         now: Time::from_unix_ms(0),
         op: &op,
         worker: &worker,
+        incarnation: Incarnation::default(),
         policy: &Policy::default(),
         inventory: None,
     };

@@ -1,5 +1,5 @@
 //! Power that an operator changes, and power that changes by itself: situation, event, outcome.
-use crate::decide::tests::Story;
+use crate::decide::tests::{Story, w1};
 use crate::decide::{Accepted, BmcFault, BmcReport, Event, PowerVerb, Rejected, Verb};
 use crate::explain::explain;
 use crate::node::{
@@ -85,8 +85,9 @@ fn a_bmc_gets_one_job_at_a_time() {
 #[test]
 fn a_dead_workers_reboot_is_finished_by_another_and_its_cycle_is_not_repeated() {
     let lost = |story: &Story| Event::WorkerLost {
-        worker: "w1".parse().unwrap(),
+        actor: w1(0),
         until: story.node.wake_at.unwrap(),
+        replaced: false,
     };
     let mut story = manageable().ask(verb(PowerVerb::Reboot));
     story.now = story.now.after(secs(10));
