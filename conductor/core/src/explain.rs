@@ -195,9 +195,11 @@ fn act_words(act: BmcAct) -> &'static str {
     match act {
         BmcAct::Check => "check address and credentials",
         BmcAct::Netboot => "boot the ramdisk",
-        BmcAct::SetBootDisk => "set the boot device to the disk",
-        BmcAct::EnsureOn => "make sure that the machine is on and boots its disk",
-        BmcAct::BootDisk => "boot the disk by force",
+        BmcAct::LeaveRamdisk { .. } => {
+            "see the machine go off, out of the ramdisk, or switch it off by force"
+        }
+        BmcAct::BootDisk => "boot the disk",
+        BmcAct::EnsureOn => "make sure that the machine is on",
         BmcAct::PowerOff => "power the machine off",
         BmcAct::SoftOff { .. } => "have the operating system switch the machine off",
         BmcAct::Cycle => "cycle the power",
@@ -220,8 +222,9 @@ fn step_words(step: &Step) -> String {
         Step::Agent(AgentStep::EraseMetadata { disks }) => {
             format!("erase the metadata of {} disks", disks.len())
         }
-        Step::Agent(AgentStep::Reboot) => "reboot into the disk".to_string(),
-        Step::Agent(AgentStep::PowerOff) => "power off".to_string(),
+        Step::Agent(AgentStep::PowerOff) => {
+            "end the ramdisk and switch the machine off".to_string()
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::disks;
 use crate::hints::NoDisk;
 use crate::node::{
-    AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LeftAlone, Node, Step, WriteImage,
+    AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node, Step,
+    WriteImage,
 };
 use crate::policy::Policy;
 use alloc::collections::BTreeMap;
@@ -146,11 +147,8 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
             label: "ironbeat".into(),
         }));
     }
-    steps.extend([
-        Step::Bmc(BmcAct::SetBootDisk),
-        Step::Agent(AgentStep::Reboot),
-        Step::Bmc(BmcAct::EnsureOn),
-    ]);
+    steps.push(Step::Agent(AgentStep::PowerOff));
+    steps.extend(into_the_disk());
     Ok(steps)
 }
 
@@ -169,6 +167,16 @@ pub fn root_disk(node: &Node, instance: &Instance, inventory: &Inventory) -> Res
         return Err(NoDisk::AllSkipped);
     }
     hints.choose(&usable).cloned()
+}
+
+/// Out of the ramdisk and into the disk, each seen. Off and on are two steps, so that neither is done again when the
+/// report of the other is lost.
+fn into_the_disk() -> [Step; 2] {
+    let patience_secs = LEAVE_SECS;
+    [
+        Step::Bmc(BmcAct::LeaveRamdisk { patience_secs }),
+        Step::Bmc(BmcAct::BootDisk),
+    ]
 }
 
 /// Whether an instance can be accepted at all, before a machine is booted for it.

@@ -61,16 +61,18 @@ pub(super) async fn carry_out(
             set_boot(bmc, Device::Pxe, false, wish, permit).await?;
             power(true).await
         }
-        BmcAct::SetBootDisk => {
-            set_boot(bmc, Device::Disk, true, wish, permit).await?;
-            look(bmc, permit).await
+        BmcAct::LeaveRamdisk { patience_secs } => {
+            let time = Duration::from_secs(patience_secs.into());
+            if await_off(bmc, time, permit, patience).await? {
+                return Ok(BmcReport { power_on: false });
+            }
+            power(false).await
         }
-        BmcAct::EnsureOn => power(true).await,
         BmcAct::BootDisk => {
-            power(false).await?;
             set_boot(bmc, Device::Disk, true, wish, permit).await?;
             power(true).await
         }
+        BmcAct::EnsureOn => power(true).await,
         BmcAct::PowerOff => power(false).await,
         BmcAct::SoftOff {
             patience_secs,
@@ -219,6 +221,30 @@ async fn soft_off(
     match told {
         Ok(()) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until the machine is off by itself, or its time is over. Returns whether it is off.
+async fn await_off(
+    bmc: &Bmc,
+    time: Duration,
+    permit: &Permit<'_>,
+    patience: Patience,
+) -> Result<bool, Stop> {
+    let begin = Instant::now();
+    let mut pause = patience.look_first;
+    loop {
+        match look(bmc, permit).await {
+            Ok(now) if !now.power_on => return Ok(true),
+            Ok(_) => {}
+            Err(Stop::Fault(fault)) if !fault.permanent => {}
+            Err(stop) => return Err(stop),
+        }
+        if begin.elapsed() >= time {
+            return Ok(false);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(patience.look_last);
     }
 }
 

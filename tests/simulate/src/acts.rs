@@ -79,16 +79,17 @@ impl Doing {
                 self.boot(BootDevice::Pxe, false).await?;
                 self.power(true).await
             }
-            BmcAct::SetBootDisk => {
-                self.boot(BootDevice::Disk, true).await?;
-                self.look().await
+            BmcAct::LeaveRamdisk { patience_secs } => {
+                if self.await_off(u64::from(patience_secs) * 1000).await? {
+                    return Ok(BmcReport { power_on: false });
+                }
+                self.power(false).await
             }
-            BmcAct::EnsureOn => self.power(true).await,
             BmcAct::BootDisk => {
-                self.power(false).await?;
                 self.boot(BootDevice::Disk, true).await?;
                 self.power(true).await
             }
+            BmcAct::EnsureOn => self.power(true).await,
             BmcAct::PowerOff => self.power(false).await,
             BmcAct::SoftOff {
                 patience_secs,
@@ -244,6 +245,23 @@ impl Doing {
             }
         }
         Ok(false)
+    }
+
+    async fn await_off(&self, time_ms: u64) -> Result<bool, BmcFault> {
+        let begin = self.now();
+        let mut pause = LOOK_FIRST_MS;
+        loop {
+            match self.look().await {
+                Ok(now) if !now.power_on => return Ok(true),
+                Err(fault) if fault.permanent || self.is_over() => return Err(fault),
+                Ok(_) | Err(_) => {}
+            }
+            if self.now() - begin >= time_ms {
+                return Ok(false);
+            }
+            sleep(&self.world, pause).await;
+            pause = (pause * 2).min(LOOK_LAST_MS);
+        }
     }
 
     async fn await_on(&self) -> Result<BmcReport, BmcFault> {

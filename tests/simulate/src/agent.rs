@@ -253,6 +253,7 @@ impl World {
         match agent.current.ending() {
             Some(_) if hangs => {
                 agent.hung = true;
+                self.tally.hung_on_the_way_down += 1;
                 self.note("hangs on the way down", machine, String::new);
             }
             Some(Ending::Reboot) => self.reset(machine),

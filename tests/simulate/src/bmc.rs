@@ -36,7 +36,10 @@ impl World {
         let (on, soft) = (self.machines[machine].on, self.rng.below(3) > 0);
         let (soon, later) = (self.rng.between(0, 3_000), self.rng.between(5_000, 120_000));
         match command {
-            Command::Status => return Some(Answer::Power(on != lies)),
+            Command::Status => {
+                self.machines[machine].seen_off_wrongly |= on && lies;
+                return Some(Answer::Power(on != lies));
+            }
             // Accepted and forgotten.
             _ if lies => {}
             Command::On => self.turn_power(machine, true, soon),

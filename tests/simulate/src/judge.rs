@@ -6,12 +6,13 @@
 //!   ends; others take over at ten, or at the end; a command travels for two at most. So when it arrives, the record still
 //!   names the act.
 //! - A step begins up to five seconds after the record stopped wanting it: for so long an agent believes an answer.
+//! - A machine has left its ramdisk when its BMC has said that it is off; of one that lied about that nobody could know.
 //! - A step that runs goes on while its machine is being turned off for that, or until the agent's next beat: 0.6 of 300 s
 //!   and an answer's time.
 use crate::agent::ANSWER_MS;
 use crate::asks::Command;
 use crate::disks::Content;
-use crate::{Happens, World, scene};
+use crate::{World, scene};
 use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_core::explain::explain;
 use ironbeat_core::id::OpId;
@@ -22,18 +23,15 @@ use std::collections::BTreeMap;
 /// What is false today, found by this simulation or before it. Each is to become a violation when it is put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
-    /// The agent says that it is done before the machine has left the ramdisk; a kernel that hangs on the way down stays.
-    ActiveInTheRamdisk,
     /// The job is over, and nobody turned the machine off: its BMC did not let us, or a job of this kind leaves it on.
     StepOutlivesItsJob,
 }
 
 impl Finding {
-    pub const ALL: [Finding; 2] = [Finding::ActiveInTheRamdisk, Finding::StepOutlivesItsJob];
+    pub const ALL: [Finding; 1] = [Finding::StepOutlivesItsJob];
 
     pub fn name(self) -> &'static str {
         match self {
-            Finding::ActiveInTheRamdisk => "active in the ramdisk",
             Finding::StepOutlivesItsJob => "a step outlives its job",
         }
     }
@@ -49,8 +47,6 @@ pub(crate) struct Judge {
 
 /// After the end of a job nothing of it goes on for longer: the longest time to the next beat, and its answer's.
 const BEAT_MS: u64 = 180_000 + ANSWER_MS;
-/// A machine that was told to reboot is out of its ramdisk by then.
-const LEAVES_MS: u64 = 60_000;
 const REMEMBERED_MS: u64 = 3_600_000;
 
 impl Judge {
@@ -104,7 +100,7 @@ fn acting(node: &Node) -> Option<&OpId> {
 fn turns_off(job: &Job) -> bool {
     matches!(
         job.step(),
-        Step::Bmc(BmcAct::PowerOff | BmcAct::Netboot | BmcAct::BootDisk)
+        Step::Bmc(BmcAct::PowerOff | BmcAct::Netboot | BmcAct::LeaveRamdisk { .. })
     )
 }
 
@@ -178,31 +174,14 @@ impl World {
                     self.judge
                         .violation(format!("machine {machine} is active without its image"));
                 }
-                let deployed = after.past_boots.last();
-                if let Some(boot) = deployed.filter(|boot| it.ramdisk() == Some(**boot)) {
-                    let boot = *boot;
-                    self.after(LEAVES_MS, Happens::JudgesActive { machine, boot });
+                let deployed = after.past_boots.last().copied();
+                if it.ramdisk().is_some() && it.ramdisk() == deployed && !it.seen_off_wrongly {
+                    self.judge.violation(format!(
+                        "machine {machine} is active, and has not left the ramdisk"
+                    ));
                 }
             }
             (_, _) => {}
-        }
-    }
-
-    /// It became active in this ramdisk, a while ago.
-    pub(crate) fn judge_active(&mut self, machine: usize, boot: BootId) {
-        let it = &self.machines[machine];
-        let node = self.store.node(it.node);
-        let active = node.is_some_and(|node| node.state == State::Resting(Rest::Active));
-        if !active || it.ramdisk() != Some(boot) {
-            return;
-        }
-        let hangs = it.hangs();
-        self.note("active in the ramdisk", machine, String::new);
-        match hangs {
-            true => self.judge.found(Finding::ActiveInTheRamdisk),
-            false => self.judge.violation(format!(
-                "machine {machine} is active, and its ramdisk was never told to end"
-            )),
         }
     }
 

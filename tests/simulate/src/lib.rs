@@ -33,7 +33,7 @@ use asks::{Answer, Ask, Slot};
 use faults::Faults;
 use front::Job;
 use ironbeat_common::heartbeat::{HeartbeatReply, Status};
-use ironbeat_common::id::{BootId, NodeId};
+use ironbeat_common::id::NodeId;
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_core::decide::Verb;
 use ironbeat_core::id::{Incarnation, RequestId, WorkerId};
@@ -130,10 +130,6 @@ enum Happens {
     Blinds,
     /// The store has a leader again.
     Returns,
-    JudgesActive {
-        machine: usize,
-        boot: BootId,
-    },
 }
 
 /// What happens to a machine by itself.

@@ -26,6 +26,8 @@ pub(crate) struct Machine {
     /// The driver of its disks has not come up in this boot.
     pub disks_late: bool,
     pub power_turn: u64,
+    /// Its BMC said that it is off, while this ramdisk ran.
+    pub seen_off_wrongly: bool,
     pub bmc_silent_until: u64,
     pub wrong_password_until: u64,
     pub asks: u64,
@@ -47,16 +49,6 @@ impl Machine {
             Running::Ramdisk(agent) => Some(agent),
             Running::Off | Running::Post | Running::Stuck | Running::Loading | Running::System => {
                 None
-            }
-        }
-    }
-
-    /// Its ramdisk runs no more, and the machine is still in it.
-    pub fn hangs(&self) -> bool {
-        match &self.running {
-            Running::Ramdisk(agent) => agent.hung,
-            Running::Off | Running::Post | Running::Stuck | Running::Loading | Running::System => {
-                false
             }
         }
     }
@@ -159,6 +151,7 @@ impl World {
         let it = &mut self.machines[machine];
         it.boots += 1;
         it.disks_late = late;
+        it.seen_off_wrongly = false;
         let mut boot = [0xb0; 16];
         boot[0] = machine as u8;
         boot[8..].copy_from_slice(&it.boots.to_be_bytes());

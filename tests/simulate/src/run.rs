@@ -51,7 +51,7 @@ pub struct Outcome {
 
 /// All jobs have been given up by then: two boots of 900 s, steps of two hours, pauses and tries.
 const QUIET_MS: u64 = 24 * 3_600_000;
-/// A little longer than what the judge waits for.
+/// What is at rest must stay so, when nothing is asked of it.
 const LAST_LOOK_MS: u64 = 70_000;
 
 /// `trace`: keep the last steps, which costs time and changes nothing.
@@ -247,8 +247,7 @@ impl World {
             | Happens::Enrols(_)
             | Happens::Strikes
             | Happens::Blinds
-            | Happens::Returns
-            | Happens::JudgesActive { .. } => None,
+            | Happens::Returns => None,
         };
         let what = match to {
             Some(worker) => self.takes(worker, what)?,
@@ -313,7 +312,6 @@ impl World {
                 self.store.away = false;
                 self.watches(true);
             }
-            Happens::JudgesActive { machine, boot } => self.judge_active(machine, boot),
         }
         None
     }

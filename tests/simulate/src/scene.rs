@@ -35,6 +35,7 @@ pub(crate) fn machine(n: usize, rng: &mut Rng) -> Machine {
         boots: 0,
         disks_late: false,
         power_turn: 0,
+        seen_off_wrongly: false,
         bmc_silent_until: 0,
         wrong_password_until: 0,
         asks: 0,

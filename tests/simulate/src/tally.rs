@@ -46,12 +46,15 @@ pub struct Tally {
     pub pairs: BTreeSet<(String, &'static str)>,
     /// Steps that were given up, or begun again, because their time was over.
     pub timeouts: Vec<String>,
+    /// Ramdisks that were told to end, and are as silent as those that did.
+    pub hung_on_the_way_down: u64,
 }
 
 impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.events += other.events;
         self.timeouts.extend(other.timeouts.iter().cloned());
+        self.hung_on_the_way_down += other.hung_on_the_way_down;
         self.pairs.extend(other.pairs.iter().cloned());
     }
 

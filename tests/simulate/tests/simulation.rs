@@ -1,6 +1,6 @@
-//! The simulation in ci: the same seed is the same run, a hundred thousand events break nothing, and what is known to be
-//! false is still so. More events by `cargo xtask simulate`.
-use ironbeat_simulate::{Finding, Outcome, Size, Tally, run};
+//! The simulation in ci: the same seed is the same run, and a hundred thousand events break nothing.
+//! More events by `cargo xtask simulate`.
+use ironbeat_simulate::{Outcome, Size, Tally, run};
 
 fn base() -> u64 {
     let seed = std::env::var("IRONBEAT_SEED").ok();
@@ -24,7 +24,6 @@ fn the_same_seed_is_the_same_run_and_another_seed_is_another() {
 #[test]
 fn a_hundred_thousand_events_break_nothing_that_is_not_known() {
     let mut tally = Tally::default();
-    let mut still_active_in_the_ramdisk = 0;
     let mut seed = base();
     while tally.events < 100_000 {
         let outcome = run(seed, Size::default(), false);
@@ -32,16 +31,13 @@ fn a_hundred_thousand_events_break_nothing_that_is_not_known() {
             panic!("{}", words(&run(seed, Size::default(), true)));
         }
         tally.add(&outcome.tally);
-        let known = outcome.known.get(&Finding::ActiveInTheRamdisk);
-        still_active_in_the_ramdisk += known.copied().unwrap_or_default();
         seed += 1;
     }
     println!("{} events, {:.3} of the pairs", tally.events, tally.share());
     // A simulation that never gets anywhere would prove nothing.
     assert!(tally.share() > 0.6, "{:.3} of the pairs", tally.share());
-    // Known: the agent says "done" before the machine has left the ramdisk. Whoever puts that right makes the finding a
-    // violation, in `judge.rs`, and this line goes.
-    assert!(still_active_in_the_ramdisk > 0, "it is true now");
+    let hung = tally.hung_on_the_way_down;
+    assert!(hung > 0, "no ramdisk hung where it is to be left");
 }
 
 /// Machines and BMCs that are well need no time-out, whatever the clocks of workers say.

@@ -2,7 +2,7 @@
 //! `lookup` finds the node of a lookup; `alarm` notices silence.
 use super::answer::{Effect, Rejected};
 use super::draft::Draft;
-use super::job::{FailureOf, boot_disk_by_force};
+use super::job::FailureOf;
 use crate::disks;
 use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, State, Step};
 use crate::plan::{self, Plan};
@@ -54,9 +54,9 @@ pub(super) fn booted(
                 Err(why) => draft.fail(FailureOf::Other, why),
             }
         }
-        Phase::AgentStep { .. } if boot_disk_by_force(job) => {
-            draft.begin();
-            "the machine came back to the ramdisk instead of its disk: booted by force".into()
+        Phase::AgentStep { .. } if ends_agent(job.step()) => {
+            let because = draft.advance();
+            format!("the machine rebooted instead of going off: {because}")
         }
         Phase::AgentStep { .. } if job.tries >= max_tries => {
             let what = format!(
@@ -147,8 +147,15 @@ pub(super) fn beat(
     let Some(Phase::AgentStep { id, .. }) = draft.node.job().map(|job| job.phase.clone()) else {
         return Ok("nothing is asked of the agent".into());
     };
+    let ends = draft.node.job().is_some_and(|job| ends_agent(job.step()));
     let because = match status {
         Status::Done { step, outcome } if *step == id => done(draft, outcome),
+        // Its BMC does it as well.
+        Status::Failed { step, error } if *step == id && ends => {
+            let because = draft.advance();
+            let what: String = error.what.chars().take(2000).collect();
+            format!("the agent did not switch the machine off ({what}): {because}")
+        }
         Status::Failed { step, error } if *step == id => {
             let what = error.what.chars().take(2000).collect();
             match error.retry {
@@ -163,6 +170,14 @@ pub(super) fn beat(
     // The reply to this very beat carries the next step.
     draft.effects.retain(|effect| *effect != Effect::Nudge);
     Ok(because)
+}
+
+/// Whether the ramdisk's life ends with it.
+fn ends_agent(step: &Step) -> bool {
+    match step {
+        Step::Agent(step) => step.ends_agent(),
+        Step::Bmc(_) | Step::AwaitAgent => false,
+    }
 }
 
 /// The step is done. An inspection that finishes has the last word on what disks there are, unless it could not see them.

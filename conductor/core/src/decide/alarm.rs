@@ -1,7 +1,7 @@
 //! The time in `wake_at` has come: a worker died, a pause is over, a machine is silent, a step hangs.
 //! The conductor watches the clock and brings the last heartbeat along.
 use super::draft::Draft;
-use super::job::{FailureOf, boot_disk_by_force};
+use super::job::FailureOf;
 use crate::event::LastBeat;
 use crate::id::Actor;
 use crate::node::{Mark, Phase, Step};
@@ -110,10 +110,10 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
     let ran = now.since(*since);
     let (over, seen) = (now >= *until, *seen);
     if silent >= secs(policy.heartbeat_timeout_secs) {
-        if ends && boot_disk_by_force(job) {
-            draft.begin();
+        if ends {
+            let because = draft.advance();
             return format!(
-                "the machine was ordered to reboot and has been silent since {seen}: booted by force"
+                "the agent was told to switch the machine off, and has been silent since {seen}: {because}"
             );
         }
         return draft.reboot_ramdisk(&format!(

@@ -63,7 +63,6 @@ pub(super) fn reported(
 fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
     match act {
         BmcAct::Check
-        | BmcAct::SetBootDisk
         | BmcAct::SetBootDevice { .. }
         | BmcAct::Reset
         | BmcAct::ResetBmc
@@ -71,7 +70,7 @@ fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
         BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk | BmcAct::Cycle => {
             (!power_on).then_some("the machine was turned on, but its BMC says it is off")
         }
-        BmcAct::PowerOff | BmcAct::SoftOff { .. } => {
+        BmcAct::PowerOff | BmcAct::SoftOff { .. } | BmcAct::LeaveRamdisk { .. } => {
             power_on.then_some("the machine was turned off, but its BMC says it is on")
         }
     }

@@ -115,7 +115,10 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
     }
     match (rng.below(10), act) {
         (0..=5, Some((op, act))) => {
-            let on = !matches!(act, BmcAct::PowerOff | BmcAct::SoftOff { .. });
+            let on = !matches!(
+                act,
+                BmcAct::PowerOff | BmcAct::SoftOff { .. } | BmcAct::LeaveRamdisk { .. }
+            );
             Event::Bmc {
                 op,
                 result: match rng.below(9) {
@@ -430,6 +433,13 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         )
     {
         return Err("active, though no BMC said that the machine is on".to_string());
+    }
+    let left = |job: &Job| {
+        let left = |step: &Step| matches!(step, Step::Bmc(BmcAct::LeaveRamdisk { .. }));
+        job.steps[..job.at].iter().any(left)
+    };
+    if became_active && !node.job().is_some_and(left) {
+        return Err("active, though no BMC saw the machine leave the ramdisk".to_string());
     }
     // Other events may come before a due alarm is delivered; once delivered, it must have been dealt with.
     if matches!(moment.event, Event::Alarm { .. })

@@ -3,8 +3,8 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    AgentStep, BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, Job, JobKind, LastError,
-    LeftAlone, OnFailure, Phase, Rest, State, Step,
+    BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, Job, JobKind, LastError, LeftAlone,
+    OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -69,9 +69,7 @@ impl Draft<'_> {
             Step::Bmc(act) => {
                 let (op, act) = (self.ctx.op.clone(), *act);
                 let until = now.after(budget(act, policy));
-                if !keeps_agent(act) {
-                    self.retire_boot();
-                }
+                self.retire_boot();
                 self.effects.push(Effect::Bmc {
                     op: op.clone(),
                     act,
@@ -251,34 +249,17 @@ fn boots(step: &Step) -> u32 {
     u32::from(*step == Step::Bmc(BmcAct::Netboot))
 }
 
-/// Whether the ramdisk lives on through this act.
-fn keeps_agent(act: BmcAct) -> bool {
-    match act {
-        BmcAct::SetBootDisk => true,
-        BmcAct::SoftOff { .. }
-        | BmcAct::Cycle
-        | BmcAct::Reset
-        | BmcAct::Diag
-        | BmcAct::SetBootDevice { .. }
-        | BmcAct::ResetBmc
-        | BmcAct::Check
-        | BmcAct::Netboot
-        | BmcAct::EnsureOn
-        | BmcAct::BootDisk
-        | BmcAct::PowerOff => false,
-    }
-}
-
 /// The time that a worker has for one act.
 fn budget(act: BmcAct, policy: &Policy) -> core::time::Duration {
     let patience = match act {
-        BmcAct::SoftOff { patience_secs, .. } => patience_secs,
+        BmcAct::SoftOff { patience_secs, .. } | BmcAct::LeaveRamdisk { patience_secs } => {
+            patience_secs
+        }
         BmcAct::ResetBmc => BMC_RESTART_SECS,
         BmcAct::Check
         | BmcAct::Netboot
-        | BmcAct::SetBootDisk
-        | BmcAct::EnsureOn
         | BmcAct::BootDisk
+        | BmcAct::EnsureOn
         | BmcAct::PowerOff
         | BmcAct::Cycle
         | BmcAct::Reset
@@ -294,16 +275,4 @@ fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {
             .unwrap_or(u32::MAX),
     );
     secs(doubled.min(policy.bmc_backoff_cap_secs))
-}
-
-/// The machine came back to the ramdisk instead of its disk: the BMC does the rest.
-pub(super) fn boot_disk_by_force(job: &mut Job) -> bool {
-    let reboots = matches!(job.step(), Step::Agent(AgentStep::Reboot));
-    if reboots && job.at + 1 < job.steps.len() {
-        job.at += 1;
-        job.steps[job.at] = Step::Bmc(BmcAct::BootDisk);
-        job.tries = 0;
-        return true;
-    }
-    false
 }

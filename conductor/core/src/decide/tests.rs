@@ -107,6 +107,8 @@ pub(super) struct Story {
 }
 
 const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
+/// Ends a deploy's ramdisk.
+const LEAVES: BmcAct = BmcAct::LeaveRamdisk { patience_secs: 30 };
 const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);
 
 impl Story {
@@ -170,7 +172,10 @@ impl Story {
         self.event(Event::Bmc {
             op,
             result: Ok(BmcReport {
-                power_on: !matches!(act, BmcAct::PowerOff | BmcAct::SoftOff { .. }),
+                power_on: !matches!(
+                    act,
+                    BmcAct::PowerOff | BmcAct::SoftOff { .. } | BmcAct::LeaveRamdisk { .. }
+                ),
             }),
         })
     }
@@ -277,19 +282,20 @@ fn from_enroll_to_active_and_back_to_available() {
         crate::boot::boot_for(&story.node),
         crate::boot::Boot::Ramdisk
     );
-    let story = story.agent_did().is("deploying");
-    assert_eq!(story.acting().1, BmcAct::SetBootDisk);
+    let story = story.agent_did().is("wait call-back");
     assert_eq!(crate::boot::boot_for(&story.node), crate::boot::Boot::Disk);
-    let story = story.bmc_did().is("wait call-back");
-    assert_eq!(story.effects, [Effect::Nudge]);
     assert_eq!(
         wanted(&story.node, BOOT, &Status::Idle),
         Wanted::Step {
             id: story.step_id(),
-            step: &AgentStep::Reboot
+            step: &AgentStep::PowerOff
         }
     );
-    let story = story.agent_did().is("deploying").bmc_did().is("active");
+    let story = story.agent_did().is("deploying");
+    assert_eq!(story.acting().1, LEAVES);
+    let story = story.bmc_did().is("deploying");
+    assert_eq!(story.acting().1, BmcAct::BootDisk);
+    let story = story.bmc_did().is("active");
     assert_eq!(story.node.last_error, None);
     let story = story
         .ask(Verb::Undeploy)
@@ -546,7 +552,7 @@ fn a_machine_that_reboots_in_the_middle_of_a_step_begins_it_again() {
         }),
         Err(Rejected::OldBoot)
     );
-    story.agent_did().is("deploying");
+    story.agent_did().agent_did().is("deploying");
 }
 
 #[test]
@@ -566,22 +572,46 @@ fn a_machine_that_reboots_for_ever_fails() {
 }
 
 #[test]
-fn a_machine_that_comes_back_to_the_ramdisk_is_booted_from_disk_by_force() {
-    let story = Story::writing().agent_did().bmc_did();
-    let story = story.boots(NEXT_BOOT, &["S1", "S2"]).is("deploying");
-    assert_eq!(story.acting().1, BmcAct::BootDisk);
-    story.bmc_did().is("active");
+fn a_machine_is_active_only_after_its_bmc_saw_it_leave_the_ramdisk() {
+    let mut story = Story::writing().agent_did().agent_did();
+    let told = story.acting().1;
+    assert_eq!(told, LEAVES);
+    // The ramdisk is silent, and the machine on: a kernel that hangs on its way down.
+    let mut tries = 0;
+    while story.node.job().is_some() && story.acting().1 == told {
+        let (op, _) = story.acting();
+        let result = Ok(BmcReport { power_on: true });
+        story = story.event(Event::Bmc { op, result });
+        tries += 1;
+        if tries < story.policy.max_tries {
+            story = story.is("deploying").alarm(None);
+        }
+    }
+    assert_eq!(tries, story.policy.max_tries);
+    let story = story.is("deploy failed");
+    let words = "step tear_down_agent (5 of 6): the machine was turned off, but its BMC says it is on (5 tries)";
+    assert!(story.error().ends_with(words), "{}", story.error());
 }
 
+/// It rebooted though it was told to go off; its report is lost; it says that it cannot.
 #[test]
-fn a_lost_reboot_report_does_not_lose_the_deploy() {
-    let story = Story::writing()
-        .agent_did()
-        .bmc_did()
-        .alarm(None)
-        .is("deploying");
-    assert_eq!(story.acting().1, BmcAct::BootDisk);
-    story.bmc_did().is("active");
+fn a_ramdisk_that_does_not_end_as_it_was_told_is_ended_by_the_bmc() {
+    let last = || Story::writing().agent_did().is("wait call-back");
+    let back = last().boots(NEXT_BOOT, &["S1", "S2"]);
+    let lost = last().alarm(None);
+    let unable = last();
+    let error = StepError {
+        what: "no such call".into(),
+        retry: Retry::Useless,
+    };
+    let step = unable.step_id();
+    let status = Status::Failed { step, error };
+    let unable = unable.event(Event::Beat { boot: BOOT, status });
+    for story in [back, lost, unable] {
+        assert_eq!(story.acting().1, LEAVES, "{}", story.because);
+        assert_eq!(story.node.boot, None, "nobody is listened to any more");
+        story.is("deploying").bmc_did().bmc_did().is("active");
+    }
 }
 
 #[test]
@@ -906,8 +936,8 @@ fn a_step_that_may_succeed_later_gets_the_tries_that_were_promised() {
 fn a_short_outage_does_not_end_a_deploy() {
     let story = Story::writing();
     let failed = may_pass(&story);
-    let story = story.event(failed).alarm(None).agent_did().bmc_did();
-    story.agent_did().bmc_did().is("active");
+    let story = story.event(failed).alarm(None).agent_did().agent_did();
+    story.bmc_did().bmc_did().is("active");
 }
 
 #[test]
@@ -915,7 +945,7 @@ fn a_machine_that_reboots_in_the_pause_before_another_try_begins_at_once() {
     let story = Story::writing();
     let failed = may_pass(&story);
     let story = story.event(failed).boots(NEXT_BOOT, &["S1", "S2"]);
-    let story = story.is("wait call-back").agent_did();
+    let story = story.is("wait call-back").agent_did().agent_did();
     story.is("deploying");
 }
 
@@ -1050,7 +1080,8 @@ fn user_data_too_large_for_a_config_drive_is_refused_on_arrival() {
 #[test]
 fn an_instances_data_ends_with_it_and_survives_a_rebuild() {
     let version = |story: &Story| story.node.beside.of(BesideKind::InstanceData).cloned();
-    let story = Story::writing().agent_did().bmc_did().agent_did().bmc_did();
+    let story = Story::writing().agent_did().agent_did();
+    let story = story.bmc_did().bmc_did().is("active");
     let deployed = version(&story);
     assert!(deployed.is_some());
     let story = story.ask(Verb::Rebuild(None)).is("deploying");

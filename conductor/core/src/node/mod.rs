@@ -37,7 +37,9 @@ pub use kg::{BadKgKey, KgKey};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
-pub use step::{AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, Step, WriteImage};
+pub use step::{
+    AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, LEAVE_SECS, Step, WriteImage,
+};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;
@@ -109,6 +111,13 @@ pub struct Node {
 }
 
 impl Node {
+    pub(crate) fn job_mut(&mut self) -> Option<&mut Job> {
+        match &mut self.state {
+            State::Busy(job) => Some(job),
+            State::Resting(_) => None,
+        }
+    }
+
     pub fn job(&self) -> Option<&Job> {
         match &self.state {
             State::Busy(job) => Some(job),

@@ -49,7 +49,7 @@ pub enum AgentStep {
     EraseMetadata {
         disks: Vec<DiskIdentity>,
     },
-    Reboot,
+    /// The ramdisk ends, and the machine goes off.
     PowerOff,
 }
 
@@ -88,7 +88,6 @@ impl AgentStep {
             }),
             AgentStep::SetBootEntry { disk, label } => Order::SetBootEntry { disk, label },
             AgentStep::EraseMetadata { disks } => Order::EraseMetadata { disks },
-            AgentStep::Reboot => Order::Reboot,
             AgentStep::PowerOff => Order::PowerOff,
         }
     }
@@ -100,7 +99,6 @@ impl AgentStep {
             AgentStep::WriteImage(_) => "write_image",
             AgentStep::SetBootEntry { .. } => "prepare_instance_boot",
             AgentStep::EraseMetadata { .. } => "erase_devices_metadata",
-            AgentStep::Reboot => "reboot",
             AgentStep::PowerOff => "power_off",
         }
     }
@@ -108,7 +106,7 @@ impl AgentStep {
     /// Whether it ends the ramdisk's life, so that silence after it is expected.
     pub fn ends_agent(&self) -> bool {
         match self {
-            AgentStep::Reboot | AgentStep::PowerOff => true,
+            AgentStep::PowerOff => true,
             AgentStep::Inspect { .. }
             | AgentStep::WriteImage(_)
             | AgentStep::SetBootEntry { .. }
@@ -126,12 +124,13 @@ pub enum BmcAct {
     Check,
     /// Off (confirmed), next boot from the network, on (confirmed).
     Netboot,
-    /// Every boot from now on from the disk; the power is left as it is.
-    SetBootDisk,
-    /// The machine, told to boot its disk, is on (confirmed); turned on if it is not.
-    EnsureOn,
-    /// Boot from the disk by force: off (confirmed), boot device disk, on (confirmed).
+    /// The ramdisk is left: off (confirmed), by itself within so many seconds, as its agent was told, or else by force.
+    /// Nothing else proves it: a kernel that hangs on its way down is as silent as one that is gone.
+    LeaveRamdisk { patience_secs: u32 },
+    /// Every boot from now on from the disk; on (confirmed).
     BootDisk,
+    /// On (confirmed); turned on if it is not.
+    EnsureOn,
     /// Off (confirmed).
     PowerOff,
     /// The operating system is asked to switch off; off (confirmed) within so many seconds; then by force, if wanted.
@@ -150,6 +149,9 @@ pub enum BmcAct {
     /// The BMC restarts, and answers again (confirmed) within [`BMC_RESTART_SECS`]; the machine goes on.
     ResetBmc,
 }
+
+/// The time that a ramdisk has to switch its machine off (Ironic's agent has six looks, 5 s apart).
+pub const LEAVE_SECS: u32 = 30;
 
 /// The time that a BMC has to restart. OpenBMC and its like boot a whole Linux from slow flash.
 pub const BMC_RESTART_SECS: u32 = 300;
@@ -197,9 +199,9 @@ impl BmcAct {
         match self {
             BmcAct::Check => "check_bmc",
             BmcAct::Netboot => "boot_ramdisk",
-            BmcAct::SetBootDisk => "set_boot_device",
-            BmcAct::EnsureOn => "ensure_power_on",
+            BmcAct::LeaveRamdisk { .. } => "tear_down_agent",
             BmcAct::BootDisk => "boot_instance",
+            BmcAct::EnsureOn => "ensure_power_on",
             BmcAct::PowerOff => "power_off",
             BmcAct::SoftOff { .. } => "soft_power_off",
             BmcAct::Cycle => "power_cycle",
@@ -216,9 +218,9 @@ impl BmcAct {
             BmcAct::Cycle | BmcAct::Reset | BmcAct::Diag | BmcAct::ResetBmc => true,
             BmcAct::Check
             | BmcAct::Netboot
-            | BmcAct::SetBootDisk
-            | BmcAct::EnsureOn
+            | BmcAct::LeaveRamdisk { .. }
             | BmcAct::BootDisk
+            | BmcAct::EnsureOn
             | BmcAct::PowerOff
             | BmcAct::SoftOff { .. }
             | BmcAct::SetBootDevice { .. } => false,
