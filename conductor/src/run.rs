@@ -21,7 +21,10 @@ use crate::records::view::View;
 use crate::records::{Names, Store};
 use crate::worker::Worker;
 use anyhow::Context;
+use ironbeat_common::id::NodeId;
+use ironbeat_core::decide::Event;
 use ironbeat_core::id::Incarnation;
+use ironbeat_core::node::Sign;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,6 +184,10 @@ async fn start(
         view: worker.view.clone(),
         presence: worker.presence.clone(),
         events: worker.events.clone(),
+        on_sign: {
+            let worker = Arc::clone(worker);
+            Arc::new(move |node, sign| see(&worker, node, sign))
+        },
         discovery: config.discovery,
         budgets: Arc::default(),
     };
@@ -209,6 +216,16 @@ async fn start(
         background,
         listening,
     })
+}
+
+/// Hands on what was seen of a machine; a sign that is lost is missed by nothing but patience.
+fn see(worker: &Arc<Worker>, node: NodeId, sign: Sign) {
+    let (at, drive) = (clock::now(), Arc::clone(&worker.drive));
+    worker.tasks.spawn(async move {
+        if let Err(error) = drive.deliver(node, &Event::Seen { sign, at }).await {
+            tracing::warn!(%node, ?sign, "not told to the node: {error}");
+        }
+    });
 }
 
 async fn leave(worker: &Worker) {

@@ -2,7 +2,7 @@
 //! `decide` says what follows from it.
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
-use crate::node::{BmcAccess, BootDevice, NewInstance};
+use crate::node::{BmcAccess, BootDevice, NewInstance, Sign};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,6 +23,8 @@ pub enum Event {
     Enrolled(Enrolment),
     /// An operator asked for something; a repeat carries the same request id.
     Asked { request: RequestId, verb: Verb },
+    /// A machine was seen on its way to the ramdisk.
+    Seen { sign: Sign, at: Time },
     /// A ramdisk looked up and was matched to this node.
     Booted { boot: BootId, inventory: Inventory },
     /// An agent's heartbeat.
@@ -75,6 +77,7 @@ impl Event {
             Event::Booted { .. } => true,
             Event::Enrolled(_)
             | Event::Asked { .. }
+            | Event::Seen { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }

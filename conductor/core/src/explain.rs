@@ -51,7 +51,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         Some(
             Phase::Acting { since, until, .. }
             | Phase::Backoff { since, until, .. }
-            | Phase::AwaitingAgent { since, until }
+            | Phase::AwaitingAgent { since, until, .. }
             | Phase::AgentStep { since, until, .. },
         ) => (Some(*since), Some(*until)),
         None => (None, None),

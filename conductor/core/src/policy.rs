@@ -12,6 +12,9 @@ pub struct Policy {
     pub heartbeat_timeout_secs: u32,
     /// From power-on to lookup. With [`Policy::max_boots`] it makes up Ironic's `deploy_callback_timeout` of 1800 s.
     pub boot_timeout_secs: u32,
+    /// From one sign of a machine on its way to the ramdisk (an address, the boot script, the kernel) to the next; the last
+    /// is the lookup, for which drivers have 90 s. Otherwise something else runs on it.
+    pub boot_sign_secs: u32,
     /// How often one job boots the ramdisk before it gives up.
     pub max_boots: u32,
     /// How often one step is begun before the job gives up.
@@ -51,6 +54,7 @@ impl Default for Policy {
         Self {
             heartbeat_timeout_secs: 300,
             boot_timeout_secs: 900,
+            boot_sign_secs: 300,
             max_boots: 2,
             max_tries: 5,
             bmc_budget_secs: 180,

@@ -58,7 +58,7 @@ pub(super) async fn carry_out(
         }
         BmcAct::Netboot => {
             power(false).await?;
-            set_boot(bmc, Device::Pxe, false, wish, permit).await?;
+            set_boot(bmc, Device::Pxe, true, wish, permit).await?;
             power(true).await
         }
         BmcAct::LeaveRamdisk { patience_secs } => {

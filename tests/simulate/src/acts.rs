@@ -76,7 +76,7 @@ impl Doing {
             BmcAct::Check => self.look().await,
             BmcAct::Netboot => {
                 self.power(false).await?;
-                self.boot(BootDevice::Pxe, false).await?;
+                self.boot(BootDevice::Pxe, true).await?;
                 self.power(true).await
             }
             BmcAct::LeaveRamdisk { patience_secs } => {

@@ -19,6 +19,7 @@ pub(crate) struct Faults {
     pub agent_hangs: u64,
     pub hangs_on_the_way_down: u64,
     pub disks_late: u64,
+    pub ramdisk_dies: u64,
     pub firmware_errs: u64,
     /// Mean time between two blows of fate, in ms; each is of one of the kinds in `Strike`.
     pub strike_ms: u64,
@@ -86,6 +87,7 @@ impl Faults {
             agent_hangs: rate(30),
             hangs_on_the_way_down: rate(60),
             disks_late: rate(60),
+            ramdisk_dies: rate(60),
             firmware_errs: rate(60),
             strike_ms: 0,
             strikes: Vec::new(),

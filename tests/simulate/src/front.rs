@@ -15,7 +15,7 @@ use ironbeat_core::decide::{
 use ironbeat_core::id::RequestId;
 use ironbeat_core::index::Entry;
 use ironbeat_core::lookup::{Identity, Match};
-use ironbeat_core::node::{Delivery, Node};
+use ironbeat_core::node::{Delivery, Node, Sign};
 use std::sync::Arc;
 
 #[expect(
@@ -51,6 +51,10 @@ pub(crate) enum Job {
     ReadPower {
         node: Arc<Entry>,
     },
+    Seen {
+        node: NodeId,
+        sign: Sign,
+    },
 }
 
 impl Job {
@@ -62,6 +66,7 @@ impl Job {
             Job::Request { request, verb, .. } => format!("{} ({request})", verb.name()),
             Job::Alarm { event, .. } => event_name(event).into(),
             Job::ReadPower { .. } => "read power".into(),
+            Job::Seen { sign, .. } => format!("seen: it {}", sign.words()),
         }
     }
 
@@ -116,6 +121,10 @@ impl Job {
                 if !kept {
                     it.quiet.insert(node, until);
                 }
+            }),
+            Job::Seen { node, sign } => Box::pin(async move {
+                let at = lock(&world).clock_of(worker);
+                let _ = deliver(&world, &drive, node, &Event::Seen { sign, at }).await;
             }),
             Job::ReadPower { node } => Box::pin(read_power(world, worker, drive, node)),
         }

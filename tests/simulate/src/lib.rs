@@ -146,6 +146,8 @@ enum OfMachine {
     /// The running step goes on.
     Works(u64),
     Nudged,
+    /// Its kernel failed a while ago.
+    Resets,
     /// The last beat before a reboot has had its time.
     Ends,
     AgentAsks(u64, Box<AgentAsk>),

@@ -2,10 +2,15 @@
 //! What a machine is told to boot from the network is the conductor's word, as one of its workers has it in its index.
 use crate::agent::Agent;
 use crate::disks::{Content, SimDisk};
+use crate::front::Job;
 use crate::{Happens, OfMachine, World};
 use ironbeat_common::id::{BootId, Mac, NodeId};
 use ironbeat_core::boot::Boot;
-use ironbeat_core::node::{BmcAddress, BootDevice};
+use ironbeat_core::index::Entry;
+use ironbeat_core::node::{BmcAddress, BootDevice, Sign};
+
+/// A kernel that fails starts over after this long (`panic=30`).
+const PANIC_MS: u64 = 30_000;
 
 pub(crate) struct Machine {
     pub node: NodeId,
@@ -124,6 +129,8 @@ impl World {
         match entry.map(|entry| entry.boot) {
             Some(Boot::Ramdisk) => {
                 self.note("loads", machine, || format!("told by w{worker}"));
+                self.seen(machine, Sign::Script);
+                self.seen(machine, Sign::Kernel);
                 self.machines[machine].running = Running::Loading;
                 let ms = self.rng.between(5_000, 40_000);
                 self.of_machine(ms, machine, OfMachine::Loaded);
@@ -133,12 +140,26 @@ impl World {
         }
     }
 
+    /// A worker that serves it sees how far it comes.
+    fn seen(&mut self, machine: usize, sign: Sign) {
+        let Some(to) = self.any_worker() else { return };
+        let mac = self.machines[machine].mac;
+        let entry = self.workers[to].index.of_mac(&mac);
+        let waits = |entry: &Entry| entry.boot == Boot::Ramdisk && entry.acting.is_none();
+        if let Some(node) = entry.filter(|it| waits(it)).map(|it| it.id) {
+            let ms = self.rng.between(1, 20);
+            let job = Job::Seen { node, sign };
+            self.after(ms, Happens::Comes { to, job });
+        }
+    }
+
     fn boot_disk(&mut self, machine: usize, then: bool) {
         let bootable = |content| matches!(content, Content::Old | Content::Image);
         let it = &mut self.machines[machine];
         if it.disks.iter().any(|disk| bootable(disk.content)) {
             it.running = Running::System;
             self.note("system", machine, String::new);
+            self.seen(machine, Sign::Lease);
         } else if then && self.rng.below(2) == 0 {
             self.boot_network(machine, false);
         } else {
@@ -147,6 +168,13 @@ impl World {
     }
 
     pub(crate) fn loaded(&mut self, machine: usize) {
+        let dies = self.faults.chance(&mut self.rng, self.faults.ramdisk_dies);
+        if dies {
+            self.note("ramdisk dies", machine, String::new);
+            self.machines[machine].running = Running::Stuck;
+            self.of_machine(PANIC_MS, machine, OfMachine::Resets);
+            return;
+        }
         let late = self.faults.chance(&mut self.rng, self.faults.disks_late);
         let it = &mut self.machines[machine];
         it.boots += 1;

@@ -344,6 +344,7 @@ impl World {
             OfMachine::Welcomed(number, reply) => self.welcomed(machine, number, &reply),
             OfMachine::Replied(number, reply) => self.replied(machine, number, reply),
             OfMachine::Works(turn) => self.works(machine, turn),
+            OfMachine::Resets => self.reset(machine),
             OfMachine::Nudged => self.agent_nudged(machine),
             OfMachine::Ends => self.agent_ends(machine),
             OfMachine::AgentAsks(number, ask) => self.agent_asks(machine, number, *ask),

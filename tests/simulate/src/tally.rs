@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// No node, eight rests, and six kinds of jobs in the phases that each can have.
 const STATES: usize = 1 + 8 + 3 * 2 + 3 * 4;
 const EVENTS: usize = EVENT_NAMES.len();
-const EVENT_NAMES: [&str; 25] = [
+const EVENT_NAMES: [&str; 26] = [
     "enrolled",
     "manage",
     "inspect",
@@ -34,6 +34,7 @@ const EVENT_NAMES: [&str; 25] = [
     "worker-lost",
     "power-read",
     "power-unread",
+    "seen",
 ];
 
 /// Of the pairs below, how many could be.
@@ -88,6 +89,7 @@ pub fn event_name(event: &Event) -> &'static str {
             Verb::BootDevice { .. } => 12,
             Verb::ResetBmc => 13,
         },
+        Event::Seen { .. } => 25,
         Event::Booted { .. } => 14,
         Event::Beat { status, .. } => match status {
             Status::Idle => 15,

@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::job::FailureOf;
 use crate::event::LastBeat;
 use crate::id::Actor;
-use crate::node::{Mark, Phase, Step};
+use crate::node::{Mark, Phase, Sign, Step};
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
@@ -24,10 +24,22 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
             draft.begin();
             format!("another try after: {because}")
         }
-        Phase::AwaitingAgent { since, .. } => draft.reboot_ramdisk(&format!(
-            "no ramdisk has called for {} s after power-on",
-            now.since(since).as_secs()
-        )),
+        Phase::AwaitingAgent { since, sign, .. } => {
+            let seen = match sign {
+                None => String::new(),
+                // Old systems ask for addresses too.
+                Some(Sign::Lease) => {
+                    ", though the machine got an address: it may have booted its disk".into()
+                }
+                Some(sign @ (Sign::Script | Sign::Kernel)) => {
+                    format!(", though the machine {}", sign.words())
+                }
+            };
+            let waited = now.since(since).as_secs();
+            draft.reboot_ramdisk(&format!(
+                "no ramdisk has called for {waited} s after power-on{seen}"
+            ))
+        }
         Phase::AgentStep { .. } => step_due(draft, last_beat),
     }
 }

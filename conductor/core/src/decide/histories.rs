@@ -9,7 +9,9 @@ use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
-use crate::node::{AgentStep, Beside, BmcAct, BootDevice, JobKind, Node, Phase, Rest, State, Step};
+use crate::node::{
+    AgentStep, Beside, BmcAct, BootDevice, Job, JobKind, Node, Phase, Rest, Sign, State, Step,
+};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -112,6 +114,11 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
     };
     if rng.below(12) == 0 {
         return invent_reading(node, now, rng);
+    }
+    if rng.below(12) == 0 {
+        let at = Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000)));
+        let sign = rng.pick(&[Sign::Lease, Sign::Script, Sign::Kernel]);
+        return Event::Seen { sign, at };
     }
     match (rng.below(10), act) {
         (0..=5, Some((op, act))) => {

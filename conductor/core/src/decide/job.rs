@@ -86,6 +86,7 @@ impl Draft<'_> {
             Step::AwaitAgent => Phase::AwaitingAgent {
                 since: now,
                 until: now.after(secs(policy.boot_timeout_secs)),
+                sign: None,
             },
             Step::Agent(_) => {
                 self.node.counter += 1;

@@ -9,6 +9,7 @@ mod enroll;
 #[cfg(test)]
 mod histories;
 mod job;
+mod netboot;
 mod power;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -48,6 +49,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         Event::Asked { request, verb } => verbs::asked(&mut draft, request, verb)?,
         Event::Booted { boot, inventory } => agent::booted(&mut draft, *boot, inventory)?,
         Event::Beat { boot, status } => agent::beat(&mut draft, *boot, status)?,
+        Event::Seen { sign, at } => netboot::seen(&mut draft, *sign, *at),
         Event::Bmc { op, result } => bmc::reported(&mut draft, op, result),
         Event::Alarm { last_beat } => alarm::due(&mut draft, last_beat.as_ref()),
         Event::WorkerLost {

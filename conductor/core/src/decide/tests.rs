@@ -7,7 +7,7 @@ use crate::hints::Hints;
 use crate::id::{Actor, Incarnation, OpId, RequestId};
 use crate::node::{
     AgentStep, Beside, BesideKind, BmcAccess, BmcAct, Image, InstanceData, NewInstance, Node,
-    Phase, Secret, Step,
+    Phase, Secret, Sign, Step,
 };
 use crate::time::Time;
 use core::time::Duration;
@@ -521,6 +521,81 @@ fn no_call_back_boots_the_ramdisk_again_and_then_gives_up() {
         story.error(),
         "wait call-back, step await_agent (2 of 2): no ramdisk has called for 901 s after power-on, 2 ramdisk boots were tried"
     );
+}
+
+fn seen(story: &Story, sign: Sign) -> Event {
+    Event::Seen {
+        sign,
+        at: story.now,
+    }
+}
+
+/// Seen: 112 MiB of memory, where the kernel panics. Its machine loads it again, for that is what it always boots.
+#[test]
+fn a_ramdisk_that_dies_early_counts_when_its_machine_asks_for_a_boot_script_again() {
+    let mut story = Story::available().ask(Verb::Deploy(instance())).bmc_did();
+    let began = story.now;
+    for n in 1..=story.policy.max_boots {
+        let booting = story.node.job().unwrap();
+        assert_eq!(booting.boots, n);
+        for sign in [Sign::Lease, Sign::Script, Sign::Lease, Sign::Kernel] {
+            let event = seen(&story, sign);
+            story = story.event(event).is("wait call-back");
+        }
+        let event = seen(&story, Sign::Script);
+        story = story.event(event);
+    }
+    assert!(story.now.since(began).as_secs() < 60, "at once");
+    let story = story.is("deploying").bmc_did().is("deploy failed");
+    let words = "the ramdisk died before it called, or could not be loaded";
+    assert!(story.error().contains(words), "{}", story.error());
+    let tried = "2 ramdisk boots were tried";
+    assert!(story.error().ends_with(tried), "{}", story.error());
+}
+
+#[test]
+fn a_machine_that_is_seen_and_does_not_come_is_booted_again_soon() {
+    for (signs, words) in [
+        (
+            &[Sign::Lease][..],
+            "got an address: it may have booted its disk",
+        ),
+        (&[Sign::Lease, Sign::Script], "fetched its boot script"),
+        (&[Sign::Script, Sign::Kernel], "fetched the kernel"),
+    ] {
+        let mut story = Story::available().ask(Verb::Deploy(instance())).bmc_did();
+        for sign in signs {
+            let event = seen(&story, *sign);
+            story = story.event(event);
+        }
+        // What came late is no news, and what came before the power-on is of another boot.
+        let until = story.node.wake_at.unwrap();
+        let late = seen(&story, Sign::Lease);
+        let early = Event::Seen {
+            sign: Sign::Kernel,
+            at: Time::from_unix_ms(story.now.unix_ms() - 600_000),
+        };
+        story = story.event(late).event(early);
+        assert_eq!(story.node.wake_at, Some(until));
+        assert!(until.since(story.now).as_secs() <= 300);
+        let story = story.alarm(None).is("deploying");
+        assert_eq!(story.acting().1, BmcAct::Netboot);
+        assert!(story.because.contains(words), "{}", story.because);
+    }
+}
+
+#[test]
+fn a_machine_that_comes_slowly_has_its_whole_time_and_no_more() {
+    let mut story = Story::available().ask(Verb::Deploy(instance())).bmc_did();
+    let whole = story.node.wake_at.unwrap();
+    let slowly = Duration::from_secs(280);
+    for sign in [Sign::Lease, Sign::Script, Sign::Kernel] {
+        story.now = story.now.after(slowly);
+        let event = seen(&story, sign);
+        story = story.event(event).is("wait call-back");
+    }
+    assert_eq!(story.node.wake_at, Some(whole));
+    story.boots(BOOT, &["S1", "S2"]).is("wait call-back");
 }
 
 #[test]

@@ -67,7 +67,13 @@ pub enum Phase {
         because: String,
     },
     /// The ramdisk has not called yet.
-    AwaitingAgent { since: Time, until: Time },
+    AwaitingAgent {
+        since: Time,
+        until: Time,
+        /// How far the machine has come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sign: Option<Sign>,
+    },
     /// `boot` shall run the step with this id.
     AgentStep {
         id: StepId,
@@ -80,6 +86,28 @@ pub enum Phase {
         mark: Option<Mark>,
         marked: Time,
     },
+}
+
+/// What is seen of a machine on its way to the ramdisk, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Sign {
+    /// It got an address: firmware, iPXE, or whatever system it boots.
+    Lease,
+    /// It fetched the script that boots the ramdisk.
+    Script,
+    Kernel,
+}
+
+impl Sign {
+    pub fn words(self) -> &'static str {
+        match self {
+            Sign::Lease => "got an address",
+            Sign::Script => "fetched its boot script",
+            Sign::Kernel => "fetched the kernel",
+        }
+    }
 }
 
 /// The progress that an agent last reported.

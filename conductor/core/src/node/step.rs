@@ -122,7 +122,8 @@ impl AgentStep {
 pub enum BmcAct {
     /// Prove that address and credentials are good, and read the power state.
     Check,
-    /// Off (confirmed), next boot from the network, on (confirmed).
+    /// Off (confirmed), every boot from now on from the network, on (confirmed): a ramdisk that dies early comes again, and
+    /// the old system does not.
     Netboot,
     /// The ramdisk is left: off (confirmed), by itself within so many seconds, as its agent was told, or else by force.
     /// Nothing else proves it: a kernel that hangs on its way down is as silent as one that is gone.
