@@ -310,6 +310,7 @@ async fn list(client: &Client) -> anyhow::Result<()> {
             power_word(node),
             match (node.fault, node.maintenance) {
                 (Some(HardwareFault::Power), _) => "power failure".into(),
+                (Some(HardwareFault::Clean), _) => "clean failure".into(),
                 (None, true) => "yes".into(),
                 (None, false) => "-".into(),
             },

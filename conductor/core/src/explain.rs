@@ -1,7 +1,8 @@
 //! Says in words what a node is doing: what it waits for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::node::{
-    AgentStep, BmcAct, Goal, Job, LastError, Node, OnFailure, Phase, PowerSource, Rest, State, Step,
+    AgentStep, BmcAct, Goal, HardwareFault, Job, LastError, Node, OnFailure, Phase, PowerSource,
+    Rest, State, Step,
 };
 use crate::plan::steps_of;
 use crate::policy::Policy;
@@ -69,8 +70,12 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         next: next(node, policy),
         last_error: node.last_error.clone(),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
-            Some(_) => format!(
+            Some(HardwareFault::Power) => format!(
                 "since {}, by itself: {}; ends when the BMC answers",
+                m.since, m.reason
+            ),
+            Some(HardwareFault::Clean) => format!(
+                "since {}, by itself, for somebody to look at the machine: {}",
                 m.since, m.reason
             ),
             None => format!("since {}: {}", m.since, m.reason),
@@ -94,11 +99,17 @@ fn power(node: &Node, now: Time) -> String {
 
 fn waiting_for(node: &Node) -> String {
     let bmc = node.bmc.address();
-    let faulty = node.maintenance.as_ref().is_some_and(|m| m.fault.is_some());
+    let fault = node.maintenance.as_ref().and_then(|m| m.fault);
+    let faulty = fault == Some(HardwareFault::Power);
     match &node.state {
         State::Resting(_) if faulty => format!("the BMC at {bmc} to report the power"),
         State::Resting(_) => "an operator".to_string(),
         State::Busy(job) => match (&job.phase, job.step()) {
+            (Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }, _)
+                if node.is_held() =>
+            {
+                "an operator to end maintenance, which holds its job; no time counts".to_string()
+            }
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
                 format!(
                     "worker {worker} to {} through the BMC at {bmc}",

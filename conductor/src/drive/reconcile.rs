@@ -41,6 +41,7 @@ fn is_asked(event: &Event) -> bool {
         | Event::Booted { .. }
         | Event::Beat { .. }
         | Event::Bmc { .. }
+        | Event::Seen { .. }
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
         | Event::PowerRead { .. } => false,

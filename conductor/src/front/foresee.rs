@@ -9,6 +9,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::image::ImageFormat;
 use ironbeat_common::inventory::{Disk, Inventory};
 use ironbeat_core::decide::{Ctx, Event, Verb, decide};
+use ironbeat_core::id::Incarnation;
 use ironbeat_core::node::{Image, Instance, Node};
 use ironbeat_core::plan;
 
@@ -86,6 +87,7 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
         now: clock::now(),
         op: &node.op,
         worker: &worker.id,
+        incarnation: Incarnation::default(),
         policy: &worker.policy,
         inventory: None,
     };

@@ -10,7 +10,7 @@ use ironbeat_core::node::{BootDevice, JobKind, Node, Rest, State};
 impl World {
     pub(crate) fn operates(&mut self, machine: usize) {
         if !self.faults.on {
-            return;
+            return self.lets_go_on(machine);
         }
         let pause = self.rng.pick(&[2_000, 20_000, 60_000, 240_000]);
         let pause = self.rng.between(1, pause);
@@ -29,6 +29,18 @@ impl World {
             let verb = self.verb(machine, &node);
             self.requests(machine, verb);
         }
+    }
+
+    /// In the end nobody's job is held by a maintenance that was forgotten.
+    fn lets_go_on(&mut self, machine: usize) {
+        let node = self.store.node(self.machines[machine].node);
+        let Some(node) = node.filter(|node| node.job().is_some()) else {
+            return;
+        };
+        if node.is_held() {
+            self.requests(machine, Verb::Maintenance(None));
+        }
+        self.after(60_000, Happens::Operates(machine));
     }
 
     /// It is sent once, or again because the answer was long in coming.

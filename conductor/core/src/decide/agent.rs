@@ -2,7 +2,7 @@
 //! `lookup` finds the node of a lookup; `alarm` notices silence.
 use super::answer::{Effect, Rejected};
 use super::draft::Draft;
-use super::job::FailureOf;
+use super::job::{FailureOf, HELD};
 use crate::disks;
 use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, State, Step};
 use crate::plan::{self, Plan};
@@ -28,6 +28,12 @@ pub(super) fn booted(
     }
     if draft.node.boot == Some(boot) {
         return Ok("the same boot looked up again".into());
+    }
+    if draft.node.is_held() {
+        let state = draft.node.state.provision_state();
+        return Err(Rejected::AgentNotWanted {
+            state: format!("{state}, in maintenance"),
+        });
     }
     draft.retire_boot();
     draft.node.boot = Some(boot);
@@ -144,6 +150,9 @@ pub(super) fn beat(
     if draft.node.boot != Some(boot) {
         return Err(Rejected::UnknownBoot);
     }
+    if draft.node.is_held() {
+        return Ok(format!("{HELD}: its job waits"));
+    }
     let Some(Phase::AgentStep { id, .. }) = draft.node.job().map(|job| job.phase.clone()) else {
         return Ok("nothing is asked of the agent".into());
     };
@@ -222,6 +231,9 @@ pub enum Wanted<'a> {
 pub fn wanted<'a>(node: &'a Node, boot: BootId, status: &Status) -> Wanted<'a> {
     if node.boot != Some(boot) {
         return Wanted::LookUp;
+    }
+    if node.is_held() {
+        return Wanted::Idle;
     }
     let at = match status {
         Status::Idle => None,

@@ -16,6 +16,11 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
         return "nothing is due yet".into();
     }
     match draft.job().phase.clone() {
+        Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }
+            if draft.node.is_held() =>
+        {
+            draft.postpone()
+        }
         Phase::Acting { worker, .. } => draft.retry(
             FailureOf::Bmc,
             format!("worker {worker} did not report in time"),

@@ -427,6 +427,10 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         ([Effect::Bmc { op, .. }], Some(Phase::Acting { op: recorded, .. })) if op == recorded => {}
         (_, _) => return Err(format!("an act without a record of it: {acts:?}")),
     }
+    let began = matches!(acts.as_slice(), [Effect::Bmc { .. }]);
+    if node.is_held() && after.is_held() && began {
+        return Err("an act of a job that maintenance holds".to_string());
+    }
     // The return from a power change is not news.
     let was_active = node.state.provision_state() == "active";
     let became_active = after.state == State::Resting(Rest::Active) && !was_active;
@@ -461,9 +465,12 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     })
 }
 
-/// Left alone, with every alarm kept, a node comes to rest.
+/// Left alone, with every alarm kept, a node comes to rest, once nobody has its job held.
 fn rests(world: &World) -> Result<(), String> {
     let mut world = world.clone();
+    if world.node.is_held() {
+        world.node.maintenance = None;
+    }
     for n in 0..MAX_ALARMS_TO_REST {
         let Some(now) = world.node.wake_at else {
             return Ok(());

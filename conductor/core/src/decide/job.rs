@@ -3,8 +3,8 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, Job, JobKind, LastError, LeftAlone,
-    OnFailure, Phase, Rest, State, Step,
+    BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, HardwareFault, Job, JobKind, LastError,
+    LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -14,6 +14,10 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::id::StepId;
+
+/// How often to look whether maintenance still holds a job.
+const HELD_SECS: u32 = 60;
+pub(super) const HELD: &str = "the node is in maintenance";
 
 /// What failed. When it was the BMC, there is no point in asking it to turn the machine off.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,15 @@ impl Draft<'_> {
         let step = job.step().clone();
         if boot.is_none() && matches!(step, Step::Agent(_)) {
             self.reboot_ramdisk("no ramdisk is left to run the next step");
+            return;
+        }
+        if self.node.is_held() && matches!(step, Step::Bmc(_)) {
+            let since = self.ctx.now;
+            self.job().phase = Phase::Backoff {
+                since,
+                until: since.after(secs(HELD_SECS)),
+                because: HELD.into(),
+            };
             return;
         }
         let phase = self.enter(&step);
@@ -179,7 +192,8 @@ impl Draft<'_> {
             (OnFailure::Rest(rest), _) | (OnFailure::Back, Goal::Rest(rest)) => rest,
             (OnFailure::Back, Goal::Clean) => Rest::Error,
         };
-        if spec.powers_off && failure_of == FailureOf::Other && !tidying {
+        let hands_off = self.node.maintenance.is_some();
+        if spec.powers_off && failure_of == FailureOf::Other && !tidying && !hands_off {
             let job = self.job();
             (job.goal, job.steps, job.at, job.tries) =
                 (Goal::Rest(failed), vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
@@ -188,6 +202,22 @@ impl Draft<'_> {
             self.node.state = State::Resting(failed);
         }
         what
+    }
+
+    /// A machine that failed in the middle of a step of cleaning is put aside, as Ironic does: in maintenance, its power as
+    /// it is. `before`: the record before this event.
+    pub(super) fn put_aside(&mut self, before: &Node) {
+        let cleans = |job: &Job| job.kind == JobKind::Clean && matches!(job.step(), Step::Agent(_));
+        let failed = self.node.state == State::Resting(Rest::CleanFailed);
+        if let (true, None, Some(error)) = (failed, &self.node.maintenance, &self.node.last_error)
+            && before.job().is_some_and(cleans)
+        {
+            self.node.maintenance = Some(Maintenance {
+                since: self.ctx.now,
+                reason: error.what.chars().take(255).collect(),
+                fault: Some(HardwareFault::Clean),
+            });
+        }
     }
 
     /// The ramdisk is gone or never came: boot it once more, or give up.
@@ -212,6 +242,28 @@ impl Draft<'_> {
                 )
             }
         }
+    }
+
+    /// No time counts while maintenance holds the job.
+    pub(super) fn postpone(&mut self) -> String {
+        let (now, policy) = (self.ctx.now, self.ctx.policy);
+        match &mut self.job().phase {
+            Phase::Acting { .. } => {}
+            Phase::Backoff { until, .. } => *until = now.after(secs(HELD_SECS)),
+            Phase::AwaitingAgent { since, until, .. } => {
+                (*since, *until) = (now, now.after(secs(policy.boot_timeout_secs)));
+            }
+            Phase::AgentStep {
+                until,
+                seen,
+                marked,
+                ..
+            } => {
+                (*seen, *marked) = (now, now);
+                *until = (*until).max(now.after(secs(HELD_SECS)));
+            }
+        }
+        format!("{HELD}: its job waits")
     }
 
     /// Begin the present step again, after a pause, or give up.

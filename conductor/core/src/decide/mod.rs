@@ -63,5 +63,17 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
             troubles,
         } => power::read(&mut draft, *at, result, *troubles),
     };
+    match event {
+        // An abort is no failure.
+        Event::Asked { .. } => {}
+        Event::Enrolled(_)
+        | Event::Seen { .. }
+        | Event::Booted { .. }
+        | Event::Beat { .. }
+        | Event::Bmc { .. }
+        | Event::Alarm { .. }
+        | Event::WorkerLost { .. }
+        | Event::PowerRead { .. } => draft.put_aside(node),
+    }
     Ok(draft.finish(node, because))
 }

@@ -1,7 +1,7 @@
 //! What a machine does on its way to the ramdisk, as DHCP and HTTP see it: whether it still comes, or something else runs.
 //! `agent` hears the ramdisk itself; `alarm` notices that nothing follows.
 use super::draft::Draft;
-use super::job::FailureOf;
+use super::job::{FailureOf, HELD};
 use crate::node::{Phase, Sign};
 use crate::time::{Time, secs};
 use alloc::format;
@@ -11,6 +11,9 @@ use alloc::string::String;
 pub(super) fn seen(draft: &mut Draft<'_>, sign: Sign, at: Time) -> String {
     let (now, policy) = (draft.ctx.now, draft.ctx.policy);
     let whole = secs(policy.boot_timeout_secs);
+    if draft.node.is_held() {
+        return format!("{HELD}: its job waits");
+    }
     let Some(Phase::AwaitingAgent {
         since,
         until,

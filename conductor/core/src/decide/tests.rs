@@ -6,8 +6,8 @@ use super::{
 use crate::hints::Hints;
 use crate::id::{Actor, Incarnation, OpId, RequestId};
 use crate::node::{
-    AgentStep, Beside, BesideKind, BmcAccess, BmcAct, Image, InstanceData, NewInstance, Node,
-    Phase, Secret, Sign, Step,
+    AgentStep, Beside, BesideKind, BmcAccess, BmcAct, HardwareFault, Image, InstanceData,
+    NewInstance, Node, Phase, Secret, Sign, Step,
 };
 use crate::time::Time;
 use core::time::Duration;
@@ -924,6 +924,126 @@ fn a_disk_that_appears_while_others_are_erased_is_erased_too() {
         story.is("clean failed").error().contains("(5 tries)"),
         "it gives up"
     );
+}
+
+#[test]
+fn a_machine_that_fails_in_a_step_of_cleaning_is_put_aside_with_its_power_as_it_is() {
+    let erasing = || Story::cleaning().boots(BOOT, &["S1"]);
+    let failed = |story: Story| {
+        let error = StepError {
+            what: "I/O error".into(),
+            retry: Retry::Useless,
+        };
+        let status = Status::Failed {
+            step: story.step_id(),
+            error,
+        };
+        story.event(Event::Beat { boot: BOOT, status })
+    };
+    let story = failed(erasing()).is("clean failed");
+    assert_eq!(story.effects, [], "nothing is switched");
+    let aside = story.node.maintenance.clone().unwrap();
+    assert_eq!(aside.fault, Some(HardwareFault::Clean));
+    assert_eq!(aside.reason, "I/O error");
+    let told = crate::explain::explain(&story.node, story.now, &story.policy);
+    assert_eq!(told.waiting_for, "an operator");
+    let why = told.maintenance.unwrap();
+    assert!(
+        why.ends_with("for somebody to look at the machine: I/O error"),
+        "{why}"
+    );
+    // The power sync does not end it: it is not about the BMC.
+    let result = Ok(BmcReport { power_on: true });
+    let at = story.now;
+    let troubles = 0;
+    let story = story.event(Event::PowerRead {
+        at,
+        result,
+        troubles,
+    });
+    assert!(story.node.maintenance.is_some());
+
+    let own = erasing().ask(Verb::Maintenance(Some("fan".into())));
+    let own = own.ask(Verb::Abort).is("clean failed");
+    assert_eq!(own.node.maintenance.unwrap().fault, None);
+    let aborted = erasing().ask(Verb::Abort).is("clean failed");
+    assert_eq!(aborted.node.maintenance, None, "an abort is no failure");
+    let never = Story::cleaning().event(booted(with_problem(DISKS, &[])));
+    assert_eq!(
+        never.is("clean failed").node.maintenance,
+        None,
+        "no step ran"
+    );
+}
+
+#[test]
+fn maintenance_holds_a_job_until_it_ends() {
+    let fan = || Verb::Maintenance(Some("fan".into()));
+    let mut story = Story::writing().ask(fan());
+    let (step, boots) = (story.step_id(), story.node.job().unwrap().boots);
+    let done = |step| Event::Beat {
+        boot: BOOT,
+        status: Status::Done {
+            step,
+            outcome: Outcome::Nothing,
+        },
+    };
+    story = story.event(done(step)).is("wait call-back");
+    assert_eq!(story.step_id(), step, "a beat changes nothing");
+    assert_eq!(wanted(&story.node, BOOT, &Status::Idle), Wanted::Idle);
+    assert!(
+        story.try_event(booted(inventory(&["S1"]))).is_ok(),
+        "this boot is known"
+    );
+    let inventory = inventory(&["S1", "S2"]);
+    let other = story.try_event(Event::Booted {
+        boot: NEXT_BOOT,
+        inventory,
+    });
+    let why = other.unwrap_err().to_string();
+    assert!(why.ends_with("wait call-back, in maintenance"), "{why}");
+    // A day passes, and the agent is unplugged.
+    for _ in 0..300 {
+        story = story.alarm(None).is("wait call-back");
+        assert_eq!(story.effects, []);
+    }
+    let told = crate::explain::explain(&story.node, story.now, &story.policy);
+    assert!(
+        told.waiting_for
+            .starts_with("an operator to end maintenance")
+    );
+    let story = story.ask(Verb::Maintenance(None)).event(done(step));
+    assert_eq!(story.node.job().unwrap().boots, boots);
+    assert_ne!(story.step_id(), step);
+
+    // An act under way ends, and nothing follows it.
+    let story = Story::writing().agent_did().agent_did().ask(fan());
+    let mut story = story.bmc_did().is("deploying");
+    assert_eq!(story.effects, []);
+    for _ in 0..10 {
+        story = story.alarm(None).is("deploying");
+        assert_eq!(story.effects, []);
+    }
+    let story = story.ask(Verb::Maintenance(None)).alarm(None);
+    assert_eq!(story.acting().1, BmcAct::BootDisk);
+    story.bmc_did().is("active");
+
+    // Nobody switches a machine that somebody works on.
+    let story = Story::writing().ask(fan()).ask(Verb::Abort);
+    assert_eq!(story.effects, []);
+    story.is("deploy failed");
+
+    // A machine that boots has all of its time afterwards.
+    let mut story = Story::cleaning().ask(fan());
+    let died = [Sign::Kernel, Sign::Script, Sign::Kernel, Sign::Script];
+    for sign in died {
+        let event = seen(&story, sign);
+        story = story.event(event).is("clean wait");
+    }
+    let story = story.alarm(None).alarm(None).is("clean wait");
+    let story = story.ask(Verb::Maintenance(None));
+    assert!(story.node.wake_at.unwrap().since(story.now).as_secs() > 800);
+    story.boots(BOOT, &["S1"]).is("clean wait");
 }
 
 #[test]

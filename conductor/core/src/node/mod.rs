@@ -111,6 +111,13 @@ pub struct Node {
 }
 
 impl Node {
+    /// Maintenance holds its job: nothing new is asked of the machine, and no time counts. What an operator asks of the BMC
+    /// alone is done, and so is what tidies up.
+    pub fn is_held(&self) -> bool {
+        let holds = |job: &Job| job.kind != JobKind::Bmc && !job.is_tidying();
+        self.maintenance.is_some() && self.job().is_some_and(holds)
+    }
+
     pub(crate) fn job_mut(&mut self) -> Option<&mut Job> {
         match &mut self.state {
             State::Busy(job) => Some(job),

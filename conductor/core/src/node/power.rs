@@ -42,11 +42,15 @@ pub struct Maintenance {
     pub fault: Option<HardwareFault>,
 }
 
-/// Why a node entered maintenance by itself, and will leave it by itself (Ironic's `fault`).
+/// Why a node entered maintenance by itself (Ironic's `fault`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum HardwareFault {
     /// The power state could not be read, or did not stay as ordered.
+    /// Maintenance ends by itself when the BMC answers.
     #[serde(rename = "power failure")]
     Power,
+    /// A step of cleaning failed. Somebody has to look at the machine, and ends maintenance.
+    #[serde(rename = "clean failure")]
+    Clean,
 }
