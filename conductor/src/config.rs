@@ -149,11 +149,15 @@ fn dnsmasq_name() -> String {
 
 impl Config {
     /// # Errors
-    /// When the file cannot be read, or a field is unknown, missing or wrong.
+    /// When the file cannot be read, or a field is unknown, missing, wrong or nonsense.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("understand {}", path.display()))
+        let config: Self =
+            toml::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+        let nonsense = config.policy.check().map_err(anyhow::Error::msg);
+        nonsense.with_context(|| format!("make sense of {}", path.display()))?;
+        Ok(config)
     }
 
     pub fn worker_id(&self) -> anyhow::Result<WorkerId> {

@@ -25,6 +25,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::Event;
 use ironbeat_core::id::Incarnation;
 use ironbeat_core::node::Sign;
+use ironbeat_ops::policy::changed;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         lacks: files::lacking(&config.http.boot_dir),
         host: String::new(),
         stands_by: None,
+        policy: changed(&config.policy),
     };
     let presence = Presence::start(&store, info)
         .await

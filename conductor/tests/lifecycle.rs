@@ -308,3 +308,34 @@ async fn a_worker_that_is_killed_and_started_again_goes_on_with_what_it_was_at()
     );
     again.assert_well();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_is_refused_and_workers_that_differ_are_named() {
+    let site = Site::start().await;
+    let mut odd = site.spawn("w0", "max_tries = 0", PortLease::take().unwrap());
+    assert!(!odd.process.wait_exit(SOON).unwrap().success());
+    let printed = odd.printed();
+    assert!(
+        printed.contains("policy.max_tries = 0: it must be between 1 and 100"),
+        "{printed}"
+    );
+
+    let mut first = site.worker("w1", "max_boots = 7");
+    let second = site.worker("w2", "max_boots = 7\nmax_tries = 3");
+    let words = "policy.max_tries is 5 here and 3 at worker w2: give all workers the same";
+    first.process.wait_for_log(words, SOON).unwrap();
+    until("it is listed", async || {
+        let table = site.cli(&["workers"]).await.good();
+        table
+            .contains("policy.max_tries differs: w1 has 5, w2 has 3")
+            .then_some(())
+    })
+    .await;
+    // Renewals say it again every three seconds, and the log does not.
+    let mut third = site.worker("w3", "max_boots = 7");
+    third.process.wait_for_log("at worker w2", SOON).unwrap();
+    assert_eq!(first.printed().matches(words).count(), 1);
+    [first, second, third]
+        .iter_mut()
+        .for_each(Worker::assert_well);
+}

@@ -14,6 +14,7 @@ mod verb;
 
 use clap::{Args, Subcommand};
 use client::Client;
+use ironbeat_ops::policy::differences;
 use ironbeat_ops::request::{ListLookups, ListWorkers, ShowLookup};
 
 /// Where to find the workers, and how to print replies.
@@ -113,6 +114,11 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
         if let Some(why) = &worker.stands_by {
             out::line(format_args!("{} does nothing for nodes: {why}", worker.id))?;
         }
+    }
+    for (option, values) in differences(&workers) {
+        let values = values.iter().map(|(id, value)| format!("{id} has {value}"));
+        let values = values.collect::<Vec<_>>().join(", ");
+        out::line(format_args!("policy.{option} differs: {values}"))?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
-//! The operator's timeouts and limits, which every decision obeys.
+//! The operator's timeouts and limits, which every decision obeys, and between which bounds they make sense.
 //! The conductor reads them from its configuration.
+use alloc::format;
+use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 /// Each default is Ironic's where it has one.
@@ -71,5 +73,104 @@ impl Default for Policy {
             force_power_state_during_sync: true,
             power_evidence_secs: 900,
         }
+    }
+}
+
+const HOUR: u32 = 3600;
+const DAY: u32 = 24 * HOUR;
+const WEEK: u32 = 7 * DAY;
+
+impl Policy {
+    /// # Errors
+    /// An option that makes no sense, by name, and its bounds.
+    pub fn check(&self) -> Result<(), String> {
+        // Without `..`: an option that is new gets its bounds here.
+        let Policy {
+            heartbeat_timeout_secs,
+            boot_timeout_secs,
+            max_boots,
+            max_tries,
+            bmc_budget_secs,
+            bmc_backoff_secs,
+            bmc_backoff_cap_secs,
+            step_budget_secs,
+            step_stall_secs,
+            lldp_wait_secs,
+            automated_clean: _,
+            soft_power_off_secs,
+            power_sync_secs,
+            power_sync_max_retries,
+            power_recovery_secs,
+            force_power_state_during_sync: _,
+            power_evidence_secs,
+        } = *self;
+        for (name, value, least, most) in [
+            // A beat takes seconds when servers elect a leader; the last one is kept for a day.
+            (
+                "heartbeat_timeout_secs",
+                heartbeat_timeout_secs,
+                10,
+                12 * HOUR,
+            ),
+            // Shorter than the POST of any machine; longer than anybody waits.
+            ("boot_timeout_secs", boot_timeout_secs, 30, DAY),
+            ("max_boots", max_boots, 1, 100),
+            ("max_tries", max_tries, 1, 100),
+            // Five seconds of it are kept back, and a login takes some.
+            ("bmc_budget_secs", bmc_budget_secs, 20, HOUR),
+            (
+                "bmc_backoff_secs",
+                bmc_backoff_secs,
+                0,
+                bmc_backoff_cap_secs,
+            ),
+            ("bmc_backoff_cap_secs", bmc_backoff_cap_secs, 0, DAY),
+            ("step_budget_secs", step_budget_secs, 60, WEEK),
+            ("step_stall_secs", step_stall_secs, 30, step_budget_secs),
+            ("lldp_wait_secs", lldp_wait_secs, 0, HOUR),
+            ("soft_power_off_secs", soft_power_off_secs, 1, DAY),
+            ("power_sync_secs", power_sync_secs, 0, DAY),
+            ("power_sync_max_retries", power_sync_max_retries, 0, 1000),
+            ("power_recovery_secs", power_recovery_secs, 1, WEEK),
+            ("power_evidence_secs", power_evidence_secs, 0, WEEK),
+        ] {
+            if value < least || value > most {
+                return Err(format!(
+                    "policy.{name} = {value}: it must be between {least} and {most}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_refused_by_name_with_its_bounds() {
+        assert_eq!(Policy::default().check(), Ok(()));
+        let check = |change: &dyn Fn(&mut Policy), expected: &str| {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            assert_eq!(policy.check().unwrap_err(), expected);
+        };
+        check(
+            &|policy| policy.max_tries = 0,
+            "policy.max_tries = 0: it must be between 1 and 100",
+        );
+        check(
+            &|policy| policy.heartbeat_timeout_secs = 1,
+            "policy.heartbeat_timeout_secs = 1: it must be between 10 and 43200",
+        );
+        check(
+            &|policy| policy.bmc_backoff_secs = 61,
+            "policy.bmc_backoff_secs = 61: it must be between 0 and 60",
+        );
+        check(
+            &|policy| policy.step_stall_secs = 7201,
+            "policy.step_stall_secs = 7201: it must be between 30 and 7200",
+        );
     }
 }

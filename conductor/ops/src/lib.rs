@@ -5,6 +5,7 @@ pub mod console;
 pub mod handover;
 pub mod happening;
 pub mod lookup;
+pub mod policy;
 pub mod reply;
 pub mod request;
 pub mod subject;

@@ -1,5 +1,6 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
+use crate::policy::Changed;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::{Actor, Incarnation, NodeName, WorkerId};
@@ -8,6 +9,7 @@ use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Power, State};
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// One line of `node.list`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -145,6 +147,9 @@ pub struct WorkerInfo {
     /// Why it does nothing for nodes at present. It still answers, and serves files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_by: Option<String>,
+    /// Options of its policy that are not the default. All workers are to have the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policy: Changed,
 }
 
 impl WorkerInfo {

@@ -31,6 +31,7 @@ mod tests {
             lacks: vec![],
             host: String::new(),
             stands_by: None,
+            policy: std::collections::BTreeMap::new(),
         };
         let workers = [worker("w2"), worker("w1")];
         let of = |source: &str| urls(&workers, &source.parse().unwrap());

@@ -14,8 +14,10 @@ use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::{Actor, WorkerId};
 use ironbeat_core::time::Time;
+use ironbeat_ops::policy::differences;
 use ironbeat_ops::reply::WorkerInfo;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,6 +37,8 @@ const MAX_WORKERS: i64 = 1024;
 /// A worker whose clock is wrong by more than this does nothing for nodes. Nothing is decided by its clock, but a host
 /// whose clock is that wrong is not looked after: its log, its certificates and its NTP are somebody's business.
 const MAX_WRONG_MS: u64 = 5_000;
+/// Differences between policies that are written to the log.
+const MAX_TOLD: usize = 256;
 /// At the start: for the first renewal to come back, which takes milliseconds.
 const FIRST_MEASURE: Duration = Duration::from_secs(5);
 
@@ -62,6 +66,8 @@ pub struct Presence {
     /// Who has the name now, if it is another one.
     replaced: watch::Sender<Option<WorkerInfo>>,
     renewing: Arc<Mutex<Option<AbortHandle>>>,
+    /// Differences that are in the log.
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Default)]
@@ -147,6 +153,7 @@ impl Presence {
             changes: watch::Sender::new(0),
             replaced: watch::Sender::new(None),
             renewing: Arc::default(),
+            told: Arc::default(),
         };
         loop {
             match presence.take_name().await {
@@ -409,9 +416,27 @@ impl Presence {
             }
             Ok(Renewal { info, .. }) if info.id == self.own.id => self.replaced_by(info),
             Ok(Renewal { info, .. }) if info.id == id => {
+                self.compares(&info);
                 lock(&self.roster).saw(info, revision, Moment::now());
             }
             Ok(_) | Err(_) => tracing::warn!(key, "a presence that is not understood"),
+        }
+    }
+
+    /// Says in the log, once, on which options another worker differs.
+    fn compares(&self, other: &WorkerInfo) {
+        if self.own.policy == other.policy {
+            return;
+        }
+        for (option, values) in differences(&[self.own.clone(), other.clone()]) {
+            let [(_, own), (id, theirs)] = values.as_slice() else {
+                continue;
+            };
+            let words = format!("policy.{option} is {own} here and {theirs} at worker {id}");
+            let mut told = lock(&self.told);
+            if told.len() < MAX_TOLD && told.insert(words.clone()) {
+                tracing::warn!("{words}: give all workers the same");
+            }
         }
     }
 

@@ -100,6 +100,7 @@ impl Worker {
             lacks: vec![],
             host: String::new(),
             stands_by: None,
+            policy: BTreeMap::default(),
         };
         Self {
             clock,

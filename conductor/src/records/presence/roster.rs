@@ -262,6 +262,7 @@ mod tests {
             lacks: vec![],
             host: "h".into(),
             stands_by: None,
+            policy: BTreeMap::default(),
         }
     }
 
