@@ -194,8 +194,10 @@ impl Hardware {
         for what in doubts.iter().take(MAX_DOUBTS) {
             problem(inventory, DRIVERS, what.clone());
         }
-        let bare = undriven::list(&self.roots.sys);
-        inventory.problems.extend(bare.into_iter().take(MAX_DOUBTS));
+        for bare in undriven::list(&self.roots.sys).into_iter().take(MAX_DOUBTS) {
+            tracing::warn!(bare.collector, bare.what, "inventory");
+            inventory.problems.push(bare);
+        }
     }
 
     fn add_nics(&self, inventory: &mut Inventory) {
