@@ -117,6 +117,7 @@ const GENERIC: &[&str] = &[
     // Disks: SATA, NVMe, NVMe behind Intel's VMD, eMMC.
     "ahci",
     "ata_piix",
+    "ata_generic", // IDE redirection of remote management, which would count as a controller without a driver
     "nvme",
     "vmd",
     "sdhci_pci",
