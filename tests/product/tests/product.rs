@@ -17,6 +17,8 @@ use ironbeat_rack::rack::{BmcKind, RackSpec};
 /// A step takes 10 s here; a loaded machine gets room.
 const PATIENCE: Duration = Duration::from_secs(400);
 const DISK: u64 = 5 << 30;
+/// Enough for the generic kernel, and too little for its ramdisk.
+const CUT_SHORT_MIB: u32 = 128;
 
 fn bios() -> NodeSpec {
     NodeSpec {
@@ -614,6 +616,102 @@ fn bmcs_that_refuse_are_silent_or_babble_are_told_apart() -> Result<()> {
         "{why}"
     );
     ensure!(cluster.workers_alive(), "a worker died");
+    Ok(())
+}
+
+/// The small flavour has no driver for the SATA controller of these machines: whether a disk hangs on it makes the difference.
+#[test]
+fn a_disk_without_a_driver_is_not_called_clean_unless_the_skip_list_names_it() -> Result<()> {
+    const SLOT: &str = "0000:00:1f.2";
+    let hidden = || NodeSpec {
+        disks: vec![
+            DiskSpec::blank(DiskKind::VirtioBlk, 64 << 20, "IB-SEEN"),
+            DiskSpec {
+                content: DiskContent::Fill(0xa5),
+                ..DiskSpec::blank(DiskKind::Sata, 64 << 20, "IB-HIDDEN")
+            },
+        ],
+        ..bios()
+    };
+    let cluster = cluster(vec![hidden(), hidden()], "")?;
+    cluster.enroll(1, &[])?;
+    let skip = format!("by_path=pci-{SLOT}");
+    cluster.enroll(2, &["--skip-disk", &skip])?;
+    for node in [1, 2] {
+        cluster.cli(&["node", "manage", &node_name(node)])?;
+        cluster.wait_state(node, &["manageable"], PATIENCE)?;
+        cluster.cli(&["node", "provide", &node_name(node)])?;
+    }
+    cluster.wait_state(1, &["clean failed"], PATIENCE)?;
+    let (error, named) = (cluster.last_error(1)?, format!("8086:2922 at {SLOT}"));
+    ensure!(
+        error.contains("SATA controller") && error.contains(&named),
+        "{error}"
+    );
+    let shown = cluster.wait_state(2, &["available"], PATIENCE)?;
+    let left = shown["left_alone"].to_string();
+    ensure!(left.contains(&named) && left.contains("skipped"), "{left}");
+    for node in [1, 2] {
+        let disk = std::fs::read(cluster.rack.machine(node).paths().disk(1))?;
+        ensure!(disk.iter().all(|byte| *byte == 0xa5), "it was written to");
+    }
+    no_secret_was_printed(&cluster)
+}
+
+/// A stick that is plugged into a ramdisk that has long looked up, and a machine with too little memory for its ramdisk.
+#[test]
+fn a_stick_that_comes_late_is_seen_and_a_ramdisk_that_is_cut_short_says_so() -> Result<()> {
+    let nodes = vec![
+        NodeSpec {
+            memory_mib: 768,
+            usb: true,
+            ..bios()
+        },
+        NodeSpec {
+            memory_mib: CUT_SHORT_MIB,
+            ..bios()
+        },
+    ];
+    let spec = RackSpec {
+        nodes,
+        ..RackSpec::default()
+    };
+    let cluster = Cluster::start(Product::generic_from_env()?, spec, 1, NO_CLEAN)?;
+    let mut short = console_from_now(&cluster, 2);
+    for node in [1, 2] {
+        cluster
+            .rack
+            .ipmitool(node, &["chassis", "bootdev", "pxe"])?;
+        cluster.rack.ipmitool(node, &["power", "on"])?;
+    }
+    let disks = || -> Result<String> {
+        let lookups = cluster.cli(&["lookups"])?;
+        let Some(key) = lookups[0]["key"].as_str() else {
+            return Ok(String::new());
+        };
+        Ok(cluster.cli(&["lookups", key])?["inventory"]["disks"].to_string())
+    };
+    let wait_for = |serial: &str| -> Result<()> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !disks()?.contains(serial) {
+            ensure!(
+                std::time::Instant::now() < deadline,
+                "no {serial}: {}",
+                disks()?
+            );
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    };
+    wait_for("IB-VIRTIO")?;
+    ensure!(!disks()?.contains("IB-STICK"), "it is plugged in later");
+    cluster
+        .rack
+        .machine(1)
+        .plug_usb_disk(64 << 20, "IB-STICK")?;
+    wait_for("IB-STICK")?;
+    let line = short.wait_for("the ramdisk is incomplete", PATIENCE)?.line;
+    ensure!(line.contains("it needs a machine with"), "{line}");
     Ok(())
 }
 

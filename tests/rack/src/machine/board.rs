@@ -212,6 +212,23 @@ impl Machine {
         }
     }
 
+    /// Plugs a stick of zeros into the USB controller of a machine that is on.
+    ///
+    /// # Errors
+    /// When the machine is off or has no USB controller.
+    pub fn plug_usb_disk(&self, bytes: u64, serial: &str) -> Result<()> {
+        let mut state = self.state();
+        let running = state.qemu.as_mut().context("a machine that is off")?;
+        let zeros = json!({
+            "driver": "null-co", "node-name": serial, "size": bytes, "read-zeroes": true
+        });
+        running.qmp.execute("blockdev-add", &zeros)?;
+        let stick = json!({
+            "driver": "usb-storage", "bus": "usb.0", "drive": serial, "serial": serial
+        });
+        running.qmp.execute("device_add", &stick).map(drop)
+    }
+
     /// Sets the boot flags of the next POST, or of all when they are persistent; a persistent setting ends a one-time one.
     pub fn set_boot(&self, flags: BootFlags) {
         let mut state = self.state();

@@ -97,6 +97,9 @@ pub fn arguments(
     };
     disks(&mut args, spec, paths, first_disk);
     nics(&mut args, node, spec, first_nic);
+    if spec.usb {
+        args.option("-device", "qemu-xhci,id=usb");
+    }
     if spec.in_band_ipmi {
         let port = node.kcs_port();
         args.option(

@@ -20,6 +20,8 @@ pub struct NodeSpec {
     pub identity: Identity,
     /// Whether the machine sees its BMC in-band (KCS at 0xCA2, `/dev/ipmi0`).
     pub in_band_ipmi: bool,
+    /// Whether it has a USB controller, into which [`Machine::plug_usb_disk`](super::Machine::plug_usb_disk) plugs.
+    pub usb: bool,
     /// Whether the switch sends LLDP frames to the machine's NICs.
     pub lldp: bool,
 }
@@ -139,6 +141,7 @@ impl NodeSpec {
                 ..Identity::default()
             },
             in_band_ipmi: false,
+            usb: false,
             lldp: true,
         }
     }
