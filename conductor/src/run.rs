@@ -88,6 +88,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         prefix: prefix.clone(),
         client: client.clone(),
         presence: presence.clone(),
+        view: view.clone(),
         events: events.clone(),
         logins: logins.clone(),
         bmcs: Arc::clone(&bmcs),

@@ -254,7 +254,7 @@ async fn a_bmc_that_refuses_or_is_dead_is_named_in_the_record() {
         assert_eq!(node["wake_at"], Value::Null);
         let explained = site.cli(&["node", "explain", name]).await.good();
         assert!(
-            explained.contains(wrong) && explained.contains("the operator: manage"),
+            explained.contains(wrong) && explained.contains("the operator: node manage"),
             "{explained}"
         );
         let list = site.cli(&["node", "list"]).await.good();

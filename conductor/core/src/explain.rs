@@ -1,14 +1,16 @@
 //! Says in words what a node is doing: what it waits for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::node::{
-    AgentStep, BmcAct, Goal, HardwareFault, Job, LastError, Node, OnFailure, Phase, PowerSource,
-    Rest, State, Step,
+    AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, Node, OnFailure,
+    Phase, PowerSource, Rest, State, Step,
 };
 use crate::plan::steps_of;
 use crate::policy::Policy;
 use crate::time::Time;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,9 @@ pub struct Explanation {
     pub netboot: Option<String>,
     /// What happens next, by itself or by an operator.
     pub next: String,
+    /// What an operator can ask for now, as it is typed after `ironbeat`.
+    #[serde(default)]
+    pub verbs: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +73,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         attempt: node.job().map(|job| attempt(node, job, policy)),
         netboot: None,
         next: next(node, policy),
+        verbs: verbs(node).into_iter().map(Into::into).collect(),
         last_error: node.last_error.clone(),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
             Some(HardwareFault::Power) => format!(
@@ -110,6 +116,9 @@ fn waiting_for(node: &Node) -> String {
             {
                 "an operator to end maintenance, which holds its job; no time counts".to_string()
             }
+            (Phase::Acting { worker, .. }, _) if job.instead().is_some() => {
+                format!("worker {worker} to let go of the BMC at {bmc}")
+            }
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
                 format!(
                     "worker {worker} to {} through the BMC at {bmc}",
@@ -151,9 +160,17 @@ fn attempt(node: &Node, job: &Job, policy: &Policy) -> String {
 
 fn next(node: &Node, policy: &Policy) -> String {
     let job = match &node.state {
-        State::Resting(rest) => return format!("the operator: {}", verbs(*rest)),
+        State::Resting(_) => return format!("the operator: {}", either(&verbs(node))),
         State::Busy(job) => job,
     };
+    match job.instead() {
+        None => {}
+        Some(Instead::Abort) => return "the job is aborted".to_string(),
+        Some(Instead::Begin { steps, .. }) => {
+            let first = steps.first().map(step_words).unwrap_or_default();
+            return format!("{first}, as the operator wants");
+        }
+    }
     let done = match job.steps.get(job.at + 1) {
         Some(step) => step_words(step),
         None => match job.goal {
@@ -188,17 +205,46 @@ fn next(node: &Node, policy: &Policy) -> String {
     format!("{done}; otherwise {otherwise}")
 }
 
-/// What an operator can do with a node that rests here.
-fn verbs(rest: Rest) -> &'static str {
-    match rest {
-        Rest::Enroll => "manage",
-        Rest::Manageable => "inspect or provide",
-        Rest::Available => "deploy",
-        Rest::Active => "undeploy or rebuild",
-        Rest::InspectFailed => "inspect again, or manage",
-        Rest::DeployFailed => "deploy again, or undeploy",
-        Rest::CleanFailed => "manage, then provide",
-        Rest::Error => "undeploy again, or rebuild",
+/// What leads on from here, as it is typed after `ironbeat`: only what would be accepted now.
+fn verbs(node: &Node) -> Vec<&'static str> {
+    let rest = match &node.state {
+        State::Resting(rest) => *rest,
+        State::Busy(job) => {
+            let mut verbs = vec!["node abort"];
+            if job.kind == JobKind::Deploy && node.maintenance.is_none() {
+                verbs.push("node undeploy");
+            }
+            if job.is_soft() {
+                verbs.extend(["power off", "power reboot"]);
+            }
+            return verbs;
+        }
+    };
+    let mut verbs = match (&node.maintenance, rest) {
+        (Some(_), _) => vec!["node maintenance unset"],
+        (None, Rest::Enroll) => vec!["node manage"],
+        (None, Rest::Manageable) => vec!["node inspect", "node provide"],
+        (None, Rest::Available) => vec!["node deploy"],
+        (None, Rest::Active) => vec!["node undeploy", "node rebuild"],
+        (None, Rest::InspectFailed) => vec!["node inspect", "node manage"],
+        (None, Rest::DeployFailed) => vec!["node deploy", "node undeploy"],
+        (None, Rest::CleanFailed) => vec!["node manage"],
+        (None, Rest::Error) if node.instance.is_some() => vec!["node undeploy", "node rebuild"],
+        (None, Rest::Error) => vec!["node undeploy"],
+    };
+    // A BMC, a MAC address or a hint that is wrong is behind most failures.
+    if node.last_error.is_some() {
+        verbs.push("node set");
+    }
+    verbs
+}
+
+/// `a, b or c`
+fn either(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => word.to_string(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
 }
 
@@ -275,7 +321,12 @@ impl fmt::Display for Explanation {
                 error.at, error.during, error.what
             )?;
         }
-        writeln!(f, "next      {}", self.next)
+        writeln!(f, "next      {}", self.next)?;
+        match self.since {
+            // The last line has them.
+            None => Ok(()),
+            Some(_) => writeln!(f, "verbs     {}", self.verbs.join(", ")),
+        }
     }
 }
 

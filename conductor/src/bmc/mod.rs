@@ -26,6 +26,12 @@ const CLOSE_AT_ONCE: usize = 256;
 const IDLE: Duration = Duration::from_secs(30);
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
+/// Why an act must stop; none: it may go on.
+pub type Fence<'a> = dyn Fn() -> Option<&'static str> + Sync + 'a;
+pub const LOST: &str =
+    "this worker stops, lost touch with NATS or has a wrong clock, and leaves the node to others";
+pub const UNWANTED: &str = "an operator wants something else";
+
 /// How the machine shall boot next.
 #[derive(Clone, Copy, Debug)]
 pub struct BootWish {
@@ -83,8 +89,8 @@ impl Bmcs {
         }
     }
 
-    /// Does one act. `fence` says before every command, and a few times a second, whether this worker may still act;
-    /// once it may not, or `until` has come, a command under way is no longer repeated.
+    /// Does one act. `fence` says before every command, and a few times a second, why this worker may no longer act, if
+    /// so; from then on, or from `until`, a command under way is no longer repeated.
     ///
     /// # Errors
     /// What was attempted on which BMC, and whether another try makes sense. Holds no secret.
@@ -94,7 +100,7 @@ impl Bmcs {
         act: BmcAct,
         wish: BootWish,
         until: Instant,
-        fence: &(dyn Fn() -> bool + Sync),
+        fence: &Fence<'_>,
     ) -> Result<BmcReport, BmcFault> {
         let permit = Permit {
             until,
@@ -275,7 +281,7 @@ fn permanent(what: String) -> BmcFault {
 /// The right to act: until when, and whether this worker still has it.
 struct Permit<'a> {
     until: Instant,
-    fence: &'a (dyn Fn() -> bool + Sync),
+    fence: &'a Fence<'a>,
     /// The last command begun.
     doing: Mutex<&'static str>,
 }
@@ -291,12 +297,8 @@ impl Permit<'_> {
     }
 
     fn refusal(&self) -> Option<&'static str> {
-        if !(self.fence)() {
-            return Some(
-                "this worker stops, lost touch with NATS or has a wrong clock, and leaves the node to others",
-            );
-        }
-        (Instant::now() >= self.until).then_some("the time for this act is over")
+        let over = || (Instant::now() >= self.until).then_some("the time for this act is over");
+        (self.fence)().or_else(over)
     }
 
     /// Resolves when the permit ends.

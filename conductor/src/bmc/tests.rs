@@ -62,7 +62,7 @@ impl Reached for Sim {
 }
 
 async fn perform(bmcs: &Bmcs, access: &BmcAccess, act: BmcAct) -> Result<BmcReport, BmcFault> {
-    let result = bmcs.perform(access, act, WISH, late(), &|| true).await;
+    let result = bmcs.perform(access, act, WISH, late(), &|| None).await;
     if let Err(fault) = &result {
         assert!(!fault.what.contains(PASSWORD), "{fault:?}");
         assert!(
@@ -181,7 +181,7 @@ async fn refusals_are_permanent_and_each_says_why() {
 async fn an_act_stops_when_its_permit_ends() {
     let (sim, bmcs) = (Sim::start(true), bmcs());
     let fault = bmcs
-        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &|| false)
+        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &|| Some(LOST))
         .await
         .unwrap_err();
     assert!(fault.what.contains("lost touch"), "{fault:?}");
@@ -191,7 +191,7 @@ async fn an_act_stops_when_its_permit_ends() {
             BmcAct::Netboot,
             WISH,
             Instant::now(),
-            &|| true,
+            &|| None,
         )
         .await
         .unwrap_err();
@@ -201,7 +201,7 @@ async fn an_act_stops_when_its_permit_ends() {
     );
     assert_eq!(sim.commands(), owned(&[]));
     // Between two commands: the machine is off, and a worker that lost the node does not boot it.
-    let fence = || sim.commands().is_empty();
+    let fence = || (!sim.commands().is_empty()).then_some(LOST);
     let fault = bmcs
         .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &fence)
         .await
@@ -227,7 +227,7 @@ async fn an_act_stops_in_the_middle_of_a_command() {
     let access = access(silent.local_addr().unwrap());
     let fence = || {
         silent.set_nonblocking(true).unwrap();
-        silent.recv(&mut [0; 512]).is_err()
+        silent.recv(&mut [0; 512]).ok().map(|_| LOST)
     };
     let fault = bmcs
         .perform(&access, BmcAct::EnsureOn, WISH, late(), &fence)
@@ -237,7 +237,7 @@ async fn an_act_stops_in_the_middle_of_a_command() {
     assert!(fault.what.contains(said), "{fault:?}");
     let soon = Instant::now() + Duration::from_millis(300);
     let fault = bmcs
-        .perform(&access, BmcAct::Check, WISH, soon, &|| true)
+        .perform(&access, BmcAct::Check, WISH, soon, &|| None)
         .await
         .unwrap_err();
     let said = "ask for the device id: stopped, because the time";
@@ -490,7 +490,7 @@ mod simulated {
             let lease = bmcs.handle(&sim.access()).await.unwrap();
             let permit = Permit {
                 until: late(),
-                fence: &|| true,
+                fence: &|| None,
                 doing: Mutex::new(""),
             };
             let patience = Patience {

@@ -33,7 +33,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
 
     async fn drive_bmc(self: &Arc<Self>, node: Node, op: OpId, act: BmcAct, until: Time) {
         let budget = until.since(self.clock.now()).saturating_sub(MARGIN);
-        let result = self.hands.drive_bmc(&node, act, budget).await;
+        let result = self.hands.drive_bmc(&node, &op, act, budget).await;
         match &result {
             Ok(report) => {
                 tracing::debug!(node = %node.id, act = act.name(), power_on = report.power_on, "bmc act done")

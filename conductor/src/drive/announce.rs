@@ -56,7 +56,7 @@ fn power(before: &Node, after: &Node, because: &str) -> Option<What> {
     let change = PowerChange {
         from: on(before),
         to: on(after),
-        target: target(before).or(target(after)).map(Into::into),
+        target: target(after).or(target(before)).map(Into::into),
         because: because.into(),
         error,
     };
@@ -64,7 +64,8 @@ fn power(before: &Node, after: &Node, because: &str) -> Option<What> {
         (None, Some(_)) => Some(What::PowerSetStart(change)),
         (Some(_), None) if failed => Some(What::PowerSetError(change)),
         (Some(_), None) => Some(What::PowerSetEnd(change)),
-        (Some(_), Some(_)) => None,
+        // One change took the place of another.
+        (Some(before), Some(after)) => (before != after).then_some(What::PowerSetStart(change)),
         (None, None) => {
             let by_itself = before.job().is_none() && after.job().is_none();
             let differs = change.from.is_some() && change.from != change.to;

@@ -4,6 +4,7 @@ use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BmcAct, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
@@ -43,10 +44,11 @@ pub trait Hands: Send + Sync + 'static {
     /// Why it may not.
     fn may_act(&self) -> Result<(), String>;
 
-    /// Does it within `budget`, unless this worker may no longer act.
+    /// Does it within `budget`, unless this worker may no longer act, or the record says that it shall let go of `op`.
     fn drive_bmc(
         &self,
         node: &Node,
+        op: &OpId,
         act: BmcAct,
         budget: Duration,
     ) -> impl Future<Output = Result<BmcReport, BmcFault>> + Send;

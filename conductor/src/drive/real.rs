@@ -1,17 +1,19 @@
 //! The real ground: records in NATS, the time of its servers, BMCs over the network.
 //! `ground` says what is asked of them.
 use super::ground::{Clock, Hands, Records};
-use crate::bmc::{Bmcs, BootWish};
+use crate::bmc::{Bmcs, BootWish, LOST, UNWANTED};
 use crate::clock::{self, Moment};
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::presence::Presence;
+use crate::records::view::View;
 use crate::records::{Revision, Store, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BmcAccess, BmcAct, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
@@ -56,6 +58,8 @@ pub struct RealHands {
     pub prefix: String,
     pub client: async_nats::Client,
     pub presence: Presence,
+    /// Shows what an operator has stopped, through whichever worker.
+    pub view: View,
     pub events: Events,
     pub logins: Logins,
     pub bmcs: Arc<Bmcs>,
@@ -97,6 +101,7 @@ impl Hands for RealHands {
     async fn drive_bmc(
         &self,
         node: &Node,
+        op: &OpId,
         act: BmcAct,
         budget: Duration,
     ) -> Result<BmcReport, BmcFault> {
@@ -108,7 +113,14 @@ impl Hands for RealHands {
         let wish = BootWish {
             mode: firmware_mode(node),
         };
-        let fence = || self.presence.may_act_since(decided);
+        let unwanted = || {
+            let seen = self.view.get(&node.id);
+            seen.is_some_and(|seen| seen.stopped.as_ref() == Some(op))
+        };
+        let fence = || match self.presence.may_act_since(decided) {
+            false => Some(LOST),
+            true => unwanted().then_some(UNWANTED),
+        };
         self.bmcs
             .perform(&access, act, wish, deadline, &fence)
             .await

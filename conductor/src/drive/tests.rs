@@ -6,7 +6,7 @@ use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, Verb};
-use ironbeat_core::id::Incarnation;
+use ironbeat_core::id::{Incarnation, OpId};
 use ironbeat_core::node::{Beside, BmcAct, Node, Rest, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
@@ -95,7 +95,13 @@ impl Hands for Notes {
         }
     }
 
-    async fn drive_bmc(&self, _: &Node, act: BmcAct, _: Duration) -> Result<BmcReport, BmcFault> {
+    async fn drive_bmc(
+        &self,
+        _: &Node,
+        _: &OpId,
+        act: BmcAct,
+        _: Duration,
+    ) -> Result<BmcReport, BmcFault> {
         self.acts.lock().unwrap().push(act);
         Ok(BmcReport { power_on: true })
     }

@@ -382,7 +382,7 @@ fn failed_deploy(
     let error = cluster.last_error(node)?;
     println!("{image}: {error}");
     ensure!(
-        explained.contains(&error) && explained.contains("deploy again, or undeploy"),
+        explained.contains(&error) && explained.contains("node deploy, node undeploy"),
         "{explained}"
     );
     ensure!(

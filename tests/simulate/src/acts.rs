@@ -48,6 +48,7 @@ pub(crate) async fn perform(
     world: &Shared,
     worker: usize,
     node: &Node,
+    op: &OpId,
     act: BmcAct,
     budget: Duration,
 ) -> Result<BmcReport, BmcFault> {
@@ -62,7 +63,7 @@ pub(crate) async fn perform(
             worker,
             node: node.id,
             machine: inside.machine_at(node.bmc.address()),
-            op: node.op.clone(),
+            op: op.clone(),
             decided: inside.now - u64::try_from(age).unwrap_or_default(),
             until: inside.now + budget,
         }
@@ -140,6 +141,9 @@ impl Doing {
             if inside.now >= self.until {
                 return Err(transient("stopped: the time for this act is over"));
             }
+            if inside.is_unwanted(self.worker, self.node, &self.op) {
+                return Err(transient("stopped: an operator wants something else"));
+            }
         }
         let command = Ask::Bmc {
             machine: self.machine,
@@ -158,7 +162,9 @@ impl Doing {
     /// Whether the act is over for good, whatever failed.
     fn is_over(&self) -> bool {
         let inside = lock(&self.world);
-        inside.now >= self.until || !inside.may_act_since(self.worker, self.decided)
+        inside.now >= self.until
+            || !inside.may_act_since(self.worker, self.decided)
+            || inside.is_unwanted(self.worker, self.node, &self.op)
     }
 
     fn now(&self) -> u64 {

@@ -7,6 +7,7 @@ use ironbeat::records::{KvError, Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BesideKind, BmcAct, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
@@ -143,10 +144,11 @@ impl Hands for SimHands {
     async fn drive_bmc(
         &self,
         node: &Node,
+        op: &OpId,
         act: BmcAct,
         budget: Duration,
     ) -> Result<BmcReport, BmcFault> {
-        let result = crate::acts::perform(&self.world, self.worker, node, act, budget).await;
+        let result = crate::acts::perform(&self.world, self.worker, node, op, act, budget).await;
         let mut world = lock(&self.world);
         world.begins(match &result {
             Ok(_) => "bmc-ok",

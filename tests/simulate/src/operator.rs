@@ -109,7 +109,12 @@ impl World {
             State::Busy(job) if rng.below(8) > 0 && job.kind != JobKind::Bmc => {
                 Verb::Set(Patch::default())
             }
-            State::Busy(_) => rng.pick(&[Verb::Abort, Verb::Undeploy, Verb::Manage]),
+            State::Busy(_) => rng.pick(&[
+                Verb::Abort,
+                Verb::Abort,
+                Verb::Undeploy,
+                Verb::Power(PowerVerb::Off),
+            ]),
         };
         if rng.below(5) > 0 {
             return likely;

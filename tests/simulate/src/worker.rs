@@ -10,7 +10,7 @@ use ironbeat::records::presence::roster::{Roster, Timing, owner};
 use ironbeat::records::presence::wrong_clock;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::power_is_synced;
-use ironbeat_core::id::{Incarnation, WorkerId};
+use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::index::{Entry, Index};
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
@@ -154,6 +154,12 @@ impl World {
     pub(crate) fn may_act_since(&self, worker: usize, decided: u64) -> bool {
         let it = &self.workers[worker];
         it.stands_by(self.now).is_none() && it.roster.may_act_since(it.at(decided), it.at(self.now))
+    }
+
+    /// Whether a worker has seen that an operator stopped this act.
+    pub(crate) fn is_unwanted(&self, worker: usize, node: NodeId, op: &OpId) -> bool {
+        let seen = self.workers[worker].index.get(&node);
+        seen.is_some_and(|seen| seen.stopped.as_ref() == Some(op))
     }
 
     /// What time it is to a worker.

@@ -15,6 +15,9 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
     if draft.node.wake_at.is_none_or(|at| at > now) {
         return "nothing is due yet".into();
     }
+    if let Some(because) = draft.stopped() {
+        return because;
+    }
     match draft.job().phase.clone() {
         Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }
             if draft.node.is_held() =>
@@ -71,6 +74,9 @@ pub(super) fn worker_lost(
         }) if *worker == lost.worker && *incarnation == lost.incarnation && *until == had_until => {
             if !replaced && now.since(*since) < secs(YOUNG_ACT_SECS) {
                 return "the lost worker was there to begin this act".into();
+            }
+            if let Some(because) = draft.stopped() {
+                return because;
             }
             let what = match replaced {
                 true => format!("worker {worker} was started again while it acted"),

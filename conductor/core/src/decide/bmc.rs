@@ -36,9 +36,10 @@ pub(super) fn reported(
                     source: PowerSource::Bmc,
                 });
             }
-            match contradiction(act, report.power_on) {
-                None => draft.advance(),
-                Some(lie) => draft.retry(FailureOf::Bmc, lie.into()),
+            match (draft.stopped(), contradiction(act, report.power_on)) {
+                (Some(because), _) => because,
+                (None, None) => draft.advance(),
+                (None, Some(lie)) => draft.retry(FailureOf::Bmc, lie.into()),
             }
         }
         Err(fault) => {
@@ -48,6 +49,9 @@ pub(super) fn reported(
                     at: draft.ctx.now,
                     source: PowerSource::Command,
                 });
+            }
+            if let Some(because) = draft.stopped() {
+                return because;
             }
             let what = format!("{}: {}", act.name(), fault.what);
             if fault.permanent {

@@ -38,7 +38,8 @@ pub(super) fn enrolled(
 }
 
 pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
-    let hint = match &node.state {
+    let hinted = |hint: &str| Some(format!("{} ({hint})", words(&node.state)));
+    let refused = match &node.state {
         State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available) => None,
         State::Resting(
             Rest::Active
@@ -47,18 +48,15 @@ pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
             | Rest::CleanFailed
             | Rest::Error,
         ) if node.maintenance.is_some() => None,
-        State::Resting(Rest::Active) => Some("undeploy it, or set maintenance"),
+        State::Resting(Rest::Active) => hinted("undeploy it, or set maintenance"),
         State::Resting(
             Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error,
-        ) => Some("set maintenance"),
-        State::Busy(job) if job.kind.spec().abortable => Some("abort the job first"),
-        State::Busy(_) => Some("wait until the job is over"),
+        ) => hinted("set maintenance"),
+        State::Busy(_) => Some(words(&node.state)),
     };
-    if let Some(hint) = hint {
-        return Err(Rejected::WrongState {
-            verb: "delete".to_string(),
-            state: format!("{} ({hint})", words(&node.state)),
-        });
+    if let Some(state) = refused {
+        let verb = "delete".to_string();
+        return Err(Rejected::WrongState { verb, state });
     }
     Ok(Decision {
         node: None,
@@ -278,18 +276,18 @@ mod tests {
         let cleaning = Story::new().ask(Verb::Manage).bmc_did().ask(Verb::Provide);
         assert_eq!(
             delete(cleaning),
-            "cannot delete a node that is cleaning (abort the job first)"
+            "cannot delete a node that is cleaning (abort that first)"
         );
         let switching = Story::new().ask(Verb::Manage).bmc_did();
         let switching = switching.ask(Verb::Power(PowerVerb::On));
         assert_eq!(
             delete(switching),
             "cannot delete a node that is manageable with its BMC busy on another request \
-             (abort the job first)"
+             (abort that first)"
         );
         assert_eq!(
             delete(Story::new().ask(Verb::Manage)),
-            "cannot delete a node that is verifying (wait until the job is over)"
+            "cannot delete a node that is verifying (abort that first)"
         );
     }
 }

@@ -256,7 +256,13 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             Verb::Deploy(instance()),
             Verb::Inspect,
         ]),
-        State::Busy(_) => rng.pick(&[Verb::Undeploy, Verb::Set(Patch::default())]),
+        State::Busy(_) => rng.pick(&[
+            Verb::Undeploy,
+            Verb::Set(Patch::default()),
+            Verb::Set(Patch::default()),
+            Verb::Abort,
+            Verb::Power(PowerVerb::Off),
+        ]),
     };
     if rng.below(4) > 0 {
         return likely;
@@ -416,6 +422,13 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
                 decision.because, again.because
             ));
         }
+    }
+    let acted = |node: &Node| node.job().and_then(|job| job.bmc_act()).is_some();
+    if let Event::Asked { .. } = &moment.event
+        && acted(node)
+        && !decision.effects.is_empty()
+    {
+        return Err("an act was begun before the one under way was over".into());
     }
     let acts: Vec<&Effect> = decision
         .effects

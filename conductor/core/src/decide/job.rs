@@ -3,8 +3,8 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, HardwareFault, Job, JobKind, LastError,
-    LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
+    AgentStep, BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, HardwareFault, Instead, Job,
+    JobKind, LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -94,6 +94,7 @@ impl Draft<'_> {
                     incarnation: self.ctx.incarnation,
                     since: now,
                     until,
+                    instead: None,
                 }
             }
             Step::AwaitAgent => Phase::AwaitingAgent {
@@ -166,6 +167,37 @@ impl Draft<'_> {
     fn end_instance(&mut self) {
         self.node.instance = None;
         self.node.beside.set(BesideKind::InstanceData, None);
+    }
+
+    /// What an operator wants now. An act under way is over first: its worker lets go of it.
+    pub(super) fn instead(&mut self, wanted: Instead) -> String {
+        if let State::Busy(job) = &mut self.node.state
+            && let Phase::Acting {
+                worker, instead, ..
+            } = &mut job.phase
+        {
+            let because = format!("the operator stops {worker}, which drives the BMC");
+            *instead = Some(wanted);
+            return because;
+        }
+        self.follow(wanted)
+    }
+
+    /// The act under way is over: what an operator wanted instead of it follows. None: nothing was.
+    pub(super) fn stopped(&mut self) -> Option<String> {
+        let wanted = self.node.job()?.instead()?.clone();
+        Some(self.follow(wanted))
+    }
+
+    fn follow(&mut self, wanted: Instead) -> String {
+        match wanted {
+            Instead::Begin { kind, goal, steps } => self.start(kind, goal, steps),
+            Instead::Abort => {
+                let what = "aborted by the operator";
+                let once = self.once_only(what);
+                self.fail(FailureOf::Other, once.unwrap_or_else(|| what.into()))
+            }
+        }
     }
 
     /// Fails the job. A machine that a failed deploy or inspection left running is turned off first.

@@ -8,14 +8,13 @@ use crate::event::{BmcFault, BmcReport};
 use crate::index::Entry;
 use crate::node::{
     BmcAct, During, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource,
-    Rest, Step,
+    Rest, State, Step,
 };
 use crate::policy::Policy;
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
-use alloc::vec::Vec;
 
 /// Whether a power reading can change a node that rests there (none: it is busy): not while a job is under way, before
 /// the BMC was verified, or while an operator has the node in maintenance (Ironic skips the same).
@@ -110,7 +109,8 @@ pub(super) fn read(
             } else {
                 BmcAct::PowerOff
             };
-            start(draft, vec![Step::Bmc(act)]);
+            let goal = goal(draft);
+            draft.start(JobKind::Bmc, goal, vec![Step::Bmc(act)]);
             format!(
                 "the power is {} without an order: made {} again",
                 word(power_on),
@@ -124,11 +124,12 @@ pub(super) fn read(
     }
 }
 
-/// Begins a job for the BMC alone; afterwards the node is where it is now.
-pub(super) fn start(draft: &mut Draft<'_>, steps: Vec<Step>) {
-    let rest = draft.node.state.resting();
-    let rest = rest.expect("every caller has seen that nothing is under way");
-    draft.start(JobKind::Bmc, Goal::Rest(rest), steps);
+/// Where a job for the BMC alone leads: where the node is, or was before the one that is under way.
+pub(super) fn goal(draft: &Draft<'_>) -> Goal {
+    match &draft.node.state {
+        State::Resting(rest) => Goal::Rest(*rest),
+        State::Busy(job) => job.goal,
+    }
 }
 
 fn give_up(draft: &mut Draft<'_>, troubles: u32, what: &str) -> String {

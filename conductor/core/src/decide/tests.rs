@@ -99,14 +99,14 @@ pub(super) struct Story {
     pub now: Time,
     count: u32,
     pub policy: Policy,
-    effects: Vec<Effect>,
-    because: String,
+    pub effects: Vec<Effect>,
+    pub because: String,
     /// What was put beside the record last, of each kind.
     pub inventory: Option<Inventory>,
     pub data: Option<InstanceData>,
 }
 
-const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
+pub(super) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
 /// Ends a deploy's ramdisk.
 const LEAVES: BmcAct = BmcAct::LeaveRamdisk { patience_secs: 30 };
 const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);
@@ -180,7 +180,7 @@ impl Story {
         })
     }
 
-    fn bmc_failed(self, permanent: bool) -> Self {
+    pub fn bmc_failed(self, permanent: bool) -> Self {
         let (op, _) = self.acting();
         self.event(Event::Bmc {
             op,
@@ -200,7 +200,7 @@ impl Story {
         }
     }
 
-    fn boots(self, boot: BootId, serials: &[&str]) -> Self {
+    pub fn boots(self, boot: BootId, serials: &[&str]) -> Self {
         let inventory = inventory(serials);
         self.event(Event::Booted { boot, inventory })
     }
@@ -212,7 +212,7 @@ impl Story {
         }
     }
 
-    fn agent_did(self) -> Self {
+    pub fn agent_did(self) -> Self {
         let status = Status::Done {
             step: self.step_id(),
             outcome: Outcome::Nothing,
@@ -221,12 +221,12 @@ impl Story {
         self.event(Event::Beat { boot, status })
     }
 
-    fn alarm(mut self, last_beat: Option<LastBeat>) -> Self {
+    pub fn alarm(mut self, last_beat: Option<LastBeat>) -> Self {
         self.now = self.node.wake_at.expect("busy");
         self.event(Event::Alarm { last_beat })
     }
 
-    fn is(self, state: &str) -> Self {
+    pub fn is(self, state: &str) -> Self {
         assert_eq!(
             self.node.state.provision_state(),
             state,
@@ -236,13 +236,13 @@ impl Story {
         self
     }
 
-    fn error(&self) -> String {
+    pub fn error(&self) -> String {
         let error = self.node.last_error.as_ref().expect("an error");
         format!("{}: {}", error.during, error.what)
     }
 
     /// Its ramdisk boots, and has not called yet.
-    fn cleaning() -> Self {
+    pub fn cleaning() -> Self {
         let story = Story::new()
             .ask(Verb::Manage)
             .is("verifying")
@@ -255,7 +255,7 @@ impl Story {
             .is("clean wait")
     }
 
-    fn available() -> Self {
+    pub fn available() -> Self {
         Story::cleaning()
             .boots(BootId::from_bytes([9; 16]), &["S1"])
             .is("clean wait")
@@ -265,7 +265,7 @@ impl Story {
             .is("available")
     }
 
-    fn writing() -> Self {
+    pub fn writing() -> Self {
         Story::available()
             .ask(Verb::Deploy(instance()))
             .is("deploying")
@@ -1205,7 +1205,7 @@ fn verbs_are_refused_where_they_make_no_sense() {
     );
     assert_eq!(
         refused(Story::writing(), Verb::Deploy(instance())),
-        "cannot deploy a node that is wait call-back"
+        "cannot deploy a node that is wait call-back (abort that first)"
     );
     let serviced = Story::available().ask(Verb::Maintenance(Some("fan".into())));
     assert_eq!(

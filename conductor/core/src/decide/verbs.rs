@@ -1,14 +1,16 @@
 //! Operators' verbs: which is possible in which state, and the job it begins.
 //! `job` carries the job on.
+#[cfg(test)]
+mod tests;
+
 use super::answer::Rejected;
 use super::draft::Draft;
-use super::job::FailureOf;
 use super::power;
 use crate::event::{Patch, PowerVerb, Verb};
 use crate::id::RequestId;
 use crate::node::{
-    Beside, BesideKind, BmcAct, Goal, Job, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Phase,
-    Rest, State, Step,
+    Beside, BesideKind, BmcAct, Goal, Instead, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Rest,
+    State, Step,
 };
 use crate::plan;
 use alloc::format;
@@ -37,10 +39,10 @@ struct Row(Allowed, Outcome);
 enum Allowed {
     /// Nothing is under way, and the node rests in one of these.
     Resting(&'static [Rest]),
-    /// A job of one of these kinds waits.
-    Waiting(&'static [JobKind]),
-    /// A job that can be aborted waits.
-    Abortable,
+    /// A job of one of these kinds is under way, whatever it is at.
+    Busy(&'static [JobKind]),
+    /// The operating system is asked to switch off, and may never do it.
+    Soft,
 }
 
 enum Outcome {
@@ -52,7 +54,7 @@ enum Outcome {
 
 /// Everything that an operator can do, and where. A verb without a matching row is refused.
 fn rows(verb: &Verb) -> &'static [Row] {
-    use Allowed::{Abortable, Resting, Waiting};
+    use Allowed::{Busy, Resting, Soft};
     use Outcome::{Begin, GiveUp};
     use Rest::{
         Active, Available, CleanFailed, DeployFailed, Enroll, Error, InspectFailed, Manageable,
@@ -83,12 +85,21 @@ fn rows(verb: &Verb) -> &'static [Row] {
                 Resting(&[Active, DeployFailed, Error]),
                 Begin(JobKind::Delete),
             ),
-            Row(Waiting(&[JobKind::Deploy]), Begin(JobKind::Delete)),
+            Row(Busy(&[JobKind::Deploy]), Begin(JobKind::Delete)),
         ],
-        Verb::Abort => &[Row(Abortable, GiveUp)],
-        Verb::Power(_) | Verb::BootDevice { .. } | Verb::ResetBmc => {
-            &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))]
-        }
+        Verb::Abort => &[Row(Busy(JobKind::ALL), GiveUp)],
+        Verb::Power(PowerVerb::Off | PowerVerb::Reboot | PowerVerb::Cycle | PowerVerb::Reset) => &[
+            Row(Resting(Rest::ALL), Begin(JobKind::Bmc)),
+            Row(Soft, Begin(JobKind::Bmc)),
+        ],
+        Verb::Power(
+            PowerVerb::On
+            | PowerVerb::SoftOff { .. }
+            | PowerVerb::SoftReboot { .. }
+            | PowerVerb::Diag,
+        )
+        | Verb::BootDevice { .. }
+        | Verb::ResetBmc => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
         // These change the record alone, whatever the state, or end it (`enroll`).
         Verb::Maintenance(_) | Verb::Set(_) | Verb::Delete => &[],
     }
@@ -98,10 +109,10 @@ impl Allowed {
     fn fits(&self, state: &State) -> bool {
         match (self, state) {
             (Allowed::Resting(rests), State::Resting(rest)) => rests.contains(rest),
-            (Allowed::Waiting(kinds), State::Busy(job)) => kinds.contains(&job.kind) && waits(job),
-            (Allowed::Abortable, State::Busy(job)) => job.kind.spec().abortable && waits(job),
+            (Allowed::Busy(kinds), State::Busy(job)) => kinds.contains(&job.kind),
+            (Allowed::Soft, State::Busy(job)) => job.is_soft(),
             (Allowed::Resting(_), State::Busy(_))
-            | (Allowed::Waiting(_) | Allowed::Abortable, State::Resting(_)) => false,
+            | (Allowed::Busy(_) | Allowed::Soft, State::Resting(_)) => false,
         }
     }
 }
@@ -131,7 +142,7 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         });
     };
     match then {
-        Outcome::GiveUp => Ok(draft.fail(FailureOf::Other, "aborted by the operator".into())),
+        Outcome::GiveUp => Ok(draft.instead(Instead::Abort)),
         Outcome::Rest(rest) => Ok(rest_there(draft, *rest)),
         Outcome::Begin(kind) => begin(draft, *kind, verb),
     }
@@ -164,11 +175,16 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
         }
         JobKind::Bmc => {
             let steps = bmc_steps(verb, draft.ctx.policy.soft_power_off_secs)?;
-            power::start(draft, steps);
-            return Ok(format!("the operator wants to {} the node", verb.name()));
+            (power::goal(draft), steps)
         }
     };
-    Ok(draft.start(kind, goal, steps))
+    let because = draft.instead(Instead::Begin { kind, goal, steps });
+    Ok(match kind {
+        JobKind::Bmc => format!("the operator wants to {} the node: {because}", verb.name()),
+        JobKind::Verify | JobKind::Inspect | JobKind::Clean | JobKind::Deploy | JobKind::Delete => {
+            because
+        }
+    })
 }
 
 /// Takes the instance of a deploy; a rebuild without one keeps the node's own.
@@ -265,14 +281,15 @@ fn power_steps(verb: PowerVerb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
     })
 }
 
-/// The state, in words for a refused verb.
+/// The state, in words for a refused verb, and what ends it.
 pub(super) fn words(state: &State) -> String {
     let name = state.provision_state();
     match state {
         State::Busy(job) if job.kind == JobKind::Bmc => {
-            format!("{name} with its BMC busy on another request")
+            format!("{name} with its BMC busy on another request (abort that first)")
         }
-        State::Busy(_) | State::Resting(_) => name.to_string(),
+        State::Busy(_) => format!("{name} (abort that first)"),
+        State::Resting(_) => name.to_string(),
     }
 }
 
@@ -284,15 +301,6 @@ fn not_in_maintenance(draft: &Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
             reason: maintenance.reason.clone(),
         }),
     }
-}
-
-/// Between two acts of a worker, not in the middle of one.
-fn waits(job: &Job) -> bool {
-    !job.is_tidying()
-        && match job.phase {
-            Phase::Acting { .. } => false,
-            Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => true,
-        }
 }
 
 fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {

@@ -35,6 +35,9 @@ pub struct Entry {
     /// Who drives its BMC now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acting: Option<Actor>,
+    /// The act that it shall let go of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<OpId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<Power>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,17 +60,24 @@ pub struct Entry {
 
 impl Entry {
     pub fn of(node: &Node) -> Self {
-        let acting = node.job().and_then(|job| match &job.phase {
-            Phase::Acting {
+        let phase = node.job().map(|job| &job.phase);
+        let (acting, stopped) = match phase {
+            Some(Phase::Acting {
                 worker,
                 incarnation,
+                op,
+                instead,
                 ..
-            } => Some(Actor {
-                worker: worker.clone(),
-                incarnation: *incarnation,
-            }),
-            Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => None,
-        });
+            }) => {
+                let actor = Actor {
+                    worker: worker.clone(),
+                    incarnation: *incarnation,
+                };
+                (Some(actor), instead.as_ref().map(|_| op.clone()))
+            }
+            Some(Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. })
+            | None => (None, None),
+        };
         let short = |error: &LastError| error.what.chars().take(MAX_ERROR_CHARS).collect();
         Self {
             schema: node.schema,
@@ -80,6 +90,7 @@ impl Entry {
             since: node.since,
             wake_at: node.wake_at,
             acting,
+            stopped,
             power: node.power.clone(),
             maintenance: node.maintenance.clone(),
             last_error: node.last_error.as_ref().map(short),

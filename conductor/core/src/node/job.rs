@@ -59,6 +59,9 @@ pub enum Phase {
         incarnation: Incarnation,
         since: Time,
         until: Time,
+        /// An operator wants something else: `worker` lets go of the act, and this follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead: Option<Instead>,
     },
     /// The BMC or the agent did not do it; the next try begins at `until`.
     Backoff {
@@ -108,6 +111,22 @@ impl Sign {
             Sign::Kernel => "fetched the kernel",
         }
     }
+}
+
+/// What an operator wants instead of the act under way. It follows when that act is over, so that there is never more
+/// than one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Instead {
+    /// The job ends.
+    Abort,
+    /// Another job takes its place.
+    Begin {
+        kind: JobKind,
+        goal: Goal,
+        steps: Vec<Step>,
+    },
 }
 
 /// The progress that an agent last reported.
@@ -174,6 +193,20 @@ impl Job {
                 Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
             ) => None,
         }
+    }
+
+    /// What an operator wants instead of the act under way.
+    pub fn instead(&self) -> Option<&Instead> {
+        match &self.phase {
+            Phase::Acting { instead, .. } => instead.as_ref(),
+            Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => None,
+        }
+    }
+
+    /// It asks the operating system to switch off.
+    pub fn is_soft(&self) -> bool {
+        let soft = |step: &Step| matches!(step, Step::Bmc(BmcAct::SoftOff { .. }));
+        self.kind == JobKind::Bmc && self.steps.iter().any(soft)
     }
 
     /// The job has failed, and only tidying up is left.

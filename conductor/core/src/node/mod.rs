@@ -32,7 +32,7 @@ pub use error::{During, LastError};
 pub use instance::{
     BadSource, FileName, HttpUrl, Image, ImageSource, Instance, InstanceData, NewInstance,
 };
-pub use job::{Goal, Job, Mark, Phase, Sign, State};
+pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::Secret;

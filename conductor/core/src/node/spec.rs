@@ -90,8 +90,6 @@ pub struct Spec {
     pub on_failure: OnFailure,
     /// Ironic's `target_provision_state`.
     pub target: Option<Rest>,
-    /// Whether an operator can abort it while it waits.
-    pub abortable: bool,
     /// A failed job turns off the machine that it leaves running.
     pub powers_off: bool,
 }
@@ -128,42 +126,36 @@ impl JobKind {
                 names: named("verifying", "verifying"),
                 on_failure: OnFailure::Rest(Rest::Enroll),
                 target: Some(Rest::Manageable),
-                abortable: false,
                 powers_off: false,
             },
             JobKind::Inspect => Spec {
                 names: named("inspecting", "inspect wait"),
                 on_failure: OnFailure::Rest(Rest::InspectFailed),
                 target: Some(Rest::Manageable),
-                abortable: true,
                 powers_off: true,
             },
             JobKind::Deploy => Spec {
                 names: named("deploying", "wait call-back"),
                 on_failure: OnFailure::Rest(Rest::DeployFailed),
                 target: Some(Rest::Active),
-                abortable: true,
                 powers_off: true,
             },
             JobKind::Delete => Spec {
                 names: named("deleting", "deleting"),
                 on_failure: OnFailure::Rest(Rest::Error),
                 target: Some(Rest::Available),
-                abortable: false,
                 powers_off: false,
             },
             JobKind::Clean => Spec {
                 names: named("cleaning", "clean wait"),
                 on_failure: OnFailure::Rest(Rest::CleanFailed),
                 target: Some(Rest::Available),
-                abortable: true,
                 powers_off: false,
             },
             JobKind::Bmc => Spec {
                 names: None,
                 on_failure: OnFailure::Back,
                 target: None,
-                abortable: true,
                 powers_off: false,
             },
         }

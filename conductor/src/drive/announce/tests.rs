@@ -206,3 +206,24 @@ fn a_job_that_is_not_about_power_reports_no_change_of_it() {
     }
     assert!(story.node.power.unwrap().on);
 }
+
+#[test]
+fn a_change_of_power_that_takes_the_place_of_another_has_a_begin_of_its_own() {
+    let soft = PowerVerb::SoftOff {
+        timeout_secs: None,
+        then_hard: false,
+    };
+    let mut story = Story::manageable();
+    story.node.power = None;
+    let story = story
+        .ask(Verb::Power(soft))
+        .ask(Verb::Power(PowerVerb::Off));
+    assert_eq!(story.kinds(), ["step"]);
+    let story = story.bmc(refused());
+    assert_eq!(story.kinds(), ["step", "power_set.start"]);
+    let What::PowerSetStart(change) = &story.told[1] else {
+        panic!("{:?}", story.told)
+    };
+    assert_eq!(change.target.as_deref(), Some("power off"));
+    assert_eq!(story.bmc(on(false)).kinds(), ["step", "power_set.end"]);
+}
