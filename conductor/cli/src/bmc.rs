@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
-use super::verb::{Which, fresh_request, verb};
+use super::verb::{Success, Which, fresh_request, verb};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use ironbeat_core::node::BmcAddress;
@@ -54,7 +54,7 @@ pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
         BmcCommand::Check(args) => check(&client, args).await,
         BmcCommand::Reset(which) => {
             let (node, request) = (which.node.clone(), fresh_request());
-            verb(&client, &which, &ResetBmc { node, request }).await
+            verb(&client, &which, Success::Back, &ResetBmc { node, request }).await
         }
         BmcCommand::Sensors { node } => sensors(&client, &node).await,
         BmcCommand::Info { node } => out::json(&client.ask(&BmcInfo { node }).await?),

@@ -4,14 +4,16 @@ use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
 use super::power::power_word;
-use super::verb::{Which, about, fresh_request, verb};
+use super::verb::{Success, Which, about, fresh_request, verb};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
-use ironbeat_core::node::{BmcAddress, BootDevice, HardwareFault, Image, ImageSource, NewInstance};
+use ironbeat_core::node::{
+    BmcAddress, BootDevice, HardwareFault, Image, ImageSource, NewInstance, Rest,
+};
 use ironbeat_ops::request::{
     self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
     ShowNode,
@@ -183,15 +185,33 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
         }
         NodeCommand::Manage(which) => {
             let (node, request) = (which.node.clone(), fresh_request());
-            verb(&client, &which, &request::Manage { node, request }).await
+            verb(
+                &client,
+                &which,
+                Success::At(Rest::Manageable),
+                &request::Manage { node, request },
+            )
+            .await
         }
         NodeCommand::Inspect(which) => {
             let (node, request) = (which.node.clone(), fresh_request());
-            verb(&client, &which, &request::Inspect { node, request }).await
+            verb(
+                &client,
+                &which,
+                Success::At(Rest::Manageable),
+                &request::Inspect { node, request },
+            )
+            .await
         }
         NodeCommand::Provide(which) => {
             let (node, request) = (which.node.clone(), fresh_request());
-            verb(&client, &which, &request::Provide { node, request }).await
+            verb(
+                &client,
+                &which,
+                Success::At(Rest::Available),
+                &request::Provide { node, request },
+            )
+            .await
         }
         NodeCommand::Rebuild(which) => {
             let ask = request::Rebuild {
@@ -199,15 +219,27 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 request: fresh_request(),
                 instance: None,
             };
-            verb(&client, &which, &ask).await
+            verb(&client, &which, Success::At(Rest::Active), &ask).await
         }
         NodeCommand::Undeploy(which) => {
             let (node, request) = (which.node.clone(), fresh_request());
-            verb(&client, &which, &request::Undeploy { node, request }).await
+            verb(
+                &client,
+                &which,
+                Success::At(Rest::Available),
+                &request::Undeploy { node, request },
+            )
+            .await
         }
         NodeCommand::Abort(which) => {
             let (node, request) = (which.node.clone(), fresh_request());
-            verb(&client, &which, &request::Abort { node, request }).await
+            verb(
+                &client,
+                &which,
+                Success::Over,
+                &request::Abort { node, request },
+            )
+            .await
         }
         NodeCommand::BootDevice {
             which,
@@ -228,7 +260,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 boot_device,
                 persistent,
             };
-            verb(&client, &which, &ask).await
+            verb(&client, &which, Success::Back, &ask).await
         }
         NodeCommand::Deploy { which, instance } => {
             let ask = request::Deploy {
@@ -236,7 +268,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 request: fresh_request(),
                 instance: read_instance(*instance)?,
             };
-            verb(&client, &which, &ask).await
+            verb(&client, &which, Success::At(Rest::Active), &ask).await
         }
         NodeCommand::Maintenance { which, reason } => {
             let ask = SetMaintenance {
@@ -244,7 +276,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 request: fresh_request(),
                 reason,
             };
-            verb(&client, &which, &ask).await
+            verb(&client, &which, Success::Over, &ask).await
         }
         NodeCommand::Delete { node } => {
             let gone = client.ask(&DeleteNode::of(node)).await?;

@@ -2,7 +2,7 @@
 //! The core says what each verb means.
 use super::client::Client;
 use super::out;
-use super::verb::{Which, fresh_request, verb};
+use super::verb::{Success, Which, fresh_request, verb};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
@@ -76,7 +76,7 @@ pub async fn run(client: Client, command: PowerCommand) -> anyhow::Result<()> {
         request: fresh_request(),
         power,
     };
-    verb(&client, &which, &ask).await
+    verb(&client, &which, Success::Back, &ask).await
 }
 
 async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::StreamExt;
 use ironbeat_core::id::RequestId;
+use ironbeat_core::node::{LastError, Rest};
 use ironbeat_ops::Question;
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::ShowNode;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 pub struct Which {
     /// Id or name.
     pub(super) node: String,
-    /// Wait until the node has come to rest, printing each step and how far it is; fail if it is not where it was sent.
+    /// Wait until the node has come to rest, printing each step and how far it is; fail if the verb did.
     #[arg(long)]
     wait: bool,
     /// Give up waiting after so many seconds.
@@ -35,9 +36,22 @@ pub(super) fn fresh_request() -> Option<RequestId> {
     uuid::Uuid::new_v4().to_string().parse().ok()
 }
 
+/// When a verb has done what was asked, as far as the node at rest shows. Not where the node was or is headed otherwise:
+/// a node whose deploy failed can be switched on.
+#[derive(Clone, Copy)]
+pub(super) enum Success {
+    /// The node rests there.
+    At(Rest),
+    /// The node is back where it was, and nothing went wrong meanwhile.
+    Back,
+    /// The job is over.
+    Over,
+}
+
 pub(super) async fn verb<Q: Question<Reply = Shown>>(
     client: &Client,
     which: &Which,
+    success: Success,
     question: &Q,
 ) -> anyhow::Result<()> {
     let shown = client.ask(question).await?;
@@ -45,7 +59,7 @@ pub(super) async fn verb<Q: Question<Reply = Shown>>(
         out::warn(warning)?;
     }
     if which.wait {
-        return wait(client, which, shown).await;
+        return wait(client, which, success, shown).await;
     }
     if client.json {
         return out::json(&shown);
@@ -54,9 +68,15 @@ pub(super) async fn verb<Q: Question<Reply = Shown>>(
 }
 
 /// Waits until the node rests. Its events say so; asking now and then makes up for a missed one.
-async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Result<()> {
-    let goal = shown.target_provision_state.clone();
-    let began = shown.job().map(|job| job.began);
+async fn wait(
+    client: &Client,
+    which: &Which,
+    success: Success,
+    mut shown: Shown,
+) -> anyhow::Result<()> {
+    let mut ours = shown.job().map(|job| job.began);
+    // Ours follows the act under way.
+    let mut is_next = shown.job().is_some_and(|job| job.instead().is_some());
     let deadline = Instant::now() + Duration::from_secs(which.timeout);
     let mut events = client.watch_events(Some(&shown.id.to_string())).await?;
     let mut agent = client.watch_agent(&shown.id).await?;
@@ -68,8 +88,12 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
     loop {
         shown = client.ask(&ShowNode::of(&which.node)).await?;
         say(report.node(&shown))?;
-        if shown.job().is_none() {
-            break;
+        let Some(job) = shown.job() else { break };
+        if ours != Some(job.began) && matches!(success, Success::Back) {
+            if !is_next {
+                bail!("{}: another request took the place of this one", which.node);
+            }
+            (ours, is_next) = (Some(job.began), false);
         }
         if Instant::now() > deadline {
             bail!(
@@ -90,8 +114,12 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
-    match (&goal, &shown.last_error) {
-        (Some(goal), error) if *goal != shown.provision_state => match error {
+    let error = shown.last_error.as_ref();
+    let is_ours = |error: &&LastError| ours.is_some_and(|began| error.at >= began);
+    match success {
+        Success::Over => Ok(()),
+        Success::At(goal) if shown.provision_state == goal.name() => Ok(()),
+        Success::At(goal) => match error {
             Some(error) => bail!(
                 "{} is {}: {} ({})",
                 which.node,
@@ -99,12 +127,16 @@ async fn wait(client: &Client, which: &Which, mut shown: Shown) -> anyhow::Resul
                 error.what,
                 error.during
             ),
-            None => bail!("{} is {}, not {goal}", which.node, shown.provision_state),
+            None => bail!(
+                "{} is {}, not {}",
+                which.node,
+                shown.provision_state,
+                goal.name()
+            ),
         },
-        // A change of power leads back to where the node was, whether or not it worked.
-        (_, Some(error)) if began.is_some_and(|began| error.at >= began) => {
-            bail!("{}: {} ({})", which.node, error.what, error.during)
-        }
-        (_, _) => Ok(()),
+        Success::Back => match error.filter(is_ours) {
+            Some(error) => bail!("{}: {} ({})", which.node, error.what, error.during),
+            None => Ok(()),
+        },
     }
 }
