@@ -65,7 +65,11 @@ pub struct BadAddress(String);
 
 impl fmt::Display for BadAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not the address of a BMC", self.0)
+        write!(
+            f,
+            "{:?} is not the address of a BMC: give an IP address, or a host name with its domain",
+            self.0
+        )
     }
 }
 
@@ -104,7 +108,9 @@ fn parse_name(text: &str) -> Option<BmcAddress> {
     // `10.0.0.256` is a mistyped address, not a name.
     let last = name.rsplit('.').next()?;
     let numeric = last.bytes().all(|b| b.is_ascii_digit());
-    let sound = name.len() <= 253 && name.split('.').all(label) && !numeric;
+    // A bare word means another host wherever the resolver searches another domain, and is mostly a mistake.
+    let qualified = name.contains('.') || name.eq_ignore_ascii_case("localhost");
+    let sound = qualified && name.len() <= 253 && name.split('.').all(label) && !numeric;
     sound.then(|| BmcAddress {
         host: Host::Name(name.to_ascii_lowercase()),
         port,
@@ -127,7 +133,8 @@ mod tests {
             ("[fd00::1]", "fd00::1", 623),
             ("[fd00::1]:6230", "[fd00::1]:6230", 6230),
             ("bmc7.Rack-2.example", "bmc7.rack-2.example", 623),
-            ("bmc-7:6230", "bmc-7:6230", 6230),
+            ("bmc-7.lan:6230", "bmc-7.lan:6230", 6230),
+            ("localhost:6230", "localhost:6230", 6230),
         ] {
             let address: BmcAddress = text.parse().unwrap();
             assert_eq!(
@@ -145,6 +152,8 @@ mod tests {
             "[bmc]",
             "host:port",
             "10.0.0.256",
+            "notanip",
+            "bmc-7:6230",
             "10.0.0.1:0",
             "10.0.0.1:70000",
             "a..b",
