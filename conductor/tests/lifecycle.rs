@@ -113,7 +113,7 @@ async fn a_worker_outlives_its_server() {
         let wish = json!({ "name": name, "bmc": idle_bmc(n), "macs": [mac(n)] });
         let next = site.enroll(wish).await;
         let reason = json!({ "node": name, "reason": "tried" });
-        site.ask("node.maintenance", reason).await.good();
+        site.ask("node.maintenance_set", reason).await.good();
         until("events are stored again", async || {
             let events = site.ask("event.list", json!({ "node": next })).await;
             let events = events.error().is_none().then(|| events.good())?;
@@ -203,7 +203,7 @@ async fn requests_that_arrived_are_answered_and_announced_before_the_end() {
     }
     let inbox = site.client.new_inbox();
     let mut answers = site.client.subscribe(inbox.clone()).await.unwrap();
-    let subject = "ib.v1.api.node.maintenance";
+    let subject = "ib.v1.api.node.maintenance_set";
     for n in 0..rounds {
         for id in &ids {
             let ask = json!({ "node": id, "reason": format!("r{n}") }).to_string();

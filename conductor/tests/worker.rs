@@ -292,8 +292,16 @@ async fn a_request_counts_once() {
 
     let begin = json!({ "node": "five", "request": "r-1", "reason": "new fan" });
     let end = json!({ "node": "five", "request": "r-2" });
-    for request in [&begin, &begin, &end, &begin, &end, &begin] {
-        site.ask("node.maintenance", request.clone()).await.good();
+    let (set, unset) = ("node.maintenance_set", "node.maintenance_unset");
+    for (endpoint, request) in [
+        (set, &begin),
+        (set, &begin),
+        (unset, &end),
+        (set, &begin),
+        (unset, &end),
+        (set, &begin),
+    ] {
+        site.ask(endpoint, request.clone()).await.good();
     }
     let node = site.show("five").await;
     assert_eq!(node["maintenance"], Value::Null);
@@ -326,7 +334,8 @@ async fn a_missing_node_or_lookup_is_not_found() {
             "provide",
             "undeploy",
             "abort",
-            "maintenance",
+            "maintenance_set",
+            "maintenance_unset",
             "rebuild",
             "delete",
         ] {

@@ -10,6 +10,7 @@ mod node;
 pub mod out;
 mod power;
 mod progress;
+mod set;
 mod verb;
 
 use clap::{Args, Subcommand};

@@ -45,12 +45,12 @@ impl BmcLogin {
     }
 }
 
-fn read_kg(path: &Path) -> anyhow::Result<KgKey> {
+pub(super) fn read_kg(path: &Path) -> anyhow::Result<KgKey> {
     let hex = read("key K_g", path)?;
     hex.parse().with_context(|| format!("{}", path.display()))
 }
 
-fn read(what: &str, path: &Path) -> anyhow::Result<String> {
+pub(super) fn read(what: &str, path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("read the {what} from {}", path.display()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_string())

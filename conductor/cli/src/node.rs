@@ -8,15 +8,17 @@ use super::verb::{Success, Which, about, fresh_request, verb};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use ironbeat_common::image::Checksum;
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::{
     BmcAddress, BootDevice, HardwareFault, Image, ImageSource, NewInstance, Rest,
 };
+use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
     self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
-    ShowNode,
+    SetNode, ShowNode, UnsetMaintenance,
 };
 use std::path::PathBuf;
 
@@ -44,18 +46,21 @@ pub enum NodeCommand {
         instance: Box<InstanceArgs>,
     },
     #[command(about = about::<request::Rebuild>())]
-    Rebuild(Which),
+    Rebuild {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        instance: Box<RebuildArgs>,
+    },
     #[command(about = about::<request::Undeploy>())]
     Undeploy(Which),
     #[command(about = about::<request::Abort>())]
     Abort(Which),
-    #[command(about = about::<SetMaintenance>())]
-    Maintenance {
-        #[command(flatten)]
-        which: Which,
-        #[arg(long)]
-        reason: Option<String>,
-    },
+    #[command(about = about::<SetNode>())]
+    Set(Box<super::set::SetArgs>),
+    /// Begin or end maintenance.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Choose what firmware boots next, or always.
     BootDevice {
         #[command(flatten)]
@@ -73,8 +78,24 @@ pub enum NodeCommand {
     Delete { node: String },
 }
 
+#[derive(Subcommand)]
+pub enum MaintenanceCommand {
+    #[command(about = about::<SetMaintenance>())]
+    Set {
+        node: String,
+        /// For whoever finds the node in it.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    #[command(about = about::<UnsetMaintenance>())]
+    Unset { node: String },
+}
+
 #[derive(Args)]
 pub struct EnrollArgs {
+    /// Its id; default: a fresh one.
+    #[arg(long)]
+    id: Option<NodeId>,
     #[arg(long)]
     name: Option<NodeName>,
     /// BMC address: `10.0.0.1`, `10.0.0.1:6230`, `[fd00::1]:623`.
@@ -111,24 +132,44 @@ pub struct InstanceArgs {
     image: ImageSource,
     /// `sha256:<hex>` or `sha512:<hex>` of the file as it is served.
     #[arg(long)]
-    checksum: ironbeat_common::image::Checksum,
-    #[arg(long)]
+    checksum: Checksum,
+    #[command(flatten)]
+    about: AboutArgs,
+}
+
+/// Without an image: the same instance again.
+#[derive(Args)]
+pub struct RebuildArgs {
+    /// Another image: `http://…`, or the name of a file in the workers' image directory.
+    #[arg(long, requires = "checksum")]
+    image: Option<ImageSource>,
+    /// `sha256:<hex>` or `sha512:<hex>` of the file as it is served.
+    #[arg(long, requires = "image")]
+    checksum: Option<Checksum>,
+    #[command(flatten)]
+    about: AboutArgs,
+}
+
+/// What an instance is told about itself.
+#[derive(Args)]
+struct AboutArgs {
+    #[arg(long, requires = "image")]
     hostname: Option<String>,
     /// cloud-init user data.
-    #[arg(long)]
+    #[arg(long, requires = "image")]
     user_data: Option<PathBuf>,
     /// OpenStack network_data.json.
-    #[arg(long)]
+    #[arg(long, requires = "image")]
     network_data: Option<PathBuf>,
     /// SSH public key; may be given several times.
-    #[arg(long = "ssh-key")]
+    #[arg(long = "ssh-key", requires = "image")]
     ssh_keys: Vec<String>,
     /// Root device hint of this instance; overrides the node's own.
-    #[arg(long = "root-device", value_parser = hint)]
+    #[arg(long = "root-device", value_parser = hint, requires = "image")]
     root_device: Vec<(String, String)>,
 }
 
-fn boot_mode(text: &str) -> Result<BootMode, String> {
+pub(super) fn boot_mode(text: &str) -> Result<BootMode, String> {
     match text {
         "bios" => Ok(BootMode::Bios),
         "uefi" => Ok(BootMode::Uefi),
@@ -148,7 +189,7 @@ fn boot_device(text: &str) -> Result<BootDevice, String> {
     })
 }
 
-fn hint(text: &str) -> Result<(String, String), String> {
+pub(super) fn hint(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a hint is key=value")?;
     Ok((key.trim().into(), value.trim().into()))
 }
@@ -160,7 +201,7 @@ fn skip(text: &str) -> Result<Hints, String> {
     Ok(hints)
 }
 
-fn hints(pairs: Vec<(String, String)>) -> anyhow::Result<Hints> {
+pub(super) fn hints(pairs: Vec<(String, String)>) -> anyhow::Result<Hints> {
     let hints = Hints(pairs.into_iter().collect());
     hints.check()?;
     Ok(hints)
@@ -213,11 +254,20 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             )
             .await
         }
-        NodeCommand::Rebuild(which) => {
+        NodeCommand::Rebuild { which, instance } => {
+            let RebuildArgs {
+                image,
+                checksum,
+                about,
+            } = *instance;
+            let instance = match image.zip(checksum) {
+                Some((image, checksum)) => Some(read_instance(image, checksum, about)?),
+                None => None,
+            };
             let ask = request::Rebuild {
                 node: which.node.clone(),
                 request: fresh_request(),
-                instance: None,
+                instance,
             };
             verb(&client, &which, Success::At(Rest::Active), &ask).await
         }
@@ -263,20 +313,41 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             verb(&client, &which, Success::Back, &ask).await
         }
         NodeCommand::Deploy { which, instance } => {
+            let InstanceArgs {
+                image,
+                checksum,
+                about,
+            } = *instance;
             let ask = request::Deploy {
                 node: which.node.clone(),
                 request: fresh_request(),
-                instance: read_instance(*instance)?,
+                instance: read_instance(image, checksum, about)?,
             };
             verb(&client, &which, Success::At(Rest::Active), &ask).await
         }
-        NodeCommand::Maintenance { which, reason } => {
+        NodeCommand::Set(args) => super::set::run(&client, *args).await,
+        NodeCommand::Maintenance(MaintenanceCommand::Set { node, reason }) => {
+            let request = fresh_request();
             let ask = SetMaintenance {
-                node: which.node.clone(),
-                request: fresh_request(),
+                node: node.clone(),
+                request,
                 reason,
             };
-            verb(&client, &which, Success::Over, &ask).await
+            let shown = client.ask(&ask).await?;
+            changed(&client, &shown, format_args!("{node} is in maintenance"))
+        }
+        NodeCommand::Maintenance(MaintenanceCommand::Unset { node }) => {
+            let request = fresh_request();
+            let ask = UnsetMaintenance {
+                node: node.clone(),
+                request,
+            };
+            let shown = client.ask(&ask).await?;
+            changed(
+                &client,
+                &shown,
+                format_args!("{node} is not in maintenance"),
+            )
         }
         NodeCommand::Delete { node } => {
             let gone = client.ask(&DeleteNode::of(node)).await?;
@@ -285,7 +356,18 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
     }
 }
 
-fn read_instance(args: InstanceArgs) -> anyhow::Result<NewInstance> {
+fn changed(client: &Client, shown: &Shown, said: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+    match client.json {
+        true => out::json(shown),
+        false => out::line(said),
+    }
+}
+
+fn read_instance(
+    source: ImageSource,
+    checksum: Checksum,
+    args: AboutArgs,
+) -> anyhow::Result<NewInstance> {
     let read = |path: Option<PathBuf>| {
         path.map(|path| {
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
@@ -294,8 +376,8 @@ fn read_instance(args: InstanceArgs) -> anyhow::Result<NewInstance> {
     };
     Ok(NewInstance {
         image: Image {
-            source: args.image,
-            checksum: args.checksum,
+            source,
+            checksum,
             format: None,
         },
         hostname: args.hostname,
@@ -308,9 +390,10 @@ fn read_instance(args: InstanceArgs) -> anyhow::Result<NewInstance> {
 
 async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
     let bmc = args.login.access(args.bmc)?;
+    let fresh = || NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
     let wish = Enroll {
         // Chosen here, so that a repeated request enrolls one node.
-        id: Some(NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes())),
+        id: Some(args.id.unwrap_or_else(fresh)),
         name: args.name,
         bmc,
         macs: args.macs,

@@ -3,6 +3,7 @@
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
 use crate::node::{BmcAccess, BootDevice, NewInstance, Sign};
+use crate::patch::Patch;
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -71,6 +72,42 @@ pub struct Enrolment {
 }
 
 impl Event {
+    /// Whether the decision compares with the BMC's secrets, which lie beside the record.
+    pub fn needs_secrets(&self) -> bool {
+        match self {
+            Event::Enrolled(_) => true,
+            Event::Asked {
+                verb: Verb::Set(patch),
+                ..
+            } => patch.is_of_bmc(),
+            Event::Asked { .. }
+            | Event::Booted { .. }
+            | Event::Beat { .. }
+            | Event::Bmc { .. }
+            | Event::Alarm { .. }
+            | Event::WorkerLost { .. }
+            | Event::PowerRead { .. } => false,
+        }
+    }
+
+    /// Whether the decision keeps a part of the instance's data, which lies beside the record.
+    pub fn needs_instance_data(&self) -> bool {
+        match self {
+            Event::Asked {
+                verb: Verb::Rebuild(Some(instance)),
+                ..
+            } => instance.user_data.is_some() != instance.network_data.is_some(),
+            Event::Enrolled(_)
+            | Event::Asked { .. }
+            | Event::Booted { .. }
+            | Event::Beat { .. }
+            | Event::Bmc { .. }
+            | Event::Alarm { .. }
+            | Event::WorkerLost { .. }
+            | Event::PowerRead { .. } => false,
+        }
+    }
+
     /// Whether the decision compares with the inventory that lies beside the record.
     pub fn needs_inventory(&self) -> bool {
         match self {
@@ -170,23 +207,6 @@ impl Verb {
             Verb::ResetBmc => "reset the BMC of",
         }
     }
-}
-
-/// The changes to a node's description; absent fields stay.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Patch {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<NodeName>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bmc: Option<BmcAccess>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub macs: Option<Vec<Mac>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot_mode: Option<BootMode>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root_device: Option<Hints>,
 }
 
 /// The act was done.

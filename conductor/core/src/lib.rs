@@ -16,6 +16,7 @@ pub mod index;
 pub mod invariant;
 pub mod lookup;
 pub mod node;
+pub mod patch;
 pub mod plan;
 pub mod policy;
 pub mod time;

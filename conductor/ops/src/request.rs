@@ -128,8 +128,9 @@ questions! {
     Rebuild: "node.rebuild", Operator, "Deploy again; what is not given stays as it is.", Shown;
     Undeploy: "node.undeploy", Operator, "Take the machine from its user: power off, then clean.", Shown;
     Abort: "node.abort", Operator, "End the job under way.", Shown;
-    SetMaintenance: "node.maintenance", Operator, "Begin maintenance, with a reason; or end it, without one.", Shown;
-    SetNode: "node.set", Operator, "Change a node's description.", Shown;
+    SetMaintenance: "node.maintenance_set", Operator, "Begin maintenance: no new jobs, and the power is left alone.", Shown;
+    UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
+    SetNode: "node.set", Operator, "Change a node's description: name, BMC, how its machine is recognised, how it boots.", Shown;
     DeleteNode: "node.delete", Operator, "Forget a node.", Shown;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
@@ -213,12 +214,16 @@ verb! {
     Undeploy {}
     Abort {}
     Deploy { instance: NewInstance }
-    Rebuild { #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<NewInstance> }
+    Rebuild {
+        /// What it does not say (host name, keys, hints, user data, network data) stays as it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<NewInstance>
+    }
     SetMaintenance {
-        /// None ends it.
+        /// For whoever finds the node in it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>
     }
+    UnsetMaintenance {}
     SetNode { patch: Patch }
     ChangePower { power: PowerVerb }
     SetBootDevice {

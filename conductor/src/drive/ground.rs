@@ -5,7 +5,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BmcAct, Node};
+use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, InstanceData, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::time::Duration;
@@ -22,6 +22,18 @@ pub trait Records: Send + Sync + 'static {
         &self,
         node: &Node,
     ) -> impl Future<Output = Result<Option<Inventory>, StoreError>> + Send;
+
+    /// The BMC's secrets beside a record; what cannot be read any more counts as none, and can be given anew.
+    fn secrets(
+        &self,
+        node: &Node,
+    ) -> impl Future<Output = Result<Option<BmcSecrets>, StoreError>> + Send;
+
+    /// The instance's data beside a record.
+    fn instance_data(
+        &self,
+        node: &Node,
+    ) -> impl Future<Output = Result<Option<InstanceData>, StoreError>> + Send;
 
     /// Compare-and-swap, from the record at its revision (none: it is new) to the next one (none: it is forgotten).
     fn write(

@@ -14,7 +14,7 @@ use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BmcAccess, BmcAct, Node};
+use ironbeat_core::node::{Beside, BmcAccess, BmcAct, BmcSecrets, InstanceData, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -29,6 +29,20 @@ impl Records for Store {
 
     async fn inventory(&self, node: &Node) -> Result<Option<Inventory>, StoreError> {
         self.beside.inventory(node).await
+    }
+
+    async fn secrets(&self, node: &Node) -> Result<Option<BmcSecrets>, StoreError> {
+        match self.beside.bmc_secrets(node).await {
+            Err(error @ (StoreError::Missing { .. } | StoreError::Corrupt { .. })) => {
+                tracing::warn!(node = %node.id, "the BMC's secrets count as none: {error}");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    async fn instance_data(&self, node: &Node) -> Result<Option<InstanceData>, StoreError> {
+        self.beside.instance_data(node).await
     }
 
     async fn write(

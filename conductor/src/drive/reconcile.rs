@@ -70,6 +70,16 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 Some((node, _)) if event.needs_inventory() => self.records.inventory(node).await?,
                 Some(_) | None => None,
             };
+            let secrets = match known {
+                Some((node, _)) if event.needs_secrets() => self.records.secrets(node).await?,
+                Some(_) | None => None,
+            };
+            let instance_data = match known {
+                Some((node, _)) if event.needs_instance_data() => {
+                    self.records.instance_data(node).await?
+                }
+                Some(_) | None => None,
+            };
             let op = self.fresh_op();
             let ctx = Ctx {
                 now: self.clock.now(),
@@ -78,6 +88,8 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 incarnation: self.incarnation,
                 policy: &self.policy,
                 inventory: inventory.as_ref(),
+                secrets: secrets.as_ref(),
+                instance_data: instance_data.as_ref(),
             };
             let decision =
                 decide(known.map(|(node, _)| node), event, ctx).map_err(|why| match why {

@@ -7,7 +7,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, Verb};
 use ironbeat_core::id::{Incarnation, OpId};
-use ironbeat_core::node::{Beside, BmcAct, Node, Rest, State};
+use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, InstanceData, Node, Rest, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::collections::{BTreeMap, VecDeque};
@@ -35,6 +35,14 @@ impl Records for Memory {
     }
 
     async fn inventory(&self, _: &Node) -> Result<Option<Inventory>, StoreError> {
+        Ok(None)
+    }
+
+    async fn secrets(&self, _: &Node) -> Result<Option<BmcSecrets>, StoreError> {
+        Ok(None)
+    }
+
+    async fn instance_data(&self, _: &Node) -> Result<Option<InstanceData>, StoreError> {
         Ok(None)
     }
 

@@ -78,8 +78,13 @@ pub async fn answer(
             Reply::Abort(verb(worker, &ask.node, ask.request, Verb::Abort).await?)
         }
         Request::SetMaintenance(ask) => {
-            let wanted = Verb::Maintenance(ask.reason);
+            let reason = ask.reason.unwrap_or_else(|| "no reason given".into());
+            let wanted = Verb::Maintenance(Some(reason));
             Reply::SetMaintenance(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::UnsetMaintenance(ask) => {
+            let wanted = Verb::Maintenance(None);
+            Reply::UnsetMaintenance(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::SetNode(ask) => {
             let wanted = Verb::Set(ask.patch);

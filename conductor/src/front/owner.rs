@@ -100,6 +100,7 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::Undeploy(_)
         | Request::Abort(_)
         | Request::SetMaintenance(_)
+        | Request::UnsetMaintenance(_)
         | Request::SetNode(_)
         | Request::DeleteNode(_)
         | Request::ChangePower(_)

@@ -3,17 +3,16 @@
 use crate::{Happens, Shared, lock};
 use ironbeat::records::Revision;
 use ironbeat_common::id::NodeId;
-use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::LastBeat;
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BootDevice, Node};
+use ironbeat_core::node::{Beside, BesideKind, BootDevice, Node};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 pub(crate) enum Ask {
     Load(NodeId),
-    Inventory(NodeId, OpId),
+    Beside(NodeId, BesideKind, OpId),
     Put(NodeId, OpId, Box<Beside>),
     Save {
         node: NodeId,
@@ -50,7 +49,7 @@ pub(crate) enum Command {
 #[derive(Clone)]
 pub(crate) enum Answer {
     Loaded(Option<Box<(Node, Revision)>>),
-    Inventory(Option<Box<Inventory>>),
+    Beside(Option<Box<Beside>>),
     Put,
     Saved,
     Conflict,

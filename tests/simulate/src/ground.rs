@@ -8,7 +8,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BesideKind, BmcAct, Node};
+use ironbeat_core::node::{Beside, BesideKind, BmcAct, BmcSecrets, InstanceData, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -41,6 +41,22 @@ fn conflict(node: NodeId) -> StoreError {
     }
 }
 
+impl SimRecords {
+    async fn beside(&self, node: &Node, kind: BesideKind) -> Result<Option<Beside>, StoreError> {
+        let Some(version) = node.beside.of(kind) else {
+            return Ok(None);
+        };
+        match ask(&self.0, Ask::Beside(node.id, kind, version.clone())).await {
+            Answer::Beside(Some(document)) => Ok(Some(*document)),
+            Answer::Beside(None) => Err(StoreError::Missing {
+                key: format!("{}.{}.{version}", kind.name(), node.id),
+                node: node.id,
+            }),
+            _ => Err(read_error(node.id)),
+        }
+    }
+}
+
 impl Records for SimRecords {
     async fn load(&self, id: NodeId) -> Result<Option<(Node, Revision)>, StoreError> {
         match ask(&self.0, Ask::Load(id)).await {
@@ -50,17 +66,24 @@ impl Records for SimRecords {
     }
 
     async fn inventory(&self, node: &Node) -> Result<Option<Inventory>, StoreError> {
-        let Some(version) = node.beside.of(BesideKind::Inventory) else {
-            return Ok(None);
-        };
-        match ask(&self.0, Ask::Inventory(node.id, version.clone())).await {
-            Answer::Inventory(Some(inventory)) => Ok(Some(*inventory)),
-            Answer::Inventory(None) => Err(StoreError::Missing {
-                key: format!("inventory.{}.{version}", node.id),
-                node: node.id,
-            }),
-            _ => Err(read_error(node.id)),
-        }
+        Ok(match self.beside(node, BesideKind::Inventory).await? {
+            Some(Beside::Inventory(inventory)) => Some(*inventory),
+            Some(_) | None => None,
+        })
+    }
+
+    async fn secrets(&self, node: &Node) -> Result<Option<BmcSecrets>, StoreError> {
+        Ok(match self.beside(node, BesideKind::BmcSecrets).await? {
+            Some(Beside::BmcSecrets(secrets)) => Some(secrets),
+            Some(_) | None => None,
+        })
+    }
+
+    async fn instance_data(&self, node: &Node) -> Result<Option<InstanceData>, StoreError> {
+        Ok(match self.beside(node, BesideKind::InstanceData).await? {
+            Some(Beside::InstanceData(data)) => Some(data),
+            Some(_) | None => None,
+        })
     }
 
     async fn write(

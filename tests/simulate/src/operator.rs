@@ -152,11 +152,11 @@ impl World {
                 ..Patch::default()
             }),
             set(Patch {
-                bmc: Some(access(machine)),
+                bmc: Some(access(machine).into()),
                 ..Patch::default()
             }),
             set(Patch {
-                bmc: Some(access(taken)),
+                bmc: Some(access(taken).into()),
                 ..Patch::default()
             }),
             Verb::Power(soft),

@@ -62,13 +62,9 @@ impl World {
                 }
                 Answer::Loaded(found.map(Box::new))
             }
-            Ask::Inventory(id, version) => {
-                let key = (id, BesideKind::Inventory, version);
-                let found = match self.store.beside.get(&key) {
-                    Some(Beside::Inventory(inventory)) => Some(inventory.clone()),
-                    Some(Beside::InstanceData(_) | Beside::BmcSecrets(_)) | None => None,
-                };
-                Answer::Inventory(found)
+            Ask::Beside(id, kind, version) => {
+                let found = self.store.beside.get(&(id, kind, version)).cloned();
+                Answer::Beside(found.map(Box::new))
             }
             Ask::Put(id, version, document) => {
                 let key = (id, document.kind(), version);

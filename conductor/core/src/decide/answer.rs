@@ -34,7 +34,9 @@ pub struct Decision {
 pub enum Rejected {
     NoNode,
     /// A node with this id exists, with another description.
-    Exists,
+    Exists {
+        differs: String,
+    },
     /// The verb is not possible in this state.
     WrongState {
         verb: String,
@@ -61,7 +63,9 @@ impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rejected::NoNode => f.write_str("there is no such node"),
-            Rejected::Exists => f.write_str("a node with this id exists, with another description"),
+            Rejected::Exists { differs } => {
+                write!(f, "a node with this id exists, and differs in: {differs}")
+            }
             Rejected::WrongState { verb, state } => {
                 write!(f, "cannot {verb} a node that is {state}")
             }

@@ -2,7 +2,7 @@
 //! The files beside it say what each event changes.
 use super::answer::{Decision, Effect};
 use crate::id::{Incarnation, OpId, WorkerId};
-use crate::node::{Beside, Job, MAX_PAST_BOOTS, Node, Phase, State};
+use crate::node::{Beside, BmcSecrets, InstanceData, Job, MAX_PAST_BOOTS, Node, Phase, State};
 use crate::policy::Policy;
 use crate::time::{Time, secs};
 use alloc::string::String;
@@ -20,6 +20,10 @@ pub struct Ctx<'a> {
     pub policy: &'a Policy,
     /// What lies beside the record, for an event that [needs it](crate::event::Event::needs_inventory).
     pub inventory: Option<&'a Inventory>,
+    /// The same, for an event that [needs them](crate::event::Event::needs_secrets).
+    pub secrets: Option<&'a BmcSecrets>,
+    /// The same, for an event that [needs it](crate::event::Event::needs_instance_data).
+    pub instance_data: Option<&'a InstanceData>,
 }
 
 pub(super) struct Draft<'a> {

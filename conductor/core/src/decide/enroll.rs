@@ -5,13 +5,13 @@ use super::draft::Ctx;
 use super::verbs::words;
 use crate::disks;
 use crate::event::Enrolment;
-use crate::node::{Beside, LeftAlone, MAX_MACS, Node, Rest, SCHEMA, State, Versions};
+use crate::node::{Beside, BmcSecrets, LeftAlone, MAX_MACS, Node, Rest, SCHEMA, State, Versions};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use ironbeat_common::id::SystemUuid;
+use ironbeat_common::id::{Mac, SystemUuid};
 
 /// SMBIOS strings are shorter; the index repeats it in a header.
 const MAX_SERIAL_BYTES: usize = 255;
@@ -30,10 +30,14 @@ pub(super) fn enrolled(
             because: "enrolled".to_string(),
         }),
         // The client repeats itself: its node is there, whatever became of it since.
-        Some(present) if same_description(present, &node) => {
-            Ok(unchanged(present, "it was enrolled before".to_string()))
-        }
-        Some(_) => Err(Rejected::Exists),
+        Some(present) => match differences(present, &node, ctx.secrets, &beside) {
+            differs if differs.is_empty() => {
+                Ok(unchanged(present, "it was enrolled before".to_string()))
+            }
+            differs => Err(Rejected::Exists {
+                differs: differs.join(", "),
+            }),
+        },
     }
 }
 
@@ -75,20 +79,60 @@ fn unchanged(node: &Node, because: String) -> Decision {
     }
 }
 
-fn same_description(present: &Node, wanted: &Node) -> bool {
-    let description = |node: &Node| {
+/// In words. Secrets are compared here, so that nobody has to be shown one.
+fn differences(
+    present: &Node,
+    wanted: &Node,
+    secrets: Option<&BmcSecrets>,
+    beside: &[Beside],
+) -> Vec<&'static str> {
+    let given = beside.iter().find_map(|document| match document {
+        Beside::BmcSecrets(secrets) => Some(secrets),
+        Beside::Inventory(_) | Beside::InstanceData(_) => None,
+    });
+    let password = |secrets: Option<&BmcSecrets>| secrets.map(|s| s.password.clone());
+    let kg = |secrets: Option<&BmcSecrets>| secrets.and_then(|s| s.kg.clone());
+    let compared = [
+        ("name", present.name == wanted.name),
+        ("BMC", present.bmc == wanted.bmc),
+        ("BMC password", password(secrets) == password(given)),
+        ("K_g", kg(secrets) == kg(given)),
+        ("MAC addresses", present.macs == wanted.macs),
+        ("system UUID", present.system_uuid == wanted.system_uuid),
+        ("serial", present.serial == wanted.serial),
+        ("boot mode", present.boot_mode == wanted.boot_mode),
         (
-            node.name.clone(),
-            node.bmc.clone(),
-            node.macs.clone(),
-            node.system_uuid,
-            node.serial.clone(),
-            node.boot_mode,
-            node.root_device.clone(),
-            node.skip_block_devices.clone(),
-        )
-    };
-    description(present) == description(wanted)
+            "root device hints",
+            present.root_device == wanted.root_device,
+        ),
+        (
+            "skip list",
+            present.skip_block_devices == wanted.skip_block_devices,
+        ),
+    ];
+    let differ = compared.iter().filter(|(_, same)| !same);
+    differ.map(|(what, _)| *what).collect()
+}
+
+/// In order, each once.
+pub(super) fn tidy_macs(mut macs: Vec<Mac>) -> Result<Vec<Mac>, Rejected> {
+    macs.sort();
+    macs.dedup();
+    match macs.len() {
+        ..=MAX_MACS => Ok(macs),
+        count => Err(Rejected::Invalid {
+            why: format!("{count} MAC addresses, at most {MAX_MACS}"),
+        }),
+    }
+}
+
+pub(super) fn check_serial(serial: Option<&str>) -> Result<(), Rejected> {
+    match serial.is_some_and(|serial| serial.len() > MAX_SERIAL_BYTES) {
+        true => Err(Rejected::Invalid {
+            why: format!("the serial number is longer than {MAX_SERIAL_BYTES} bytes"),
+        }),
+        false => Ok(()),
+    }
 }
 
 fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), Rejected> {
@@ -104,23 +148,9 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         let nics = found.iter().flat_map(|inventory| &inventory.nics);
         macs = nics.map(|nic| nic.mac).take(MAX_MACS).collect();
     }
-    macs.sort();
-    macs.dedup();
-    if macs.len() > MAX_MACS {
-        let count = macs.len();
-        return Err(invalid(format!(
-            "{count} MAC addresses, at most {MAX_MACS}"
-        )));
-    }
+    let macs = tidy_macs(macs)?;
     let serial = enrolment.serial;
-    if serial
-        .as_ref()
-        .is_some_and(|serial| serial.len() > MAX_SERIAL_BYTES)
-    {
-        return Err(invalid(format!(
-            "the serial number is longer than {MAX_SERIAL_BYTES} bytes"
-        )));
-    }
+    check_serial(serial.as_deref())?;
     let found_serial = system.and_then(|system| system.serial.clone());
     let found_serial = found_serial.filter(|serial| serial.len() <= MAX_SERIAL_BYTES);
     let (bmc, secrets) = enrolment.bmc.split();
@@ -166,14 +196,15 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Story, enrolled, enrolment, inventory};
+    use super::super::tests::{Story, access, enrolled, enrolment, inventory};
     use super::super::{Ctx, Decision, Event, Policy, PowerVerb, Rejected, Verb, decide};
     use crate::id::Incarnation;
-    use crate::node::{Beside, BesideKind, Maintenance, Node, Rest, State};
+    use crate::node::{Beside, BesideKind, BmcAccess, Maintenance, Node, Rest, Secret, State};
     use crate::time::Time;
     use ironbeat_common::id::Mac;
 
     fn happens(node: Option<&Node>, event: Event) -> Result<Decision, Rejected> {
+        let secrets = node.map(|_| access().split().1);
         let (op, worker) = ("op1".parse().unwrap(), "w1".parse().unwrap());
         let ctx = Ctx {
             now: Time::from_unix_ms(7),
@@ -182,6 +213,8 @@ mod tests {
             incarnation: Incarnation::default(),
             policy: &Policy::default(),
             inventory: None,
+            secrets: secrets.as_ref(),
+            instance_data: None,
         };
         decide(node, &event, ctx)
     }
@@ -227,9 +260,23 @@ mod tests {
         let again = enroll(enrolment(), Some(&first)).unwrap();
         assert_eq!(again.node.as_ref(), Some(&first));
         assert!(again.beside.is_empty());
+        let differs = |other| enroll(other, Some(&first)).unwrap_err().to_string();
         let mut other = enrolment();
         other.serial = Some("another".into());
-        assert_eq!(enroll(other, Some(&first)), Err(Rejected::Exists));
+        let BmcAccess::Ipmi { password, kg, .. } = &mut other.bmc;
+        *password = Secret::new("guess");
+        *kg = Some("0a0b".parse().unwrap());
+        assert_eq!(
+            differs(other.clone()),
+            "a node with this id exists, and differs in: BMC password, K_g, serial"
+        );
+        other = enrolment();
+        let BmcAccess::Ipmi { username, .. } = &mut other.bmc;
+        *username = "root".into();
+        assert_eq!(
+            differs(other),
+            "a node with this id exists, and differs in: BMC"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Random histories: 10,000 nodes live through 80 events each, and every record is judged after every event.
 //! A failing history is cut down and kept as a file in `histories/`, which `kept_histories` replays for ever.
-use super::tests::{enrolled, instance, inventory};
+use super::tests::{access, enrolled, instance, inventory};
 use super::{
-    Accepted, BmcFault, BmcReport, Ctx, Decision, Effect, Event, LastBeat, Patch, Policy,
+    Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Patch, Policy,
     PowerVerb, Verb, decide, is_news,
 };
 use crate::explain::explain;
@@ -243,6 +243,7 @@ fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
 }
 
 fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
+    let renamed = rename(rng);
     let likely = match &node.state {
         State::Resting(Rest::Enroll) => Verb::Manage,
         State::Resting(Rest::Manageable) => rng.pick(&[Verb::Provide, Verb::Inspect]),
@@ -258,8 +259,8 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         ]),
         State::Busy(_) => rng.pick(&[
             Verb::Undeploy,
-            Verb::Set(Patch::default()),
-            Verb::Set(Patch::default()),
+            renamed.clone(),
+            renamed.clone(),
             Verb::Abort,
             Verb::Power(PowerVerb::Off),
         ]),
@@ -292,6 +293,12 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             macs: Some(vec![]),
             ..Patch::default()
         }),
+        Verb::Set(Patch {
+            bmc: Some(access().into()),
+            clear: vec![Clear::Kg],
+            ..Patch::default()
+        }),
+        renamed,
         power,
         Verb::Power(PowerVerb::Off),
         Verb::BootDevice {
@@ -300,6 +307,13 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         },
         Verb::ResetBmc,
     ])
+}
+
+fn rename(rng: &mut Rng) -> Verb {
+    Verb::Set(Patch {
+        name: format!("n{}", rng.below(3)).parse().ok(),
+        ..Patch::default()
+    })
 }
 
 /// A node, and the inventory that lies beside its record.
@@ -379,6 +393,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let node = &world.node;
     let known = world.inventory.as_ref();
     let known = known.filter(|_| moment.event.needs_inventory());
+    let secrets = Some(access().split().1);
     let ctx = |op| Ctx {
         now: moment.now,
         op,
@@ -386,6 +401,8 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         incarnation: Incarnation::default(),
         policy: &policy,
         inventory: known,
+        secrets: secrets.as_ref(),
+        instance_data: None,
     };
     let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
         return Ok(world.clone());
@@ -651,6 +668,8 @@ fn the_node_id_is_only_a_name() {
         incarnation: Incarnation::default(),
         policy: &policy,
         inventory: None,
+        secrets: None,
+        instance_data: None,
     };
     let event = Event::Asked {
         request: "r".parse().expect("a token"),

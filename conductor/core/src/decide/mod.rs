@@ -11,6 +11,7 @@ mod histories;
 mod job;
 mod netboot;
 mod power;
+mod set;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verbs;
@@ -19,13 +20,15 @@ use crate::node::Node;
 use draft::Draft;
 
 pub use crate::event::{
-    Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, Patch, PowerVerb, Verb,
+    Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, PowerVerb, Verb,
 };
+pub use crate::patch::{BmcPatch, Clear, Patch};
 pub use crate::policy::Policy;
 pub use agent::{Wanted, wanted};
 pub use answer::{Decision, Effect, Rejected};
 pub use draft::Ctx;
 pub use power::{is_news, power_is_synced};
+pub use set::bmc_is_checked;
 
 /// One event, one answer. Delivering the same event twice gives the same node as once, and no further effect.
 ///

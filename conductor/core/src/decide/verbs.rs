@@ -6,11 +6,12 @@ mod tests;
 use super::answer::Rejected;
 use super::draft::Draft;
 use super::power;
-use crate::event::{Patch, PowerVerb, Verb};
+use super::set;
+use crate::event::{PowerVerb, Verb};
 use crate::id::RequestId;
 use crate::node::{
-    Beside, BesideKind, BmcAct, Goal, Instead, JobKind, MAX_MACS, MAX_REQUESTS, Maintenance, Rest,
-    State, Step,
+    Beside, BesideKind, BmcAct, Goal, Instead, JobKind, MAX_REQUESTS, Maintenance, Rest, State,
+    Step,
 };
 use crate::plan;
 use alloc::format;
@@ -125,7 +126,7 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
             });
         }
         Verb::Maintenance(reason) => return Ok(maintenance(draft, reason.as_deref())),
-        Verb::Set(patch) => return set(draft, patch),
+        Verb::Set(patch) => return set::set(draft, patch),
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide
@@ -187,11 +188,11 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
     })
 }
 
-/// Takes the instance of a deploy; a rebuild without one keeps the node's own.
+/// Takes the instance of a deploy; a rebuild keeps what is not given of the node's own.
 fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
-    let given = match verb {
-        Verb::Deploy(instance) => Some(instance),
-        Verb::Rebuild(instance) => instance.as_ref(),
+    let (given, kept) = match verb {
+        Verb::Deploy(instance) => (Some(instance), None),
+        Verb::Rebuild(instance) => (instance.as_ref(), draft.node.instance.as_ref()),
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide
@@ -202,7 +203,7 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
-        | Verb::ResetBmc => None,
+        | Verb::ResetBmc => (None, None),
     };
     let Some(given) = given else {
         // It was checked on arrival.
@@ -213,10 +214,17 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
             }),
         };
     };
-    let (instance, data) = given.clone().split();
+    let (mut instance, mut data) = given.clone().split();
+    // With none of it given, the document beside the record stays.
+    let keeps_data = kept.is_some() && data.is_empty();
+    if let Some(kept) = kept.cloned() {
+        instance = instance.or(kept);
+        data = data.or(draft.ctx.instance_data.cloned().unwrap_or_default());
+    }
     plan::check_instance(&draft.node, &instance, &data).map_err(|why| Rejected::Invalid { why })?;
     draft.node.instance = Some(instance);
     match data.is_empty() {
+        _ if keeps_data => {}
         true => draft.node.beside.set(BesideKind::InstanceData, None),
         false => draft.put(Beside::InstanceData(data)),
     }
@@ -320,44 +328,4 @@ fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
         Some(_) => "maintenance begins".into(),
         None => "maintenance ends".into(),
     }
-}
-
-fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Rejected> {
-    if let State::Busy(_) = draft.node.state {
-        let state = words(&draft.node.state);
-        return Err(Rejected::WrongState {
-            verb: "change".into(),
-            state,
-        });
-    }
-    let invalid = |why: String| Rejected::Invalid { why };
-    let Patch {
-        name,
-        bmc,
-        macs,
-        boot_mode,
-        root_device,
-    } = patch.clone();
-    let node = &mut draft.node;
-    if let Some(macs) = macs {
-        if macs.len() > MAX_MACS {
-            return Err(invalid(format!(
-                "{} MAC addresses, at most {MAX_MACS}",
-                macs.len()
-            )));
-        }
-        node.macs = macs;
-    }
-    if let Some(hints) = root_device {
-        hints.check().map_err(|bad| invalid(bad.to_string()))?;
-        node.root_device = hints;
-    }
-    node.name = name.or(node.name.take());
-    node.boot_mode = boot_mode.or(node.boot_mode);
-    if let Some(access) = bmc {
-        let (endpoint, secrets) = access.split();
-        node.bmc = endpoint;
-        draft.put(Beside::BmcSecrets(secrets));
-    }
-    Ok("the description changed".into())
 }

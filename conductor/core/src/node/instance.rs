@@ -55,7 +55,35 @@ pub struct InstanceData {
     pub network_data: Option<String>,
 }
 
+impl Instance {
+    /// What it does not say is as in `other`.
+    #[must_use]
+    pub fn or(self, other: Instance) -> Self {
+        let given = !self.ssh_keys.is_empty();
+        let hinted = !self.root_device.is_empty();
+        Self {
+            image: self.image,
+            hostname: self.hostname.or(other.hostname),
+            ssh_keys: if given { self.ssh_keys } else { other.ssh_keys },
+            root_device: if hinted {
+                self.root_device
+            } else {
+                other.root_device
+            },
+        }
+    }
+}
+
 impl InstanceData {
+    /// What it does not say is as in `other`.
+    #[must_use]
+    pub fn or(self, other: InstanceData) -> Self {
+        Self {
+            user_data: self.user_data.or(other.user_data),
+            network_data: self.network_data.or(other.network_data),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.user_data.is_none() && self.network_data.is_none()
     }

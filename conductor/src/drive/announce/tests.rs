@@ -49,6 +49,8 @@ impl Story {
             incarnation: Incarnation::default(),
             policy: &Policy::default(),
             inventory: None,
+            secrets: None,
+            instance_data: None,
         };
         let decision = decide(Some(&self.node), event, ctx).unwrap();
         let because = &decision.because;
@@ -142,7 +144,10 @@ fn a_failed_change_of_power_says_why_and_repeats_no_old_error() {
     };
     assert!(change.error.is_some());
     assert_eq!(step.error, change.error);
-    let story = story.ask(Verb::Set(Patch::default()));
+    let story = story.ask(Verb::Set(Patch {
+        name: "box".parse().ok(),
+        ..Patch::default()
+    }));
     assert!(story.node.last_error.is_some());
     let [What::Step(step)] = story.told.as_slice() else {
         panic!("{:?}", story.told)

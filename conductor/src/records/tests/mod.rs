@@ -83,6 +83,8 @@ pub fn node(n: u16) -> Node {
         incarnation: Incarnation::default(),
         policy: &Policy::default(),
         inventory: None,
+        secrets: None,
+        instance_data: None,
     };
     let decision = decide(None, &Event::Enrolled(enrolment(n)), ctx);
     decision

@@ -6,6 +6,7 @@ use crate::explain::explain;
 use crate::index::Entry;
 use crate::node::{BmcAct, During, JobKind, LastError, Maintenance, Node, Rest, State};
 use core::time::Duration;
+use ironbeat_common::id::Mac;
 use std::string::{String, ToString};
 
 const SOFT: PowerVerb = PowerVerb::SoftOff {
@@ -253,6 +254,10 @@ fn everywhere() -> Vec<Node> {
 #[test]
 fn explain_names_only_verbs_that_are_accepted() {
     let story = Story::new();
+    let patch = Patch {
+        add_macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, 9])],
+        ..Patch::default()
+    };
     let op = "op".parse().unwrap();
     let worker = "w1".parse().unwrap();
     for node in everywhere() {
@@ -271,7 +276,7 @@ fn explain_names_only_verbs_that_are_accepted() {
                 "node undeploy" => Verb::Undeploy,
                 "node abort" => Verb::Abort,
                 "node maintenance unset" => Verb::Maintenance(None),
-                "node set" => Verb::Set(Patch::default()),
+                "node set" => Verb::Set(patch.clone()),
                 "power off" => power(PowerVerb::Off),
                 "power reboot" => power(PowerVerb::Reboot),
                 other => panic!("explain names {other:?}, which this test does not know"),
@@ -283,6 +288,8 @@ fn explain_names_only_verbs_that_are_accepted() {
                 worker: &worker,
                 policy: &story.policy,
                 inventory: None,
+                secrets: None,
+                instance_data: None,
             };
             let accepted = decide(Some(&node), &Event::Asked { request, verb }, ctx);
             assert!(accepted.is_ok(), "{name} of {node:?}: {accepted:?}");

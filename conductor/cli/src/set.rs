@@ -1,0 +1,155 @@
+//! `ironbeat node set`: what of a node's description changes.
+//! The workers say what may change when.
+use super::client::Client;
+use super::login::{read, read_kg};
+use super::node::{boot_mode, hint, hints};
+use super::out;
+use super::verb::fresh_request;
+use clap::Args;
+use ironbeat_common::id::{Mac, SystemUuid};
+use ironbeat_common::inventory::BootMode;
+use ironbeat_core::decide::{BmcPatch, Clear, Patch, bmc_is_checked};
+use ironbeat_core::id::NodeName;
+use ironbeat_core::node::{BmcAddress, CipherSuite, Maintenance, Secret};
+use ironbeat_ops::reply::Shown;
+use ironbeat_ops::request::SetNode;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct SetArgs {
+    /// Id or name.
+    node: String,
+    /// Its name from now on.
+    #[arg(long)]
+    name: Option<NodeName>,
+    #[command(flatten)]
+    bmc: BmcArgs,
+    /// MAC address: these and no others; may be given several times.
+    #[arg(long = "mac")]
+    macs: Vec<Mac>,
+    /// One more MAC address; may be given several times.
+    #[arg(long = "add-mac")]
+    add_macs: Vec<Mac>,
+    /// A MAC address that it has no longer; may be given several times.
+    #[arg(long = "remove-mac")]
+    remove_macs: Vec<Mac>,
+    /// SMBIOS system UUID.
+    #[arg(long)]
+    uuid: Option<SystemUuid>,
+    #[arg(long)]
+    serial: Option<String>,
+    #[arg(long, value_parser = boot_mode)]
+    boot_mode: Option<BootMode>,
+    /// Root device hint, in place of all that it has; may be given several times.
+    #[arg(long = "root-device", value_parser = hint)]
+    root_device: Vec<(String, String)>,
+    /// What it shall have no longer: name, uuid, serial, boot-mode, root-device, cipher-suite or kg.
+    #[arg(long, value_parser = clear)]
+    clear: Vec<Clear>,
+}
+
+/// Of the access to its BMC, what is given; the rest stays.
+#[derive(Args)]
+struct BmcArgs {
+    /// BMC address.
+    #[arg(long)]
+    bmc: Option<BmcAddress>,
+    #[arg(long)]
+    bmc_user: Option<String>,
+    /// File with the BMC password, `/dev/stdin` for a pipe. Never an argument: everybody can see those.
+    #[arg(long)]
+    bmc_password_file: Option<PathBuf>,
+    /// RMCP+ cipher suite, 3 or 17.
+    #[arg(long)]
+    cipher_suite: Option<CipherSuite>,
+    /// File with the key K_g in hex.
+    #[arg(long)]
+    bmc_kg_file: Option<PathBuf>,
+    /// Speak IPMI 1.5, which hardly protects the password.
+    #[arg(long)]
+    ipmi_1_5: Option<bool>,
+}
+
+impl BmcArgs {
+    fn patch(self) -> anyhow::Result<Option<BmcPatch>> {
+        let password = self.bmc_password_file.as_deref();
+        let password = password
+            .map(|path| read("BMC password", path))
+            .transpose()?;
+        let patch = BmcPatch::Ipmi {
+            address: self.bmc,
+            username: self.bmc_user,
+            password: password.map(Secret::new),
+            cipher_suite: self.cipher_suite,
+            kg: self.bmc_kg_file.as_deref().map(read_kg).transpose()?,
+            ipmi_1_5: self.ipmi_1_5,
+        };
+        let nothing = BmcPatch::Ipmi {
+            address: None,
+            username: None,
+            password: None,
+            cipher_suite: None,
+            kg: None,
+            ipmi_1_5: None,
+        };
+        Ok((patch != nothing).then_some(patch))
+    }
+}
+
+fn clear(text: &str) -> Result<Clear, String> {
+    Ok(match text {
+        "name" => Clear::Name,
+        "uuid" => Clear::SystemUuid,
+        "serial" => Clear::Serial,
+        "boot-mode" => Clear::BootMode,
+        "root-device" => Clear::RootDevice,
+        "cipher-suite" => Clear::CipherSuite,
+        "kg" => Clear::Kg,
+        _ => {
+            return Err(
+                "one of name, uuid, serial, boot-mode, root-device, cipher-suite, kg".into(),
+            );
+        }
+    })
+}
+
+pub async fn run(client: &Client, args: SetArgs) -> anyhow::Result<()> {
+    let hints = match args.root_device.is_empty() {
+        true => None,
+        false => Some(hints(args.root_device)?),
+    };
+    let patch = Patch {
+        name: args.name,
+        bmc: args.bmc.patch()?,
+        macs: (!args.macs.is_empty()).then_some(args.macs),
+        add_macs: args.add_macs,
+        remove_macs: args.remove_macs,
+        system_uuid: args.uuid,
+        serial: args.serial,
+        boot_mode: args.boot_mode,
+        root_device: hints,
+        clear: args.clear,
+    };
+    let of_bmc = patch.is_of_bmc();
+    let ask = SetNode {
+        node: args.node.clone(),
+        request: fresh_request(),
+        patch,
+    };
+    let shown = client.ask(&ask).await?;
+    if client.json {
+        return out::json(&shown);
+    }
+    let then = match of_bmc {
+        true => format!("; {}", checked(&shown)),
+        false => String::new(),
+    };
+    out::line(format_args!("{} is changed{then}", args.node))
+}
+
+fn checked(node: &Shown) -> &'static str {
+    let maintenance = node.rest.get("maintenance").cloned();
+    let maintenance: Option<Maintenance> =
+        maintenance.and_then(|maintenance| serde_json::from_value(maintenance).ok());
+    bmc_is_checked(node.state.resting(), maintenance.as_ref())
+}

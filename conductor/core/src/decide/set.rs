@@ -1,0 +1,273 @@
+//! An operator changes a node's description: what may change when, and what is said of it. Secrets are never said.
+//! Claims are not decided here: the store finds out whether another node has this name, MAC address or BMC.
+#[cfg(test)]
+mod tests;
+
+use super::answer::Rejected;
+use super::draft::Draft;
+use super::enroll::{check_serial, tidy_macs};
+use super::power::power_is_synced;
+use super::verbs::words;
+use crate::node::{Beside, BmcEndpoint, BmcSecrets, Maintenance, Node, Rest, State};
+use crate::patch::{BmcPatch, Clear, Patch};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Display;
+use ironbeat_common::id::Mac;
+use ironbeat_common::inventory::BootMode;
+
+pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Rejected> {
+    if *patch == Patch::default() {
+        return Err(invalid("nothing is given that could change"));
+    }
+    if let State::Busy(_) = draft.node.state
+        && !fits_a_job(patch)
+    {
+        return Err(Rejected::WrongState {
+            verb: "change anything but the name and further MAC addresses of".into(),
+            state: words(&draft.node.state),
+        });
+    }
+    let mut changes = Changes(Vec::new());
+    describe(&mut draft.node, patch, &mut changes)?;
+    if patch.is_of_bmc() {
+        reach_bmc(draft, patch, &mut changes)?;
+    }
+    Ok(match changes.0.is_empty() {
+        true => "the operator changed nothing".into(),
+        false => {
+            let node = &draft.node;
+            let checked = bmc_is_checked(node.state.resting(), node.maintenance.as_ref());
+            let then = draft.beside.iter().map(|_| format!("; {checked}"));
+            let then: String = then.collect();
+            format!("the operator changed {}{then}", changes.0.join(", "))
+        }
+    })
+}
+
+/// What no step of a job depends on: a machine that is known by more addresses is still the same.
+fn fits_a_job(patch: &Patch) -> bool {
+    let rest = Patch {
+        name: None,
+        add_macs: Vec::new(),
+        clear: patch
+            .clear
+            .iter()
+            .copied()
+            .filter(|clear| *clear != Clear::Name)
+            .collect(),
+        ..patch.clone()
+    };
+    rest == Patch::default()
+}
+
+/// Says what checks the access to a BMC that an operator has changed.
+pub fn bmc_is_checked(rest: Option<Rest>, maintenance: Option<&Maintenance>) -> &'static str {
+    match rest {
+        Some(Rest::Enroll) => "manage checks the access to the BMC",
+        Some(_) | None if power_is_synced(rest, maintenance) => {
+            "the next power sync checks the access to the BMC"
+        }
+        Some(_) | None => "the first power sync after maintenance checks the access to the BMC",
+    }
+}
+
+/// In words, for the audit: `name (box1 → box2)`.
+struct Changes(Vec<String>);
+
+impl Changes {
+    fn of<T: PartialEq>(&mut self, what: &str, before: &T, after: &T, show: impl Fn(&T) -> String) {
+        if before != after {
+            self.0
+                .push(format!("{what} ({} → {})", show(before), show(after)));
+        }
+    }
+
+    /// What is too long to show, or secret.
+    fn hidden(&mut self, what: &str, differs: bool) {
+        if differs {
+            self.0.push(what.into());
+        }
+    }
+}
+
+fn or_none<T: Display>(value: &Option<T>) -> String {
+    value.as_ref().map_or_else(|| "none".into(), T::to_string)
+}
+
+fn mode(mode: &Option<BootMode>) -> String {
+    match mode {
+        None => "none",
+        Some(BootMode::Bios) => "bios",
+        Some(BootMode::Uefi) => "uefi",
+    }
+    .into()
+}
+
+fn invalid(why: impl Into<String>) -> Rejected {
+    Rejected::Invalid { why: why.into() }
+}
+
+/// The value after a patch that may give it or clear it.
+fn after<T: Clone>(
+    patch: &Patch,
+    what: Clear,
+    given: Option<&T>,
+    before: &Option<T>,
+) -> Result<Option<T>, Rejected> {
+    match (patch.clear.contains(&what), given) {
+        (true, Some(_)) => Err(invalid(format!(
+            "the {} is both given and cleared",
+            what.name()
+        ))),
+        (true, None) => Ok(None),
+        (false, Some(given)) => Ok(Some(given.clone())),
+        (false, None) => Ok(before.clone()),
+    }
+}
+
+/// All but the BMC.
+fn describe(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(), Rejected> {
+    let Patch {
+        name,
+        bmc: _,
+        macs,
+        add_macs,
+        remove_macs,
+        system_uuid,
+        serial,
+        boot_mode,
+        root_device,
+        clear: _,
+    } = patch;
+    let name = after(patch, Clear::Name, name.as_ref(), &node.name)?;
+    changes.of("name", &node.name, &name, or_none);
+    node.name = name;
+
+    let macs = new_macs(&node.macs, macs.as_deref(), add_macs, remove_macs)?;
+    let show = |macs: &Vec<Mac>| match macs.as_slice() {
+        [] => "none".into(),
+        macs => macs
+            .iter()
+            .map(Mac::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    changes.of("MAC addresses", &node.macs, &macs, show);
+    node.macs = macs;
+
+    let uuid = after(
+        patch,
+        Clear::SystemUuid,
+        system_uuid.as_ref(),
+        &node.system_uuid,
+    )?;
+    changes.of("system UUID", &node.system_uuid, &uuid, or_none);
+    node.system_uuid = uuid;
+
+    let serial = after(patch, Clear::Serial, serial.as_ref(), &node.serial)?;
+    check_serial(serial.as_deref())?;
+    changes.of("serial", &node.serial, &serial, or_none);
+    node.serial = serial;
+
+    let firmware = after(patch, Clear::BootMode, boot_mode.as_ref(), &node.boot_mode)?;
+    changes.of("boot mode", &node.boot_mode, &firmware, mode);
+    node.boot_mode = firmware;
+
+    let present = Some(node.root_device.clone());
+    let hints =
+        after(patch, Clear::RootDevice, root_device.as_ref(), &present)?.unwrap_or_default();
+    hints.check().map_err(|bad| invalid(bad.to_string()))?;
+    changes.hidden("root device hints", node.root_device != hints);
+    node.root_device = hints;
+    Ok(())
+}
+
+fn new_macs(
+    present: &[Mac],
+    all: Option<&[Mac]>,
+    add: &[Mac],
+    remove: &[Mac],
+) -> Result<Vec<Mac>, Rejected> {
+    if let Some(unknown) = remove.iter().find(|mac| !present.contains(mac)) {
+        return Err(invalid(format!("the node has no MAC address {unknown}")));
+    }
+    let kept = all
+        .unwrap_or(present)
+        .iter()
+        .filter(|mac| !remove.contains(mac));
+    tidy_macs(kept.chain(add).copied().collect())
+}
+
+/// Any change is a new version of the secrets: workers remember logins by it. What was known of the power is not known of
+/// another BMC.
+fn reach_bmc(draft: &mut Draft<'_>, patch: &Patch, changes: &mut Changes) -> Result<(), Rejected> {
+    let nothing = BmcPatch::Ipmi {
+        address: None,
+        username: None,
+        password: None,
+        cipher_suite: None,
+        kg: None,
+        ipmi_1_5: None,
+    };
+    let BmcPatch::Ipmi {
+        address,
+        username,
+        password,
+        cipher_suite,
+        kg,
+        ipmi_1_5,
+    } = patch.bmc.as_ref().unwrap_or(&nothing);
+    let BmcEndpoint::Ipmi {
+        address: old_address,
+        username: old_username,
+        cipher_suite: old_suite,
+        ipmi_1_5: old_1_5,
+    } = draft.node.bmc.clone();
+    let known = draft.ctx.secrets;
+    let Some(new_password) = password.as_ref().or(known.map(|known| &known.password)) else {
+        return Err(invalid("the BMC's password is not known: give it too"));
+    };
+    let old_kg = known.and_then(|known| known.kg.clone());
+    let secrets = BmcSecrets {
+        password: new_password.clone(),
+        kg: after(patch, Clear::Kg, kg.as_ref(), &old_kg)?,
+    };
+    let suite = after(patch, Clear::CipherSuite, cipher_suite.as_ref(), &old_suite)?;
+    let new_address = address.clone().unwrap_or_else(|| old_address.clone());
+    let new_username = username.clone().unwrap_or_else(|| old_username.clone());
+    let new_1_5 = ipmi_1_5.unwrap_or(old_1_5);
+
+    let before = changes.0.len();
+    changes.of(
+        "BMC address",
+        &old_address,
+        &new_address,
+        ToString::to_string,
+    );
+    changes.of("BMC user", &old_username, &new_username, String::clone);
+    changes.hidden("cipher suite", old_suite != suite);
+    changes.of("IPMI 1.5", &old_1_5, &new_1_5, |yes| {
+        if *yes { "yes" } else { "no" }.into()
+    });
+    changes.hidden(
+        "BMC password",
+        known.map(|known| &known.password) != Some(&secrets.password),
+    );
+    changes.hidden("K_g", old_kg != secrets.kg);
+    if changes.0.len() == before {
+        return Ok(());
+    }
+    if new_address != old_address {
+        draft.node.power = None;
+    }
+    draft.node.bmc = BmcEndpoint::Ipmi {
+        address: new_address,
+        username: new_username,
+        cipher_suite: suite,
+        ipmi_1_5: new_1_5,
+    };
+    draft.put(Beside::BmcSecrets(secrets));
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! What an operator can change when, what is said of it, and that no secret is.
+//! The store's tests have the claims.
+use super::super::tests::{Story, access, instance};
+use super::super::{BmcPatch, Clear, Event, Patch, PowerVerb, Verb};
+use super::new_macs;
+use crate::index::Entry;
+use crate::node::{BesideKind, BmcSecrets, InstanceData, Secret};
+use ironbeat_common::id::Mac;
+use ironbeat_common::inventory::BootMode;
+use std::string::ToString;
+
+fn mac(n: u8) -> Mac {
+    Mac::from_bytes([2, 0, 0, 0, 0, n])
+}
+
+fn bmc() -> BmcPatch {
+    BmcPatch::Ipmi {
+        address: None,
+        username: None,
+        password: None,
+        cipher_suite: None,
+        kg: None,
+        ipmi_1_5: None,
+    }
+}
+
+/// A patch as an operator with the `nats` command writes it.
+fn patch(json: &str) -> Patch {
+    serde_json::from_str(json).unwrap()
+}
+
+fn set(story: Story, json: &str) -> Story {
+    story.ask(Verb::Set(patch(json)))
+}
+
+fn refused(mut story: Story, json: &str) -> String {
+    let (request, verb) = ("refused".parse().unwrap(), Verb::Set(patch(json)));
+    let refused = story.try_event(Event::Asked { request, verb });
+    refused.unwrap_err().to_string()
+}
+
+#[test]
+fn everything_but_the_id_can_be_changed_and_taken_away() {
+    let story = set(
+        Story::new(),
+        r#"{"name": "box", "macs": ["02:00:00:00:00:02", "02:00:00:00:00:03"], "boot_mode": "bios", "serial": "SN-1",
+            "system_uuid": "07070707-0707-0707-0707-070707070707", "root_device": {"serial": "S1"}}"#,
+    );
+    assert_eq!(
+        story.because,
+        "the operator changed name (none → box), \
+         MAC addresses (02:00:00:00:00:01 → 02:00:00:00:00:02 02:00:00:00:00:03), \
+         system UUID (none → 07070707-0707-0707-0707-070707070707), serial (none → SN-1), boot mode (none → bios), \
+         root device hints"
+    );
+    assert_eq!(story.node.macs, [mac(2), mac(3)]);
+    assert_eq!(story.node.boot_mode, Some(BootMode::Bios));
+    let story = set(
+        story,
+        r#"{"add_macs": ["02:00:00:00:00:04"], "remove_macs": ["02:00:00:00:00:02"]}"#,
+    );
+    assert_eq!(story.node.macs, [mac(3), mac(4)]);
+    let story = set(
+        story,
+        r#"{"clear": ["name", "system_uuid", "serial", "boot_mode", "root_device"]}"#,
+    );
+    let (node, bare) = (&story.node, Story::new().node);
+    assert_eq!((&node.name, &node.serial), (&None, &None));
+    assert_eq!((node.system_uuid, node.boot_mode), (None, None));
+    assert_eq!(node.root_device, bare.root_device);
+    let again = set(story, r#"{"clear": ["name"]}"#);
+    assert_eq!(again.because, "the operator changed nothing");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let long = format!(r#"{{"serial": "{}"}}"#, "x".repeat(256));
+    for (json, why) in [
+        ("{}", "nothing is given that could change"),
+        (
+            r#"{"remove_macs": ["02:00:00:00:00:09"]}"#,
+            "the node has no MAC address 02:00:00:00:00:09",
+        ),
+        (
+            r#"{"name": "box", "clear": ["name"]}"#,
+            "the name is both given and cleared",
+        ),
+        (long.as_str(), "the serial number is longer than 255 bytes"),
+    ] {
+        assert_eq!(refused(Story::new(), json), why);
+    }
+    assert!(refused(Story::new(), r#"{"root_device": {"sirial": "S1"}}"#).contains("sirial"));
+    let many: Vec<Mac> = (0..33).map(mac).collect();
+    assert!(new_macs(&[], None, &many, &[]).is_err());
+    assert!(
+        serde_json::from_str::<Patch>(r#"{"bmc": {"protocol": "ipmi", "adress": "10.0.0.2"}}"#)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_part_of_the_access_to_a_bmc_keeps_the_rest_and_is_a_new_version() {
+    let story = Story::new();
+    let before = story.node.beside.of(BesideKind::BmcSecrets).cloned();
+    let story = set(
+        story,
+        r#"{"bmc": {"protocol": "ipmi", "address": "10.0.0.2", "kg": "0a0b"}}"#,
+    );
+    let version = story.node.beside.of(BesideKind::BmcSecrets).cloned();
+    assert!(version.is_some() && version != before);
+    let secrets = story.secrets.clone().unwrap();
+    assert_eq!(secrets.password.reveal(), "hush");
+    assert_eq!(secrets.kg.unwrap().reveal(), [10, 11]);
+    assert_eq!(Entry::of(&story.node).bmc.to_string(), "10.0.0.2");
+    assert_eq!(
+        story.because,
+        "the operator changed BMC address (10.0.0.1 → 10.0.0.2), K_g; manage checks the access to the BMC"
+    );
+    // Another password, and the key goes.
+    let bmc = r#"{"bmc": {"protocol": "ipmi", "password": "hush-2", "username": "root"}, "clear": ["kg"]}"#;
+    let story = set(story, bmc);
+    let secrets = BmcSecrets {
+        password: Secret::new("hush-2"),
+        kg: None,
+    };
+    assert_eq!(story.secrets, Some(secrets));
+    assert!(
+        story
+            .because
+            .contains("BMC user (admin → root), BMC password, K_g;"),
+        "{}",
+        story.because
+    );
+    assert!(!story.because.contains("hush"));
+    // The same again is no news.
+    let version = story.node.beside.of(BesideKind::BmcSecrets).cloned();
+    let story = set(story, bmc);
+    assert_eq!(story.because, "the operator changed nothing");
+    assert_eq!(
+        story.node.beside.of(BesideKind::BmcSecrets),
+        version.as_ref()
+    );
+}
+
+#[test]
+fn a_bmc_whose_password_nobody_knows_needs_it_anew() {
+    let mut story = Story::new();
+    story.secrets = None;
+    let moved = r#"{"bmc": {"protocol": "ipmi", "address": "10.0.0.2"}}"#;
+    assert_eq!(
+        refused(story, moved),
+        "the BMC's password is not known: give it too"
+    );
+    let mut story = Story::new();
+    story.secrets = None;
+    let story = story.ask(Verb::Set(Patch {
+        bmc: Some(access().into()),
+        ..Patch::default()
+    }));
+    assert_eq!(story.secrets, Some(access().split().1));
+}
+
+#[test]
+fn another_bmc_says_nothing_of_the_power_until_it_is_asked() {
+    let managed = || Story::new().ask(Verb::Manage).bmc_did();
+    assert!(managed().node.power.is_some());
+    let moved = r#"{"bmc": {"protocol": "ipmi", "address": "10.0.0.2"}}"#;
+    let story = set(managed(), moved);
+    assert_eq!(story.node.power, None);
+    assert!(
+        story
+            .because
+            .ends_with("; the next power sync checks the access to the BMC")
+    );
+    let story = set(
+        managed(),
+        r#"{"bmc": {"protocol": "ipmi", "password": "new"}}"#,
+    );
+    assert!(story.node.power.is_some());
+    let story = set(managed().ask(Verb::Maintenance(Some("fan".into()))), moved);
+    assert!(
+        story
+            .because
+            .ends_with("; the first power sync after maintenance checks the access to the BMC")
+    );
+}
+
+/// A machine may turn out to have another NIC just while its ramdisk is waited for.
+#[test]
+fn a_job_under_way_is_not_broken() {
+    for json in [
+        r#"{"bmc": {"protocol": "ipmi", "address": "10.0.0.2"}}"#,
+        r#"{"clear": ["kg"]}"#,
+        r#"{"macs": []}"#,
+        r#"{"remove_macs": ["02:00:00:00:00:01"]}"#,
+        r#"{"boot_mode": "uefi"}"#,
+        r#"{"serial": "S"}"#,
+        r#"{"root_device": {"serial": "S1"}}"#,
+        r#"{"name": "box", "clear": ["serial"]}"#,
+    ] {
+        assert_eq!(
+            refused(Story::cleaning(), json),
+            "cannot change anything but the name and further MAC addresses of a node that is clean wait \
+             (abort that first)",
+            "{json}"
+        );
+    }
+    let story = set(
+        Story::cleaning(),
+        r#"{"name": "box", "add_macs": ["02:00:00:00:00:09"]}"#,
+    );
+    assert_eq!(story.node.macs, [mac(1), mac(9)]);
+    let story = set(story, r#"{"clear": ["name"]}"#).is("clean wait");
+    assert_eq!(story.node.name, None);
+    let story = Story::available().ask(Verb::Power(PowerVerb::On));
+    assert_eq!(
+        set(story, r#"{"name": "box"}"#).acting().1.name(),
+        "ensure_power_on"
+    );
+}
+
+#[test]
+fn the_words_for_what_can_be_cleared_are_all_there() {
+    for clear in Clear::ALL {
+        let of_bmc = Patch {
+            clear: vec![clear],
+            ..Patch::default()
+        };
+        assert_eq!(of_bmc.is_of_bmc(), clear.is_of_bmc(), "{}", clear.name());
+    }
+    assert!(
+        Patch {
+            bmc: Some(bmc()),
+            ..Patch::default()
+        }
+        .is_of_bmc()
+    );
+}
+
+#[test]
+fn a_rebuild_takes_another_image_and_keeps_what_is_not_given() {
+    let active = || {
+        Story::writing()
+            .agent_did()
+            .bmc_did()
+            .agent_did()
+            .bmc_did()
+            .is("active")
+    };
+    let mut other = instance();
+    other.image.source = "next.zst".parse().unwrap();
+    (other.hostname, other.user_data, other.ssh_keys) = (None, None, vec![]);
+    let before = active();
+    let version = before.node.beside.of(BesideKind::InstanceData).cloned();
+    let story = before
+        .ask(Verb::Rebuild(Some(other.clone())))
+        .is("deploying");
+    let rebuilt = story.node.instance.as_ref().unwrap();
+    assert_eq!(rebuilt.image.source.as_str(), "next.zst");
+    assert_eq!(rebuilt.hostname.as_deref(), Some("web1"));
+    assert_eq!(rebuilt.ssh_keys, instance().ssh_keys);
+    assert_eq!(
+        story.node.beside.of(BesideKind::InstanceData),
+        version.as_ref()
+    );
+
+    other.network_data = Some("{}".into());
+    let event = |instance| Event::Asked {
+        request: "r".parse().unwrap(),
+        verb: Verb::Rebuild(Some(instance)),
+    };
+    assert!(event(other.clone()).needs_instance_data());
+    let story = active().ask(Verb::Rebuild(Some(other.clone())));
+    let data = InstanceData {
+        user_data: instance().user_data,
+        network_data: Some("{}".into()),
+    };
+    assert_eq!(story.data, Some(data));
+    other.user_data = Some("#!/bin/sh".into());
+    assert!(!event(other.clone()).needs_instance_data());
+    let story = active().ask(Verb::Rebuild(Some(other)));
+    assert_eq!(story.data.unwrap().user_data.as_deref(), Some("#!/bin/sh"));
+}

@@ -1,0 +1,138 @@
+//! What can be changed of a node's description; what is not given stays as it is.
+//! `decide/set.rs` says when, and what follows.
+use crate::hints::Hints;
+use crate::id::NodeName;
+use crate::node::{BmcAccess, BmcAddress, CipherSuite, KgKey, Secret};
+use alloc::string::String;
+use alloc::vec::Vec;
+use ironbeat_common::id::{Mac, SystemUuid};
+use ironbeat_common::inventory::BootMode;
+use serde::{Deserialize, Serialize};
+
+/// The changes to a node's description; absent fields stay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcPatch>,
+    /// These and no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macs: Option<Vec<Mac>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_macs: Vec<Mac>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_macs: Vec<Mac>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_uuid: Option<SystemUuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_mode: Option<BootMode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_device: Option<Hints>,
+    /// What the node shall have no longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clear: Vec<Clear>,
+}
+
+/// The changes to the access to a BMC; absent fields stay, secrets too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "protocol", rename_all = "lowercase", deny_unknown_fields)]
+pub enum BmcPatch {
+    Ipmi {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<BmcAddress>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        username: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        password: Option<Secret>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cipher_suite: Option<CipherSuite>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kg: Option<KgKey>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ipmi_1_5: Option<bool>,
+    },
+}
+
+impl From<BmcAccess> for BmcPatch {
+    fn from(access: BmcAccess) -> Self {
+        let BmcAccess::Ipmi {
+            address,
+            username,
+            password,
+            cipher_suite,
+            kg,
+            ipmi_1_5,
+        } = access;
+        BmcPatch::Ipmi {
+            address: Some(address),
+            username: Some(username),
+            password: Some(password),
+            cipher_suite,
+            kg,
+            ipmi_1_5: Some(ipmi_1_5),
+        }
+    }
+}
+
+/// What a node can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Clear {
+    Name,
+    SystemUuid,
+    Serial,
+    BootMode,
+    RootDevice,
+    CipherSuite,
+    Kg,
+}
+
+impl Clear {
+    pub const ALL: [Clear; 7] = [
+        Clear::Name,
+        Clear::SystemUuid,
+        Clear::Serial,
+        Clear::BootMode,
+        Clear::RootDevice,
+        Clear::CipherSuite,
+        Clear::Kg,
+    ];
+
+    /// In the operator's words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Clear::Name => "name",
+            Clear::SystemUuid => "system UUID",
+            Clear::Serial => "serial",
+            Clear::BootMode => "boot mode",
+            Clear::RootDevice => "root device",
+            Clear::CipherSuite => "cipher suite",
+            Clear::Kg => "K_g",
+        }
+    }
+
+    /// It belongs to the access to the BMC.
+    pub fn is_of_bmc(self) -> bool {
+        match self {
+            Clear::CipherSuite | Clear::Kg => true,
+            Clear::Name
+            | Clear::SystemUuid
+            | Clear::Serial
+            | Clear::BootMode
+            | Clear::RootDevice => false,
+        }
+    }
+}
+
+impl Patch {
+    pub fn is_of_bmc(&self) -> bool {
+        self.bmc.is_some() || self.clear.iter().any(|clear| clear.is_of_bmc())
+    }
+}
