@@ -21,6 +21,10 @@ pub struct Limits {
     pub pause: Duration,
     /// Resumed transfers in total: bounds a server that cuts every connection after a few bytes.
     pub resumes: u32,
+    /// The longest wait at once for servers that are busy and say when to ask again.
+    pub turn: Duration,
+    /// All such waits together.
+    pub queue: Duration,
 }
 
 impl Limits {
@@ -34,6 +38,9 @@ impl Limits {
             patience: hung.saturating_sub(3 * stall).max(hung / 2),
             pause: Duration::from_millis(500),
             resumes: 256,
+            turn: Duration::from_secs(30),
+            // The step's budget ends before.
+            queue: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -44,11 +51,15 @@ struct Mirror {
     version: Option<String>,
     /// Why it is no longer tried.
     ruled_out: Option<Final>,
+    /// It is full, and may be asked again then.
+    busy_until: Option<Instant>,
 }
 
 /// Why a request failed: worth a retry, or final for this mirror.
 enum Refusal {
     Transient(anyhow::Error),
+    /// No failure: the server is well, and says when it may have a place.
+    Busy(Duration),
     Final(Final),
 }
 
@@ -64,11 +75,17 @@ fn final_refusal(error: anyhow::Error) -> Refusal {
     Refusal::Final(Final { error, changed })
 }
 
+/// Hears how long a download has waited for its turn so far, each time it begins to wait.
+pub type OnWait<'a> = &'a dyn Fn(Duration);
+
 pub struct Download<'a> {
     mirrors: Vec<Mirror>,
     current: usize,
     limits: Limits,
     cancelled: &'a AtomicBool,
+    on_wait: OnWait<'a>,
+    /// For its turn, in all.
+    waited: Duration,
     body: Option<Body<'a>>,
     position: u64,
     total: Option<u64>,
@@ -84,6 +101,7 @@ impl<'a> Download<'a> {
         urls: &[String],
         limits: Limits,
         cancelled: &'a AtomicBool,
+        on_wait: OnWait<'a>,
     ) -> anyhow::Result<Self> {
         let mirror = |text: &String| {
             let url =
@@ -92,6 +110,7 @@ impl<'a> Download<'a> {
                 url,
                 version: None,
                 ruled_out: None,
+                busy_until: None,
             })
         };
         let mirrors = urls
@@ -106,6 +125,8 @@ impl<'a> Download<'a> {
             current: 0,
             limits,
             cancelled,
+            on_wait,
+            waited: Duration::ZERO,
             body: None,
             position: 0,
             total: None,
@@ -170,6 +191,7 @@ impl<'a> Download<'a> {
                     return Ok(());
                 }
                 Err(Refusal::Transient(error)) => last = Some(error),
+                Err(Refusal::Busy(after)) => self.queue(after)?,
                 Err(Refusal::Final(refusal)) => {
                     self.mirrors[self.current].ruled_out = Some(refusal);
                     self.next_mirror()?;
@@ -209,6 +231,30 @@ impl<'a> Download<'a> {
         self.next_mirror()
     }
 
+    /// Asks the next mirror, or waits until the first of them may have a place.
+    fn queue(&mut self, after: Duration) -> anyhow::Result<()> {
+        let now = Instant::now();
+        // Whoever says "at once" is asked again a little later all the same.
+        let after = after.max(self.limits.pause).min(self.limits.turn);
+        self.mirrors[self.current].busy_until = Some(now + after);
+        // It answers, so it is not failing.
+        (self.failures, self.failing_since) = (0, None);
+        let live = || self.mirrors.iter().filter(|m| m.ruled_out.is_none());
+        let first = live().map(|mirror| mirror.busy_until.unwrap_or(now)).min();
+        let pause = first.map_or(after, |first| first.saturating_duration_since(now));
+        if !pause.is_zero() {
+            if self.waited >= self.limits.queue {
+                let (what, secs) = (self.describe(), self.waited.as_secs());
+                let busy = format!("{what}: all servers were busy for {secs} s");
+                return Err(anyhow::Error::msg(MayPass(busy)));
+            }
+            self.waited += pause;
+            (self.on_wait)(self.waited);
+            self.wait(pause);
+        }
+        self.next_mirror()
+    }
+
     fn wait(&self, pause: Duration) {
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -220,10 +266,12 @@ impl<'a> Download<'a> {
     }
 
     fn next_mirror(&mut self) -> anyhow::Result<()> {
-        let count = self.mirrors.len();
+        let (count, now) = (self.mirrors.len(), Instant::now());
+        // In turn, but those that are full only when nobody else is left.
         let next = (1..=count)
             .map(|step| (self.current + step) % count)
-            .find(|&i| self.mirrors[i].ruled_out.is_none());
+            .filter(|&i| self.mirrors[i].ruled_out.is_none())
+            .min_by_key(|&i| self.mirrors[i].busy_until.filter(|until| *until > now));
         if let Some(next) = next {
             self.current = next;
             return Ok(());
@@ -290,6 +338,11 @@ impl<'a> Download<'a> {
                     url = next.map_err(|e| {
                         final_refusal(anyhow!(e).context(format!("GET {url} was redirected")))
                     })?;
+                }
+                429 | 503 if head.retry_after.is_some() => {
+                    let secs = head.retry_after.unwrap_or_default();
+                    tracing::info!(image = %url, secs, "the server is busy");
+                    return Err(Refusal::Busy(Duration::from_secs(secs)));
                 }
                 408 | 425 | 429 | 500.. => {
                     return Err(Refusal::Transient(anyhow!(

@@ -35,6 +35,8 @@ pub struct Head {
     pub etag: Option<String>,
     pub last_modified: Option<String>,
     pub location: Option<String>,
+    /// Of a server that is busy now: ask again after so many seconds. The form with a date is not read.
+    pub retry_after: Option<u64>,
 }
 
 /// Which part of the object to ask for; all of it by default.
@@ -305,6 +307,7 @@ pub fn parse_head(bytes: &[u8]) -> io::Result<Head> {
             "etag" => head.etag = Some(value.to_owned()),
             "last-modified" => head.last_modified = Some(value.to_owned()),
             "location" => head.location = Some(value.to_owned()),
+            "retry-after" => head.retry_after = value.parse().ok(),
             _ => {}
         }
     }

@@ -29,7 +29,9 @@ pub fn write_image(
     let started = Instant::now();
     let device = target::open(&order.disk, &(ctx.disks)())?;
     let drive = config_drive::build(&order.config_drive, device.sector())?;
-    let mut download = Download::open(&order.urls, limits, ctx.cancelled)?;
+    // It changes with each wait, so the step does not look hung.
+    let in_line = |waited: Duration| report(ctx, "wait in line", waited.as_secs(), None);
+    let mut download = Download::open(&order.urls, limits, ctx.cancelled, &in_line)?;
     if let Some(total) = download.total()
         && order.format == ImageFormat::Raw
         && total > device.bytes()

@@ -22,7 +22,7 @@ fn read_all(urls: &[String]) -> anyhow::Result<(Vec<u8>, u32)> {
 }
 
 fn read_within(urls: &[String], limits: Limits) -> anyhow::Result<(Vec<u8>, u32)> {
-    let mut download = Download::open(urls, limits, &NEVER)?;
+    let mut download = Download::open(urls, limits, &NEVER, &|_| {})?;
     let (mut all, mut piece) = (Vec::new(), vec![0; 50_000]);
     loop {
         match download.read(&mut piece)? {
@@ -262,6 +262,46 @@ fn a_busy_server_is_asked_again() {
         &Server::start(|_| Reply::status(500)),
         "/o at byte 0, tried ... s: GET ",
     );
+}
+
+#[test]
+fn being_full_is_no_failure_of_a_server_that_says_when_to_come_back() {
+    let object = object();
+    let server = Server::start(move |request| match request.number {
+        // More often than a server that fails would be asked.
+        0..200 => Reply::status(503).with("Retry-After", "3600"),
+        _ => Reply::object(&object, "one", request),
+    });
+    let limits = Limits {
+        patience: Duration::ZERO,
+        queue: Duration::from_secs(600),
+        ..LIMITS
+    };
+    let waits = std::cell::RefCell::new(Vec::new());
+    let on_wait = |waited| waits.borrow_mut().push(waited);
+    let urls = [server.url("/o")];
+    let mut download = Download::open(&urls, limits, &NEVER, &on_wait).expect("its turn comes");
+    let (mut all, mut piece) = (0, vec![0; 50_000]);
+    while let count @ 1.. = download.read(&mut piece).expect("all of it") {
+        all += count;
+    }
+    assert_eq!((all, download.resumed()), (BYTES, 0));
+    // Each wait is told, and none looks like the one before.
+    let waits = waits.borrow();
+    assert!(waits.len() >= 200 && waits.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
+fn nobody_waits_for_a_full_server_while_another_has_a_place_nor_for_ever() {
+    let full = Server::start(|_| Reply::status(429).with("Retry-After", "5"));
+    let good = Server::of(object());
+    let (all, _) = download(&[full.url("/o"), good.url("/o")]).expect("one has a place");
+    assert!(all == object());
+    assert_eq!((full.seen().len(), good.seen().len()), (1, 1));
+    let error = read_all(&[full.url("/o")]).expect_err("it stays full");
+    assert!(error.downcast_ref::<MayPass>().is_some());
+    let error = format!("{error:#}");
+    assert!(error.contains("all servers were busy for"), "{error}");
 }
 
 #[test]

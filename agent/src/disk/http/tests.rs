@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 const GOOD: &str = "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\ncontent-RANGE: bytes 5-9/10\r\nContent-Length:5\r\n\
-    Last-Modified: Mon\r\nLocation: /x\r\nX: y\r\n\r\n";
+    Last-Modified: Mon\r\nLocation: /x\r\nRetry-After: 7\r\nX: y\r\n\r\n";
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 const TIMEOUTS: Timeouts<'static> = Timeouts {
@@ -31,8 +31,12 @@ fn a_head_is_read() {
         etag: Some("\"a\"".to_owned()),
         last_modified: Some("Mon".to_owned()),
         location: Some("/x".to_owned()),
+        retry_after: Some(7),
     };
     assert_eq!(head, wanted);
+    let dated = GOOD.replace("After: 7", "After: Sun, 29 Nov 2026 12:00:00 GMT");
+    let head = parse_head(dated.as_bytes()).expect("it is good");
+    assert_eq!(head.retry_after, None);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub const LIMITS: Limits = Limits {
     patience: Duration::from_millis(60),
     pause: Duration::from_millis(1),
     resumes: 50,
+    turn: Duration::from_millis(1),
+    queue: Duration::from_millis(60),
 };
 
 /// A disk full of 0xFF: a loop device over a temporary file, or that file itself where loop devices cannot be had.
