@@ -118,6 +118,32 @@ pub struct Http {
     /// `console=ttyS1,115200 loglevel=7` shows the kernel's own lines there.
     #[serde(default)]
     pub kernel_args: String,
+    #[serde(default)]
+    pub limits: HttpLimits,
+}
+
+/// Scripts, kernels and ramdisks have places of their own, which images never take.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpLimits {
+    /// Images sent at once; an agent that comes later asks the other workers, and waits for its turn. Each takes two
+    /// descriptors: for more than 300, give the worker more than the usual 1,024.
+    pub images: u32,
+    /// Connections from one address; 0: any number, for machines behind a proxy or NAT.
+    pub per_address: u32,
+    /// A reader that is slower for a minute is cut; agents go on where they were. 0: as slow as it likes.
+    pub min_kib_per_sec: u32,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            images: 100,
+            per_address: 16,
+            min_kib_per_sec: 64,
+        }
+    }
 }
 
 impl Http {
@@ -193,7 +219,7 @@ mod tests {
     /// Rows of one section.
     fn rows<'de, T: JsonSchema + Deserialize<'de>>(prefix: &str) -> Vec<Vec<String>> {
         let schema = schemars::schema_for!(T).to_value();
-        document::options::<T>(prefix, &schema, &[])
+        document::options::<T>(prefix, &schema, &["limits"])
     }
 
     #[test]
@@ -201,6 +227,7 @@ mod tests {
         let sections = [
             ("nats", rows::<Nats>("nats.")),
             ("http", rows::<Http>("http.")),
+            ("http.limits", rows::<HttpLimits>("http.limits.")),
             ("dnsmasq", rows::<DnsmasqConfig>("dnsmasq.")),
             ("bmc", rows::<BmcOptions>("bmc.")),
             ("console", rows::<ConsoleOptions>("console.")),

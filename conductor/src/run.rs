@@ -284,6 +284,7 @@ fn boot_answers(boots: &Boots, config: &Config) -> BootAnswers {
         listen: config.http.listen,
         boot_dir: config.http.boot_dir.clone(),
         image_dir: config.http.image_dir.clone(),
+        limits: config.http.limits.clone(),
         nats: config.nats.for_agents().to_vec(),
         prefix: config.nats.prefix.clone(),
         kernel_args: config.http.kernel_args.clone(),

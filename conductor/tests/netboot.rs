@@ -34,6 +34,7 @@ impl Worker {
             listen: SocketAddr::from((GATEWAY, BOOT_PORT)),
             boot_dir: dir.into(),
             image_dir: dir.into(),
+            limits: ironbeat::config::HttpLimits::default(),
             nats: vec![format!("nats://{GATEWAY}:4222")],
             prefix: "ib.v1".into(),
             kernel_args: String::new(),

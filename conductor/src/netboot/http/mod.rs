@@ -1,11 +1,14 @@
 //! What machines fetch: their boot script, kernel and ramdisk, images. Every worker serves all of it from the records.
 //! A closure says what a machine boots; this file deals with paths and bytes.
+mod admit;
 mod idle;
 mod serve;
 #[cfg(test)]
 mod tests;
 
+use crate::config::HttpLimits;
 use crate::netboot::script::{Facts, KERNEL, RAMDISK, script_for};
+use admit::{Places, admit};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
@@ -13,6 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use idle::Floor;
 use ironbeat_common::id::Mac;
 use ironbeat_core::boot::Boot;
 use serde::Deserialize;
@@ -20,7 +24,7 @@ use serve::{Limits, Peer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +37,7 @@ pub struct BootAnswers {
     /// `vmlinuz` and `initrd`.
     pub boot_dir: PathBuf,
     pub image_dir: PathBuf,
+    pub limits: HttpLimits,
     pub nats: Vec<String>,
     pub prefix: String,
     pub kernel_args: String,
@@ -66,23 +71,59 @@ pub async fn start(answers: BootAnswers) -> anyhow::Result<Server> {
         .await
         .with_context(|| format!("listen on http://{address}"))?;
     let stop = CancellationToken::new();
-    let serve = serve::serve(listener, router(answers), Limits::default(), stop.clone());
+    let limits = Limits::of(&answers.limits);
+    let serve = serve::serve(listener, router(answers), limits, stop.clone());
     let task = tokio::spawn(serve);
     Ok(Server { stop, task })
 }
 
+/// Kernels and ramdisks sent at once: with two descriptors each they are still few, and each is over in seconds.
+const BOOT_FILES: usize = 100;
+/// How long a machine waits in line for one: firmware is patient for so long, and starts over much later.
+const BOOT_FILE_PATIENCE: Duration = Duration::from_secs(10);
+/// Connections beside those of [`BOOT_FILES`] and of images: scripts, and those who wait in line.
+const OTHERS: usize = 200;
+/// A reader's speed is judged when it has made us wait for this long.
+const JUDGED_AFTER: Duration = Duration::from_secs(60);
+
+impl Limits {
+    fn of(options: &HttpLimits) -> Self {
+        let min_bytes_per_sec = u64::from(options.min_kib_per_sec) * 1024;
+        let per_address = match options.per_address {
+            0 => usize::MAX / 2,
+            some => some as usize,
+        };
+        Self {
+            connections: options.images as usize + BOOT_FILES + OTHERS,
+            per_address,
+            floor: Floor {
+                bytes: min_bytes_per_sec * JUDGED_AFTER.as_secs(),
+                waiting: JUDGED_AFTER,
+            },
+            ..Self::default()
+        }
+    }
+}
+
 fn router(answers: BootAnswers) -> Router {
     let answers = Arc::new(answers);
+    let in_line = Places::new(BOOT_FILES, BOOT_FILE_PATIENCE);
+    // An agent asks again by itself, and another worker may have a place now.
+    let at_once = Places::new(answers.limits.images as usize, Duration::ZERO);
     let tell = middleware::from_fn_with_state(Arc::clone(&answers), tell_of_boot_files);
     let boot_files = Router::new()
         .fallback_service(ServeDir::new(&answers.boot_dir))
+        .layer(middleware::from_fn_with_state(in_line, admit))
         .layer(tell);
+    let images = Router::new()
+        .fallback_service(ServeDir::new(&answers.image_dir))
+        .layer(middleware::from_fn_with_state(at_once, admit));
     // Images are linked into their directory as often as copied, so links are followed.
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/v1/boot/{mac}", get(boot_script))
         .nest("/boot", boot_files)
-        .nest_service("/images", ServeDir::new(&answers.image_dir))
+        .nest("/images", images)
         .with_state(answers)
         .layer(middleware::from_fn(log))
 }

@@ -1,12 +1,16 @@
 //! Serves connections within bounds: how many, how long they may be silent, how long they may last, how they end.
 //! The router answers.
-use super::idle::Idle;
+use super::idle::{Floor, Idle};
 use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -18,6 +22,10 @@ pub(super) struct Limits {
     /// Connections at a time; more wait in the listen queue. A download holds two descriptors, and a process has 1,024
     /// unless somebody raised that.
     pub connections: usize,
+    /// Connections of one address; the next few are told to come back later, and the rest is not listened to.
+    pub per_address: usize,
+    /// The slowest reader.
+    pub floor: Floor,
     /// A request must be complete after this long, as machines send theirs in one packet.
     pub request: Duration,
     /// No byte sent or received: the machine was switched off, or holds a connection for later.
@@ -32,6 +40,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 400,
+            per_address: 16,
+            floor: Floor {
+                bytes: 60 * 64 * 1024,
+                waiting: Duration::from_secs(60),
+            },
             request: Duration::from_secs(10),
             silence: Duration::from_secs(30),
             life: Duration::from_secs(6 * 3600),
@@ -45,6 +58,50 @@ const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// A refused accept (no descriptor is free) is tried again after this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Surplus connections of one address that get an answer at all.
+pub(super) const TOLD: usize = 4;
+/// When to come back after a refusal for want of a place.
+pub(super) const RETRY_SECS: u32 = 5;
+
+/// Full at the moment; another worker, or this one a little later, has a place.
+pub(super) fn busy(why: &'static str) -> axum::response::Response {
+    let headers = [(header::RETRY_AFTER, RETRY_SECS.to_string())];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()
+}
+
+/// Connections by address.
+#[derive(Clone, Default)]
+struct Addresses(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+/// One connection of an address, until it is dropped.
+struct Counted {
+    all: Addresses,
+    of: IpAddr,
+}
+
+impl Addresses {
+    /// Returns how many it has now, too.
+    fn count(&self, of: IpAddr) -> (Counted, usize) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(of).or_default();
+        *count += 1;
+        let all = self.clone();
+        (Counted { all, of }, *count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.of);
+            }
+        }
+    }
+}
+
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub SocketAddr);
@@ -57,6 +114,9 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
+    let addresses = Addresses::default();
+    let refuse =
+        Router::new().fallback(|| async { busy("too many connections of this address\n") });
     loop {
         let full = connections.len() >= limits.connections;
         tokio::select! {
@@ -64,11 +124,19 @@ pub(super) async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if !full => match accepted {
                 Ok((stream, peer)) => {
+                    let (counted, of_address) = addresses.count(peer.ip().to_canonical());
+                    if of_address > limits.per_address + TOLD {
+                        continue;
+                    }
+                    let router = match of_address > limits.per_address {
+                        true => refuse.clone(),
+                        false => router.clone(),
+                    };
                     // A connection works without it too, a little slower.
                     let _ = stream.set_nodelay(true);
-                    let router = router.clone();
                     let stop = stop.clone();
                     connections.spawn(async move {
+                        let _counted = counted;
                         let serve = serve_one(stream, peer, router, limits, stop);
                         if tokio::time::timeout(limits.life, serve).await.is_err() {
                             tracing::warn!(%peer, "a connection was cut after {} s", limits.life.as_secs());
@@ -97,7 +165,7 @@ async fn serve_one(
     stop: CancellationToken,
 ) {
     let router = router.layer(axum::Extension(Peer(peer)));
-    let io = TokioIo::new(Idle::new(stream, limits.silence));
+    let io = TokioIo::new(Idle::new(stream, limits.silence, limits.floor));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request)

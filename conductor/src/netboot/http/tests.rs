@@ -19,6 +19,19 @@ const BIG: usize = 64 << 20;
 const BIG_REQUEST: &str = "GET /images/big.raw HTTP/1.1\r\nHost: h\r\n\r\n";
 
 async fn site(limits: Limits) -> Site {
+    site_with(limits, HttpLimits::default()).await
+}
+
+/// With so many places for images.
+async fn site_of_images(images: u32) -> Site {
+    let options = HttpLimits {
+        images,
+        ..HttpLimits::default()
+    };
+    site_with(Limits::of(&options), options).await
+}
+
+async fn site_with(limits: Limits, options: HttpLimits) -> Site {
     let dir = tempfile::tempdir().unwrap();
     for (path, content) in [
         ("boot/vmlinuz", "kernel"),
@@ -40,6 +53,7 @@ async fn site(limits: Limits) -> Site {
         listen: address,
         boot_dir: dir.path().join("boot"),
         image_dir: dir.path().join("images"),
+        limits: options,
         nats: vec!["nats://n".into()],
         prefix: "ib.v1".into(),
         kernel_args: String::new(),
@@ -83,6 +97,22 @@ impl Site {
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, body.into())
+    }
+
+    /// Takes a place with a download, and keeps it.
+    async fn hold(&self) -> TcpStream {
+        let mut stream = self.send(BIG_REQUEST).await;
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        stream
+    }
+
+    /// The whole reply.
+    async fn reply_to(&self, request: &str) -> String {
+        let mut reply = String::new();
+        let mut stream = self.send(request).await;
+        // A connection that is not listened to may end with an error.
+        let _ = stream.read_to_string(&mut reply).await;
+        reply
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -233,18 +263,98 @@ async fn more_connections_than_the_bound_wait_for_their_turn() {
         ..Limits::default()
     };
     let site = site(limits).await;
-    let hold = async || {
-        let mut stream = site.send(BIG_REQUEST).await;
-        stream.read_exact(&mut [0; 1]).await.unwrap();
-        stream
-    };
-    let (one, two) = (hold().await, hold().await);
+    let (one, two) = (site.hold().await, site.hold().await);
     let mut third = Box::pin(site.get("/healthz"));
     let early = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
     assert!(early.is_err(), "{early:?}");
     drop(one);
     assert_eq!(third.await.0, 200);
     drop(two);
+}
+
+const SMALL_REQUEST: &str = "GET /images/os.raw HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn images_take_no_place_of_scripts_and_kernels_and_are_asked_for_again() {
+    let site = site_of_images(2).await;
+    let (one, two) = (site.hold().await, site.hold().await);
+    let refused = site.reply_to(SMALL_REQUEST).await.to_lowercase();
+    assert!(refused.starts_with("http/1.1 503 "), "{refused}");
+    assert!(refused.contains("retry-after: 5\r\n"), "{refused}");
+    assert_eq!(site.get("/v1/boot/52-54-00-77-00-01").await.0, 200);
+    assert_eq!(site.get("/boot/vmlinuz").await, (200, "kernel".into()));
+    let (status, _) = site.ask("HEAD", "/images/os.raw", "").await;
+    assert_eq!(status, 200, "a question about an image takes no place");
+    // One that is over makes room, however it ended; so does one that is not there.
+    drop(one);
+    let free = async || {
+        while site.get("/images/os.raw").await.0 == 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    free().await;
+    for _ in 0..3 {
+        assert_eq!(site.get("/images/missing").await.0, 404);
+    }
+    assert_eq!(site.get("/images/os.raw").await, (200, "0123456789".into()));
+    drop(two);
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_every_connection() {
+    let options = HttpLimits {
+        per_address: 3,
+        ..HttpLimits::default()
+    };
+    let site = site_with(Limits::of(&options), options).await;
+    let mut held = vec![site.hold().await, site.hold().await, site.hold().await];
+    let refused = site.reply_to(SMALL_REQUEST).await.to_lowercase();
+    assert!(
+        refused.starts_with("http/1.1 503 ") && refused.contains("retry-after: "),
+        "{refused}"
+    );
+    // Whoever goes on regardless is not listened to.
+    let mut surplus = Vec::new();
+    for _ in 0..serve::TOLD {
+        surplus.push(site.send("").await);
+    }
+    assert_eq!(site.reply_to(SMALL_REQUEST).await, "");
+    // Another address is served, and so is this one when it has let go.
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(site.address).await.unwrap();
+    other.write_all(SMALL_REQUEST.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    other.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    held.clear();
+    surplus.clear();
+    while !site
+        .reply_to(SMALL_REQUEST)
+        .await
+        .starts_with("HTTP/1.1 200 ")
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_cut() {
+    let limits = Limits {
+        floor: Floor {
+            bytes: BIG as u64,
+            waiting: Duration::from_millis(300),
+        },
+        ..Limits::default()
+    };
+    let site = site(limits).await;
+    let mut slow = site.hold().await;
+    let (mut taken, mut piece) = (0, [0; 4096]);
+    while let Ok(n @ 1..) = slow.read(&mut piece).await {
+        taken += n;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(taken < BIG, "{taken}");
 }
 
 #[tokio::test]
