@@ -12,6 +12,7 @@ use crate::netboot::boots::Boots;
 use crate::netboot::files;
 use crate::netboot::http::{self, BootAnswers};
 use crate::netboot::stage;
+use crate::records::dhcp::Dhcp;
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
@@ -67,6 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         host: String::new(),
         stands_by: None,
         policy: changed(&config.policy),
+        dnsmasq: None,
     };
     let presence = Presence::start(&store, info)
         .await
@@ -210,8 +212,18 @@ async fn start(
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
     ];
-    let staging = config.dnsmasq.clone();
-    let staging = staging.map(|dnsmasq| tokio::spawn(stage::run(boots, dnsmasq)));
+    let dhcp = Dhcp::new(&worker.store);
+    let staging = match config.dnsmasq.clone() {
+        Some(dnsmasq) => {
+            let info = worker.presence.own();
+            Some(tokio::spawn(stage::run(boots, dnsmasq, dhcp, info)))
+        }
+        None => {
+            let gone = dhcp.tell(&worker.id, None).await;
+            gone.context("say that no dnsmasq is here")?;
+            None
+        }
+    };
     let background = background.into_iter().chain(staging).collect();
     let listening = nats::start(worker, &sync).await?;
     Ok(Started {

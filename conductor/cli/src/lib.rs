@@ -107,9 +107,12 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
                 true => "-".into(),
                 false => w.lacks.join("; "),
             },
+            w.dnsmasq.clone().unwrap_or_else(|| "-".into()),
         ]
     });
-    let head = ["WORKER", "HOST", "HTTP", "VERSION", "STARTED", "LACKS"];
+    let head = [
+        "WORKER", "HOST", "HTTP", "VERSION", "STARTED", "LACKS", "DNSMASQ",
+    ];
     out::table(&head, rows.collect())?;
     for worker in &workers {
         if let Some(why) = &worker.stands_by {

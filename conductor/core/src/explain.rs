@@ -52,6 +52,20 @@ pub struct Explanation {
     pub worker: Option<String>,
 }
 
+impl Explanation {
+    /// Adds why machines may not boot from the network, where the node waits for one that does.
+    #[must_use]
+    pub fn no_network_boot(mut self, node: &Node, why: Option<&str>) -> Self {
+        let waits = node
+            .job()
+            .is_some_and(|job| *job.step() == Step::AwaitAgent);
+        if let (true, Some(why)) = (waits, why) {
+            self.waiting_for += &format!("; but {why}");
+        }
+        self
+    }
+}
+
 pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
     let (since, until) = match node.job().map(|job| &job.phase) {
         Some(

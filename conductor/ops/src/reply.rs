@@ -150,6 +150,10 @@ pub struct WorkerInfo {
     /// Options of its policy that are not the default. All workers are to have the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: Changed,
+    /// Of a worker beside dnsmasq: `ok`, or why machines may get no address or an old rule. Such a worker is listed when it
+    /// does not live, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dnsmasq: Option<String>,
 }
 
 impl WorkerInfo {

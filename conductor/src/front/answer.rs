@@ -7,16 +7,18 @@ use super::{bmc, check};
 use crate::clock;
 use crate::loops;
 use crate::loops::power::PowerSync;
+use crate::records::dhcp::{Dhcp, Servers};
+use crate::records::presence::Liveness;
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Enrolment, Event, Verb};
 use ironbeat_core::explain::{explain, human};
-use ironbeat_core::id::RequestId;
+use ironbeat_core::id::{RequestId, WorkerId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::Node;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
-use ironbeat_ops::reply::{NodePage, Shown, Summary};
+use ironbeat_ops::reply::{NodePage, Shown, Summary, WorkerInfo};
 use ironbeat_ops::request::{Enroll, ListNodes};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
@@ -47,11 +49,13 @@ pub async fn answer(
             let now = clock::now();
             let mut explained = explain(&node, now, &worker.policy);
             explained.worker = worker.presence.idle_owner(node.id);
-            // An explanation must not fail with the stream of events.
+            // An explanation must not fail with the stream of events, nor with the store.
             let netboot = netboot(worker, &node, now).await;
             explained.netboot =
                 netboot.unwrap_or_else(|error| Some(format!("not known: {}", error.why)));
-            Reply::ExplainNode(explained)
+            let dhcp = Dhcp::new(&worker.store).all().await.unwrap_or_default();
+            let doubt = dhcp.doubt(&|id| is_live(worker, id));
+            Reply::ExplainNode(explained.no_network_boot(&node, doubt.as_deref()))
         }
         Request::DeleteNode(ask) => Reply::DeleteNode(delete(worker, &ask.node).await?),
         Request::Manage(ask) => {
@@ -140,11 +144,7 @@ pub async fn answer(
         }
         Request::ListLookups(_) => Reply::ListLookups(worker.lookups.list().await?),
         Request::ShowLookup(ask) => Reply::ShowLookup(looked_up(worker, &ask.key).await?),
-        Request::ListWorkers(_) => {
-            let mut workers = worker.presence.heard();
-            workers.sort_by(|a, b| a.id.cmp(&b.id));
-            Reply::ListWorkers(workers)
-        }
+        Request::ListWorkers(_) => Reply::ListWorkers(workers(worker).await),
         Request::ListEvents(ask) => {
             let id = match ask.node {
                 Some(node) => Some(resolve_past(worker, &node).await?),
@@ -155,6 +155,29 @@ pub async fn answer(
         }
         Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
     })
+}
+
+fn is_live(worker: &Worker, id: &WorkerId) -> bool {
+    // One that has not been listened for long enough gets the benefit of the doubt.
+    *id == worker.id || worker.presence.is_live(id) != Liveness::Lapsed
+}
+
+/// Those that live, and those beside a dnsmasq whether they live or not.
+async fn workers(worker: &Worker) -> Vec<WorkerInfo> {
+    let dhcp = Dhcp::new(&worker.store).all().await;
+    let dhcp = dhcp.unwrap_or_else(|error| {
+        tracing::warn!("list workers: {error}");
+        Servers::default()
+    });
+    let mut all = worker.presence.heard();
+    for beside in dhcp.workers(&|id| is_live(worker, id)) {
+        match all.iter_mut().find(|live| live.id == beside.id) {
+            Some(live) => live.dnsmasq = beside.dnsmasq,
+            None => all.push(beside),
+        }
+    }
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    all
 }
 
 fn page(worker: &Worker, ask: &ListNodes) -> NodePage {

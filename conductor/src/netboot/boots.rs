@@ -10,7 +10,6 @@ use ironbeat_core::boot::Boot;
 use ironbeat_core::id::WorkerId;
 use ironbeat_core::node::Sign;
 use ironbeat_ops::happening::{Happening, What};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -37,17 +36,7 @@ impl Boots {
         }
     }
 
-    /// What each known NIC boots.
-    pub fn all(&self) -> BTreeMap<Mac, Boot> {
-        let mut all = BTreeMap::new();
-        self.view.pick(|node| {
-            all.extend(node.macs.iter().map(|mac| (*mac, node.boot)));
-            None::<()>
-        });
-        all
-    }
-
-    /// Base URLs of workers, this one first.
+    /// Base URLs of live workers, this one first.
     pub fn workers(&self) -> Vec<String> {
         let mirrors = self.presence.heard().into_iter();
         mirrors.map(|info| info.url).collect()

@@ -1,28 +1,164 @@
 //! Follows the nodes and the workers, and keeps dnsmasq's directories as they want them.
-//! `dnsmasq` and `script` write the files.
+//! `dnsmasq` and `script` write the files. One node's change costs its own NICs, however many nodes there are.
 use super::boots::Boots;
 use super::dnsmasq::Dnsmasq;
 use super::script::entry_script;
 use crate::config::DnsmasqConfig;
+use crate::records::dhcp::{Dhcp, Server};
+use crate::records::view::Moved;
+use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_core::boot::Boot;
+use ironbeat_core::index::Entry;
+use ironbeat_ops::reply::WorkerInfo;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// Workers come and go while no node changes: the entry script is looked at this often too.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Runs until the worker stops.
-pub async fn run(boots: Boots, config: DnsmasqConfig) {
+pub async fn run(boots: Boots, config: DnsmasqConfig, dhcp: Dhcp, info: WorkerInfo) {
     let on_lease = {
         let boots = boots.clone();
         move |mac, ip| boots.leased(mac, ip)
     };
     let mut dnsmasq = Dnsmasq::start(config, on_lease);
-    let mut changes = boots.view.changes();
+    let mut news = boots.view.news();
+    let mut nics = Nics::default();
+    let mut moved = vec![Moved::All];
+    let mut told = None;
     loop {
+        for moved in moved.drain(..) {
+            match moved {
+                Moved::All => {
+                    nics = Nics::of(boots.view.pick(|node| Some(Arc::clone(node))));
+                    dnsmasq.want_all(nics.boots());
+                }
+                Moved::Node(id) => {
+                    for mac in nics.change(id, boots.view.get(&id)) {
+                        let node = boots.view.of_mac(&mac);
+                        dnsmasq.want(mac, node.map(|node| node.boot));
+                    }
+                }
+            }
+        }
         let mut urls = boots.workers();
         urls.sort();
-        if let Err(error) = dnsmasq.apply(&boots.all(), &entry_script(&urls)) {
+        let applied = dnsmasq.apply(&entry_script(&urls)).map_err(|error| {
             tracing::warn!("dnsmasq: {error}");
+            error.to_string()
+        });
+        let trouble = applied.err().or_else(|| dnsmasq.trouble());
+        if told.as_ref() != Some(&trouble) {
+            let server = Server {
+                info: info.clone(),
+                host: host_name(),
+                trouble: trouble.clone(),
+            };
+            match dhcp.tell(&boots.worker, Some(server)).await {
+                Ok(()) => told = Some(trouble),
+                Err(error) => tracing::warn!("tell how dnsmasq is: {error}"),
+            }
         }
-        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+        moved = next(&mut news).await;
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().into()
+}
+
+/// Waits for news, or for the time to look at the workers; takes all that is there, for as many files to be written at once.
+async fn next(news: &mut Receiver<Moved>) -> Vec<Moved> {
+    let mut all = match tokio::time::timeout(LOOK, news.recv()).await {
+        Ok(Ok(moved)) => vec![moved],
+        Ok(Err(RecvError::Lagged(_))) => vec![Moved::All],
+        // The view goes on for as long as the process does.
+        Ok(Err(RecvError::Closed)) | Err(_) => return vec![],
+    };
+    loop {
+        match news.try_recv() {
+            Ok(moved) => all.push(moved),
+            Err(TryRecvError::Lagged(_)) => all = vec![Moved::All],
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return all,
+        }
+    }
+}
+
+/// The NICs of each node as they were last seen: a NIC that a node has lost changes too.
+#[derive(Default)]
+struct Nics(BTreeMap<NodeId, Arc<Entry>>);
+
+impl Nics {
+    fn of(nodes: Vec<Arc<Entry>>) -> Self {
+        Self(nodes.into_iter().map(|node| (node.id, node)).collect())
+    }
+
+    fn boots(&self) -> BTreeMap<Mac, Boot> {
+        let nics = self.0.values().flat_map(|node| {
+            let boot = node.boot;
+            node.macs.iter().map(move |mac| (*mac, boot))
+        });
+        nics.collect()
+    }
+
+    /// The NICs that the node has or had; none: there is no such node any more.
+    fn change(&mut self, id: NodeId, now: Option<Arc<Entry>>) -> Vec<Mac> {
+        let macs = now.iter().flat_map(|node| node.macs.clone()).collect();
+        let before = match now {
+            Some(node) => self.0.insert(id, node),
+            None => self.0.remove(&id),
+        };
+        let lost = before.into_iter().flat_map(|node| node.macs.clone());
+        let mut all: Vec<Mac> = macs;
+        all.extend(lost);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::tests::{id, node};
+
+    #[test]
+    fn a_node_changes_the_nics_that_it_has_and_those_that_it_had() {
+        let mac = |n: u8| Mac::from_bytes([2, 0, 0, 0, 0, n]);
+        let entry = |n: u16, macs: &[u8]| {
+            let mut node = node(n);
+            node.macs = macs.iter().map(|n| mac(*n)).collect();
+            Arc::new(Entry::of(&node))
+        };
+        let mut nics = Nics::of(vec![entry(1, &[1, 2]), entry(2, &[7])]);
+        let known: Vec<Mac> = nics.boots().into_keys().collect();
+        assert_eq!(known, [mac(1), mac(2), mac(7)]);
+        for (now, changed) in [
+            (Some(entry(1, &[1, 2])), vec![mac(1), mac(2)]),
+            (Some(entry(1, &[2, 3])), vec![mac(1), mac(2), mac(3)]),
+            (None, vec![mac(2), mac(3)]),
+            (None, vec![]),
+        ] {
+            assert_eq!(nics.change(id(1), now), changed);
+        }
+        assert_eq!(nics.boots().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_falls_behind_looks_at_all_nodes() {
+        let (tell, mut news) = tokio::sync::broadcast::channel(2);
+        let one = Moved::Node(id(1));
+        tell.send(one).unwrap();
+        tell.send(one).unwrap();
+        assert_eq!(next(&mut news).await, [one, one]);
+        for _ in 0..4 {
+            tell.send(one).unwrap();
+        }
+        assert_eq!(next(&mut news).await[0], Moved::All);
     }
 }

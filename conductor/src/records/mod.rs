@@ -2,6 +2,7 @@
 //! The core decides what is written; only `drive` has node records written.
 mod beside;
 mod claim;
+pub mod dhcp;
 mod document;
 mod documents;
 pub mod events;

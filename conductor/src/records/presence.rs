@@ -183,7 +183,7 @@ impl Presence {
     }
 
     /// What this worker says of itself now.
-    fn own(&self) -> WorkerInfo {
+    pub fn own(&self) -> WorkerInfo {
         let started = lock(&self.sent).started;
         WorkerInfo {
             stands_by: wrong_clock(clock::ahead_ms()),

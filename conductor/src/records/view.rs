@@ -9,12 +9,23 @@ use ironbeat_core::node::{Node, SCHEMA};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// Before following begins anew, doubled each time until it works.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const KEYS: &str = "node.>";
+
+/// News that wait for one who follows them; whoever falls further behind looks at all nodes.
+const NEWS: usize = 1024;
+
+/// What moved in the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    Node(NodeId),
+    /// Everything was read anew.
+    All,
+}
 
 #[derive(Clone, Default)]
 struct Seen {
@@ -27,6 +38,7 @@ struct Seen {
 pub struct View {
     seen: Arc<RwLock<Seen>>,
     changes: watch::Receiver<u64>,
+    news: broadcast::Sender<Moved>,
 }
 
 fn read(seen: &RwLock<Seen>) -> RwLockReadGuard<'_, Seen> {
@@ -42,8 +54,17 @@ impl View {
     pub fn start(store: &Store) -> Self {
         let seen = Arc::new(RwLock::new(Seen::default()));
         let (tick, changes) = watch::channel(0);
-        tokio::spawn(follow(store.nodes.clone(), Arc::clone(&seen), tick));
-        Self { seen, changes }
+        let (news, _) = broadcast::channel(NEWS);
+        let tell = Tell {
+            tick,
+            news: news.clone(),
+        };
+        tokio::spawn(follow(store.nodes.clone(), Arc::clone(&seen), tell));
+        Self {
+            seen,
+            changes,
+            news,
+        }
     }
 
     pub fn get(&self, id: &NodeId) -> Option<Arc<Entry>> {
@@ -94,6 +115,11 @@ impl View {
         self.changes.clone()
     }
 
+    /// What moves from now on, node by node.
+    pub fn news(&self) -> broadcast::Receiver<Moved> {
+        self.news.subscribe()
+    }
+
     /// Resolves once everything that was there at the start has been seen.
     pub async fn ready(&self) {
         let mut changes = self.changes.clone();
@@ -102,13 +128,27 @@ impl View {
     }
 }
 
-async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tick: watch::Sender<u64>) {
+/// Tells those who watch that the view has moved.
+struct Tell {
+    tick: watch::Sender<u64>,
+    news: broadcast::Sender<Moved>,
+}
+
+impl Tell {
+    fn moved(&self, what: Moved) {
+        self.tick.send_modify(|ticks| *ticks += 1);
+        // Nobody follows the news where no dnsmasq runs.
+        let _ = self.news.send(what);
+    }
+}
+
+async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tell: Tell) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let loaded_before = *tick.borrow();
-        let error = follow_once(&nodes, &seen, &tick).await;
+        let loaded_before = *tell.tick.borrow();
+        let error = follow_once(&nodes, &seen, &tell).await;
         tracing::warn!("the view of the nodes is interrupted: {error}");
-        pause = match *tick.borrow() == loaded_before {
+        pause = match *tell.tick.borrow() == loaded_before {
             true => (pause * 2).min(LONGEST_PAUSE),
             false => FIRST_PAUSE,
         };
@@ -117,11 +157,7 @@ async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tick: watch::Send
 }
 
 /// Returns why following ended.
-async fn follow_once(
-    nodes: &Records<Node>,
-    seen: &RwLock<Seen>,
-    tick: &watch::Sender<u64>,
-) -> StoreError {
+async fn follow_once(nodes: &Records<Node>, seen: &RwLock<Seen>, tell: &Tell) -> StoreError {
     let mut follow = match nodes.kv.follow(KEYS, Depth::Entries).await {
         Ok(follow) => follow,
         Err(error) => return error.into(),
@@ -129,12 +165,13 @@ async fn follow_once(
     // Until everything has been shown, gather it apart: nodes that vanished meanwhile must go, the others stay.
     let mut fresh = Some(Seen::default());
     loop {
-        match follow.next().await {
+        let moved = match follow.next().await {
             Err(error) => return error.into(),
             Ok(Followed::Loaded) => {
                 if let Some(fresh) = fresh.take() {
                     *write(seen) = fresh;
                 }
+                Moved::All
             }
             Ok(Followed::Change(change)) => {
                 let Some(id) = id_of::<Node>(&change.key) else {
@@ -152,9 +189,10 @@ async fn follow_once(
                     }
                     None => write(seen).apply(id, &change.key, news, || None),
                 }
+                Moved::Node(id)
             }
-        }
-        tick.send_modify(|ticks| *ticks += 1);
+        };
+        tell.moved(moved);
     }
 }
 

@@ -101,6 +101,7 @@ impl Worker {
             host: String::new(),
             stands_by: None,
             policy: BTreeMap::default(),
+            dnsmasq: None,
         };
         Self {
             clock,

@@ -7,6 +7,7 @@ use ironbeat_common::id::Mac;
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::sync::watch;
 use zbus::{Connection, Proxy};
 
 const OBJECT: &str = "/uk/org/thekelleys/dnsmasq";
@@ -64,8 +65,16 @@ async fn in_time<T>(
 }
 
 /// Runs for ever, through restarts of dnsmasq and of the bus.
-pub(super) async fn watch_leases(config: DnsmasqConfig, on_lease: impl Fn(Mac, IpAddr)) {
-    let mut trouble = Trouble::default();
+pub(super) async fn watch_leases(
+    config: DnsmasqConfig,
+    on_lease: impl Fn(Mac, IpAddr),
+    health: watch::Sender<Option<String>>,
+) {
+    let mut trouble = Trouble {
+        last: String::new(),
+        tries: 0,
+        health,
+    };
     loop {
         let why = match watch_leases_once(&config, &on_lease, &mut trouble).await {
             Ok(()) => format!("the bus {} has closed the connection", address(&config)),
@@ -76,17 +85,23 @@ pub(super) async fn watch_leases(config: DnsmasqConfig, on_lease: impl Fn(Mac, I
 }
 
 /// Trouble since dnsmasq last answered: logged once, not at every try.
-#[derive(Default)]
 struct Trouble {
     last: String,
     tries: u32,
+    health: watch::Sender<Option<String>>,
 }
 
 impl Trouble {
+    fn is_over(&mut self) {
+        (self.last, self.tries) = (String::new(), 0);
+        self.health.send_replace(None);
+    }
+
     /// Logs new trouble, and returns how long to wait before the next try.
     fn log_new(&mut self, why: String) -> Duration {
         if why != self.last {
             tracing::warn!("leases are not watched: {why}; trying again");
+            self.health.send_replace(Some(why.clone()));
             self.last = why;
         }
         let pause = PAUSE_FIRST * 2_u32.pow(self.tries.min(10));
@@ -113,7 +128,7 @@ async fn watch_leases_once(
     // Asked over another connection: this one is busy with signals.
     let version: String = call(config, "GetVersion").await?;
     tracing::info!(version, "dnsmasq answers; its leases are watched");
-    *trouble = Trouble::default();
+    trouble.is_over();
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -125,8 +140,15 @@ async fn watch_leases_once(
                 None => return Ok(()),
             },
             owner = owners.next() => match owner {
-                Some(Some(_)) => tracing::info!("dnsmasq is back on the bus"),
-                Some(None) => tracing::warn!("dnsmasq has left the bus: no machine gets an address until it is back"),
+                Some(Some(_)) => {
+                    tracing::info!("dnsmasq is back on the bus");
+                    trouble.is_over();
+                }
+                Some(None) => {
+                    let why = "dnsmasq has left the bus: no machine gets an address until it is back";
+                    tracing::warn!("{why}");
+                    trouble.health.send_replace(Some(why.into()));
+                }
                 None => return Ok(()),
             },
         }

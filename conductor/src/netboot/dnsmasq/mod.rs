@@ -15,6 +15,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Tags that dnsmasq's configuration knows: boot from the network, or fall through to the disk.
@@ -61,13 +62,21 @@ pub enum DnsmasqError {
 /// each writes what the same records say.
 pub struct Dnsmasq {
     config: DnsmasqConfig,
-    /// The content of our host files, as far as we know.
-    hosts: BTreeMap<Mac, String>,
+    /// What each known NIC shall boot.
+    wanted: BTreeMap<Mac, Boot>,
+    /// What our host files say, as far as we know; none: something else.
+    hosts: BTreeMap<Mac, Option<Boot>>,
+    /// Files that do not say what is wanted.
+    due: BTreeSet<Mac>,
     /// Forgotten machines, whose files said so already at the last look.
     fading: BTreeSet<Mac>,
     entry_script: String,
     looked: Option<Instant>,
     leases: JoinHandle<()>,
+    health: watch::Receiver<Option<String>>,
+    /// How often a file was compared with what is wanted.
+    #[cfg(test)]
+    compared: usize,
 }
 
 impl Drop for Dnsmasq {
@@ -83,15 +92,26 @@ impl Dnsmasq {
         config: DnsmasqConfig,
         on_lease: impl Fn(Mac, IpAddr) + Send + Sync + 'static,
     ) -> Self {
-        let leases = tokio::spawn(bus::watch_leases(config.clone(), on_lease));
+        let (tell, health) = watch::channel(None);
+        let leases = tokio::spawn(bus::watch_leases(config.clone(), on_lease, tell));
         Self {
             config,
+            wanted: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            due: BTreeSet::new(),
             fading: BTreeSet::new(),
             entry_script: String::new(),
             looked: None,
             leases,
+            health,
+            #[cfg(test)]
+            compared: 0,
         }
+    }
+
+    /// Why dnsmasq does not answer; none: it does, or nobody has asked it yet.
+    pub fn trouble(&self) -> Option<String> {
+        self.health.borrow().clone()
     }
 
     /// dnsmasq's own counters (`GetMetrics`): packets by kind, leases, since it started.
@@ -108,7 +128,47 @@ impl Dnsmasq {
         bus::call(config, "GetVersion").await
     }
 
-    /// Makes the directories say what is wanted. Files are replaced whole, never seen half-written.
+    /// From now on that NIC boots this; none: it is no node's any more. Costs the same however many others there are.
+    pub fn want(&mut self, mac: Mac, boot: Option<Boot>) {
+        match boot {
+            Some(boot) => drop(self.wanted.insert(mac, boot)),
+            None => drop(self.wanted.remove(&mac)),
+        }
+        self.compare(mac);
+    }
+
+    /// From now on these NICs boot this, and no others are known.
+    pub fn want_all(&mut self, wanted: BTreeMap<Mac, Boot>) {
+        self.wanted = wanted;
+        self.compare_all();
+    }
+
+    fn compare(&mut self, mac: Mac) {
+        #[cfg(test)]
+        {
+            self.compared += 1;
+        }
+        match self.hosts.get(&mac).copied() == self.content(mac).map(Some) {
+            true => self.due.remove(&mac),
+            false => self.due.insert(mac),
+        };
+    }
+
+    fn compare_all(&mut self) {
+        let known = self.hosts.keys().chain(self.wanted.keys());
+        let known: Vec<Mac> = known.copied().collect();
+        self.due.clear();
+        known.into_iter().for_each(|mac| self.compare(mac));
+    }
+
+    /// What the file of this NIC has to say; none: it needs no file.
+    fn content(&self, mac: Mac) -> Option<Boot> {
+        let forgotten = self.hosts.contains_key(&mac).then_some(UNKNOWN);
+        self.wanted.get(&mac).copied().or(forgotten)
+    }
+
+    /// Makes the directories say what is wanted. Files are replaced whole, never seen half-written. Where nothing is to be
+    /// written, and no look is due, it touches nothing.
     ///
     /// dnsmasq sees new and changed files by itself, and the latest word on a MAC counts; but it keeps the rule of a
     /// deleted file until it is restarted. Reading all again (D-Bus `ClearCache`, SIGHUP) would drop it, but ends
@@ -117,30 +177,29 @@ impl Dnsmasq {
     ///
     /// # Errors
     /// The first file that could not be written; all others were, and the next call tries again.
-    pub fn apply(
-        &mut self,
-        desired: &BTreeMap<Mac, Boot>,
-        entry_script: &str,
-    ) -> Result<(), DnsmasqError> {
+    pub fn apply(&mut self, entry_script: &str) -> Result<(), DnsmasqError> {
         let mut result = Ok(());
-        let due = self
+        let look = self
             .looked
             .is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
-        if due {
-            result = result.and(self.look(desired));
+        if look {
+            result = result.and(self.look());
         }
         result = result.and(self.write_entry_script(entry_script));
-        let forgotten = self.hosts.keys().map(|mac| (*mac, UNKNOWN));
-        let mut wanted: BTreeMap<Mac, Boot> = forgotten.collect();
-        wanted.extend(desired);
-        let changed = wanted
-            .into_iter()
-            .map(|(mac, boot)| (mac, rule(mac, boot)))
-            .filter(|(mac, rule)| self.hosts.get(mac) != Some(rule));
-        let changed: Vec<(Mac, String)> = changed.take(MAX_WRITES).collect();
-        for (mac, rule) in changed {
-            match put(&self.host_file(mac), &rule) {
-                Ok(()) => drop(self.hosts.insert(mac, rule)),
+        let batch: Vec<Mac> = self.due.iter().copied().take(MAX_WRITES).collect();
+        for mac in batch {
+            let boot = self.content(mac);
+            let written = match boot {
+                Some(boot) => put(&self.host_file(mac), &rule(mac, boot)),
+                None => Ok(()),
+            };
+            match written {
+                Ok(()) => {
+                    self.due.remove(&mac);
+                    if boot.is_some() {
+                        self.hosts.insert(mac, boot);
+                    }
+                }
                 Err(error) => result = result.and(Err(error)),
             }
         }
@@ -148,11 +207,17 @@ impl Dnsmasq {
     }
 
     /// Reads what is there, and deletes the files of machines that were forgotten before the last look.
-    fn look(&mut self, desired: &BTreeMap<Mac, Boot>) -> Result<(), DnsmasqError> {
+    fn look(&mut self) -> Result<(), DnsmasqError> {
         self.looked = Some(Instant::now());
         self.hosts.clear();
         self.entry_script.clear();
         let faded = std::mem::take(&mut self.fading);
+        let result = self.read_hosts(&faded);
+        self.compare_all();
+        result
+    }
+
+    fn read_hosts(&mut self, faded: &BTreeSet<Mac>) -> Result<(), DnsmasqError> {
         let hosts_dir = self.config.hosts_dir.clone();
         let list = |source| DnsmasqError::List {
             path: hosts_dir.clone(),
@@ -164,14 +229,17 @@ impl Dnsmasq {
             let Some(mac) = mac_of(&path) else { continue };
             // An unreadable file is written anew.
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            if !desired.contains_key(&mac) && text == rule(mac, UNKNOWN) {
+            let says = [Boot::Ramdisk, Boot::Disk]
+                .into_iter()
+                .find(|boot| text == rule(mac, *boot));
+            if !self.wanted.contains_key(&mac) && says == Some(UNKNOWN) {
                 if faded.contains(&mac) {
                     result = result.and(delete(&path));
                     continue;
                 }
                 self.fading.insert(mac);
             }
-            self.hosts.insert(mac, text);
+            self.hosts.insert(mac, says);
         }
         result
     }

@@ -32,7 +32,11 @@ struct Dirs(tempfile::TempDir);
 
 impl Dirs {
     fn new() -> Self {
-        let dirs = Self(tempfile::tempdir().unwrap());
+        Self::made(tempfile::tempdir().unwrap())
+    }
+
+    fn made(dir: tempfile::TempDir) -> Self {
+        let dirs = Self(dir);
         for dir in ["hosts", "tftp"] {
             fs::create_dir(dirs.path(dir)).unwrap();
         }
@@ -68,6 +72,13 @@ impl Dirs {
     }
 }
 
+impl Dnsmasq {
+    fn told(&mut self, wanted: &BTreeMap<Mac, Boot>, script: &str) -> Result<(), DnsmasqError> {
+        self.want_all(wanted.clone());
+        self.apply(script)
+    }
+}
+
 fn file(n: u8, tag: &str) -> (String, String) {
     (
         format!("ironbeat-52540077000{n}"),
@@ -82,7 +93,7 @@ async fn files_follow_the_records() {
     let site = ("site".to_string(), "of the operator\n".to_string());
     let mut first = dirs.follower();
     let both = BTreeMap::from([(mac(1), Boot::Ramdisk), (mac(2), Boot::Disk)]);
-    first.apply(&both, "#!ipxe\n").unwrap();
+    first.told(&both, "#!ipxe\n").unwrap();
     let as_wanted = [file(1, "ibnetboot"), file(2, "iblocal"), site.clone()];
     assert_eq!(dirs.hosts(), as_wanted);
     let script = fs::read_to_string(dirs.path("tftp/boot.ipxe")).unwrap();
@@ -99,13 +110,13 @@ async fn files_follow_the_records() {
             .unwrap()
     };
     let before = touched();
-    first.apply(&both, "#!ipxe\n").unwrap();
+    first.told(&both, "#!ipxe\n").unwrap();
     let mut second = dirs.follower();
-    second.apply(&both, "#!ipxe\n").unwrap();
+    second.told(&both, "#!ipxe\n").unwrap();
     assert_eq!(touched(), before);
     // A worker that starts later finds what an earlier one wrote.
     second
-        .apply(&BTreeMap::from([(mac(1), Boot::Disk)]), "#!ipxe\n")
+        .told(&BTreeMap::from([(mac(1), Boot::Disk)]), "#!ipxe\n")
         .unwrap();
     assert_eq!(
         dirs.hosts(),
@@ -122,13 +133,13 @@ async fn foreign_changes_to_the_files_are_undone_at_the_next_look() {
         (mac(2), Boot::Disk),
         (mac(3), Boot::Disk),
     ]);
-    follower.apply(&desired, "a\n").unwrap();
+    follower.told(&desired, "a\n").unwrap();
     let as_wanted = dirs.hosts();
     fs::remove_file(dirs.path("hosts/ironbeat-525400770001")).unwrap();
     fs::write(dirs.path("hosts/ironbeat-525400770002"), "").unwrap();
     fs::remove_file(dirs.path("tftp/boot.ipxe")).unwrap();
     follower.looked = None;
-    follower.apply(&desired, "a\n").unwrap();
+    follower.told(&desired, "a\n").unwrap();
     assert_eq!(dirs.hosts(), as_wanted);
     assert!(dirs.path("tftp/boot.ipxe").exists());
 }
@@ -139,7 +150,7 @@ async fn the_file_of_a_forgotten_machine_goes_a_look_later() {
     let mut follower = dirs.follower();
     let none = BTreeMap::new();
     follower
-        .apply(&BTreeMap::from([(mac(1), Boot::Disk)]), "")
+        .told(&BTreeMap::from([(mac(1), Boot::Disk)]), "")
         .unwrap();
     for (looks, expected) in [
         (0, vec![file(1, "ibnetboot")]),
@@ -150,15 +161,15 @@ async fn the_file_of_a_forgotten_machine_goes_a_look_later() {
         if looks > 0 {
             follower.looked = None;
         }
-        follower.apply(&none, "").unwrap();
+        follower.told(&none, "").unwrap();
         assert_eq!(dirs.hosts(), expected);
     }
     // A machine that is enrolled again in between keeps its file.
     let again = BTreeMap::from([(mac(1), Boot::Ramdisk)]);
-    follower.apply(&again, "").unwrap();
+    follower.told(&again, "").unwrap();
     for desired in [&none, &again, &none, &again] {
         follower.looked = None;
-        follower.apply(desired, "").unwrap();
+        follower.told(desired, "").unwrap();
         assert_eq!(dirs.hosts(), [file(1, "ibnetboot")]);
     }
 }
@@ -170,18 +181,18 @@ async fn one_file_that_cannot_be_written_does_not_hold_up_the_others() {
     fs::create_dir_all(obstacle.join("full")).unwrap();
     let mut follower = dirs.follower();
     let desired = BTreeMap::from([(mac(1), Boot::Disk), (mac(2), Boot::Disk)]);
-    let error = follower.apply(&desired, "").unwrap_err().to_string();
+    let error = follower.told(&desired, "").unwrap_err().to_string();
     assert!(error.contains("ironbeat-525400770001"), "{error}");
     let written = fs::read_to_string(dirs.path("hosts/ironbeat-525400770002")).unwrap();
     assert_eq!(written, file(2, "iblocal").1);
     // Tried again with every call.
     fs::remove_dir_all(&obstacle).unwrap();
-    follower.apply(&desired, "").unwrap();
+    follower.told(&desired, "").unwrap();
     assert_eq!(dirs.hosts(), [file(1, "iblocal"), file(2, "iblocal")]);
     // A missing directory is not made: dnsmasq would not look into it.
     let config = config(&dirs.path("nowhere"), &dirs.path("tftp"), "unix:path=/n");
     let mut lost = Dnsmasq::start(config, |_, _| {});
-    assert!(lost.apply(&desired, "").is_err());
+    assert!(lost.told(&desired, "").is_err());
     assert!(!dirs.path("nowhere").exists());
 }
 
@@ -195,8 +206,53 @@ async fn many_machines_are_written_in_portions() {
     let desired: BTreeMap<Mac, Boot> = (0..2 * MAX_WRITES + 1).map(many).collect();
     let mut follower = dirs.follower();
     for expected in [MAX_WRITES, 2 * MAX_WRITES, desired.len()] {
-        follower.apply(&desired, "").unwrap();
+        follower.told(&desired, "").unwrap();
         assert_eq!(dirs.hosts().len(), expected);
+    }
+}
+
+/// What a change costs is counted in comparisons and in files, which are replaced and so get another inode.
+#[tokio::test]
+async fn one_change_among_ten_thousand_nodes_compares_and_writes_one_file() {
+    use std::os::unix::fs::MetadataExt;
+    // In memory: so many files take a disk a minute.
+    let dirs = Dirs::made(tempfile::tempdir_in("/dev/shm").unwrap());
+    let many = |n: u16| {
+        let [high, low] = n.to_be_bytes();
+        Mac::from_bytes([2, 0, 0, 0, high, low])
+    };
+    let mut follower = dirs.follower();
+    follower.want_all((0..10_000).map(|n| (many(n), Boot::Disk)).collect());
+    while follower.looked.is_none() || !follower.due.is_empty() {
+        follower.apply("").unwrap();
+    }
+    let inodes = || -> BTreeMap<PathBuf, u64> {
+        let entries = fs::read_dir(dirs.path("hosts"))
+            .unwrap()
+            .map(Result::unwrap);
+        let files = entries.filter(|entry| mac_of(&entry.path()).is_some());
+        files
+            .map(|entry| (entry.path(), entry.metadata().unwrap().ino()))
+            .collect()
+    };
+    let mut before = inodes();
+    assert_eq!(before.len(), 10_000);
+    for (boot, writes) in [
+        (Some(Boot::Ramdisk), 1),
+        (Some(Boot::Ramdisk), 0),
+        (None, 0),
+        (Some(Boot::Disk), 1),
+    ] {
+        let compared = follower.compared;
+        follower.want(many(4711), boot);
+        follower.apply("").unwrap();
+        let after = inodes();
+        let written = after
+            .iter()
+            .filter(|(path, inode)| before[*path] != **inode);
+        assert_eq!(written.count(), writes, "{boot:?}");
+        assert_eq!(follower.compared - compared, 1);
+        before = after;
     }
 }
 
@@ -282,7 +338,7 @@ async fn a_machine_is_sent_from_the_network_to_its_disk_and_back_without_a_resta
     ] {
         let apply = || {
             follower
-                .apply(&BTreeMap::from([(mac(1), boot)]), "#!ipxe\n")
+                .told(&BTreeMap::from([(mac(1), boot)]), "#!ipxe\n")
                 .unwrap()
         };
         let offered = network.offered_after(&client, Asker::Ipxe, apply);
@@ -291,13 +347,13 @@ async fn a_machine_is_sent_from_the_network_to_its_disk_and_back_without_a_resta
         assert_eq!(other.offer(Asker::Ipxe).boot_file, name("boot.ipxe"));
     }
     // A forgotten machine is as unknown as at first: while its file is there, when it is gone, and after a restart.
-    let forget = || follower.apply(&BTreeMap::new(), "#!ipxe\n").unwrap();
+    let forget = || follower.told(&BTreeMap::new(), "#!ipxe\n").unwrap();
     let offered = network.offered_after(&client, Asker::Ipxe, forget);
     assert_eq!(offered, name("boot.ipxe"));
     let mut looks = || {
         for _ in 0..2 {
             follower.looked = None;
-            follower.apply(&BTreeMap::new(), "#!ipxe\n").unwrap();
+            follower.told(&BTreeMap::new(), "#!ipxe\n").unwrap();
         }
     };
     let offered = network.offered_after(&client, Asker::Ipxe, &mut looks);
@@ -320,7 +376,7 @@ async fn leases_are_reported_through_restarts_of_dnsmasq_and_its_bus() {
         assert!(error.contains("reach the bus unix:path="), "{error}");
     }
     let (tell, mut told) = mpsc::unbounded_channel();
-    let _follower = Dnsmasq::start(config.clone(), move |mac, ip| {
+    let follower = Dnsmasq::start(config.clone(), move |mac, ip| {
         let _ = tell.send((mac, ip));
     });
     for round in 1..=2 {
@@ -338,9 +394,16 @@ async fn leases_are_reported_through_restarts_of_dnsmasq_and_its_bus() {
         while told.try_recv().is_ok() {}
         let renewed = client.lease(Asker::Bios).ip;
         assert_eq!(told.recv().await, Some((mac(round), IpAddr::V4(renewed))));
+        assert_eq!(follower.trouble(), None);
         let metrics = Dnsmasq::metrics(&config).await.unwrap();
         assert!(metrics["dhcp_ack"] >= 2, "{metrics:?}");
     }
+    // Without it, the follower says so.
+    network.server = None;
+    let mut health = follower.health.clone();
+    let trouble = tokio::time::timeout(ANSWER, health.wait_for(Option::is_some));
+    assert!(trouble.await.unwrap().unwrap().is_some());
+    network.start_server();
     // The bus without dnsmasq.
     let nobody = DnsmasqConfig {
         bus_name: "org.example.Nobody".into(),

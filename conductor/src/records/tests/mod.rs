@@ -3,6 +3,7 @@
 mod beside;
 mod claims;
 mod described;
+mod dhcp;
 mod proxy;
 mod races;
 mod trouble;
