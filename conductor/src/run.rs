@@ -8,6 +8,7 @@ use crate::front::nats;
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::power::{self, PowerSync};
+use crate::loops::turn;
 use crate::netboot::boots::Boots;
 use crate::netboot::files;
 use crate::netboot::http::{self, BootAnswers};
@@ -210,6 +211,7 @@ async fn start(
             config.http.boot_dir.clone(),
         )),
         tokio::spawn(alarm::run(Arc::clone(worker))),
+        tokio::spawn(turn::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
     ];
     let dhcp = Dhcp::new(&worker.store);

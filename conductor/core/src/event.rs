@@ -46,6 +46,9 @@ pub enum Event {
         #[serde(default)]
         replaced: bool,
     },
+    /// A job that was in line begins. `place`: which of the places for its kind it has from now on; none: they are not
+    /// counted.
+    Turn { place: Option<u16> },
     /// A worker asked the BMC for the power state at `at`, of its own accord. `troubles`: how many readings in a row,
     /// this one included, failed or differed from the record; the worker counts them.
     PowerRead {
@@ -119,6 +122,7 @@ impl Event {
             | Event::Bmc { .. }
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }
+            | Event::Turn { .. }
             | Event::PowerRead { .. } => false,
         }
     }

@@ -64,12 +64,22 @@ impl Explanation {
         }
         self
     }
+
+    /// Adds what the record alone does not tell: how many are before it in line.
+    #[must_use]
+    pub fn in_line(mut self, position: Option<usize>) -> Self {
+        if let Some(position) = position {
+            self.waiting_for += &format!("; it is number {position} in line");
+        }
+        self
+    }
 }
 
 pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
     let (since, until) = match node.job().map(|job| &job.phase) {
         Some(
-            Phase::Acting { since, until, .. }
+            Phase::InLine { since, until }
+            | Phase::Acting { since, until, .. }
             | Phase::Backoff { since, until, .. }
             | Phase::AwaitingAgent { since, until, .. }
             | Phase::AgentStep { since, until, .. },
@@ -81,7 +91,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         for_secs: now.since(node.since).as_secs(),
         power: power(node, now),
         target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
-        waiting_for: waiting_for(node),
+        waiting_for: waiting_for(node, policy),
         since,
         until,
         attempt: node.job().map(|job| attempt(node, job, policy)),
@@ -117,7 +127,7 @@ fn power(node: &Node, now: Time) -> String {
     }
 }
 
-fn waiting_for(node: &Node) -> String {
+fn waiting_for(node: &Node, policy: &Policy) -> String {
     let bmc = node.bmc.address();
     let fault = node.maintenance.as_ref().and_then(|m| m.fault);
     let faulty = fault == Some(HardwareFault::Power);
@@ -132,6 +142,21 @@ fn waiting_for(node: &Node) -> String {
             }
             (Phase::Acting { worker, .. }, _) if job.instead().is_some() => {
                 format!("worker {worker} to let go of the BMC at {bmc}")
+            }
+            (Phase::InLine { .. }, _) => {
+                let max = policy.max_concurrent(job.kind).unwrap_or_default();
+                format!(
+                    "its turn: {max} nodes are {} at once (max_concurrent_{})",
+                    job.provision_state(),
+                    match job.kind {
+                        JobKind::Clean => "clean",
+                        JobKind::Deploy
+                        | JobKind::Verify
+                        | JobKind::Inspect
+                        | JobKind::Delete
+                        | JobKind::Bmc => "deploy",
+                    }
+                )
             }
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
                 format!(
@@ -185,6 +210,10 @@ fn next(node: &Node, policy: &Policy) -> String {
             return format!("{first}, as the operator wants");
         }
     }
+    if let Phase::InLine { .. } = job.phase {
+        let first = step_words(job.step());
+        return format!("{first}, when its turn has come; an operator can abort it");
+    }
     let done = match job.steps.get(job.at + 1) {
         Some(step) => step_words(step),
         None => match job.goal {
@@ -211,7 +240,8 @@ fn next(node: &Node, policy: &Policy) -> String {
             };
             format!("{again}if the machine falls silent, the ramdisk is booted again")
         }
-        Phase::Acting { .. }
+        Phase::InLine { .. }
+        | Phase::Acting { .. }
         | Phase::Backoff { .. }
         | Phase::AwaitingAgent { .. }
         | Phase::AgentStep { .. } => "the job fails".to_string(),

@@ -74,6 +74,9 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             holds(job.at < job.steps.len(), "the current step exists")?;
             holds(job.tries > 0, "the current step was begun")?;
             let fits = match (&job.phase, job.step()) {
+                (Phase::InLine { .. }, _) => {
+                    job.at == 0 && job.boots == 0 && job.place.is_none() && node.boot.is_none()
+                }
                 (Phase::Acting { .. } | Phase::Backoff { .. }, Step::Bmc(_)) => true,
                 (Phase::Backoff { .. }, Step::Agent(_)) => node.boot.is_some(),
                 (Phase::AwaitingAgent { .. }, Step::AwaitAgent) => true,

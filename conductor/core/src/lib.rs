@@ -20,3 +20,4 @@ pub mod patch;
 pub mod plan;
 pub mod policy;
 pub mod time;
+pub mod turn;

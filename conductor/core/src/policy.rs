@@ -1,5 +1,6 @@
 //! The operator's timeouts and limits, which every decision obeys, and between which bounds they make sense.
 //! The conductor reads them from its configuration.
+use crate::node::JobKind;
 use alloc::format;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,12 @@ pub struct Policy {
     pub power_recovery_secs: u32,
     /// Put right a power state that nobody ordered; otherwise record it (Ironic's option of this name).
     pub force_power_state_during_sync: bool,
+    /// How many nodes deploy at once, whatever the number of workers; more wait in line. 0: any number (Ironic
+    /// `max_concurrent_deploy`, where it is 250).
+    pub max_concurrent_deploy: u16,
+    /// How many nodes are cleaned at once; more wait in line. 0: any number (Ironic `max_concurrent_clean`, where it is
+    /// 50).
+    pub max_concurrent_clean: u16,
     /// A reading that agrees is recorded only when the recorded one is older than this, to save writes.
     pub power_evidence_secs: u32,
 }
@@ -71,6 +78,8 @@ impl Default for Policy {
             power_sync_max_retries: 3,
             power_recovery_secs: 300,
             force_power_state_during_sync: true,
+            max_concurrent_deploy: 0,
+            max_concurrent_clean: 0,
             power_evidence_secs: 900,
         }
     }
@@ -81,6 +90,16 @@ const DAY: u32 = 24 * HOUR;
 const WEEK: u32 = 7 * DAY;
 
 impl Policy {
+    /// How many jobs of a kind run at once; none: any number.
+    pub fn max_concurrent(&self, kind: JobKind) -> Option<u16> {
+        let max = match kind {
+            JobKind::Deploy => self.max_concurrent_deploy,
+            JobKind::Clean => self.max_concurrent_clean,
+            JobKind::Verify | JobKind::Inspect | JobKind::Delete | JobKind::Bmc => 0,
+        };
+        (max > 0).then_some(max)
+    }
+
     /// # Errors
     /// An option that makes no sense, by name, and its bounds.
     pub fn check(&self) -> Result<(), String> {
@@ -103,6 +122,8 @@ impl Policy {
             power_recovery_secs,
             force_power_state_during_sync: _,
             power_evidence_secs,
+            max_concurrent_deploy: _,
+            max_concurrent_clean: _,
         } = *self;
         for (name, value, least, most) in [
             // A beat takes seconds when servers elect a leader; the last one is kept for a day.

@@ -48,6 +48,7 @@ pub async fn answer(
             let node = load(worker, &ask.node).await?;
             let now = clock::now();
             let mut explained = explain(&node, now, &worker.policy);
+            explained = explained.in_line(worker.view.position_in_line(&node.id));
             explained.worker = worker.presence.idle_owner(node.id);
             // An explanation must not fail with the stream of events, nor with the store.
             let netboot = netboot(worker, &node, now).await;

@@ -3,3 +3,4 @@
 pub mod alarm;
 pub mod console;
 pub mod power;
+pub mod turn;

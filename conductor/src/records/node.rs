@@ -1,10 +1,11 @@
-//! Node records as documents: what a node has to itself is its BMC, MAC addresses, system UUID and name.
+//! Node records as documents: what a node has to itself is its BMC, MAC addresses, system UUID, name and turn.
 //! The core decides what a record says.
 use super::document::{Claims, Document};
 use ironbeat_common::id::{NodeId, SystemUuid};
 use ironbeat_core::id::{NodeName, OpId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{BmcAddress, Node, SCHEMA};
+use ironbeat_core::turn::Turn;
 
 impl Document for Node {
     const KIND: &'static str = "node";
@@ -40,6 +41,15 @@ impl Document for Node {
             format!("bmc.{}", bmc_token(address)),
             format!("BMC {address}"),
         );
+        if let Some(Turn::Has(kind, place)) = self.job().and_then(Turn::of) {
+            // In the words of its record: `deploy`, `clean`.
+            let kind = serde_json::to_value(kind).expect("a word");
+            let kind = kind.as_str().unwrap_or_default();
+            claims.insert(
+                format!("turn.{kind}-{place}"),
+                format!("place {} among those that {kind} at once", place + 1),
+            );
+        }
         claims
     }
 

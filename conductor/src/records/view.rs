@@ -3,6 +3,7 @@
 use super::document::{id_of, without_values};
 use super::{Change, Depth, Followed, Records, Store, StoreError};
 use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_core::decide::Policy;
 use ironbeat_core::index::{Entry, Index};
 use ironbeat_core::lookup::{Identity, Match};
 use ironbeat_core::node::{Node, SCHEMA};
@@ -84,6 +85,17 @@ impl View {
     /// Those that wait for something, and so have an alarm.
     pub fn busy(&self) -> Vec<Arc<Entry>> {
         read(&self.seen).index.busy().cloned().collect()
+    }
+
+    /// Whose turn it is, and in which place.
+    pub fn next_in_line(&self, policy: &Policy) -> Vec<(NodeId, Option<u16>)> {
+        read(&self.seen).index.turns().next(policy)
+    }
+
+    /// A node's place in the line, from 1.
+    pub fn position_in_line(&self, id: &NodeId) -> Option<usize> {
+        let seen = read(&self.seen);
+        seen.index.turns().position(seen.index.get(id)?)
     }
 
     /// What `look` makes of each node, in the order of their ids, for those who look at all of them. The view does not

@@ -82,16 +82,25 @@ fn said(node: &Node) -> (Option<&str>, Option<&str>) {
 fn agent_step(node: &Node) -> Option<(BootId, StepId)> {
     match node.job().map(|job| &job.phase) {
         Some(Phase::AgentStep { id, .. }) => Some((node.boot?, *id)),
-        Some(Phase::Acting { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. }) | None => {
-            None
-        }
+        Some(
+            Phase::InLine { .. }
+            | Phase::Acting { .. }
+            | Phase::Backoff { .. }
+            | Phase::AwaitingAgent { .. },
+        )
+        | None => None,
     }
 }
 
 fn acting(node: &Node) -> Option<&OpId> {
     match node.job().map(|job| &job.phase) {
         Some(Phase::Acting { op, .. }) => Some(op),
-        Some(Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. })
+        Some(
+            Phase::InLine { .. }
+            | Phase::Backoff { .. }
+            | Phase::AwaitingAgent { .. }
+            | Phase::AgentStep { .. },
+        )
         | None => None,
     }
 }
@@ -125,7 +134,17 @@ impl World {
         {
             self.judge.violation(format!("{}: {broken}", after.id));
         }
-        let claims = |node: &Node| (node.name.clone(), node.bmc.clone(), node.macs.clone());
+        // A place among the jobs of a kind is one too, so there are never more of them than may be.
+        let place = |job: &Job| (job.kind, job.place);
+        let claims = |node: &Node| {
+            let place = node.job().map(place);
+            (
+                node.name.clone(),
+                node.bmc.clone(),
+                node.macs.clone(),
+                place,
+            )
+        };
         if before.map(claims) != after.map(claims)
             && let Some(shared) = self.store.shared_claim()
         {

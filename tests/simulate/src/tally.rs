@@ -5,10 +5,10 @@ use ironbeat_core::decide::{Event, Verb};
 use ironbeat_core::node::{Node, Phase, State};
 use std::collections::BTreeSet;
 
-/// No node, eight rests, and six kinds of jobs in the phases that each can have.
-const STATES: usize = 1 + 8 + 3 * 2 + 3 * 4;
+/// No node, eight rests, six kinds of jobs in the phases that each can have, and two of them in line.
+const STATES: usize = 1 + 8 + 3 * 2 + 3 * 4 + 2;
 const EVENTS: usize = EVENT_NAMES.len();
-const EVENT_NAMES: [&str; 26] = [
+const EVENT_NAMES: [&str; 27] = [
     "enrolled",
     "manage",
     "inspect",
@@ -35,6 +35,7 @@ const EVENT_NAMES: [&str; 26] = [
     "power-read",
     "power-unread",
     "seen",
+    "turn",
 ];
 
 /// Of the pairs below, how many could be.
@@ -113,6 +114,7 @@ pub fn event_name(event: &Event) -> &'static str {
                 24
             }
         }
+        Event::Turn { .. } => 25,
     }]
 }
 
@@ -128,6 +130,7 @@ fn state_name(node: Option<&Node>) -> String {
 
 fn phase_name(phase: &Phase) -> &'static str {
     match phase {
+        Phase::InLine { .. } => "in line",
         Phase::Acting { .. } => "acting",
         Phase::Backoff { .. } => "backoff",
         Phase::AwaitingAgent { .. } => "awaiting",
@@ -149,6 +152,10 @@ mod tests {
                 true => 4,
                 false => 2,
             });
-        assert_eq!(STATES, 1 + Rest::ALL.len() + phases.sum::<usize>());
+        let in_line = 2;
+        assert_eq!(
+            STATES,
+            1 + Rest::ALL.len() + phases.sum::<usize>() + in_line
+        );
     }
 }

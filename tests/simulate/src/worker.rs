@@ -9,7 +9,7 @@ use ironbeat::records::Revision;
 use ironbeat::records::presence::roster::{Roster, Timing, owner};
 use ironbeat::records::presence::wrong_clock;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::power_is_synced;
+use ironbeat_core::decide::{Event, power_is_synced};
 use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::index::{Entry, Index};
 use ironbeat_core::time::Time;
@@ -337,6 +337,13 @@ impl World {
                     Some(Job::Alarm { node, event })
                 })
                 .collect();
+            let turns = it.index.turns().next(&self.policy).into_iter();
+            let mine = turns.filter(|(node, _)| (looker.owns)(*node));
+            let turns = mine.map(|(node, place)| Job::Alarm {
+                node,
+                event: Event::Turn { place },
+            });
+            let due: Vec<Job> = due.into_iter().chain(turns).collect();
             it.alarms = due.len();
             self.jobs.extend(due.into_iter().map(|job| (n, job)));
         }

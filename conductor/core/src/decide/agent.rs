@@ -77,7 +77,7 @@ pub(super) fn booted(
         Phase::Backoff { .. } if matches!(job.step(), Step::Agent(_)) => {
             begin_again(draft, inventory)
         }
-        Phase::Acting { .. } | Phase::Backoff { .. } => {
+        Phase::InLine { .. } | Phase::Acting { .. } | Phase::Backoff { .. } => {
             "the machine rebooted while the BMC was driven".into()
         }
     };

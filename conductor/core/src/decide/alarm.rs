@@ -2,6 +2,7 @@
 //! The conductor watches the clock and brings the last heartbeat along.
 use super::draft::Draft;
 use super::job::FailureOf;
+use super::turn;
 use crate::event::LastBeat;
 use crate::id::Actor;
 use crate::node::{Mark, Phase, Sign, Step};
@@ -19,6 +20,7 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
         return because;
     }
     match draft.job().phase.clone() {
+        Phase::InLine { .. } => turn::not_yet(draft),
         Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }
             if draft.node.is_held() =>
         {
@@ -93,7 +95,8 @@ pub(super) fn worker_lost(
             format!("{what}: begun again")
         }
         Some(
-            Phase::Acting { .. }
+            Phase::InLine { .. }
+            | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. },

@@ -17,7 +17,8 @@ pub(super) fn reported(
         Some(job) => match (&job.phase, job.step()) {
             (Phase::Acting { op: present, .. }, Step::Bmc(act)) if present == op => *act,
             (
-                Phase::Acting { .. }
+                Phase::InLine { .. }
+                | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. }
                 | Phase::AgentStep { .. },

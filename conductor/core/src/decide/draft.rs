@@ -89,7 +89,8 @@ impl<'a> Draft<'a> {
 /// The phase alone sets the alarm.
 fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
     node.job().map(|job| match &job.phase {
-        Phase::Acting { until, .. }
+        Phase::InLine { until, .. }
+        | Phase::Acting { until, .. }
         | Phase::Backoff { until, .. }
         | Phase::AwaitingAgent { until, .. } => *until,
         Phase::AgentStep {

@@ -36,15 +36,19 @@ impl Draft<'_> {
         if kind == JobKind::Clean {
             self.node.left_alone = LeftAlone::default();
         }
-        let phase = self.enter(&steps[0]);
+        let (phase, boots) = match self.line_for(kind) {
+            Some(in_line) => (in_line, 0),
+            None => (self.enter(&steps[0]), boots(&steps[0])),
+        };
         self.node.state = State::Busy(Job {
             kind,
             goal,
             began: self.ctx.now,
-            boots: boots(&steps[0]),
+            boots,
             steps,
             at: 0,
             tries: 1,
+            place: None,
             phase,
         });
         format!("{} begins", self.node.state.provision_state())
@@ -76,7 +80,7 @@ impl Draft<'_> {
     }
 
     /// Sets out on a step: orders it, and returns what it now waits for.
-    fn enter(&mut self, step: &Step) -> Phase {
+    pub(super) fn enter(&mut self, step: &Step) -> Phase {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
         match step {
             Step::Bmc(act) => {
@@ -330,7 +334,7 @@ impl Draft<'_> {
 }
 
 /// How often this step boots the ramdisk.
-fn boots(step: &Step) -> u32 {
+pub(super) fn boots(step: &Step) -> u32 {
     u32::from(*step == Step::Bmc(BmcAct::Netboot))
 }
 

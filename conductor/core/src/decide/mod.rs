@@ -14,6 +14,7 @@ mod power;
 mod set;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turn;
 mod verbs;
 
 use crate::node::Node;
@@ -60,6 +61,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
             until,
             replaced,
         } => alarm::worker_lost(&mut draft, actor, *until, *replaced),
+        Event::Turn { place } => turn::comes(&mut draft, *place),
         Event::PowerRead {
             at,
             result,

@@ -4,6 +4,7 @@ use crate::boot::{Boot, boot_for};
 use crate::id::{Actor, NodeName, OpId};
 use crate::node::{BmcAddress, Job, LastError, Maintenance, Node, Phase, Power, Rest};
 use crate::time::Time;
+use crate::turn::Turn;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
@@ -32,6 +33,9 @@ pub struct Entry {
     /// Its alarm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_at: Option<Time>,
+    /// Of a job of which only so many run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// Who drives its BMC now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acting: Option<Actor>,
@@ -75,7 +79,12 @@ impl Entry {
                 };
                 (Some(actor), instead.as_ref().map(|_| op.clone()))
             }
-            Some(Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. })
+            Some(
+                Phase::InLine { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. }
+                | Phase::AgentStep { .. },
+            )
             | None => (None, None),
         };
         let short = |error: &LastError| error.what.chars().take(MAX_ERROR_CHARS).collect();
@@ -89,6 +98,7 @@ impl Entry {
             rest: node.state.resting(),
             since: node.since,
             wake_at: node.wake_at,
+            turn: node.job().and_then(Turn::of),
             acting,
             stopped,
             power: node.power.clone(),

@@ -5,6 +5,7 @@ mod entry;
 pub use entry::Entry;
 
 use crate::lookup::{Identity, Match, find};
+use crate::turn::Turns;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -16,6 +17,8 @@ use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     entries: BTreeMap<NodeId, Arc<Entry>>,
+    /// Who waits for a turn, and who has one.
+    turns: Turns,
     /// Those with an alarm: nearly always few.
     busy: BTreeSet<NodeId>,
     by_mac: Many<Mac>,
@@ -58,12 +61,16 @@ impl Index {
             Some(_) => self.busy.insert(id),
             None => self.busy.remove(&id),
         };
+        let before = self.entries.get(&id);
+        self.turns
+            .change(before.map(|before| &**before), Some(&entry));
         self.entries.insert(id, Arc::new(entry));
     }
 
     pub fn remove(&mut self, id: &NodeId) {
         if let Some(entry) = self.entries.remove(id) {
             self.busy.remove(id);
+            self.turns.change(Some(&entry), None);
             self.forget(*id, &Identity::of_entry(&entry));
         }
     }
@@ -120,6 +127,10 @@ impl Index {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let entries = self.entries.range((from, Bound::Unbounded));
         entries.map(|(_, entry)| entry).take(limit)
+    }
+
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Those that wait for something, and so have an alarm.

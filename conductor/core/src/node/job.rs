@@ -33,6 +33,9 @@ pub struct Job {
     pub tries: u32,
     /// How often this job has booted the ramdisk.
     pub boots: u32,
+    /// Its place among the jobs of its kind that run at once, where their number is bounded. No other node has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u16>,
     pub phase: Phase,
 }
 
@@ -51,6 +54,8 @@ pub enum Goal {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// Nothing is begun: as many jobs of this kind run as may. The alarm at `until` only looks again.
+    InLine { since: Time, until: Time },
     /// `worker` acts on the BMC and stops acting at `until`, or when its life ends.
     Acting {
         op: OpId,
@@ -186,7 +191,8 @@ impl Job {
         match (&self.phase, self.step()) {
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => Some((worker, *act)),
             (
-                Phase::Acting { .. }
+                Phase::InLine { .. }
+                | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. }
                 | Phase::AgentStep { .. },
@@ -217,7 +223,7 @@ impl Job {
         }
     }
 
-    fn provision_state(&self) -> &'static str {
+    pub fn provision_state(&self) -> &'static str {
         match (self.kind.spec().names, self.goal) {
             (Some(names), _) if self.phase.is_at_agent() => names.waiting,
             (Some(names), _) => names.doing,
@@ -257,7 +263,8 @@ impl Phase {
     /// When it began.
     pub fn since(&self) -> Time {
         match self {
-            Phase::Acting { since, .. }
+            Phase::InLine { since, .. }
+            | Phase::Acting { since, .. }
             | Phase::Backoff { since, .. }
             | Phase::AwaitingAgent { since, .. }
             | Phase::AgentStep { since, .. } => *since,
@@ -267,7 +274,7 @@ impl Phase {
     /// The conductor waits for the ramdisk.
     fn is_at_agent(&self) -> bool {
         match self {
-            Phase::Acting { .. } | Phase::Backoff { .. } => false,
+            Phase::InLine { .. } | Phase::Acting { .. } | Phase::Backoff { .. } => false,
             Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => true,
         }
     }

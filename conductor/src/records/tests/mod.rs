@@ -7,6 +7,7 @@ mod dhcp;
 mod proxy;
 mod races;
 mod trouble;
+mod turn;
 mod view;
 
 use super::{Kv, Names, Store};
