@@ -1,11 +1,13 @@
 //! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
 //! `ironbeat_core::decide::Policy` has limits and timeouts.
+use crate::records::Replicas;
 use anyhow::Context;
 use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::decide::Policy;
 use ironbeat_core::id::WorkerId;
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +48,8 @@ pub struct Nats {
     pub servers_for_agents: Vec<String>,
     /// First tokens of all subjects.
     pub prefix: String,
+    /// How many servers keep each bucket and stream that is made, 1 to 5; default: 3 where there are three servers, else 1.
+    pub replicas: Option<NonZeroU8>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -87,11 +91,19 @@ impl Default for Nats {
             servers: vec!["nats://127.0.0.1:4222".into()],
             servers_for_agents: vec![],
             prefix: DEFAULT_PREFIX.into(),
+            replicas: None,
         }
     }
 }
 
 impl Nats {
+    pub fn replicas(&self) -> Replicas {
+        match self.replicas {
+            None => Replicas::AsServersAllow,
+            Some(replicas) => Replicas::Exactly(replicas.get().into()),
+        }
+    }
+
     pub fn for_agents(&self) -> &[String] {
         if self.servers_for_agents.is_empty() {
             &self.servers

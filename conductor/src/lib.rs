@@ -1,5 +1,6 @@
 //! The conductor: `front` (bytes to events) → `drive` (load, decide, save, act) → `records`, `bmc`; `loops` beside them.
 //! Only `drive::reconcile` saves a node, only `clock` reads the time, only `drive::act` touches the world.
+pub mod backup;
 pub mod bmc;
 pub mod clock;
 pub mod config;

@@ -1,6 +1,7 @@
 //! `ironbeat`: the conductor worker and the operator's command line, in one binary.
 //! Each subcommand is a function of a library; errors are printed once, here.
 use clap::{Parser, Subcommand};
+use ironbeat::backup;
 use ironbeat::config::Config;
 use ironbeat_cli::out::NobodyReads;
 use ironbeat_cli::{Connect, run};
@@ -26,6 +27,15 @@ enum Command {
         #[arg(long, default_value = "/etc/ironbeat/conductor.toml")]
         config: PathBuf,
     },
+    /// Write all records to a new file. It holds every password: keep it as you keep those.
+    Backup { file: PathBuf },
+    /// Bring a backup back into an empty bucket, while no worker runs. Every node is in maintenance then.
+    Restore {
+        file: PathBuf,
+        /// Nothing has happened to any machine since the backup: take the records as they are, without maintenance.
+        #[arg(long)]
+        nothing_happened_since: bool,
+    },
     #[command(flatten)]
     Operator(ironbeat_cli::Command),
 }
@@ -35,6 +45,11 @@ async fn main() -> ExitCode {
     let Ironbeat { connect, command } = Ironbeat::parse();
     let result = match command {
         Command::Conductor { config } => conductor(config).await,
+        Command::Backup { file } => backup::backup(&connect, &file).await,
+        Command::Restore {
+            file,
+            nothing_happened_since,
+        } => backup::restore(&connect, &file, nothing_happened_since).await,
         Command::Operator(command) => run(&connect, command).await,
     };
     match result {

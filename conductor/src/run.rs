@@ -20,7 +20,7 @@ use crate::records::lookups::Lookups;
 use crate::records::presence::Presence;
 use crate::records::seen::Seen;
 use crate::records::view::View;
-use crate::records::{Names, Store};
+use crate::records::{Names, origin};
 use crate::worker::Worker;
 use anyhow::Context;
 use ironbeat_common::id::NodeId;
@@ -52,9 +52,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let client = connect(&config, id.as_str()).await?;
     let names = Names {
         prefix: config.nats.prefix.clone(),
+        replicas: config.nats.replicas(),
         ..Names::default()
     };
-    let store = Store::open(client.clone(), &names)
+    let (store, origin) = origin::open(&client, &names, clock::now())
         .await
         .context("open the node store")?;
     let view = View::start(&store);
@@ -123,6 +124,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks,
     });
     let consoles = Consoles::new(&worker);
+    let remembering = origin::answer(worker.client.clone(), &worker.prefix, id.clone(), origin)
+        .await
+        .context("answer other workers")?;
     let started = start(&worker, &consoles, &config).await;
     let Started {
         http,
@@ -161,6 +165,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     consoles.close().await;
     leave(&worker).await;
     listening.handed_over.abort();
+    remembering.abort();
     worker.bmcs.close().await;
     http.stop().await;
     if let Err(error) = worker.client.drain().await {

@@ -38,6 +38,16 @@ pub struct Connect {
     json: bool,
 }
 
+impl Connect {
+    pub fn servers(&self) -> &[String] {
+        &self.nats
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Enroll, inspect, deploy and watch nodes.

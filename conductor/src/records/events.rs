@@ -1,6 +1,6 @@
 //! Events, as a stream that operators and other programs follow: JSON, one subject per node and kind.
 //! The source of an event decides that it is worth one; publishing never holds up a decision.
-use crate::records::{Cause, Store, StoreError, ensure, is_final, read_stream};
+use crate::records::{Cause, Store, StoreError, is_final, read_stream};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
@@ -63,7 +63,7 @@ impl Events {
             duplicate_window: DUPLICATES,
             ..stream::Config::default()
         };
-        ensure(&store.js, config).await?;
+        store.stream(config).await?;
         let (queue, waiting) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         tokio::spawn(send(store.js.clone(), waiting, Arc::clone(&dropped)));

@@ -1,6 +1,6 @@
 //! One key-value bucket of JetStream: leader reads, compare-and-swap writes, deletes that say what they delete.
 //! `documents`, `beside`, `presence` and `lookups` give the keys their meaning; `follow` follows them.
-use super::stream::ensure;
+use super::stream::{Replicas, ensure};
 use super::{Cause, StoreError};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
@@ -87,6 +87,7 @@ impl Kv {
         js: &jetstream::Context,
         bucket: &str,
         keep: Keep,
+        replicas: Replicas,
     ) -> Result<Self, StoreError> {
         let config = stream::Config {
             name: format!("KV_{bucket}"),
@@ -105,9 +106,14 @@ impl Kv {
         };
         Ok(Self {
             js: js.clone(),
-            stream: ensure(js, config).await?,
+            stream: ensure(js, config, replicas).await?,
             prefix: format!("$KV.{bucket}."),
         })
+    }
+
+    pub(super) fn bucket(&self) -> &str {
+        let bucket = self.prefix.strip_prefix("$KV.").unwrap_or(&self.prefix);
+        bucket.trim_end_matches('.')
     }
 
     /// What the leader holds under a key, and its revision; a deleted key has a revision and no value.

@@ -78,7 +78,7 @@ impl Lookups {
             max_bytes: MAX_BYTES,
             full: DiscardPolicy::Old,
         };
-        let bucket = Kv::open(&store.js, &store.names.lookups, keep).await?;
+        let bucket = store.bucket(&store.names.lookups, keep).await?;
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(write(bucket.clone(), waiting));
         Ok(Self {

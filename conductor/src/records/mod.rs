@@ -1,5 +1,6 @@
 //! Everything kept in NATS: records, claims, what lies beside records, presence, last heartbeats, lookups and events.
 //! The core decides what is written; only `drive` has node records written.
+pub mod backup;
 mod beside;
 mod claim;
 pub mod dhcp;
@@ -12,6 +13,7 @@ pub mod logins;
 pub mod lookups;
 mod node;
 mod nodes;
+pub mod origin;
 pub mod presence;
 pub mod seen;
 mod store;
@@ -27,4 +29,5 @@ pub(crate) use follow::{Change, Depth, Followed, SILENCE};
 pub(crate) use kv::{Keep, Kv, is_final};
 pub use kv::{KvError, Revision};
 pub use store::{Cause, Names, Store, StoreError};
-pub(crate) use stream::{ensure, read_stream};
+pub use stream::Replicas;
+pub(crate) use stream::read_stream;

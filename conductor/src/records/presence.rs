@@ -139,7 +139,7 @@ impl Presence {
             max_bytes: -1,
             full: DiscardPolicy::Old,
         };
-        let bucket = Kv::open(&store.js, &store.names.workers, keep).await?;
+        let bucket = store.bucket(&store.names.workers, keep).await?;
         let presence = Self {
             roster: Arc::new(Mutex::new(Roster::new(own.actor(), timing))),
             lacks: Arc::new(Mutex::new(own.lacks.clone())),

@@ -1,7 +1,7 @@
 //! The last heartbeat of every node, kept by the server: one message per subject, no write of ours. In a file: a stream in
 //! memory is gone when the server restarts, and every live agent would look silent.
 //! `front::agent` answers heartbeats; this stream never does, or it would race the real reply.
-use crate::records::{Store, StoreError, ensure};
+use crate::records::{Store, StoreError};
 use async_nats::jetstream::stream::{self, DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::Heartbeat;
@@ -41,7 +41,7 @@ impl Seen {
             ..stream::Config::default()
         };
         Ok(Self {
-            stream: ensure(&store.js, config).await?,
+            stream: store.stream(config).await?,
             prefix,
         })
     }

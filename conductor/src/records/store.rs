@@ -3,17 +3,20 @@
 use super::beside::Besides;
 use super::documents::Records;
 use super::node::name_claim;
+use super::stream::{Replicas, ensure};
 use super::{Keep, Kv, KvError};
 use async_nats::jetstream;
+use async_nats::jetstream::stream::{Config, Stream};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
+use ironbeat_core::time::Time;
 use std::time::Duration;
 
 /// A leader election takes up to 9 s; a request that waits it out is better than one that fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Names of buckets and streams, so that several Ironbeats can share a NATS account.
+/// Names of buckets and streams, so that several Ironbeats can share a NATS account, and how often each is kept.
 #[derive(Clone, Debug)]
 pub struct Names {
     pub prefix: String,
@@ -23,6 +26,7 @@ pub struct Names {
     pub events: String,
     pub seen: String,
     pub consoles: String,
+    pub replicas: Replicas,
 }
 
 impl Default for Names {
@@ -35,6 +39,7 @@ impl Default for Names {
             events: "IB_EVENTS".into(),
             seen: "IB_SEEN".into(),
             consoles: "IB_CONSOLES".into(),
+            replicas: Replicas::AsServersAllow,
         }
     }
 }
@@ -60,6 +65,16 @@ pub enum StoreError {
         field: &'static str,
         found: String,
         needed: String,
+    },
+    #[error(
+        "bucket {bucket} is not the one that {worker} remembers, which was made {made}: the NATS servers have lost \
+         it, or these are other servers. `ironbeat restore` brings back a backup; to begin with an empty one, stop all \
+         workers first"
+    )]
+    Emptied {
+        bucket: String,
+        worker: String,
+        made: Time,
     },
     #[error(transparent)]
     Kv(#[from] KvError),
@@ -95,13 +110,23 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let mut js = jetstream::new(client);
         js.set_timeout(patience);
-        let bucket = Kv::open(&js, &names.nodes, Keep::RECORDS).await?;
+        let bucket = Kv::open(&js, &names.nodes, Keep::RECORDS, names.replicas).await?;
         Ok(Self {
             nodes: Records::new(bucket.clone()),
             beside: Besides::new(bucket),
             js,
             names: names.clone(),
         })
+    }
+
+    /// Opens another bucket, as [`Kv::open`].
+    pub(crate) async fn bucket(&self, name: &str, keep: Keep) -> Result<Kv, StoreError> {
+        Kv::open(&self.js, name, keep, self.names.replicas).await
+    }
+
+    /// Opens a stream, as [`ensure`].
+    pub(crate) async fn stream(&self, wanted: Config) -> Result<Stream, StoreError> {
+        ensure(&self.js, wanted, self.names.replicas).await
     }
 
     /// The node that has this name, as the leader knows it.

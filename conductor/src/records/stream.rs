@@ -2,6 +2,7 @@
 //! `store`, `presence`, `seen`, `events` and `lookups` decide what is kept in them.
 use super::{Cause, StoreError};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
@@ -11,6 +12,28 @@ use std::time::Duration;
 /// Between two messages while reading what is stored.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What three servers can keep: one of them may be lost.
+const SAFE: usize = 3;
+/// "Replicas need a cluster", and "too few servers for so many".
+const TOO_FEW_SERVERS: [u64; 2] = [10074, 10005];
+
+/// How many servers keep a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// Three where there are three servers, else one.
+    AsServersAllow,
+    Exactly(usize),
+}
+
+impl Replicas {
+    fn wanted(self) -> usize {
+        match self {
+            Replicas::AsServersAllow => SAFE,
+            Replicas::Exactly(replicas) => replicas,
+        }
+    }
+}
+
 /// Opens the stream `wanted` describes, making it if there is none. Several workers may do so at once.
 ///
 /// Sizes, ages and replicas are the operator's to change; what would change the meaning of a stream is not.
@@ -19,14 +42,23 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// [`StoreError::Config`] when a stream of this name is there and differs in a way that matters.
 pub(crate) async fn ensure(
     js: &jetstream::Context,
-    wanted: stream::Config,
+    mut wanted: stream::Config,
+    replicas: Replicas,
 ) -> Result<stream::Stream, StoreError> {
     let name = wanted.name.clone();
+    wanted.num_replicas = replicas.wanted();
     let fail = |source: Cause| StoreError::Stream {
         what: format!("open stream {name}"),
         source,
     };
-    let made = match js.get_or_create_stream(wanted.clone()).await {
+    let mut made = js.get_or_create_stream(wanted.clone()).await;
+    if let (Err(refused), Replicas::AsServersAllow) = (&made, replicas)
+        && has_too_few_servers(refused)
+    {
+        wanted.num_replicas = 1;
+        made = js.get_or_create_stream(wanted.clone()).await;
+    }
+    let made = match made {
         Ok(stream) => Ok(stream),
         // Another worker may have made it a moment ago with another description; what matters is compared below.
         Err(refused) => js.get_stream(&name).await.map_err(|_| refused),
@@ -41,6 +73,9 @@ pub(crate) async fn ensure(
             needed,
         });
     }
+    if let Some(fewer) = fewer_than_wanted(stream.cached_info(), replicas, servers(js)) {
+        tracing::warn!(stream = name, "{fewer}");
+    }
     if let (None, Some(about)) = (&found.description, &wanted.description)
         && let Err(why) = describe(js, &name, about).await
     {
@@ -48,6 +83,39 @@ pub(crate) async fn ensure(
         tracing::debug!(stream = name, "not described: {why}");
     }
     Ok(stream)
+}
+
+fn has_too_few_servers(error: &CreateStreamError) -> bool {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(error) => TOO_FEW_SERVERS.contains(&error.error_code().0),
+        _ => false,
+    }
+}
+
+/// Servers of the cluster, as the one we are connected to announces them; one that is alone announces none.
+fn servers(js: &jetstream::Context) -> usize {
+    js.client().server_info().connect_urls.len()
+}
+
+/// What to do about a stream that is kept by fewer servers than it should be. It is the operator's to change: it costs
+/// each of the servers a copy.
+fn fewer_than_wanted(info: &stream::Info, replicas: Replicas, servers: usize) -> Option<String> {
+    let (has, wanted) = (info.config.num_replicas.max(1), replicas.wanted());
+    let clustered = info
+        .cluster
+        .as_ref()
+        .is_some_and(|cluster| cluster.name.is_some());
+    let possible = match replicas {
+        Replicas::AsServersAllow => clustered && servers >= wanted,
+        Replicas::Exactly(_) => true,
+    };
+    let name = &info.config.name;
+    (has < wanted && possible).then(|| {
+        format!(
+            "replicas: {has} where {wanted} are possible; what is in it is lost with one disk. \
+             To change it: nats stream edit {name} --replicas {wanted}"
+        )
+    })
 }
 
 /// Gives a description to a stream that was made without one. All else stays as the server has it, in its own words: the
@@ -130,6 +198,47 @@ fn difference(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_replicas_than_the_servers_allow_are_said_with_the_way_to_change_it() {
+        let info = |replicas: usize, cluster: Option<&str>| -> stream::Info {
+            let config = stream::Config {
+                name: "KV_ib".into(),
+                num_replicas: replicas,
+                ..stream::Config::default()
+            };
+            serde_json::from_value(json!({
+                "config": config, "created": "2026-11-29T12:00:00Z", "cluster": { "name": cluster },
+                "state": { "messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0, "consumer_count": 0,
+                    "first_ts": "2026-11-29T12:00:00Z", "last_ts": "2026-11-29T12:00:00Z" },
+            }))
+            .unwrap()
+        };
+        let auto = Replicas::AsServersAllow;
+        for (has, cluster, replicas, servers, fewer) in [
+            (1, Some("c"), auto, 3, true),
+            (3, Some("c"), auto, 3, false),
+            (5, Some("c"), auto, 5, false),
+            (1, Some("c"), auto, 2, false),
+            (1, None, auto, 0, false),
+            (1, None, Replicas::Exactly(1), 0, false),
+            (1, Some("c"), Replicas::Exactly(1), 3, false),
+            (1, Some("c"), Replicas::Exactly(5), 0, true),
+        ] {
+            let said = fewer_than_wanted(&info(has, cluster), replicas, servers);
+            assert_eq!(
+                said.is_some(),
+                fewer,
+                "{has} {cluster:?} {replicas:?} {servers}"
+            );
+            if let Some(said) = said {
+                assert!(
+                    said.contains("nats stream edit KV_ib --replicas "),
+                    "{said}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn what_changes_the_meaning_must_agree_and_sizes_need_not() {

@@ -1,6 +1,7 @@
 //! The index of all nodes, followed from the bucket: for lists, lookups, boot scripts and alarms. May be a moment behind.
 //! Entries travel in the records' headers; decisions are made on what `documents` loads.
 use super::document::{id_of, without_values};
+use super::origin::{self, Origin};
 use super::{Change, Depth, Followed, Records, Store, StoreError};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::decide::Policy;
@@ -33,6 +34,8 @@ struct Seen {
     index: Index,
     /// Why a record that is there cannot be read, by key. What was known of it before stays in the index.
     unreadable: BTreeMap<String, String>,
+    /// Why changes are not seen at the moment.
+    interrupted: Option<String>,
 }
 
 #[derive(Clone)]
@@ -122,6 +125,11 @@ impl View {
         read(&self.seen).unreadable.clone()
     }
 
+    /// Why this worker does not see changes at the moment, if so.
+    pub fn interrupted(&self) -> Option<String> {
+        read(&self.seen).interrupted.clone()
+    }
+
     /// Ticks at every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
@@ -155,11 +163,12 @@ impl Tell {
 }
 
 async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tell: Tell) {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut known) = (FIRST_PAUSE, None);
     loop {
         let loaded_before = *tell.tick.borrow();
-        let error = follow_once(&nodes, &seen, &tell).await;
+        let error = follow_once(&nodes, &seen, &tell, &mut known).await;
         tracing::warn!("the view of the nodes is interrupted: {error}");
+        write(&seen).interrupted = Some(error.to_string());
         pause = match *tell.tick.borrow() == loaded_before {
             true => (pause * 2).min(LONGEST_PAUSE),
             false => FIRST_PAUSE,
@@ -169,7 +178,12 @@ async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tell: Tell) {
 }
 
 /// Returns why following ended.
-async fn follow_once(nodes: &Records<Node>, seen: &RwLock<Seen>, tell: &Tell) -> StoreError {
+async fn follow_once(
+    nodes: &Records<Node>,
+    seen: &RwLock<Seen>,
+    tell: &Tell,
+    known: &mut Option<Origin>,
+) -> StoreError {
     let mut follow = match nodes.kv.follow(KEYS, Depth::Entries).await {
         Ok(follow) => follow,
         Err(error) => return error.into(),
@@ -181,6 +195,10 @@ async fn follow_once(nodes: &Records<Node>, seen: &RwLock<Seen>, tell: &Tell) ->
             Err(error) => return error.into(),
             Ok(Followed::Loaded) => {
                 if let Some(fresh) = fresh.take() {
+                    // An emptied bucket is no reason to forget every machine.
+                    if let Err(error) = origin::same(&nodes.kv, known).await {
+                        return error;
+                    }
                     *write(seen) = fresh;
                 }
                 Moved::All

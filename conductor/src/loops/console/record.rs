@@ -1,6 +1,6 @@
 //! The output of consoles, kept as a bounded stream: only where the configuration asks for it.
 //! `mod` attaches the consoles that are to be recorded.
-use crate::records::{Cause, Store, StoreError, ensure, read_stream};
+use crate::records::{Cause, Store, StoreError, read_stream};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::stream::{self, StorageType};
@@ -31,7 +31,7 @@ pub(super) async fn open(store: &Store, mib: u32) -> Result<(), StoreError> {
         max_messages_per_subject: MAX_MESSAGES_PER_NODE,
         ..stream::Config::default()
     };
-    ensure(&store.js, config).await.map(drop)
+    store.stream(config).await.map(drop)
 }
 
 /// The last output of a node's console.

@@ -1,9 +1,11 @@
 //! The store and the view, tried against a real nats-server: races, lost acknowledgements, killed servers, bad documents.
 //! Also what the tests of the neighbouring modules share: a server, a connection, a node.
+mod backup;
 mod beside;
 mod claims;
 mod described;
 mod dhcp;
+mod origin;
 mod proxy;
 mod races;
 mod trouble;

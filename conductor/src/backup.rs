@@ -1,0 +1,51 @@
+//! `ironbeat backup` and `ironbeat restore`: over NATS, without a worker.
+//! `records::backup` has the file and the keys.
+use crate::clock;
+use crate::records::backup::{Since, backup as write, restore as bring_back};
+use crate::records::{Names, Store};
+use anyhow::Context;
+use ironbeat_cli::Connect;
+use std::path::Path;
+
+/// # Errors
+/// When NATS or the file is in the way.
+pub async fn backup(to: &Connect, file: &Path) -> anyhow::Result<()> {
+    let (client, names) = connect(to).await?;
+    let store = Store::open(client, &names).await?;
+    let keys = write(&store, file, clock::now()).await?;
+    eprintln!(
+        "{keys} keys are in {file}. It holds the passwords of all BMCs, and the user data of all instances.",
+        file = file.display()
+    );
+    Ok(())
+}
+
+/// # Errors
+/// When the bucket is not empty, a worker runs, or NATS or the file is in the way.
+pub async fn restore(to: &Connect, file: &Path, nothing_happened: bool) -> anyhow::Result<()> {
+    let (client, names) = connect(to).await?;
+    let since = match nothing_happened {
+        true => Since::Nothing,
+        false => Since::Unknown,
+    };
+    let keys = bring_back(&client, &names, file, since, clock::now()).await?;
+    eprintln!("{keys} keys are back in bucket {}.", names.nodes);
+    if since == Since::Unknown {
+        eprintln!(
+            "Every node is in maintenance, until you have seen whether its record is still true."
+        );
+    }
+    Ok(())
+}
+
+async fn connect(to: &Connect) -> anyhow::Result<(async_nats::Client, Names)> {
+    let servers = to.servers();
+    let client = async_nats::connect(servers)
+        .await
+        .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
+    let names = Names {
+        prefix: to.prefix().into(),
+        ..Names::default()
+    };
+    Ok((client, names))
+}

@@ -1,0 +1,275 @@
+//! All records in a file and back: nodes, what lies beside them, claims. The file holds every secret.
+//! A worker is not needed for either, and none may run while records come back.
+use super::document::parse;
+use super::follow::Followed;
+use super::kv::ENTRY;
+use super::{Cause, Depth, Document, Names, Store, StoreError, origin};
+use anyhow::{Context, bail, ensure};
+use ironbeat_core::node::{Maintenance, Node};
+use ironbeat_core::time::Time;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The version of the file's form.
+const VERSION: u32 = 1;
+/// Writes on their way to the server at once.
+const IN_FLIGHT: usize = 64;
+/// A line longer than this is not ours: the largest value is a message of NATS.
+const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// When the last backup was made, for operators; not part of it.
+const LAST: &str = "backup.last";
+
+/// The lines of the file, each a JSON object: the head, keys in the order in which they were last written, the end.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Head {
+        ironbeat_backup: u32,
+        bucket: String,
+        at: Time,
+    },
+    Key {
+        key: String,
+        value: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<String>,
+    },
+    /// Without it, the file was cut.
+    End { keys: u64 },
+}
+
+/// Writes all that is in the bucket to a new file, which its owner alone may read. Returns how many keys there were.
+///
+/// What lies beside a record is written before the record that names it, and replaced after that. So all that was in the
+/// bucket at one moment of this is consistent, read in order, however much was written meanwhile.
+///
+/// # Errors
+/// When the bucket cannot be read to its end, or the file is there, or cannot be written.
+pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64> {
+    ensure!(!file.exists(), "{} exists already", file.display());
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = Path::new(&unfinished);
+    let context = || format!("write {}", unfinished.display());
+    let open = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(unfinished);
+    let mut out = BufWriter::new(open.with_context(context)?);
+    let mut put = |line: &Line| -> anyhow::Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        out.write_all(text.as_bytes()).with_context(context)
+    };
+    put(&Line::Head {
+        ironbeat_backup: VERSION,
+        bucket: store.names.nodes.clone(),
+        at: now,
+    })?;
+    let (mut keys, mut written) = (0, BTreeSet::new());
+    // Whatever was written before this comes before it. The server's own count of what is still to come cannot be relied
+    // on: nats-server 2.9 gets it wrong when keys are purged meanwhile.
+    let kv = &store.nodes.kv;
+    let end = kv.put(LAST, serde_json::to_vec(&now)?).await?;
+    let mut follow = kv.follow(">", Depth::Whole).await?;
+    loop {
+        let change = match follow.next().await? {
+            Followed::Change(change) => change,
+            Followed::Loaded => continue,
+        };
+        if change.revision >= end {
+            break;
+        }
+        let key = change.key;
+        // Of a deleted key nothing is kept, unless it was there a moment ago.
+        if change.value.is_none() && !written.contains(&key) {
+            continue;
+        }
+        written.insert(key.clone());
+        let value = change.value.unwrap_or_default();
+        let value = String::from_utf8(value.into());
+        put(&Line::Key {
+            value: value.with_context(|| format!("{key} is no text"))?,
+            key,
+            entry: change.entry,
+        })?;
+        keys += 1;
+    }
+    put(&Line::End { keys })?;
+    let out = out.into_inner().map_err(|error| error.into_error());
+    out.and_then(|out| out.sync_all()).with_context(context)?;
+    std::fs::rename(unfinished, file)
+        .with_context(|| format!("rename it to {}", file.display()))?;
+    Ok(keys)
+}
+
+/// What is true of the machines now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Much may have happened since the backup: every node is in maintenance until somebody has looked at it.
+    Unknown,
+    /// Nothing has happened since: the records are taken as they are.
+    Nothing,
+}
+
+/// Brings a backup back into a bucket that is empty or not there. Returns how many keys there are.
+///
+/// # Errors
+/// When the bucket is not empty, a worker runs, the file is not a whole backup, or a write fails; after the last, purge the
+/// bucket and try again.
+pub async fn restore(
+    client: &async_nats::Client,
+    names: &Names,
+    file: &Path,
+    since: Since,
+    now: Time,
+) -> anyhow::Result<u64> {
+    let at = check(file).with_context(|| format!("read {}", file.display()))?;
+    if let Some(worker) = origin::anybody(client, &names.prefix).await {
+        bail!("worker {worker} runs: stop all workers first, lest they act on half of the records");
+    }
+    let store = Store::open(client.clone(), names).await?;
+    let messages = store.nodes.kv.stream.get_info().await?.state.messages;
+    let bucket = &names.nodes;
+    let mut ours = 0;
+    // A worker that was started and stopped again has left its word, and a backup of nothing its time.
+    for key in [origin::KEY, LAST] {
+        ours += u64::from(store.nodes.kv.read(key).await?.1 > 0);
+    }
+    ensure!(
+        messages == ours,
+        "bucket {bucket} is not empty: it has {messages} keys, which a backup does not replace"
+    );
+    let reason = format!("restored from a backup of {at}: see whether it is still true");
+    let mut waiting = VecDeque::new();
+    let mut keys = 0;
+    for line in lines(file)? {
+        let Line::Key { key, value, entry } = line? else {
+            continue;
+        };
+        let (value, entry) = match since {
+            Since::Unknown => held(&key, value, entry, &reason, now)?,
+            Since::Nothing => (value, entry),
+        };
+        if waiting.len() >= IN_FLIGHT {
+            acknowledged(waiting.pop_front()).await?;
+        }
+        let subject = format!("{}{key}", store.nodes.kv.prefix);
+        let mut headers = async_nats::HeaderMap::new();
+        match (value.is_empty(), entry) {
+            (true, _) => headers.insert("KV-Operation", "DEL"),
+            (false, Some(entry)) => headers.insert(ENTRY, entry),
+            (false, None) => {}
+        }
+        let sent = store
+            .js
+            .publish_with_headers(subject, headers, value.into())
+            .await;
+        waiting.push_back(sent.with_context(|| format!("write {key}"))?);
+        keys += 1;
+    }
+    while let Some(ack) = waiting.pop_front() {
+        acknowledged(Some(ack)).await?;
+    }
+    Ok(keys)
+}
+
+async fn acknowledged(
+    ack: Option<async_nats::jetstream::context::PublishAckFuture>,
+) -> Result<(), StoreError> {
+    let Some(ack) = ack else { return Ok(()) };
+    let fail = |source: Cause| StoreError::Stream {
+        what: "write a key".into(),
+        source,
+    };
+    ack.await.map(drop).map_err(|error| fail(error.into()))
+}
+
+/// A node's record, put into maintenance; all else, and a record that this version cannot read, as it is.
+fn held(
+    key: &str,
+    value: String,
+    entry: Option<String>,
+    reason: &str,
+    now: Time,
+) -> anyhow::Result<(String, Option<String>)> {
+    if !key.starts_with("node.") {
+        return Ok((value, entry));
+    }
+    let mut node: Node = match parse(key, value.as_bytes()) {
+        Ok(node) => node,
+        Err(error) => {
+            tracing::warn!("not put into maintenance: {error}");
+            return Ok((value, entry));
+        }
+    };
+    node.maintenance.get_or_insert_with(|| Maintenance {
+        since: now,
+        reason: reason.into(),
+        fault: None,
+    });
+    let entry = serde_json::to_string(&node.entry())?;
+    Ok((serde_json::to_string(&node)?, Some(entry)))
+}
+
+/// Reads the whole file before anything is written. Returns when it was made.
+fn check(file: &Path) -> anyhow::Result<Time> {
+    let mut lines = lines(file)?;
+    let head = lines.next().context("it is empty")??;
+    let Line::Head {
+        ironbeat_backup,
+        at,
+        ..
+    } = head
+    else {
+        bail!("it is no backup");
+    };
+    ensure!(
+        ironbeat_backup == VERSION,
+        "it has form {ironbeat_backup}, this program knows {VERSION}"
+    );
+    let mut count = 0;
+    for line in lines.by_ref() {
+        match line? {
+            Line::Key { .. } => count += 1,
+            Line::Head { .. } => bail!("it has two beginnings"),
+            Line::End { keys } => {
+                ensure!(keys == count, "it has {count} keys of {keys}");
+                ensure!(lines.next().is_none(), "it goes on after its end");
+                return Ok(at);
+            }
+        }
+    }
+    bail!("it was cut after {count} keys")
+}
+
+fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Line>>> {
+    let open = File::open(file).with_context(|| format!("open {}", file.display()))?;
+    let mut reader = BufReader::new(open);
+    let mut number = 0;
+    Ok(std::iter::from_fn(move || {
+        number += 1;
+        let mut text = String::new();
+        let mut bounded = std::io::Read::take(&mut reader, MAX_LINE_BYTES as u64);
+        match bounded.read_line(&mut text) {
+            Ok(0) => None,
+            Ok(_) => {
+                let line = serde_json::from_str(&text).map_err(anyhow::Error::from);
+                // What is in a line may be secret: its number and column say enough.
+                Some(line.map_err(|error| {
+                    let error = error.downcast::<serde_json::Error>();
+                    let column = error.map_or(0, |error| error.column());
+                    anyhow::anyhow!("line {number} is no part of a backup, column {column}")
+                }))
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    }))
+}

@@ -1,0 +1,136 @@
+//! A backup and its way back, between two real servers.
+//! What a worker does with the records is tested elsewhere.
+use super::{connect, contents, id, mac, node, op, server, store};
+use crate::records::backup::{Since, backup, restore};
+use crate::records::view::View;
+use crate::records::{Names, Store, origin};
+use ironbeat_core::node::{Beside, BmcSecrets, Secret};
+use ironbeat_core::time::Time;
+use std::os::unix::fs::PermissionsExt;
+
+const NOW: Time = Time::from_unix_ms(5_000);
+
+/// Two nodes, one with secrets beside it, and one that is gone.
+async fn filled(store: &Store) {
+    let secrets = BmcSecrets {
+        password: Secret::new("hush-hush"),
+        kg: None,
+    };
+    let mut first = node(1);
+    first.beside.bmc_secrets = Some(op("made-1"));
+    let beside = [Beside::BmcSecrets(secrets)];
+    store.write(None, Some(&first), &beside).await.unwrap();
+    for n in [2, 3] {
+        store.write(None, Some(&node(n)), &[]).await.unwrap();
+    }
+    let (gone, at) = store.nodes.load(id(3)).await.unwrap().unwrap();
+    store.write(Some((&gone, at)), None, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_brings_back_records_what_lies_beside_them_and_claims() {
+    let (old, new) = (server(), server());
+    let (client, names) = (connect(&old.url()).await, Names::default());
+    let (from, origin) = origin::open(&client, &names, NOW).await.unwrap();
+    filled(&from).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ib.backup");
+    let keys = backup(&from, &file, NOW).await.unwrap();
+    let mut there = contents(&from.nodes.kv, ">").await;
+    // It says when it was made, and that is no part of it.
+    assert_eq!(there.remove(0).0, "backup.last");
+    assert_eq!(keys, there.len() as u64);
+    assert!(there.iter().any(|(_, value)| value.contains("hush-hush")));
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = backup(&from, &file, NOW).await.unwrap_err().to_string();
+    assert!(again.contains("exists already"), "{again}");
+
+    let client = connect(&new.url()).await;
+    let back = restore(&client, &names, &file, Since::Nothing, NOW);
+    assert_eq!(back.await.unwrap(), keys);
+    let (to, found) = origin::open(&client, &names, NOW).await.unwrap();
+    assert_eq!(found, origin, "it is the same bucket");
+    assert_eq!(contents(&to.nodes.kv, ">").await, there);
+    let view = View::start(&to);
+    view.ready().await;
+    assert_eq!(view.of_mac(&mac(1)).unwrap().id, id(1));
+    let (first, _) = to.nodes.load(id(1)).await.unwrap().unwrap();
+    let secrets = to.beside.bmc_secrets(&first).await.unwrap().unwrap();
+    assert_eq!(secrets.password, Secret::new("hush-hush"));
+    let name = node(2).name.unwrap();
+    assert_eq!(to.named(&name).await.unwrap(), Some(id(2)));
+}
+
+#[tokio::test]
+async fn restored_nodes_wait_in_maintenance_until_somebody_has_looked() {
+    let (old, new) = (server(), server());
+    let from = store(&old).await;
+    filled(&from).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ib.backup");
+    backup(&from, &file, NOW).await.unwrap();
+    let client = connect(&new.url()).await;
+    let later = Time::from_unix_ms(9_000);
+    restore(&client, &Names::default(), &file, Since::Unknown, later)
+        .await
+        .unwrap();
+    let to = store(&new).await;
+    let view = View::start(&to);
+    view.ready().await;
+    for n in [1, 2] {
+        let (node, _) = to.nodes.load(id(n)).await.unwrap().unwrap();
+        let maintenance = node.maintenance.expect("it is held");
+        assert_eq!(maintenance.since, later);
+        assert!(maintenance.reason.contains("backup of 1970-01-01T00:00:05"));
+        assert_eq!(view.get(&id(n)).unwrap().maintenance, Some(maintenance));
+    }
+}
+
+#[tokio::test]
+async fn a_backup_goes_only_into_an_empty_bucket_that_no_worker_uses() {
+    let (old, new) = (server(), server());
+    let from = store(&old).await;
+    filled(&from).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ib.backup");
+    backup(&from, &file, NOW).await.unwrap();
+    let (client, names) = (connect(&new.url()).await, Names::default());
+    let attempt = async |words: &str| {
+        let error = restore(&client, &names, &file, Since::Nothing, NOW).await;
+        let error = format!("{:#}", error.unwrap_err());
+        assert!(error.contains(words), "{error}");
+    };
+    let (to, made) = origin::open(&client, &names, NOW).await.unwrap();
+    let worker = "w1".parse().unwrap();
+    let answering = origin::answer(client.clone(), &names.prefix, worker, made);
+    let answering = answering.await.unwrap();
+    attempt("worker w1 runs").await;
+    answering.abort();
+    let _ = answering.await;
+    to.nodes.create(&node(9)).await.unwrap();
+    attempt("not empty").await;
+    assert!(to.nodes.load(id(1)).await.unwrap().is_none());
+
+    // A file that is not whole changes nothing.
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    for (text, words) in [
+        (String::new(), "it is empty"),
+        (lines[1].into(), "it is no backup"),
+        (lines[..lines.len() - 1].join("\n"), "it was cut after"),
+        (
+            whole.replace("\"node.", "\"no\ndes."),
+            "no part of a backup",
+        ),
+        (
+            format!("{}\n{}", lines[0], lines[lines.len() - 1]),
+            "0 keys of",
+        ),
+        (format!("{whole}{}", lines[1]), "goes on after its end"),
+        (whole.replace("backup\":1", "backup\":2"), "has form 2"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        attempt(words).await;
+    }
+}
