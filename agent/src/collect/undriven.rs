@@ -49,8 +49,8 @@ fn of_pci(dir: &Path) -> Option<Problem> {
         0x0106 => "SATA controller",
         0x0107 => "SAS controller",
         0x0108 => "NVMe controller",
-        0x0100..=0x01ff => "storage controller",
-        0x0200..=0x02ff => "NIC",
+        other if other >> 8 == 1 => "storage controller",
+        other if other >> 8 == 2 => "NIC",
         _ => return None,
     };
     let [vendor, device] = [hex(dir, "vendor")?, hex(dir, "device")?];

@@ -114,6 +114,7 @@ fn pause(job: &Job) -> String {
         Phase::Backoff { until, because, .. } => {
             format!(", tried again at {until}, because: {because}")
         }
+        Phase::InLine { .. } => ", in line".into(),
         Phase::Acting { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => {
             String::new()
         }

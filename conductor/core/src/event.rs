@@ -85,10 +85,12 @@ impl Event {
             } => patch.is_of_bmc(),
             Event::Asked { .. }
             | Event::Booted { .. }
+            | Event::Seen { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }
+            | Event::Turn { .. }
             | Event::PowerRead { .. } => false,
         }
     }
@@ -103,10 +105,12 @@ impl Event {
             Event::Enrolled(_)
             | Event::Asked { .. }
             | Event::Booted { .. }
+            | Event::Seen { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }
+            | Event::Turn { .. }
             | Event::PowerRead { .. } => false,
         }
     }

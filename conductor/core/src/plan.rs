@@ -280,6 +280,7 @@ mod tests {
                     at: 0,
                     tries: 1,
                     boots: 1,
+                    place: None,
                     phase: Phase::Backoff {
                         since: now,
                         until: now,

@@ -107,6 +107,7 @@ impl Policy {
         let Policy {
             heartbeat_timeout_secs,
             boot_timeout_secs,
+            boot_sign_secs,
             max_boots,
             max_tries,
             bmc_budget_secs,
@@ -135,6 +136,8 @@ impl Policy {
             ),
             // Shorter than the POST of any machine; longer than anybody waits.
             ("boot_timeout_secs", boot_timeout_secs, 30, DAY),
+            // Drivers alone may take 90 s.
+            ("boot_sign_secs", boot_sign_secs, 10, DAY),
             ("max_boots", max_boots, 1, 100),
             ("max_tries", max_tries, 1, 100),
             // Five seconds of it are kept back, and a login takes some.

@@ -44,6 +44,7 @@ fn is_asked(event: &Event) -> bool {
         | Event::Seen { .. }
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
+        | Event::Turn { .. }
         | Event::PowerRead { .. } => false,
     }
 }

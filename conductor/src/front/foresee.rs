@@ -90,6 +90,8 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
         incarnation: Incarnation::default(),
         policy: &worker.policy,
         inventory: None,
+        secrets: None,
+        instance_data: None,
     };
     decide(Some(node), event, ctx).is_ok()
 }

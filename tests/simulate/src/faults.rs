@@ -60,6 +60,7 @@ impl Faults {
             agent_hangs: 0,
             hangs_on_the_way_down: 0,
             disks_late: 0,
+            ramdisk_dies: 0,
             firmware_errs: 0,
             strike_ms: 20_000,
             strikes: vec![Strike::ClockSet, Strike::ClockStops],

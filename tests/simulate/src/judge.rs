@@ -73,7 +73,12 @@ fn said(node: &Node) -> (Option<&str>, Option<&str>) {
     let error = node.last_error.as_ref().map(|error| error.what.as_str());
     let pause = match node.job().map(|job| &job.phase) {
         Some(Phase::Backoff { because, .. }) => Some(because.as_str()),
-        Some(Phase::Acting { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. })
+        Some(
+            Phase::InLine { .. }
+            | Phase::Acting { .. }
+            | Phase::AwaitingAgent { .. }
+            | Phase::AgentStep { .. },
+        )
         | None => None,
     };
     (error, pause)

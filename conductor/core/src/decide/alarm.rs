@@ -77,13 +77,13 @@ pub(super) fn worker_lost(
             if !replaced && now.since(*since) < secs(YOUNG_ACT_SECS) {
                 return "the lost worker was there to begin this act".into();
             }
-            if let Some(because) = draft.stopped() {
-                return because;
-            }
             let what = match replaced {
                 true => format!("worker {worker} was started again while it acted"),
                 false => format!("worker {worker} died while it acted"),
             };
+            if let Some(because) = draft.stopped() {
+                return because;
+            }
             if let Some(what) = draft.once_only(&what) {
                 return draft.fail(FailureOf::Bmc, what);
             }

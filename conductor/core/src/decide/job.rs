@@ -3,8 +3,8 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    AgentStep, BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, HardwareFault, Instead, Job,
-    JobKind, LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
+    BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, HardwareFault, Instead, Job, JobKind,
+    LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -284,7 +284,7 @@ impl Draft<'_> {
     pub(super) fn postpone(&mut self) -> String {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
         match &mut self.job().phase {
-            Phase::Acting { .. } => {}
+            Phase::InLine { .. } | Phase::Acting { .. } => {}
             Phase::Backoff { until, .. } => *until = now.after(secs(HELD_SECS)),
             Phase::AwaitingAgent { since, until, .. } => {
                 (*since, *until) = (now, now.after(secs(policy.boot_timeout_secs)));

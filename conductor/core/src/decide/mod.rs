@@ -78,6 +78,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         | Event::Bmc { .. }
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
+        | Event::Turn { .. }
         | Event::PowerRead { .. } => draft.put_aside(node),
     }
     Ok(draft.finish(node, because))

@@ -31,6 +31,9 @@ pub(super) fn comes(draft: &mut Draft<'_>, place: Option<u16>) -> String {
     let Some(job) = waits else {
         return "the node is not in line".into();
     };
+    if draft.node.is_held() {
+        return "maintenance holds the node's job: it stays in line".into();
+    }
     let (kind, step) = (job.kind, job.step().clone());
     let place = match (draft.ctx.policy.max_concurrent(kind), place) {
         (None, _) => None,

@@ -62,6 +62,12 @@ pub struct Entry {
     pub serial: Option<String>,
 }
 
+/// It is in line, and maintenance keeps its turn from coming.
+fn lets_others_pass(node: &Node) -> bool {
+    let in_line = |job: &Job| matches!(job.phase, Phase::InLine { .. });
+    node.is_held() && node.job().is_some_and(in_line)
+}
+
 impl Entry {
     pub fn of(node: &Node) -> Self {
         let phase = node.job().map(|job| &job.phase);
@@ -98,7 +104,10 @@ impl Entry {
             rest: node.state.resting(),
             since: node.since,
             wake_at: node.wake_at,
-            turn: node.job().and_then(Turn::of),
+            turn: node
+                .job()
+                .filter(|_| !lets_others_pass(node))
+                .and_then(Turn::of),
             acting,
             stopped,
             power: node.power.clone(),

@@ -205,7 +205,10 @@ impl Job {
     pub fn instead(&self) -> Option<&Instead> {
         match &self.phase {
             Phase::Acting { instead, .. } => instead.as_ref(),
-            Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => None,
+            Phase::InLine { .. }
+            | Phase::Backoff { .. }
+            | Phase::AwaitingAgent { .. }
+            | Phase::AgentStep { .. } => None,
         }
     }
 

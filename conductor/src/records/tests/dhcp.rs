@@ -3,7 +3,7 @@
 use super::{server, store};
 use crate::records::dhcp::{Dhcp, Server, Servers};
 use ironbeat_core::explain::explain;
-use ironbeat_core::id::WorkerId;
+use ironbeat_core::id::{Incarnation, WorkerId};
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
 
@@ -14,6 +14,11 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
             url: format!("http://{name}"),
             version: "1".into(),
             started: Time::from_unix_ms(1),
+            incarnation: Incarnation::default(),
+            lacks: vec![],
+            host: String::new(),
+            stands_by: None,
+            policy: std::collections::BTreeMap::new(),
             dnsmasq: None,
         },
         host: format!("host-of-{name}"),

@@ -3,6 +3,7 @@
 use super::{connect, next, node, server};
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
+use ironbeat_core::id::Incarnation;
 use ironbeat_core::node::{Goal, Job, JobKind, Node, Phase, Rest, State};
 use ironbeat_core::plan;
 use ironbeat_core::time::Time;
@@ -14,8 +15,10 @@ fn cleaned_in(before: &Node, place: Option<u16>, op: &str) -> Node {
         Some(_) => Phase::Acting {
             op: super::op(op),
             worker: "w".parse().unwrap(),
+            incarnation: Incarnation::default(),
             since: at,
             until: at,
+            instead: None,
         },
         None => Phase::InLine {
             since: at,

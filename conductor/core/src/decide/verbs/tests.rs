@@ -3,6 +3,7 @@
 use super::super::tests::{Story, instance};
 use super::super::{BmcFault, Ctx, Event, Patch, PowerVerb, Verb, decide};
 use crate::explain::explain;
+use crate::id::{Actor, Incarnation};
 use crate::index::Entry;
 use crate::node::{BmcAct, During, JobKind, LastError, Maintenance, Node, Rest, State};
 use core::time::Duration;
@@ -144,8 +145,15 @@ fn what_stops_an_act_follows_even_when_the_act_succeeded_or_its_worker_died() {
     let mut story = asked();
     story.now = story.now.after(Duration::from_secs(10));
     let until = story.node.wake_at.unwrap();
-    let worker = "w1".parse().unwrap();
-    let story = story.event(Event::WorkerLost { worker, until });
+    let actor = Actor {
+        worker: "w1".parse().unwrap(),
+        incarnation: Incarnation::default(),
+    };
+    let story = story.event(Event::WorkerLost {
+        actor,
+        until,
+        replaced: false,
+    });
     assert_eq!(story.acting().1, BmcAct::PowerOff);
 
     let story = asked().alarm(None);
@@ -286,6 +294,7 @@ fn explain_names_only_verbs_that_are_accepted() {
                 now: story.now,
                 op: &op,
                 worker: &worker,
+                incarnation: Incarnation::default(),
                 policy: &story.policy,
                 inventory: None,
                 secrets: None,
