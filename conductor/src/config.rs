@@ -1,6 +1,5 @@
 //! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
 //! `ironbeat_core::decide::Policy` has limits and timeouts.
-use crate::records::Replicas;
 use anyhow::Context;
 use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::decide::Policy;
@@ -97,13 +96,6 @@ impl Default for Nats {
 }
 
 impl Nats {
-    pub fn replicas(&self) -> Replicas {
-        match self.replicas {
-            None => Replicas::AsServersAllow,
-            Some(replicas) => Replicas::Exactly(replicas.get().into()),
-        }
-    }
-
     pub fn for_agents(&self) -> &[String] {
         if self.servers_for_agents.is_empty() {
             &self.servers

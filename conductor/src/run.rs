@@ -52,7 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let client = connect(&config, id.as_str()).await?;
     let names = Names {
         prefix: config.nats.prefix.clone(),
-        replicas: config.nats.replicas(),
+        replicas: config.nats.replicas.into(),
         ..Names::default()
     };
     let (store, origin) = origin::open(&client, &names, clock::now())

@@ -7,6 +7,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 /// Between two messages while reading what is stored.
@@ -23,6 +24,15 @@ pub enum Replicas {
     /// Three where there are three servers, else one.
     AsServersAllow,
     Exactly(usize),
+}
+
+impl From<Option<NonZeroU8>> for Replicas {
+    fn from(asked_for: Option<NonZeroU8>) -> Self {
+        match asked_for {
+            None => Replicas::AsServersAllow,
+            Some(replicas) => Replicas::Exactly(replicas.get().into()),
+        }
+    }
 }
 
 impl Replicas {

@@ -275,6 +275,11 @@ const CONDUCTOR: &[Room] = &[
     file("lib", May::ImportAll, ""),
     file("run", May::ImportAll, "starts and ends a worker"),
     file(
+        "backup",
+        May::Import(&["records"]),
+        "all records into a file and back, without a worker",
+    ),
+    file(
         "worker",
         May::Import(&["drive", "records", "bmc", "netboot"]),
         "what one worker process holds",
