@@ -194,7 +194,7 @@ pub(super) fn hint(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().into(), value.trim().into()))
 }
 
-fn skip(text: &str) -> Result<Hints, String> {
+pub(super) fn skip(text: &str) -> Result<Hints, String> {
     let pairs = text.split(',').map(hint).collect::<Result<_, _>>()?;
     let hints = Hints(pairs);
     hints.check().map_err(|bad| bad.to_string())?;

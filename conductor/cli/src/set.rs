@@ -2,13 +2,14 @@
 //! The workers say what may change when.
 use super::client::Client;
 use super::login::{read, read_kg};
-use super::node::{boot_mode, hint, hints};
+use super::node::{boot_mode, hint, hints, skip};
 use super::out;
 use super::verb::fresh_request;
 use clap::Args;
 use ironbeat_common::id::{Mac, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{BmcPatch, Clear, Patch, bmc_is_checked};
+use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::{BmcAddress, CipherSuite, Maintenance, Secret};
 use ironbeat_ops::reply::Shown;
@@ -43,7 +44,11 @@ pub struct SetArgs {
     /// Root device hint, in place of all that it has; may be given several times.
     #[arg(long = "root-device", value_parser = hint)]
     root_device: Vec<(String, String)>,
-    /// What it shall have no longer: name, uuid, serial, boot-mode, root-device, cipher-suite or kg.
+    /// A disk that is neither cleaned nor deployed to, by hints with commas between them, in place of all that it has; may be
+    /// given several times.
+    #[arg(long = "skip-disk", value_parser = skip)]
+    skip_disks: Vec<Hints>,
+    /// What it shall have no longer: name, uuid, serial, boot-mode, root-device, skip-disks, cipher-suite or kg.
     #[arg(long, value_parser = clear)]
     clear: Vec<Clear>,
 }
@@ -103,11 +108,13 @@ fn clear(text: &str) -> Result<Clear, String> {
         "serial" => Clear::Serial,
         "boot-mode" => Clear::BootMode,
         "root-device" => Clear::RootDevice,
+        "skip-disks" => Clear::SkipBlockDevices,
         "cipher-suite" => Clear::CipherSuite,
         "kg" => Clear::Kg,
         _ => {
             return Err(
-                "one of name, uuid, serial, boot-mode, root-device, cipher-suite, kg".into(),
+                "one of name, uuid, serial, boot-mode, root-device, skip-disks, cipher-suite, kg"
+                    .into(),
             );
         }
     })
@@ -128,6 +135,7 @@ pub async fn run(client: &Client, args: SetArgs) -> anyhow::Result<()> {
         serial: args.serial,
         boot_mode: args.boot_mode,
         root_device: hints,
+        skip_block_devices: (!args.skip_disks.is_empty()).then_some(args.skip_disks),
         clear: args.clear,
     };
     let of_bmc = patch.is_of_bmc();

@@ -33,6 +33,9 @@ pub struct Patch {
     pub boot_mode: Option<BootMode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_device: Option<Hints>,
+    /// Disks that are neither cleaned nor deployed to: these and no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_block_devices: Option<Vec<Hints>>,
     /// What the node shall have no longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clear: Vec<Clear>,
@@ -90,17 +93,19 @@ pub enum Clear {
     Serial,
     BootMode,
     RootDevice,
+    SkipBlockDevices,
     CipherSuite,
     Kg,
 }
 
 impl Clear {
-    pub const ALL: [Clear; 7] = [
+    pub const ALL: [Clear; 8] = [
         Clear::Name,
         Clear::SystemUuid,
         Clear::Serial,
         Clear::BootMode,
         Clear::RootDevice,
+        Clear::SkipBlockDevices,
         Clear::CipherSuite,
         Clear::Kg,
     ];
@@ -113,6 +118,7 @@ impl Clear {
             Clear::Serial => "serial",
             Clear::BootMode => "boot mode",
             Clear::RootDevice => "root device",
+            Clear::SkipBlockDevices => "skip list",
             Clear::CipherSuite => "cipher suite",
             Clear::Kg => "K_g",
         }
@@ -126,7 +132,8 @@ impl Clear {
             | Clear::SystemUuid
             | Clear::Serial
             | Clear::BootMode
-            | Clear::RootDevice => false,
+            | Clear::RootDevice
+            | Clear::SkipBlockDevices => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::node::{
 };
 use crate::plan;
 use crate::policy::Policy;
-use crate::time::secs;
+use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -26,6 +26,15 @@ pub(super) enum FailureOf {
     Other,
 }
 
+/// What maintenance does to a job that would begin a BMC act.
+fn held(now: Time) -> Phase {
+    Phase::Backoff {
+        since: now,
+        until: now.after(secs(HELD_SECS)),
+        because: HELD.into(),
+    }
+}
+
 impl Draft<'_> {
     /// Begins a job with its first step, which is never the agent's; so the last boot is retired.
     pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
@@ -36,21 +45,24 @@ impl Draft<'_> {
         if kind == JobKind::Clean {
             self.node.left_alone = LeftAlone::default();
         }
-        let (phase, boots) = match self.line_for(kind) {
-            Some(in_line) => (in_line, 0),
-            None => (self.enter(&steps[0]), boots(&steps[0])),
-        };
+        let (now, in_line, first) = (self.ctx.now, self.line_for(kind), steps[0].clone());
+        let waits = in_line.is_some();
         self.node.state = State::Busy(Job {
             kind,
             goal,
-            began: self.ctx.now,
-            boots,
+            began: now,
+            boots: 0,
             steps,
             at: 0,
             tries: 1,
             place: None,
-            phase,
+            phase: in_line.unwrap_or_else(|| held(now)),
         });
+        if !waits && !self.node.is_held() {
+            let phase = self.enter(&first);
+            let job = self.job();
+            (job.phase, job.boots) = (phase, boots(&first));
+        }
         format!("{} begins", self.node.state.provision_state())
     }
 
@@ -65,12 +77,8 @@ impl Draft<'_> {
             return;
         }
         if self.node.is_held() && matches!(step, Step::Bmc(_)) {
-            let since = self.ctx.now;
-            self.job().phase = Phase::Backoff {
-                since,
-                until: since.after(secs(HELD_SECS)),
-                because: HELD.into(),
-            };
+            let now = self.ctx.now;
+            self.job().phase = held(now);
             return;
         }
         let phase = self.enter(&step);

@@ -8,6 +8,7 @@ use super::draft::Draft;
 use super::enroll::{check_serial, tidy_macs};
 use super::power::power_is_synced;
 use super::verbs::words;
+use crate::disks;
 use crate::node::{Beside, BmcEndpoint, BmcSecrets, Maintenance, Node, Rest, State};
 use crate::patch::{BmcPatch, Clear, Patch};
 use alloc::format;
@@ -139,6 +140,7 @@ fn describe(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(),
         serial,
         boot_mode,
         root_device,
+        skip_block_devices,
         clear: _,
     } = patch;
     let name = after(patch, Clear::Name, name.as_ref(), &node.name)?;
@@ -181,6 +183,13 @@ fn describe(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(),
     hints.check().map_err(|bad| invalid(bad.to_string()))?;
     changes.hidden("root device hints", node.root_device != hints);
     node.root_device = hints;
+
+    let present = Some(node.skip_block_devices.clone());
+    let skips = skip_block_devices.as_ref();
+    let skips = after(patch, Clear::SkipBlockDevices, skips, &present)?.unwrap_or_default();
+    disks::check_skips(&skips).map_err(invalid)?;
+    changes.hidden("skip list", node.skip_block_devices != skips);
+    node.skip_block_devices = skips;
     Ok(())
 }
 

@@ -44,14 +44,14 @@ fn everything_but_the_id_can_be_changed_and_taken_away() {
     let story = set(
         Story::new(),
         r#"{"name": "box", "macs": ["02:00:00:00:00:02", "02:00:00:00:00:03"], "boot_mode": "bios", "serial": "SN-1",
-            "system_uuid": "07070707-0707-0707-0707-070707070707", "root_device": {"serial": "S1"}}"#,
+            "system_uuid": "07070707-0707-0707-0707-070707070707", "root_device": {"serial": "S1"}, "skip_block_devices": [{"serial": "S2"}]}"#,
     );
     assert_eq!(
         story.because,
         "the operator changed name (none → box), \
          MAC addresses (02:00:00:00:00:01 → 02:00:00:00:00:02 02:00:00:00:00:03), \
          system UUID (none → 07070707-0707-0707-0707-070707070707), serial (none → SN-1), boot mode (none → bios), \
-         root device hints"
+         root device hints, skip list"
     );
     assert_eq!(story.node.macs, [mac(2), mac(3)]);
     assert_eq!(story.node.boot_mode, Some(BootMode::Bios));
@@ -62,12 +62,13 @@ fn everything_but_the_id_can_be_changed_and_taken_away() {
     assert_eq!(story.node.macs, [mac(3), mac(4)]);
     let story = set(
         story,
-        r#"{"clear": ["name", "system_uuid", "serial", "boot_mode", "root_device"]}"#,
+        r#"{"clear": ["name", "system_uuid", "serial", "boot_mode", "root_device", "skip_block_devices"]}"#,
     );
     let (node, bare) = (&story.node, Story::new().node);
     assert_eq!((&node.name, &node.serial), (&None, &None));
     assert_eq!((node.system_uuid, node.boot_mode), (None, None));
     assert_eq!(node.root_device, bare.root_device);
+    assert_eq!(node.skip_block_devices, []);
     let again = set(story, r#"{"clear": ["name"]}"#);
     assert_eq!(again.because, "the operator changed nothing");
 }
@@ -242,8 +243,8 @@ fn a_rebuild_takes_another_image_and_keeps_what_is_not_given() {
     let active = || {
         Story::writing()
             .agent_did()
-            .bmc_did()
             .agent_did()
+            .bmc_did()
             .bmc_did()
             .is("active")
     };

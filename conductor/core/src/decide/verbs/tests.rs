@@ -84,6 +84,7 @@ fn every_job_can_be_aborted_in_mid_act() {
             .bmc_did()
             .boots(super::super::tests::BOOT, &["S1"])
             .agent_did()
+            .agent_did()
     };
     for (story, end) in [
         (Story::new().ask(Verb::Manage), "enroll"),
@@ -98,10 +99,7 @@ fn every_job_can_be_aborted_in_mid_act() {
         (deploying(), "deploy failed"),
         (active(), "deploy failed"),
         (deploying().ask(Verb::Undeploy), "deploy failed"),
-        (
-            active().bmc_did().agent_did().bmc_did().ask(Verb::Undeploy),
-            "error",
-        ),
+        (active().bmc_did().bmc_did().ask(Verb::Undeploy), "error"),
         (Story::available().ask(Verb::ResetBmc), "available"),
         (Story::available().ask(power(SOFT)), "available"),
     ] {
