@@ -28,6 +28,8 @@ pub enum Event {
     Seen { sign: Sign, at: Time },
     /// A ramdisk looked up and was matched to this node.
     Booted { boot: BootId, inventory: Inventory },
+    /// What the machine of this boot is known by, as far as it is no other node's.
+    Identified { boot: BootId, marks: Marks },
     /// An agent's heartbeat.
     Beat { boot: BootId, status: Status },
     /// The outcome of an act.
@@ -122,6 +124,7 @@ impl Event {
             Event::Enrolled(_)
             | Event::Asked { .. }
             | Event::Seen { .. }
+            | Event::Identified { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }
@@ -130,6 +133,14 @@ impl Event {
             | Event::PowerRead { .. } => false,
         }
     }
+}
+
+/// By which a machine is recognised, whatever boots on it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Marks {
+    pub macs: Vec<Mac>,
+    pub uuid: Option<SystemUuid>,
+    pub serial: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -47,6 +47,9 @@ pub struct Explanation {
     pub last_error: Option<LastError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<String>,
+    /// How often an active machine came to the ramdisk, and when last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub astray: Option<String>,
     /// Why the worker that would look after it does not. Another one does, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -99,6 +102,10 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         next: next(node, policy),
         verbs: verbs(node).into_iter().map(Into::into).collect(),
         last_error: node.last_error.clone(),
+        astray: node.astray.as_ref().map(|astray| {
+            let ago = human(now.since(astray.at).as_secs());
+            format!("{}, last {ago} ago", astray.words())
+        }),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
             Some(HardwareFault::Power) => format!(
                 "since {}, by itself: {}; ends when the BMC answers",
@@ -357,6 +364,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(netboot) = &self.netboot {
             writeln!(f, "netboot   {netboot}")?;
+        }
+        if let Some(astray) = &self.astray {
+            writeln!(f, "astray    {astray}")?;
         }
         if let Some(error) = &self.last_error {
             writeln!(

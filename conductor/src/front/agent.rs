@@ -1,5 +1,6 @@
 //! Messages of agents: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
 //! The core says what either means for a node; `nats` carries the bytes.
+use super::identify::identify;
 use super::refusal::ApiError;
 use crate::clock;
 use crate::drive::ReconcileError;
@@ -54,7 +55,16 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
                 inventory: lookup.inventory.clone(),
             };
             match worker.drive.deliver(*node, &event).await {
-                Ok(node) => (format!("welcome, by {by}"), Some(node)),
+                Ok(node) => {
+                    let of_others = identify(worker, &node, lookup.boot, &machine).await;
+                    let welcome = node.boot == Some(lookup.boot);
+                    let first = match welcome {
+                        true => format!("welcome, by {by}"),
+                        false => format!("refused, by {by}: the node is active"),
+                    };
+                    let words: Vec<String> = std::iter::once(first).chain(of_others).collect();
+                    (words.join("; "), welcome.then_some(node))
+                }
                 Err(ReconcileError::Rejected(why)) => (format!("refused, by {by}: {why}"), None),
                 Err(error) => {
                     return Err(ApiError {

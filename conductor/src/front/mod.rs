@@ -7,6 +7,7 @@ mod body;
 mod check;
 mod foresee;
 mod gate;
+mod identify;
 mod image;
 mod named;
 pub mod nats;

@@ -180,6 +180,7 @@ async fn look_up(
     };
     let event = Event::Booted { boot, inventory };
     match deliver(world, drive, node, &event).await {
+        Ok(node) if node.boot != Some(boot) => Ok(wait),
         Ok(node) => Ok(LookupReply::Welcome {
             node: node.id,
             heartbeat_timeout_secs: timeout,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// No node, eight rests, six kinds of jobs in the phases that each can have, and two of them in line.
 const STATES: usize = 1 + 8 + 3 * 2 + 3 * 4 + 2;
 const EVENTS: usize = EVENT_NAMES.len();
-const EVENT_NAMES: [&str; 27] = [
+const EVENT_NAMES: [&str; 28] = [
     "enrolled",
     "manage",
     "inspect",
@@ -36,6 +36,7 @@ const EVENT_NAMES: [&str; 27] = [
     "power-unread",
     "seen",
     "turn",
+    "identified",
 ];
 
 /// Of the pairs below, how many could be.
@@ -91,6 +92,7 @@ pub fn event_name(event: &Event) -> &'static str {
             Verb::ResetBmc => 13,
         },
         Event::Seen { .. } => 25,
+        Event::Identified { .. } => 26,
         Event::Booted { .. } => 14,
         Event::Beat { status, .. } => match status {
             Status::Idle => 15,

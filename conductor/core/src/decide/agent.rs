@@ -1,10 +1,11 @@
 //! A ramdisk's reports (it booted, it beats), and what the conductor wants of it.
 //! `lookup` finds the node of a lookup; `alarm` notices silence.
 use super::answer::{Effect, Rejected};
+use super::astray;
 use super::draft::Draft;
 use super::job::{FailureOf, HELD};
 use crate::disks;
-use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, State, Step};
+use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, Rest, State, Step};
 use crate::plan::{self, Plan};
 use alloc::boxed::Box;
 use alloc::format;
@@ -18,6 +19,9 @@ pub(super) fn booted(
     boot: BootId,
     inventory: &Inventory,
 ) -> Result<String, Rejected> {
+    if draft.node.state == State::Resting(Rest::Active) {
+        return astray::looked_up(draft, boot);
+    }
     if draft.node.past_boots.contains(&boot) {
         return Err(Rejected::OldBoot);
     }

@@ -5,16 +5,15 @@ use super::draft::Ctx;
 use super::verbs::words;
 use crate::disks;
 use crate::event::Enrolment;
-use crate::node::{Beside, BmcSecrets, LeftAlone, MAX_MACS, Node, Rest, SCHEMA, State, Versions};
+use crate::node::{
+    Beside, BmcSecrets, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Rest, SCHEMA, State, Versions,
+};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use ironbeat_common::id::{Mac, SystemUuid};
-
-/// SMBIOS strings are shorter; the index repeats it in a header.
-const MAX_SERIAL_BYTES: usize = 255;
 
 pub(super) fn enrolled(
     present: Option<&Node>,
@@ -178,6 +177,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         boot: None,
         past_boots: vec![],
         found_boot_mode: found.as_ref().map(|inventory| inventory.boot.mode),
+        astray: None,
         left_alone: LeftAlone::default(),
         beside: Versions {
             inventory: found.as_ref().and(version.clone()),

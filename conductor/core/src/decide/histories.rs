@@ -2,8 +2,8 @@
 //! A failing history is cut down and kept as a file in `histories/`, which `kept_histories` replays for ever.
 use super::tests::{access, enrolled, instance, inventory};
 use super::{
-    Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Patch, Policy,
-    PowerVerb, Verb, decide, is_news,
+    Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Marks, Patch,
+    Policy, PowerVerb, Verb, decide, is_news,
 };
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
@@ -17,7 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError};
-use ironbeat_common::id::{BootId, NodeId, StepId};
+use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -119,6 +119,15 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
         let at = Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000)));
         let sign = rng.pick(&[Sign::Lease, Sign::Script, Sign::Kernel]);
         return Event::Seen { sign, at };
+    }
+    if rng.below(24) == 0 {
+        let marks = Marks {
+            macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, rng.below(40) as u8])],
+            uuid: None,
+            serial: Some("SN".to_string()),
+        };
+        let boot = present;
+        return Event::Identified { boot, marks };
     }
     match (rng.below(10), act) {
         (0..=5, Some((op, act))) => {

@@ -42,6 +42,9 @@ impl Draft<'_> {
         if !matches!(goal, Goal::Rest(rest) if rest.is_failure()) {
             self.node.last_error = None;
         }
+        if kind == JobKind::Deploy {
+            self.node.astray = None;
+        }
         if kind == JobKind::Clean {
             self.node.left_alone = LeftAlone::default();
         }

@@ -3,11 +3,13 @@
 mod agent;
 mod alarm;
 mod answer;
+mod astray;
 mod bmc;
 mod draft;
 mod enroll;
 #[cfg(test)]
 mod histories;
+mod identity;
 mod job;
 mod netboot;
 mod power;
@@ -21,7 +23,7 @@ use crate::node::Node;
 use draft::Draft;
 
 pub use crate::event::{
-    Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, PowerVerb, Verb,
+    Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, Marks, PowerVerb, Verb,
 };
 pub use crate::patch::{BmcPatch, Clear, Patch};
 pub use crate::policy::Policy;
@@ -52,6 +54,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         } => return enroll::forgotten(node),
         Event::Asked { request, verb } => verbs::asked(&mut draft, request, verb)?,
         Event::Booted { boot, inventory } => agent::booted(&mut draft, *boot, inventory)?,
+        Event::Identified { boot, marks } => identity::identified(&mut draft, *boot, marks)?,
         Event::Beat { boot, status } => agent::beat(&mut draft, *boot, status)?,
         Event::Seen { sign, at } => netboot::seen(&mut draft, *sign, *at),
         Event::Bmc { op, result } => bmc::reported(&mut draft, op, result),
@@ -73,6 +76,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         Event::Asked { .. } => {}
         Event::Enrolled(_)
         | Event::Seen { .. }
+        | Event::Identified { .. }
         | Event::Booted { .. }
         | Event::Beat { .. }
         | Event::Bmc { .. }

@@ -1,7 +1,7 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::{
-    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Policy, Rejected, Verb, Wanted,
-    decide, wanted,
+    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, Rejected, Verb,
+    Wanted, decide, wanted,
 };
 use crate::hints::Hints;
 use crate::id::{Actor, Incarnation, OpId, RequestId};
@@ -1309,4 +1309,98 @@ fn maintenance_without_a_reason_is_refused() {
     let refused = Story::new().try_event(Event::Asked { request, verb });
     let why = refused.unwrap_err().to_string();
     assert!(why.starts_with("maintenance needs a reason"), "{why}");
+}
+
+/// It tried the next NIC, or its kernel hung on the way down and its BMC lied.
+#[test]
+fn an_active_machine_in_a_ramdisk_is_made_to_boot_its_disk_and_the_node_says_how_often() {
+    let story = Story::writing().agent_did().agent_did().bmc_did().bmc_did();
+    let lookup = |boot| Event::Booted {
+        boot,
+        inventory: inventory(&["S1", "S2"]),
+    };
+    let told = |story: &Story| crate::explain::explain(&story.node, story.now, &story.policy);
+    for (n, boot) in [BOOT, NEXT_BOOT].into_iter().enumerate() {
+        let mut story = Story {
+            node: story.node.clone(),
+            ..Story::new()
+        };
+        assert_eq!(told(&story).astray, None);
+        // A beat is told to look up.
+        let status = Status::Idle;
+        let beat = story.try_event(Event::Beat { boot, status });
+        assert_eq!(beat, Err(Rejected::UnknownBoot));
+        story.now = story.now.after(Duration::from_secs(n as u64 * 5000));
+        story = story.event(lookup(boot)).is("active");
+        assert_eq!(story.effects, [], "one lookup may be old");
+        let early = story.try_event(lookup(boot));
+        assert!(early.unwrap_err().to_string().ends_with("is active"));
+        for forced in 1..=3 {
+            story.now = story.now.after(Duration::from_secs(20));
+            story = story.event(lookup(boot)).is("active");
+            assert_eq!(story.acting().1, BmcAct::PowerOff, "{forced}");
+            story = story.bmc_did();
+            assert_eq!(story.acting().1, BmcAct::BootDisk);
+            story = story.bmc_did().is("active");
+        }
+        story.now = story.now.after(Duration::from_secs(20));
+        story = story.event(lookup(boot)).is("active");
+        assert_eq!(story.effects, []);
+        let words = "active: the machine came to the ramdisk once instead of its disk since it was deployed, and still does \
+                     after 3 boots from the disk by force";
+        assert_eq!(story.error(), words);
+        story.now = story.now.after(Duration::from_secs(20));
+        assert!(story.try_event(lookup(boot)).is_err(), "it is said once");
+        // Much later it gets another chance, unless somebody works on it.
+        story.now = story.now.after(Duration::from_secs(4000));
+        let other = BootId::from_bytes([77; 16]);
+        story = story.event(lookup(other));
+        let often = told(&story).astray.unwrap();
+        assert!(often.contains("came to the ramdisk 2 times"), "{often}");
+        story.now = story.now.after(Duration::from_secs(20));
+        story = story.ask(Verb::Maintenance(Some("fan".into())));
+        assert!(story.try_event(lookup(other)).is_err());
+        let story = story.ask(Verb::Maintenance(None)).event(lookup(other));
+        assert_eq!(story.acting().1, BmcAct::PowerOff);
+        let story = story.bmc_did().bmc_did().is("active");
+        assert_eq!(story.node.last_error, None);
+        let story = story.ask(Verb::Rebuild(None));
+        assert_eq!(told(&story).astray, None);
+    }
+}
+
+#[test]
+fn a_machine_is_known_by_all_its_marks_once_its_ramdisk_has_called() {
+    let mac = |n| Mac::from_bytes([2, 0, 0, 0, 0, n]);
+    let uuid = ironbeat_common::id::SystemUuid::from_bytes([5; 16]);
+    let marks = Marks {
+        macs: vec![mac(9), mac(1), mac(2)],
+        uuid: Some(uuid),
+        serial: Some("SN-1".into()),
+    };
+    let of = |boot| Event::Identified {
+        boot,
+        marks: marks.clone(),
+    };
+    let mut story = Story::writing();
+    assert_eq!(story.try_event(of(NEXT_BOOT)), Err(Rejected::UnknownBoot));
+    let story = story.event(of(BOOT)).is("wait call-back");
+    assert_eq!(story.node.macs, [mac(1), mac(2), mac(9)]);
+    assert_eq!(story.node.system_uuid, Some(uuid));
+    assert_eq!(story.node.serial.as_deref(), Some("SN-1"));
+    let words =
+        "known by its MAC address 02:00:00:00:00:09, MAC address 02:00:00:00:00:02, system UUID";
+    assert!(story.because.contains(words), "{}", story.because);
+    // What the record says already stays.
+    let other = Marks {
+        macs: vec![],
+        uuid: Some(ironbeat_common::id::SystemUuid::from_bytes([6; 16])),
+        serial: Some("SN-2".into()),
+    };
+    let before = story.node.clone();
+    let story = story.event(Event::Identified {
+        boot: BOOT,
+        marks: other,
+    });
+    assert_eq!(story.node, before);
 }

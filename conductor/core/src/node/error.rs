@@ -20,6 +20,8 @@ pub struct LastError {
 pub enum During {
     /// A power reading. The next one that succeeds clears the error too.
     PowerSync,
+    /// A ramdisk runs on the machine of an active node.
+    Astray,
     /// A step of a job, in the operator's words.
     Step {
         provision_state: String,
@@ -34,6 +36,7 @@ impl fmt::Display for During {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             During::PowerSync => f.write_str("power sync"),
+            During::Astray => f.write_str("active"),
             During::Step {
                 provision_state,
                 name,

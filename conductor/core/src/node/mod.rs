@@ -2,6 +2,7 @@
 //! `decide` changes it; the conductor stores it and decides who may write it.
 mod access;
 mod address;
+mod astray;
 mod beside;
 mod cipher;
 mod cleaned;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{BmcAccess, BmcEndpoint, BmcSecrets};
 pub use address::{BadAddress, BmcAddress, Host};
+pub use astray::Astray;
 pub use beside::{Beside, BesideKind, Versions};
 pub use cipher::{BadSuite, CipherSuite};
 pub use cleaned::{LeftAlone, LeftDisk, MAX_LEFT_DISKS, WhyLeft};
@@ -51,6 +53,8 @@ pub const MAX_PAST_BOOTS: usize = 4;
 pub const MAX_SKIPS: usize = 16;
 /// MAC addresses a node may claim: one claim key each. The largest servers have fewer ports.
 pub const MAX_MACS: usize = 32;
+/// As SMBIOS bounds nothing, and a record must stay small.
+pub const MAX_SERIAL_BYTES: usize = 255;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -97,6 +101,9 @@ pub struct Node {
     /// The firmware mode that the ramdisk found at its last lookup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_boot_mode: Option<BootMode>,
+    /// Of a node that is active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub astray: Option<Astray>,
     /// Disks that the last cleaning did not erase.
     #[serde(default, skip_serializing_if = "LeftAlone::is_empty")]
     pub left_alone: LeftAlone,
