@@ -88,6 +88,7 @@ impl Event {
             Event::Asked { .. }
             | Event::Booted { .. }
             | Event::Seen { .. }
+            | Event::Identified { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }
@@ -108,6 +109,7 @@ impl Event {
             | Event::Asked { .. }
             | Event::Booted { .. }
             | Event::Seen { .. }
+            | Event::Identified { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }

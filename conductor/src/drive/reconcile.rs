@@ -45,6 +45,7 @@ fn is_asked(event: &Event) -> bool {
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
         | Event::Turn { .. }
+        | Event::Identified { .. }
         | Event::PowerRead { .. } => false,
     }
 }

@@ -3,11 +3,10 @@
 use super::answer::Rejected;
 use super::draft::Draft;
 use super::power;
-use crate::node::{Astray, BmcAct, During, LastError, Step};
+use crate::node::{Astray, BmcAct, During, JobKind, LastError, Step};
 use crate::time::secs;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use core::time::Duration;
 use ironbeat_common::id::BootId;
 
@@ -60,9 +59,8 @@ pub(super) fn looked_up(draft: &mut Draft<'_>, boot: BootId) -> Result<String, R
     }
     (astray.at, astray.forced) = (now, forced + 1);
     draft.node.astray = Some(astray);
-    power::start(
-        draft,
-        vec![Step::Bmc(BmcAct::PowerOff), Step::Bmc(BmcAct::BootDisk)],
-    );
+    let goal = power::goal(draft);
+    let steps = [BmcAct::PowerOff, BmcAct::BootDisk].map(Step::Bmc);
+    draft.start(JobKind::Bmc, goal, steps.into());
     Ok(format!("{words}: it is booted from the disk by force"))
 }
