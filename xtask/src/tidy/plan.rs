@@ -71,7 +71,10 @@ pub const FOR_TESTS: &[&str] = &[
 
 /// What the tests of some may use beyond that.
 pub const TESTS_MAY: &[(&str, &[&str])] = &[
-    ("ironbeat", &["ironbeat-agent", "ironbeat-image"]),
+    (
+        "ironbeat",
+        &["ironbeat-agent", "ironbeat-fleet", "ironbeat-image"],
+    ),
     ("ironbeat-bmc-sim", &["ironbeat-ipmi"]),
 ];
 
@@ -214,6 +217,22 @@ pub const CRATES: &[Crate] = &[
         may: &["ironbeat-rack", "ironbeat-ops"],
         no_std: false,
         never: &["ironbeat"],
+        rooms: &[],
+    },
+    Crate {
+        name: "ironbeat-fleet",
+        dir: "tests/fleet",
+        owns: "thousands of simulated machines, agent and BMC each, over real NATS and RMCP+, with a ledger of what was touched; the load of `bench fleet`",
+        lacks: "the product's code, but for the types on the wire: it meets the programs that ship",
+        may: &[
+            "ironbeat-bmc-sim",
+            "ironbeat-rack",
+            "ironbeat-ops",
+            "ironbeat-core",
+            "ironbeat-common",
+        ],
+        no_std: false,
+        never: &["ironbeat", "ironbeat-agent"],
         rooms: &[],
     },
     Crate {

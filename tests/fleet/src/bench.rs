@@ -1,0 +1,603 @@
+//! `bench fleet`: what one machine costs, at each size of the fleet. Values by name; `main` prints them.
+//! Leaves servers and workers to `site`, machines to `fleet`.
+use crate::fleet::{Fleet, Spec};
+use crate::hardware;
+use crate::link::{Link, Unanswered};
+use crate::machine::{Act, Runs};
+use crate::site::{Cpu, Site};
+use anyhow::{Context, Result, bail, ensure};
+use async_nats::jetstream;
+use futures_util::{StreamExt, stream};
+use ironbeat_common::codec;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Progress, Status};
+use ironbeat_common::id::{BootId, NodeId};
+use ironbeat_common::lookup::LookupReply;
+use ironbeat_common::subject;
+use ironbeat_core::id::RequestId;
+use ironbeat_core::node::{Image, NewInstance};
+use ironbeat_ops::happening::{Happening, What};
+use ironbeat_ops::request::{Deploy, Manage, Provide, SetMaintenance, Undeploy};
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Questions under way at once.
+const AT_ONCE: usize = 256;
+/// Nodes that are deployed.
+const DEPLOYS: usize = 1000;
+/// Nodes whose agents beat.
+const BEATERS: usize = 200;
+const BEATS: usize = 40_000;
+/// Machines that nobody knows.
+const STRANGERS: usize = 10_000;
+/// Something that should come by itself.
+const PATIENCE: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_millis(100);
+
+pub struct Plan {
+    pub ironbeat: PathBuf,
+    pub nats: Option<PathBuf>,
+    /// Only measures whose names contain it.
+    pub only: Option<String>,
+    pub idle: Duration,
+    pub rounds: usize,
+}
+
+/// Values by name and unit, in the order in which they came.
+#[derive(Default)]
+pub struct Measures(pub Vec<(String, &'static str, Vec<f64>)>);
+
+impl Measures {
+    fn add(&mut self, name: &str, unit: &'static str, value: f64) {
+        eprintln!("{name}: {value:.4} {unit}");
+        match self.0.iter_mut().find(|(known, ..)| known == name) {
+            Some((.., values)) => values.push(value),
+            None => self.0.push((name.into(), unit, vec![value])),
+        }
+    }
+
+    pub fn median(&self, name: &str) -> Option<f64> {
+        let (.., values) = self.0.iter().find(|(known, ..)| known == name)?;
+        let mut values = values.clone();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+}
+
+struct Bench<'a> {
+    plan: &'a Plan,
+    site: Site,
+    fleet: Fleet,
+    operator: Link,
+    measures: Measures,
+}
+
+/// One size of the fleet.
+pub async fn run(plan: &Plan, nodes: usize) -> Result<Measures> {
+    let mut site = Site::start(&plan.ironbeat, plan.nats.as_deref())?;
+    site.worker("")?;
+    let fleet = Fleet::start(&Spec::new(&site.servers(), nodes)).await?;
+    let operator = Link::connect(&site.servers(), &fleet.link(0).prefix, "operator").await?;
+    let mut bench = Bench {
+        plan,
+        site,
+        fleet,
+        operator,
+        measures: Measures::default(),
+    };
+    bench.all(nodes).await?;
+    Ok(bench.measures)
+}
+
+impl Bench<'_> {
+    fn wants(&self, name: &str) -> bool {
+        let only = self.plan.only.as_deref();
+        only.is_none_or(|only| name.contains(only) || only.contains(name))
+    }
+
+    async fn all(&mut self, nodes: usize) -> Result<()> {
+        self.enrol(nodes).await?;
+        if self.wants("lookup") || self.wants("rss") {
+            self.lookups(nodes).await?;
+        }
+        if self.wants("discover") {
+            self.discover(nodes).await?;
+        }
+        if self.wants("list") {
+            for _ in 0..self.plan.rounds {
+                let took = self.site.command(&["node", "list"])?;
+                self.measures.add("list_s", "s", took.as_secs_f64());
+            }
+        }
+        if self.wants("start") {
+            for _ in 0..self.plan.rounds {
+                self.site.stop_workers();
+                let took = self.site.worker("")?;
+                self.measures.add("start_s", "s", took.as_secs_f64());
+            }
+        }
+        if self.wants("stage") {
+            self.stage().await?;
+        }
+        let deployed = DEPLOYS.min(nodes);
+        let managed = match self.wants("idle") || self.wants("manage") || self.wants("storm") {
+            true => nodes,
+            false => deployed,
+        };
+        if !["idle", "manage", "storm", "deploy", "beat"]
+            .iter()
+            .any(|it| self.wants(it))
+        {
+            return Ok(());
+        }
+        self.manage(managed).await?;
+        if self.wants("idle") {
+            self.idle().await?;
+        }
+        if self.wants("deploy") {
+            self.deploy(deployed).await?;
+        }
+        if self.wants("beat") || self.wants("storm") {
+            self.beats(deployed).await?;
+        }
+        if self.wants("storm") {
+            self.storm(managed).await?;
+        }
+        let twice = self
+            .fleet
+            .ledgers()
+            .iter()
+            .map(|it| it.twice().len())
+            .sum::<usize>();
+        ensure!(twice == 0, "{twice} steps were done twice");
+        Ok(())
+    }
+
+    /// What `count` times `work` cost.
+    async fn cost(&mut self, what: &str, count: usize, before: Cpu, secs: f64) {
+        let after = self.site.settled().await;
+        let each = |before: f64, after: f64| (after - before) * 1e3 / count as f64;
+        let per_s = count as f64 / secs;
+        self.measures.add(&format!("{what}_per_s"), "1/s", per_s);
+        let worker = each(before.worker, after.worker);
+        self.measures.add(&format!("{what}_cpu_ms"), "ms", worker);
+        let server = each(before.server, after.server);
+        self.measures
+            .add(&format!("{what}_server_cpu_ms"), "ms", server);
+    }
+
+    async fn enrol(&mut self, nodes: usize) -> Result<()> {
+        let (before, begin) = (self.site.settled().await, Instant::now());
+        at_once(0..nodes, async |n| {
+            let wish = self.fleet.enrolment(n);
+            self.operator.operate(&wish).await.map(drop)
+        })
+        .await?;
+        let secs = begin.elapsed().as_secs_f64();
+        self.cost("enrol", nodes, before, secs).await;
+        Ok(())
+    }
+
+    /// Each machine once, then all once more: the second time nothing about them is new.
+    async fn lookups(&mut self, nodes: usize) -> Result<()> {
+        for what in ["lookup", "lookup_again"] {
+            let (before, begin) = (self.site.settled().await, Instant::now());
+            at_once(0..nodes, async |n| self.look_up(n).await.map(drop)).await?;
+            let secs = begin.elapsed().as_secs_f64();
+            self.cost(what, nodes, before, secs).await;
+        }
+        let rss = self.site.rss_mib()?;
+        self.measures.add("rss_mib", "MiB", rss);
+        Ok(())
+    }
+
+    async fn look_up(&self, n: usize) -> Result<LookupReply, Unanswered> {
+        let link = self.fleet.link(n);
+        let lookup = hardware::lookup(n, bmc_of(n), boot_of(n));
+        link.ask(subject::lookup(&link.prefix), &lookup).await
+    }
+
+    async fn discover(&mut self, nodes: usize) -> Result<()> {
+        let remembered = self.remembered().await?;
+        let (before, begin) = (self.site.settled().await, Instant::now());
+        let strangers = nodes..nodes + STRANGERS;
+        // All at once, and each again until it is answered.
+        let answered = stream::iter(strangers).map(async |n| {
+            while let Err(error) = self.look_up(n).await {
+                ensure!(begin.elapsed() < PATIENCE, "look up: {error}");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Ok(())
+        });
+        let answered: Vec<Result<()>> = answered.buffer_unordered(STRANGERS).collect().await;
+        answered.into_iter().collect::<Result<()>>()?;
+        let all_answered = begin.elapsed().as_secs_f64();
+        self.measures.add("discover_answered_s", "s", all_answered);
+        // Until all are remembered, or no more come.
+        let (mut known, mut last) = (0, Instant::now());
+        while known < STRANGERS && last.elapsed() < Duration::from_secs(10) {
+            let now = self.remembered().await?.saturating_sub(remembered);
+            if now > known {
+                (known, last) = (now, Instant::now());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.measures
+            .add("discover_remembered", "machines", known as f64);
+        if known >= STRANGERS {
+            self.measures
+                .add("discover_s", "s", begin.elapsed().as_secs_f64());
+        }
+        self.cost("discover", STRANGERS, before, all_answered).await;
+        let rss = self.site.rss_mib()?;
+        self.measures.add("discover_rss_mib", "MiB", rss);
+        Ok(())
+    }
+
+    async fn remembered(&self) -> Result<usize> {
+        let js = jetstream::new(self.operator.nats.clone());
+        let stream = js.get_stream("KV_ib_lookups").await?;
+        Ok(usize::try_from(stream.cached_info().state.messages)?)
+    }
+
+    /// One node's change, with and without dnsmasq's directories to keep.
+    async fn stage(&mut self) -> Result<()> {
+        let (hosts, tftp) = (self.site.dir("hosts")?, self.site.dir("tftp")?);
+        let dnsmasq = format!(
+            "[dnsmasq]\nhosts_dir = {:?}\ntftp_dir = {:?}\nbus = \"unix:path=/nonexistent\"\n",
+            hosts, tftp
+        );
+        let mut costs = Vec::new();
+        for more in ["", dnsmasq.as_str()] {
+            self.site.stop_workers();
+            self.site.worker(more)?;
+            let macs = 4 * self.fleet.len();
+            let deadline = Instant::now() + PATIENCE;
+            while !more.is_empty() && std::fs::read_dir(&hosts)?.count() < macs {
+                ensure!(Instant::now() < deadline, "the host files are not written");
+                tokio::time::sleep(LOOK).await;
+            }
+            let changes = 200;
+            let before = self.site.settled().await;
+            for n in 0..changes {
+                let ask = SetMaintenance {
+                    node: hardware::node_id(n % 100).to_string(),
+                    request: None,
+                    reason: (n < 100).then(|| "bench".into()),
+                };
+                self.operator.operate(&ask).await?;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let after = self.site.settled().await;
+            costs.push((after.worker - before.worker) * 1e3 / changes as f64);
+        }
+        self.measures.add("stage_cpu_ms", "ms", costs[1] - costs[0]);
+        self.site.stop_workers();
+        self.site.worker("")?;
+        Ok(())
+    }
+
+    async fn manage(&mut self, nodes: usize) -> Result<()> {
+        let (before, begin) = (self.site.settled().await, Instant::now());
+        let mut rests = self.follow("manageable").await?;
+        at_once(0..nodes, async |n| {
+            let (node, request) = (hardware::node_id(n).to_string(), fresh_request());
+            self.operator
+                .operate(&Manage { node, request })
+                .await
+                .map(drop)
+        })
+        .await?;
+        rests.wait(nodes).await?;
+        let secs = begin.elapsed().as_secs_f64();
+        self.cost("manage", nodes, before, secs).await;
+        let mut rests = self.follow("available").await?;
+        at_once(0..nodes, async |n| {
+            let (node, request) = (hardware::node_id(n).to_string(), fresh_request());
+            self.operator
+                .operate(&Provide { node, request })
+                .await
+                .map(drop)
+        })
+        .await?;
+        rests.wait(nodes).await
+    }
+
+    async fn idle(&mut self) -> Result<()> {
+        let before = self.site.settled().await;
+        tokio::time::sleep(self.plan.idle).await;
+        let after = self.site.cpu();
+        let share = (after.worker - before.worker) / self.plan.idle.as_secs_f64();
+        self.measures.add("idle_cpu_share", "share", share);
+        let share = (after.server - before.server) / self.plan.idle.as_secs_f64();
+        self.measures.add("idle_server_cpu_share", "share", share);
+        Ok(())
+    }
+
+    async fn ask_deploys(&self, nodes: impl Iterator<Item = usize>) -> Result<()> {
+        at_once(nodes, async |n| {
+            let image = Image {
+                source: "os.raw".parse().expect("a file's name"),
+                checksum: "076a27c79e5ace2a3d47f9dd2e83e4ff6ea8872b3c2218f66c92b89b55f36560"
+                    .parse()
+                    .expect("64 hex digits"),
+                format: None,
+            };
+            let ask = Deploy {
+                node: hardware::node_id(n).to_string(),
+                request: fresh_request(),
+                instance: NewInstance {
+                    image,
+                    hostname: None,
+                    user_data: Some("#cloud-config\n".into()),
+                    network_data: None,
+                    ssh_keys: vec![],
+                    root_device: Default::default(),
+                },
+            };
+            self.operator.operate(&ask).await.map(drop)
+        })
+        .await
+    }
+
+    /// Every round deploys the same nodes, after they were taken back.
+    async fn deploy(&mut self, nodes: usize) -> Result<()> {
+        for round in 0..self.plan.rounds {
+            if round > 0 {
+                self.undeploy(nodes).await?;
+            }
+            let (before, begin) = (self.site.settled().await, Instant::now());
+            let mut rests = self.follow("active").await?;
+            self.ask_deploys(0..nodes).await?;
+            rests.wait(nodes).await?;
+            let secs = begin.elapsed().as_secs_f64();
+            self.cost("deploy", nodes, before, secs).await;
+        }
+        // Counted apart, as listening costs the server something.
+        let counted = 100.min(nodes);
+        self.undeploy(counted).await?;
+        let writes = Counter::start(&self.operator, "$KV.ib.>").await?;
+        let events = Counter::start(&self.operator, "ib.v1.event.>").await?;
+        let mut rests = self.follow("active").await?;
+        self.ask_deploys(0..counted).await?;
+        rests.wait(counted).await?;
+        self.site.settled().await;
+        let each = |count: u64| count as f64 / counted as f64;
+        self.measures.add(
+            "deploy_writes",
+            "writes",
+            each(writes.stop() + events.count()),
+        );
+        self.measures
+            .add("deploy_events", "events", each(events.stop()));
+        Ok(())
+    }
+
+    async fn undeploy(&self, nodes: usize) -> Result<()> {
+        let mut rests = self.follow("available").await?;
+        at_once(0..nodes, async |n| {
+            let (node, request) = (hardware::node_id(n).to_string(), fresh_request());
+            self.operator
+                .operate(&Undeploy { node, request })
+                .await
+                .map(drop)
+        })
+        .await?;
+        rests.wait(nodes).await
+    }
+
+    /// Beats that say the same as the last: the step goes on.
+    async fn beats(&mut self, deployed: usize) -> Result<()> {
+        let beaters = BEATERS.min(deployed);
+        if self.wants("deploy") {
+            self.undeploy(beaters).await?;
+        }
+        self.fleet.hold(true);
+        self.ask_deploys(0..beaters).await?;
+        let acts = self.writing(beaters).await?;
+        for _ in 0..self.plan.rounds {
+            let (before, begin) = (self.site.settled().await, Instant::now());
+            at_once(0..BEATS, async |n| {
+                let act = &acts[n % beaters];
+                let beat = Heartbeat {
+                    version: codec::VERSION,
+                    boot: act.boot,
+                    seq: 1000 + n as u64,
+                    status: Status::Running {
+                        step: act.step,
+                        progress: Progress::default(),
+                    },
+                    nudge: None,
+                };
+                let link = self.fleet.link(n);
+                let node = hardware::node_id(n % beaters);
+                let subject = subject::heartbeat(&link.prefix, &node);
+                match link.ask(subject, &beat).await? {
+                    HeartbeatReply::Idle => Ok(()),
+                    other => Err(Unanswered::Other(format!("{other:?}"))),
+                }
+            })
+            .await?;
+            let secs = begin.elapsed().as_secs_f64();
+            self.cost("beat", BEATS, before, secs).await;
+        }
+        Ok(())
+    }
+
+    /// The image step of each of these, once all of them have begun it.
+    async fn writing(&self, nodes: usize) -> Result<Vec<Act>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let writes = |n| {
+                let acts = self.fleet.machine(n).ledger().acts;
+                acts.last()
+                    .filter(|act| act.order == "write_image" && !act.done)
+                    .cloned()
+            };
+            let acts: Vec<Act> = (0..nodes).filter_map(writes).collect();
+            if acts.len() == nodes {
+                return Ok(acts);
+            }
+            ensure!(Instant::now() < deadline, "{} of {nodes} write", acts.len());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The server is killed and comes back while all agents are in the middle of a step.
+    async fn storm(&mut self, nodes: usize) -> Result<()> {
+        self.fleet.hold(true);
+        let live = |n: &usize| matches!(self.fleet.machine(*n).runs(), Runs::Ramdisk(_));
+        let active = DEPLOYS.min(nodes);
+        if self.wants("deploy") && active < nodes {
+            self.ask_deploys(active..nodes).await?;
+        } else {
+            self.ask_deploys(BEATERS.min(nodes)..nodes).await?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut agents: Vec<usize> = Vec::new();
+        while Instant::now() < deadline {
+            let writes = |n: &usize| {
+                let acts = self.fleet.machine(*n).ledger().acts;
+                acts.last().is_some_and(|act| act.order == "write_image")
+            };
+            agents = (0..nodes).filter(live).filter(writes).collect();
+            if agents.len() + active >= nodes {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.site.settled().await;
+        self.site.nats.kill();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let beats = |n: usize| self.fleet.machine(n).ledger().beats;
+        let counts: Vec<u64> = agents.iter().map(|n| beats(*n)).collect();
+        self.site.nats.start()?;
+        let begin = Instant::now();
+        self.fleet.ring();
+        loop {
+            let back = agents
+                .iter()
+                .zip(&counts)
+                .filter(|(n, count)| beats(**n) > **count);
+            let back = back.count();
+            if back == agents.len() {
+                break;
+            }
+            ensure!(
+                begin.elapsed() < PATIENCE,
+                "{back} of {} came back",
+                agents.len()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+        self.measures
+            .add("storm_agents", "agents", agents.len() as f64);
+        self.measures
+            .add("storm_s", "s", begin.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    async fn follow(&self, state: &'static str) -> Result<Rests> {
+        let subject = format!("{}.event.*.state", self.operator.prefix);
+        let events = self.operator.nats.subscribe(subject).await?;
+        self.operator.nats.flush().await?;
+        Ok(Rests {
+            events,
+            state,
+            seen: HashSet::new(),
+        })
+    }
+}
+
+/// Nodes that come to rest in a state.
+struct Rests {
+    events: async_nats::Subscriber,
+    state: &'static str,
+    seen: HashSet<NodeId>,
+}
+
+impl Rests {
+    async fn wait(&mut self, nodes: usize) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.seen.len() < nodes {
+            let Ok(event) = tokio::time::timeout_at(deadline, self.events.next()).await else {
+                bail!("{} of {nodes} became {}", self.seen.len(), self.state);
+            };
+            let event = event.context("the connection is closed")?;
+            let happening: Happening = serde_json::from_slice(&event.payload)?;
+            if let What::State(transition) = &happening.what {
+                ensure!(
+                    transition.error.is_none(),
+                    "node {}: {:?}",
+                    happening.node,
+                    transition.error
+                );
+                if transition.to == self.state {
+                    self.seen.insert(happening.node);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts messages.
+struct Counter {
+    count: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Counter {
+    async fn start(link: &Link, subject: &'static str) -> Result<Self> {
+        let mut messages = link.nats.subscribe(subject).await?;
+        link.nats.flush().await?;
+        let count = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&count);
+        let task = tokio::spawn(async move {
+            while messages.next().await.is_some() {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Ok(Self { count, task })
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) -> u64 {
+        self.task.abort();
+        self.count()
+    }
+}
+
+async fn at_once(
+    numbers: impl Iterator<Item = usize>,
+    work: impl AsyncFn(usize) -> Result<(), Unanswered>,
+) -> Result<()> {
+    let work = &work;
+    let mut done = stream::iter(numbers)
+        .map(async |n| work(n).await.with_context(|| format!("machine {n}")))
+        .buffer_unordered(AT_ONCE);
+    while let Some(result) = done.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+fn fresh_request() -> Option<RequestId> {
+    uuid::Uuid::new_v4().to_string().parse().ok()
+}
+
+fn boot_of(n: usize) -> BootId {
+    BootId::from_bytes(*hardware::node_id(n).as_bytes())
+}
+
+/// Machines beyond the fleet have BMCs that nobody asks.
+fn bmc_of(n: usize) -> IpAddr {
+    let first = u32::from(Ipv4Addr::new(127, 64, 0, 0));
+    Ipv4Addr::from(first + n as u32).into()
+}

@@ -1,0 +1,207 @@
+//! Starts machines, BMCs and agents, and says what became of them.
+//! Leaves what is done to them to whoever started them.
+use crate::agent::{self, Agent, Pace};
+use crate::hardware;
+use crate::link::Link;
+use crate::machine::{Behind, Ledger, Machine};
+use anyhow::{Context, Result, ensure};
+use futures_util::StreamExt;
+use ironbeat_bmc_sim::{Fleet as Bmcs, FleetConfig, Settings};
+use ironbeat_common::id::NodeId;
+use ironbeat_common::subject::DEFAULT_PREFIX;
+use ironbeat_core::node::{BmcAccess, BmcAddress, Secret};
+use ironbeat_ops::request::Enroll;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+/// What a fleet is like.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub servers: Vec<String>,
+    pub prefix: String,
+    pub machines: usize,
+    /// NATS connections that the agents share.
+    pub connections: usize,
+    pub pace: Pace,
+    /// UDP port of all BMCs; 0: any free one.
+    pub bmc_port: u16,
+}
+
+impl Spec {
+    /// Instant metal.
+    pub fn new(servers: &[String], machines: usize) -> Self {
+        Self {
+            servers: servers.into(),
+            prefix: DEFAULT_PREFIX.into(),
+            machines,
+            connections: 8,
+            pace: Pace {
+                boot: Duration::ZERO,
+                write: Duration::ZERO,
+            },
+            bmc_port: 0,
+        }
+    }
+}
+
+/// Running machines; all of them are off at first. They end when this is dropped.
+pub struct Fleet {
+    machines: Vec<Arc<Machine>>,
+    bmcs: Bmcs,
+    links: Vec<Link>,
+    nudges: Vec<Arc<Notify>>,
+    held: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(|task| task.abort());
+    }
+}
+
+impl Fleet {
+    /// # Errors
+    /// When no server can be reached, or the BMCs' port cannot be opened.
+    pub async fn start(spec: &Spec) -> Result<Self> {
+        ensure!(spec.machines > 0, "a fleet has a machine at least");
+        let mut links = Vec::new();
+        for n in 0..spec.connections.max(1) {
+            let name = format!("simulated agents {n}");
+            links.push(Link::connect(&spec.servers, &spec.prefix, &name).await?);
+        }
+        let machines: Vec<_> = (0..spec.machines).map(Machine::new).collect();
+        let bmcs = Bmcs::start(&FleetConfig::loopback(spec.machines, spec.bmc_port), |_| {
+            Settings::default()
+        })
+        .context("open the BMCs' socket")?;
+        let held = watch::Sender::new(false);
+        let (mut by_id, mut nudges, mut tasks) = (HashMap::new(), Vec::new(), Vec::new());
+        for machine in &machines {
+            let n = machine.number;
+            bmcs.attach(n, Box::new(Behind(Arc::clone(machine))));
+            let nudge = Arc::new(Notify::new());
+            by_id.insert(hardware::node_id(n), Arc::clone(&nudge));
+            nudges.push(Arc::clone(&nudge));
+            let agent = Agent {
+                machine: Arc::clone(machine),
+                link: links[n % links.len()].clone(),
+                bmc: bmcs.address(n).ip(),
+                pace: spec.pace.clone(),
+                nudge,
+                held: held.subscribe(),
+            };
+            tasks.push(tokio::spawn(agent::live(agent)));
+        }
+        tasks.push(tokio::spawn(listen(links[0].clone(), by_id).await?));
+        Ok(Self {
+            machines,
+            bmcs,
+            links,
+            nudges,
+            held,
+            tasks,
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.machines.is_empty()
+    }
+
+    pub fn machine(&self, n: usize) -> &Arc<Machine> {
+        &self.machines[n]
+    }
+
+    pub fn ledgers(&self) -> Vec<Ledger> {
+        self.machines.iter().map(|it| it.ledger()).collect()
+    }
+
+    /// While `held`, every image that is being written stays unfinished.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// Makes every agent beat now, as a nudge would.
+    pub fn ring(&self) {
+        self.nudges.iter().for_each(|nudge| nudge.notify_one());
+    }
+
+    pub fn bmcs(&self) -> &Bmcs {
+        &self.bmcs
+    }
+
+    /// One of the connections that agents share, in turn.
+    pub fn link(&self, n: usize) -> &Link {
+        &self.links[n % self.links.len()]
+    }
+
+    pub fn bmc_ip(&self, n: usize) -> IpAddr {
+        self.bmcs.address(n).ip()
+    }
+
+    /// How an operator makes machine n known. Its id is [`hardware::node_id`], its name `node<n>`.
+    pub fn enrolment(&self, n: usize) -> Enroll {
+        enrolment(n, &self.bmcs.address(n).to_string())
+    }
+}
+
+/// See [`Fleet::enrolment`]; `bmc` is an address, with a port where it is not the usual one.
+///
+/// # Panics
+/// When `bmc` is no address.
+pub fn enrolment(n: usize, bmc: &str) -> Enroll {
+    let address: BmcAddress = bmc.parse().expect("an address of a BMC");
+    let name = name(n).parse().expect("letters and digits are a name");
+    Enroll {
+        id: Some(hardware::node_id(n)),
+        name: Some(name),
+        bmc: BmcAccess::Ipmi {
+            address,
+            username: "admin".into(),
+            password: Secret::new("Rack-pw-1"),
+            cipher_suite: None,
+            kg: None,
+            ipmi_1_5: false,
+        },
+        macs: (0..4).map(|nic| hardware::mac(n, nic)).collect(),
+        system_uuid: Some(hardware::system_uuid(n)),
+        serial: Some(hardware::serial(n)),
+        boot_mode: None,
+        root_device: Default::default(),
+        from: None,
+    }
+}
+
+pub fn name(n: usize) -> String {
+    format!("node{n}")
+}
+
+/// One subscription for all: a nudge rings at its machine.
+async fn listen(
+    link: Link,
+    nudges: HashMap<NodeId, Arc<Notify>>,
+) -> Result<impl Future<Output = ()> + Send + 'static> {
+    let subject = format!("{}.nudge.*", link.prefix);
+    let mut heard = link
+        .nats
+        .subscribe(subject.clone())
+        .await
+        .with_context(|| format!("listen on {subject}"))?;
+    Ok(async move {
+        while let Some(message) = heard.next().await {
+            let id = message.subject.rsplit('.').next();
+            let id = id.and_then(|id| id.parse::<NodeId>().ok());
+            if let Some(nudge) = id.and_then(|id| nudges.get(&id)) {
+                nudge.notify_one();
+            }
+        }
+    })
+}

@@ -1,0 +1,124 @@
+//! A NATS connection that many agents share, and one that asks as operators do.
+//! What is asked, and when again, is decided by `agent` and by whoever drives a fleet.
+use anyhow::{Context, Result};
+use async_nats::{Client, ConnectOptions, HeaderMap, Request, RequestErrorKind};
+use ironbeat_common::codec::{self, CONTENT_TYPE};
+use ironbeat_ops::Question;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::time::Duration;
+
+/// As an agent waits.
+const ANSWER: Duration = Duration::from_secs(5);
+/// As the command line waits: a leader election takes up to 9 s.
+const OPERATOR_ANSWER: Duration = Duration::from_secs(15);
+const RECONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+pub struct Link {
+    pub nats: Client,
+    pub prefix: String,
+}
+
+/// Why a question got no answer. Asking again is always right for an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    NoWorker,
+    TimedOut,
+    /// The worker's code and words.
+    Refused(u16, String),
+    Other(String),
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unanswered::NoWorker => write!(f, "no worker listens"),
+            Unanswered::TimedOut => write!(f, "no answer in time"),
+            Unanswered::Refused(code, why) => write!(f, "{code}: {why}"),
+            Unanswered::Other(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+impl Link {
+    /// Connects, and reconnects until it is dropped.
+    ///
+    /// # Errors
+    /// When no server can be reached now.
+    pub async fn connect(servers: &[String], prefix: &str, name: &str) -> Result<Self> {
+        let nats = ConnectOptions::new()
+            .name(name)
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempt| {
+                let tries = u32::try_from(attempt).unwrap_or(u32::MAX).min(10);
+                (Duration::from_millis(50) * 2u32.pow(tries)).min(RECONNECT_LIMIT)
+            })
+            .connect(servers)
+            .await
+            .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
+        Ok(Self {
+            nats,
+            prefix: prefix.into(),
+        })
+    }
+
+    /// Asks as an agent does: in CBOR.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        subject: String,
+        question: &Q,
+    ) -> Result<A, Unanswered> {
+        self.exchange(subject, codec::encode(question), ANSWER)
+            .await
+    }
+
+    /// Asks as an operator does.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn operate<Q: Question>(&self, question: &Q) -> Result<Q::Reply, Unanswered> {
+        let subject = ironbeat_ops::subject::api(&self.prefix, Q::ENDPOINT);
+        self.exchange(subject, codec::encode(question), OPERATOR_ANSWER)
+            .await
+    }
+
+    async fn exchange<A: DeserializeOwned>(
+        &self,
+        subject: String,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<A, Unanswered> {
+        let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", CONTENT_TYPE);
+        let request = Request::new()
+            .headers(headers)
+            .payload(body.into())
+            .timeout(Some(patience));
+        let message = match self.nats.send_request(subject, request).await {
+            Ok(message) => message,
+            Err(error) => {
+                return Err(match error.kind() {
+                    RequestErrorKind::NoResponders => Unanswered::NoWorker,
+                    RequestErrorKind::TimedOut => Unanswered::TimedOut,
+                    _ => Unanswered::Other(error.to_string()),
+                });
+            }
+        };
+        let header = |name: &str| {
+            let headers = message.headers.as_ref()?;
+            headers.get(name).map(|value| value.as_str().to_string())
+        };
+        if let Some(why) = header("Nats-Service-Error") {
+            let code = header("Nats-Service-Error-Code").and_then(|code| code.parse().ok());
+            return Err(Unanswered::Refused(code.unwrap_or_default(), why));
+        }
+        codec::decode(&message.payload).map_err(|error| Unanswered::Other(error.to_string()))
+    }
+}
