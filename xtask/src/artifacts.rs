@@ -100,6 +100,14 @@ pub fn bmc_sim() -> Result<PathBuf> {
     Ok(target().join("release/ironbeat-bmc-sim"))
 }
 
+/// Worker and simulated machines, compiled together.
+pub fn fleet() -> Result<(PathBuf, PathBuf)> {
+    let packages = ["--package", "ironbeat", "--package", "ironbeat-fleet"];
+    cargo(&[&["build", "--release"][..], &packages].concat(), None)?;
+    let release = target().join("release");
+    Ok((release.join("ironbeat"), release.join("ironbeat-fleet")))
+}
+
 /// The load of the BMC bench.
 pub fn bmc_load() -> Result<PathBuf> {
     let arguments = [

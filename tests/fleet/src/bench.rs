@@ -14,8 +14,8 @@ use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_common::subject;
 use ironbeat_core::id::RequestId;
+use ironbeat_core::index::Entry;
 use ironbeat_core::node::{Image, NewInstance};
-use ironbeat_ops::happening::{Happening, What};
 use ironbeat_ops::request::{Deploy, Manage, Provide, SetMaintenance, Undeploy};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -500,12 +500,12 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Follows the records themselves: the end of a job is counted when it is saved.
     async fn follow(&self, state: &'static str) -> Result<Rests> {
-        let subject = format!("{}.event.*.state", self.operator.prefix);
-        let events = self.operator.nats.subscribe(subject).await?;
+        let records = self.operator.nats.subscribe("$KV.ib.node.>").await?;
         self.operator.nats.flush().await?;
         Ok(Rests {
-            events,
+            records,
             state,
             seen: HashSet::new(),
         })
@@ -514,7 +514,7 @@ impl Bench<'_> {
 
 /// Nodes that come to rest in a state.
 struct Rests {
-    events: async_nats::Subscriber,
+    records: async_nats::Subscriber,
     state: &'static str,
     seen: HashSet<NodeId>,
 }
@@ -523,21 +523,21 @@ impl Rests {
     async fn wait(&mut self, nodes: usize) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self.seen.len() < nodes {
-            let Ok(event) = tokio::time::timeout_at(deadline, self.events.next()).await else {
+            let Ok(record) = tokio::time::timeout_at(deadline, self.records.next()).await else {
                 bail!("{} of {nodes} became {}", self.seen.len(), self.state);
             };
-            let event = event.context("the connection is closed")?;
-            let happening: Happening = serde_json::from_slice(&event.payload)?;
-            if let What::State(transition) = &happening.what {
-                ensure!(
-                    transition.error.is_none(),
-                    "node {}: {:?}",
-                    happening.node,
-                    transition.error
-                );
-                if transition.to == self.state {
-                    self.seen.insert(happening.node);
-                }
+            let record = record.context("the connection is closed")?;
+            let entry = record
+                .headers
+                .as_ref()
+                .and_then(|it| it.get("Ironbeat-Entry"));
+            let Some(entry) = entry else { continue };
+            let entry: Entry = serde_json::from_str(entry.as_str())?;
+            if let Some(error) = &entry.last_error {
+                bail!("node {}: {error}", entry.id);
+            }
+            if entry.rest.is_some_and(|rest| rest.name() == self.state) {
+                self.seen.insert(entry.id);
             }
         }
         Ok(())

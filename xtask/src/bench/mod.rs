@@ -2,6 +2,7 @@
 //! work in the same run. Each is a file.
 mod bmc;
 mod cycle;
+mod fleet;
 mod floor;
 
 use anyhow::Result;
@@ -17,6 +18,8 @@ pub enum Bench {
     },
     /// Power reads of thousands of BMCs, beside ipmitool and pyghmi: CPU, time, memory, dead BMCs, lost packets.
     Bmc(bmc::Args),
+    /// Lookups, beats, deploys and more of thousands of simulated machines: CPU each, and whether it grows with the fleet.
+    Fleet(fleet::Args),
     /// The last part of `bmc` alone: the power sync of real workers.
     Sync,
 }
@@ -25,6 +28,7 @@ pub fn run(bench: Bench) -> Result<()> {
     match bench {
         Bench::Cycle { runs } => cycle::run(runs),
         Bench::Bmc(args) => bmc::run(&args),
+        Bench::Fleet(args) => fleet::run(&args),
         Bench::Sync => bmc::sync::measure(),
     }
 }
