@@ -4,6 +4,7 @@ use super::StoreError;
 use super::document::{Claims, Document, words};
 use super::documents::Records;
 use super::kv::{KvError, Revision};
+use futures_util::future::try_join_all;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -39,13 +40,12 @@ impl<T: Document> Records<T> {
         Ok(present.filter(|document| document.claims().contains_key(claim)))
     }
 
-    /// Makes all of `wanted` ours, or none. What is ours already stays ours.
-    ///
-    /// # Errors
-    /// [`StoreError::Claimed`] when another node has one of them.
+    /// Makes all of `wanted` ours, or none. What is ours already stays ours. One after the other, in the order of their keys:
+    /// of two nodes that want the same ones, the first gets all.
     pub(super) async fn claim_all(&self, id: T::Id, wanted: &Claims) -> Result<(), StoreError> {
         for (claim, what) in wanted {
-            if let Err(error) = self.claim(id, claim, what).await {
+            // Nearly always nobody has ever had it.
+            if let Err(error) = self.claim(id, claim, what, Some(0)).await {
                 self.release_unlisted(id, wanted).await;
                 return Err(error);
             }
@@ -53,8 +53,37 @@ impl<T: Document> Records<T> {
         Ok(())
     }
 
-    async fn claim(&self, id: T::Id, claim: &str, what: &str) -> Result<(), StoreError> {
+    /// Looks whether all of `wanted` are still ours, as they should be; as [`Records::claim_all`] otherwise.
+    pub(super) async fn hold_all(&self, id: T::Id, wanted: &Claims) -> Result<(), StoreError> {
+        let looks = wanted
+            .iter()
+            .map(|(claim, what)| self.claim(id, claim, what, None));
+        let held = try_join_all(looks).await;
+        if held.is_err() {
+            self.release_unlisted(id, wanted).await;
+        }
+        held.map(drop)
+    }
+
+    /// `guess`: the revision that the claim's key probably has; none: look first.
+    async fn claim(
+        &self,
+        id: T::Id,
+        claim: &str,
+        what: &str,
+        mut guess: Option<Revision>,
+    ) -> Result<(), StoreError> {
+        let key = key_of::<T>(claim);
         for _ in 0..MAX_RACES {
+            if let Some(revision) = guess {
+                let value = serde_json::to_vec(&id).expect("an id is a JSON string");
+                match self.kv.write(&key, value, revision).await {
+                    Ok(_) => return Ok(()),
+                    // A look tells who has it now.
+                    Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             let held = self.holder(claim).await?;
             match held.owner {
                 Some(owner) if owner == id => return Ok(()),
@@ -66,14 +95,7 @@ impl<T: Document> Records<T> {
                 }
                 Some(_) | None => {}
             }
-            let value = serde_json::to_vec(&id).expect("an id is a JSON string");
-            let key = key_of::<T>(claim);
-            match self.kv.write(&key, value, held.revision).await {
-                Ok(_) => return Ok(()),
-                // The next look tells who has it now.
-                Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            guess = Some(held.revision);
         }
         Err(StoreError::Races { what: what.into() })
     }

@@ -54,7 +54,7 @@ impl<T: Document> Records<T> {
         }
         let wanted = document.claims();
         let created = self.write_claimed(document, revision, &wanted).await?;
-        if let Err(lost) = self.claim_all(id, &wanted).await {
+        if let Err(lost) = self.hold_all(id, &wanted).await {
             if let StoreError::Claimed { .. } = lost {
                 self.kv.delete(&key::<T>(id), created).await?;
                 self.release_unlisted(id, &wanted).await;
@@ -78,7 +78,7 @@ impl<T: Document> Records<T> {
         let (old, new) = (before.claims(), after.claims());
         let added = without(&new, &old);
         let saved = self.write_claimed(after, revision, &added).await?;
-        if let Err(lost) = self.claim_all(after.id(), &added).await {
+        if let Err(lost) = self.hold_all(after.id(), &added).await {
             if let StoreError::Claimed { .. } = lost {
                 self.write(before, saved).await?;
                 self.release_unlisted(after.id(), &added).await;
