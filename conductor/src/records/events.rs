@@ -2,10 +2,11 @@
 //! The source of an event decides that it is worth one; publishing never holds up a decision.
 use crate::records::{Cause, Store, StoreError, is_final, read_stream};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
-use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::context::{PublishAckFuture, PublishError};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, consumer};
+use bytes::Bytes;
 use ironbeat_common::id::NodeId;
 use ironbeat_ops::happening::{Body, Event, Happening};
 use serde_json::Value;
@@ -22,6 +23,8 @@ const MAX_BYTES: i64 = 256 << 20;
 const DUPLICATES: Duration = Duration::from_secs(600);
 /// Events that wait while NATS is away. Beyond it they are dropped and counted: records matter more.
 const QUEUE: usize = 4096;
+/// Events on their way to the server at once.
+const AT_ONCE: usize = 256;
 /// Tries to publish one event, with pauses that double from the first to the longest: about three minutes in all.
 const TRIES: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -44,7 +47,7 @@ enum Queued {
 
 struct Outgoing {
     subject: String,
-    body: Vec<u8>,
+    body: Bytes,
     id: String,
 }
 
@@ -81,7 +84,9 @@ impl Events {
         let (node, kind) = (happening.node, happening.kind());
         let event = Outgoing {
             subject: ironbeat_ops::subject::event(&self.prefix, happening),
-            body: serde_json::to_vec(happening).expect("its keys are strings"),
+            body: serde_json::to_vec(happening)
+                .expect("its keys are strings")
+                .into(),
             id: format!("{node}:{kind}:{once}"),
         };
         if self.queue.try_send(Queued::Event(event)).is_err() {
@@ -197,36 +202,58 @@ impl Events {
     }
 }
 
-/// One after the other, so that they arrive in order.
+/// One connection carries them in order; what the server did not take at once is tried again one after the other, in order.
 async fn send(
     js: jetstream::Context,
     mut waiting: mpsc::Receiver<Queued>,
     dropped: Arc<AtomicU64>,
 ) {
-    while let Some(queued) = waiting.recv().await {
-        match queued {
-            Queued::Flush(done) => drop(done.send(())),
-            Queued::Event(event) => {
-                if let Err(error) = store(&js, &event).await {
-                    let dropped = dropped.fetch_add(1, Ordering::Relaxed) + 1;
-                    tracing::warn!(subject = event.subject, dropped, "event dropped: {error}");
-                }
+    let mut queued = Vec::with_capacity(AT_ONCE);
+    while waiting.recv_many(&mut queued, AT_ONCE).await > 0 {
+        let mut sent = Vec::with_capacity(queued.len());
+        let mut done = Vec::new();
+        for queued in queued.drain(..) {
+            match queued {
+                Queued::Flush(flushed) => done.push(flushed),
+                Queued::Event(event) => sent.push((publish(&js, &event).await, event)),
             }
+        }
+        for (ack, event) in sent {
+            let stored = match ack {
+                Ok(ack) => ack.await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = again(&js, &event, stored).await {
+                let dropped = dropped.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::warn!(subject = event.subject, dropped, "event dropped: {error}");
+            }
+        }
+        for flushed in done {
+            // Whoever waited may be gone.
+            let _ = flushed.send(());
         }
     }
 }
 
-async fn store(js: &jetstream::Context, event: &Outgoing) -> Result<(), PublishError> {
+async fn publish(
+    js: &jetstream::Context,
+    event: &Outgoing,
+) -> Result<PublishAckFuture, PublishError> {
+    let message = PublishMessage::build()
+        .payload(event.body.clone())
+        .message_id(&event.id);
+    js.send_publish(event.subject.clone(), message).await
+}
+
+/// Tries until it is stored. One that was stored though nobody heard of it counts once, by its id.
+async fn again(
+    js: &jetstream::Context,
+    event: &Outgoing,
+    mut stored: Result<(), PublishError>,
+) -> Result<(), PublishError> {
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
-        let message = PublishMessage::build()
-            .payload(event.body.clone().into())
-            .message_id(&event.id);
-        let sent = match js.send_publish(event.subject.clone(), message).await {
-            Ok(ack) => ack.await.map(drop),
-            Err(error) => Err(error),
-        };
-        match sent {
+        match stored {
             Ok(()) => break,
             Err(error) if attempt == TRIES || is_final(&error) => return Err(error),
             Err(error) => {
@@ -235,6 +262,10 @@ async fn store(js: &jetstream::Context, event: &Outgoing) -> Result<(), PublishE
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+        stored = match publish(js, event).await {
+            Ok(ack) => ack.await.map(drop),
+            Err(error) => Err(error),
+        };
     }
     Ok(())
 }
