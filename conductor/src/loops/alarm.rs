@@ -49,9 +49,10 @@ pub async fn run(worker: Arc<Worker>) {
 }
 
 fn all_due(worker: &Worker, may: impl Fn(NodeId) -> bool) -> Vec<(NodeId, Event)> {
+    let owners = worker.presence.owners();
     let looker = Looker {
         now: clock::now(),
-        owns: &|node| worker.presence.owns(node),
+        owns: &|node| owners.is_mine(node),
         lost: &|actor| worker.presence.lost(actor),
     };
     let busy = worker.view.busy();
