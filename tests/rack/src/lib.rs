@@ -27,12 +27,15 @@
 //! | the product's dnsmasq configuration, its directories and bus | [`dnsmasq`] |
 //! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |
 //! | which clients and BMCs get on, as `docs/bmc-interop.md` says | [`interop`] |
+//! | several nats-servers that can be killed, frozen, cut off and run out of disk | [`nats::cluster`], [`host`], [`disk`] |
 //! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 
 pub mod bmc;
 mod chassis;
+pub mod disk;
 pub mod dnsmasq;
 mod exec;
+pub mod host;
 pub mod http;
 pub mod interop;
 pub mod layout;

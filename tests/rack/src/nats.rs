@@ -1,5 +1,7 @@
 //! Owns a nats-server with JetStream: on loopback for integration tests, or at the rack's gateway address.
-//! Leaves streams, buckets and clients to the programs under test.
+//! Leaves several of them to `cluster`, and streams, buckets and clients to the programs under test.
+
+pub mod cluster;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +19,9 @@ use crate::process::{Process, find_program};
 
 /// How long a start may take: 0.1 s on an idle machine, several seconds on a loaded one with a store to recover.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where it keeps its streams, in its directory.
+const STORE: &str = "store";
 
 /// Starts on loopback that lose the race for their port are tried again this often.
 const PORT_RACES: usize = 5;
@@ -121,8 +126,18 @@ impl NatsServer {
         command: Box<dyn Fn() -> Result<Command> + Send + Sync>,
         lease: Option<PortLease>,
     ) -> Result<Self> {
+        Self::configure_with(address, (extra_config, ""), command, lease)
+    }
+
+    /// `extra` has lines for the file, and some for its section `jetstream`.
+    fn configure_with(
+        address: SocketAddr,
+        extra: (&str, &str),
+        command: Box<dyn Fn() -> Result<Command> + Send + Sync>,
+        lease: Option<PortLease>,
+    ) -> Result<Self> {
         let dir = RunDir::create()?;
-        let config = config_text(address, &dir.path().join("store"), extra_config);
+        let config = config_text(address, &dir.path().join(STORE), extra);
         fs::write(dir.path().join("nats.conf"), config)
             .context("write the nats-server configuration")?;
         Ok(Self {
@@ -228,11 +243,11 @@ impl NatsServer {
     }
 }
 
-fn config_text(address: SocketAddr, store: &Path, extra: &str) -> String {
+fn config_text(address: SocketAddr, store: &Path, (extra, jetstream): (&str, &str)) -> String {
     // The limits are far above what tests need; without them the server reserves from the free disk and memory it sees.
     format!(
         "listen: \"{address}\"\n\
-         jetstream {{\n  store_dir: \"{}\"\n  max_memory_store: 256MB\n  max_file_store: 1GB\n}}\n\
+         jetstream {{\n  store_dir: \"{}\"\n  max_memory_store: 256MB\n  max_file_store: 1GB\n{jetstream}}}\n\
          {extra}\n",
         store.display()
     )

@@ -68,6 +68,16 @@ impl Netns {
         Ok(netns)
     }
 
+    /// Makes a namespace with `lo` alone, for a host that is plugged in by a cable of its own (see `host`).
+    ///
+    /// # Errors
+    /// When the process is not root, or an `ip` command fails.
+    pub fn create_bare(name: &str) -> Result<Self> {
+        let netns = Self::add_named(name)?;
+        netns.ip(&["link set lo up".to_owned()])?;
+        Ok(netns)
+    }
+
     fn add_named(name: &str) -> Result<Self> {
         run_ok(ip_command(&["netns", "add", name])?, IP_TIMEOUT)
             .context("make a network namespace (needs root)")?;

@@ -8,6 +8,8 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result};
 
+use crate::disk;
+
 /// First word of every name this crate makes outside its own memory: namespaces and run directories.
 pub const PREFIX: &str = "ib";
 
@@ -121,7 +123,11 @@ pub fn sweep_run_dirs() -> io::Result<usize> {
             .and_then(Owner::of)
             .is_some_and(|owner| !owner.is_alive());
         // Another run may sweep at the same moment; losing that race is fine.
-        if dead && fs::remove_dir_all(entry.path()).is_ok() {
+        if !dead {
+            continue;
+        }
+        disk::unmount_below(&entry.path());
+        if fs::remove_dir_all(entry.path()).is_ok() {
             swept += 1;
         }
     }

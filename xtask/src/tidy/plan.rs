@@ -202,7 +202,7 @@ pub const CRATES: &[Crate] = &[
     Crate {
         name: "ironbeat-rack",
         dir: "tests/rack",
-        owns: "the virtual rack: machines under QEMU, nets, BMCs, dnsmasq, nats-server, processes; and its own tests",
+        owns: "the virtual rack: machines under QEMU, nets, hosts, BMCs, dnsmasq, nats-servers alone and in clusters, processes; and its own tests",
         lacks: "the product: a rack runs whatever it is given",
         may: &["ironbeat-bmc-sim"],
         no_std: false,
