@@ -243,6 +243,14 @@ impl ScriptedSteps {
 }
 
 fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, ScriptedSteps, BootId) {
+    agent_that_tries(server, beat::FINAL_BEAT)
+}
+
+/// `final_beat`: how long it tries to say that it ends.
+fn agent_that_tries(
+    server: &Server,
+    final_beat: Duration,
+) -> (tokio::task::JoinHandle<Ending>, ScriptedSteps, BootId) {
     let (runner, steps) = ScriptedSteps::runner();
     let boot = random::boot_id();
     let servers = [server.url()];
@@ -263,6 +271,7 @@ fn agent(server: &Server) -> (tokio::task::JoinHandle<Ending>, ScriptedSteps, Bo
             inventory: Arc::new(inventory),
             timings: Arc::new(Timings::default()),
             lines: Lines::default(),
+            final_beat,
         })
         .await
     };
@@ -520,7 +529,7 @@ async fn a_conductor_that_comes_late_is_found() {
 async fn a_machine_powers_off_although_its_final_heartbeat_gets_no_answer() {
     let server = Server::start();
     let mut conductor = Conductor::at(&server).await;
-    let (agent, mut steps, _) = agent(&server);
+    let (agent, mut steps, _) = agent_that_tries(&server, Duration::from_secs(1));
     conductor.welcome(node(1), QUIET_SECS).await;
     conductor
         .reply(HeartbeatReply::Step {
@@ -536,6 +545,47 @@ async fn a_machine_powers_off_although_its_final_heartbeat_gets_no_answer() {
             .unwrap(),
         Ending::PowerOff
     );
+}
+
+/// Servers that elect a leader leave a request without an answer for up to 9 s.
+#[tokio::test]
+async fn a_reboot_is_announced_until_somebody_hears_it() {
+    let server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (agent, mut steps, _) = agent(&server);
+    conductor.welcome(node(1), QUIET_SECS).await;
+    let reboot = HeartbeatReply::Step {
+        id: StepId(1),
+        order: Order::Reboot,
+    };
+    conductor.reply(reboot).await;
+    assert_eq!(steps.started().await, Order::Reboot);
+    let is_done = |beat: &Heartbeat| matches!(beat.status, Status::Done { .. });
+    while !is_done(&conductor.beat().await.1) {}
+    assert!(is_done(&conductor.reply(HeartbeatReply::Idle).await));
+    let ending = tokio::time::timeout(FOR_EVER, agent).await;
+    assert_eq!(ending.unwrap().unwrap(), Ending::Reboot);
+}
+
+/// What was published while an agent had no connection is gone, nudges too.
+#[tokio::test]
+async fn an_agent_whose_connection_comes_back_beats_at_once() {
+    let mut server = Server::start();
+    let mut conductor = Conductor::at(&server).await;
+    let (agent, _steps, _) = agent(&server);
+    conductor.welcome(node(1), QUIET_SECS).await;
+    // From here on it would not beat for minutes.
+    for _ in 0..6 {
+        conductor.reply(HeartbeatReply::Idle).await;
+        conductor.nudge(node(1)).await;
+    }
+    conductor.reply(HeartbeatReply::Idle).await;
+    let port = server.port;
+    server.stop();
+    server.child = Server::spawn(port);
+    let beat = conductor.reply(HeartbeatReply::Idle).await;
+    assert_eq!(beat.status, Status::Idle, "not one that a step asked for");
+    agent.abort();
 }
 
 #[tokio::test]

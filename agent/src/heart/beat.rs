@@ -34,8 +34,15 @@ const SPACING: Duration = Duration::from_millis(200);
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// A step without news is told again after this long: whoever watches can tell a slow disk from a dead machine.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
-/// How long the final heartbeat before a reboot may take.
-const FINAL_BEAT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an agent tries to say that it reboots or powers off. An election of servers takes up to 9 s, and a new try
+/// some more; whoever leaves unheard is waited for until its heartbeat timeout, and then switched off and on by its BMC.
+pub const FINAL_BEAT: Duration = Duration::from_secs(60);
+/// After a step, while the conductor is at something else, the next beats come no later than this, then twice and four times
+/// this: a nudge that got lost on its way costs seconds, and not half of the heartbeat timeout.
+const EXPECTANT: Duration = Duration::from_secs(20);
+/// After a new connection, the first beat comes within this: a nudge may have been lost meanwhile. Ten thousand agents of
+/// one server do not come in the same moment.
+const RECONNECT_SPREAD: Duration = Duration::from_secs(3);
 
 /// Everything the loop needs.
 pub struct Heart {
@@ -46,6 +53,8 @@ pub struct Heart {
     pub inventory: Arc<ReadInventory>,
     pub timings: Arc<Timings>,
     pub lines: Lines,
+    /// [`FINAL_BEAT`], but for tests.
+    pub final_beat: Duration,
 }
 
 struct Welcome {
@@ -151,6 +160,9 @@ impl Heart {
                 futures_util::stream::pending().right_stream()
             }
         };
+        let mut reconnects = link.reconnects();
+        // Answers without an order since the last step.
+        let mut idles = 0;
         let mut budget = Budget::new();
         let mut watch = interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -165,10 +177,17 @@ impl Heart {
             let offline = failures > 0 && !link.is_online();
             tokio::select! {
                 biased;
-                _ = runner.ended() => final_beat_until = runner.ending().map(|_| Instant::now() + FINAL_BEAT_TIMEOUT),
+                _ = runner.ended() => {
+                    idles = 0;
+                    final_beat_until = runner.ending().map(|_| Instant::now() + self.final_beat);
+                }
                 Some(()) = nudges.next() => {
                     nudged = Some(std::time::Instant::now());
                     while let Some(Some(())) = nudges.next().now_or_never() {}
+                }
+                Ok(()) = reconnects.changed(), if !offline => {
+                    due = due.min(Instant::now() + random::jittered(RECONNECT_SPREAD, 0.0, 1.0));
+                    continue;
                 }
                 () = link.online(), if offline => {}
                 () = sleep_until(final_beat_until.unwrap_or(due)), if final_beat_until.is_some() => {}
@@ -210,14 +229,17 @@ impl Heart {
                 latency = None;
                 due = Instant::now();
                 if nudged.is_none() {
-                    due += random::jittered(welcome.timeout, 0.3, 0.6);
+                    due += pause(welcome.timeout, idles);
                 }
                 if let Some(ending) = runner.ending() {
                     return Stopped::Ends(ending);
                 }
             }
             match reply {
-                Ok(HeartbeatReply::Idle) => runner.want_nothing_new(),
+                Ok(HeartbeatReply::Idle) => {
+                    idles = idles.saturating_add(1);
+                    runner.want_nothing_new();
+                }
                 Ok(HeartbeatReply::LookUp) => return Stopped::LookUpAgain,
                 Ok(HeartbeatReply::Step { id, order }) => {
                     if let Taken::Started(at) = runner.want(id, order) {
@@ -281,6 +303,12 @@ impl Published {
     }
 }
 
+/// Until the next beat, if nothing happens.
+fn pause(timeout: Duration, idles: u32) -> Duration {
+    let expectant = EXPECTANT.saturating_mul(2u32.saturating_pow(idles));
+    random::jittered(timeout, 0.3, 0.6).min(random::jittered(expectant, 0.5, 1.0))
+}
+
 fn seconds(secs: u32) -> Duration {
     Duration::from_secs(u64::from(
         secs.clamp(*TIMEOUT_SECS.start(), *TIMEOUT_SECS.end()),
@@ -314,5 +342,23 @@ impl Budget {
             .checked_sub(SPACING * BURST)
             .unwrap_or(now)
             .max(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_nudge_after_a_step_costs_seconds_and_a_resting_agent_beats_as_told() {
+        let timeout = Duration::from_secs(300);
+        for _ in 0..100 {
+            assert!(pause(timeout, 0) <= EXPECTANT);
+            assert!(pause(timeout, 1) <= EXPECTANT * 2);
+            for rests in [5, 40, u32::MAX] {
+                let pause = pause(timeout, rests);
+                assert!((90..=180).contains(&pause.as_secs()), "{rests}: {pause:?}");
+            }
+        }
     }
 }

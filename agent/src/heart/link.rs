@@ -71,6 +71,7 @@ pub enum LinkError {
 pub struct Link {
     client: Client,
     events: watch::Receiver<u64>,
+    connects: watch::Receiver<u64>,
 }
 
 impl Link {
@@ -96,6 +97,7 @@ impl Link {
             })
             .collect::<Result<Vec<ServerAddr>, _>>()?;
         let (happened, events) = watch::channel(0);
+        let (connected, connects) = watch::channel(0);
         let mut options = ConnectOptions::new()
             .name(name)
             .retry_on_initial_connect()
@@ -110,6 +112,7 @@ impl Link {
                 log_event(&event);
                 if matches!(event, Event::Connected) {
                     reached.store(true, Ordering::Relaxed);
+                    connected.send_modify(|n| *n += 1);
                 }
                 happened.send_modify(|n| *n += 1);
                 std::future::ready(())
@@ -118,11 +121,22 @@ impl Link {
             options = options.add_root_certificates(AUTHORITY_FILE.into());
         }
         let client = options.connect(servers).await.map_err(LinkError::Connect)?;
-        Ok(Self { client, events })
+        Ok(Self {
+            client,
+            events,
+            connects,
+        })
     }
 
     pub fn is_online(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Changes with each new connection from now on.
+    pub fn reconnects(&self) -> watch::Receiver<u64> {
+        let mut connects = self.connects.clone();
+        connects.mark_unchanged();
+        connects
     }
 
     /// Returns when there is a connection.

@@ -201,6 +201,7 @@ fn live(
             inventory: Arc::new(move || hardware.for_lookup()),
             timings,
             lines,
+            final_beat: beat::FINAL_BEAT,
         };
         Ok(beat::run(heart).await)
     })
