@@ -18,7 +18,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 /// As the agent's.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LIMIT: Duration = Duration::from_secs(30);
-const FINAL_BEAT: Duration = Duration::from_secs(5);
+const FINAL_BEAT: Duration = Duration::from_secs(60);
+const EXPECTANT: Duration = Duration::from_secs(20);
+const RECONNECT_SPREAD: Duration = Duration::from_secs(3);
 /// A beat at least this often while a step runs.
 const RUNNING_BEAT: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,8 @@ pub(crate) struct Agent {
     pub link: Link,
     pub bmc: IpAddr,
     pub pace: Pace,
+    /// Where nudges come from, for all agents.
+    pub nudges_by: Link,
     /// Rings at each nudge.
     pub nudge: Arc<Notify>,
     /// While this is true no image comes to its end.
@@ -130,6 +134,12 @@ impl Agent {
         let mut running: Option<(StepId, Order, Instant)> = None;
         let (mut due, mut failures) = (Instant::now(), 0);
         let mut held = self.held.clone();
+        let mut connects = self.link.connects.clone();
+        connects.mark_unchanged();
+        let mut nudges = self.nudges_by.connects.clone();
+        nudges.mark_unchanged();
+        // Answers without an order since the last step.
+        let mut idles = 0;
         loop {
             let is_held = *held.borrow_and_update();
             let may_end = |order: &Order| !(is_held && matches!(order, Order::WriteImage(_)));
@@ -138,11 +148,20 @@ impl Agent {
             tokio::select! {
                 () = self.nudge.notified() => self.machine.note(|ledger| ledger.nudges += 1),
                 Ok(()) = held.changed() => continue,
+                Ok(()) = nudges.changed() => {
+                    due = due.min(Instant::now() + RECONNECT_SPREAD.mul_f64(random()));
+                    continue;
+                }
+                Ok(()) = connects.changed() => {
+                    due = due.min(Instant::now() + RECONNECT_SPREAD.mul_f64(random()));
+                    continue;
+                }
                 () = sleep_until(over.min(due)) => {}
             }
             let is_over =
                 |it: &mut (StepId, Order, Instant)| may_end(&it.1) && it.2 <= Instant::now();
             if let Some((step, order, _)) = running.take_if(is_over) {
+                idles = 0;
                 self.machine.note(|ledger| {
                     if let Some(act) = ledger.acts.iter_mut().rfind(|act| act.step == step) {
                         act.done = true;
@@ -183,9 +202,11 @@ impl Agent {
                 Ok(reply) => {
                     failures = 0;
                     self.machine.note(|ledger| ledger.beats += 1);
-                    due = Instant::now() + silence.mul_f64(0.3 + 0.3 * random());
+                    let expectant = EXPECTANT.saturating_mul(2u32.saturating_pow(idles));
+                    let regular = silence.mul_f64(0.3 + 0.3 * random());
+                    due = Instant::now() + regular.min(expectant.mul_f64(0.5 + 0.5 * random()));
                     match reply {
-                        HeartbeatReply::Idle => {}
+                        HeartbeatReply::Idle => idles = idles.saturating_add(1),
                         HeartbeatReply::LookUp => return None,
                         HeartbeatReply::Step { id, order } => {
                             let known = match &status {

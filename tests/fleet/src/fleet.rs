@@ -12,7 +12,7 @@ use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::node::{BmcAccess, BmcAddress, Secret};
 use ironbeat_ops::request::Enroll;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -27,6 +27,8 @@ pub struct Spec {
     /// NATS connections that the agents share.
     pub connections: usize,
     pub pace: Pace,
+    /// The address of BMC 0, where the host takes a whole net of them; none: on loopback.
+    pub bmc_first: Option<Ipv4Addr>,
     /// UDP port of all BMCs; 0: any free one.
     pub bmc_port: u16,
 }
@@ -43,6 +45,7 @@ impl Spec {
                 boot: Duration::ZERO,
                 write: Duration::ZERO,
             },
+            bmc_first: None,
             bmc_port: 0,
         }
     }
@@ -75,10 +78,16 @@ impl Fleet {
             links.push(Link::connect(&spec.servers, &spec.prefix, &name).await?);
         }
         let machines: Vec<_> = (0..spec.machines).map(Machine::new).collect();
-        let bmcs = Bmcs::start(&FleetConfig::loopback(spec.machines, spec.bmc_port), |_| {
-            Settings::default()
-        })
-        .context("open the BMCs' socket")?;
+        let loopback = FleetConfig::loopback(spec.machines, spec.bmc_port);
+        let range = match spec.bmc_first {
+            None => loopback,
+            Some(first) => FleetConfig {
+                first,
+                device: None,
+                ..loopback
+            },
+        };
+        let bmcs = Bmcs::start(&range, |_| Settings::default()).context("open the BMCs' socket")?;
         let held = watch::Sender::new(false);
         let (mut by_id, mut nudges, mut tasks) = (HashMap::new(), Vec::new(), Vec::new());
         for machine in &machines {
@@ -90,6 +99,7 @@ impl Fleet {
             let agent = Agent {
                 machine: Arc::clone(machine),
                 link: links[n % links.len()].clone(),
+                nudges_by: links[0].clone(),
                 bmc: bmcs.address(n).ip(),
                 pace: spec.pace.clone(),
                 nudge,

@@ -1,16 +1,19 @@
 //! A NATS connection that many agents share, and one that asks as operators do.
 //! What is asked, and when again, is decided by `agent` and by whoever drives a fleet.
 use anyhow::{Context, Result};
-use async_nats::{Client, ConnectOptions, HeaderMap, Request, RequestErrorKind};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind};
 use ironbeat_common::codec::{self, CONTENT_TYPE};
 use ironbeat_ops::Question;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// As an agent waits.
 const ANSWER: Duration = Duration::from_secs(5);
+/// As the agent's: a server that hangs is noticed after two of them.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// As the command line waits: a leader election takes up to 9 s.
 const OPERATOR_ANSWER: Duration = Duration::from_secs(15);
 const RECONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -19,6 +22,8 @@ const RECONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub struct Link {
     pub nats: Client,
     pub prefix: String,
+    /// Changes with each new connection.
+    pub connects: watch::Receiver<u64>,
 }
 
 /// Why a question got no answer. Asking again is always right for an agent.
@@ -50,9 +55,17 @@ impl Link {
     /// # Errors
     /// When no server can be reached now.
     pub async fn connect(servers: &[String], prefix: &str, name: &str) -> Result<Self> {
+        let (connected, connects) = watch::channel(0);
         let nats = ConnectOptions::new()
             .name(name)
             .max_reconnects(None)
+            .ping_interval(PING_INTERVAL)
+            .event_callback(move |event| {
+                if matches!(event, Event::Connected) {
+                    connected.send_modify(|n| *n += 1);
+                }
+                std::future::ready(())
+            })
             .reconnect_delay_callback(|attempt| {
                 let tries = u32::try_from(attempt).unwrap_or(u32::MAX).min(10);
                 (Duration::from_millis(50) * 2u32.pow(tries)).min(RECONNECT_LIMIT)
@@ -63,6 +76,7 @@ impl Link {
         Ok(Self {
             nats,
             prefix: prefix.into(),
+            connects,
         })
     }
 
