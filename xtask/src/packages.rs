@@ -45,6 +45,15 @@ pub const RACK: Packages = &[
     ("seabios", "BIOS firmware"),
 ];
 
+/// To run a cluster of nats-servers on hosts of their own.
+pub const CLUSTER: Packages = &[
+    ("iproute2", "network namespaces and their cables"),
+    (
+        "nats-server",
+        "the message bus, where no newer one can be had",
+    ),
+];
+
 /// What the BMC bench compares with.
 pub const BMC_BENCH: Packages = &[
     ("openipmi", "ipmi_sim, BMCs that somebody else wrote"),

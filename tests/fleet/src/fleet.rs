@@ -186,6 +186,7 @@ pub fn enrolment(n: usize, bmc: &str) -> Enroll {
         serial: Some(hardware::serial(n)),
         boot_mode: None,
         root_device: Default::default(),
+        skip_block_devices: Vec::new(),
         from: None,
     }
 }

@@ -251,9 +251,25 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
+        name: "ironbeat-chaos",
+        dir: "tests/chaos",
+        owns: "real chaos: a cluster of nats-servers, workers and a simulated fleet, faults as data, and what was lost or seen twice",
+        lacks: "a look inside: it judges by what operators are told and what machines saw",
+        may: &[
+            "ironbeat-fleet",
+            "ironbeat-rack",
+            "ironbeat-ops",
+            "ironbeat-core",
+            "ironbeat-common",
+        ],
+        no_std: false,
+        never: &["ironbeat"],
+        rooms: &[],
+    },
+    Crate {
         name: "xtask",
         dir: "xtask",
-        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `bench`",
+        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `chaos`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",

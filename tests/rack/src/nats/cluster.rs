@@ -113,9 +113,9 @@ impl NatsCluster {
             let disk = SmallDisk::mount(&server.dir.path().join(STORE), DISK_BYTES)?;
             cluster.members.push(Member { server, disk, host });
         }
-        let all = 0..cluster.members.len();
-        all.clone().try_for_each(|n| cluster.restart(n))?;
-        cluster.wait_formed(&all.collect::<Vec<_>>())?;
+        let all: Vec<usize> = (0..cluster.members.len()).collect();
+        cluster.restart_all(&all)?;
+        cluster.wait_formed(&all)?;
         Ok(cluster)
     }
 
@@ -153,6 +153,24 @@ impl NatsCluster {
     /// When it doesn't come up.
     pub fn restart(&mut self, n: usize) -> Result<()> {
         self.members[n].server.restart()
+    }
+
+    /// The same with several at once: one that recovers its store while the others are down waits for them.
+    ///
+    /// # Errors
+    /// When one doesn't come up.
+    pub fn restart_all(&mut self, who: &[usize]) -> Result<()> {
+        thread::scope(|scope| {
+            let members = self.members.iter_mut().enumerate();
+            let starts: Vec<_> = members
+                .filter(|(n, _)| who.contains(n))
+                .map(|(_, member)| scope.spawn(|| member.server.restart()))
+                .collect();
+            starts.into_iter().try_for_each(|start| match start.join() {
+                Ok(started) => started,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
     }
 
     /// SIGSTOP.
@@ -365,7 +383,7 @@ mod tests {
         cluster.wait_formed(&[0, 1, 2]).unwrap();
 
         cluster.kill_all();
-        (0..3).for_each(|n| cluster.restart(n).unwrap());
+        cluster.restart_all(&[0, 1, 2]).unwrap();
         cluster.wait_formed(&[0, 1, 2]).unwrap();
         store(&cluster, 0, "five");
         assert!(messages(&cluster, 0) >= 5, "nothing is lost");
