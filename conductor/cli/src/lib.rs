@@ -8,6 +8,7 @@ mod events;
 mod login;
 mod node;
 pub mod out;
+mod parse;
 mod power;
 mod progress;
 mod set;

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
+use super::parse::{boot_mode, hint, hints, skip};
 use super::power::power_word;
 use super::verb::{Success, Which, about, fresh_request, verb};
 use anyhow::Context;
@@ -169,14 +170,6 @@ struct AboutArgs {
     root_device: Vec<(String, String)>,
 }
 
-pub(super) fn boot_mode(text: &str) -> Result<BootMode, String> {
-    match text {
-        "bios" => Ok(BootMode::Bios),
-        "uefi" => Ok(BootMode::Uefi),
-        _ => Err("bios or uefi".into()),
-    }
-}
-
 fn boot_device(text: &str) -> Result<BootDevice, String> {
     let known = BootDevice::ALL
         .into_iter()
@@ -187,24 +180,6 @@ fn boot_device(text: &str) -> Result<BootDevice, String> {
             BootDevice::ALL.map(BootDevice::name).join(", ")
         )
     })
-}
-
-pub(super) fn hint(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("a hint is key=value")?;
-    Ok((key.trim().into(), value.trim().into()))
-}
-
-pub(super) fn skip(text: &str) -> Result<Hints, String> {
-    let pairs = text.split(',').map(hint).collect::<Result<_, _>>()?;
-    let hints = Hints(pairs);
-    hints.check().map_err(|bad| bad.to_string())?;
-    Ok(hints)
-}
-
-pub(super) fn hints(pairs: Vec<(String, String)>) -> anyhow::Result<Hints> {
-    let hints = Hints(pairs.into_iter().collect());
-    hints.check()?;
-    Ok(hints)
 }
 
 pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {

@@ -2,8 +2,8 @@
 //! The workers say what may change when.
 use super::client::Client;
 use super::login::{read, read_kg};
-use super::node::{boot_mode, hint, hints, skip};
 use super::out;
+use super::parse::{boot_mode, hint, hints, skip};
 use super::verb::fresh_request;
 use clap::Args;
 use ironbeat_common::id::{Mac, SystemUuid};

@@ -1,13 +1,10 @@
 //! What a worker says of its policy to the others and to operators: the options that are not the default.
 //! The core has the options; every worker is to have the same, since any of them decides on any node.
-use crate::reply::WorkerInfo;
+use crate::reply::{Changed, WorkerInfo};
 use ironbeat_core::decide::Policy;
 use ironbeat_core::id::WorkerId;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Options by name.
-pub type Changed = BTreeMap<String, Value>;
+use std::collections::BTreeSet;
 
 /// One option, and the value that each worker has.
 pub type Difference = (String, Vec<(WorkerId, Value)>);

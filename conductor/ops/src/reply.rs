@@ -1,6 +1,5 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
-use crate::policy::Changed;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::{Actor, Incarnation, NodeName, WorkerId};
@@ -126,6 +125,9 @@ impl Shown {
         }
     }
 }
+
+/// Options by name.
+pub type Changed = BTreeMap<String, Value>;
 
 /// One worker that is heard of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

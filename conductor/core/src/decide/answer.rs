@@ -1,9 +1,10 @@
 //! What a decision answers: the new record and what to do once it is saved, or why nothing changes.
 //! The conductor carries the effects out.
 use crate::id::OpId;
-use crate::node::{Beside, BmcAct, Node};
+use crate::node::{Beside, BmcAct, JobKind, Node, State};
 use crate::time::Time;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -83,3 +84,15 @@ impl fmt::Display for Rejected {
 }
 
 impl core::error::Error for Rejected {}
+
+/// The state, in words for a refused verb, and what ends it.
+pub(super) fn words(state: &State) -> String {
+    let name = state.provision_state();
+    match state {
+        State::Busy(job) if job.kind == JobKind::Bmc => {
+            format!("{name} with its BMC busy on another request (abort that first)")
+        }
+        State::Busy(_) => format!("{name} (abort that first)"),
+        State::Resting(_) => name.to_string(),
+    }
+}

@@ -1,8 +1,8 @@
 //! The first and the last event of a node's life: it is enrolled, it is forgotten.
 //! Claims are not decided here: the store finds out whether another node has this name, MAC address or BMC.
+use super::answer::words;
 use super::answer::{Decision, Rejected};
 use super::draft::Ctx;
-use super::verbs::words;
 use crate::disks;
 use crate::event::Enrolment;
 use crate::node::{

@@ -4,10 +4,10 @@
 mod tests;
 
 use super::answer::Rejected;
+use super::answer::words;
 use super::draft::Draft;
 use super::enroll::{check_serial, tidy_macs};
 use super::power::power_is_synced;
-use super::verbs::words;
 use crate::disks;
 use crate::node::{Beside, BmcEndpoint, BmcSecrets, Maintenance, Node, Rest, State};
 use crate::patch::{BmcPatch, Clear, Patch};

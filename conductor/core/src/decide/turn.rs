@@ -1,5 +1,5 @@
 //! Jobs of which only so many run at once begin in line, and with their turn.
-//! `crate::turn` says whose turn it is; the conductor tells the node.
+//! `index::turns` says whose turn it is; the conductor tells the node.
 use super::draft::Draft;
 use super::job::boots;
 use crate::node::{JobKind, Phase};

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::answer::Rejected;
+use super::answer::{Rejected, words};
 use super::draft::Draft;
 use super::power;
 use super::set;
@@ -287,18 +287,6 @@ fn power_steps(verb: PowerVerb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
         PowerVerb::Reset => vec![Step::Bmc(BmcAct::Reset)],
         PowerVerb::Diag => vec![Step::Bmc(BmcAct::Diag)],
     })
-}
-
-/// The state, in words for a refused verb, and what ends it.
-pub(super) fn words(state: &State) -> String {
-    let name = state.provision_state();
-    match state {
-        State::Busy(job) if job.kind == JobKind::Bmc => {
-            format!("{name} with its BMC busy on another request (abort that first)")
-        }
-        State::Busy(_) => format!("{name} (abort that first)"),
-        State::Resting(_) => name.to_string(),
-    }
 }
 
 fn not_in_maintenance(draft: &Draft<'_>, verb: &Verb) -> Result<(), Rejected> {

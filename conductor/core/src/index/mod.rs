@@ -1,11 +1,12 @@
 //! All nodes in memory, an entry each, found by whatever identifies their machines.
 //! It may be a moment behind the records; the conductor follows them.
 mod entry;
+mod turns;
 
 pub use entry::Entry;
+pub use turns::Turns;
 
 use crate::lookup::{Identity, Match, find};
-use crate::turn::Turns;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
