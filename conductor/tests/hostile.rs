@@ -122,7 +122,13 @@ async fn every_endpoint_refuses_what_it_cannot_read() {
     stream::iter(cases)
         .for_each_concurrent(PARALLEL, |(subject, what, body, kind)| async move {
             let no_body = body.is_empty() && kind != Some(codec::CONTENT_TYPE);
-            let reply = site.send(subject, kind, body).await;
+            // So many large requests at once do not all find room.
+            let reply = loop {
+                let reply = site.send(subject, kind, body.clone()).await;
+                if reply.error().is_none_or(|(code, _)| code != 503) {
+                    break reply;
+                }
+            };
             let case = format!("{subject}: {what} as {kind:?}");
             if takes_nothing(subject) && no_body {
                 assert_eq!(reply.error(), None, "{case}");

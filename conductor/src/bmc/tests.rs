@@ -233,7 +233,7 @@ async fn an_act_stops_in_the_middle_of_a_command() {
         .perform(&access, BmcAct::EnsureOn, WISH, late(), &fence)
         .await
         .unwrap_err();
-    let said = "read the power state: stopped, because this worker stops, or lost touch";
+    let said = "read the power state: stopped, because this worker stops, lost touch";
     assert!(fault.what.contains(said), "{fault:?}");
     let soon = Instant::now() + Duration::from_millis(300);
     let fault = bmcs

@@ -115,7 +115,7 @@ async fn the_last_beat_of_each_node_is_kept_through_a_restart() {
     let store = store(&server).await;
     let seen = Seen::open(&store).await.unwrap();
     assert!(seen.last_beat(id(1)).await.unwrap().is_none());
-    let before = crate::clock::now();
+    let before = crate::clock::wall();
     for (node, body) in [
         (1, codec::encode(&beat(1))),
         (1, codec::encode(&beat(2))),
@@ -146,7 +146,7 @@ async fn the_last_beat_of_each_node_is_kept_through_a_restart() {
         let last = seen.last_beat(id(1)).await.unwrap().unwrap();
         assert_eq!(last.status, beat(2).status);
         assert_eq!(last.boot, beat(2).boot);
-        assert!(last.at >= before && last.at <= crate::clock::now());
+        assert!(last.at >= before && last.at <= crate::clock::wall());
         let other = seen.last_beat(id(2)).await.unwrap().unwrap();
         assert_eq!(other.status, beat(9).status);
         assert!(seen.last_beat(id(3)).await.unwrap().is_none());
