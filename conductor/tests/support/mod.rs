@@ -121,8 +121,9 @@ impl Site {
         command.args(["conductor", "--config"]).arg(&config);
         // Whatever must never be printed must not be printed at this level either.
         command.env("IRONBEAT_LOG", "debug");
-        // A test that writes it sets this worker's clock wrong by so many milliseconds.
-        command.env("IRONBEAT_TEST_CLOCK", self.clock_path(host));
+        if self.clock_path(host).exists() {
+            command.env("IRONBEAT_TEST_CLOCK", self.clock_path(host));
+        }
         let process = Process::start(host, command, &self.log_path(host)).unwrap();
         Worker { process, http }
     }
@@ -131,7 +132,7 @@ impl Site {
         self.dir.path().join(format!("{id}.clock"))
     }
 
-    /// Sets a worker's wall clock wrong, from now on; it may start later.
+    /// Sets a worker's wall clock wrong by so much, from now on. The first time, before it starts.
     pub fn set_clock(&self, id: &str, ahead_ms: i64) {
         std::fs::write(self.clock_path(id), ahead_ms.to_string()).unwrap();
     }
