@@ -18,7 +18,8 @@ fn missing(node: &Node, machine: &Identity) -> Marks {
     }
 }
 
-/// Leaves out what is named in these words of a claim. Whether something was.
+/// Leaves out what is named in these words of a claim. Whether something was. What another node is known to have makes a
+/// lookup ambiguous, which refuses it; this is for what it got in the same moment.
 fn leave_out(marks: &mut Marks, what: &str) -> bool {
     let named = |mark: String| what.ends_with(&mark);
     let before = marks.clone();
@@ -56,4 +57,34 @@ pub(super) async fn identify(
         }
     }
     of_others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbeat_common::id::{Mac, SystemUuid};
+
+    #[test]
+    fn what_a_claim_names_is_left_out_and_nothing_else() {
+        let mac = |n| Mac::from_bytes([2, 0, 0, 0, 0, n]);
+        let uuid = SystemUuid::from_bytes([5; 16]);
+        let all = Marks {
+            macs: vec![mac(1), mac(2)],
+            uuid: Some(uuid),
+            serial: Some("SN-1".into()),
+        };
+        // In the words of `records/node.rs`.
+        let mut marks = all.clone();
+        assert!(leave_out(&mut marks, &format!("MAC address {}", mac(2))));
+        assert_eq!(
+            (marks.macs.as_slice(), marks.uuid),
+            (&[mac(1)][..], Some(uuid))
+        );
+        assert!(leave_out(&mut marks, &format!("system UUID {uuid}")));
+        assert_eq!((marks.macs.as_slice(), marks.uuid), (&[mac(1)][..], None));
+        assert!(
+            !leave_out(&mut marks, "BMC 10.0.0.1"),
+            "it would go round for ever"
+        );
+    }
 }
