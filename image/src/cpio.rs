@@ -79,6 +79,11 @@ impl Archive {
         );
     }
 
+    /// The path that is unpacked last.
+    pub fn last(&self) -> Option<&str> {
+        self.entries.last_key_value().map(|(path, _)| path.as_str())
+    }
+
     pub fn finish(&self) -> Vec<u8> {
         let mut out = Vec::new();
         // Directories sort before what is in them.

@@ -8,6 +8,9 @@ use crate::modules::{closure, unsigned};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Entries are in the order of their paths: nothing comes after this one.
+const LAST: &str = "var/ironbeat/complete";
+
 pub struct Spec<'a> {
     pub agent: &'a Path,
     pub kernel: &'a Kernel,
@@ -67,8 +70,13 @@ pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
         .flat_map(|name| [name, "\n"])
         .collect();
     archive.file("etc/ironbeat/modules", 0o644, always.into_bytes());
-    archive.file("etc/ironbeat/complete", 0o644, Vec::new());
+    archive.file(LAST, 0o644, Vec::new());
 
+    assert_eq!(
+        archive.last(),
+        Some(LAST),
+        "without it the agent calls the ramdisk cut short"
+    );
     let unpacked = archive.finish();
     let packed = zstd::bulk::compress(&unpacked, spec.level).map_err(|source| Error::Compress {
         what: "the ramdisk",

@@ -8,7 +8,7 @@
 //! - `modules.softdep` there has a line `softdep <module> pre: <module> …` for each module that fails or does less unless
 //!   others are loaded before it. Where depmod's table has an alias, as in `libcrc32c pre: crc32c`, the modules behind it
 //!   are named; all of them are there.
-//! - `etc/ironbeat/memory-mib` is its first file and says how much memory a machine needs; `etc/ironbeat/complete` is its last.
+//! - `etc/ironbeat/memory-mib` is its first file and says how much memory a machine needs; `var/ironbeat/complete` is its last.
 //! - `etc/ironbeat/modules` names what is loaded on every machine, one a line, in that order; each is there.
 use crate::error::{Result, file};
 use crate::kernel::Kernel;

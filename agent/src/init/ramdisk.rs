@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The first file of the ramdisk, which says how much memory the rest needs, in MiB; and its last.
 const FIRST: &str = "etc/ironbeat/memory-mib";
-const LAST: &str = "etc/ironbeat/complete";
+const LAST: &str = "var/ironbeat/complete";
 
 /// What is missing, and what would help; none: all of it is there, or it is another's ramdisk.
 pub fn is_incomplete(root: &Path) -> Option<String> {
