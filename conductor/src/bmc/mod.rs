@@ -26,6 +26,10 @@ const CLOSE_AT_ONCE: usize = 256;
 const IDLE: Duration = Duration::from_secs(30);
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
+/// Why a worker without the right to act sends no command.
+pub const MAY_NOT_ACT: &str =
+    "this worker stops, or lost touch with NATS, and leaves the node to others";
+
 /// How the machine shall boot next.
 #[derive(Clone, Copy, Debug)]
 pub struct BootWish {
@@ -292,9 +296,7 @@ impl Permit<'_> {
 
     fn refusal(&self) -> Option<&'static str> {
         if !(self.fence)() {
-            return Some(
-                "this worker stops, or lost touch with NATS, and leaves the node to others",
-            );
+            return Some(MAY_NOT_ACT);
         }
         (Instant::now() >= self.until).then_some("the time for this act is over")
     }
