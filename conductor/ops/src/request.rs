@@ -130,7 +130,7 @@ questions! {
     Abort: "node.abort", Operator, "End the job under way.", Shown;
     SetMaintenance: "node.maintenance", Operator, "Begin maintenance, with a reason; or end it, without one.", Shown;
     SetNode: "node.set", Operator, "Change a node's description.", Shown;
-    DeleteNode: "node.delete", Operator, "Forget a node.", Shown;
+    DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete that was cut short left; the answer is then 404.", Shown;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
