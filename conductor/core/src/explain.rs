@@ -130,7 +130,9 @@ fn power(node: &Node, now: Time) -> String {
     match power.source {
         PowerSource::Bmc => format!("{on}, as the BMC said {age} ago"),
         PowerSource::Agent => format!("{on}, as an agent was alive {age} ago"),
-        PowerSource::Command => format!("{on} was commanded {age} ago; nobody has confirmed it"),
+        PowerSource::Command => {
+            format!("{on} is what was ordered; nobody has confirmed it for {age}")
+        }
     }
 }
 

@@ -28,7 +28,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Why an act must stop; none: it may go on.
 pub type Fence<'a> = dyn Fn() -> Option<&'static str> + Sync + 'a;
-pub const LOST: &str =
+/// Why a worker without the right to act sends no command.
+pub const MAY_NOT_ACT: &str =
     "this worker stops, lost touch with NATS or has a wrong clock, and leaves the node to others";
 pub const UNWANTED: &str = "an operator wants something else";
 

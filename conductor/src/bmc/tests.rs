@@ -181,7 +181,9 @@ async fn refusals_are_permanent_and_each_says_why() {
 async fn an_act_stops_when_its_permit_ends() {
     let (sim, bmcs) = (Sim::start(true), bmcs());
     let fault = bmcs
-        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &|| Some(LOST))
+        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &|| {
+            Some(MAY_NOT_ACT)
+        })
         .await
         .unwrap_err();
     assert!(fault.what.contains("lost touch"), "{fault:?}");
@@ -201,7 +203,7 @@ async fn an_act_stops_when_its_permit_ends() {
     );
     assert_eq!(sim.commands(), owned(&[]));
     // Between two commands: the machine is off, and a worker that lost the node does not boot it.
-    let fence = || (!sim.commands().is_empty()).then_some(LOST);
+    let fence = || (!sim.commands().is_empty()).then_some(MAY_NOT_ACT);
     let fault = bmcs
         .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &fence)
         .await
@@ -227,7 +229,7 @@ async fn an_act_stops_in_the_middle_of_a_command() {
     let access = access(silent.local_addr().unwrap());
     let fence = || {
         silent.set_nonblocking(true).unwrap();
-        silent.recv(&mut [0; 512]).ok().map(|_| LOST)
+        silent.recv(&mut [0; 512]).ok().map(|_| MAY_NOT_ACT)
     };
     let fault = bmcs
         .perform(&access, BmcAct::EnsureOn, WISH, late(), &fence)

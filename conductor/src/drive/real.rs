@@ -1,7 +1,7 @@
 //! The real ground: records in NATS, the time of its servers, BMCs over the network.
 //! `ground` says what is asked of them.
 use super::ground::{Clock, Hands, Records};
-use crate::bmc::{Bmcs, BootWish, LOST, UNWANTED};
+use crate::bmc::{Bmcs, BootWish, MAY_NOT_ACT, UNWANTED};
 use crate::clock::{self, Moment};
 use crate::records::events::Events;
 use crate::records::logins::Logins;
@@ -85,25 +85,36 @@ const FOR_THE_ACT: Duration = Duration::from_secs(15);
 /// Before the store is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl RealHands {
-    /// A store that is away for a moment is no failure of the BMC: it is asked again while there is time.
-    async fn login(&self, node: &Node, deadline: Instant) -> Result<BmcAccess, BmcFault> {
-        loop {
-            let error = match self.logins.of(node).await {
-                Ok(access) => return Ok(access),
-                Err(error) => error,
-            };
-            let away = matches!(error, StoreError::Kv(_));
-            if !away || Instant::now() + FOR_THE_ACT >= deadline || !self.presence.may_act() {
-                let address = node.bmc.address();
-                return Err(BmcFault {
-                    what: format!("read the credentials of BMC {address}: {error}"),
-                    permanent: !away,
-                    accepted: None,
-                });
+/// A store that is away for a moment is no failure of the BMC: it is asked again while the act still has time and this
+/// worker may do it.
+async fn while_there_is_time<T, F: Future<Output = Result<T, StoreError>>>(
+    deadline: Instant,
+    may_act: impl Fn() -> bool,
+    read: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    loop {
+        match read().await {
+            Err(StoreError::Kv(_)) if Instant::now() + FOR_THE_ACT < deadline && may_act() => {
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
+            result => return result,
         }
+    }
+}
+
+impl RealHands {
+    async fn login(&self, node: &Node, deadline: Instant) -> Result<BmcAccess, BmcFault> {
+        let may_act = || self.presence.may_act();
+        let read = || self.logins.of(node);
+        let access = while_there_is_time(deadline, may_act, read).await;
+        access.map_err(|error| BmcFault {
+            what: format!(
+                "read the credentials of BMC {}: {error}",
+                node.bmc.address()
+            ),
+            permanent: !matches!(error, StoreError::Kv(_)),
+            accepted: None,
+        })
     }
 }
 
@@ -132,7 +143,7 @@ impl Hands for RealHands {
             seen.is_some_and(|seen| seen.stopped.as_ref() == Some(op))
         };
         let fence = || match self.presence.may_act_since(decided) {
-            false => Some(LOST),
+            false => Some(MAY_NOT_ACT),
             true => unwanted().then_some(UNWANTED),
         };
         self.bmcs
@@ -154,5 +165,63 @@ impl Hands for RealHands {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::KvError;
+    use std::cell::Cell;
+
+    fn away() -> StoreError {
+        StoreError::Kv(KvError::Read {
+            key: "bmc_secrets".into(),
+            source: "no responders".into(),
+        })
+    }
+
+    /// How often the store is asked, and whether it answered: it is away for the first `absent` times.
+    async fn asked(budget_secs: u64, may_act: bool, absent: u32) -> (u32, bool) {
+        let count = Cell::new(0);
+        let read = async || {
+            count.set(count.get() + 1);
+            if count.get() <= absent {
+                Err(away())
+            } else {
+                Ok(())
+            }
+        };
+        let deadline = Instant::now() + Duration::from_secs(budget_secs);
+        let read = while_there_is_time(deadline, || may_act, read).await;
+        (count.get(), read.is_ok())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_away_for_a_moment_is_asked_again() {
+        assert_eq!(asked(60, true, 9).await, (10, true));
+        assert_eq!(
+            asked(20, true, 9).await,
+            (6, false),
+            "the act needs its time"
+        );
+        assert_eq!(asked(60, false, 9).await, (1, false), "others take over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_missing_is_not_waited_for() {
+        let missing = || StoreError::Missing {
+            key: "bmc_secrets".into(),
+            node: NodeId::from_bytes([1; 16]),
+        };
+        let count = Cell::new(0);
+        let read = || {
+            count.set(count.get() + 1);
+            std::future::ready(Err::<(), _>(missing()))
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let read = while_there_is_time(deadline, || true, read).await;
+        assert!(matches!(read, Err(StoreError::Missing { .. })));
+        assert_eq!(count.get(), 1);
     }
 }

@@ -29,8 +29,7 @@ pub(super) fn reported(
     };
     match result {
         Ok(report) => {
-            // A BMC that has just restarted may not have read the machine's power yet: the sync asks it later.
-            if act != BmcAct::ResetBmc {
+            if is_evidence(act) {
                 draft.node.power = Some(Power {
                     on: report.power_on,
                     at: draft.ctx.now,
@@ -61,6 +60,23 @@ pub(super) fn reported(
                 draft.retry(FailureOf::Bmc, what)
             }
         }
+    }
+}
+
+/// What an act reports of the power counts where the power is its aim, and where the BMC is looked at for the first time. A
+/// BMC that has just restarted says "off" of a running machine, whatever it is asked for next: the sync asks it later, and
+/// then a lie costs no machine its power.
+fn is_evidence(act: BmcAct) -> bool {
+    match act {
+        BmcAct::Check
+        | BmcAct::Netboot
+        | BmcAct::EnsureOn
+        | BmcAct::BootDisk
+        | BmcAct::Cycle
+        | BmcAct::PowerOff
+        | BmcAct::LeaveRamdisk { .. }
+        | BmcAct::SoftOff { .. } => true,
+        BmcAct::SetBootDevice { .. } | BmcAct::Reset | BmcAct::ResetBmc | BmcAct::Diag => false,
     }
 }
 

@@ -79,7 +79,15 @@ pub(super) fn read(
     if recovering {
         draft.node.maintenance = None;
         clear_error(&mut draft.node);
-        draft.node.power = Some(seen);
+        draft.node.power = Some(match known {
+            // Its first word may be false, as after a restart. What was ordered stands, unconfirmed; the next reading decides.
+            Some(known) if known.on != power_on => Power {
+                on: known.on,
+                at,
+                source: PowerSource::Command,
+            },
+            Some(_) | None => seen,
+        });
         return "the BMC answers again: maintenance ends".into();
     }
     match known {

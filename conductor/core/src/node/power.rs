@@ -29,7 +29,7 @@ pub enum PowerSource {
     Bmc,
     /// An agent was alive, which takes power.
     Agent,
-    /// The BMC accepted a command, and nobody could see the result.
+    /// It was ordered, and since `at` nobody could see the result.
     Command,
 }
 

@@ -1,6 +1,6 @@
 //! Power that an operator changes, and power that changes by itself: situation, event, outcome.
 use crate::decide::tests::{Story, w1};
-use crate::decide::{Accepted, BmcFault, BmcReport, Event, PowerVerb, Rejected, Verb};
+use crate::decide::{Accepted, BmcFault, BmcReport, Event, Policy, PowerVerb, Rejected, Verb};
 use crate::explain::explain;
 use crate::node::{
     BMC_RESTART_SECS, BmcAct, BootDevice, During, HardwareFault, Power, PowerSource, Rest, State,
@@ -127,20 +127,34 @@ fn a_restart_of_the_bmc_is_one_act_that_nobody_repeats() {
     assert_eq!(story.node.last_error, None);
 }
 
-/// The first word of a BMC that has just restarted is no order to switch a machine off.
+/// What a BMC says first after a restart is no order to switch a machine off, whoever restarted it.
 #[test]
-fn a_bmc_that_says_off_after_its_reset_costs_no_machine_its_power() {
-    let running = manageable().ask(verb(PowerVerb::On)).bmc_did();
-    assert!(running.node.power.clone().unwrap().on);
-    let story = running.ask(Verb::ResetBmc);
-    let (op, _) = story.acting();
-    let story = story.event(Event::Bmc {
-        op,
-        result: on(false),
-    });
-    assert!(story.node.power.clone().unwrap().on);
-    let story = reads(story, on(true), 1);
-    assert!(story.node.job().is_none(), "{:?}", story.node.state);
+fn a_bmc_that_says_off_after_a_restart_costs_no_machine_its_power() {
+    let running = || manageable().ask(verb(PowerVerb::On)).bmc_did();
+    let says_off = |story: Story| {
+        let (op, _) = story.acting();
+        let result = on(false);
+        story.event(Event::Bmc { op, result })
+    };
+    let reset = || says_off(running().ask(Verb::ResetBmc));
+    let device = Verb::BootDevice {
+        device: BootDevice::Pxe,
+        persistent: false,
+    };
+    let too_many = Policy::default().power_sync_max_retries + 1;
+    for story in [
+        reset(),
+        says_off(reset().ask(device)),
+        // By itself, or its network did.
+        reads(reads(running(), silent(), too_many), on(false), 1),
+    ] {
+        assert!(story.node.power.clone().unwrap().on);
+        let story = reads(story, on(true), 1);
+        assert!(story.node.job().is_none(), "{:?}", story.node.state);
+        // If it really is off, it goes on again.
+        let story = reads(story, on(false), 1);
+        assert_eq!(story.acting().1, BmcAct::EnsureOn);
+    }
 }
 
 #[test]
