@@ -13,7 +13,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 /// The version of the file's form.
 const VERSION: u32 = 1;
@@ -21,9 +20,6 @@ const VERSION: u32 = 1;
 const IN_FLIGHT: usize = 64;
 /// A line longer than this is not ours: the largest value is a message of NATS.
 const MAX_LINE_BYTES: usize = 16 << 20;
-
-/// After this long without a key the server has stopped showing them: a whole bucket comes at once.
-const STALLED: Duration = Duration::from_secs(3);
 
 /// When the last backup was made, for operators; not part of it.
 const LAST: &str = "backup.last";
@@ -78,18 +74,12 @@ pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64
         at: now,
     })?;
     let (mut keys, mut written) = (0, BTreeSet::new());
-    // Whatever was written before this comes before it. The server's own count of what is still to come cannot be relied
-    // on: nats-server 2.9 gets it wrong when keys are purged meanwhile.
+    // Whatever was written before this comes before it.
     let kv = &store.nodes.kv;
     let end = kv.put(LAST, serde_json::to_vec(&now)?).await?;
     let mut follow = kv.follow(">", Depth::Whole).await?;
     loop {
-        let Ok(next) = tokio::time::timeout(STALLED, follow.next()).await else {
-            // For the same reason it may stop before the end; a write makes it go on.
-            kv.put(LAST, serde_json::to_vec(&now)?).await?;
-            continue;
-        };
-        let change = match next? {
+        let change = match follow.next().await? {
             Followed::Change(change) => change,
             Followed::Loaded => continue,
         };

@@ -3,7 +3,7 @@
 use super::Cause;
 use super::kv::{ENTRY, Kv, KvError, Revision, is_deletion};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
-use async_nats::jetstream::{self, message};
+use async_nats::jetstream::message;
 use async_nats::{StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,7 +16,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 /// The server forgets a consumer that nobody listens to after this long.
 const FORGOTTEN: Duration = Duration::from_secs(30);
-/// Heartbeats in a row that count as "that was all", should the server's count of what is pending be wrong.
+/// Heartbeats in a row after which the server has shown all that it will.
 const IDLE_BEATS: u32 = 2;
 
 /// One key as it is now.
@@ -49,20 +49,21 @@ pub(crate) enum Followed {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Load {
-    Going,
-    Complete,
+    /// Until the key with the last revision that was there before.
+    Until(Revision),
     Reported,
 }
 
 /// A plain push consumer, without the client's own way of beginning again in the middle: a stream that was emptied or
 /// restored in the meantime would leave keys behind that are no more.
 pub(crate) struct Follow {
-    js: jetstream::Context,
+    kv: Kv,
     subscriber: Subscriber,
-    prefix: String,
     keys: String,
     /// Consumer sequence of the last message: they come without gaps.
     delivered: u64,
+    /// Of the last key that was shown.
+    revision: Revision,
     load: Load,
     idle_beats: u32,
 }
@@ -74,6 +75,9 @@ impl Kv {
             keys: keys.into(),
             source,
         };
+        // The server's own count of what is still to come is no use: nats-server 2.9 gets it wrong when keys are purged
+        // meanwhile, and a purge that finds nothing makes it pass over all that it has not shown yet.
+        let last = self.last(keys).await?;
         let client = self.js.client();
         let inbox = client.new_inbox();
         let subscriber = client
@@ -94,20 +98,15 @@ impl Kv {
             memory_storage: true,
             ..push::Config::default()
         };
-        let consumer = self
-            .stream
-            .create_consumer(config)
-            .await
-            .map_err(|error| fail(error.into()))?;
-        let empty = consumer.cached_info().num_pending == 0
-            && consumer.cached_info().delivered.consumer_sequence == 0;
+        let made = self.stream.create_consumer(config).await;
+        made.map_err(|error| fail(error.into()))?;
         Ok(Follow {
-            js: self.js.clone(),
+            kv: self.clone(),
             subscriber,
-            prefix: self.prefix.clone(),
             keys: keys.into(),
             delivered: 0,
-            load: if empty { Load::Complete } else { Load::Going },
+            revision: 0,
+            load: Load::Until(last),
             idle_beats: 0,
         })
     }
@@ -128,7 +127,7 @@ impl Follow {
     /// Waits for the next change. After an error nothing more comes.
     pub async fn next(&mut self) -> Result<Followed, KvError> {
         loop {
-            if self.load == Load::Complete {
+            if self.is_loaded().await? {
                 self.load = Load::Reported;
                 return Ok(Followed::Loaded);
             }
@@ -145,6 +144,28 @@ impl Follow {
         }
     }
 
+    /// Whether what comes next is news.
+    async fn is_loaded(&mut self) -> Result<bool, KvError> {
+        let Load::Until(last) = self.load else {
+            return Ok(false);
+        };
+        if self.revision >= last {
+            return Ok(true);
+        }
+        if self.idle_beats < IDLE_BEATS {
+            return Ok(false);
+        }
+        // The last key may have been erased since.
+        let last = self.kv.last(&self.keys).await?;
+        if self.revision >= last {
+            return Ok(true);
+        }
+        let shown = self.revision;
+        Err(self.fail(format!(
+            "the server shows nothing after revision {shown}, and there is {last}"
+        )))
+    }
+
     fn fail(&self, source: impl Into<Cause>) -> KvError {
         KvError::Follow {
             keys: self.keys.clone(),
@@ -155,20 +176,17 @@ impl Follow {
     fn message(&mut self, message: async_nats::Message) -> Result<Change, KvError> {
         let message = message::Message {
             message,
-            context: self.js.clone(),
+            context: self.kv.js.clone(),
         };
         let info = message.info().map_err(|error| self.fail(error))?;
-        let (number, pending, revision) =
-            (info.consumer_sequence, info.pending, info.stream_sequence);
+        let (number, revision) = (info.consumer_sequence, info.stream_sequence);
         let stored = info.published.unix_timestamp_nanos() / 1_000_000;
         self.expect_delivered(number.saturating_sub(1))?;
         self.delivered = number;
+        self.revision = revision;
         self.idle_beats = 0;
-        if pending == 0 && self.load == Load::Going {
-            self.load = Load::Complete;
-        }
         let message = message.message;
-        let Some(key) = message.subject.strip_prefix(&self.prefix) else {
+        let Some(key) = message.subject.strip_prefix(&self.kv.prefix) else {
             return Err(self.fail(format!("{} is none of its keys", message.subject)));
         };
         let gone = message.headers.as_ref().is_some_and(is_deletion);
@@ -193,16 +211,13 @@ impl Follow {
         };
         let stalled = header("Nats-Consumer-Stalled");
         if let Some(subject) = message.reply.as_ref().map(ToString::to_string).or(stalled) {
-            let answered = self.js.client().publish(subject, Bytes::new()).await;
+            let answered = self.kv.js.client().publish(subject, Bytes::new()).await;
             return answered.map_err(|error| self.fail(error));
         }
         if let Some(last) = header("Nats-Last-Consumer").and_then(|last| last.parse().ok()) {
             self.expect_delivered(last)?;
         }
         self.idle_beats += 1;
-        if self.idle_beats >= IDLE_BEATS && self.load == Load::Going {
-            self.load = Load::Complete;
-        }
         Ok(())
     }
 

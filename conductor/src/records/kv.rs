@@ -166,6 +166,11 @@ impl Kv {
         self.publish(key, message).await
     }
 
+    /// The revision of the key that was written last; zero where there is none. `keys` may have wildcards.
+    pub(super) async fn last(&self, keys: &str) -> Result<Revision, KvError> {
+        Ok(self.read(keys).await?.1)
+    }
+
     /// Drops keys without a trace; `before`: only what was written before that revision. `keys` may have wildcards.
     pub async fn purge(&self, keys: &str, before: Option<Revision>) -> Result<(), KvError> {
         let purge = self.stream.purge().filter(format!("{}{keys}", self.prefix));

@@ -1,6 +1,7 @@
 //! The view through restarts, unreadable records and a bucket that was restored without some of its nodes.
 //! `trouble` tests how the store itself takes a restart.
 use super::{DEADLINE, id, next, node, server, store};
+use crate::records::KvError;
 use crate::records::Store;
 use crate::records::StoreError;
 use crate::records::document::{key, parse};
@@ -240,4 +241,36 @@ fn no_document_makes_a_worker_fall_over() {
         refused += usize::from(parse::<Node>(&key, &bytes).is_err());
     }
     assert!(refused > 10_000, "{refused} of 20,000 refused");
+}
+
+/// nats-server 2.9 passes over what it has not shown yet when somebody purges what is not there.
+#[tokio::test]
+async fn a_reader_misses_no_key_without_saying_so() {
+    const KEYS: usize = 6;
+    let server = server();
+    let store = store(&server).await;
+    let kv = &store.nodes.kv;
+    for n in 0..KEYS {
+        kv.put(&format!("a.{n}"), vec![b' ']).await.unwrap();
+    }
+    let purge = async || {
+        for _ in 0..3 {
+            let nothing = kv.stream.purge().filter(format!("{}nothing.>", kv.prefix));
+            nothing.await.unwrap();
+        }
+    };
+    let read = async || {
+        for _ in 0..4 {
+            let mut found = 0;
+            kv.scan(">", |_| found += 1).await?;
+            assert_eq!(found, KEYS);
+        }
+        Ok::<(), KvError>(())
+    };
+    for _ in 0..40 {
+        if let ((), Err(_)) = tokio::join!(purge(), read()) {
+            break;
+        }
+    }
+    read().await.unwrap();
 }
