@@ -253,13 +253,17 @@ fn a_killed_worker_is_replaced_at_five_moments_of_a_deploy() -> Result<()> {
         cluster.wait_step(1, "write_image", PATIENCE)?;
         Ok(0)
     })?;
-    survives(&mut cluster, "while it sets the boot device", |cluster| {
-        begin(cluster)?;
-        cluster.wait_step(1, "write_image", PATIENCE)?;
-        cluster.rack.bmc(1).kill();
-        cluster.wait_step(1, "set_boot_disk", PATIENCE)?;
-        acting(cluster, 1)?.context("nobody acts on a dead BMC")
-    })?;
+    survives(
+        &mut cluster,
+        "while the machine leaves the ramdisk",
+        |cluster| {
+            begin(cluster)?;
+            cluster.wait_step(1, "write_image", PATIENCE)?;
+            cluster.rack.bmc(1).kill();
+            cluster.wait_step(1, "tear_down_agent", PATIENCE)?;
+            acting(cluster, 1)?.context("nobody acts on a dead BMC")
+        },
+    )?;
     no_secret_was_printed(&cluster)
 }
 
