@@ -56,7 +56,7 @@ async fn a_fleet_is_deployed_and_nothing_is_touched_twice() {
         let expected = ["write_image", "prepare_instance_boot", "power_off"];
         assert_eq!(acts, expected.map(|order| (order, true)), "{ledger:?}");
         assert!(ledger.twice().is_empty());
-        assert_eq!((ledger.welcomes, ledger.powered_on), (1, 1), "{ledger:?}");
+        assert_eq!((ledger.welcomes, ledger.powered_on), (1, 2), "{ledger:?}");
         let system = support::until("the system runs", async || {
             (fleet.machine(n).runs() == Runs::System).then_some(())
         });
