@@ -1,8 +1,9 @@
 //! The lookup: a machine introduces itself, and the reply names its node or asks it to wait.
 //! Deciding which node it is is the core's job.
-use crate::id::{BootId, NodeId};
-use crate::inventory::Inventory;
+use crate::id::{BootId, Mac, NodeId, SystemUuid};
+use crate::inventory::{BmcAddress, Inventory};
 use alloc::string::String;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// "Here I am, this is what I am made of." Request on `lookup`.
@@ -15,6 +16,38 @@ pub struct Lookup {
     pub inventory: Inventory,
     #[serde(default)]
     pub timings: BootTimings,
+}
+
+/// The same message, read for what a machine is recognised by. Of a whole inventory most is text that nobody looks at when
+/// the machine is known and not waited for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Introduction {
+    pub version: u32,
+    pub boot: BootId,
+    pub inventory: Marks,
+}
+
+/// See [`Introduction`].
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Marks {
+    pub system: SystemMarks,
+    #[serde(default)]
+    pub nics: Vec<NicMark>,
+    #[serde(default)]
+    pub bmc: Option<BmcAddress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SystemMarks {
+    #[serde(default)]
+    pub uuid: Option<SystemUuid>,
+    #[serde(default)]
+    pub serial: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct NicMark {
+    pub mac: Mac,
 }
 
 /// Milliseconds since the kernel started, by the machine's own monotonic clock.

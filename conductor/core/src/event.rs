@@ -118,23 +118,6 @@ impl Event {
             | Event::PowerRead { .. } => false,
         }
     }
-
-    /// Whether the decision compares with the inventory that lies beside the record.
-    pub fn needs_inventory(&self) -> bool {
-        match self {
-            Event::Booted { .. } => true,
-            Event::Enrolled(_)
-            | Event::Asked { .. }
-            | Event::Seen { .. }
-            | Event::Identified { .. }
-            | Event::Beat { .. }
-            | Event::Bmc { .. }
-            | Event::Alarm { .. }
-            | Event::WorkerLost { .. }
-            | Event::Turn { .. }
-            | Event::PowerRead { .. } => false,
-        }
-    }
 }
 
 /// By which a machine is recognised, whatever boots on it.

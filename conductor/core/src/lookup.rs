@@ -1,11 +1,13 @@
 //! Which node a machine is: matched by SMBIOS UUID, then MAC addresses, then serial number or BMC address.
 //! `decide` says what happens to the matched node; to the machine, all refusals look the same.
 use crate::node::Node;
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::Inventory;
+use ironbeat_common::lookup::Marks;
 use serde::{Deserialize, Serialize};
 
 /// The marks by which a machine is recognised.
@@ -24,6 +26,17 @@ impl Identity {
             uuid: inventory.system.uuid.filter(SystemUuid::is_meaningful),
             macs: inventory.nics.iter().map(|nic| nic.mac).collect(),
             serial: inventory.system.serial.clone(),
+            bmc: [bmc.ipv4, bmc.ipv6].into_iter().flatten().collect(),
+        }
+    }
+
+    /// As [`Identity::of_machine`], of a lookup that was read in part.
+    pub fn of_marks(marks: Marks) -> Self {
+        let bmc = marks.bmc.unwrap_or_default();
+        Self {
+            uuid: marks.system.uuid.filter(SystemUuid::is_meaningful),
+            macs: marks.nics.iter().map(|nic| nic.mac).collect(),
+            serial: marks.system.serial,
             bmc: [bmc.ipv4, bmc.ipv6].into_iter().flatten().collect(),
         }
     }
@@ -58,7 +71,7 @@ pub enum Match {
         by: By,
     },
     None,
-    /// Several nodes match the machine.
+    /// Several nodes match the machine: all of them, or the first 16.
     Ambiguous {
         nodes: Vec<NodeId>,
     },
@@ -75,9 +88,64 @@ impl fmt::Display for By {
     }
 }
 
-/// The strongest evidence that names a node decides, unless UUID and MACs name different ones: vendors ship
-/// duplicate UUIDs and people swap NICs, and guessing would write to the wrong machine.
-pub fn find<'a>(machine: &Identity, nodes: impl Iterator<Item = (NodeId, &'a Identity)>) -> Match {
+/// An ambiguous match names so many nodes at most: a thousand would fill a message, and help nobody.
+pub const MAX_NAMED: usize = 16;
+
+/// The nodes that have each of a machine's marks, each once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence<'a> {
+    pub uuid: &'a [NodeId],
+    pub mac: &'a [NodeId],
+    pub serial: &'a [NodeId],
+    pub bmc: &'a [NodeId],
+}
+
+impl Evidence<'_> {
+    /// The strongest evidence that names a node decides, unless UUID and MACs name different ones: vendors ship
+    /// duplicate UUIDs and people swap NICs, and guessing would write to the wrong machine.
+    pub fn weigh(self) -> Match {
+        // Clear MACs settle a duplicate UUID.
+        let (strong, by) = match (self.uuid, self.mac) {
+            ([], _) => (self.mac, By::Mac),
+            ([_], []) => (self.uuid, By::Uuid),
+            ([one], [other]) if one == other => (self.uuid, By::Uuid),
+            ([_, _, ..], [one]) if self.uuid.contains(one) => (self.mac, By::Mac),
+            (_, _) => return ambiguous(self.uuid.iter().chain(self.mac)),
+        };
+        for (nodes, by) in [
+            (strong, by),
+            (self.serial, By::Serial),
+            (self.bmc, By::BmcAddress),
+        ] {
+            match nodes {
+                [] => {}
+                [node] => return Match::One { node: *node, by },
+                _ => return ambiguous(nodes.iter()),
+            }
+        }
+        Match::None
+    }
+}
+
+fn ambiguous<'a>(nodes: impl Iterator<Item = &'a NodeId>) -> Match {
+    let mut named = BTreeSet::new();
+    for node in nodes {
+        named.insert(*node);
+        if named.len() == MAX_NAMED {
+            break;
+        }
+    }
+    Match::Ambiguous {
+        nodes: named.into_iter().collect(),
+    }
+}
+
+/// The same by a walk over all nodes, which is slow and plainly right.
+#[cfg(test)]
+pub(crate) fn walk<'a>(
+    machine: &Identity,
+    nodes: impl Iterator<Item = (NodeId, &'a Identity)>,
+) -> Match {
     let mut found: [Vec<NodeId>; 4] = Default::default();
     for (id, node) in nodes {
         let holds = [
@@ -87,38 +155,19 @@ pub fn find<'a>(machine: &Identity, nodes: impl Iterator<Item = (NodeId, &'a Ide
             machine.bmc.iter().any(|address| node.bmc.contains(address)),
         ];
         for (list, holds) in found.iter_mut().zip(holds) {
-            if holds && !list.contains(&id) {
+            if holds {
                 list.push(id);
             }
         }
     }
-    let [by_uuid, by_mac, by_serial, by_bmc] = found;
-    // Clear MACs settle a duplicate UUID.
-    let (strong, by) = match (by_uuid.as_slice(), by_mac.as_slice()) {
-        ([], _) => (by_mac, By::Mac),
-        ([_], []) => (by_uuid, By::Uuid),
-        ([one], [other]) if one == other => (by_uuid, By::Uuid),
-        ([_, _, ..], [one]) if by_uuid.contains(one) => (by_mac, By::Mac),
-        (_, _) => (union(&by_uuid, &by_mac), By::Uuid),
-    };
-    for (nodes, by) in [
-        (strong, by),
-        (by_serial, By::Serial),
-        (by_bmc, By::BmcAddress),
-    ] {
-        match nodes.as_slice() {
-            [] => {}
-            [node] => return Match::One { node: *node, by },
-            _ => return Match::Ambiguous { nodes },
-        }
+    let [uuid, mac, serial, bmc] = &found;
+    Evidence {
+        uuid,
+        mac,
+        serial,
+        bmc,
     }
-    Match::None
-}
-
-fn union(a: &[NodeId], b: &[NodeId]) -> Vec<NodeId> {
-    let mut all = a.to_vec();
-    all.extend(b.iter().filter(|id| !a.contains(id)));
-    all
+    .weigh()
 }
 
 #[cfg(test)]
@@ -194,10 +243,35 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                find(&machine, nodes.iter().map(|(id, node)| (*id, node))),
+                walk(&machine, nodes.iter().map(|(id, node)| (*id, node))),
                 expected,
                 "{why}"
             );
         }
+    }
+
+    /// All BMCs behind one gateway, or one serial number in a whole batch: evidence that a thousand nodes share.
+    #[test]
+    fn an_ambiguous_match_names_a_few_nodes() {
+        let many: Vec<NodeId> = (0..200).map(id).collect();
+        let found = Evidence {
+            bmc: &many,
+            ..Evidence::default()
+        };
+        let named = |found: Match| match found {
+            Match::Ambiguous { nodes } => nodes.len(),
+            other @ (Match::One { .. } | Match::None) => panic!("{other:?}"),
+        };
+        assert_eq!(named(found.weigh()), MAX_NAMED);
+        let one = [id(7)];
+        let found = Evidence {
+            uuid: &one,
+            ..found
+        };
+        let node = Match::One {
+            node: id(7),
+            by: By::Uuid,
+        };
+        assert_eq!(found.weigh(), node, "weaker evidence is not looked at");
     }
 }

@@ -4,7 +4,7 @@ use super::announce::announce;
 use super::{Clock, Drive, Hands, Records};
 use crate::records::StoreError;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{Ctx, Effect, Event, Rejected, decide};
+use ironbeat_core::decide::{Ctx, Effect, Event, Rejected, decide, needs_inventory};
 use ironbeat_core::id::{OpId, WorkerId};
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
@@ -69,7 +69,9 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             let before = self.records.load(id).await?;
             let known = before.as_ref().map(|(node, at)| (node, *at));
             let inventory = match known {
-                Some((node, _)) if event.needs_inventory() => self.records.inventory(node).await?,
+                Some((node, _)) if needs_inventory(node, event) => {
+                    self.records.inventory(node).await?
+                }
                 Some(_) | None => None,
             };
             let secrets = match known {

@@ -9,9 +9,9 @@ use crate::worker::Worker;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
 use ironbeat_common::id::{BootId, NodeId};
-use ironbeat_common::lookup::{Lookup, LookupReply};
-use ironbeat_core::decide::{Event, Rejected, Wanted, wanted};
-use ironbeat_core::lookup::{Identity, Match};
+use ironbeat_common::lookup::{Introduction, Lookup, LookupReply};
+use ironbeat_core::decide::{Event, Rejected, Wanted, refusal, wanted};
+use ironbeat_core::lookup::{Identity, MAX_NAMED, Match};
 use ironbeat_core::node::{AgentStep, Delivery, Node};
 use ironbeat_core::plan::config_drive;
 use ironbeat_ops::happening::{Happening, What};
@@ -19,6 +19,9 @@ use std::sync::Arc;
 
 /// A machine without work asks again after this long. Ironic's agent waits 1 to 60 s.
 const RETRY_SECS: u32 = 20;
+const WAIT: LookupReply = LookupReply::Wait {
+    retry_secs: RETRY_SECS,
+};
 
 fn malformed(what: &str, error: &codec::DecodeError) -> ApiError {
     ApiError {
@@ -42,22 +45,48 @@ fn check_version(what: &str, version: u32) -> Result<(), ApiError> {
 }
 
 pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u8>, ApiError> {
-    let lookup: Lookup = codec::decode(payload).map_err(|error| malformed("lookup", &error))?;
-    check_version("lookup", lookup.version)?;
-    let machine = Identity::of_machine(&lookup.inventory);
+    let bad = |error| malformed("lookup", &error);
+    let head: Introduction = codec::decode(payload).map_err(bad)?;
+    check_version("lookup", head.version)?;
+    let (boot, machine) = (head.boot, Identity::of_marks(head.inventory));
     let matched = worker.view.find(&machine);
+    if let Match::One { node, by } = matched
+        && let Some(why) = refusal_at_rest(worker, node, boot).await?
+    {
+        let outcome = format!("refused, by {by}: {why}");
+        tracing::info!(%boot, serial = machine.serial, ?matched, outcome, "lookup");
+        let inventory = || codec::decode::<Lookup>(payload).ok().map(|it| it.inventory);
+        let remembered = worker
+            .lookups
+            .record(&machine, boot, matched, outcome, inventory);
+        remembered.await;
+        return Ok(codec::encode(&WAIT));
+    }
+    let mut lookup: Lookup = codec::decode(payload).map_err(bad)?;
     let (outcome, welcome) = match &matched {
         Match::None => ("unknown machine: discovered".to_string(), None),
-        Match::Ambiguous { nodes } => (format!("refused: {} nodes match it", nodes.len()), None),
+        Match::Ambiguous { nodes } => {
+            let more = if nodes.len() < MAX_NAMED {
+                ""
+            } else {
+                " or more"
+            };
+            let outcome = format!("refused: {}{more} nodes match it", nodes.len());
+            (outcome, None)
+        }
         Match::One { node, by } => {
             let event = Event::Booted {
-                boot: lookup.boot,
-                inventory: lookup.inventory.clone(),
+                boot,
+                inventory: std::mem::take(&mut lookup.inventory),
             };
-            match worker.drive.deliver(*node, &event).await {
+            let delivered = worker.drive.deliver(*node, &event).await;
+            if let Event::Booted { inventory, .. } = event {
+                lookup.inventory = inventory;
+            }
+            match delivered {
                 Ok(node) => {
-                    let of_others = identify(worker, &node, lookup.boot, &machine).await;
-                    let welcome = node.boot == Some(lookup.boot);
+                    let of_others = identify(worker, &node, boot, &machine).await;
+                    let welcome = node.boot == Some(boot);
                     let first = match welcome {
                         true => format!("welcome, by {by}"),
                         false => format!("refused, by {by}: the node is active"),
@@ -75,30 +104,44 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
             }
         }
     };
-    tracing::info!(boot = %lookup.boot, serial = machine.serial, matched = ?matched, outcome, "lookup");
+    tracing::info!(%boot, serial = machine.serial, ?matched, outcome, "lookup");
     if let Some(node) = &welcome {
         let what = What::Lookup {
-            boot: lookup.boot,
+            boot,
             agent: lookup.agent,
             timings: lookup.timings,
         };
         let happening = Happening::of(node, clock::now(), &worker.id, what);
-        let once = lookup.boot.to_string();
-        worker.events.publish(&happening, &once);
+        worker.events.publish(&happening, &boot.to_string());
     }
+    let inventory = || Some(lookup.inventory);
     worker
         .lookups
-        .record(&machine, lookup.boot, matched, outcome, lookup.inventory);
+        .record(&machine, boot, matched, outcome, inventory)
+        .await;
     // The same answer for unknown, ambiguous and unwanted machines: a machine learns nothing by asking.
     Ok(codec::encode(&match welcome {
         Some(node) => LookupReply::Welcome {
             node: node.id,
             heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs,
         },
-        None => LookupReply::Wait {
-            retry_secs: RETRY_SECS,
-        },
+        None => WAIT,
     }))
+}
+
+/// Why a machine is refused whose node rests, as its record says: nearly all lookups of known machines are such, and what
+/// the machine is made of makes no difference. None: it may be welcome.
+async fn refusal_at_rest(
+    worker: &Worker,
+    node: NodeId,
+    boot: BootId,
+) -> Result<Option<Rejected>, ApiError> {
+    let rests = worker.view.get(&node).is_some_and(|it| it.rest.is_some());
+    if !rests {
+        return Ok(None);
+    }
+    let record = worker.store.nodes.load(node).await?;
+    Ok(record.and_then(|(node, _)| refusal(&node, boot)))
 }
 
 /// A heartbeat: decode, `decide` through `reconcile`, and the reply follows from the record.
@@ -115,6 +158,12 @@ pub(super) async fn heartbeat(
     let beat: Heartbeat = codec::decode(payload).map_err(|error| malformed("heartbeat", &error))?;
     check_version("heartbeat", beat.version)?;
     let status = beat.status;
+    // Most beats say that the step goes on. The record may have moved on a moment ago: then a nudge is on its way, and the
+    // agent had its answer a moment before that.
+    let known = worker.view.get_current(&id);
+    if beat.nudge.is_none() && known.is_some_and(|node| node.goes_on(beat.boot, &status)) {
+        return Ok(codec::encode(&HeartbeatReply::Idle));
+    }
     let event = Event::Beat {
         boot: beat.boot,
         status: status.clone(),

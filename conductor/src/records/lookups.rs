@@ -1,51 +1,99 @@
 //! Who looked up: machines known and unknown, what they sent and what they were answered, for the operator's eyes.
 //! `front::agent` makes the match; a hostile network cannot fill more than the bucket's bound.
 use crate::clock;
-use crate::records::{Keep, Kv, KvError, Store, StoreError};
+use crate::fnv::fnv1a;
+use crate::records::{Keep, Kv, KvError, Revision, Store, StoreError};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::BootId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::lookup::{Identity, Match};
 use ironbeat_ops::lookup::{LookupEntry, LookupRecord};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-/// A machine that has not looked up for a week is forgotten. When there are more machines than this, or their inventories
-/// are larger, those that looked up longest ago are forgotten first.
+/// A machine that has not looked up for a week is forgotten. When what is remembered is larger than this, those that looked
+/// up longest ago are forgotten first: it has room for 15,000 machines that nobody knows, or 60,000 nodes.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-const MAX_MACHINES: i64 = 4096;
-const MAX_BYTES: i64 = 64 << 20;
+const MAX_BYTES: i64 = 192 << 20;
 /// A list is one NATS message with room for its envelope; a stock server takes 1 MiB.
 const MAX_LIST_BYTES: usize = 512 << 10;
 /// The same machine with the same answer is written again only after this long.
 const QUIET: Duration = Duration::from_secs(30);
-/// Machines remembered for that; when it is full, the memory is emptied, and they are written once more.
-const MAX_REMEMBERED: usize = 4096;
-/// Lookups that wait to be written. They carry inventories: 256 of them are some 10 MB at worst.
+/// Machines remembered for that, in each of two generations, some 200 bytes each.
+const GENERATION: usize = 1 << 15;
+/// Writes under way at once.
+const WRITES: usize = 64;
+/// Lookups that wait to be written. They carry inventories: these are some 2 MB, and 20 MB at worst.
 const QUEUE: usize = 256;
+/// How long the answer to a machine waits for room among them. It is away for longer only when the store is.
+const ROOM: Duration = Duration::from_secs(1);
 /// Other workers that write the same machine's lookup at the same moment.
 const MAX_RACES: u32 = 4;
 
 #[derive(Clone)]
 pub struct Lookups {
     bucket: Kv,
-    remembered: Arc<Mutex<HashMap<String, Remembered>>>,
+    remembered: Arc<Mutex<Memory>>,
     queue: mpsc::Sender<Queued>,
 }
 
 struct Remembered {
-    outcome: String,
+    outcome: u64,
     written: Instant,
     since_then: u64,
+    /// What this worker wrote last, unless another has written since.
+    stored: Option<Stored>,
+}
+
+#[derive(Clone, Copy)]
+struct Stored {
+    revision: Revision,
+    count: u64,
+}
+
+/// The machines of late. When the young generation is full, it becomes the old one, which is forgotten: whoever looked up
+/// among the last 32,768 machines is known.
+#[derive(Default)]
+struct Memory {
+    young: HashMap<String, Remembered>,
+    old: HashMap<String, Remembered>,
+}
+
+impl Memory {
+    fn get(&mut self, key: &str) -> Option<&mut Remembered> {
+        if let Some(known) = self.old.remove(key) {
+            self.put(key, known);
+        }
+        self.young.get_mut(key)
+    }
+
+    fn put(&mut self, key: &str, machine: Remembered) {
+        if self.young.len() >= GENERATION && !self.young.contains_key(key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key.into(), machine);
+    }
+
+    fn forget(&mut self, key: &str) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
 }
 
 enum Queued {
-    Lookup(String, Box<LookupRecord>),
+    Lookup(Box<News>),
     /// Answered when everything before it is written.
     Flush(oneshot::Sender<()>),
+}
+
+/// A lookup to write down: `lookup.count` lookups since `before` was written.
+struct News {
+    key: String,
+    before: Option<Stored>,
+    lookup: LookupRecord,
 }
 
 /// Characters that no key can hold become `-`.
@@ -70,78 +118,93 @@ impl Lookups {
     /// # Errors
     /// When the bucket cannot be opened.
     pub async fn open(store: &Store) -> Result<Self, StoreError> {
+        Self::open_with(store, MAX_BYTES).await
+    }
+
+    async fn open_with(store: &Store, max_bytes: i64) -> Result<Self, StoreError> {
         let keep = Keep {
             about: "Ironbeat: the last lookup of each machine, and what it was told",
             storage: StorageType::File,
             max_age: MAX_AGE,
-            max_keys: MAX_MACHINES,
-            max_bytes: MAX_BYTES,
+            max_keys: -1,
+            max_bytes,
             full: DiscardPolicy::Old,
         };
         let bucket = store.bucket(&store.names.lookups, keep).await?;
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(write(bucket.clone(), waiting));
+        let remembered = Arc::<Mutex<Memory>>::default();
+        tokio::spawn(write(bucket.clone(), Arc::clone(&remembered), waiting));
         Ok(Self {
             bucket,
-            remembered: Arc::default(),
+            remembered,
             queue,
         })
     }
 
-    /// Remembers a lookup, in the background: the answer to a machine does not wait for it.
-    pub fn record(
+    /// Remembers a lookup, in the background: the answer to a machine waits only for room.
+    pub async fn record(
         &self,
         machine: &Identity,
         boot: BootId,
         matched: Match,
         outcome: String,
-        inventory: Inventory,
+        inventory: impl FnOnce() -> Option<Inventory>,
     ) {
         let Some(key) = key_of(machine) else { return };
-        let Some(count) = self.due(&key, &outcome, Instant::now()) else {
+        let Some((count, before)) = self.due(&key, &outcome, Instant::now()) else {
             return;
         };
-        let lookup = Box::new(LookupRecord {
+        let Some(mut inventory) = inventory() else {
+            lock(&self.remembered).forget(&key);
+            return;
+        };
+        if let Match::One { .. } = matched {
+            shorten(&mut inventory);
+        }
+        let lookup = LookupRecord {
             at: clock::now(),
             boot,
             matched,
             outcome,
             inventory,
             count,
-        });
-        if let Err(refused) = self.queue.try_send(Queued::Lookup(key.clone(), lookup)) {
+        };
+        let news = Queued::Lookup(Box::new(News {
+            key: key.clone(),
+            before,
+            lookup,
+        }));
+        if let Err(refused) = self.queue.send_timeout(news, ROOM).await {
             tracing::warn!(key, "a lookup is not remembered: {refused}");
-            self.lock().remove(&key);
+            lock(&self.remembered).forget(&key);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many lookups to write down now; none while the machine only repeats itself.
-    fn due(&self, key: &str, outcome: &str, now: Instant) -> Option<u64> {
-        let mut remembered = self.lock();
-        let count = match remembered.get_mut(key) {
+    /// How many lookups to write down now, and what was written last; none while the machine only repeats itself.
+    fn due(&self, key: &str, outcome: &str, now: Instant) -> Option<(u64, Option<Stored>)> {
+        let outcome = fnv1a(outcome.as_bytes());
+        let mut remembered = lock(&self.remembered);
+        match remembered.get(key) {
             Some(known) if known.outcome == outcome && now - known.written < QUIET => {
                 known.since_then += 1;
-                return None;
+                None
             }
-            Some(known) => known.since_then + 1,
-            None => 1,
-        };
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.clear();
+            Some(known) => {
+                let count = known.since_then + 1;
+                (known.outcome, known.written, known.since_then) = (outcome, now, 0);
+                Some((count, known.stored))
+            }
+            None => {
+                let fresh = Remembered {
+                    outcome,
+                    written: now,
+                    since_then: 0,
+                    stored: None,
+                };
+                remembered.put(key, fresh);
+                Some((1, None))
+            }
         }
-        let fresh = Remembered {
-            outcome: outcome.into(),
-            written: now,
-            since_then: 0,
-        };
-        remembered.insert(key.into(), fresh);
-        Some(count)
     }
 
     /// Waits until everything recorded so far is written.
@@ -252,34 +315,75 @@ fn shorten(inventory: &mut Inventory) {
     }
 }
 
-async fn write(bucket: Kv, mut waiting: mpsc::Receiver<Queued>) {
+async fn write(bucket: Kv, remembered: Arc<Mutex<Memory>>, mut waiting: mpsc::Receiver<Queued>) {
+    let room = Arc::new(Semaphore::new(WRITES));
+    let all = u32::try_from(WRITES).expect("a few");
     while let Some(queued) = waiting.recv().await {
+        let share = match queued {
+            Queued::Lookup(_) => 1,
+            Queued::Flush(_) => all,
+        };
+        let permit = Arc::clone(&room).acquire_many_owned(share).await;
+        let permit = permit.expect("it is never closed");
         match queued {
             Queued::Flush(done) => drop(done.send(())),
-            Queued::Lookup(key, lookup) => {
-                if let Err(error) = add(&bucket, &key, *lookup).await {
-                    tracing::warn!("remember a lookup: {error}");
-                }
+            Queued::Lookup(news) => {
+                let (bucket, remembered) = (bucket.clone(), Arc::clone(&remembered));
+                tokio::spawn(async move {
+                    let key = news.key.clone();
+                    match add(&bucket, *news).await {
+                        Ok(stored) => {
+                            if let Some(known) = lock(&remembered).get(&key) {
+                                known.stored = Some(stored);
+                            }
+                        }
+                        Err(error) => {
+                            tracing::warn!("remember a lookup: {error}");
+                            lock(&remembered).forget(&key);
+                        }
+                    }
+                    drop(permit);
+                });
             }
         }
     }
 }
 
-/// Replaces the machine's last lookup, and adds to its count.
-async fn add(bucket: &Kv, key: &str, mut lookup: LookupRecord) -> Result<(), KvError> {
-    let news = lookup.count;
+/// Replaces the machine's last lookup, and adds to its count. What is there is read only when it is not what this worker
+/// wrote.
+async fn add(bucket: &Kv, news: News) -> Result<Stored, KvError> {
+    let News {
+        key,
+        before,
+        mut lookup,
+    } = news;
+    let new = lookup.count;
+    let none = Stored {
+        revision: 0,
+        count: 0,
+    };
+    let mut known = before.unwrap_or(none);
     for race in 1.. {
-        let (present, revision) = bucket.read(key).await?;
-        let known = present.and_then(|value| parse(key, &value));
-        lookup.count = news + known.map_or(0, |known| known.count);
+        lookup.count = new + known.count;
         let value = serde_json::to_vec(&lookup).expect("a lookup is JSON");
-        match bucket.write(key, value, revision).await {
+        match bucket.write(&key, value, known.revision).await {
             Err(KvError::Conflict { .. }) if race < MAX_RACES => {}
             Err(error) => return Err(error),
-            Ok(_) => break,
+            Ok(revision) => {
+                let count = lookup.count;
+                return Ok(Stored { revision, count });
+            }
         }
+        let (present, revision) = bucket.read(&key).await?;
+        let count = present.and_then(|value| parse(&key, &value));
+        let count = count.map_or(0, |known| known.count);
+        known = Stored { revision, count };
     }
-    Ok(())
+    unreachable!("the last race returns")
+}
+
+fn lock(remembered: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    remembered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -75,6 +75,13 @@ impl View {
         read(&self.seen).index.get(id).cloned()
     }
 
+    /// As [`View::get`]; none as well while changes may be missing.
+    pub fn get_current(&self, id: &NodeId) -> Option<Arc<Entry>> {
+        let seen = read(&self.seen);
+        let entry = seen.index.get(id).filter(|_| seen.interrupted.is_none());
+        entry.cloned()
+    }
+
     /// The node that this NIC belongs to.
     pub fn of_mac(&self, mac: &Mac) -> Option<Arc<Entry>> {
         read(&self.seen).index.of_mac(mac).cloned()
@@ -167,8 +174,8 @@ async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tell: Tell) {
     loop {
         let loaded_before = *tell.tick.borrow();
         let error = follow_once(&nodes, &seen, &tell, &mut known).await;
-        tracing::warn!("the view of the nodes is interrupted: {error}");
         write(&seen).interrupted = Some(error.to_string());
+        tracing::warn!("the view of the nodes is interrupted: {error}");
         pause = match *tell.tick.borrow() == loaded_before {
             true => (pause * 2).min(LONGEST_PAUSE),
             false => FIRST_PAUSE,

@@ -34,7 +34,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Instant metal.
+    /// Instant metal, but for the boot: an agent that calls before its BMC has confirmed the power is sent away for 20 s.
     pub fn new(servers: &[String], machines: usize) -> Self {
         Self {
             servers: servers.into(),
@@ -42,7 +42,7 @@ impl Spec {
             machines,
             connections: 8,
             pace: Pace {
-                boot: Duration::ZERO,
+                boot: Duration::from_secs(1),
                 write: Duration::ZERO,
             },
             bmc_first: None,

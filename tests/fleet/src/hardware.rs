@@ -181,6 +181,8 @@ pub fn lookup(n: usize, bmc: IpAddr, boot: BootId) -> Lookup {
 mod tests {
     use super::*;
     use ironbeat_common::codec;
+    use ironbeat_common::lookup::Introduction;
+    use ironbeat_core::lookup::Identity;
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
@@ -189,6 +191,10 @@ mod tests {
         let lookup = lookup(7, Ipv4Addr::LOCALHOST.into(), BootId::from_bytes([1; 16]));
         let bytes = codec::encode(&lookup).len();
         assert!((6_000..=8_000).contains(&bytes), "{bytes} bytes");
+        let head: Introduction = codec::decode(&codec::encode(&lookup)).unwrap();
+        assert_eq!(head.boot, lookup.boot);
+        let machine = Identity::of_machine(&lookup.inventory);
+        assert_eq!(Identity::of_marks(head.inventory), machine);
     }
 
     #[test]

@@ -19,16 +19,11 @@ pub(super) fn booted(
     boot: BootId,
     inventory: &Inventory,
 ) -> Result<String, Rejected> {
-    if draft.node.state == State::Resting(Rest::Active) {
+    if is_active(&draft.node) {
         return astray::looked_up(draft, boot);
     }
-    if draft.node.past_boots.contains(&boot) {
-        return Err(Rejected::OldBoot);
-    }
-    if !wants_agent(&draft.node) {
-        return Err(Rejected::AgentNotWanted {
-            state: draft.node.state.provision_state().to_string(),
-        });
+    if let Some(why) = refusal(&draft.node, boot) {
+        return Err(why);
     }
     if draft.node.boot == Some(boot) {
         return Ok("the same boot looked up again".into());
@@ -47,7 +42,9 @@ pub(super) fn booted(
     let skips = &draft.node.skip_block_devices;
     if known.is_none() || disks::doubt(inventory, known, skips).is_none() {
         let inventory_now = with_neighbours(inventory, known);
-        draft.put(Beside::Inventory(Box::new(inventory_now)));
+        if known != Some(&inventory_now) {
+            draft.put(Beside::Inventory(Box::new(inventory_now)));
+        }
     }
     draft.node.power = Some(Power {
         on: true,
@@ -206,6 +203,29 @@ fn done(draft: &mut Draft<'_>, outcome: &Outcome) -> String {
         draft.put(Beside::Inventory(inventory.clone()));
     }
     draft.advance()
+}
+
+fn is_active(node: &Node) -> bool {
+    node.state == State::Resting(Rest::Active)
+}
+
+/// Why a lookup of this boot is refused, whatever the machine is made of and whenever it comes. That of an active node is
+/// noted, and so needs a decision.
+pub fn refusal(node: &Node, boot: BootId) -> Option<Rejected> {
+    if is_active(node) {
+        return None;
+    }
+    if node.past_boots.contains(&boot) {
+        return Some(Rejected::OldBoot);
+    }
+    (!wants_agent(node)).then(|| Rejected::AgentNotWanted {
+        state: node.state.provision_state().to_string(),
+    })
+}
+
+/// Whether the lookup of this boot changes the node.
+pub(super) fn is_awaited(node: &Node, boot: BootId) -> bool {
+    node.boot != Some(boot) && !is_active(node) && !node.is_held() && refusal(node, boot).is_none()
 }
 
 /// Whether a ramdisk that calls now is of use: its boot is over and a later step needs it.

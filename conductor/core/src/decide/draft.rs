@@ -18,7 +18,7 @@ pub struct Ctx<'a> {
     pub worker: &'a WorkerId,
     pub incarnation: Incarnation,
     pub policy: &'a Policy,
-    /// What lies beside the record, for an event that [needs it](crate::event::Event::needs_inventory).
+    /// What lies beside the record, for an event that [needs it](crate::decide::needs_inventory).
     pub inventory: Option<&'a Inventory>,
     /// The same, for an event that [needs them](crate::event::Event::needs_secrets).
     pub secrets: Option<&'a BmcSecrets>,

@@ -3,7 +3,7 @@
 use super::tests::{access, enrolled, instance, inventory};
 use super::{
     Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Marks, Patch,
-    Policy, PowerVerb, Verb, decide, is_news,
+    Policy, PowerVerb, Verb, decide, is_news, needs_inventory,
 };
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
@@ -401,7 +401,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let policy = policy();
     let node = &world.node;
     let known = world.inventory.as_ref();
-    let known = known.filter(|_| moment.event.needs_inventory());
+    let known = known.filter(|_| needs_inventory(node, &moment.event));
     let secrets = Some(access().split().1);
     let ctx = |op| Ctx {
         now: moment.now,

@@ -27,7 +27,7 @@ pub use crate::event::{
 };
 pub use crate::patch::{BmcPatch, Clear, Patch};
 pub use crate::policy::Policy;
-pub use agent::{Wanted, wanted};
+pub use agent::{Wanted, refusal, wanted};
 pub use answer::{Decision, Effect, Rejected};
 pub use draft::Ctx;
 pub use power::{is_news, power_is_synced};
@@ -86,4 +86,22 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         | Event::PowerRead { .. } => draft.put_aside(node),
     }
     Ok(draft.finish(node, because))
+}
+
+/// Whether the decision compares with the inventory that lies beside the record. A ramdisk that nobody waits for costs no look
+/// at it.
+pub fn needs_inventory(node: &Node, event: &Event) -> bool {
+    match event {
+        Event::Booted { boot, .. } => agent::is_awaited(node, *boot),
+        Event::Enrolled(_)
+        | Event::Asked { .. }
+        | Event::Seen { .. }
+        | Event::Identified { .. }
+        | Event::Beat { .. }
+        | Event::Bmc { .. }
+        | Event::Alarm { .. }
+        | Event::WorkerLost { .. }
+        | Event::Turn { .. }
+        | Event::PowerRead { .. } => false,
+    }
 }

@@ -386,6 +386,25 @@ fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
 }
 
 #[test]
+fn a_lookup_that_shows_what_is_known_stores_no_inventory_again() {
+    let version = |story: &Story| story.node.beside.of(BesideKind::Inventory).cloned();
+    let story = Story::new()
+        .ask(Verb::Manage)
+        .bmc_did()
+        .ask(Verb::Provide)
+        .bmc_did()
+        .boots(BOOT, &["S1"]);
+    let first = version(&story);
+    assert!(first.is_some());
+    let story = story.boots(NEXT_BOOT, &["S1"]);
+    assert_eq!(story.node.boot, Some(NEXT_BOOT), "it is taken");
+    assert_eq!(version(&story), first);
+    let other_boot = BootId::from_bytes([0xb2; 16]);
+    let story = story.boots(other_boot, &["S1", "S2"]);
+    assert_ne!(version(&story), first);
+}
+
+#[test]
 fn a_wrong_password_fails_at_once() {
     let story = Story::new().ask(Verb::Manage).bmc_failed(true).is("enroll");
     assert_eq!(

@@ -7,7 +7,8 @@ use crate::time::Time;
 use crate::turn::Turn;
 use alloc::string::String;
 use alloc::vec::Vec;
-use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use ironbeat_common::heartbeat::Status;
+use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
 use serde::{Deserialize, Serialize};
 
 /// An entry repeats this many characters of an error, for a line of a list. The record has it whole.
@@ -44,6 +45,9 @@ pub struct Entry {
     pub stopped: Option<OpId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<Power>,
+    /// What its agent was told to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentAt>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,10 +72,26 @@ fn lets_others_pass(node: &Node) -> bool {
     node.is_held() && node.job().is_some_and(in_line)
 }
 
+/// A step of an agent, in the boot that it was given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentAt {
+    pub boot: BootId,
+    pub step: StepId,
+}
+
 impl Entry {
+    /// Whether a beat says what is expected: the agent is at the step that it was given. Such a beat changes nothing, and
+    /// is answered with nothing new.
+    pub fn goes_on(&self, boot: BootId, status: &Status) -> bool {
+        match status {
+            Status::Running { step, .. } => self.agent == Some(AgentAt { boot, step: *step }),
+            Status::Idle | Status::Done { .. } | Status::Failed { .. } => false,
+        }
+    }
+
     pub fn of(node: &Node) -> Self {
         let phase = node.job().map(|job| &job.phase);
-        let (acting, stopped) = match phase {
+        let (acting, stopped, agent) = match phase {
             Some(Phase::Acting {
                 worker,
                 incarnation,
@@ -83,15 +103,14 @@ impl Entry {
                     worker: worker.clone(),
                     incarnation: *incarnation,
                 };
-                (Some(actor), instead.as_ref().map(|_| op.clone()))
+                (Some(actor), instead.as_ref().map(|_| op.clone()), None)
             }
-            Some(
-                Phase::InLine { .. }
-                | Phase::Backoff { .. }
-                | Phase::AwaitingAgent { .. }
-                | Phase::AgentStep { .. },
-            )
-            | None => (None, None),
+            Some(Phase::AgentStep { id, .. }) => {
+                let agent = node.boot.map(|boot| AgentAt { boot, step: *id });
+                (None, None, agent)
+            }
+            Some(Phase::InLine { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. })
+            | None => (None, None, None),
         };
         let short = |error: &LastError| error.what.chars().take(MAX_ERROR_CHARS).collect();
         Self {
@@ -111,6 +130,7 @@ impl Entry {
             acting,
             stopped,
             power: node.power.clone(),
+            agent,
             maintenance: node.maintenance.clone(),
             last_error: node.last_error.as_ref().map(short),
             boot: boot_for(node),

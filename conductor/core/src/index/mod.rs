@@ -3,10 +3,10 @@
 mod entry;
 mod turns;
 
-pub use entry::Entry;
+pub use entry::{AgentAt, Entry};
 pub use turns::Turns;
 
-use crate::lookup::{Identity, Match, find};
+use crate::lookup::{Evidence, Identity, MAX_NAMED, Match};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -145,26 +145,39 @@ impl Index {
         self.entries.get(id)
     }
 
-    /// Finds the node that a machine is.
+    /// Finds the node that a machine is. What many nodes share costs no more than what one has.
     pub fn find(&self, machine: &Identity) -> Match {
-        let mut ids = BTreeSet::new();
-        let by_mac = machine.macs.iter().filter_map(|mac| self.by_mac.get(mac));
-        let by_uuid = machine.uuid.iter().filter_map(|it| self.by_uuid.get(it));
-        let by_serial = machine
-            .serial
-            .iter()
-            .filter_map(|it| self.by_serial.get(it));
-        let by_bmc = machine.bmc.iter().filter_map(|it| self.by_bmc.get(it));
-        for found in by_mac.chain(by_uuid).chain(by_serial).chain(by_bmc) {
-            ids.extend(found.iter().copied());
+        let of = |serial: &String| self.by_serial.get(serial).map(Vec::as_slice);
+        let uuid = machine.uuid.and_then(|uuid| self.by_uuid.get(&uuid));
+        let evidence = Evidence {
+            uuid: uuid.map(Vec::as_slice).unwrap_or_default(),
+            mac: &together(machine.macs.iter().filter_map(|mac| self.by_mac.get(mac))),
+            serial: machine.serial.as_ref().and_then(of).unwrap_or_default(),
+            bmc: &[],
+        };
+        match evidence.weigh() {
+            Match::None => Evidence {
+                bmc: &together(machine.bmc.iter().filter_map(|it| self.by_bmc.get(it))),
+                ..evidence
+            }
+            .weigh(),
+            found @ (Match::One { .. } | Match::Ambiguous { .. }) => found,
         }
-        let candidates: Vec<(NodeId, Identity)> = ids
-            .iter()
-            .filter_map(|id| self.entries.get(id))
-            .map(|entry| (entry.id, Identity::of_entry(entry)))
-            .collect();
-        find(machine, candidates.iter().map(|(id, node)| (*id, node)))
     }
+}
+
+/// The nodes of several keys, each once; of so many that a match could not name them all, a part.
+fn together<'a>(lists: impl Iterator<Item = &'a Vec<NodeId>>) -> Vec<NodeId> {
+    let mut all: Vec<NodeId> = Vec::new();
+    for id in lists.flatten() {
+        if !all.contains(id) {
+            all.push(*id);
+        }
+        if all.len() > MAX_NAMED {
+            break;
+        }
+    }
+    all
 }
 
 impl Identity {

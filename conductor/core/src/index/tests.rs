@@ -1,12 +1,14 @@
 //! Compares the index with a walk over all nodes, which is slow and plainly right.
 use super::{Entry, Index};
 use crate::decide::tests::enrolled;
-use crate::lookup::{Identity, find};
+use crate::lookup::{Identity, MAX_NAMED, Match, walk};
 use crate::node::Node;
 use crate::time::Time;
-use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use ironbeat_common::heartbeat::{Outcome, Progress, Status};
+use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::vec;
 use std::vec::Vec;
 
 struct Rng(u64);
@@ -57,7 +59,7 @@ fn a_lookup_by_index_finds_what_a_walk_over_all_nodes_finds() {
                 .values()
                 .map(|node| (node.id, Identity::of_node(node)))
                 .collect();
-            let walked = find(&machine, known.iter().map(|(id, node)| (*id, node)));
+            let walked = walk(&machine, known.iter().map(|(id, node)| (*id, node)));
             assert_eq!(index.find(&machine), walked, "{machine:?} among {known:?}");
         }
         let busy: Vec<NodeId> = index.busy().map(|entry| entry.id).collect();
@@ -68,6 +70,30 @@ fn a_lookup_by_index_finds_what_a_walk_over_all_nodes_finds() {
             .collect();
         assert_eq!(busy, walked);
         assert_eq!(index.len(), nodes.len());
+    }
+}
+
+/// The BMCs of a whole site behind one gateway, each at a port of its own.
+#[test]
+fn a_lookup_looks_at_a_few_nodes_however_many_share_a_bmc_address() {
+    let mut index = Index::default();
+    let mut node = enrolled();
+    node.macs.clear();
+    for n in 0..1000u32 {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        node.id = NodeId::from_bytes(id);
+        index.put(Entry::of(&node));
+    }
+    let machine = Identity {
+        uuid: None,
+        macs: vec![mac(200)],
+        serial: None,
+        bmc: Identity::of_node(&node).bmc,
+    };
+    match index.find(&machine) {
+        Match::Ambiguous { nodes } => assert_eq!(nodes.len(), MAX_NAMED),
+        other @ (Match::One { .. } | Match::None) => panic!("{other:?}"),
     }
 }
 
@@ -178,7 +204,7 @@ fn deploy() -> Value {
 fn entries_and_records_are_small() {
     for (state, entry_bytes, record_bytes) in [
         (json!({ "resting": "active" }), 480, 1900),
-        (deploy(), 550, 2900),
+        (deploy(), 620, 2900),
     ] {
         let stored = record(state);
         let node: Node = serde_json::from_value(stored.clone()).unwrap();
@@ -188,4 +214,27 @@ fn entries_and_records_are_small() {
         let record = serde_json::to_string(&node).unwrap().len();
         assert!(record <= record_bytes, "{record} bytes");
     }
+}
+
+#[test]
+fn a_beat_goes_on_when_its_agent_is_at_the_step_that_it_was_given() {
+    let node: Node = serde_json::from_value(record(deploy())).unwrap();
+    let entry = Entry::of(&node);
+    let boot = node.boot.unwrap();
+    let at = |step| Status::Running {
+        step: StepId(step),
+        progress: Progress::default(),
+    };
+    assert!(entry.goes_on(boot, &at(48)));
+    assert!(!entry.goes_on(boot, &at(47)), "a step of before");
+    assert!(!entry.goes_on(BootId::from_bytes([1; 16]), &at(48)));
+    assert!(!entry.goes_on(boot, &Status::Idle), "it has to begin");
+    let outcome = Outcome::Nothing;
+    let done = Status::Done {
+        step: StepId(48),
+        outcome,
+    };
+    assert!(!entry.goes_on(boot, &done));
+    let rests: Node = serde_json::from_value(record(json!({ "resting": "active" }))).unwrap();
+    assert!(!Entry::of(&rests).goes_on(boot, &at(48)));
 }

@@ -1,6 +1,6 @@
 //! Lookups on a real nats-server: remembered, counted, found again, and bounded.
 //! `ironbeat_core::lookup` tests whose machine it was.
-use super::{Found, Lookups, MAX_LIST_BYTES, MAX_MACHINES, QUIET};
+use super::{Found, GENERATION, Lookups, MAX_LIST_BYTES, QUIET};
 use crate::records::tests::{DEADLINE, mac, server, store};
 use ironbeat_common::id::{BootId, SystemUuid};
 use ironbeat_common::inventory::{Inventory, Nic};
@@ -34,14 +34,14 @@ fn machine(n: u16) -> Inventory {
     inventory
 }
 
-fn lookup(lookups: &Lookups, inventory: &Inventory, outcome: &str) {
-    lookups.record(
-        &Identity::of_machine(inventory),
-        BootId::from_bytes([3; 16]),
-        Match::None,
-        outcome.into(),
-        inventory.clone(),
-    );
+async fn lookup(lookups: &Lookups, inventory: &Inventory, outcome: &str) {
+    let machine = Identity::of_machine(inventory);
+    let boot = BootId::from_bytes([3; 16]);
+    let matched = Match::None;
+    let inventory = || Some(inventory.clone());
+    lookups
+        .record(&machine, boot, matched, outcome.into(), inventory)
+        .await;
 }
 
 fn one(found: Found) -> LookupRecord {
@@ -63,7 +63,7 @@ async fn lookups_are_listed_latest_first_and_found_by_the_start_of_their_key() {
     let lookups = Lookups::open(&store(&server).await).await.unwrap();
     assert!(lookups.list().await.unwrap().is_empty());
     for n in [0, 0x1100, 0x1234] {
-        lookup(&lookups, &machine(n), "unknown machine: discovered");
+        lookup(&lookups, &machine(n), "unknown machine: discovered").await;
     }
     flushed(&lookups).await;
     let list = lookups.list().await.unwrap();
@@ -103,17 +103,14 @@ async fn a_machine_that_repeats_itself_is_counted_and_rarely_written() {
     let store = store(&server).await;
     let lookups = Lookups::open(&store).await.unwrap();
     let begun = Instant::now();
-    assert_eq!(lookups.due("m", "refused", begun), Some(1));
+    let due = |outcome, now| lookups.due("m", outcome, now).map(|(count, _)| count);
+    assert_eq!(due("refused", begun), Some(1));
     for second in 1..30 {
         let now = begun + second * QUIET / 30;
-        assert_eq!(lookups.due("m", "refused", now), None, "{second} s");
+        assert_eq!(due("refused", now), None, "{second} s");
     }
-    assert_eq!(lookups.due("m", "refused", begun + QUIET), Some(30));
-    assert_eq!(
-        lookups.due("m", "welcome", begun + QUIET),
-        Some(1),
-        "another answer"
-    );
+    assert_eq!(due("refused", begun + QUIET), Some(30));
+    assert_eq!(due("welcome", begun + QUIET), Some(1), "another answer");
 
     // What two workers wrote is added up.
     let other = Lookups::open(&store).await.unwrap();
@@ -127,13 +124,13 @@ async fn a_machine_that_repeats_itself_is_counted_and_rarely_written() {
             (revision, lookup.count, lookup.outcome)
         }
     };
-    lookup(&lookups, &machine(1), "refused");
+    lookup(&lookups, &machine(1), "refused").await;
     assert_eq!(revisions(&lookups).await, (1, 1, "refused".into()));
-    lookup(&lookups, &machine(1), "refused");
+    lookup(&lookups, &machine(1), "refused").await;
     assert_eq!(revisions(&lookups).await, (1, 1, "refused".into()));
-    lookup(&other, &machine(1), "welcome");
+    lookup(&other, &machine(1), "welcome").await;
     assert_eq!(revisions(&other).await, (2, 2, "welcome".into()));
-    lookup(&lookups, &machine(1), "welcome");
+    lookup(&lookups, &machine(1), "welcome").await;
     assert_eq!(revisions(&lookups).await, (3, 4, "welcome".into()));
 }
 
@@ -144,7 +141,7 @@ async fn a_list_fits_one_message() {
     for n in 1..=40 {
         let mut large = machine(n);
         large.system.product = Some("x".repeat(30_000));
-        lookup(&lookups, &large, "unknown");
+        lookup(&lookups, &large, "unknown").await;
     }
     flushed(&lookups).await;
     let list = lookups.list().await.unwrap();
@@ -157,38 +154,100 @@ async fn a_list_fits_one_message() {
     );
 }
 
+/// A data centre comes up at once: more machines than may wait to be written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_machines_that_look_up_at_once_are_remembered() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    let machines = 1..=4 * super::QUEUE as u16;
+    let all = machines.clone().map(|n| {
+        let lookups = lookups.clone();
+        tokio::spawn(async move { lookup(&lookups, &machine(n), "unknown").await })
+    });
+    for recorded in all.collect::<Vec<_>>() {
+        recorded.await.unwrap();
+    }
+    flushed(&lookups).await;
+    let mut kept = 0;
+    lookups.bucket.scan(">", |_| kept += 1).await.unwrap();
+    assert_eq!(kept, machines.len());
+}
+
+/// What a worker remembers does not depend on how many others there are, as long as there are not more than it can hold.
+#[tokio::test]
+async fn a_machine_is_known_again_after_many_others() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    let now = Instant::now();
+    let others = |from: usize, to: usize| {
+        for n in from..to {
+            assert!(lookups.due(&format!("other-{n}"), "refused", now).is_some());
+        }
+    };
+    assert!(lookups.due("m", "refused", now).is_some());
+    others(0, GENERATION);
+    assert!(lookups.due("m", "refused", now).is_none(), "it is known");
+    others(GENERATION, 2 * GENERATION - 2);
+    assert!(lookups.due("m", "refused", now).is_none(), "still");
+    others(2 * GENERATION, 4 * GENERATION);
+    assert!(
+        lookups.due("m", "refused", now).is_some(),
+        "memory is bounded"
+    );
+}
+
 /// A hostile network makes machines up; the bucket forgets those that looked up longest ago.
 #[tokio::test]
 async fn the_bucket_is_bounded() {
     let server = server();
-    let lookups = Lookups::open(&store(&server).await).await.unwrap();
-    let extra = 50;
-    for n in 0..MAX_MACHINES + extra {
-        let value = n.to_string().into_bytes();
-        lookups
-            .bucket
-            .put(&format!("made-up-{n}"), value)
-            .await
-            .unwrap();
+    let store = store(&server).await;
+    let lookups = Lookups::open_with(&store, 64 << 10).await.unwrap();
+    for n in 0..200 {
+        let key = format!("made-up-{n:03}");
+        lookups.bucket.put(&key, vec![b'x'; 1000]).await.unwrap();
     }
     let mut kept = Vec::new();
-    let each = |change: crate::records::Change| kept.extend(change.value);
+    let each = |change: crate::records::Change| kept.push(change.key);
     lookups.bucket.scan(">", each).await.unwrap();
-    assert_eq!(kept.len() as i64, MAX_MACHINES);
-    assert_eq!(kept[0], extra.to_string());
+    assert!((50..=64).contains(&kept.len()), "{} are kept", kept.len());
+    let newest: Vec<_> = (200 - kept.len()..200)
+        .map(|n| format!("made-up-{n:03}"))
+        .collect();
+    assert_eq!(kept, newest);
+}
+
+#[tokio::test]
+async fn of_a_nodes_machine_only_a_list_is_kept() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    let (inventory, boot) = (machine(7), BootId::from_bytes([3; 16]));
+    let matched = Match::One {
+        node: crate::records::tests::id(1),
+        by: ironbeat_core::lookup::By::Uuid,
+    };
+    let known = Identity::of_machine(&inventory);
+    lookups
+        .record(&known, boot, matched, "welcome".into(), || {
+            Some(inventory.clone())
+        })
+        .await;
+    flushed(&lookups).await;
+    let found = one(lookups.find("0007").await.unwrap());
+    assert!(found.inventory.cpu.flags.is_empty());
+    assert_eq!(found.inventory.nics, inventory.nics);
 }
 
 #[tokio::test]
 async fn a_machine_without_any_name_is_not_remembered() {
     let server = server();
     let lookups = Lookups::open(&store(&server).await).await.unwrap();
-    lookup(&lookups, &Inventory::default(), "unknown");
+    lookup(&lookups, &Inventory::default(), "unknown").await;
     let mut blank = Inventory::default();
     blank.system.serial = Some(String::new());
-    lookup(&lookups, &blank, "unknown");
+    lookup(&lookups, &blank, "unknown").await;
     let mut odd = Inventory::default();
     odd.system.serial = Some("S/N *.> 7".into());
-    lookup(&lookups, &odd, "unknown");
+    lookup(&lookups, &odd, "unknown").await;
     flushed(&lookups).await;
     let list = lookups.list().await.unwrap();
     assert_eq!(list.len(), 1);
