@@ -1,7 +1,7 @@
 //! What CI runs, which is what a person runs: format, lints, layout, docs, unit and integration tests, rack cycles.
 //! Leaves the tests themselves to the crates and to `tests/`.
 use crate::artifacts::{self, AgentBuild, Build};
-use crate::{chaos, packages, tidy};
+use crate::{chaos, packages, simulate, tidy};
 use anyhow::{Context, Result, anyhow, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_product::product::Product;
@@ -61,6 +61,7 @@ fn all(parts: &mut Parts) -> Result<()> {
         tests.and(agent.flatten())
     })?;
     parts.0.append(&mut agent.0);
+    parts.part("simulation", simulate::short)?;
     parts.part("chaos, the short form", chaos::short)?;
     let products = parts.part("kernels, ramdisks, images", || {
         Products::build(Build::Tested)

@@ -402,7 +402,11 @@ fn bad_images_fail_with_a_reason_and_never_boot() -> Result<()> {
     let mut dirty = bios();
     dirty.disks[0].content = DiskContent::Fill(0xff);
     dirty.disks[0].bytes = 4 << 30;
-    let cluster = cluster(vec![dirty], NO_CLEAN)?;
+    // A transfer that never gets on is given up soon.
+    let cluster = cluster(
+        vec![dirty],
+        "automated_clean = false\nstep_stall_secs = 60\nmax_tries = 2",
+    )?;
     cluster.enroll(1, &[])?;
     cluster.make_available(1, PATIENCE)?;
     let dir = cluster.rack.http_dir();

@@ -1,6 +1,28 @@
 //! What can go wrong in a run, and how often. Each run draws its own mixture, so that no fault hides another.
 //! What a fault then does is where it strikes.
+use crate::case::Size;
 use crate::rng::Rng;
+use clap::ValueEnum;
+
+/// A kind of fault that strikes by chance, wherever there is an occasion for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Chance {
+    StoreLost,
+    StoreLate,
+    BmcLost,
+    BmcSlow,
+    BmcRefuses,
+    BmcLies,
+    BmcForgetsDevice,
+    Crash,
+    Freeze,
+    StepFails,
+    AgentHangs,
+    HangsOnTheWayDown,
+    DisksLate,
+    RamdiskDies,
+    FirmwareErrs,
+}
 
 /// Chances are per mille of each occasion.
 #[derive(Clone, Debug)]
@@ -26,8 +48,9 @@ pub(crate) struct Faults {
     pub strikes: Vec<Strike>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Strike {
+/// A blow of fate, which comes at its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strike {
     StoreAway,
     Crash,
     Freeze,
@@ -94,21 +117,40 @@ impl Faults {
             strikes: Vec::new(),
         };
         faults.strike_ms = rng.pick(&[10_000, 60_000, 300_000]);
-        let all = [
-            Strike::StoreAway,
-            Strike::Crash,
-            Strike::Freeze,
-            Strike::ClockSet,
-            Strike::ClockStops,
-            Strike::BmcSilent,
-            Strike::WrongPassword,
-            Strike::MachineReboots,
-            Strike::MachineDies,
-            Strike::AgentHangs,
-        ];
-        let chosen = all.into_iter().filter(|_| rng.below(3) > 0);
+        let chosen = Strike::value_variants()
+            .iter()
+            .copied()
+            .filter(|_| rng.below(3) > 0);
         faults.strikes = chosen.collect();
         faults
+    }
+
+    /// Leaves out what a run of this size is to do without.
+    pub fn leave_out(&mut self, size: &Size) {
+        for chance in &size.without {
+            *self.of(*chance) = 0;
+        }
+        self.strikes.retain(|it| !size.without_strikes.contains(it));
+    }
+
+    fn of(&mut self, chance: Chance) -> &mut u64 {
+        match chance {
+            Chance::StoreLost => &mut self.store_lost,
+            Chance::StoreLate => &mut self.store_late,
+            Chance::BmcLost => &mut self.bmc_lost,
+            Chance::BmcSlow => &mut self.bmc_slow,
+            Chance::BmcRefuses => &mut self.bmc_refuses,
+            Chance::BmcLies => &mut self.bmc_lies,
+            Chance::BmcForgetsDevice => &mut self.bmc_forgets_device,
+            Chance::Crash => &mut self.crash,
+            Chance::Freeze => &mut self.freeze,
+            Chance::StepFails => &mut self.step_fails,
+            Chance::AgentHangs => &mut self.agent_hangs,
+            Chance::HangsOnTheWayDown => &mut self.hangs_on_the_way_down,
+            Chance::DisksLate => &mut self.disks_late,
+            Chance::RamdiskDies => &mut self.ramdisk_dies,
+            Chance::FirmwareErrs => &mut self.firmware_errs,
+        }
     }
 
     pub fn chance(&self, rng: &mut Rng, per_mille: u64) -> bool {

@@ -10,6 +10,7 @@ mod acts;
 mod agent;
 mod asks;
 mod bmc;
+mod case;
 mod disks;
 mod faults;
 mod front;
@@ -25,8 +26,9 @@ mod tally;
 mod work;
 mod worker;
 
+pub use case::{Case, Size, cases, cut_down};
 pub use judge::Finding;
-pub use run::{Outcome, Size, run};
+pub use run::{Outcome, run};
 pub use tally::{ALL_PAIRS, Tally};
 
 use asks::{Answer, Ask, Slot};

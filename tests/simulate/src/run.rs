@@ -1,6 +1,7 @@
 //! One run from its seed: trouble for a while, then quiet until everything rests. It takes what comes next, by time, and
 //! polls the tasks that this wakes: there is no other runtime, no thread and no wall clock.
 //! What each happening does is in the file that owns its subject.
+use crate::case::Size;
 use crate::faults::{Faults, Strike};
 use crate::ground::{SimDrive, drive};
 use crate::judge::{Finding, Judge};
@@ -15,27 +16,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    pub machines: usize,
-    pub workers: usize,
-    /// Minutes of trouble, by the simulated clock.
-    pub minutes: u64,
-    /// Nothing is wrong but the clocks of workers.
-    pub clocks_alone: bool,
-}
-
-impl Default for Size {
-    fn default() -> Self {
-        Self {
-            machines: 24,
-            workers: 3,
-            minutes: 60,
-            clocks_alone: false,
-        }
-    }
-}
-
 pub struct Outcome {
     pub seed: u64,
     pub tally: Tally,
@@ -43,6 +23,8 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// What was wrong and is known to be.
     pub known: BTreeMap<Finding, u64>,
+    /// When the run ended: minutes by the simulated clock.
+    pub minutes: u64,
     /// Of everything that happened, in order.
     pub hash: u64,
     /// The last steps before the first violation, if they were asked for.
@@ -55,7 +37,7 @@ const QUIET_MS: u64 = 24 * 3_600_000;
 const LAST_LOOK_MS: u64 = 70_000;
 
 /// `trace`: keep the last steps, which costs time and changes nothing.
-pub fn run(seed: u64, size: Size, trace: bool) -> Outcome {
+pub fn run(seed: u64, size: &Size, trace: bool) -> Outcome {
     Run::new(seed, size, trace).finish()
 }
 
@@ -79,12 +61,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64, size: Size, trace: bool) -> Self {
+    fn new(seed: u64, size: &Size, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let faults = match size.clocks_alone {
+        let mut faults = match size.clocks_alone {
             true => Faults::of_clocks(),
             false => Faults::draw(&mut rng),
         };
+        faults.leave_out(size);
         // One more, which nobody operates.
         let machines = (0..=size.machines).map(|n| scene::machine(n, &mut rng));
         let machines = machines.collect();
@@ -172,6 +155,7 @@ impl Run {
             tally: world.tally.clone(),
             violations: std::mem::take(&mut world.judge.violations),
             known: world.judge.known.clone(),
+            minutes: (world.now - scene::BEGIN) / 60_000,
             hash: world.hash,
             trace: world.trace.take().unwrap_or_default().into(),
         }

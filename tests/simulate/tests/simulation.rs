@@ -1,6 +1,6 @@
 //! The simulation in ci: the same seed is the same run, and a hundred thousand events break nothing.
 //! More events by `cargo xtask simulate`.
-use ironbeat_simulate::{Outcome, Size, Tally, run};
+use ironbeat_simulate::{Outcome, Size, Tally, cases, run};
 
 fn base() -> u64 {
     let seed = std::env::var("IRONBEAT_SEED").ok();
@@ -15,7 +15,7 @@ fn the_same_seed_is_the_same_run_and_another_seed_is_another() {
         ..Size::default()
     };
     let hashes: Vec<u64> = [(7, false), (7, true), (8, false)]
-        .map(|(seed, trace)| run(seed, size, trace).hash)
+        .map(|(seed, trace)| run(seed, &size, trace).hash)
         .into();
     assert_eq!(hashes[0], hashes[1], "keeping a trace changes nothing");
     assert_ne!(hashes[0], hashes[2]);
@@ -26,9 +26,9 @@ fn a_hundred_thousand_events_break_nothing_that_is_not_known() {
     let mut tally = Tally::default();
     let mut seed = base();
     while tally.events < 100_000 {
-        let outcome = run(seed, Size::default(), false);
+        let outcome = run(seed, &Size::default(), false);
         if !outcome.violations.is_empty() {
-            panic!("{}", words(&run(seed, Size::default(), true)));
+            panic!("{}", words(&run(seed, &Size::default(), true)));
         }
         tally.add(&outcome.tally);
         seed += 1;
@@ -40,6 +40,18 @@ fn a_hundred_thousand_events_break_nothing_that_is_not_known() {
     assert!(hung > 0, "no ramdisk hung where it is to be left");
 }
 
+/// What failed once, cut down.
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    let kept = cases(include_str!("../kept")).unwrap();
+    assert!(!kept.is_empty());
+    for case in kept {
+        let outcome = run(case.seed, &case.size, false);
+        let none: [&str; 0] = [];
+        assert_eq!(outcome.violations, none, "cargo xtask simulate -- {case}");
+    }
+}
+
 /// Machines and BMCs that are well need no time-out, whatever the clocks of workers say.
 #[test]
 fn clocks_that_are_set_and_stand_still_end_no_step() {
@@ -49,9 +61,9 @@ fn clocks_that_are_set_and_stand_still_end_no_step() {
             clocks_alone: true,
             ..Size::default()
         };
-        let outcome = run(seed, size, false);
+        let outcome = run(seed, &size, false);
         if !outcome.violations.is_empty() {
-            panic!("{}", words(&run(seed, size, true)));
+            panic!("{}", words(&run(seed, &size, true)));
         }
         let none: [&str; 0] = [];
         assert_eq!(outcome.tally.timeouts, none, "seed {seed}");
