@@ -80,7 +80,8 @@ fn disk(dir: &Path, name: &str) -> anyhow::Result<Option<Disk>> {
         vendor: text(&device, "vendor").filter(|vendor| !vendor.starts_with("0x")),
         serial: text(dir, "serial")
             .or_else(|| text(&device, "serial"))
-            .or_else(|| vpd_serial(&device)),
+            .or_else(|| vpd_serial(&device))
+            .or_else(|| usb_serial(&device)),
         wwn: text(dir, "wwid")
             .or_else(|| text(&device, "wwid"))
             .filter(|wwn| is_wwn(wwn)),
@@ -123,6 +124,14 @@ fn parse_vpd_serial(page: &[u8]) -> Option<String> {
     };
     let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
     tidy(&String::from_utf8_lossy(&rest[..length]))
+}
+
+/// Linux asks no disk on USB for SCSI's pages: many hang when they are asked. udev takes the USB device's serial too.
+fn usb_serial(device: &Path) -> Option<String> {
+    let usb = device
+        .ancestors()
+        .find(|dir| dir.join("idVendor").exists())?;
+    text(usb, "serial")
 }
 
 /// The whole model of a disk that speaks ATA: SCSI's inquiry data has room for its first 16 characters. It is in the identify

@@ -168,6 +168,11 @@ fn scsi_sas_and_usb_disks_are_read() {
         &format!("devices/{scsi}/wwid"),
         b"t10.QEMU    QEMU HARDDISK   drive-scsi0\n",
     );
+    for (hub_or_stick, serial) in [("usb1", "0000:00:14.0"), ("usb1/1-2", "4C530001")] {
+        let usb = format!("devices/pci0000:00/0000:00:14.0/{hub_or_stick}");
+        tree.write(&format!("{usb}/idVendor"), b"0781\n");
+        tree.write(&format!("{usb}/serial"), format!("{serial}\n").as_bytes());
+    }
     let disks = tree.list();
     let facts: Vec<_> = disks
         .iter()
@@ -183,6 +188,8 @@ fn scsi_sas_and_usb_disks_are_read() {
     ];
     assert_eq!(facts, expected);
     assert_eq!(disks[0].wwn, None, "a t10 name is not a WWN");
+    let serials: Vec<_> = disks.iter().map(|d| d.serial.as_deref()).collect();
+    assert_eq!(serials, [None, None, Some("4C530001")]);
 }
 
 #[test]
