@@ -477,21 +477,18 @@ async fn an_agent_nobody_knows_looks_up_again() {
         &conductor.reply(HeartbeatReply::LookUp).await,
         1
     ));
-    // The same node: what runs goes on, and the beats go on counting.
+    // Nobody wants the step any more: it is cancelled before anybody answers, its end is not reported, and beats go on counting.
     assert_eq!(conductor.welcome(node(1), QUIET_SECS).await.boot, boot);
-    let beat = conductor.reply(HeartbeatReply::Idle).await;
-    assert!(is_running(&beat, 1) && beat.seq == 3, "{beat:?}");
-
-    // Another node: the step of the old one is cancelled, and its end is not reported for the new one.
-    conductor.nudge(node(1)).await;
-    conductor.reply(HeartbeatReply::LookUp).await;
-    conductor.welcome(node(2), QUIET_SECS).await;
+    let mut seq = 2;
     loop {
         let beat = conductor.reply(HeartbeatReply::Idle).await;
+        seq += 1;
+        assert_eq!(beat.seq, seq);
         if beat.status == Status::Idle {
             break;
         }
         assert!(is_running(&beat, 1), "{beat:?}");
+        conductor.nudge(node(1)).await;
     }
     agent.abort();
 }

@@ -71,17 +71,12 @@ enum Stopped {
 /// Runs until an order ends this agent.
 pub async fn run(mut heart: Heart) -> Ending {
     let mut seq = 0;
-    let mut known_as = None;
     loop {
         let welcome = heart.look_up().await;
-        if known_as.is_some_and(|node| node != welcome.node) {
-            tracing::warn!(node = %welcome.node, "this machine is another node now");
-            heart.runner.forget();
-        }
-        known_as = Some(welcome.node);
         match heart.beat(&welcome, &mut seq).await {
             Stopped::LookUpAgain => {
-                tracing::warn!("the conductor does not know this boot: looking up again")
+                tracing::warn!("no record names this boot: its step ends, and it looks up again");
+                heart.runner.forget();
             }
             Stopped::Ends(ending) => return ending,
         }

@@ -45,7 +45,7 @@ pub struct Runner {
 
 enum Current {
     Nothing,
-    /// `forgotten`: it belongs to a node that this machine no longer is, so it is not reported.
+    /// `forgotten`: nobody wants it any more, so its end is not reported.
     Running {
         step: StepId,
         shared: Arc<Shared>,
@@ -113,7 +113,7 @@ impl Runner {
         self.next = None;
     }
 
-    /// This machine is another node now: steps of the old node are not reported for the new one.
+    /// No record names this boot any more, so nobody wants its step: it is cancelled, and its end is not reported.
     pub fn forget(&mut self) {
         self.next = None;
         match &mut self.current {

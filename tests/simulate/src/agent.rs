@@ -202,6 +202,8 @@ impl World {
             }
             HeartbeatReply::LookUp => {
                 agent.node = None;
+                agent.next = None;
+                agent.current.forget();
                 self.agent_due(machine, 0);
             }
             HeartbeatReply::Step { id, order } => {

@@ -1,4 +1,4 @@
-//! What must be true after every step: of the records, and of the metal. What is known to be false is counted by name.
+//! What must be true after every step: of the records, and of the metal.
 //! What a run has seen besides is in `tally`.
 //!
 //! Margins, where a late act is allowed, and why:
@@ -20,27 +20,9 @@ use ironbeat_core::invariant;
 use ironbeat_core::node::{BmcAct, Job, JobKind, Node, Phase, Rest, State, Step};
 use std::collections::BTreeMap;
 
-/// What is false today, found by this simulation or before it. Each is to become a violation when it is put right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Finding {
-    /// The job is over, and nobody turned the machine off: its BMC did not let us, or a job of this kind leaves it on.
-    StepOutlivesItsJob,
-}
-
-impl Finding {
-    pub const ALL: [Finding; 1] = [Finding::StepOutlivesItsJob];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Finding::StepOutlivesItsJob => "a step outlives its job",
-        }
-    }
-}
-
 #[derive(Default)]
 pub(crate) struct Judge {
     pub violations: Vec<String>,
-    pub known: BTreeMap<Finding, u64>,
     /// When the record stopped wanting a step.
     left: BTreeMap<(NodeId, BootId, StepId), u64>,
 }
@@ -52,10 +34,6 @@ const REMEMBERED_MS: u64 = 3_600_000;
 impl Judge {
     pub fn violation(&mut self, what: String) {
         self.violations.push(what);
-    }
-
-    fn found(&mut self, finding: Finding) {
-        *self.known.entry(finding).or_default() += 1;
     }
 }
 
@@ -245,8 +223,9 @@ impl World {
         }
         let being_stopped = record.and_then(Node::job).is_some_and(turns_off);
         if late > BEAT_MS && !being_stopped {
-            self.note("outlives", machine, || format!("step {step}, {late} ms"));
-            self.judge.found(Finding::StepOutlivesItsJob);
+            self.judge.violation(format!(
+                "machine {machine}: step {step} of {boot} goes on, which the record has not wanted for {late} ms"
+            ));
         }
     }
 

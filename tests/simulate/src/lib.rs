@@ -27,7 +27,6 @@ mod work;
 mod worker;
 
 pub use case::{Case, Size, cases, cut_down};
-pub use judge::Finding;
 pub use run::{Outcome, run};
 pub use tally::{ALL_PAIRS, Tally};
 

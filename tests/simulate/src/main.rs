@@ -1,7 +1,7 @@
 //! `cargo xtask simulate`: many runs, on all cores; figures as JSON lines, a failing run cut down and kept.
 //! What a run is, and what is judged in it, is in the library.
 use clap::Parser;
-use ironbeat_simulate::{Case, Finding, Outcome, Size, Tally, cut_down, run};
+use ironbeat_simulate::{Case, Outcome, Size, Tally, cut_down, run};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -125,10 +125,6 @@ fn report(outcomes: &[Outcome]) -> ExitCode {
             good = false;
             eprintln!("seed {}: {violation}", outcome.seed);
         }
-    }
-    for finding in Finding::ALL {
-        let times = outcomes.iter().filter_map(|it| it.known.get(&finding));
-        eprintln!("known: {}: {} times", finding.name(), times.sum::<u64>());
     }
     if good {
         ExitCode::SUCCESS

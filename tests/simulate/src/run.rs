@@ -4,7 +4,7 @@
 use crate::case::Size;
 use crate::faults::{Faults, Strike};
 use crate::ground::{SimDrive, drive};
-use crate::judge::{Finding, Judge};
+use crate::judge::Judge;
 use crate::machine::Running;
 use crate::rng::Rng;
 use crate::store::Store;
@@ -21,8 +21,6 @@ pub struct Outcome {
     pub tally: Tally,
     /// What was wrong, the first thing first.
     pub violations: Vec<String>,
-    /// What was wrong and is known to be.
-    pub known: BTreeMap<Finding, u64>,
     /// When the run ended: minutes by the simulated clock.
     pub minutes: u64,
     /// Of everything that happened, in order.
@@ -154,7 +152,6 @@ impl Run {
             seed: self.seed,
             tally: world.tally.clone(),
             violations: std::mem::take(&mut world.judge.violations),
-            known: world.judge.known.clone(),
             minutes: (world.now - scene::BEGIN) / 60_000,
             hash: world.hash,
             trace: world.trace.take().unwrap_or_default().into(),

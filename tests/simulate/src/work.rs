@@ -57,6 +57,13 @@ impl Current {
         }
     }
 
+    pub fn forget(&mut self) {
+        match self {
+            Current::Running { cancelled, .. } => *cancelled = true,
+            Current::Over { .. } | Current::Nothing => *self = Current::Nothing,
+        }
+    }
+
     pub fn ending(&self) -> Option<Ending> {
         match self {
             Current::Over { ending, .. } => *ending,
