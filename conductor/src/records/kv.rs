@@ -8,6 +8,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use std::time::Duration;
 
 /// The revision of a key: the stream sequence of its last write. Zero: never written.
@@ -38,8 +39,10 @@ pub enum KvError {
     Unclear { key: String, source: Cause },
     #[error("follow {keys}: {source}")]
     Follow { keys: String, source: Cause },
-    #[error("purge {keys}: {source}")]
-    Purge { keys: String, source: Cause },
+    #[error("purge {key}: {source}")]
+    Purge { key: String, source: Cause },
+    #[error("list {keys}: {source}")]
+    List { keys: String, source: Cause },
 }
 
 /// How a bucket keeps what it is given.
@@ -166,17 +169,30 @@ impl Kv {
         self.publish(key, message).await
     }
 
-    /// Drops keys without a trace; `before`: only what was written before that revision. `keys` may have wildcards.
-    pub async fn purge(&self, keys: &str, before: Option<Revision>) -> Result<(), KvError> {
-        let purge = self.stream.purge().filter(format!("{}{keys}", self.prefix));
-        let purged = match before {
-            Some(revision) => purge.sequence(revision).await.map(drop),
-            None => purge.await.map(drop),
-        };
-        purged.map_err(|error| KvError::Purge {
-            keys: keys.into(),
+    /// Drops a key without a trace.
+    pub async fn purge(&self, key: &str) -> Result<(), KvError> {
+        let purge = self.stream.purge().filter(format!("{}{key}", self.prefix));
+        purge.await.map(drop).map_err(|error| KvError::Purge {
+            key: key.into(),
             source: error.into(),
         })
+    }
+
+    /// The keys there are; `keys` may have wildcards. Deleted ones are among them.
+    pub async fn keys(&self, keys: &str) -> Result<Vec<String>, KvError> {
+        let fail = |source: Cause| KvError::List {
+            keys: keys.into(),
+            source,
+        };
+        let subjects = format!("{}{keys}", self.prefix);
+        let listed = self.stream.info_with_subjects(subjects).await;
+        let mut listed = listed.map_err(|error| fail(error.into()))?;
+        let mut found = Vec::new();
+        while let Some(next) = listed.next().await {
+            let (subject, _) = next.map_err(|error| fail(error.into()))?;
+            found.extend(subject.strip_prefix(&self.prefix).map(String::from));
+        }
+        Ok(found)
     }
 
     /// Writes whatever was there.
