@@ -8,6 +8,7 @@ use crate::front::nats;
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::power::{self, PowerSync};
+use crate::loops::sweep;
 use crate::loops::turn;
 use crate::netboot::boots::Boots;
 use crate::netboot::files;
@@ -218,6 +219,7 @@ async fn start(
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(turn::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
+        tokio::spawn(sweep::run(Arc::clone(worker))),
     ];
     let dhcp = Dhcp::new(&worker.store);
     let staging = match config.dnsmasq.clone() {

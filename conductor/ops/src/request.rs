@@ -131,7 +131,7 @@ questions! {
     SetMaintenance: "node.maintenance_set", Operator, "Begin maintenance: no new jobs, and the power is left alone.", Shown;
     UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
     SetNode: "node.set", Operator, "Change a node's description: name, BMC, how its machine is recognised, how it boots.", Shown;
-    DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete that was cut short left; the answer is then 404.", Shown;
+    DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete or an enrolment that was cut short left; the answer is then 404.", Shown;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;

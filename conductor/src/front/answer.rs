@@ -236,7 +236,7 @@ async fn verb(
 async fn delete(worker: &Arc<Worker>, node: &str) -> Result<Shown, ApiError> {
     let deleted = verb(worker, node, None, Verb::Delete).await;
     if let (Err(ApiError { code: 404, .. }), Ok(id)) = (&deleted, node.parse()) {
-        worker.store.finish_delete(id).await?;
+        worker.store.finish_delete(id);
     }
     deleted
 }

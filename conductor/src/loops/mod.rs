@@ -1,6 +1,7 @@
-//! What a worker does of its own accord, for as long as it runs: alarms, power sync, serial consoles.
+//! What a worker does of its own accord, for as long as it runs: alarms, power sync, forgotten secrets, serial consoles.
 //! The core decides what each finding means for a node.
 pub mod alarm;
 pub mod console;
 pub mod power;
+pub mod sweep;
 pub mod turn;

@@ -1,52 +1,27 @@
 //! Documents beside the node records, each version under a key of its own: written once, read by those who need it.
-//! The record says which version counts; a version that no record names any more is purged.
+//! The record says which version counts; `nodes` and `sweep` drop those that no record names any more.
 use super::StoreError;
 use super::document::{key_of, without_values};
-use super::kv::{Kv, KvError, Revision};
+use super::kv::{Kv, Revision};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 #[derive(Clone)]
 pub struct Besides {
     kv: Kv,
-    ended: mpsc::Sender<(NodeId, Revision)>,
-}
-
-/// Nodes that have ended and wait for their sweep. A site that deletes more at once does so on purpose.
-const SWEEPS: usize = 10_000;
-/// A sweep is by wildcard: nats-server 2.9 walks all keys of the bucket for it, and does nothing else for the bucket
-/// meanwhile (0.5 s with 800,000 keys). After each, it is left alone for so many times as long.
-const REST: u32 = 10;
-
-/// One at a time, so that records do not wait.
-async fn sweep(kv: Kv, mut ended: mpsc::Receiver<(NodeId, Revision)>) {
-    while let Some((node, end)) = ended.recv().await {
-        let begun = Instant::now();
-        for kind in BesideKind::ALL {
-            let keys = format!("{}.>", key_of(kind.name(), &node));
-            if let Err(error) = kv.purge(&keys, Some(end)).await {
-                tracing::warn!(%node, "what lay beside it may be left; delete it once more: {error}");
-            }
-        }
-        tokio::time::sleep(begun.elapsed() * REST).await;
-    }
 }
 
 /// `inventory.17.<id>.<version>`
-fn key(kind: BesideKind, node: NodeId, version: &OpId) -> String {
+pub(super) fn key(kind: BesideKind, node: NodeId, version: &OpId) -> String {
     format!("{}.{version}", key_of(kind.name(), &node))
 }
 
 impl Besides {
     pub(super) fn new(kv: Kv) -> Self {
-        let (ended, waiting) = mpsc::channel(SWEEPS);
-        tokio::spawn(sweep(kv.clone(), waiting));
-        Self { kv, ended }
+        Self { kv }
     }
 
     /// Puts a version that no record names yet. Putting it twice does no harm.
@@ -116,19 +91,16 @@ impl Besides {
         }
     }
 
-    /// In the background, drops all that was put for a node before `end`, when it ended: what its record named, and what
-    /// was put for saves that never came.
-    pub fn sweep(&self, node: NodeId, end: Revision) {
-        if self.ended.try_send((node, end)).is_err() {
-            tracing::warn!(%node, "what lay beside it may be left: {SWEEPS} others wait; delete it once more");
-        }
-    }
-
     /// Drops one version.
-    pub async fn discard(&self, node: NodeId, kind: BesideKind, version: &OpId) {
-        let purged: Result<(), KvError> = self.kv.purge(&key(kind, node, version), None).await;
-        if let Err(error) = purged {
-            tracing::warn!(%node, "a version that nobody names is left behind: {error}");
-        }
+    ///
+    /// # Errors
+    /// When the store does not say that it is gone.
+    pub(super) async fn discard(
+        &self,
+        node: NodeId,
+        kind: BesideKind,
+        version: &OpId,
+    ) -> Result<(), StoreError> {
+        Ok(self.kv.erase(&key(kind, node, version)).await?)
     }
 }

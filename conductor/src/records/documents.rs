@@ -42,18 +42,26 @@ impl<T: Document> Records<T> {
         }
     }
 
-    /// Stores a new document: first its claims, then itself, then another look whether the claims are still its own.
+    /// The revision of an id that no document has.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when one has it.
+    pub async fn vacancy(&self, id: T::Id) -> Result<Revision, StoreError> {
+        match self.kv.read(&key::<T>(id)).await? {
+            (None, vacant) => Ok(vacant),
+            (Some(_), _) => Err(conflict::<T>(id)),
+        }
+    }
+
+    /// Stores a new document where nothing has happened since `vacant`: first its claims, then itself, then another look
+    /// whether the claims are still its own.
     ///
     /// # Errors
     /// [`StoreError::Claimed`] when something of it belongs to another, [`StoreError::Conflict`] when the id exists.
-    pub async fn create(&self, document: &T) -> Result<Revision, StoreError> {
+    pub async fn create(&self, document: &T, vacant: Revision) -> Result<Revision, StoreError> {
         let id = document.id();
-        let (present, revision) = self.kv.read(&key::<T>(id)).await?;
-        if present.is_some() {
-            return Err(conflict::<T>(id));
-        }
         let wanted = document.claims();
-        let created = self.write_claimed(document, revision, &wanted).await?;
+        let created = self.write_claimed(document, vacant, &wanted).await?;
         if let Err(lost) = self.hold_all(id, &wanted).await {
             if let StoreError::Claimed { .. } = lost {
                 self.kv.delete(&key::<T>(id), created).await?;
@@ -92,25 +100,24 @@ impl<T: Document> Records<T> {
         Ok(saved)
     }
 
-    /// Forgets a document. Returns the revision of its end, or of what it was when its end was not acknowledged.
+    /// Forgets a document.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it has changed.
-    pub async fn remove(&self, document: &T, revision: Revision) -> Result<Revision, StoreError> {
+    pub async fn remove(&self, document: &T, revision: Revision) -> Result<(), StoreError> {
         let id = document.id();
-        let end = match self.kv.delete(&key::<T>(id), revision).await {
-            Ok(end) => end,
+        match self.kv.delete(&key::<T>(id), revision).await {
+            Ok(_) => {}
             // The acknowledgement may be lost: what matters is whether the document is gone.
             Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {
                 if self.load(id).await?.is_some() {
                     return Err(conflict::<T>(id));
                 }
-                revision
             }
             Err(error) => return Err(error.into()),
-        };
+        }
         self.release_unlisted(id, &document.claims()).await;
-        Ok(end)
+        Ok(())
     }
 
     /// Claims, then writes; a write that certainly failed gives its claims back.

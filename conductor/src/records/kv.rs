@@ -8,6 +8,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use std::time::Duration;
 
 /// The revision of a key: the stream sequence of its last write. Zero: never written.
@@ -38,8 +39,10 @@ pub enum KvError {
     Unclear { key: String, source: Cause },
     #[error("follow {keys}: {source}")]
     Follow { keys: String, source: Cause },
-    #[error("purge {keys}: {source}")]
-    Purge { keys: String, source: Cause },
+    #[error("erase {key}: {source}")]
+    Erase { key: String, source: Cause },
+    #[error("list {keys}: {source}")]
+    List { keys: String, source: Cause },
 }
 
 /// How a bucket keeps what it is given.
@@ -96,7 +99,7 @@ impl Kv {
             max_messages_per_subject: 1,
             discard: keep.full,
             allow_rollup: true,
-            deny_delete: true,
+            deny_delete: false,
             allow_direct: false,
             storage: keep.storage,
             max_age: keep.max_age,
@@ -171,17 +174,39 @@ impl Kv {
         Ok(self.read(keys).await?.1)
     }
 
-    /// Drops keys without a trace; `before`: only what was written before that revision. `keys` may have wildcards.
-    pub async fn purge(&self, keys: &str, before: Option<Revision>) -> Result<(), KvError> {
-        let purge = self.stream.purge().filter(format!("{}{keys}", self.prefix));
-        let purged = match before {
-            Some(revision) => purge.sequence(revision).await.map(drop),
-            None => purge.await.map(drop),
-        };
-        purged.map_err(|error| KvError::Purge {
+    /// Drops a key without a trace, and overwrites its bytes. Not by a purge: one that finds nothing makes nats-server 2.9
+    /// pass over all that it has not shown its followers yet.
+    pub async fn erase(&self, key: &str) -> Result<(), KvError> {
+        let (_, revision) = self.read(key).await?;
+        if revision == 0 {
+            return Ok(());
+        }
+        match self.stream.delete_message(revision).await {
+            Ok(_) => Ok(()),
+            // Another worker may have been faster.
+            Err(_) if self.read(key).await?.1 != revision => Ok(()),
+            Err(error) => Err(KvError::Erase {
+                key: key.into(),
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// The keys there are; `keys` may have wildcards. Deleted ones are among them.
+    pub async fn keys(&self, keys: &str) -> Result<Vec<String>, KvError> {
+        let fail = |source: Cause| KvError::List {
             keys: keys.into(),
-            source: error.into(),
-        })
+            source,
+        };
+        let subjects = format!("{}{keys}", self.prefix);
+        let listed = self.stream.info_with_subjects(subjects).await;
+        let mut listed = listed.map_err(|error| fail(error.into()))?;
+        let mut found = Vec::new();
+        while let Some(next) = listed.next().await {
+            let (subject, _) = next.map_err(|error| fail(error.into()))?;
+            found.extend(subject.strip_prefix(&self.prefix).map(String::from));
+        }
+        Ok(found)
     }
 
     /// Writes whatever was there.

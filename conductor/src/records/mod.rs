@@ -18,6 +18,7 @@ pub mod presence;
 pub mod seen;
 mod store;
 mod stream;
+mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod view;

@@ -1,9 +1,9 @@
 //! How a decision is stored: first what lies beside the record, then the record; then old versions go.
 //! The core decides what is stored; only `drive` calls this, and nothing else writes a node.
-use super::document::key;
-use super::kv::{KvError, Revision};
+use super::kv::Revision;
 use super::{Store, StoreError};
 use ironbeat_common::id::NodeId;
+use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BesideKind, Node, Versions};
 
 impl Store {
@@ -18,59 +18,78 @@ impl Store {
         after: Option<&Node>,
         beside: &[Beside],
     ) -> Result<(), StoreError> {
-        if let Some(after) = after {
-            for document in beside {
-                self.beside.put(after.id, &after.op, document).await?;
-            }
-        }
-        let written = match (before, after) {
-            (None, Some(after)) => self.nodes.create(after).await.map(drop),
-            (Some((before, at)), Some(after)) => {
-                let saved = self.nodes.save(before, after, at).await.map(drop);
-                if saved.is_ok() {
-                    self.drop_old(before, &after.beside).await;
-                }
-                saved
-            }
-            (Some((before, at)), None) => {
-                let end = self.nodes.remove(before, at).await;
-                if let Ok(end) = end {
-                    self.drop_old(before, &Versions::default()).await;
-                    self.beside.sweep(before.id, end);
-                }
-                end.map(drop)
-            }
-            (None, None) => Ok(()),
-        };
-        match (&written, after) {
-            // It may have landed, and then the record names them.
-            (Err(StoreError::Kv(KvError::Unclear { .. } | KvError::Read { .. })), _) => {}
-            (Ok(()), _) | (Err(_), None) => {}
-            (Err(_), Some(after)) => self.take_back(after, beside).await,
+        let id = after.or(before.map(|(node, _)| node)).map(|node| node.id);
+        let written = self.put_and_write(before, after, beside).await;
+        // It may have landed, and then the record names what was put; or it is still on its way.
+        if let (Err(StoreError::Kv(_)), Some(id)) = (&written, id) {
+            self.sweeper.soon(id);
         }
         written
     }
 
-    /// What a node that is gone left beside it, where a delete was cut short, is dropped in the background.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn finish_delete(&self, id: NodeId) -> Result<(), StoreError> {
-        if let (None, end @ 1..) = self.nodes.kv.read(&key::<Node>(id)).await? {
-            self.beside.sweep(id, end);
+    async fn put_and_write(
+        &self,
+        before: Option<(&Node, Revision)>,
+        after: Option<&Node>,
+        beside: &[Beside],
+    ) -> Result<(), StoreError> {
+        // From before the puts: should the node come and go meanwhile, they may have been swept.
+        let at = match (before, after) {
+            (Some((_, at)), _) => at,
+            (None, Some(after)) => self.nodes.vacancy(after.id).await?,
+            (None, None) => return Ok(()),
+        };
+        let Some(after) = after else {
+            let Some((before, _)) = before else {
+                return Ok(());
+            };
+            self.nodes.remove(before, at).await?;
+            self.drop_old(before, &Versions::default()).await;
+            // And what was put for saves that never came.
+            self.sweeper.now(before.id);
+            return Ok(());
+        };
+        for document in beside {
+            self.beside.put(after.id, &after.op, document).await?;
         }
-        Ok(())
+        let written = match before {
+            None => self.nodes.create(after, at).await,
+            Some((before, _)) => self.nodes.save(before, after, at).await,
+        };
+        match (&written, before) {
+            (Ok(_), Some((before, _))) => {
+                self.drop_old(before, &after.beside).await;
+                // An older password may lie there since a worker died.
+                if after.beside.bmc_secrets != before.beside.bmc_secrets {
+                    self.sweeper.now(after.id);
+                }
+            }
+            (Ok(_), None) | (Err(StoreError::Kv(_)), _) => {}
+            (Err(_), _) => self.take_back(after, beside).await,
+        }
+        written.map(drop)
     }
 
-    /// Drops the versions that `before` named and `now` does not. Each by its key: others may have put newer ones, and a
-    /// purge by wildcard makes the server walk all keys of the bucket.
+    /// What a node that is gone left beside it, where a delete was cut short, is dropped in the background.
+    pub fn finish_delete(&self, id: NodeId) {
+        self.sweeper.now(id);
+    }
+
+    /// Drops the versions that `before` named and `now` does not. Each by its key: others may have put newer ones.
     pub(super) async fn drop_old(&self, before: &Node, now: &Versions) {
         for kind in BesideKind::ALL {
             if let Some(old) = before.beside.of(kind)
                 && now.of(kind) != Some(old)
             {
-                self.beside.discard(before.id, kind, old).await;
+                self.discard(before.id, kind, old).await;
             }
+        }
+    }
+
+    async fn discard(&self, node: NodeId, kind: BesideKind, version: &OpId) {
+        if let Err(error) = self.beside.discard(node, kind, version).await {
+            tracing::warn!(%node, "dropped a little later: {error}");
+            self.sweeper.soon(node);
         }
     }
 
@@ -80,12 +99,12 @@ impl Store {
         let present = match self.nodes.load(after.id).await {
             Ok(present) => present.map(|(node, _)| node),
             // Better a version too many than one too few.
-            Err(_) => return,
+            Err(_) => return self.sweeper.soon(after.id),
         };
         for kind in put.iter().map(Beside::kind) {
             let named = present.as_ref().and_then(|node| node.beside.of(kind));
             if named != Some(&after.op) {
-                self.beside.discard(after.id, kind, &after.op).await;
+                self.discard(after.id, kind, &after.op).await;
             }
         }
     }

@@ -126,7 +126,7 @@ impl Presence {
         Self::start_timed(store, own, Timing::DEFAULT).await
     }
 
-    async fn start_timed(
+    pub(crate) async fn start_timed(
         store: &Store,
         own: WorkerInfo,
         timing: Timing,

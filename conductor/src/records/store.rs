@@ -4,6 +4,7 @@ use super::beside::Besides;
 use super::documents::Records;
 use super::node::name_claim;
 use super::stream::{Replicas, ensure};
+use super::sweep::Sweeper;
 use super::{Keep, Kv, KvError};
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, Stream};
@@ -92,6 +93,7 @@ pub struct Store {
     pub(crate) names: Names,
     pub nodes: Records<Node>,
     pub beside: Besides,
+    pub(super) sweeper: Sweeper,
 }
 
 impl Store {
@@ -103,7 +105,7 @@ impl Store {
         Self::open_patiently(client, names, PATIENCE).await
     }
 
-    pub(super) async fn open_patiently(
+    pub(crate) async fn open_patiently(
         client: async_nats::Client,
         names: &Names,
         patience: Duration,
@@ -111,8 +113,10 @@ impl Store {
         let mut js = jetstream::new(client);
         js.set_timeout(patience);
         let bucket = Kv::open(&js, &names.nodes, Keep::RECORDS, names.replicas).await?;
+        let nodes = Records::new(bucket.clone());
         Ok(Self {
-            nodes: Records::new(bucket.clone()),
+            sweeper: Sweeper::start(nodes.clone()),
+            nodes,
             beside: Besides::new(bucket),
             js,
             names: names.clone(),

@@ -195,6 +195,7 @@ fn difference(
             ),
             ("discard", format!("{:?}", config.discard)),
             ("no_ack", config.no_ack.to_string()),
+            ("deny_delete", config.deny_delete.to_string()),
             ("max_age", age(config)),
         ]
     };

@@ -327,7 +327,7 @@ const CONDUCTOR: &[Room] = &[
     folder(
         "loops",
         &["drive", "records", "bmc", "worker"],
-        "what a worker does of its own accord: alarms, lost workers, power sync, serial consoles",
+        "what a worker does of its own accord: alarms, lost workers, power sync, forgotten secrets, serial consoles",
     ),
     folder(
         "drive",

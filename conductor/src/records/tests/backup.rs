@@ -1,6 +1,6 @@
 //! A backup and its way back, between two real servers.
 //! What a worker does with the records is tested elsewhere.
-use super::{connect, contents, id, mac, node, op, server, store};
+use super::{connect, contents, create, id, mac, node, op, server, store};
 use crate::records::backup::{Since, backup, restore};
 use crate::records::view::View;
 use crate::records::{Names, Store, origin};
@@ -108,7 +108,7 @@ async fn a_backup_goes_only_into_an_empty_bucket_that_no_worker_uses() {
     attempt("worker w1 runs").await;
     answering.abort();
     let _ = answering.await;
-    to.nodes.create(&node(9)).await.unwrap();
+    create(&to, &node(9)).await.unwrap();
     attempt("not empty").await;
     assert!(to.nodes.load(id(1)).await.unwrap().is_none());
 

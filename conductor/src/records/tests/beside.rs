@@ -85,23 +85,6 @@ async fn a_new_version_replaces_the_old_one_and_a_forgotten_node_leaves_none() {
     all_gone(&store).await;
 }
 
-/// Its record went, and its worker before it could sweep.
-#[tokio::test]
-async fn a_delete_that_was_cut_short_is_finished_by_another() {
-    let server = server();
-    let store = store(&server).await;
-    let node = made(&store).await;
-    let at = revision(&store).await;
-    store.nodes.remove(&node, at).await.unwrap();
-    assert_eq!(keys(&store).await.len(), 1, "the password is left");
-    store.finish_delete(id(1)).await.unwrap();
-    all_gone(&store).await;
-    // Of a node that there is, nothing goes.
-    let again = made(&store).await;
-    store.finish_delete(id(1)).await.unwrap();
-    assert!(store.beside.bmc_secrets(&again).await.unwrap().is_some());
-}
-
 async fn all_gone(store: &Store) {
     let gone = tokio::time::timeout(DEADLINE, async {
         while !contents(&store.nodes.kv, ">").await.is_empty() {}

@@ -1,7 +1,7 @@
 //! What belongs to one node belongs to no other: races for it, claims left behind, claims taken over.
 //! `races` has the races for one record.
 use super::proxy::hold_back;
-use super::{DEADLINE, connect, contents, id, mac, next, node, server, store};
+use super::{DEADLINE, connect, contents, create, id, mac, next, node, server, store};
 use crate::records::document::{Document, key};
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
@@ -33,7 +33,7 @@ async fn claims_are_readable_and_go_with_their_node() {
     let store = store(&server).await;
     let mut made = node(1);
     made.system_uuid = Some(SystemUuid::from_bytes([0x11; 16]));
-    let revision = store.nodes.create(&made).await.unwrap();
+    let revision = create(&store, &made).await.unwrap();
     let expected = [
         "ix.node.bmc.10-77-0-1",
         "ix.node.mac.020000000001",
@@ -61,7 +61,7 @@ async fn of_forty_nodes_that_want_one_mac_one_is_stored_and_the_others_leave_not
         async move {
             let mut node = node(n);
             node.macs.push(mac(999));
-            store.nodes.create(&node).await.map(|_| n)
+            create(&store, &node).await.map(|_| n)
         }
     });
     let results = join_all(racers).await;
@@ -81,9 +81,9 @@ async fn of_forty_nodes_that_want_one_mac_one_is_stored_and_the_others_leave_not
 async fn a_second_node_with_the_same_mac_is_refused_and_named() {
     let server = server();
     let store = store(&server).await;
-    store.nodes.create(&node(1)).await.unwrap();
+    create(&store, &node(1)).await.unwrap();
     let second = node(2);
-    let revision = store.nodes.create(&second).await.unwrap();
+    let revision = create(&store, &second).await.unwrap();
     let mut wish = next(&second, "wish");
     wish.macs = vec![mac(2), mac(1)];
     let error = store
@@ -110,7 +110,7 @@ async fn a_new_node_and_a_changing_one_never_share_an_address() {
     for round in 0..10 {
         let (old, new) = (node(2 * round), node(2 * round + 1));
         let shared = mac(5000 + round);
-        let revision = store.nodes.create(&old).await.unwrap();
+        let revision = create(&store, &old).await.unwrap();
         let with = |node: &Node| {
             let mut node = next(node, format!("round-{round}"));
             node.macs.push(shared);
@@ -119,7 +119,7 @@ async fn a_new_node_and_a_changing_one_never_share_an_address() {
         let (changing, making) = (with(&old), with(&new));
         let (saved, created) = tokio::join!(
             store.nodes.save(&old, &changing, revision),
-            store.nodes.create(&making)
+            create(&store, &making)
         );
         let winners = usize::from(saved.is_ok()) + usize::from(created.is_ok());
         assert_eq!(winners, 1, "round {round}: {saved:?} {created:?}");
@@ -131,7 +131,7 @@ async fn a_new_node_and_a_changing_one_never_share_an_address() {
 async fn a_stale_claim_is_taken_over() {
     let server = server();
     let store = store(&server).await;
-    store.nodes.create(&node(1)).await.unwrap();
+    create(&store, &node(1)).await.unwrap();
     for (claim, value) in [
         // Of a node that was never written, of one that does not list it, of nobody.
         ("ix.node.mac.020000000002", quoted(id(99))),
@@ -140,7 +140,7 @@ async fn a_stale_claim_is_taken_over() {
     ] {
         store.nodes.kv.put(claim, value.into_bytes()).await.unwrap();
     }
-    store.nodes.create(&node(2)).await.unwrap();
+    create(&store, &node(2)).await.unwrap();
     judge(&store, 3).await;
 }
 
@@ -149,12 +149,12 @@ async fn a_stale_claim_is_taken_over() {
 async fn a_claim_of_an_unreadable_node_stands() {
     let server = server();
     let store = store(&server).await;
-    store.nodes.create(&node(1)).await.unwrap();
+    create(&store, &node(1)).await.unwrap();
     let key = key::<Node>(id(1));
     store.nodes.kv.put(&key, b"{}".to_vec()).await.unwrap();
     let mut second = node(2);
     second.macs = vec![mac(1)];
-    let error = store.nodes.create(&second).await.unwrap_err();
+    let error = create(&store, &second).await.unwrap_err();
     assert!(
         matches!(&error, StoreError::Claimed { by, .. } if *by == format!("node {}", id(1))),
         "{error}"
@@ -184,9 +184,9 @@ async fn a_new_node_whose_claim_went_stale_before_its_record_came_is_undone() {
     let slow = slow_after_claiming(&server, &hold).await;
     let (loser, mut winner) = (node(1), node(2));
     winner.macs = vec![mac(1)];
-    let slow_create = tokio::spawn(async move { slow.nodes.create(&loser).await });
+    let slow_create = tokio::spawn(async move { create(&slow, &loser).await });
     until_claimed(&hold).await;
-    direct.nodes.create(&winner).await.unwrap();
+    create(&direct, &winner).await.unwrap();
     hold.send_replace(false);
     let lost = slow_create.await.unwrap().unwrap_err();
     assert!(
@@ -202,7 +202,7 @@ async fn a_changed_node_whose_claim_went_stale_before_its_record_came_is_as_it_w
     let server = server();
     let direct = store(&server).await;
     let before = node(1);
-    let revision = direct.nodes.create(&before).await.unwrap();
+    let revision = create(&direct, &before).await.unwrap();
     let hold = watch::Sender::new(false);
     let slow = slow_after_claiming(&server, &hold).await;
     let mut wish = next(&before, "wish");
@@ -214,7 +214,7 @@ async fn a_changed_node_whose_claim_went_stale_before_its_record_came_is_as_it_w
         tokio::spawn(async move { slow.nodes.save(&before, &wish, revision).await })
     };
     until_claimed(&hold).await;
-    direct.nodes.create(&winner).await.unwrap();
+    create(&direct, &winner).await.unwrap();
     hold.send_replace(false);
     let lost = slow_save.await.unwrap().unwrap_err();
     assert!(

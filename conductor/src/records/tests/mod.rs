@@ -8,11 +8,12 @@ mod dhcp;
 mod origin;
 mod proxy;
 mod races;
+mod sweep;
 mod trouble;
 mod turn;
 mod view;
 
-use super::{Kv, Names, Store};
+use super::{Kv, Names, Revision, Store, StoreError};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::decide::{Ctx, Enrolment, Event, Policy, decide};
 use ironbeat_core::id::{Incarnation, OpId};
@@ -33,10 +34,20 @@ pub async fn connect(url: &str) -> async_nats::Client {
 }
 
 pub async fn store(server: &NatsServer) -> Store {
-    let client = connect(&server.url()).await;
+    store_at(&server.url()).await
+}
+
+pub async fn store_at(url: &str) -> Store {
+    let client = connect(url).await;
     Store::open(client, &Names::default())
         .await
         .expect("the store opens")
+}
+
+/// Stores a new record, as if nothing lay beside it.
+pub async fn create(store: &Store, node: &Node) -> Result<Revision, StoreError> {
+    let vacant = store.nodes.vacancy(node.id).await?;
+    store.nodes.create(node, vacant).await
 }
 
 pub fn id(n: u16) -> NodeId {

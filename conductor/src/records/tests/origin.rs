@@ -1,6 +1,6 @@
 //! A bucket that workers remember is not taken for another one; replicas are what the servers allow.
 //! `stream` tests which streams are warned of.
-use super::{DEADLINE, connect, eventually, id, node, server};
+use super::{DEADLINE, connect, create, eventually, id, node, server};
 use crate::records::{Names, Replicas, StoreError, origin, view::View};
 use async_nats::jetstream;
 use ironbeat_core::time::Time;
@@ -74,14 +74,14 @@ async fn a_view_keeps_its_nodes_when_their_bucket_is_lost() {
     let client = connect(&server.url()).await;
     let names = Names::default();
     let (store, _) = origin::open(&client, &names, NOW).await.unwrap();
-    store.nodes.create(&node(1)).await.unwrap();
+    create(&store, &node(1)).await.unwrap();
     let view = View::start(&store);
     view.ready().await;
     assert_eq!(view.len(), 1);
     lose_the_bucket(&client).await;
     // Somebody makes it anew, and writes another node into it.
     let (store, _) = origin::open(&client, &names, NOW).await.unwrap();
-    store.nodes.create(&node(2)).await.unwrap();
+    create(&store, &node(2)).await.unwrap();
     eventually("it has noticed", || {
         let why = view.interrupted();
         why.is_some_and(|why| why.contains("is not the one that this worker remembers"))

@@ -1,7 +1,7 @@
 //! Acknowledgements that do not come, and a server that is killed while it is written to.
 //! `view` tests how the view takes a restart.
 use super::proxy::hold_back;
-use super::{DEADLINE, connect, id, next, node, op, server};
+use super::{DEADLINE, connect, create, id, next, node, op, server};
 use crate::records::{Names, Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ async fn a_write_that_timed_out_and_landed_is_found_again() {
         .await
         .unwrap();
     let before = node(1);
-    let revision = store.nodes.create(&before).await.unwrap();
+    let revision = create(&store, &before).await.unwrap();
 
     hold.send_replace(true);
     let after = next(&before, "landed");
@@ -52,7 +52,7 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     )
     .await
     .unwrap();
-    store.nodes.create(&node(1)).await.unwrap();
+    create(&store, &node(1)).await.unwrap();
     let done = watch::Sender::new(0u64);
     let unclear = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (0..WRITERS)

@@ -1,6 +1,6 @@
 //! No two nodes get the same place among the jobs that run at once, however many workers hand places out.
 //! The core tests whose turn it is.
-use super::{connect, next, node, server};
+use super::{connect, create, next, node, server};
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
 use ironbeat_core::id::Incarnation;
@@ -51,7 +51,7 @@ async fn many_workers_never_give_one_place_to_two_nodes() {
     for n in 0..8 {
         let store = Store::open(connect(&server.url()).await, &names);
         let store = store.await.unwrap();
-        let created = store.nodes.create(&node(n)).await.unwrap();
+        let created = create(&store, &node(n)).await.unwrap();
         let waits = cleaned_in(&node(n), None, "waits");
         let at = store.nodes.save(&node(n), &waits, created).await.unwrap();
         begins.push(async move {

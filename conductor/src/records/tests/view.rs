@@ -1,6 +1,6 @@
 //! The view through restarts, unreadable records and a bucket that was restored without some of its nodes.
 //! `trouble` tests how the store itself takes a restart.
-use super::{DEADLINE, id, next, node, server, store};
+use super::{DEADLINE, create, id, next, node, server, store};
 use crate::records::KvError;
 use crate::records::Store;
 use crate::records::StoreError;
@@ -37,7 +37,7 @@ async fn an_empty_bucket_is_a_ready_view_that_follows() {
     let view = ready(&store).await;
     assert!(view.is_empty());
     let made = node(1);
-    let revision = store.nodes.create(&made).await.unwrap();
+    let revision = create(&store, &made).await.unwrap();
     until(&view, "the new node is seen", |view| {
         view.get(&id(1)).as_deref() == Some(&Entry::of(&made))
     })
@@ -51,7 +51,7 @@ async fn a_restarted_server_is_followed_again() {
     let mut server = server();
     let store = store(&server).await;
     let mut present = node(1);
-    let mut revision = store.nodes.create(&present).await.unwrap();
+    let mut revision = create(&store, &present).await.unwrap();
     let view = ready(&store).await;
     for (round, kill) in [false, true].into_iter().enumerate() {
         match kill {
@@ -85,13 +85,13 @@ async fn nodes_that_vanished_unseen_are_dropped() {
     let server = server();
     let store_before = store(&server).await;
     for n in 1..=3 {
-        store_before.nodes.create(&node(n)).await.unwrap();
+        create(&store_before, &node(n)).await.unwrap();
     }
     let view = ready(&store_before).await;
     assert_eq!(view.len(), 3);
     store_before.js.delete_stream("KV_ib").await.unwrap();
     let restored = store(&server).await;
-    restored.nodes.create(&node(2)).await.unwrap();
+    create(&restored, &node(2)).await.unwrap();
     until(&view, "what is gone is dropped", |view| view.len() == 1).await;
     assert!(view.get(&id(2)).is_some());
 }
@@ -101,8 +101,8 @@ async fn an_unreadable_record_is_named_and_harms_no_other() {
     let server = server();
     let store = store(&server).await;
     let good = node(1);
-    store.nodes.create(&good).await.unwrap();
-    store.nodes.create(&node(2)).await.unwrap();
+    create(&store, &good).await.unwrap();
+    create(&store, &node(2)).await.unwrap();
     let view = ready(&store).await;
     let key = |n| key::<Node>(id(n));
     let later = serde_json::to_string(&node(3)).unwrap().replacen(
@@ -199,7 +199,7 @@ async fn an_error_does_not_quote_a_document() {
             assert!(text.contains(says) && !text.contains("1234"), "{text}");
         }
     }
-    store.nodes.kv.purge(&key, None).await.unwrap();
+    store.nodes.kv.erase(&key).await.unwrap();
     let missing = store.beside.bmc_secrets(&node).await;
     assert!(
         matches!(missing, Err(StoreError::Missing { .. })),
