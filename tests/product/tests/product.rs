@@ -260,7 +260,7 @@ fn a_killed_worker_is_replaced_at_five_moments_of_a_deploy() -> Result<()> {
             begin(cluster)?;
             cluster.wait_step(1, "write_image", PATIENCE)?;
             cluster.rack.bmc(1).kill();
-            cluster.wait_step(1, "tear_down_agent", PATIENCE)?;
+            cluster.wait_step(1, "leave_ramdisk", PATIENCE)?;
             acting(cluster, 1)?.context("nobody acts on a dead BMC")
         },
     )?;
