@@ -358,13 +358,10 @@ async fn handles_are_bounded() {
 
 mod simulated {
     //! Acts that a chassis script cannot play: a BMC with its own idea of time, and of what it heard.
-    use super::super::Permit;
-    use super::super::act::await_answer;
     use super::*;
-    use ironbeat_bmc_sim::{Fleet, PowerFault, Settings};
+    use ironbeat_bmc_sim::{Counters, Faults, Fleet, PowerFault, Settings};
     use ironbeat_core::node::BootDevice;
     use ironbeat_rack::ports::PortLease;
-    use std::sync::Mutex;
 
     struct Simulated {
         fleet: Fleet,
@@ -391,7 +388,15 @@ mod simulated {
 
         /// Down, up, cycle, reset, diag, soft.
         fn commands(&self) -> [u64; 6] {
-            self.fleet.with(0, |bmc, _| bmc.counters().control)
+            self.count().control
+        }
+
+        fn count(&self) -> Counters {
+            self.fleet.with(0, |bmc, _| bmc.counters())
+        }
+
+        fn ails(&self, change: impl FnOnce(&mut Faults)) {
+            self.fleet.with(0, |bmc, _| change(&mut bmc.faults));
         }
     }
 
@@ -403,6 +408,23 @@ mod simulated {
             cipher_suite: None,
             kg: None,
             ipmi_1_5: false,
+        }
+    }
+
+    /// A BMC is given up after two seconds: this machine may be busy.
+    fn steady() -> Timing {
+        Timing {
+            first_timeout: Duration::from_millis(100),
+            max_timeout: Duration::from_millis(100),
+            tries: 20,
+            ..Timing::default()
+        }
+    }
+
+    /// Waits for something that nothing announces.
+    async fn until(mut holds: impl FnMut() -> bool) {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -452,13 +474,12 @@ mod simulated {
     #[tokio::test]
     async fn a_bmc_restarts_once_and_gets_time_to_answer() {
         let (sim, bmcs) = (machine(true), bmcs());
-        let restarts = |sim: &Simulated| sim.fleet.with(0, |bmc, _| bmc.counters().restarts);
         let report = perform(&bmcs, &sim.access(), BmcAct::ResetBmc)
             .await
             .unwrap();
         // It answers, so it is up again, and the machine went on.
         assert!(report.power_on);
-        assert_eq!((restarts(&sim), sim.commands()), (1, [0; 6]));
+        assert_eq!((sim.count().restarts, sim.commands()), (1, [0; 6]));
 
         let never = start(Settings {
             restart: Duration::from_secs(3600),
@@ -468,52 +489,55 @@ mod simulated {
             restart: Duration::from_millis(100),
             ..quick()
         };
-        let hasty = Timing {
-            first_timeout: Duration::from_millis(50),
-            max_timeout: Duration::from_millis(50),
-            tries: 2,
-            ..Timing::default()
-        };
-        let bmcs = Bmcs::with(hasty, patience);
+        let bmcs = Bmcs::with(steady(), patience);
         let fault = perform(&bmcs, &never.access(), BmcAct::ResetBmc)
             .await
             .unwrap_err();
         let said = "restart: it does not answer after";
         assert!(!fault.permanent && fault.what.contains(said), "{fault:?}");
-        assert_eq!(restarts(&never), 1);
+        assert_eq!(never.count().restarts, 1);
     }
 
-    /// It was told to restart, and goes on for a while as if nothing were.
+    /// It was told to restart, says that it will, and goes on for a while as if nothing were.
     #[tokio::test]
-    async fn a_bmc_that_shuts_down_slowly_has_not_restarted_yet() {
-        let (sim, bmcs) = (machine(true), bmcs());
-        let looks = async |was_down, goes_down| {
-            let before = sim.fleet.with(0, |bmc, _| bmc.counters().power_reads);
-            let lease = bmcs.handle(&sim.access()).await.unwrap();
-            let permit = Permit {
-                until: late(),
-                fence: &|| None,
-                doing: Mutex::new(""),
-            };
-            let patience = Patience {
-                goes_down,
-                ..quick()
-            };
-            let report = await_answer(&lease.bmc, was_down, &permit, patience).await;
-            assert!(report.is_ok_and(|report| report.power_on));
-            sim.fleet.with(0, |bmc, _| bmc.counters().power_reads) - before
+    async fn a_bmc_that_shuts_down_slowly_has_restarted_when_it_was_silent() {
+        let patience = Patience {
+            goes_down: Duration::from_secs(3600),
+            ..quick()
         };
-        let long = Duration::from_millis(300);
-        assert_eq!(
-            looks(true, long).await,
-            1,
-            "it was silent, and answers again"
-        );
-        assert!(
-            looks(false, long).await > 1,
-            "its first answer does not count"
-        );
-        assert_eq!(looks(false, Duration::ZERO).await, 1);
+        let (sim, bmcs) = (machine(true), Bmcs::with(steady(), patience));
+        sim.ails(|faults| faults.restarts_late = true);
+        let access = sim.access();
+        let mut act = std::pin::pin!(perform(&bmcs, &access, BmcAct::ResetBmc));
+        tokio::select! {
+            early = &mut act => panic!("an answer from before it went down counts: {early:?}"),
+            () = until(|| sim.count().power_reads >= 2) => {}
+        }
+        sim.ails(|faults| faults.silent = true);
+        let before = sim.count();
+        // More than anybody sends who still hopes for an answer to one question.
+        let asked_in_vain = before.datagrams + 60;
+        tokio::select! {
+            early = &mut act => panic!("it does not answer: {early:?}"),
+            () = until(|| sim.count().datagrams > asked_in_vain) => {}
+        }
+        sim.ails(|faults| faults.silent = false);
+        assert!(act.await.unwrap().power_on);
+        assert_eq!((sim.count().restarts, sim.commands()), (1, [0; 6]));
+    }
+
+    /// Some never fall silent for long enough to be seen.
+    #[tokio::test]
+    async fn a_bmc_that_goes_on_answering_counts_as_restarted_in_the_end() {
+        let patience = Patience {
+            goes_down: Duration::from_millis(20),
+            ..quick()
+        };
+        let (sim, bmcs) = (machine(true), Bmcs::with(steady(), patience));
+        sim.ails(|faults| faults.restarts_late = true);
+        let report = perform(&bmcs, &sim.access(), BmcAct::ResetBmc).await;
+        assert!(report.unwrap().power_on);
+        assert_eq!(sim.count().restarts, 1);
     }
 
     #[tokio::test]
@@ -540,30 +564,19 @@ mod simulated {
             look_first: Duration::from_millis(100),
             ..quick()
         };
-        let hasty = Timing {
-            first_timeout: Duration::from_millis(50),
-            max_timeout: Duration::from_millis(50),
-            tries: 2,
-            ..Timing::default()
-        };
-        let (sim, bmcs) = (machine(false), Bmcs::with(hasty, patience));
-        sim.fleet
-            .with(0, |bmc, _| bmc.faults.power = PowerFault::Ignores);
-        let (access, address) = (sim.access(), sim.fleet.address(0));
-        let act = perform(&bmcs, &access, BmcAct::EnsureOn);
+        let (sim, bmcs) = (machine(false), Bmcs::with(steady(), patience));
+        sim.ails(|faults| faults.power = PowerFault::Ignores);
+        let access = sim.access();
         let silence = async {
-            while sim.commands()[1] == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            sim.fleet.with(0, |bmc, _| bmc.faults.silent = true);
+            until(|| sim.commands()[1] > 0).await;
+            sim.ails(|faults| faults.silent = true);
+            std::future::pending::<()>().await
         };
-        let (result, ()) = tokio::join!(act, silence);
-        let fault = result.unwrap_err();
-        assert_eq!(
-            fault.accepted,
-            Some(Accepted::PowerOn),
-            "{address}: {fault:?}"
-        );
+        let fault = tokio::select! {
+            result = perform(&bmcs, &access, BmcAct::EnsureOn) => result.unwrap_err(),
+            () = silence => unreachable!("it is silent for ever"),
+        };
+        assert_eq!(fault.accepted, Some(Accepted::PowerOn), "{fault:?}");
     }
 
     #[tokio::test]

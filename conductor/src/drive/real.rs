@@ -80,33 +80,28 @@ pub struct RealHands {
     pub tasks: TaskTracker,
 }
 
-/// An act needs this long at the least: the BMC is not waited for with less.
-const FOR_THE_ACT: Duration = Duration::from_secs(15);
+/// A store that is away is waited for with this part of an act's budget: the BMC needs the rest, and the node another try.
+const FOR_THE_STORE: u32 = 4;
 /// Before the store is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A store that is away for a moment is no failure of the BMC: it is asked again while the act still has time and this
-/// worker may do it.
-async fn while_there_is_time<T, F: Future<Output = Result<T, StoreError>>>(
-    deadline: Instant,
-    may_act: impl Fn() -> bool,
+/// A store that is away for a moment is no failure of the BMC: it is asked again. Whether this worker may still act is
+/// asked when there is something to do.
+async fn wait_for_the_store<T, F: Future<Output = Result<T, StoreError>>>(
+    until: Instant,
     read: impl Fn() -> F,
 ) -> Result<T, StoreError> {
     loop {
         match read().await {
-            Err(StoreError::Kv(_)) if Instant::now() + FOR_THE_ACT < deadline && may_act() => {
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(StoreError::Kv(_)) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
             result => return result,
         }
     }
 }
 
 impl RealHands {
-    async fn login(&self, node: &Node, deadline: Instant) -> Result<BmcAccess, BmcFault> {
-        let may_act = || self.presence.may_act();
-        let read = || self.logins.of(node);
-        let access = while_there_is_time(deadline, may_act, read).await;
+    async fn login(&self, node: &Node, until: Instant) -> Result<BmcAccess, BmcFault> {
+        let access = wait_for_the_store(until, || self.logins.of(node)).await;
         access.map_err(|error| BmcFault {
             what: format!(
                 "read the credentials of BMC {}: {error}",
@@ -130,11 +125,11 @@ impl Hands for RealHands {
         act: BmcAct,
         budget: Duration,
     ) -> Result<BmcReport, BmcFault> {
-        let deadline = Instant::now() + budget;
+        let begin = Instant::now();
         // The right to act must have held since it was decided to: this task may begin long after that.
         let age = node.job().map(|job| clock::now().since(job.phase.since()));
         let decided = Moment::now().earlier(age.unwrap_or_default());
-        let access = self.login(node, deadline).await?;
+        let access = self.login(node, begin + budget / FOR_THE_STORE).await?;
         let wish = BootWish {
             mode: firmware_mode(node),
         };
@@ -147,7 +142,7 @@ impl Hands for RealHands {
             true => unwanted().then_some(UNWANTED),
         };
         self.bmcs
-            .perform(&access, act, wish, deadline, &fence)
+            .perform(&access, act, wish, begin + budget, &fence)
             .await
     }
 
@@ -171,8 +166,13 @@ impl Hands for RealHands {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::KvError;
+    use crate::records::presence::roster::Timing;
+    use crate::records::tests::{DEADLINE, connect, enrolment, eventually, node, server};
+    use crate::records::{KvError, Names};
+    use ironbeat_core::id::Incarnation;
+    use ironbeat_ops::reply::WorkerInfo;
     use std::cell::Cell;
+    use std::collections::BTreeMap;
 
     fn away() -> StoreError {
         StoreError::Kv(KvError::Read {
@@ -181,8 +181,9 @@ mod tests {
         })
     }
 
-    /// How often the store is asked, and whether it answered: it is away for the first `absent` times.
-    async fn asked(budget_secs: u64, may_act: bool, absent: u32) -> (u32, bool) {
+    /// How often the store is asked within so many seconds, and whether it answered: it is away for the first `absent`
+    /// times.
+    async fn asked(secs: u64, absent: u32) -> (u32, bool) {
         let count = Cell::new(0);
         let read = async || {
             count.set(count.get() + 1);
@@ -192,20 +193,15 @@ mod tests {
                 Ok(())
             }
         };
-        let deadline = Instant::now() + Duration::from_secs(budget_secs);
-        let read = while_there_is_time(deadline, || may_act, read).await;
+        let until = Instant::now() + Duration::from_secs(secs);
+        let read = wait_for_the_store(until, read).await;
         (count.get(), read.is_ok())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_is_away_for_a_moment_is_asked_again() {
-        assert_eq!(asked(60, true, 9).await, (10, true));
-        assert_eq!(
-            asked(20, true, 9).await,
-            (6, false),
-            "the act needs its time"
-        );
-        assert_eq!(asked(60, false, 9).await, (1, false), "others take over");
+        assert_eq!(asked(15, 9).await, (10, true));
+        assert_eq!(asked(5, 9).await, (6, false), "the act needs its time");
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,9 +215,69 @@ mod tests {
             count.set(count.get() + 1);
             std::future::ready(Err::<(), _>(missing()))
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let read = while_there_is_time(deadline, || true, read).await;
+        let until = Instant::now() + Duration::from_secs(60);
+        let read = wait_for_the_store(until, read).await;
         assert!(matches!(read, Err(StoreError::Missing { .. })));
         assert_eq!(count.get(), 1);
+    }
+
+    /// As [`Timing::DEFAULT`], a fifth of it.
+    const QUICK: Timing = Timing {
+        renew: Duration::from_millis(600),
+        may_act: Duration::from_millis(1400),
+        lapse: Duration::from_millis(2000),
+    };
+    /// Nobody waits longer for an answer of the store.
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    async fn hands(client: async_nats::Client, store: &Store) -> RealHands {
+        let info = WorkerInfo {
+            id: "w1".parse().unwrap(),
+            incarnation: Incarnation(1),
+            url: String::new(),
+            version: String::new(),
+            started: clock::now(),
+            lacks: vec![],
+            host: String::new(),
+            stands_by: None,
+            policy: BTreeMap::new(),
+            dnsmasq: None,
+        };
+        RealHands {
+            prefix: "ib.v1".into(),
+            client,
+            presence: Presence::start_timed(store, info, QUICK).await.unwrap(),
+            view: View::start(store),
+            events: Events::open(store).await.unwrap(),
+            logins: Logins::new(store),
+            bmcs: Arc::new(Bmcs::new(Duration::ZERO)),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Nothing was done at the BMC yet, so nothing is lost by waiting.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_login_is_found_although_the_fence_closed_while_the_store_was_away() {
+        let mut server = server();
+        let client = connect(&server.url()).await;
+        let names = Names::default();
+        let store = Store::open_patiently(client.clone(), &names, PATIENCE);
+        let store = store.await.unwrap();
+        let (made, (_, secrets)) = (node(1), enrolment(1).bmc.split());
+        let put = [Beside::BmcSecrets(secrets)];
+        store.write(None, Some(&made), &put).await.unwrap();
+        let hands = hands(client, &store).await;
+        eventually("it may act", || hands.presence.may_act()).await;
+        server.freeze().unwrap();
+        let mut login = std::pin::pin!(hands.login(&made, Instant::now() + DEADLINE));
+        let closed = eventually("the fence closes", || !hands.presence.may_act());
+        tokio::select! {
+            early = &mut login => panic!("nobody can know yet: {early:?}"),
+            () = closed => {}
+        }
+        let early = tokio::time::timeout(PATIENCE * 4, &mut login).await;
+        assert!(early.is_err(), "nobody can know yet: {early:?}");
+        server.thaw().unwrap();
+        assert_eq!(login.await.unwrap(), enrolment(1).bmc);
     }
 }

@@ -4,11 +4,11 @@ use super::announce::announce;
 use super::{Clock, Drive, Hands, Records};
 use crate::records::StoreError;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{Ctx, Effect, Event, Rejected, decide, needs_inventory};
+use ironbeat_core::decide::{Ctx, Decision, Effect, Event, Rejected, decide, needs_inventory};
 use ironbeat_core::id::{OpId, WorkerId};
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
-use ironbeat_core::node::Node;
+use ironbeat_core::node::{Node, Phase};
 use ironbeat_core::time::Time;
 
 /// Races lost in a row before an event is given up: each means that another worker made progress on this node.
@@ -57,6 +57,28 @@ fn is_act(effect: &Effect) -> bool {
     }
 }
 
+/// A decision whose save another worker seems to have come before.
+struct Lost {
+    before: Option<Node>,
+    op: OpId,
+    at: Time,
+    decision: Decision,
+}
+
+impl Lost {
+    /// Whether it was saved after all, unheard, and another worker has saved on top of it: the act that follows is in the
+    /// record, and nobody else will do it.
+    fn landed(&self, node: &Node) -> bool {
+        let acting = node.job().map(|job| &job.phase);
+        self.decision.effects.iter().any(|effect| match effect {
+            Effect::Bmc { op, .. } => {
+                matches!(acting, Some(Phase::Acting { op: acting, .. }) if acting == op)
+            }
+            Effect::Nudge => false,
+        })
+    }
+}
+
 impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
     /// Returns the record after the event (of a forgotten node, the last one), and the effects that are due now that it
     /// is saved.
@@ -65,9 +87,23 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         id: NodeId,
         event: &Event,
     ) -> Result<(Node, Vec<Effect>), ReconcileError> {
+        let mut lost: Option<Lost> = None;
         for _ in 0..MAX_RACES {
             let before = self.records.load(id).await?;
             let known = before.as_ref().map(|(node, at)| (node, *at));
+            if let (Some(lost), Some((node, _))) = (lost.take(), known)
+                && lost.landed(node)
+            {
+                let Lost {
+                    before,
+                    op,
+                    at,
+                    decision,
+                } = lost;
+                let after = decision.node.as_ref();
+                self.publish(before.as_ref(), after, &decision.because, &op, at);
+                return Ok((node.clone(), decision.effects));
+            }
             let inventory = match known {
                 Some((node, _)) if needs_inventory(node, event) => {
                     self.records.inventory(node).await?
@@ -115,7 +151,17 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 }
                 match self.records.write(known, after, &decision.beside).await {
                     Ok(()) => {}
-                    Err(StoreError::Conflict { .. }) => continue,
+                    Err(StoreError::Conflict { .. }) => {
+                        let at = ctx.now;
+                        let before = before.map(|(node, _)| node);
+                        lost = Some(Lost {
+                            before,
+                            op,
+                            at,
+                            decision,
+                        });
+                        continue;
+                    }
                     Err(error) => return Err(error.into()),
                 }
                 let before = known.map(|(node, _)| node);

@@ -20,6 +20,8 @@ enum Trouble {
     Conflict,
     /// The store is away.
     Away,
+    /// It was saved, nobody heard of it, and another worker saved something else on top.
+    Overwritten,
 }
 
 #[derive(Default)]
@@ -53,8 +55,18 @@ impl Records for Memory {
         _: &[Beside],
     ) -> Result<(), StoreError> {
         let what = "node".to_string();
-        match self.troubles.lock().unwrap().pop_front() {
+        let trouble = self.troubles.lock().unwrap().pop_front();
+        match trouble {
             Some(Trouble::Conflict) => return Err(StoreError::Conflict { what }),
+            Some(Trouble::Overwritten) => {
+                let mut on_top = after.unwrap().clone();
+                on_top.counter += 1;
+                on_top.op = "other-worker".parse().unwrap();
+                let at = before.map_or(0, |(_, at)| at);
+                let mut nodes = self.nodes.lock().unwrap();
+                nodes.insert(on_top.id, (on_top, at + 2));
+                return Err(StoreError::Conflict { what });
+            }
             Some(Trouble::Away) => {
                 let source = "away".into();
                 return Err(StoreError::Stream { what, source });
@@ -187,6 +199,24 @@ async fn a_lost_race_is_decided_again_and_reported_once() {
     let node = drive.deliver(id(1), &event).await.unwrap();
     assert!(node.maintenance.is_some());
     assert_eq!(*drive.hands.told.lock().unwrap(), ["enrolled", "step"]);
+}
+
+/// Nobody else does the act: the worker that the record names is this one, and it lives.
+#[tokio::test]
+async fn an_act_follows_from_a_save_that_landed_unheard_and_was_saved_on_top_of() {
+    let drive = drive();
+    enrolled(&drive).await;
+    troubles(&drive, [Trouble::Overwritten]);
+    drive
+        .deliver(id(1), &ask("r1", Verb::Manage))
+        .await
+        .unwrap();
+    work_off(&drive).await;
+    assert_eq!(*drive.hands.acts.lock().unwrap(), [BmcAct::Check]);
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.state, State::Resting(Rest::Manageable));
+    let told = drive.hands.told.lock().unwrap();
+    assert_eq!(*told, ["enrolled", "state", "state"]);
 }
 
 #[tokio::test]

@@ -4,9 +4,12 @@ use super::StoreError;
 use super::document::{Claims, Document, key, parse, words};
 use super::kv::{ENTRY, Kv, KvError, Revision};
 use std::marker::PhantomData;
+use std::time::Duration;
 
 /// How often to send a write whose acknowledgement does not come. It is written once at most.
 const WRITES: u32 = 3;
+/// Before a store that is away is asked again what became of a write.
+const PAUSE: Duration = Duration::from_millis(500);
 
 pub struct Records<T> {
     pub(crate) kv: Kv,
@@ -62,7 +65,7 @@ impl<T: Document> Records<T> {
         let id = document.id();
         let wanted = document.claims();
         let created = self.write_claimed(document, vacant, &wanted).await?;
-        if let Err(lost) = self.hold_all(id, &wanted).await {
+        if let Err(lost) = Self::settle(|| self.hold_all(id, &wanted)).await {
             if let StoreError::Claimed { .. } = lost {
                 self.kv.delete(&key::<T>(id), created).await?;
                 self.release_unlisted(id, &wanted).await;
@@ -86,7 +89,7 @@ impl<T: Document> Records<T> {
         let (old, new) = (before.claims(), after.claims());
         let added = without(&new, &old);
         let saved = self.write_claimed(after, revision, &added).await?;
-        if let Err(lost) = self.hold_all(after.id(), &added).await {
+        if let Err(lost) = Self::settle(|| self.hold_all(after.id(), &added)).await {
             if let StoreError::Claimed { .. } = lost {
                 self.write(before, saved).await?;
                 self.release_unlisted(after.id(), &added).await;
@@ -110,7 +113,7 @@ impl<T: Document> Records<T> {
             Ok(_) => {}
             // The acknowledgement may be lost: what matters is whether the document is gone.
             Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {
-                if self.load(id).await?.is_some() {
+                if Self::settle(|| self.load(id)).await?.is_some() {
                     return Err(conflict::<T>(id));
                 }
             }
@@ -139,6 +142,20 @@ impl<T: Document> Records<T> {
         written
     }
 
+    /// Asks a store that is away until it answers or the worker ends. Whoever has written must know what became of it: an
+    /// act that follows from a record would otherwise wait for its alarm.
+    async fn settle<A, F>(ask: impl Fn() -> F) -> Result<A, StoreError>
+    where
+        F: Future<Output = Result<A, StoreError>>,
+    {
+        loop {
+            match ask().await {
+                Err(StoreError::Kv(KvError::Read { .. })) => tokio::time::sleep(PAUSE).await,
+                told => return told,
+            }
+        }
+    }
+
     /// After an unclear write, the document's `op` tells whether it landed.
     async fn write(&self, document: &T, revision: Revision) -> Result<Revision, StoreError> {
         let id = document.id();
@@ -157,7 +174,7 @@ impl<T: Document> Records<T> {
                 return Err(error.into());
             }
             // The conflict may be with ourselves, when an earlier send came through after all.
-            let present = self.load(id).await?;
+            let present = Self::settle(|| self.load(id)).await?;
             match (present, error) {
                 (Some((present, at)), _) if present.op() == document.op() => return Ok(at),
                 (Some((_, at)), unwritten @ KvError::Unclear { .. }) if at == revision => {

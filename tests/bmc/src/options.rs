@@ -35,6 +35,7 @@ what is wrong with them
                            one-session sessions=2 table-full forgets-after=10 stuck-sequence wild-sequence
                            slow-acknowledge=3s says-on says-off ignores-power restart restart-on-control
                            hides-users ignores-17 ignores-cipher-suites no-retry-cache no-boot-timer drops-persistent redraws
+                           restarts-late
   --faults FILE          such rules, one a line
   --loss PERMILLE        the same as --fault all:loss=…
   --delay MS             the same as --fault all:delay=…

@@ -170,6 +170,7 @@ fn change(word: &str) -> Result<Change, String> {
         "ignores-17" => Some(|f| f.ignores_seventeen = true),
         "ignores-cipher-suites" => Some(|f| f.ignores_cipher_suites = true),
         "restart" => Some(|f| f.restarts = true),
+        "restarts-late" => Some(|f| f.restarts_late = true),
         "restart-on-control" => Some(|f| f.restarts_on_control = true),
         "redraws" => Some(|f| f.redraws = true),
         "no-retry-cache" => Some(|f| f.no_retry_cache = true),
@@ -337,7 +338,7 @@ mod tests {
     #[test]
     fn every_fault_has_a_name() {
         let names = "silent,garbage,says-on,says-off,ignores-power,one-session,table-full,stuck-sequence,wild-sequence,\
-                     hides-users,ignores-17,ignores-cipher-suites,restart,restart-on-control,redraws,no-retry-cache,\
+                     hides-users,ignores-17,ignores-cipher-suites,restart,restarts-late,restart-on-control,redraws,no-retry-cache,\
                      no-boot-timer,loss=100%,duplicate=1%,reorder=0.1%,busy=5%,delay=1ms,jitter=2s,slow-acknowledge=3m,\
                      sessions=2,forgets-after=9";
         for name in names.split(',') {

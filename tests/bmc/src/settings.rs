@@ -155,6 +155,8 @@ pub struct Faults {
     pub busy_permille: u16,
     /// Restarts, once, when a schedule brings this.
     pub restarts: bool,
+    /// Answers a reset of itself, and goes on as if nothing were.
+    pub restarts_late: bool,
     /// Restarts on Chassis Control, after carrying it out and before answering.
     pub restarts_on_control: bool,
     /// Draws a new random number for each RAKP 1, a repeated one too.

@@ -10,7 +10,6 @@ use ironbeat_rack::nats::cluster::NatsCluster;
 use ironbeat_rack::netns::Netns;
 use ironbeat_rack::process::Process;
 use rustix::process::Signal;
-use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -134,7 +133,6 @@ impl Site {
             site.start_worker(n)?;
         }
         (0..WORKERS).try_for_each(|n| site.wait_worker(n))?;
-        site.replicate()?;
         site.wait_workers(WORKERS)?;
         Ok(site)
     }
@@ -284,7 +282,7 @@ impl Site {
         let worker = &mut self.workers[n];
         let servers = self.cluster.urls();
         let text = format!(
-            "id = \"{name}\"\n[nats]\nservers = {servers:?}\n\
+            "id = \"{name}\"\n[nats]\nservers = {servers:?}\nreplicas = {SERVERS}\n\
              [http]\nlisten = \"{}:{HTTP_PORT}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}/images\"\n",
             worker.host.address(),
         );
@@ -354,54 +352,6 @@ impl Site {
                 other if Instant::now() > deadline => bail!("{count} workers, but {other:?}"),
                 _ => std::thread::sleep(LOOK),
             }
-        }
-    }
-
-    /// Gives each stream a copy on every server, by hand, and waits until the copies are up to date.
-    fn replicate(&self) -> Result<()> {
-        let deadline = Instant::now() + READY;
-        let names = self.api("STREAM.NAMES", "")?;
-        let names = names["streams"].as_array().context("a list of streams")?;
-        for name in names.iter().filter_map(Value::as_str) {
-            let info = self.api(&format!("STREAM.INFO.{name}"), "")?;
-            let mut config = info["config"].clone();
-            if config["num_replicas"] == u64::from(SERVERS) {
-                continue;
-            }
-            config["num_replicas"] = SERVERS.into();
-            self.api(&format!("STREAM.UPDATE.{name}"), &config.to_string())?;
-        }
-        for name in names.iter().filter_map(Value::as_str) {
-            loop {
-                let info = self.api(&format!("STREAM.INFO.{name}"), "")?;
-                let others = info["cluster"]["replicas"].as_array();
-                let current = others.map_or(0, |others| {
-                    others.iter().filter(|it| it["current"] == true).count()
-                });
-                if current + 1 == usize::from(SERVERS) {
-                    break;
-                }
-                ensure!(Instant::now() < deadline, "{name} is not copied: {info}");
-                std::thread::sleep(LOOK);
-            }
-        }
-        Ok(())
-    }
-
-    fn api(&self, what: &str, body: &str) -> Result<Value> {
-        let subject = format!("$JS.API.{what}");
-        let asked = self
-            .operator
-            .nats
-            .request(subject, body.to_owned().into_bytes().into());
-        let answer = self
-            .runtime
-            .block_on(asked)
-            .with_context(|| what.to_owned())?;
-        let answer: Value = serde_json::from_slice(&answer.payload).context("a JSON answer")?;
-        match answer.get("error") {
-            Some(error) => bail!("{what}: {error}"),
-            None => Ok(answer),
         }
     }
 }

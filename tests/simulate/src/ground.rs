@@ -18,6 +18,8 @@ pub(crate) type SimDrive = Drive<SimRecords, SimClock, SimHands>;
 
 /// How often a write whose acknowledgement does not come is sent.
 const WRITES: u32 = 3;
+/// Before a store that is away is asked again what became of a write.
+const PAUSE_MS: u64 = 500;
 
 pub(crate) struct SimRecords(pub Shared);
 
@@ -119,7 +121,12 @@ impl Records for SimRecords {
                 _ => false,
             };
             // A conflict may be with ourselves, when an earlier send came through after all.
-            let present = self.load(id).await?;
+            let present = loop {
+                match self.load(id).await {
+                    Ok(present) => break present,
+                    Err(_) => sleep(&self.0, PAUSE_MS).await,
+                }
+            };
             match (present, after) {
                 (None, None) => return Ok(()),
                 (Some((present, _)), Some(after)) if present.op == after.op => return Ok(()),

@@ -25,7 +25,10 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
     match (request.command, request.data.as_slice()) {
         (0x01, _) => Ok(device_id(bmc, 0x20)),
         (0x02 | 0x03, _) => {
-            bmc.restart(context.now);
+            match bmc.faults.restarts_late {
+                true => bmc.counters.restarts += 1,
+                false => bmc.restart(context.now),
+            }
             Ok(Vec::new())
         }
         (0x04, _) => Ok(vec![0x55, 0x00]),

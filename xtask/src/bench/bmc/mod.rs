@@ -89,13 +89,14 @@ pub fn run(args: &Args) -> Result<()> {
     };
     ensure!(runs > 0, "no runs, no result");
     packages::ensure(&[packages::BUILD, packages::BMC_BENCH])?;
-    interrupt::catch()?;
     let ours = Ours::new(artifacts::bmc_load()?);
     let sim = artifacts::bmc_sim()?;
     let dir = tempfile::tempdir()?;
     let pyghmi = Pyghmi::prepare(&artifacts::bench_dir()?)
         .inspect_err(|error| eprintln!("pyghmi is missing, and its lines with it: {error:#}"))
         .ok();
+    // Programs inherit which signals are blocked: a build that was started later could not be interrupted.
+    interrupt::catch()?;
     let mut measures = Measures::default();
     for round in 1..=runs {
         eprintln!("round {round} of {runs}");
