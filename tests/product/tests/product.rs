@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ironbeat_product::cluster::{Cluster, node_name};
+use ironbeat_product::other_system;
 use ironbeat_product::product::Product;
 use ironbeat_rack::http::Fault;
 use ironbeat_rack::logfile::LogCursor;
@@ -809,4 +810,35 @@ fn other_hardware_is_deployed_with_the_generic_flavour() -> Result<()> {
         "the other disk was written to"
     );
     no_secret_was_printed(&cluster)
+}
+
+/// A disk before ours, in the firmware's order, has a system with a loader where every firmware looks for one.
+#[test]
+fn another_system_on_an_earlier_disk_is_not_booted_by_uefi() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let other = dir.path().join("other-system");
+    std::fs::write(&other, other_system::with_loader(dir.path())?)?;
+    let machine = NodeSpec {
+        disks: vec![
+            DiskSpec {
+                content: DiskContent::File(other),
+                ..DiskSpec::blank(DiskKind::VirtioBlk, other_system::DISK_BYTES, "IB-OTHER")
+            },
+            DiskSpec::blank(DiskKind::Nvme, DISK, "IB-NVME"),
+        ],
+        ..uefi()
+    };
+    let cluster = cluster(vec![machine], NO_CLEAN)?;
+    cluster.enroll(1, &["--root-device", "serial=IB-NVME"])?;
+    cluster.make_available(1, PATIENCE)?;
+    // The machine does boot it when nothing else is said.
+    let mut console = console_from_now(&cluster, 1);
+    cluster.cli(&["power", "on", "node1"])?;
+    console.wait_for(other_system::SAYS, PATIENCE)?;
+    cluster.wait_state(1, &["available"], PATIENCE)?;
+
+    let mut console = console_from_now(&cluster, 1);
+    cluster.deploy(1, "ours")?;
+    cluster.wait_state(1, &["active"], PATIENCE)?;
+    says_who_it_is(&mut console, "ours")
 }
