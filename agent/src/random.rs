@@ -1,8 +1,9 @@
-//! Randomness that is needed early and need not be secret: boot ids and jitter.
+//! Randomness that is needed early and need not be secret: ids and jitter.
 //! The TLS library makes keys from the kernel's fully seeded source.
 use ironbeat_common::id::BootId;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Does not wait for the kernel's pool: right after start-up that may take a second.
 fn bytes<const N: usize>() -> [u8; N] {
@@ -16,12 +17,15 @@ fn bytes<const N: usize>() -> [u8; N] {
 }
 
 /// A version 4 UUID (RFC 9562 section 5.4).
-pub fn boot_id() -> BootId {
-    let id = uuid::Builder::from_random_bytes(bytes()).into_uuid();
-    BootId::from_bytes(id.into_bytes())
+pub fn guid() -> Uuid {
+    uuid::Builder::from_random_bytes(bytes()).into_uuid()
 }
 
-/// For transaction ids.
+pub fn boot_id() -> BootId {
+    BootId::from_bytes(guid().into_bytes())
+}
+
+/// For transaction ids and disk signatures.
 pub fn number() -> u32 {
     u32::from_le_bytes(bytes())
 }

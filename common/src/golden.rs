@@ -1,6 +1,7 @@
 //! Tests that pin the wire: golden bytes of every message, and the refusal of hostile ones.
 //! What the messages mean is tested with the agent and the conductor.
 use crate::codec::{DecodeError, MAX_MESSAGE_BYTES, VERSION, decode, encode};
+use crate::collision::{Clash, Collision, Fate};
 use crate::disk::DiskIdentity;
 use crate::heartbeat::{
     Heartbeat, HeartbeatReply, Outcome, Progress, Retry, Status, StepError, Written,
@@ -84,6 +85,7 @@ fn write_image() -> Order {
             content: "c".into(),
         }],
         stall_secs: 600,
+        neutralise: vec![disk()],
     })
 }
 
@@ -128,6 +130,21 @@ fn every_message_has_its_golden_bytes() {
                     image_bytes: 5,
                     millis: 6,
                     resumed: 1,
+                    collisions: vec![],
+                }),
+            },
+            "collided" => Status::Done {
+                step: StepId(7),
+                outcome: Outcome::Written(Written {
+                    image_bytes: 5,
+                    millis: 6,
+                    resumed: 1,
+                    collisions: vec![Collision {
+                        disk: disk(),
+                        partition: Some(2),
+                        what: vec![Clash::BootCode, Clash::FileSystemLabel("l".into())],
+                        fate: Fate::Failed("no".into()),
+                    }],
                 }),
             },
             "failed" => Status::Failed {
@@ -187,7 +204,7 @@ fn every_message_has_its_golden_bytes() {
     check(Order::PowerOff, "68506f7765724f6666");
 }
 
-const GOLDEN_BEATS: [(&str, &str); 5] = [
+const GOLDEN_BEATS: [(&str, &str); 6] = [
     (
         "idle",
         concat!(
@@ -219,6 +236,16 @@ const GOLDEN_BEATS: [(&str, &str); 5] = [
         ),
     ),
     (
+        "collided",
+        concat!(
+            "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+            "306230637365710366737461747573a164446f6e65a2647374657007676f7574636f6d65a1675772697474656ea46b696d61",
+            "67655f627974657305666d696c6c69730667726573756d6564016a636f6c6c6973696f6e7381a4646469736ba36673657269",
+            "616c6253316a73697a655f627974657305646e616d65682f6465762f76646169706172746974696f6e026477686174826962",
+            "6f6f745f636f6465a17166696c655f73797374656d5f6c6162656c616c6466617465a1666661696c6564626e6f",
+        ),
+    ),
+    (
         "failed",
         concat!(
             "a46776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
@@ -244,11 +271,12 @@ const GOLDEN_WELCOME: &str = concat!(
     "313031766865617274626561745f74696d656f75745f7365637319012c",
 );
 const GOLDEN_WRITE: &str = concat!(
-    "a16453746570a262696407656f72646572a16a5772697465496d616765a6646469736ba36673657269616c6253316a73697a",
+    "a16453746570a262696407656f72646572a16a5772697465496d616765a7646469736ba36673657269616c6253316a73697a",
     "655f627974657305646e616d65682f6465762f7664616475726c73816f687474703a2f2f682f6f732e7a737466666f726d61",
     "74647a73746468636865636b73756da166536861323536784030373037303730373037303730373037303730373037303730",
     "3730373037303730373037303730373037303730373037303730373037303730373037303730376c636f6e6669675f647269",
-    "766581a26470617468617067636f6e74656e7461636a7374616c6c5f73656373190258",
+    "766581a26470617468617067636f6e74656e7461636a7374616c6c5f736563731902586a6e65757472616c69736581a36673",
+    "657269616c6253316a73697a655f627974657305646e616d65682f6465762f766461",
 );
 const GOLDEN_BOOT_ENTRY: &str = concat!(
     "a16c536574426f6f74456e747279a2646469736ba36673657269616c6253316a73697a655f627974657305646e616d65682f",

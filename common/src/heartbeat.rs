@@ -1,10 +1,12 @@
 //! The heartbeat: a machine reports what it is doing, and the reply names the step that the conductor wants.
 //! Deciding what a heartbeat means for a node is the core's job.
+use crate::collision::Collision;
 use crate::id::{BootId, StepId};
 use crate::inventory::Inventory;
 use crate::order::Order;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// "This boot lives, and this is what it is doing." Request on `heartbeat.<id>`.
@@ -63,6 +65,9 @@ pub struct Written {
     /// How often a broken transfer was resumed.
     #[serde(default)]
     pub resumed: u32,
+    /// Other disks that may be taken for the one that was written; at most [`MAX_COLLISIONS`](crate::collision::MAX_COLLISIONS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collisions: Vec<Collision>,
 }
 
 /// Why a step failed: what was attempted on what, causes joined by `: `. Never holds a secret.

@@ -4,6 +4,7 @@
 extern crate alloc;
 
 pub mod codec;
+pub mod collision;
 pub mod disk;
 #[cfg(test)]
 mod golden;

@@ -58,6 +58,9 @@ pub struct WriteImage {
     /// Without a new byte for this long the step counts as hung; until shortly before, broken transfers are tried again.
     #[serde(default = "default_stall_secs")]
     pub stall_secs: u32,
+    /// Other disks that are made harmless where they may be taken for this one. All are looked at, and no other is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neutralise: Vec<DiskIdentity>,
 }
 
 /// The default of the conductor's policy, for an order that does not say.

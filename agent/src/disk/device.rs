@@ -34,12 +34,32 @@ impl Device {
                 .open(path)
         };
         // Some file systems refuse O_DIRECT at the open; everything works without it, at half the speed.
-        let (mut file, direct) = match open(OFlags::EXCL | OFlags::DIRECT) {
+        let (file, direct) = match open(OFlags::EXCL | OFlags::DIRECT) {
             Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 (open(OFlags::EXCL)?, false)
             }
             other => (other?, true),
         };
+        Self::of(file, direct, path, sector)
+    }
+
+    /// Opens only to look: not exclusively, and writing fails.
+    pub fn open_to_read(path: &str, sector: u32) -> io::Result<Self> {
+        let open = |flags: OFlags| {
+            let flags = flags.bits() as i32;
+            OpenOptions::new().read(true).custom_flags(flags).open(path)
+        };
+        // Past the page cache, which may hold what was there before.
+        let (file, direct) = match open(OFlags::DIRECT) {
+            Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                (open(OFlags::empty())?, false)
+            }
+            other => (other?, true),
+        };
+        Self::of(file, direct, path, sector)
+    }
+
+    fn of(mut file: File, direct: bool, path: &str, sector: u32) -> io::Result<Self> {
         let is_block = file.metadata()?.file_type().is_block_device();
         let sector = if is_block {
             rustix::fs::ioctl_blksszget(&file)?

@@ -1,4 +1,4 @@
-//! Makes UEFI firmware boot a disk first: replaces our old entries by one, and keeps all others behind it.
+//! Makes UEFI firmware boot a disk next and first: replaces our old entries by one, and keeps all others behind it.
 //! An entry's bytes are left to `load_option`, variables to `efivars`, finding the loader to `esp`.
 use super::efivars::EfiVars;
 use super::esp::{self, Loader};
@@ -39,8 +39,9 @@ pub fn set_boot_entry(
     }
 }
 
-/// Deletes what an earlier deployment left (same label, or same partition), writes the entry unless it is there already, and
-/// puts it first. All other entries, those that boot from the network among them, keep their order behind it.
+/// Deletes what an earlier deployment left (same label, or same partition), writes the entry unless it is there already,
+/// puts it first, and makes it the next to be booted. All other entries, those that boot from the network among them, keep
+/// their order behind it.
 fn put_first(vars: &EfiVars<'_>, label: &str, loader: &Loader) -> io::Result<()> {
     let label = load_option::cut_label(label);
     let wanted = load_option::write(&label, &loader.partition, &loader.file);
@@ -77,15 +78,24 @@ fn put_first(vars: &EfiVars<'_>, label: &str, loader: &Loader) -> io::Result<()>
             free
         }
     };
+    let ordered = order_first(vars, number, &old);
+    // Firmware, or its BMC, may put the order as it likes when it starts, and a disk with another system before ours.
+    if let Err(e) = vars.set_next(number) {
+        tracing::warn!(error = %e, "the firmware does not take the entry as the next to boot: its boot order decides");
+    }
+    ordered
+}
+
+/// `gone`: what is no entry any more.
+fn order_first(vars: &EfiVars<'_>, number: u16, gone: &[u16]) -> io::Result<()> {
     let before = vars.order()?;
     let others = before
         .iter()
-        .filter(|there| **there != number && !old.contains(there));
+        .filter(|there| **there != number && !gone.contains(there));
     let order: Vec<u16> = std::iter::once(&number).chain(others).copied().collect();
-    if order == before {
-        Ok(())
-    } else {
-        vars.set_order(&order)
+    match order == before {
+        true => Ok(()),
+        false => vars.set_order(&order),
     }
 }
 

@@ -110,6 +110,11 @@ impl<'a> EfiVars<'a> {
             .collect();
         self.write("BootOrder", &bytes)
     }
+
+    /// What is booted next, once, before the order counts (`BootNext`).
+    pub fn set_next(&self, number: u16) -> io::Result<()> {
+        self.write("BootNext", &number.to_le_bytes())
+    }
 }
 
 /// efivarfs protects variables from a careless `rm` by the immutable flag. If it cannot be cleared, the write that follows

@@ -8,6 +8,7 @@ use super::mbr::{self, Mbr};
 use anyhow::{Context, bail};
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 
 /// Bytes at the start of the disk that hold any table we read.
 const TABLE_BYTES: u64 = 1 << 20;
@@ -34,13 +35,38 @@ pub struct Loader {
 
 pub fn find(device: &Device) -> anyhow::Result<Loader> {
     let partition = find_partition(device)?;
-    let files = loaders(device, &partition).with_context(|| {
+    let sector = u64::from(device.sector());
+    let start = partition.first * sector;
+    let bytes = start..start + partition.sectors * sector;
+    let files = files(device, bytes).with_context(|| {
         format!(
             "reading the EFI system partition (number {}) of {}",
             partition.number,
             device.path()
         )
     })?;
+    let (best, has_fallback) = best(&files);
+    let Some(file) = best else {
+        bail!(
+            "no boot loader is known in the EFI system partition of {} (it has: {})",
+            device.path(),
+            files.join(", ")
+        );
+    };
+    Ok(Loader {
+        partition,
+        file,
+        has_fallback,
+    })
+}
+
+/// The boot loader in an EFI system partition, given in bytes.
+pub fn loader(device: &Device, partition: Range<u64>) -> io::Result<Option<String>> {
+    Ok(best(&files(device, partition)?).0)
+}
+
+/// The loader to boot, and whether firmware finds one by itself.
+fn best(files: &[String]) -> (Option<String>, bool) {
     let is = |path: &str, wanted: &str| path.eq_ignore_ascii_case(wanted);
     let fallback = format!("BOOT\\BOOT{ARCH}.EFI");
     let fallback = files.iter().find(|path| is(path, &fallback));
@@ -52,22 +78,15 @@ pub fn find(device: &Device) -> anyhow::Result<Loader> {
             .filter(of_system)
             .find(|path| path.rsplit('\\').next().is_some_and(|file| is(file, &name)))
     };
-    let Some(file) = LOADERS.iter().find_map(|loader| named(loader)).or(fallback) else {
-        bail!(
-            "no boot loader is known in the EFI system partition of {} (it has: {})",
-            device.path(),
-            files.join(", ")
-        );
-    };
-    Ok(Loader {
-        partition,
-        file: format!("\\EFI\\{file}"),
-        has_fallback: fallback.is_some(),
-    })
+    let best = LOADERS.iter().find_map(|loader| named(loader)).or(fallback);
+    (
+        best.map(|file| format!("\\EFI\\{file}")),
+        fallback.is_some(),
+    )
 }
 
 /// All `FOLDER\FILE.EFI` below `\EFI`, sorted.
-fn loaders(device: &Device, partition: &HardDrive) -> io::Result<Vec<String>> {
+fn files(device: &Device, partition: Range<u64>) -> io::Result<Vec<String>> {
     let window = Window::new(device, partition);
     let read = |at, count| window.read(at, count);
     let fat = Fat::open(&read)?;
@@ -143,13 +162,11 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(device: &'a Device, partition: &HardDrive) -> Self {
-        let sector = u64::from(device.sector());
-        let (start, bytes) = (partition.first * sector, partition.sectors * sector);
+    fn new(device: &'a Device, partition: Range<u64>) -> Self {
         Self {
             device,
-            start,
-            bytes,
+            start: partition.start,
+            bytes: partition.end - partition.start,
             block: RefCell::default(),
         }
     }

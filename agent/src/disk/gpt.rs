@@ -14,6 +14,8 @@ const MAX_TABLE_BYTES: usize = 256 * 1024;
 const NAME_UNITS: usize = 36;
 
 pub const ESP: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+/// Where GRUB keeps its core for a BIOS.
+pub const BIOS_BOOT: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
 pub const BASIC_DATA: Uuid = uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
 
 /// A checked table. Bytes that are not interpreted here (attributes, unknown types) are kept as they are.
@@ -190,6 +192,27 @@ impl Gpt {
         self.disk
     }
 
+    pub fn set_disk(&mut self, disk: Uuid) {
+        self.disk = disk;
+    }
+
+    /// Gives a partition another GUID of its own.
+    pub fn set_guid(&mut self, number: u32, guid: Uuid) {
+        if let Some(entry) = self.entry_mut(number) {
+            entry[16..32].copy_from_slice(&guid.to_bytes_le());
+        }
+    }
+
+    /// The number of sectors of the disk that this table, a primary one, is for.
+    pub fn disk_sectors(&self) -> u64 {
+        self.other.saturating_add(1)
+    }
+
+    fn entry_mut(&mut self, number: u32) -> Option<&mut [u8]> {
+        let at = (number as usize).checked_sub(1)?;
+        self.entries.chunks_exact_mut(self.entry_bytes).nth(at)
+    }
+
     pub fn partitions(&self) -> Vec<Partition> {
         let entries = (1..).zip(self.entries.chunks_exact(self.entry_bytes));
         let used = entries.filter(|(_, entry)| entry[..16].iter().any(|byte| *byte != 0));
@@ -295,8 +318,7 @@ impl Gpt {
 
     /// Takes a partition out of the table; the others keep their numbers.
     pub fn remove(&mut self, number: u32) {
-        let entries = self.entries.chunks_exact_mut(self.entry_bytes);
-        if let Some((_, entry)) = (1..).zip(entries).find(|(there, _)| *there == number) {
+        if let Some(entry) = self.entry_mut(number) {
             entry.fill(0);
         }
     }

@@ -1,6 +1,7 @@
 //! What the agent does to disks: writes images, sets boot entries, erases old metadata.
 //! Which disk, and when, is the conductor's decision.
 mod buffer;
+mod collisions;
 mod commit;
 mod config_drive;
 mod decode;
@@ -12,10 +13,10 @@ mod esp;
 mod fat;
 mod fat_read;
 mod fetch;
+mod filesystem;
 mod gpt;
 mod hash;
 mod http;
-mod label;
 mod layout;
 mod load_option;
 mod mbr;
@@ -36,14 +37,17 @@ use ironbeat_common::order::WriteImage;
 use std::path::Path;
 use std::time::Duration;
 
-/// Streams an image onto a disk: decoded, checked, and bootable only when all of it is there. Blocks until then.
+/// Streams an image onto a disk: decoded, checked, and bootable only when all of it is there. Then it looks whether another
+/// disk may be taken for this one. Blocks until then.
 ///
 /// # Errors
 /// The disk is not the one meant, the image cannot be had, is damaged, or does not fit; in words, with what was expected.
 /// Until the first write the disk is untouched; from then to the last write it does not boot.
 pub fn write_image(order: &WriteImage, ctx: &StepContext<'_>) -> anyhow::Result<Written> {
     let hung = Duration::from_secs(order.stall_secs.into());
-    write::write_image(order, ctx, fetch::Limits::within(hung))
+    let mut written = write::write_image(order, ctx, fetch::Limits::within(hung))?;
+    written.collisions = collisions::look(order, ctx);
+    Ok(written)
 }
 
 /// Makes tables, RAID and volume labels and file-system signatures of these disks unreadable. Blocks until they are.

@@ -50,6 +50,7 @@ pub fn write_image(
         image_bytes,
         millis: started.elapsed().as_millis() as u64,
         resumed: download.resumed(),
+        collisions: Vec::new(),
     })
 }
 

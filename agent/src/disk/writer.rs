@@ -3,7 +3,7 @@
 use super::buffer::{ALIGN, BUFFER_BYTES, Buffer, Drain};
 use super::device::Device;
 use super::erase;
-use super::label;
+use super::filesystem;
 use super::layout::{self, HEAD_BYTES, Layout};
 use super::stage::Stop;
 use anyhow::{anyhow, bail};
@@ -170,13 +170,15 @@ impl<'a> Writer<'a> {
     fn labelled_drive(&self, held: &Held) -> anyhow::Result<Option<u64>> {
         for part in &held.layout.partitions {
             let end = part.end.min(self.device.bytes());
-            let count = end.saturating_sub(part.start).min(label::LOOK_BYTES as u64) as usize;
+            let count = end
+                .saturating_sub(part.start)
+                .min(filesystem::LOOK_BYTES as u64) as usize;
             let mut start = self.device.read(part.start, count)?;
             // What is held back is not on the disk yet.
             for (at, bytes) in [(0, held.head.filled()), (held.tail_at, &held.tail[..])] {
                 overlay(&mut start, part.start, bytes, at);
             }
-            if label::is_config_drive(&start) {
+            if filesystem::is_config_drive(&start) {
                 return Ok(Some(part.start));
             }
         }

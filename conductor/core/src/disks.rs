@@ -158,6 +158,18 @@ pub fn for_cleaning(inventory: &Inventory, skips: &[Hints]) -> (Vec<DiskIdentity
     (erased, left)
 }
 
+/// The other disks that a deploy to this one may write to: those that cleaning erases.
+pub fn beside(disk: &Disk, inventory: &Inventory, skips: &[Hints]) -> Vec<DiskIdentity> {
+    let ours = DiskIdentity::of(disk);
+    let is_path = |other: &DiskIdentity| {
+        let mut paths = inventory.disks.iter().filter(|path| other.is(path));
+        *other == ours || paths.any(|path| are_paths(path, disk))
+    };
+    let (mut others, _) = for_cleaning(inventory, skips);
+    others.retain(|other| !is_path(other));
+    others
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,6 +50,9 @@ pub struct Explanation {
     /// How often an active machine came to the ramdisk, and when last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub astray: Option<String>,
+    /// What other disks have that firmware, or the deployed system, may take for the deployed disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collisions: Option<String>,
     /// Why the worker that would look after it does not. Another one does, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -106,6 +109,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             let ago = human(now.since(astray.at).as_secs());
             format!("{}, last {ago} ago", astray.words())
         }),
+        collisions: (!node.collisions.is_empty()).then(|| node.collisions.to_string()),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
             Some(HardwareFault::Power) => format!(
                 "since {}, by itself: {}; ends when the BMC answers",
@@ -369,6 +373,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(astray) = &self.astray {
             writeln!(f, "astray    {astray}")?;
+        }
+        if let Some(collisions) = &self.collisions {
+            writeln!(f, "disks     {collisions}")?;
         }
         if let Some(error) = &self.last_error {
             writeln!(

@@ -1,8 +1,8 @@
 //! What must be true of every node record at every moment: the random histories check it after every step, the
 //! conductor before every save. `decide` keeps it true.
 use crate::node::{
-    Goal, JobKind, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_REQUESTS, Node, OnFailure, Phase,
-    Rest, State, Step,
+    Goal, JobKind, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES, MAX_REQUESTS, Node,
+    OnFailure, Phase, Rest, State, Step,
 };
 use alloc::string::String;
 use core::fmt;
@@ -39,6 +39,14 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         "past boots are bounded",
     )?;
     holds(node.macs.len() <= MAX_MACS, "MAC addresses are bounded")?;
+    holds(
+        node.collisions.places.len() <= MAX_PLACES,
+        "places on other disks are bounded",
+    )?;
+    holds(
+        node.collisions.is_empty() || node.instance.is_some(),
+        "only a deployed disk can be mistaken",
+    )?;
     holds(
         node.left_alone.disks.len() <= MAX_LEFT_DISKS,
         "disks left alone are bounded",

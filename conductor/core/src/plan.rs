@@ -6,7 +6,7 @@ use crate::node::{
     AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node, Step,
     WriteImage,
 };
-use crate::policy::Policy;
+use crate::policy::{OnCollision, Policy};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -46,7 +46,7 @@ pub fn after_lookup(
     let (steps, left_alone) = match job.kind {
         JobKind::Deploy => {
             all_disks_are_there(node, inventory, known)?;
-            (deploy(node, inventory)?, None)
+            (deploy(node, inventory, policy)?, None)
         }
         JobKind::Inspect => {
             let inspect = AgentStep::Inspect {
@@ -124,12 +124,16 @@ fn all_disks_are_there(
     }
 }
 
-fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
+fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Vec<Step>, String> {
     let instance = node
         .instance
         .as_ref()
         .ok_or("the node has no instance to deploy")?;
     let disk = root_disk(node, instance, inventory).map_err(|why| why.to_string())?;
+    let neutralise = match policy.disk_collisions {
+        OnCollision::Warn | OnCollision::Refuse => Vec::new(),
+        OnCollision::Neutralise => disks::beside(&disk, inventory, &node.skip_block_devices),
+    };
     let disk = DiskIdentity::of(&disk);
     let write = AgentStep::WriteImage(WriteImage {
         disk: disk.clone(),
@@ -139,6 +143,7 @@ fn deploy(node: &Node, inventory: &Inventory) -> Result<Vec<Step>, String> {
             .format
             .unwrap_or_else(|| ImageFormat::of_name(instance.image.source.as_str())),
         checksum: instance.image.checksum.clone(),
+        neutralise,
     });
     let mut steps = vec![Step::Agent(write)];
     if inventory.boot.mode == BootMode::Uefi {

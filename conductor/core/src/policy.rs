@@ -54,6 +54,10 @@ pub struct Policy {
     /// How many nodes are cleaned at once; more wait in line. 0: any number (Ironic `max_concurrent_clean`, where it is
     /// 50).
     pub max_concurrent_clean: u16,
+    /// What becomes of other disks that firmware may boot, or whose ids and labels the new system may find, instead of the
+    /// deployed disk. `warn`: the node says so. `refuse`: the deploy fails. `neutralise`: they are made harmless, unless
+    /// cleaning would leave them alone (see operator.md).
+    pub disk_collisions: OnCollision,
     /// A reading that agrees is recorded only when the recorded one is older than this, to save writes.
     pub power_evidence_secs: u32,
 }
@@ -80,9 +84,19 @@ impl Default for Policy {
             force_power_state_during_sync: true,
             max_concurrent_deploy: 0,
             max_concurrent_clean: 0,
+            disk_collisions: OnCollision::Warn,
             power_evidence_secs: 900,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(rename_all = "snake_case")]
+pub enum OnCollision {
+    Warn,
+    Refuse,
+    Neutralise,
 }
 
 const HOUR: u32 = 3600;
@@ -125,6 +139,7 @@ impl Policy {
             power_evidence_secs,
             max_concurrent_deploy: _,
             max_concurrent_clean: _,
+            disk_collisions: _,
         } = *self;
         for (name, value, least, most) in [
             // A beat takes seconds when servers elect a leader; the last one is kept for a day.

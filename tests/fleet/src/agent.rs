@@ -258,6 +258,7 @@ impl Agent {
                 image_bytes: 2 << 30,
                 millis: u64::try_from(self.pace.write.as_millis()).unwrap_or(u64::MAX),
                 resumed: 0,
+                collisions: Vec::new(),
             }),
             _ => Outcome::Nothing,
         }

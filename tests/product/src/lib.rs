@@ -2,5 +2,6 @@
 //! Leaves the rack to `ironbeat-rack`, and building the product to `cargo xtask`, whose demo and benches use this too.
 
 pub mod cluster;
+pub mod other_system;
 pub mod product;
 pub mod timeline;

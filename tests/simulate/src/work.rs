@@ -184,6 +184,7 @@ impl World {
                 image_bytes: 1,
                 millis: 1,
                 resumed: 0,
+                collisions: Vec::new(),
             })),
             (_, false) => Ok(Outcome::Nothing),
         };

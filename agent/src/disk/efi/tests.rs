@@ -46,41 +46,10 @@ fn variable(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}-{GLOBAL}"))
 }
 
-/// An image whose ESP has these empty files, made by mtools.
+/// An image whose ESP has these empty files.
 fn disk_with(files: &[&str]) -> TestDisk {
-    let esp = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::write(esp.path(), vec![0; 2 * MIB as usize]).expect("room");
-    let path = esp.path().to_str().expect("a plain name");
-    let mtools = |program: &str, words: &[&str]| {
-        let output = Command::new(program)
-            .args(["-i", path])
-            .args(words)
-            .output()
-            .expect("mtools are installed");
-        assert!(
-            output.status.success(),
-            "{program} {words:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    mtools("mformat", &["-T", "4096", "-h", "16", "-s", "63", "::"]);
-    mtools("mmd", &["::/EFI"]);
-    let mut folders: Vec<&str> = files
-        .iter()
-        .filter_map(|file| file.rsplit_once('/'))
-        .map(|(folder, _)| folder)
-        .collect();
-    folders.sort();
-    folders.dedup();
-    folders
-        .iter()
-        .for_each(|folder| mtools("mmd", &[&format!("::/EFI/{folder}")]));
-    files
-        .iter()
-        .for_each(|file| mtools("mcopy", &["/dev/null", &format!("::/EFI/{file}")]));
     let mut image = image::gpt(16 * MIB, 512);
-    let content = fs::read(esp.path()).expect("it was written");
-    image[MIB as usize..3 * MIB as usize].copy_from_slice(&content);
+    image[MIB as usize..3 * MIB as usize].copy_from_slice(&image::esp(files));
     let disk = TestDisk::dirty(16 * MIB, 512);
     disk.put(&image, 0);
     disk
@@ -108,12 +77,18 @@ fn state(folder: &Path) -> (Vec<u16>, Vec<u16>) {
     )
 }
 
+/// `BootNext`, with its attributes.
+fn next(folder: &Path) -> Option<Vec<u8>> {
+    fs::read(variable(folder, "BootNext")).ok()
+}
+
 #[test]
 fn our_entry_comes_first_and_others_stay() {
     let disk = disk_with(&["BOOT/BOOTX64.EFI", "BOOT/BOOTAA64.EFI"]);
     let firmware = firmware(&[3, 0]);
     set(&disk, "Ironbeat n1", firmware.path()).expect("nothing is wrong");
     assert_eq!(state(firmware.path()), (vec![1], vec![1, 3, 0]));
+    assert_eq!(next(firmware.path()), Some(vec![7, 0, 0, 0, 1, 0]));
     let bytes = fs::read(variable(firmware.path(), "Boot0001")).expect("it is there");
     assert_eq!(bytes[..4], [7, 0, 0, 0]);
     let drive = HardDrive {
@@ -136,9 +111,11 @@ fn our_entry_comes_first_and_others_stay() {
         )
     );
 
-    // Twice is once.
+    // Twice is once; the firmware has used up what is next meanwhile.
+    fs::remove_file(variable(firmware.path(), "BootNext")).expect("it was there");
     set(&disk, "Ironbeat n1", firmware.path()).expect("nothing is wrong");
     assert_eq!(state(firmware.path()), (vec![1], vec![1, 3, 0]));
+    assert_eq!(next(firmware.path()), Some(vec![7, 0, 0, 0, 1, 0]));
     // The same disk under another name: the old entry goes.
     set(&disk, "Ironbeat n2", firmware.path()).expect("nothing is wrong");
     assert_eq!(state(firmware.path()), (vec![1], vec![1, 3, 0]));
@@ -258,6 +235,31 @@ fn firmware_that_refuses_is_no_failure_where_it_finds_the_loader_itself() {
     let without = disk_with(&[&format!("debian/grub{arch}.efi")]);
     let error = set(&without, "x", firmware.path()).expect_err("nothing finds this");
     assert!(error.contains("writing the boot entry \"x\""), "{error}");
+}
+
+/// The order is what lasts: without `BootNext` the entry is first all the same. With nothing but `BootNext` the system would
+/// start once and never again.
+#[test]
+fn firmware_that_takes_only_one_of_order_and_next_gets_it() {
+    let arch = if cfg!(target_arch = "x86_64") {
+        "x64"
+    } else {
+        "aa64"
+    };
+    let disk = disk_with(&[&format!("debian/grub{arch}.efi")]);
+    let without = |name: &str| {
+        let firmware = firmware(&[0]);
+        let variable = variable(firmware.path(), name);
+        let _ = fs::remove_file(&variable);
+        fs::create_dir(variable).expect("room");
+        firmware
+    };
+    let no_next = without("BootNext");
+    set(&disk, "x", no_next.path()).expect("the order is enough");
+    assert_eq!(state(no_next.path()), (vec![1], vec![1, 0]));
+    let no_order = without("BootOrder");
+    set(&disk, "x", no_order.path()).expect_err("it would start once");
+    assert_eq!(next(no_order.path()), Some(vec![7, 0, 0, 0, 1, 0]));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Disk images for tests, their tables written byte by byte here, independently of the code under test.
 //! Only in tests.
 use super::MIB;
+use std::fs;
+use std::process::Command;
 
 pub const ESP_KIND: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
@@ -134,4 +136,40 @@ pub fn crc32(bytes: &[u8]) -> u32 {
             }
         })
     })
+}
+
+/// A FAT volume of 2 MiB with these empty files below `EFI`, made by mtools.
+pub fn esp(files: &[&str]) -> Vec<u8> {
+    let esp = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(esp.path(), vec![0; 2 * MIB as usize]).expect("room");
+    let path = esp.path().to_str().expect("a plain name");
+    let mtools = |program: &str, words: &[&str]| {
+        let output = Command::new(program)
+            .args(["-i", path])
+            .args(words)
+            .output()
+            .expect("mtools are installed");
+        assert!(
+            output.status.success(),
+            "{program} {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let geometry = ["-T", "4096", "-h", "16", "-s", "63", "-N", "1b0de110", "::"];
+    mtools("mformat", &geometry);
+    mtools("mmd", &["::/EFI"]);
+    let mut folders: Vec<&str> = files
+        .iter()
+        .filter_map(|file| file.rsplit_once('/'))
+        .map(|(folder, _)| folder)
+        .collect();
+    folders.sort();
+    folders.dedup();
+    folders
+        .iter()
+        .for_each(|folder| mtools("mmd", &[&format!("::/EFI/{folder}")]));
+    files
+        .iter()
+        .for_each(|file| mtools("mcopy", &["/dev/null", &format!("::/EFI/{file}")]));
+    fs::read(esp.path()).expect("it was written")
 }

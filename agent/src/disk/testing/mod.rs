@@ -14,6 +14,7 @@ use ironbeat_common::inventory::Disk;
 use ironbeat_common::order::WriteImage;
 use sha2::Digest as _;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +105,12 @@ impl TestDisk {
         let mut all = self.content();
         all[at..at + content.len()].copy_from_slice(content);
         fs::write(self.path(), all).expect("the disk can be written");
+    }
+    /// The same, without a copy of the rest.
+    pub fn overwrite(&self, content: &[u8], at: u64) {
+        let file = fs::OpenOptions::new().write(true).open(self.path());
+        let wrote = file.and_then(|file| file.write_all_at(content, at));
+        wrote.expect("the disk can be written");
     }
     pub fn is_untouched(&self) -> bool {
         self.content().iter().all(|byte| *byte == 0xff)
@@ -212,6 +219,7 @@ pub fn order(disk: &TestDisk, urls: &[String], format: ImageFormat, served: &[u8
         checksum: sha256(served),
         config_drive: Vec::new(),
         stall_secs: 600,
+        neutralise: Vec::new(),
     }
 }
 

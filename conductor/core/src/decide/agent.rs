@@ -5,8 +5,11 @@ use super::astray;
 use super::draft::Draft;
 use super::job::{FailureOf, HELD};
 use crate::disks;
-use crate::node::{AgentStep, Beside, BmcAct, Node, Phase, Power, PowerSource, Rest, State, Step};
+use crate::node::{
+    AgentStep, Beside, BmcAct, Collisions, Node, Phase, Power, PowerSource, Rest, State, Step,
+};
 use crate::plan::{self, Plan};
+use crate::policy::OnCollision;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -202,7 +205,28 @@ fn done(draft: &mut Draft<'_>, outcome: &Outcome) -> String {
         }
         draft.put(Beside::Inventory(inventory.clone()));
     }
-    draft.advance()
+    let Outcome::Written(written) = outcome else {
+        return draft.advance();
+    };
+    draft.node.collisions = Collisions::of(&written.collisions);
+    let collisions = draft.node.collisions.clone();
+    let refuses = draft.ctx.policy.disk_collisions == OnCollision::Refuse;
+    match (collisions.is_empty(), refuses) {
+        (true, _) => draft.advance(),
+        (false, true) => {
+            let what = format!(
+                "the image is written, but another disk may be taken for it (policy disk_collisions = \"refuse\"): {collisions}"
+            );
+            draft.fail(FailureOf::Other, what)
+        }
+        (false, false) => {
+            let words = match collisions.are_harmless() {
+                true => "other disks were made harmless",
+                false => "another disk may be taken for the deployed one",
+            };
+            format!("{}; {words}: {collisions}", draft.advance())
+        }
+    }
 }
 
 fn is_active(node: &Node) -> bool {

@@ -6,7 +6,8 @@ use super::draft::Ctx;
 use crate::disks;
 use crate::event::Enrolment;
 use crate::node::{
-    Beside, BmcSecrets, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Rest, SCHEMA, State, Versions,
+    Beside, BmcSecrets, Collisions, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Rest, SCHEMA,
+    State, Versions,
 };
 use alloc::boxed::Box;
 use alloc::format;
@@ -178,6 +179,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         past_boots: vec![],
         found_boot_mode: found.as_ref().map(|inventory| inventory.boot.mode),
         astray: None,
+        collisions: Collisions::default(),
         left_alone: LeftAlone::default(),
         beside: Versions {
             inventory: found.as_ref().and(version.clone()),

@@ -3,8 +3,8 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
-    BMC_RESTART_SECS, BesideKind, BmcAct, During, Goal, HardwareFault, Instead, Job, JobKind,
-    LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
+    BMC_RESTART_SECS, BesideKind, BmcAct, Collisions, During, Goal, HardwareFault, Instead, Job,
+    JobKind, LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -44,6 +44,7 @@ impl Draft<'_> {
         }
         if kind == JobKind::Deploy {
             self.node.astray = None;
+            self.node.collisions = Collisions::default();
         }
         if kind == JobKind::Clean {
             self.node.left_alone = LeftAlone::default();
@@ -181,6 +182,7 @@ impl Draft<'_> {
 
     fn end_instance(&mut self) {
         self.node.instance = None;
+        self.node.collisions = Collisions::default();
         self.node.beside.set(BesideKind::InstanceData, None);
     }
 

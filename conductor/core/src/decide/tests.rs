@@ -3,15 +3,19 @@ use super::{
     BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, Rejected, Verb,
     Wanted, decide, wanted,
 };
+use crate::explain::explain;
 use crate::hints::Hints;
 use crate::id::{Actor, Incarnation, OpId, RequestId};
 use crate::node::{
     AgentStep, Beside, BesideKind, BmcAccess, BmcAct, BmcSecrets, HardwareFault, Image,
     InstanceData, NewInstance, Node, Phase, Secret, Sign, Step,
 };
+use crate::policy::OnCollision;
 use crate::time::Time;
 use core::time::Duration;
-use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError};
+use ironbeat_common::collision::{Clash, Collision, Fate};
+use ironbeat_common::disk::DiskIdentity;
+use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::image::{Checksum, Digest};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Disk, Inventory, Problem};
@@ -1091,6 +1095,110 @@ fn what_cleaning_leaves_alone_is_named() {
     // It says so until the next cleaning.
     let story = story.ask(Verb::Manage).ask(Verb::Provide);
     assert!(story.node.left_alone.is_empty());
+}
+
+/// The image is written, and another disk has this in its second partition.
+fn written(story: &Story, fate: Fate) -> Event {
+    let collision = Collision {
+        disk: DiskIdentity::of(&inventory(&["OTHER"]).disks[0]),
+        partition: Some(2),
+        what: vec![Clash::FileSystemLabel("root".into())],
+        fate,
+    };
+    let written = Written {
+        image_bytes: 1,
+        millis: 1,
+        resumed: 0,
+        collisions: vec![collision],
+    };
+    let status = Status::Done {
+        step: story.step_id(),
+        outcome: Outcome::Written(written),
+    };
+    Event::Beat { boot: BOOT, status }
+}
+
+const COLLIDES: &str =
+    "/dev/sd0 serial OTHER, 10737418240 bytes, partition 2 has the same label \"root\"";
+
+#[test]
+fn an_active_node_says_which_other_disks_may_be_taken_for_its_own() {
+    let active = || {
+        let story = Story::writing();
+        let event = written(&story, Fate::Left);
+        let story = story.event(event);
+        let said = format!("another disk may be taken for the deployed one: {COLLIDES}");
+        assert!(story.because.ends_with(&said), "{}", story.because);
+        story.agent_did().bmc_did().bmc_did().is("active")
+    };
+    let story = active();
+    assert_eq!(story.node.collisions.to_string(), COLLIDES);
+    let explained = explain(&story.node, story.now, &story.policy).to_string();
+    assert!(
+        explained.contains(&format!("disks     {COLLIDES}\n")),
+        "{explained}"
+    );
+    // Until the next deploy, or the end of the instance.
+    let again = story.ask(Verb::Rebuild(None)).is("deploying");
+    assert!(again.node.collisions.is_empty());
+    let gone = active().ask(Verb::Undeploy).bmc_did().is("cleaning");
+    assert!(gone.node.collisions.is_empty());
+}
+
+#[test]
+fn by_policy_a_deploy_fails_when_another_disk_may_be_taken_for_its_own() {
+    let mut story = Story::writing();
+    story.policy.disk_collisions = OnCollision::Refuse;
+    let event = written(&story, Fate::Left);
+    let story = story.event(event);
+    assert!(
+        story.error().ends_with(&format!(": {COLLIDES}")),
+        "{}",
+        story.error()
+    );
+    let story = story.bmc_did().is("deploy failed");
+    assert_eq!(story.node.collisions.to_string(), COLLIDES);
+}
+
+#[test]
+fn by_policy_other_disks_are_made_harmless_but_for_those_that_cleaning_leaves_alone() {
+    let neutralised = |policy| {
+        let mut story = Story::available();
+        story.policy.disk_collisions = policy;
+        story.node.skip_block_devices = vec![Hints(
+            [("serial".to_string(), "SKIPPED".to_string())].into(),
+        )];
+        let mut found = inventory(&["S1", "OTHER", "SKIPPED", "LOCKED", "SAN", "STICK"]);
+        found.disks[3].read_only = true;
+        found.disks[4].transport = Some("fc".into());
+        found.disks[5].transport = Some("usb".into());
+        let mut wanted = instance();
+        wanted.root_device = Hints([("serial".to_string(), "S1".to_string())].into());
+        let story = story
+            .ask(Verb::Deploy(wanted))
+            .bmc_did()
+            .event(booted(found));
+        let Some(Step::Agent(AgentStep::WriteImage(write))) =
+            story.node.job().map(|job| job.step())
+        else {
+            panic!("{:?}", story.node.state);
+        };
+        let serials = write
+            .neutralise
+            .iter()
+            .map(|disk| disk.serial.clone().unwrap());
+        serials.collect::<Vec<_>>()
+    };
+    assert_eq!(neutralised(OnCollision::Neutralise), ["OTHER"]);
+    assert!(neutralised(OnCollision::Warn).is_empty());
+    assert!(neutralised(OnCollision::Refuse).is_empty());
+    // What was made harmless is told as that.
+    let mut story = Story::writing();
+    story.policy.disk_collisions = OnCollision::Neutralise;
+    let event = written(&story, Fate::Neutralised);
+    let story = story.event(event);
+    let said = format!("other disks were made harmless: {COLLIDES} (neutralised)");
+    assert!(story.because.ends_with(&said), "{}", story.because);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod astray;
 mod beside;
 mod cipher;
 mod cleaned;
+mod collisions;
 mod error;
 mod instance;
 mod job;
@@ -30,6 +31,7 @@ pub use astray::Astray;
 pub use beside::{Beside, BesideKind, Versions};
 pub use cipher::{BadSuite, CipherSuite};
 pub use cleaned::{LeftAlone, LeftDisk, MAX_LEFT_DISKS, WhyLeft};
+pub use collisions::{Collisions, MAX_PLACES};
 pub use error::{During, LastError};
 pub use instance::{
     BadSource, FileName, HttpUrl, Image, ImageSource, Instance, InstanceData, NewInstance,
@@ -104,6 +106,9 @@ pub struct Node {
     /// Of a node that is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub astray: Option<Astray>,
+    /// Other disks that may be taken for the deployed one.
+    #[serde(default, skip_serializing_if = "Collisions::is_empty")]
+    pub collisions: Collisions,
     /// Disks that the last cleaning did not erase.
     #[serde(default, skip_serializing_if = "LeftAlone::is_empty")]
     pub left_alone: LeftAlone,

@@ -60,6 +60,9 @@ pub struct WriteImage {
     pub source: ImageSource,
     pub format: ImageFormat,
     pub checksum: Checksum,
+    /// Other disks that are made harmless where they may be taken for this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neutralise: Vec<DiskIdentity>,
 }
 
 /// Where an image comes from at this moment, and what is written beside it.
@@ -85,6 +88,7 @@ impl AgentStep {
                 checksum: write.checksum,
                 config_drive: image.config_drive,
                 stall_secs: image.stall_secs,
+                neutralise: write.neutralise,
             }),
             AgentStep::SetBootEntry { disk, label } => Order::SetBootEntry { disk, label },
             AgentStep::EraseMetadata { disks } => Order::EraseMetadata { disks },

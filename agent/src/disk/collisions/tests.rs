@@ -1,0 +1,302 @@
+//! Disks beside the one that was written: earlier copies of its image, other systems, and damaged ones.
+//! What file systems say of themselves is tested in `filesystem`.
+use super::super::testing::image::{self, esp};
+use super::super::testing::{Bench, MIB, TestDisk, order};
+use super::*;
+use ironbeat_common::image::ImageFormat;
+use ironbeat_mutate::Mutator;
+
+const BYTES: u64 = 16 * MIB;
+const ROOT: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
+/// Where the root file system is.
+const ROOT_AT: usize = 4 * MIB as usize;
+const ESP_AT: usize = MIB as usize;
+
+fn loader() -> String {
+    let arch = if cfg!(target_arch = "x86_64") {
+        "X64"
+    } else {
+        "AA64"
+    };
+    format!("BOOT{arch}.EFI")
+}
+
+/// A disk image of a system: an ESP with a loader, and a root file system with UUID and label.
+fn system() -> Vec<u8> {
+    let mut image = image::gpt(BYTES, 512);
+    let esp = esp(&[&format!("BOOT/{}", loader())]);
+    image[ESP_AT..][..esp.len()].copy_from_slice(&esp);
+    let uuid = ROOT.parse::<Uuid>().unwrap();
+    let mut root = vec![0; 512];
+    root[..4].copy_from_slice(b"XFSB");
+    root[32..48].copy_from_slice(uuid.as_bytes());
+    root[108..112].copy_from_slice(b"root");
+    image[ROOT_AT..][..512].copy_from_slice(&root);
+    image
+}
+
+/// Another system's disk with an MBR: other ids, and boot code unless `code` is zero.
+fn other_system(active: u8, code: u8) -> Vec<u8> {
+    let mut image = image::mbr(BYTES);
+    image[..440].fill(code);
+    image[440..444].copy_from_slice(&[1, 2, 3, 4]);
+    image[446] = active;
+    image
+}
+
+fn disk_of(image: &[u8]) -> TestDisk {
+    let disk = TestDisk::sparse(BYTES, 512);
+    disk.put(image, 0);
+    disk
+}
+
+/// Looks from `own` at `others`, and may touch those of `harmless`.
+fn look_from(own: &TestDisk, others: &[&TestDisk], harmless: &[&TestDisk]) -> Vec<Collision> {
+    let disks: Vec<&TestDisk> = std::iter::once(own).chain(others.iter().copied()).collect();
+    let mut order = order(own, &[], ImageFormat::Raw, b"");
+    order.neutralise = harmless.iter().map(|disk| disk.identity()).collect();
+    Bench::new(&disks).run(|ctx| look(&order, ctx))
+}
+
+fn clashes(collisions: &[Collision]) -> Vec<(Option<u32>, Vec<Clash>)> {
+    let found = collisions.iter();
+    found.map(|it| (it.partition, it.what.clone())).collect()
+}
+
+fn id(byte: u8) -> String {
+    Uuid::from_bytes([byte; 16]).to_string()
+}
+
+#[test]
+fn an_earlier_copy_of_the_image_clashes_in_every_id_and_is_only_looked_at() {
+    let (own, copy) = (disk_of(&system()), disk_of(&system()));
+    let before = copy.content();
+    let found = look_from(&own, &[&copy], &[]);
+    assert!(copy.content() == before, "it was written to");
+    let file = format!("\\EFI\\BOOT\\{}", loader());
+    let fat = filesystem::read(&before[ESP_AT..][..LOOK_BYTES]).unwrap();
+    let wanted = vec![
+        (None, vec![Clash::DiskId(id(0xdd))]),
+        (
+            Some(1),
+            vec![
+                Clash::BootLoader(file),
+                Clash::PartitionId(id(0xa1)),
+                Clash::FileSystemUuid(fat.uuid.unwrap()),
+            ],
+        ),
+        (
+            Some(2),
+            vec![
+                Clash::PartitionId(id(0xa2)),
+                Clash::FileSystemUuid(ROOT.into()),
+                Clash::FileSystemLabel("root".into()),
+            ],
+        ),
+    ];
+    assert_eq!(clashes(&found), wanted);
+    assert!(
+        found
+            .iter()
+            .all(|it| it.fate == Fate::Left && it.disk == copy.identity())
+    );
+}
+
+#[test]
+fn a_copy_that_is_made_harmless_keeps_its_table_with_other_ids_and_the_rest_of_its_bytes() {
+    let image = system();
+    let [own, copy, skipped] = [(); 3].map(|()| disk_of(&image));
+    let before = copy.content();
+    let found = look_from(&own, &[&copy, &skipped], &[&copy]);
+    for it in &found {
+        let is_told = it.disk == copy.identity();
+        assert_eq!(it.fate == Fate::Neutralised, is_told, "{it}");
+    }
+    assert!(
+        skipped.content() == before,
+        "a disk that was not named was written to"
+    );
+    assert!(own.content() == before, "the deployed disk was written to");
+    copy.assert_sgdisk_agrees();
+    let after = copy.content();
+    let table = 34 * 512;
+    let wiped = [ESP_AT, ROOT_AT].map(|at| at..at + LOOK_BYTES);
+    for (at, (old, new)) in before.iter().zip(&after).enumerate() {
+        let in_table = at < table || at >= before.len() - 33 * 512;
+        match wiped.iter().any(|range| range.contains(&at)) {
+            true => assert_eq!(*new, 0, "at {at}"),
+            false => assert!(in_table || old == new, "at {at}"),
+        }
+    }
+    let of = |content: &[u8]| Gpt::parse(content, 0, 1, 512).unwrap();
+    let (old, new) = (of(&before), of(&after));
+    let places = |gpt: &Gpt| {
+        let parts = gpt.partitions().into_iter();
+        parts
+            .map(|part| (part.number, part.kind, part.first, part.last, part.name))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(&old), places(&new));
+    assert_eq!(look_from(&own, &[&copy], &[]), []);
+}
+
+#[test]
+fn boot_code_counts_where_there_is_something_that_it_boots() {
+    let own = disk_of(&system());
+    for (active, code, is) in [(0x80, 0x90, true), (0, 0x90, false), (0x80, 0, false)] {
+        let other = disk_of(&other_system(active, code));
+        let found = clashes(&look_from(&own, &[&other], &[]));
+        let wanted = vec![(None, vec![Clash::BootCode])];
+        assert_eq!(
+            found,
+            if is { wanted } else { vec![] },
+            "{active:x} {code:x}"
+        );
+    }
+    // GRUB on a GPT disk has its core in a partition of its own, and needs no active one.
+    let mut grub = image::gpt(BYTES, 512);
+    let kind = gpt::BIOS_BOOT.to_bytes_le();
+    grub[1024..1040].copy_from_slice(&kind);
+    let crc = image::crc32(&grub[1024..34 * 512]);
+    grub[512 + 88..512 + 92].copy_from_slice(&crc.to_le_bytes());
+    grub[512 + 16..512 + 20].fill(0);
+    let crc = image::crc32(&grub[512..512 + 92]);
+    grub[512 + 16..512 + 20].copy_from_slice(&crc.to_le_bytes());
+    let (other, own) = (disk_of(&grub), disk_of(&other_system(0x80, 0x90)));
+    let found = clashes(&look_from(&own, &[&other], &[]));
+    assert_eq!(found, [(None, vec![Clash::BootCode])]);
+}
+
+#[test]
+fn harmless_boot_code_sends_a_bios_to_the_next_disk_and_the_partitions_stay() {
+    let own = disk_of(&system());
+    let other = disk_of(&other_system(0x80, 0x90));
+    let before = other.content();
+    let found = look_from(&own, &[&other], &[&other]);
+    assert_eq!(found[0].fate, Fate::Neutralised, "{}", found[0]);
+    let after = other.content();
+    // int 18h
+    assert_eq!(after[..2], [0xcd, 0x18]);
+    assert!(
+        after[440..] == before[440..],
+        "more than the boot code was written"
+    );
+    assert_eq!(look_from(&own, &[&other], &[]), []);
+}
+
+#[test]
+fn two_mbrs_with_one_signature_get_two() {
+    let (own, copy) = (disk_of(&other_system(0, 0)), disk_of(&other_system(0, 0)));
+    let found = look_from(&own, &[&copy], &[&copy]);
+    assert_eq!(
+        clashes(&found),
+        [(None, vec![Clash::DiskId("04030201".into())])]
+    );
+    assert_eq!(found[0].fate, Fate::Neutralised, "{}", found[0]);
+    assert!(copy.content()[444..] == own.content()[444..]);
+    assert_eq!(look_from(&own, &[&copy], &[]), []);
+}
+
+/// Firmware uses the backup where the primary is damaged; what it says is reported, and not put right here.
+#[test]
+fn a_table_of_which_only_the_backup_is_left_is_read_and_not_rewritten() {
+    let (own, copy) = (disk_of(&system()), disk_of(&system()));
+    copy.put(&[0; 512], 512);
+    let found = look_from(&own, &[&copy], &[&copy]);
+    assert_eq!(found.len(), 3, "{found:?}");
+    let is_refused = |it: &Collision| {
+        let Fate::Failed(why) = &it.fate else {
+            return false;
+        };
+        why.contains("its partition table is damaged")
+    };
+    assert!(found.iter().all(is_refused), "{found:?}");
+}
+
+#[test]
+fn a_file_system_on_a_whole_disk_goes_with_both_ends() {
+    let own = disk_of(&system());
+    let mut bare = vec![0x11; BYTES as usize];
+    bare[..512].fill(0);
+    bare[..4].copy_from_slice(b"XFSB");
+    bare[32..48].copy_from_slice(ROOT.parse::<Uuid>().unwrap().as_bytes());
+    let other = disk_of(&bare);
+    let found = look_from(&own, &[&other], &[&other]);
+    assert_eq!(
+        clashes(&found),
+        [(None, vec![Clash::FileSystemUuid(ROOT.into())])]
+    );
+    assert_eq!(found[0].fate, Fate::Neutralised, "{}", found[0]);
+    let (after, mib) = (other.content(), MIB as usize);
+    assert!(after[..mib].iter().all(|byte| *byte == 0));
+    assert!(after[mib..after.len() - mib] == bare[mib..bare.len() - mib]);
+}
+
+#[test]
+fn another_path_to_the_same_disk_and_a_blank_disk_are_nothing() {
+    let (own, blank) = (disk_of(&system()), TestDisk::sparse(BYTES, 512));
+    let tiny = TestDisk::sparse(64 << 10, 512);
+    let mut bench = Bench::new(&[&own, &own, &blank, &tiny]);
+    for path in &mut bench.disks[..2] {
+        path.transport = Some("sas".into());
+        path.wwn = Some("naa.5000c500a1b2c3d4".into());
+    }
+    bench.disks[1].serial = Some("as the other path has it".into());
+    let mut order = order(&own, &[], ImageFormat::Raw, b"");
+    order.disk = DiskIdentity::of(&bench.disks[0]);
+    assert_eq!(bench.run(|ctx| look(&order, ctx)), []);
+}
+
+#[test]
+fn a_disk_in_use_is_reported_with_who_uses_it() {
+    let (own, copy) = (disk_of(&system()), disk_of(&system()));
+    if !copy.is_block_device() {
+        println!("no loop devices here: a file is never in use");
+        return;
+    }
+    let _held = copy.open();
+    let found = look_from(&own, &[&copy], &[&copy]);
+    let Fate::Failed(why) = &found[0].fate else {
+        panic!("{found:?}");
+    };
+    assert!(why.contains("is in use"), "{why}");
+}
+
+/// What another disk has may be anything. No damage makes it panic, and none of it reaches the disk that was written.
+#[test]
+fn mutated_disks_do_not_panic() {
+    let (own, good) = (disk_of(&system()), system());
+    let other = disk_of(&good);
+    let before = own.content();
+    let mut mutator = Mutator::seeded("disks");
+    let mut seen = 0;
+    for round in 0..150 {
+        // Boot sector, header, entries, the heads of the partitions.
+        let at = [0, 512, 1024, 1152, ESP_AT, ROOT_AT][mutator.below(6)];
+        let mut damaged = mutator.mutate(&good[at..at + 128]);
+        damaged.resize(128, 0);
+        let mut image = good.clone();
+        image[at..at + 128].copy_from_slice(&damaged);
+        if at >= 512 && at < 2048 {
+            // Checksums that are right again let the damage pass.
+            let crc = image::crc32(&image[1024..34 * 512]);
+            image[512 + 88..512 + 92].copy_from_slice(&crc.to_le_bytes());
+            image[512 + 16..512 + 20].fill(0);
+            let crc = image::crc32(&image[512..512 + 92]);
+            image[512 + 16..512 + 20].copy_from_slice(&crc.to_le_bytes());
+        }
+        // What may have been made harmless in the round before.
+        for range in [
+            0..34 * 512,
+            good.len() - 33 * 512..good.len(),
+            ESP_AT..ESP_AT + LOOK_BYTES,
+            ROOT_AT..ROOT_AT + LOOK_BYTES,
+        ] {
+            other.overwrite(&image[range.clone()], range.start as u64);
+        }
+        let harmless = if round % 2 == 0 { vec![&other] } else { vec![] };
+        seen += look_from(&own, &[&other], &harmless).len();
+    }
+    assert!(seen > 100, "{seen}");
+    assert!(own.content() == before);
+}
