@@ -442,7 +442,7 @@ fn a_bmc_that_lies_about_power_is_not_believed() {
         })
         .is("deploying");
     assert!(
-        crate::explain::explain(&story.node, story.now, &story.policy)
+        explain(&story.node, story.now, &story.policy)
             .waiting_for
             .contains("says it is off")
     );
@@ -974,7 +974,7 @@ fn a_machine_that_fails_in_a_step_of_cleaning_is_put_aside_with_its_power_as_it_
     let aside = story.node.maintenance.clone().unwrap();
     assert_eq!(aside.fault, Some(HardwareFault::Clean));
     assert_eq!(aside.reason, "I/O error");
-    let told = crate::explain::explain(&story.node, story.now, &story.policy);
+    let told = explain(&story.node, story.now, &story.policy);
     assert_eq!(told.waiting_for, "an operator");
     let why = told.maintenance.unwrap();
     assert!(
@@ -1036,7 +1036,7 @@ fn maintenance_holds_a_job_until_it_ends() {
         story = story.alarm(None).is("wait call-back");
         assert_eq!(story.effects, []);
     }
-    let told = crate::explain::explain(&story.node, story.now, &story.policy);
+    let told = explain(&story.node, story.now, &story.policy);
     assert!(
         told.waiting_for
             .starts_with("an operator to end maintenance")
@@ -1239,7 +1239,7 @@ fn a_step_that_may_succeed_later_gets_the_tries_that_were_promised() {
     let mut story = Story::writing();
     let mut pauses = vec![];
     for n in 1..story.policy.max_tries {
-        let attempt = crate::explain::explain(&story.node, story.now, &story.policy).attempt;
+        let attempt = explain(&story.node, story.now, &story.policy).attempt;
         assert!(attempt.unwrap().contains(&format!("try {n} of 5")));
         let (first, failed) = (story.step_id(), may_pass(&story));
         story = story.event(failed.clone()).is("deploying");
@@ -1446,7 +1446,7 @@ fn an_active_machine_in_a_ramdisk_is_made_to_boot_its_disk_and_the_node_says_how
         boot,
         inventory: inventory(&["S1", "S2"]),
     };
-    let told = |story: &Story| crate::explain::explain(&story.node, story.now, &story.policy);
+    let told = |story: &Story| explain(&story.node, story.now, &story.policy);
     for (n, boot) in [BOOT, NEXT_BOOT].into_iter().enumerate() {
         let mut story = Story {
             node: story.node.clone(),
