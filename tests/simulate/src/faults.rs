@@ -1,6 +1,5 @@
 //! What can go wrong in a run, and how often. Each run draws its own mixture, so that no fault hides another.
 //! What a fault then does is where it strikes.
-use crate::case::Size;
 use crate::rng::Rng;
 use clap::ValueEnum;
 
@@ -125,12 +124,11 @@ impl Faults {
         faults
     }
 
-    /// Leaves out what a run of this size is to do without.
-    pub fn leave_out(&mut self, size: &Size) {
-        for chance in &size.without {
+    pub fn leave_out(&mut self, chances: &[Chance], strikes: &[Strike]) {
+        for chance in chances {
             *self.of(*chance) = 0;
         }
-        self.strikes.retain(|it| !size.without_strikes.contains(it));
+        self.strikes.retain(|it| !strikes.contains(it));
     }
 
     fn of(&mut self, chance: Chance) -> &mut u64 {

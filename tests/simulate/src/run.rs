@@ -65,7 +65,7 @@ impl Run {
             true => Faults::of_clocks(),
             false => Faults::draw(&mut rng),
         };
-        faults.leave_out(size);
+        faults.leave_out(&size.without, &size.without_strikes);
         // One more, which nobody operates.
         let machines = (0..=size.machines).map(|n| scene::machine(n, &mut rng));
         let machines = machines.collect();
