@@ -95,7 +95,7 @@ impl Job {
                 status,
             } => Box::pin(async move {
                 let what = match beat(&world, &drive, node, boot, status).await {
-                    Ok(reply) => OfMachine::Replied(number, reply),
+                    Ok(reply) => OfMachine::Replied(number, Box::new(reply)),
                     Err(()) => OfMachine::Refused(number),
                 };
                 answers(&world, machine, epoch, what);

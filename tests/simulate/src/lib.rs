@@ -142,7 +142,7 @@ enum OfMachine {
     /// The agent's answer does not come.
     AskOver(u64),
     Welcomed(u64, LookupReply),
-    Replied(u64, HeartbeatReply),
+    Replied(u64, Box<HeartbeatReply>),
     Refused(u64),
     /// The running step goes on.
     Works(u64),

@@ -333,7 +333,7 @@ impl World {
                 self.ask_failed(machine, number);
             }
             OfMachine::Welcomed(number, reply) => self.welcomed(machine, number, &reply),
-            OfMachine::Replied(number, reply) => self.replied(machine, number, reply),
+            OfMachine::Replied(number, reply) => self.replied(machine, number, *reply),
             OfMachine::Works(turn) => self.works(machine, turn),
             OfMachine::Resets => self.reset(machine),
             OfMachine::Nudged => self.agent_nudged(machine),
