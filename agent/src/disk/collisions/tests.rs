@@ -277,7 +277,7 @@ fn mutated_disks_do_not_panic() {
         damaged.resize(128, 0);
         let mut image = good.clone();
         image[at..at + 128].copy_from_slice(&damaged);
-        if at >= 512 && at < 2048 {
+        if (512..2048).contains(&at) {
             // Checksums that are right again let the damage pass.
             let crc = image::crc32(&image[1024..34 * 512]);
             image[512 + 88..512 + 92].copy_from_slice(&crc.to_le_bytes());

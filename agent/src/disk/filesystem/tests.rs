@@ -34,13 +34,16 @@ fn laid_out(parts: &[(usize, &[u8])]) -> Vec<u8> {
 
 const ID: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
 
-/// As their formats have it, with their names.
-fn volumes() -> Vec<(
+/// Kind, bytes, UUID and label.
+type Volume = (
     &'static str,
     Vec<u8>,
     Option<&'static str>,
     Option<&'static str>,
-)> {
+);
+
+/// As their formats have it.
+fn volumes() -> Vec<Volume> {
     let id = ID.parse::<Uuid>().unwrap();
     let id = id.as_bytes();
     vec![
