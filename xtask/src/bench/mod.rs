@@ -5,6 +5,7 @@ mod cycle;
 mod fleet;
 mod floor;
 
+use crate::artifacts;
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -29,7 +30,7 @@ pub fn run(bench: Bench) -> Result<()> {
         Bench::Cycle { runs } => cycle::run(runs),
         Bench::Bmc(args) => bmc::run(&args),
         Bench::Fleet(args) => fleet::run(&args),
-        Bench::Sync => bmc::sync::measure(),
+        Bench::Sync => bmc::sync::measure(&artifacts::ironbeat()?),
     }
 }
 

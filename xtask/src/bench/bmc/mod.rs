@@ -91,6 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::BMC_BENCH])?;
     let ours = Ours::new(artifacts::bmc_load()?);
     let sim = artifacts::bmc_sim()?;
+    let worker = artifacts::ironbeat()?;
     let dir = tempfile::tempdir()?;
     let pyghmi = Pyghmi::prepare(&artifacts::bench_dir()?)
         .inspect_err(|error| eprintln!("pyghmi is missing, and its lines with it: {error:#}"))
@@ -125,7 +126,7 @@ pub fn run(args: &Args) -> Result<()> {
         bad_network(&mut measures, &ours, &sim, &work)?;
     }
     measures.print();
-    sync::measure()
+    sync::measure(&worker)
 }
 
 /// Sweeps over all of them, with and without dead ones in turns: kept sessions and fresh ones.

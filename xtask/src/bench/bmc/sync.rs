@@ -1,7 +1,6 @@
 //! The whole power sync of real workers: what a node costs, whether every BMC is asked once, and who takes over.
 //! The BMCs are simulated in this process, so that each question can be counted when it comes.
 use super::super::print;
-use crate::artifacts;
 use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use ironbeat_bmc_sim::{Fleet, FleetConfig, Settings};
@@ -32,10 +31,9 @@ const CLIENTS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Prints `sync.*`.
-pub fn measure() -> Result<()> {
-    let program = artifacts::ironbeat()?;
-    cost(&program)?;
-    sharing(&program)
+pub fn measure(program: &Path) -> Result<()> {
+    cost(program)?;
+    sharing(program)
 }
 
 fn cost(program: &Path) -> Result<()> {
