@@ -8,7 +8,7 @@ use ironbeat_core::node::{Beside, BesideKind, Node, Versions};
 
 impl Store {
     /// From `before`, the record at that revision (none: there is none yet), to `after` (none: it is forgotten).
-    /// `beside`: new versions, which `after` names by its `op`.
+    /// `beside`: new versions, which `after` names by its `op`. Returns the revision of `after`, or of its end.
     ///
     /// # Errors
     /// As [`super::Records`]; the record and what lies beside it are then as they were.
@@ -17,16 +17,16 @@ impl Store {
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         beside: &[Beside],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Revision, StoreError> {
         if let Some(after) = after {
             for document in beside {
                 self.beside.put(after.id, &after.op, document).await?;
             }
         }
         let written = match (before, after) {
-            (None, Some(after)) => self.nodes.create(after).await.map(drop),
+            (None, Some(after)) => self.nodes.create(after).await,
             (Some((before, at)), Some(after)) => {
-                let saved = self.nodes.save(before, after, at).await.map(drop);
+                let saved = self.nodes.save(before, after, at).await;
                 if saved.is_ok() {
                     self.drop_old(before, &after.beside).await;
                 }
@@ -38,14 +38,14 @@ impl Store {
                     self.drop_old(before, &Versions::default()).await;
                     self.beside.sweep(before.id, end);
                 }
-                end.map(drop)
+                end
             }
-            (None, None) => Ok(()),
+            (None, None) => Ok(0),
         };
         match (&written, after) {
             // It may have landed, and then the record names them.
             (Err(StoreError::Kv(KvError::Unclear { .. } | KvError::Read { .. })), _) => {}
-            (Ok(()), _) | (Err(_), None) => {}
+            (Ok(_), _) | (Err(_), None) => {}
             (Err(_), Some(after)) => self.take_back(after, beside).await,
         }
         written
