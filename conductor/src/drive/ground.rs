@@ -35,13 +35,14 @@ pub trait Records: Send + Sync + 'static {
         node: &Node,
     ) -> impl Future<Output = Result<Option<InstanceData>, StoreError>> + Send;
 
-    /// Compare-and-swap, from the record at its revision (none: it is new) to the next one (none: it is forgotten).
+    /// Compare-and-swap, from the record at its revision (none: it is new) to the next one (none: it is forgotten). Returns
+    /// the revision of that.
     fn write(
         &self,
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         beside: &[Beside],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<Revision, StoreError>> + Send;
 }
 
 pub trait Clock: Send + Sync + 'static {

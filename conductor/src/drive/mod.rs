@@ -4,6 +4,7 @@ mod act;
 mod announce;
 mod ground;
 mod real;
+mod recent;
 mod reconcile;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Event, Policy};
 use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::node::Node;
+use recent::Recent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,6 +35,7 @@ pub struct Drive<R, C, H> {
     incarnation: Incarnation,
     /// Writes named so far.
     ops: AtomicU64,
+    recent: Recent,
 }
 
 impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
@@ -52,6 +55,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             policy,
             incarnation,
             ops: AtomicU64::new(0),
+            recent: Recent::default(),
         }
     }
 

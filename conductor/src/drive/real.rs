@@ -50,7 +50,7 @@ impl Records for Store {
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         beside: &[Beside],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Revision, StoreError> {
         Store::write(self, before, after, beside).await
     }
 }

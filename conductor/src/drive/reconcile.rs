@@ -50,6 +50,10 @@ fn is_asked(event: &Event) -> bool {
     }
 }
 
+fn reads_beside(node: &Node, event: &Event) -> bool {
+    needs_inventory(node, event) || event.needs_secrets() || event.needs_instance_data()
+}
+
 fn is_act(effect: &Effect) -> bool {
     match effect {
         Effect::Bmc { .. } => true,
@@ -87,9 +91,16 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         id: NodeId,
         event: &Event,
     ) -> Result<(Node, Vec<Effect>), ReconcileError> {
+        let mut recent = self.recent.take(id);
         let mut lost: Option<Lost> = None;
         for _ in 0..MAX_RACES {
-            let before = self.records.load(id).await?;
+            let saved = recent.take().filter(|(node, _)| !reads_beside(node, event));
+            // What is decided on it counts only if it can be saved: then it was the record.
+            let is_recent = saved.is_some();
+            let before = match saved {
+                Some(saved) => Some(saved),
+                None => self.records.load(id).await?,
+            };
             let known = before.as_ref().map(|(node, at)| (node, *at));
             if let (Some(lost), Some((node, _))) = (lost.take(), known)
                 && lost.landed(node)
@@ -131,11 +142,12 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 secrets: secrets.as_ref(),
                 instance_data: instance_data.as_ref(),
             };
-            let decision =
-                decide(known.map(|(node, _)| node), event, ctx).map_err(|why| match why {
-                    Rejected::NoNode => ReconcileError::NoNode(id),
-                    why => ReconcileError::Rejected(why),
-                })?;
+            let decision = match decide(known.map(|(node, _)| node), event, ctx) {
+                Ok(decision) => decision,
+                Err(_) if is_recent => continue,
+                Err(Rejected::NoNode) => return Err(ReconcileError::NoNode(id)),
+                Err(why) => return Err(ReconcileError::Rejected(why)),
+            };
             if is_asked(event)
                 && decision.effects.iter().any(is_act)
                 && let Err(why) = self.hands.may_act()
@@ -144,13 +156,21 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 return Err(ReconcileError::Idle { worker, why });
             }
             let after = decision.node.as_ref();
-            if after != known.map(|(node, _)| node) {
+            if after == known.map(|(node, _)| node) {
+                if is_recent {
+                    continue;
+                }
+            } else {
                 if let Some(after) = after {
                     let sound = invariant::check(after);
                     sound.map_err(|broken| ReconcileError::Broken(id, broken))?;
                 }
                 match self.records.write(known, after, &decision.beside).await {
-                    Ok(()) => {}
+                    Ok(at) => {
+                        if let Some(after) = after {
+                            self.recent.put(after, at);
+                        }
+                    }
                     Err(StoreError::Conflict { .. }) => {
                         let at = ctx.now;
                         let before = before.map(|(node, _)| node);

@@ -5,7 +5,7 @@ use crate::records::tests::{enrolment, id};
 use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
-use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, Verb};
+use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, PowerVerb, Verb};
 use ironbeat_core::id::{Incarnation, OpId};
 use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, InstanceData, Node, Rest, State};
 use ironbeat_core::time::Time;
@@ -29,10 +29,12 @@ struct Memory {
     nodes: Mutex<BTreeMap<NodeId, (Node, Revision)>>,
     /// Of the next writes.
     troubles: Mutex<VecDeque<Trouble>>,
+    loads: Mutex<u32>,
 }
 
 impl Records for Memory {
     async fn load(&self, id: NodeId) -> Result<Option<(Node, Revision)>, StoreError> {
+        *self.loads.lock().unwrap() += 1;
         Ok(self.nodes.lock().unwrap().get(&id).cloned())
     }
 
@@ -53,7 +55,7 @@ impl Records for Memory {
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         _: &[Beside],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Revision, StoreError> {
         let what = "node".to_string();
         let trouble = self.troubles.lock().unwrap().pop_front();
         match trouble {
@@ -76,12 +78,14 @@ impl Records for Memory {
         let mut nodes = self.nodes.lock().unwrap();
         let id = after.or(before.map(|(node, _)| node)).unwrap().id;
         let at = before.map_or(0, |(_, at)| at);
-        assert_eq!(nodes.get(&id).map_or(0, |(_, at)| *at), at, "a lost race");
+        if nodes.get(&id).map_or(0, |(_, at)| *at) != at {
+            return Err(StoreError::Conflict { what });
+        }
         match after {
             Some(after) => drop(nodes.insert(id, (after.clone(), at + 1))),
             None => drop(nodes.remove(&id)),
         }
-        Ok(())
+        Ok(at + 1)
     }
 }
 
@@ -273,4 +277,39 @@ async fn a_worker_that_may_not_act_begins_nothing_and_still_records_what_it_is_t
     work_off(&drive).await;
     let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
     assert_eq!(node.state, State::Resting(Rest::Manageable));
+}
+
+#[tokio::test]
+async fn a_job_goes_on_from_what_was_saved_last_unless_another_worker_has_saved_since() {
+    let drive = drive();
+    enrolled(&drive).await;
+    let manage = ask("r1", Verb::Manage);
+    drive.deliver(id(1), &manage).await.unwrap();
+    let loads = || *drive.records.loads.lock().unwrap();
+    let before = loads();
+    work_off(&drive).await;
+    assert_eq!(loads(), before, "the end of the check needed no read");
+
+    let on = |request| ask(request, Verb::Power(PowerVerb::On));
+    drive.deliver(id(1), &on("r2")).await.unwrap();
+    let by_another = |change: fn(&mut Node)| {
+        let mut nodes = drive.records.nodes.lock().unwrap();
+        let (node, at) = nodes.get_mut(&id(1)).unwrap();
+        *at += 1;
+        change(node);
+    };
+    by_another(|node| node.serial = Some("S1".into()));
+    work_off(&drive).await;
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.serial.as_deref(), Some("S1"), "its change is kept");
+    assert_eq!(node.state, State::Resting(Rest::Manageable));
+
+    // A refusal is about the record as it is.
+    drive.deliver(id(1), &on("r3")).await.unwrap();
+    by_another(|node| {
+        node.state = State::Resting(Rest::Enroll);
+        node.wake_at = None;
+    });
+    let manage = ask("r4", Verb::Manage);
+    drive.deliver(id(1), &manage).await.unwrap();
 }

@@ -8,7 +8,7 @@ use ironbeat_core::node::{Beside, BesideKind, Node, Versions};
 
 impl Store {
     /// From `before`, the record at that revision (none: there is none yet), to `after` (none: it is forgotten).
-    /// `beside`: new versions, which `after` names by its `op`.
+    /// `beside`: new versions, which `after` names by its `op`. Returns the revision of `after`, or of its end.
     ///
     /// # Errors
     /// As [`super::Records`]; the record and what lies beside it are then as they were.
@@ -17,7 +17,7 @@ impl Store {
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         beside: &[Beside],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Revision, StoreError> {
         let id = after.or(before.map(|(node, _)| node)).map(|node| node.id);
         let written = self.put_and_write(before, after, beside).await;
         // It may have landed, and then the record names what was put; or it is still on its way.
@@ -32,22 +32,22 @@ impl Store {
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         beside: &[Beside],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Revision, StoreError> {
         // From before the puts: should the node come and go meanwhile, they may have been swept.
         let at = match (before, after) {
             (Some((_, at)), _) => at,
             (None, Some(after)) => self.nodes.vacancy(after.id).await?,
-            (None, None) => return Ok(()),
+            (None, None) => return Ok(0),
         };
         let Some(after) = after else {
             let Some((before, _)) = before else {
-                return Ok(());
+                return Ok(0);
             };
             self.nodes.remove(before, at).await?;
             self.drop_old(before, &Versions::default()).await;
             // And what was put for saves that never came.
             self.sweeper.now(before.id);
-            return Ok(());
+            return Ok(at);
         };
         for document in beside {
             self.beside.put(after.id, &after.op, document).await?;
@@ -67,7 +67,7 @@ impl Store {
             (Ok(_), None) | (Err(StoreError::Kv(_)), _) => {}
             (Err(_), _) => self.take_back(after, beside).await,
         }
-        written.map(drop)
+        written
     }
 
     /// What a node that is gone left beside it, where a delete was cut short, is dropped in the background.

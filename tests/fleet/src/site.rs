@@ -57,6 +57,10 @@ impl Site {
         );
         let config = self.dir.path().join(format!("{id}.toml"));
         std::fs::write(&config, text).context("write a worker's configuration")?;
+        // Nobody boots them, but a worker without them refuses what needs a ramdisk.
+        for name in ["vmlinuz", "initrd", "disk.img.gz"] {
+            std::fs::write(self.dir.path().join(name), name).context("write a ramdisk")?;
+        }
         std::fs::write(self.dir.path().join("os.raw"), [0; 512]).context("write an image")?;
         let mut command = Command::new(&self.ironbeat);
         command.args(["conductor", "--config"]).arg(&config);

@@ -51,7 +51,7 @@ pub(crate) enum Answer {
     Loaded(Option<Box<(Node, Revision)>>),
     Beside(Option<Box<Beside>>),
     Put,
-    Saved,
+    Saved(Revision),
     Conflict,
     Claimed {
         what: String,

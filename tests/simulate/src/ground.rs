@@ -93,9 +93,9 @@ impl Records for SimRecords {
         before: Option<(&Node, Revision)>,
         after: Option<&Node>,
         beside: &[Beside],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Revision, StoreError> {
         let Some(id) = after.or(before.map(|(node, _)| node)).map(|node| node.id) else {
-            return Ok(());
+            return Ok(0);
         };
         if let Some(after) = after {
             for document in beside {
@@ -115,7 +115,7 @@ impl Records for SimRecords {
                 after: after.map(|node| Box::new(node.clone())),
             };
             let certain = match ask(&self.0, save).await {
-                Answer::Saved => return Ok(()),
+                Answer::Saved(at) => return Ok(at),
                 Answer::Claimed { what, by } => return Err(StoreError::Claimed { what, by }),
                 Answer::Conflict => true,
                 _ => false,
@@ -128,8 +128,8 @@ impl Records for SimRecords {
                 }
             };
             match (present, after) {
-                (None, None) => return Ok(()),
-                (Some((present, _)), Some(after)) if present.op == after.op => return Ok(()),
+                (None, None) => return Ok(at),
+                (Some((present, at)), Some(after)) if present.op == after.op => return Ok(at),
                 (present, _) => {
                     let same = present.map_or(0, |(_, at)| at) == at;
                     if certain || !same {

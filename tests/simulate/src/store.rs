@@ -138,6 +138,6 @@ impl World {
                 },
             );
         }
-        Answer::Saved
+        Answer::Saved(revision)
     }
 }

@@ -37,7 +37,7 @@ async fn inspect(
     let after = inspected(before, op);
     let put = [Beside::Inventory(Box::new(inventory(op)))];
     let written = store.write(Some((before, at)), Some(&after), &put).await;
-    written.map(|()| after)
+    written.map(|_| after)
 }
 
 /// Node 1 is enrolled.

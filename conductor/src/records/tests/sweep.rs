@@ -50,6 +50,7 @@ async fn save(store: &Store, before: &Node, after: &Node) -> Result<(), StoreErr
     store
         .write(Some((before, at)), Some(after), &[secrets()])
         .await
+        .map(drop)
 }
 
 /// The versions that lie beside records.

@@ -1,0 +1,41 @@
+//! What this worker saved last, of nodes in the middle of a job: its next event begins there without a read.
+//! Only the save tells whether that was still the record; `reconcile` reads what it could not save.
+use crate::records::Revision;
+use ironbeat_common::id::NodeId;
+use ironbeat_core::node::Node;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Records in each of two generations, some 5 KB each: the jobs that one worker drives at once, and some.
+const GENERATION: usize = 1024;
+
+#[derive(Default)]
+pub(super) struct Recent(Mutex<Generations>);
+
+/// When the young generation is full, it becomes the old one, which is forgotten.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<NodeId, (Node, Revision)>,
+    old: HashMap<NodeId, (Node, Revision)>,
+}
+
+impl Recent {
+    /// Whoever decides on it puts back what was saved.
+    pub fn take(&self, id: NodeId) -> Option<(Node, Revision)> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = known.old.remove(&id);
+        known.young.remove(&id).or(old)
+    }
+
+    pub fn put(&self, node: &Node, at: Revision) {
+        if node.job().is_none() {
+            return;
+        }
+        let saved = (node.clone(), at);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.young.len() >= GENERATION {
+            known.old = std::mem::take(&mut known.young);
+        }
+        known.young.insert(node.id, saved);
+    }
+}
