@@ -267,7 +267,7 @@ async fn stored(site: &Site, id: &str, version: &str) -> Value {
     let js = async_nats::jetstream::new(site.client.clone());
     let stream = js.get_stream_no_info("KV_ib").await.unwrap();
     for shard in 0..64 {
-        let subject = format!("$KV.ib.instance_data.{shard}.{id}.{version}");
+        let subject = format!("$KV.ib.instance_data.{shard:02}.{id}.{version}");
         if let Ok(message) = stream.get_last_raw_message_by_subject(&subject).await {
             return serde_json::from_slice(&message.payload).unwrap();
         }
