@@ -97,7 +97,8 @@ fn start_from_network(rack: &Rack, node: usize) {
 fn machines_leave_ipxe_for_their_next_boot_entry() {
     let dir = tempfile::tempdir().unwrap();
     let sector = dir.path().join("sector");
-    fs::write(&sector, boot_sector("HELLO-DISK\r\n")).unwrap();
+    // Twice: the last bytes of iPXE may come in the middle of the first.
+    fs::write(&sector, boot_sector("HELLO-DISK\r\nHELLO-DISK\r\n")).unwrap();
     let (mut bios, mut uefi) = (NodeSpec::bios(), NodeSpec::uefi());
     bios.disks[0].content = DiskContent::File(sector);
     // This one loads iPXE by TFTP, as real servers do.
