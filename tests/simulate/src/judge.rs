@@ -31,6 +31,12 @@ pub(crate) struct Judge {
 const BEAT_MS: u64 = 180_000 + ANSWER_MS;
 const REMEMBERED_MS: u64 = 3_600_000;
 
+/// Its job is held by an operator's maintenance, which does not end by itself.
+pub(crate) fn is_an_operators(node: &Node) -> bool {
+    let maintenance = node.maintenance.as_ref();
+    node.is_held() && maintenance.is_some_and(|it| it.fault.is_none())
+}
+
 impl Judge {
     pub fn violation(&mut self, what: String) {
         self.violations.push(what);
@@ -229,11 +235,18 @@ impl World {
         }
     }
 
-    /// Trouble is over for long: every node rests, and says why it rests where it does.
+    /// Trouble is over for long: every node rests, or waits for an operator who has not ended its maintenance, or for its turn
+    /// after such a node.
     pub(crate) fn judge_end(&mut self) {
         let now = self.time();
+        let holds = self
+            .store
+            .nodes
+            .values()
+            .any(|(node, _)| is_an_operators(node));
         for (node, _) in self.store.nodes.values() {
-            if node.job().is_some() {
+            let in_line = matches!(node.job().map(|job| &job.phase), Some(Phase::InLine { .. }));
+            if node.job().is_some() && !is_an_operators(node) && !(in_line && holds) {
                 let words = explain(node, now, &self.policy);
                 self.judge
                     .violations

@@ -4,13 +4,14 @@
 use crate::case::Size;
 use crate::faults::{Faults, Strike};
 use crate::ground::{SimDrive, drive};
-use crate::judge::Judge;
+use crate::judge::{Judge, is_an_operators};
 use crate::machine::Running;
 use crate::rng::Rng;
 use crate::store::Store;
 use crate::tally::Tally;
 use crate::worker::{HostClock, Up, Worker};
 use crate::{Happens, OfMachine, Shared, Task, TaskId, World, lock, scene};
+use ironbeat_core::node::Node;
 use ironbeat_core::policy::Policy;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -128,7 +129,8 @@ impl Run {
                 break;
             }
             if !world.faults.on {
-                let rests = world.store.nodes.values().all(|(it, _)| it.job().is_none());
+                let rests = |node: &Node| node.job().is_none() || is_an_operators(node);
+                let rests = world.store.nodes.values().all(|(it, _)| rests(it));
                 match end {
                     None if rests => end = Some(at + LAST_LOOK_MS),
                     Some(_) if !rests => end = None,
