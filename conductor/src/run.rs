@@ -18,10 +18,11 @@ use crate::records::dhcp::Dhcp;
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
+use crate::records::origin::{self, Origin};
 use crate::records::presence::Presence;
 use crate::records::seen::Seen;
 use crate::records::view::View;
-use crate::records::{Names, origin};
+use crate::records::{Names, Store, StoreError};
 use crate::worker::Worker;
 use anyhow::Context;
 use ironbeat_common::id::NodeId;
@@ -31,7 +32,7 @@ use ironbeat_core::node::Sign;
 use ironbeat_ops::policy::changed;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::fmt::format::Writer;
@@ -42,6 +43,25 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A worker that cannot say good-bye lapses, which others notice within seconds anyway.
 const GOOD_BYE: Duration = Duration::from_secs(3);
+
+/// A bucket that another worker is just making, or whose leader is gone, answers after an election.
+const ELECTION: Duration = Duration::from_secs(60);
+
+async fn open_store(
+    client: &async_nats::Client,
+    names: &Names,
+) -> Result<(Store, Origin), StoreError> {
+    let begun = Instant::now();
+    loop {
+        match origin::open(client, names, clock::now()).await {
+            Err(error @ StoreError::Kv(_)) if begun.elapsed() < ELECTION => {
+                tracing::warn!("the records do not answer yet: {error}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -56,7 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         replicas: config.nats.replicas.into(),
         ..Names::default()
     };
-    let (store, origin) = origin::open(&client, &names, clock::now())
+    let (store, origin) = open_store(&client, &names)
         .await
         .context("open the node store")?;
     let view = View::start(&store);
