@@ -10,7 +10,6 @@ use ironbeat_product::other_system;
 use ironbeat_product::product::Product;
 use ironbeat_rack::http::Fault;
 use ironbeat_rack::logfile::LogCursor;
-use ironbeat_rack::machine::boot_sector;
 use ironbeat_rack::machine::spec::{
     DiskContent, DiskKind, DiskSpec, NicModel, NicRom, NicSpec, NodeSpec,
 };
@@ -870,46 +869,5 @@ fn another_system_on_an_earlier_disk_is_not_booted_by_uefi() -> Result<()> {
         disk == std::fs::read(&other)?,
         "the other disk was written to"
     );
-    Ok(())
-}
-
-/// A BIOS boots the first disk of its own order, whatever was deployed: only a disk that does not boot lets it go on.
-#[test]
-fn another_system_on_an_earlier_disk_is_passed_over_by_a_bios_once_it_is_neutralised() -> Result<()>
-{
-    let dir = tempfile::tempdir()?;
-    let other = dir.path().join("other-system");
-    let mut sector = boot_sector(other_system::SAYS);
-    // One active partition.
-    sector[446..462].copy_from_slice(&[0x80, 0, 2, 0, 0x83, 0, 0, 0, 8, 0, 0, 0, 0, 8, 0, 0]);
-    std::fs::write(&other, sector)?;
-    let machine = NodeSpec {
-        disks: vec![
-            DiskSpec {
-                content: DiskContent::File(other),
-                ..DiskSpec::blank(DiskKind::VirtioBlk, 64 << 20, "IB-OTHER")
-            },
-            DiskSpec::blank(DiskKind::VirtioBlk, DISK, "IB-ROOT"),
-        ],
-        ..bios()
-    };
-    let policy = format!("{NO_CLEAN}\ndisk_collisions = 'neutralise'");
-    let cluster = cluster(vec![machine], &policy)?;
-    cluster.enroll(1, &["--root-device", "serial=IB-ROOT"])?;
-    cluster.make_available(1, PATIENCE)?;
-    let mut console = console_from_now(&cluster, 1);
-    cluster.cli(&["power", "on", "node1"])?;
-    console.wait_for(other_system::SAYS, PATIENCE)?;
-    cluster.wait_state(1, &["available"], PATIENCE)?;
-
-    let mut console = console_from_now(&cluster, 1);
-    cluster.deploy(1, "ours")?;
-    let shown = cluster.wait_state(1, &["active"], PATIENCE)?;
-    says_who_it_is(&mut console, "ours")?;
-    let collision = &shown["collisions"]["places"][0];
-    ensure!(collision["what"][0] == "boot_code", "{collision:#}");
-    ensure!(collision["fate"] == "neutralised", "{collision:#}");
-    let disk = std::fs::read(cluster.rack.machine(1).paths().disk(0))?;
-    ensure!(disk[446..462] == sector[446..462], "its partition is gone");
     Ok(())
 }
