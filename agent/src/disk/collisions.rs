@@ -260,9 +260,9 @@ fn compare(own: &Survey, other: &Survey) -> Found {
     found
 }
 
-/// Boot code is replaced by an order to the firmware to go on to the next disk; GUIDs and signatures are replaced by random
-/// ones; of a partition whose file system clashes or has a boot loader the first [`LOOK_BYTES`] are zeroed, of a whole disk
-/// both ends.
+/// GUIDs and signatures are replaced by random ones; of a partition whose file system clashes or has a boot loader the first
+/// [`LOOK_BYTES`] are zeroed, of a whole disk both ends. Boot code stays: a BIOS boots its first disk or none, so without it
+/// no system would run.
 fn make_harmless(own: &Survey, identity: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<()> {
     let device = target::open(identity, disks)?;
     let mut survey_now = survey(&device)?;
@@ -271,11 +271,7 @@ fn make_harmless(own: &Survey, identity: &DiskIdentity, disks: &[Disk]) -> anyho
         let mut wipe = false;
         for clash in what {
             match clash {
-                Clash::BootCode => {
-                    let mbr = survey_now.mbr.as_mut();
-                    mbr.context("its boot sector is gone")?.pass_on();
-                    new_first = true;
-                }
+                Clash::BootCode => {}
                 Clash::DiskId(_) => match (&mut survey_now.gpt, &mut survey_now.mbr) {
                     (Some(gpt), _) => {
                         gpt.set_disk(random::guid());
@@ -332,9 +328,17 @@ fn make_harmless(own: &Survey, identity: &DiskIdentity, disks: &[Disk]) -> anyho
     }
     device.flush()?;
     device.reread_partitions();
-    match compare(own, &survey(&device)?).is_empty() {
-        true => Ok(()),
-        false => bail!("{} is as it was after it was written to", device.path()),
+    let mut left = compare(own, &survey(&device)?).into_iter();
+    if left
+        .clone()
+        .flat_map(|(_, what)| what)
+        .any(|it| it != Clash::BootCode)
+    {
+        bail!("{} is as it was after it was written to", device.path());
+    }
+    match left.next() {
+        None => Ok(()),
+        Some(_) => bail!("a BIOS may start it: put the deployed disk before it in the setup"),
     }
 }
 

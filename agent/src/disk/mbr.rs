@@ -4,8 +4,6 @@ use std::ops::Range;
 
 /// Where the code ends and the disk's signature begins.
 const CODE_BYTES: usize = 440;
-/// `int 18h`: this disk does not boot, try the next one (BIOS Boot Specification 1.01, D.2). Then, should it come back, halt.
-const PASS_ON: [u8; 5] = [0xcd, 0x18, 0xf4, 0xeb, 0xfd];
 const ACTIVE: u8 = 0x80;
 const TABLE: usize = 446;
 const ENTRY_BYTES: usize = 16;
@@ -73,22 +71,14 @@ impl Mbr {
         self.boot[CODE_BYTES..CODE_BYTES + 4].copy_from_slice(&signature);
     }
 
-    /// Code that does more than to send the firmware on.
     pub fn has_boot_code(&self) -> bool {
-        let code = &self.boot[..CODE_BYTES];
-        !code.starts_with(&PASS_ON) && code.iter().any(|byte| *byte != 0)
+        self.boot[..CODE_BYTES].iter().any(|byte| *byte != 0)
     }
 
     /// Whether a partition is marked as the one to boot.
     pub fn is_active(&self) -> bool {
         let mut entries = self.boot[TABLE..510].chunks_exact(ENTRY_BYTES);
         entries.any(|entry| entry[0] == ACTIVE)
-    }
-
-    /// Takes the boot code away: a BIOS that starts this disk goes on to the next.
-    pub fn pass_on(&mut self) {
-        self.boot[..CODE_BYTES].fill(0);
-        self.boot[..PASS_ON.len()].copy_from_slice(&PASS_ON);
     }
 
     pub fn entries(&self) -> Vec<Entry> {
