@@ -71,6 +71,9 @@ async fn a_save_in_the_middle_of_which_the_servers_die_is_known_when_they_are_ba
         sent.expect("it is sent").unwrap();
         while lands && direct.nodes.load(id(1)).await.unwrap().unwrap().0 != after {}
         server.kill();
+        drop(held);
+        // Until then what the server said before is only held back.
+        hold.closed().await;
         hold.send_replace(false);
         let early = tokio::time::timeout(PATIENCE * 4, &mut saving).await;
         assert!(early.is_err(), "nobody can know yet: {early:?}");
