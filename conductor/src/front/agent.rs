@@ -15,6 +15,8 @@ use ironbeat_core::lookup::{Identity, MAX_NAMED, Match};
 use ironbeat_core::node::{AgentStep, Delivery, Node};
 use ironbeat_core::plan::config_drive;
 use ironbeat_ops::happening::{Happening, What};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// A machine without work asks again after this long. Ironic's agent waits 1 to 60 s.
@@ -23,31 +25,42 @@ const WAIT: LookupReply = LookupReply::Wait {
     retry_secs: RETRY_SECS,
 };
 
-fn malformed(what: &str, error: &codec::DecodeError) -> ApiError {
-    ApiError {
-        code: 400,
-        why: format!("{what}: {error}"),
-    }
+/// What every message of an agent has, of whatever version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
-/// Refuses an agent of another version, which shows that on its console and asks again.
-fn check_version(what: &str, version: u32) -> Result<(), ApiError> {
-    match version == codec::VERSION {
-        true => Ok(()),
-        false => Err(ApiError {
-            code: 400,
-            why: format!(
-                "{what}: message version {version}, this worker speaks {}: boot the ramdisk that came with it",
-                codec::VERSION
-            ),
-        }),
-    }
+/// What an agent sent. One of another version is refused as that, whatever else is in its message; it shows the refusal on
+/// its console and asks again.
+fn read<T: DeserializeOwned>(
+    what: &str,
+    payload: &[u8],
+    version: fn(&T) -> u32,
+) -> Result<T, ApiError> {
+    let why = match codec::decode::<T>(payload) {
+        Ok(message) if version(&message) == codec::VERSION => return Ok(message),
+        Ok(message) => of_another_version(version(&message)),
+        Err(malformed) => match codec::decode::<Versioned>(payload) {
+            Ok(head) if head.version != codec::VERSION => of_another_version(head.version),
+            Ok(_) | Err(_) => malformed.to_string(),
+        },
+    };
+    Err(ApiError {
+        code: 400,
+        why: format!("{what}: {why}"),
+    })
+}
+
+fn of_another_version(theirs: u32) -> String {
+    let ours = codec::VERSION;
+    format!(
+        "message version {theirs}, this worker speaks {ours}: boot the ramdisk that came with it"
+    )
 }
 
 pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u8>, ApiError> {
-    let bad = |error| malformed("lookup", &error);
-    let head: Introduction = codec::decode(payload).map_err(bad)?;
-    check_version("lookup", head.version)?;
+    let head = read("lookup", payload, |head: &Introduction| head.version)?;
     let (boot, machine) = (head.boot, Identity::of_marks(head.inventory));
     let matched = worker.view.find(&machine);
     if let Match::One { node, by } = matched
@@ -62,7 +75,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
         remembered.await;
         return Ok(codec::encode(&WAIT));
     }
-    let mut lookup: Lookup = codec::decode(payload).map_err(bad)?;
+    let mut lookup = read("lookup", payload, |lookup: &Lookup| lookup.version)?;
     let (outcome, welcome) = match &matched {
         Match::None => ("unknown machine: discovered".to_string(), None),
         Match::Ambiguous { nodes } => {
@@ -155,8 +168,7 @@ pub(super) async fn heartbeat(
         code: 400,
         why: format!("heartbeat: {bad}"),
     })?;
-    let beat: Heartbeat = codec::decode(payload).map_err(|error| malformed("heartbeat", &error))?;
-    check_version("heartbeat", beat.version)?;
+    let beat = read("heartbeat", payload, |beat: &Heartbeat| beat.version)?;
     let status = beat.status;
     // Most beats say that the step goes on. The record may have moved on a moment ago: then a nudge is on its way, and the
     // agent had its answer a moment before that.
@@ -224,4 +236,46 @@ async fn delivery(worker: &Worker, node: &Node, step: &AgentStep) -> Result<Deli
         config_drive: config_drive(node, instance, &data.unwrap_or_default()),
         stall_secs: worker.policy.step_stall_secs,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Serialize;
+
+    #[derive(Serialize)]
+    struct Sent<B> {
+        version: u32,
+        boot: B,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Read {
+        version: u32,
+        boot: u8,
+    }
+
+    fn read_of<B: Serialize>(version: u32, boot: B) -> Result<u8, String> {
+        let payload = codec::encode(&Sent { version, boot });
+        read("beat", &payload, |read: &Read| read.version)
+            .map(|read| read.boot)
+            .map_err(|error| error.why)
+    }
+
+    #[test]
+    fn an_agent_of_another_version_is_told_so_even_where_its_message_has_another_shape() {
+        let later = codec::VERSION + 1;
+        let told = format!(
+            "beat: message version {later}, this worker speaks {}: boot the ramdisk that came with it",
+            codec::VERSION
+        );
+        assert_eq!(read_of(codec::VERSION, 7), Ok(7));
+        assert_eq!(read_of(later, 7), Err(told.clone()));
+        assert_eq!(read_of(later, "text"), Err(told));
+        let malformed = read_of(codec::VERSION, "text").unwrap_err();
+        assert!(
+            malformed.starts_with("beat: ") && !malformed.contains("version"),
+            "{malformed}"
+        );
+    }
 }
