@@ -4,6 +4,7 @@ pub mod backup;
 pub mod bmc;
 pub mod clock;
 pub mod config;
+mod confirm;
 pub mod drive;
 mod fnv;
 pub mod front;

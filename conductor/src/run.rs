@@ -3,7 +3,7 @@
 use crate::bmc::Bmcs;
 use crate::clock;
 use crate::config::Config;
-use crate::drive::{Drive, RealHands, ServersClock};
+use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
 use crate::front::nats;
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
@@ -25,7 +25,9 @@ use crate::records::view::View;
 use crate::records::{Names, Store, StoreError};
 use crate::worker::Worker;
 use anyhow::Context;
+use axum::http::StatusCode;
 use ironbeat_common::id::NodeId;
+use ironbeat_common::image::Digest;
 use ironbeat_core::decide::Event;
 use ironbeat_core::id::Incarnation;
 use ironbeat_core::node::Sign;
@@ -223,7 +225,7 @@ async fn start(
         discovery: config.discovery,
         budgets: Arc::default(),
     };
-    let http = http::start(boot_answers(&boots, config))
+    let http = http::start(boot_answers(&boots, config, worker))
         .await
         .context("serve HTTP")?;
     let consoles = console::start(consoles, config.console.record_mib())
@@ -270,6 +272,18 @@ fn see(worker: &Arc<Worker>, node: NodeId, sign: Sign) {
             tracing::warn!(%node, ?sign, "not told to the node: {error}");
         }
     });
+}
+
+/// Hands on the word of an instance. Whoever has no token learns nothing, not even which nodes there are.
+async fn confirmed(drive: &Arc<RealDrive>, node: NodeId, sha256: Digest<32>) -> StatusCode {
+    match drive.deliver(node, &Event::Confirmed { sha256 }).await {
+        Ok(_) => StatusCode::NO_CONTENT,
+        Err(ReconcileError::NoNode(_) | ReconcileError::Rejected(_)) => StatusCode::NOT_FOUND,
+        Err(error) => {
+            tracing::warn!(%node, "the instance's word was not taken: {error}");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
 }
 
 async fn leave(worker: &Worker) {
@@ -331,7 +345,8 @@ fn reconnect_delay(attempt: usize) -> Duration {
 }
 
 /// All that the HTTP side needs to answer a machine that boots.
-fn boot_answers(boots: &Boots, config: &Config) -> BootAnswers {
+fn boot_answers(boots: &Boots, config: &Config, worker: &Arc<Worker>) -> BootAnswers {
+    let drive = Arc::clone(&worker.drive);
     let (of, on_fetch, workers) = (boots.clone(), boots.clone(), boots.clone());
     BootAnswers {
         listen: config.http.listen,
@@ -344,6 +359,10 @@ fn boot_answers(boots: &Boots, config: &Config) -> BootAnswers {
         boot_of: Arc::new(move |mac| of.boot_of(mac)),
         workers: Arc::new(move || workers.workers()),
         on_fetch: Arc::new(move |mac, what| on_fetch.fetched(mac, what)),
+        on_confirm: Arc::new(move |node, sha256| {
+            let drive = Arc::clone(&drive);
+            Box::pin(async move { confirmed(&drive, node, sha256).await })
+        }),
     }
 }
 

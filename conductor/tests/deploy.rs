@@ -309,6 +309,67 @@ async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
     worker.assert_well();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_with_a_token_says_once_that_it_runs() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "automated_clean = false");
+    let sim = Sim::start(false);
+    prepare(&site, &sim).await;
+    let image = json!({ "source": "disk.img.gz", "checksum": { "Sha256": "0".repeat(64) } });
+    let wish = json!({ "node": "box", "instance": { "image": image, "confirm": true } });
+    site.ask("node.deploy", wish).await.good();
+    let mut agent = look_up(&site, 1).await;
+    let (id, order) = write(agent.beat(Status::Idle).await);
+    let path = "openstack/latest/vendor_data.json";
+    let vendor = order.config_drive.iter().find(|file| file.path == path);
+    let vendor: Value = serde_json::from_str(&vendor.unwrap().content).unwrap();
+    let base = format!("http://127.0.0.1:{}", worker.http.port());
+    let url = vendor["confirm_url"].as_str().unwrap();
+    let path = url.strip_prefix(&base).unwrap();
+    let token = path.rsplit('/').next().unwrap();
+    let say = async |path: &str| {
+        let answer = http(&worker, "POST", path).await;
+        answer.split(' ').nth(1).unwrap().to_string()
+    };
+    assert_eq!(say(path).await, "404", "nothing is written yet");
+
+    let done = |step| Status::Done {
+        step,
+        outcome: ironbeat_common::heartbeat::Outcome::Nothing,
+    };
+    let HeartbeatReply::Step { id: last, .. } = agent.beat(done(id)).await else {
+        panic!("no end of the ramdisk is wanted");
+    };
+    assert_eq!(agent.beat(done(last)).await, HeartbeatReply::LookUp);
+    sim.write("power", "0");
+    site.rests("box", "active").await;
+    let explain = async || site.cli(&["node", "explain", "box"]).await.good();
+    let explained = explain().await;
+    assert!(explained.contains("not confirmed by"), "{explained}");
+    assert_eq!(say(&format!("{path}0")).await, "404", "another token");
+    assert_eq!(say(path).await, "204");
+    let explained = explain().await;
+    assert!(
+        explained.contains(" confirmed by the instance at "),
+        "{explained}"
+    );
+    let first = site.show("box").await;
+    assert!(first["instance"]["confirm"]["at"].is_string(), "{first}");
+    assert_eq!(say(path).await, "204", "a repetition is no error");
+    let second = site.show("box").await;
+    assert_eq!(second["instance"], first["instance"]);
+    let events = site.cli(&["events", "box"]).await.good();
+    assert!(
+        events.contains("the instance confirmed that it runs"),
+        "{events}"
+    );
+
+    worker.assert_well();
+    for said in [worker.printed(), explained, first.to_string(), events] {
+        assert!(!said.contains(token), "{said}");
+    }
+}
+
 /// What was in the way has passed when the pause is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_failed_in_an_outage_is_begun_again() {
@@ -439,10 +500,14 @@ async fn what_would_fail_after_a_boot_is_refused_at_the_request() {
 
 /// What the machine fetches from the worker.
 async fn fetch(worker: &support::Worker, path: &str) -> String {
+    http(worker, "GET", path).await
+}
+
+async fn http(worker: &support::Worker, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", worker.http.port()))
         .await
         .unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

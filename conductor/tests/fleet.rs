@@ -39,6 +39,8 @@ async fn a_fleet_is_deployed_and_nothing_is_touched_twice() {
                 hostname: None,
                 user_data: None,
                 network_data: None,
+                confirm: None,
+                token: None,
                 ssh_keys: vec![],
                 root_device: Default::default(),
             },

@@ -41,6 +41,7 @@ impl Worker {
             boot_of: Arc::new(move |_| boot),
             workers: Arc::new(move || workers.clone()),
             on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),
+            on_confirm: Arc::new(|_, _| unreachable!("no instance is deployed here")),
         };
         let netns = Arc::clone(netns);
         let ((stop, stopped), (ready, is_ready)) = (oneshot::channel(), oneshot::channel());

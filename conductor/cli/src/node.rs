@@ -165,6 +165,10 @@ struct AboutArgs {
     /// SSH public key; may be given several times.
     #[arg(long = "ssh-key", requires = "image")]
     ssh_keys: Vec<String>,
+    /// Have the instance say once that it runs (cloud-init's phone_home, against a worker), or not; as the policy has it,
+    /// unless given.
+    #[arg(long, requires = "image", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    confirm: Option<bool>,
     /// Root device hint of this instance; overrides the node's own.
     #[arg(long = "root-device", value_parser = hint, requires = "image")]
     root_device: Vec<(String, String)>,
@@ -358,6 +362,8 @@ fn read_instance(
         hostname: args.hostname,
         user_data: read(args.user_data)?,
         network_data: read(args.network_data)?,
+        confirm: args.confirm,
+        token: None,
         ssh_keys: args.ssh_keys,
         root_device: hints(args.root_device)?,
     })

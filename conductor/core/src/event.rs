@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
+use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::{BootMode, Inventory};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub enum Event {
     Booted { boot: BootId, inventory: Inventory },
     /// What the machine of this boot is known by, as far as it is no other node's.
     Identified { boot: BootId, marks: Marks },
+    /// Whoever has this token says that the instance runs.
+    Confirmed { sha256: Digest<32> },
     /// An agent's heartbeat.
     Beat { boot: BootId, status: Status },
     /// The outcome of an act.
@@ -89,6 +92,7 @@ impl Event {
             | Event::Booted { .. }
             | Event::Seen { .. }
             | Event::Identified { .. }
+            | Event::Confirmed { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }
@@ -104,12 +108,18 @@ impl Event {
             Event::Asked {
                 verb: Verb::Rebuild(Some(instance)),
                 ..
-            } => instance.user_data.is_some() != instance.network_data.is_some(),
+            } => {
+                let kept = [&instance.user_data, &instance.network_data];
+                let kept = kept.iter().filter(|given| given.is_none()).count();
+                // With neither given and no token, the document stays as it is.
+                kept == 1 || kept == 2 && instance.token.is_some()
+            }
             Event::Enrolled(_)
             | Event::Asked { .. }
             | Event::Booted { .. }
             | Event::Seen { .. }
             | Event::Identified { .. }
+            | Event::Confirmed { .. }
             | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }

@@ -53,6 +53,9 @@ pub struct Explanation {
     /// What other disks have that firmware, or the deployed system, may take for the deployed disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collisions: Option<String>,
+    /// Whether the instance said that it runs, where it is to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<String>,
     /// Why the worker that would look after it does not. Another one does, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -109,6 +112,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             let ago = human(now.since(astray.at).as_secs());
             format!("{}, last {ago} ago", astray.words())
         }),
+        confirmed: confirmed(node, now),
         collisions: (!node.collisions.is_empty()).then(|| node.collisions.to_string()),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
             Some(HardwareFault::Power) => format!(
@@ -122,6 +126,22 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             None => format!("since {}: {}", m.since, m.reason),
         }),
         worker: None,
+    }
+}
+
+fn confirmed(node: &Node, now: Time) -> Option<String> {
+    let confirm = node.instance.as_ref()?.confirm.as_ref()?;
+    let ago = |time| human(now.since(time).as_secs());
+    match (confirm.at, &node.state) {
+        (Some(at), _) => Some(format!(
+            "confirmed by the instance at {at}, {} ago",
+            ago(at)
+        )),
+        (None, State::Resting(Rest::Active)) => Some(format!(
+            "not confirmed by the instance, {} after the node became active: look at its console, and whether it reaches a worker by HTTP",
+            ago(node.since)
+        )),
+        (None, State::Resting(_) | State::Busy(_)) => None,
     }
 }
 
@@ -373,6 +393,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(astray) = &self.astray {
             writeln!(f, "astray    {astray}")?;
+        }
+        if let Some(confirmed) = &self.confirmed {
+            writeln!(f, "instance  {confirmed}")?;
         }
         if let Some(collisions) = &self.collisions {
             writeln!(f, "disks     {collisions}")?;

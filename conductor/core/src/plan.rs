@@ -201,7 +201,10 @@ pub fn check_instance(node: &Node, instance: &Instance, data: &InstanceData) -> 
             return Err(format!("{hostname:?} is not a host name"));
         }
     }
-    let bytes: usize = config_drive(node, instance, data)
+    // Longer than any URL of a worker.
+    let longest = "x".repeat(MAX_URL_BYTES);
+    let url = instance.confirm.as_ref().map(|_| longest.as_str());
+    let bytes: usize = config_drive(node, instance, data, url)
         .iter()
         .map(|file| file.content.len())
         .sum();
@@ -222,8 +225,28 @@ struct MetaData<'a> {
     public_keys: BTreeMap<String, &'a str>,
 }
 
-/// The files of the instance's config drive.
-pub fn config_drive(node: &Node, instance: &Instance, data: &InstanceData) -> Vec<ConfigFile> {
+/// With it a config drive is reckoned to be as large as it can get.
+const MAX_URL_BYTES: usize = 512;
+
+/// What cloud-init is to do beside what the owner wants: it reads a cloud-config from the key of its own name, and user data
+/// that has the same key goes before it (`convert_vendordata`, and "Vendor-data" in its documents). Systems without cloud-init
+/// find the bare URL.
+fn vendor_data(url: &str) -> String {
+    let quoted = serde_json::to_string(url).expect("text is JSON");
+    let cloud_config = format!(
+        "#cloud-config\nphone_home:\n  url: {quoted}\n  post: [instance_id]\n  tries: 10\n"
+    );
+    let all = BTreeMap::from([("cloud-init", cloud_config.as_str()), ("confirm_url", url)]);
+    serde_json::to_string(&all).expect("a map with string keys is JSON")
+}
+
+/// The files of the instance's config drive. `confirm_url`: where it says that it runs, if it is to.
+pub fn config_drive(
+    node: &Node,
+    instance: &Instance,
+    data: &InstanceData,
+    confirm_url: Option<&str>,
+) -> Vec<ConfigFile> {
     let own_name = node
         .name
         .as_ref()
@@ -253,6 +276,8 @@ pub fn config_drive(node: &Node, instance: &Instance, data: &InstanceData) -> Ve
             .clone()
             .map(|text| file("openstack/latest/network_data.json", text)),
     );
+    files
+        .extend(confirm_url.map(|url| file("openstack/latest/vendor_data.json", vendor_data(url))));
     files
 }
 

@@ -58,6 +58,9 @@ pub struct Policy {
     /// deployed disk. `warn`: the node says so. `refuse`: the deploy fails. `neutralise`: they are made harmless, unless
     /// cleaning would leave them alone (see operator.md).
     pub disk_collisions: OnCollision,
+    /// Have each deployed instance say once that it runs, unless its deploy says otherwise: by cloud-init's `phone_home`,
+    /// against a worker (see operator.md).
+    pub confirm_instances: bool,
     /// A reading that agrees is recorded only when the recorded one is older than this, to save writes.
     pub power_evidence_secs: u32,
 }
@@ -85,6 +88,7 @@ impl Default for Policy {
             max_concurrent_deploy: 0,
             max_concurrent_clean: 0,
             disk_collisions: OnCollision::Warn,
+            confirm_instances: false,
             power_evidence_secs: 900,
         }
     }
@@ -140,6 +144,7 @@ impl Policy {
             max_concurrent_deploy: _,
             max_concurrent_clean: _,
             disk_collisions: _,
+            confirm_instances: _,
         } = *self;
         for (name, value, least, most) in [
             // A beat takes seconds when servers elect a leader; the last one is kept for a day.

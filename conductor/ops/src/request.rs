@@ -66,7 +66,6 @@ macro_rules! questions {
         /// The answers, in the order of the questions.
         #[derive(Clone, Debug, Serialize)]
         #[serde(untagged)]
-        #[expect(clippy::large_enum_variant, reason = "a reply lives on the stack of one answer")]
         pub enum Reply {
             $($name($reply),)*
         }

@@ -46,6 +46,7 @@ fn is_asked(event: &Event) -> bool {
         | Event::WorkerLost { .. }
         | Event::Turn { .. }
         | Event::Identified { .. }
+        | Event::Confirmed { .. }
         | Event::PowerRead { .. } => false,
     }
 }

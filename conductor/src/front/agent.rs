@@ -3,6 +3,7 @@
 use super::identify::identify;
 use super::refusal::ApiError;
 use crate::clock;
+use crate::confirm;
 use crate::drive::ReconcileError;
 use crate::netboot::mirrors::urls;
 use crate::worker::Worker;
@@ -231,9 +232,13 @@ async fn delivery(worker: &Worker, node: &Node, step: &AgentStep) -> Result<Deli
         return Ok(Delivery::default());
     };
     let data = worker.store.beside.instance_data(node).await?;
+    let (data, workers) = (data.unwrap_or_default(), worker.presence.heard());
+    let token = data.token.as_ref().filter(|_| instance.confirm.is_some());
+    let confirm_url = token.zip(workers.first());
+    let confirm_url = confirm_url.map(|(token, info)| confirm::url(&info.url, node.id, token));
     Ok(Delivery {
-        urls: urls(&worker.presence.heard(), &write.source),
-        config_drive: config_drive(node, instance, &data.unwrap_or_default()),
+        urls: urls(&workers, &write.source),
+        config_drive: config_drive(node, instance, &data, confirm_url.as_deref()),
         stall_secs: worker.policy.step_stall_secs,
     })
 }

@@ -5,6 +5,7 @@ use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::{bmc, check};
 use crate::clock;
+use crate::confirm;
 use crate::loops;
 use crate::loops::power::PowerSync;
 use crate::records::dhcp::{Dhcp, Servers};
@@ -15,7 +16,7 @@ use ironbeat_core::decide::{Enrolment, Event, Verb};
 use ironbeat_core::explain::{explain, human};
 use ironbeat_core::id::{RequestId, WorkerId};
 use ironbeat_core::index::Entry;
-use ironbeat_core::node::Node;
+use ironbeat_core::node::{NewInstance, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
 use ironbeat_ops::reply::{NodePage, Shown, Summary, WorkerInfo};
@@ -69,11 +70,11 @@ pub async fn answer(
             Reply::Provide(verb(worker, &ask.node, ask.request, Verb::Provide).await?)
         }
         Request::Deploy(ask) => {
-            let wanted = Verb::Deploy(ask.instance);
+            let wanted = Verb::Deploy(with_token(ask.instance));
             Reply::Deploy(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Rebuild(ask) => {
-            let wanted = Verb::Rebuild(ask.instance);
+            let wanted = Verb::Rebuild(ask.instance.map(with_token));
             Reply::Rebuild(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Undeploy(ask) => {
@@ -239,6 +240,14 @@ async fn delete(worker: &Arc<Worker>, node: &str) -> Result<Shown, ApiError> {
         worker.store.finish_delete(id);
     }
     deleted
+}
+
+/// For an instance that is to confirm, should it be one.
+fn with_token(instance: NewInstance) -> NewInstance {
+    NewInstance {
+        token: Some(confirm::token()),
+        ..instance
+    }
 }
 
 /// A request id that nobody has used.

@@ -280,6 +280,8 @@ fn instance() -> NewInstance {
         hostname: None,
         user_data: None,
         network_data: None,
+        confirm: None,
+        token: None,
         ssh_keys: Vec::new(),
         root_device: Default::default(),
     }

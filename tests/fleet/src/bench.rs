@@ -334,6 +334,8 @@ impl Bench<'_> {
                     hostname: None,
                     user_data: Some("#cloud-config\n".into()),
                     network_data: None,
+                    confirm: None,
+                    token: None,
                     ssh_keys: vec![],
                     root_device: Default::default(),
                 },

@@ -90,6 +90,8 @@ pub(crate) fn instance() -> NewInstance {
         hostname: None,
         user_data: Some("#cloud-config".into()),
         network_data: None,
+        confirm: None,
+        token: None,
         ssh_keys: vec![],
         root_device: Hints::default(),
     }

@@ -93,6 +93,7 @@ pub fn event_name(event: &Event) -> &'static str {
         },
         Event::Seen { .. } => 25,
         Event::Identified { .. } => 26,
+        Event::Confirmed { .. } => 27,
         Event::Booted { .. } => 14,
         Event::Beat { status, .. } => match status {
             Status::Idle => 15,

@@ -54,6 +54,8 @@ pub enum Rejected {
     UnknownBoot,
     /// A later boot has already replaced the one that looks up.
     OldBoot,
+    /// Nobody deployed an instance with this token, or it cannot run yet.
+    WrongToken,
     /// A ramdisk is up on a node that has no work for it.
     AgentNotWanted {
         state: String,
@@ -76,6 +78,7 @@ impl fmt::Display for Rejected {
             Rejected::Invalid { why } => f.write_str(why),
             Rejected::UnknownBoot => f.write_str("this boot is not the node's current one"),
             Rejected::OldBoot => f.write_str("a later boot has replaced this one"),
+            Rejected::WrongToken => f.write_str("this is not the token of a deployed instance"),
             Rejected::AgentNotWanted { state } => {
                 write!(f, "no work for a ramdisk: the node is {state}")
             }

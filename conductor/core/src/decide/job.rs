@@ -45,6 +45,10 @@ impl Draft<'_> {
         if kind == JobKind::Deploy {
             self.node.astray = None;
             self.node.collisions = Collisions::default();
+            let instance = self.node.instance.as_mut();
+            if let Some(confirm) = instance.and_then(|instance| instance.confirm.as_mut()) {
+                confirm.at = None;
+            }
         }
         if kind == JobKind::Clean {
             self.node.left_alone = LeftAlone::default();

@@ -5,6 +5,7 @@ mod alarm;
 mod answer;
 mod astray;
 mod bmc;
+mod confirm;
 mod draft;
 mod enroll;
 #[cfg(test)]
@@ -55,6 +56,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         Event::Asked { request, verb } => verbs::asked(&mut draft, request, verb)?,
         Event::Booted { boot, inventory } => agent::booted(&mut draft, *boot, inventory)?,
         Event::Identified { boot, marks } => identity::identified(&mut draft, *boot, marks)?,
+        Event::Confirmed { sha256 } => confirm::confirmed(&mut draft, sha256)?,
         Event::Beat { boot, status } => agent::beat(&mut draft, *boot, status)?,
         Event::Seen { sign, at } => netboot::seen(&mut draft, *sign, *at),
         Event::Bmc { op, result } => bmc::reported(&mut draft, op, result),
@@ -77,6 +79,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         Event::Enrolled(_)
         | Event::Seen { .. }
         | Event::Identified { .. }
+        | Event::Confirmed { .. }
         | Event::Booted { .. }
         | Event::Beat { .. }
         | Event::Bmc { .. }
@@ -97,6 +100,7 @@ pub fn needs_inventory(node: &Node, event: &Event) -> bool {
         | Event::Asked { .. }
         | Event::Seen { .. }
         | Event::Identified { .. }
+        | Event::Confirmed { .. }
         | Event::Beat { .. }
         | Event::Bmc { .. }
         | Event::Alarm { .. }

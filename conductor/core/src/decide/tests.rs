@@ -7,8 +7,8 @@ use crate::explain::explain;
 use crate::hints::Hints;
 use crate::id::{Actor, Incarnation, OpId, RequestId};
 use crate::node::{
-    AgentStep, Beside, BesideKind, BmcAccess, BmcAct, BmcSecrets, HardwareFault, Image,
-    InstanceData, NewInstance, Node, Phase, Secret, Sign, Step,
+    AgentStep, Beside, BesideKind, BmcAccess, BmcAct, BmcSecrets, ConfirmToken, HardwareFault,
+    Image, InstanceData, NewInstance, Node, Phase, Secret, Sign, Step,
 };
 use crate::policy::OnCollision;
 use crate::time::Time;
@@ -80,6 +80,8 @@ pub(crate) fn instance() -> NewInstance {
         hostname: Some("web1".into()),
         user_data: Some("#cloud-config\npassword: hush".into()),
         network_data: None,
+        confirm: None,
+        token: None,
         ssh_keys: vec!["ssh-ed25519 AAAA".into()],
         root_device: Hints::default(),
     }
@@ -1368,7 +1370,7 @@ fn the_config_drive_says_who_the_machine_is_and_its_secrets_are_not_in_the_recor
         story.node.instance.as_ref().unwrap(),
         story.data.as_ref().unwrap(),
     );
-    let files = crate::plan::config_drive(&story.node, instance, data);
+    let files = crate::plan::config_drive(&story.node, instance, data, None);
     assert_eq!(
         files[0].content,
         r#"{"uuid":"01010101-0101-0101-0101-010101010101","name":"web1","hostname":"web1","public_keys":{"key-0":"ssh-ed25519 AAAA"}}"#
@@ -1376,6 +1378,106 @@ fn the_config_drive_says_who_the_machine_is_and_its_secrets_are_not_in_the_recor
     assert_eq!(files[1].content, "#cloud-config\npassword: hush");
     let record = serde_json::to_string(&story.node).unwrap();
     assert!(!record.contains("hush"), "{record}");
+}
+
+fn with_token(confirm: Option<bool>, byte: u8) -> NewInstance {
+    NewInstance {
+        confirm,
+        token: Some(ConfirmToken {
+            secret: Secret::new(format!("sesame-{byte}")),
+            sha256: Digest([byte; 32]),
+        }),
+        ..instance()
+    }
+}
+
+fn word(byte: u8) -> Event {
+    Event::Confirmed {
+        sha256: Digest([byte; 32]),
+    }
+}
+
+#[test]
+fn an_active_node_says_when_its_instance_confirmed_that_it_runs_and_when_it_did_not() {
+    let story = Story::available().ask(Verb::Deploy(with_token(Some(true), 1)));
+    let mut story = story.bmc_did().boots(BOOT, &["S1", "S2"]);
+    // Nobody has the token yet: whoever sends it ran before.
+    assert_eq!(story.try_event(word(1)), Err(Rejected::WrongToken));
+    let record = serde_json::to_string(&story.node).unwrap();
+    assert!(!record.contains("sesame"), "{record}");
+    let (instance, data) = (
+        story.node.instance.clone().unwrap(),
+        story.data.clone().unwrap(),
+    );
+    let secret = data.token.as_ref().map(Secret::reveal);
+    assert_eq!(secret, Some("sesame-1"));
+    let files = crate::plan::config_drive(&story.node, &instance, &data, Some("http://w/c/t"));
+    assert_eq!(files[1].content, "#cloud-config\npassword: hush");
+    assert_eq!(files[2].path, "openstack/latest/vendor_data.json");
+    let vendor: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(&files[2].content).unwrap();
+    assert!(
+        vendor["cloud-init"].starts_with("#cloud-config\nphone_home:\n  url: \"http://w/c/t\"\n")
+    );
+    assert_eq!(vendor["confirm_url"], "http://w/c/t");
+
+    let mut story = story
+        .agent_did()
+        .agent_did()
+        .bmc_did()
+        .bmc_did()
+        .is("active");
+    let explained = |story: &Story| explain(&story.node, story.now, &story.policy).to_string();
+    assert!(explained(&story).contains("instance  not confirmed by the instance, "));
+    assert_eq!(story.try_event(word(2)), Err(Rejected::WrongToken));
+    let story = story.event(word(1)).is("active");
+    assert_eq!(story.because, "the instance confirmed that it runs");
+    assert!(explained(&story).contains("instance  confirmed by the instance at "));
+    let node = story.node.clone();
+    let story = story.event(word(1));
+    assert_eq!(story.node.instance, node.instance, "the first word counts");
+    // The same instance again says so again.
+    let story = story.ask(Verb::Rebuild(None));
+    assert_eq!(
+        story.node.instance.clone().unwrap().confirm.unwrap().at,
+        None
+    );
+    // Another image has another token, and is asked as before.
+    let story = story
+        .ask(Verb::Abort)
+        .bmc_did()
+        .bmc_did()
+        .is("deploy failed");
+    let story = story.ask(Verb::Rebuild(Some(with_token(None, 3))));
+    let confirm = story.node.instance.clone().unwrap().confirm.unwrap();
+    assert_eq!(confirm.sha256, Digest([3; 32]));
+    assert_eq!(
+        story.data.clone().unwrap().user_data,
+        super::tests::instance().user_data
+    );
+}
+
+#[test]
+fn an_instance_is_asked_to_confirm_by_its_deploy_or_else_by_policy() {
+    for (asked, policy, is) in [
+        (None, false, false),
+        (None, true, true),
+        (Some(false), true, false),
+        (Some(true), false, true),
+    ] {
+        let mut story = Story::available();
+        story.policy.confirm_instances = policy;
+        let story = story.ask(Verb::Deploy(with_token(asked, 1)));
+        let instance = story.node.instance.clone().unwrap();
+        let token = story.data.clone().unwrap().token;
+        assert_eq!(
+            (instance.confirm.is_some(), token.is_some()),
+            (is, is),
+            "{asked:?} {policy}"
+        );
+        let explained = explain(&story.node, story.now, &story.policy);
+        assert_eq!(explained.confirmed, None, "it does not run yet");
+    }
 }
 
 #[test]

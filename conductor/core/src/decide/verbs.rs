@@ -4,6 +4,7 @@
 mod tests;
 
 use super::answer::{Rejected, words};
+use super::confirm;
 use super::draft::Draft;
 use super::power;
 use super::set;
@@ -215,6 +216,7 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         };
     };
     let (mut instance, mut data) = given.clone().split();
+    confirm::take_token(given, kept, draft.ctx.policy, &mut instance, &mut data);
     // With none of it given, the document beside the record stays.
     let keeps_data = kept.is_some() && data.is_empty();
     if let Some(kept) = kept.cloned() {

@@ -1,12 +1,14 @@
 //! The instance that an owner wants on a node: as asked for, and as kept.
 //! `plan` decides whether a machine can run it.
+use super::secret::Secret;
 use crate::hints::Hints;
+use crate::time::Time;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
-use ironbeat_common::image::{Checksum, ImageFormat};
+use ironbeat_common::image::{Checksum, Digest, ImageFormat};
 use ironbeat_common::text_form;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,29 @@ pub struct NewInstance {
     /// Overrides the node's own hints.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
+    /// Whether the instance is to say once that it runs; none: as the policy has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<bool>,
+    /// With which it says so: made by the worker that is asked, and nobody's to choose.
+    #[serde(skip)]
+    pub token: Option<ConfirmToken>,
+}
+
+/// Proves that a message comes from the instance: it is on the config drive alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfirmToken {
+    pub secret: Secret,
+    pub sha256: Digest<32>,
+}
+
+/// The instance's own word that it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirm {
+    /// Of the token that it sends.
+    pub sha256: Digest<32>,
+    /// When it came; none: not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
 }
 
 /// The owner's order, as the record keeps it. The rest is [`InstanceData`].
@@ -42,6 +67,9 @@ pub struct Instance {
     /// Overrides the node's own hints.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
+    /// Of one that is to say that it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
 }
 
 /// The rest of the config drive. Often large, and often with a password in it.
@@ -53,10 +81,13 @@ pub struct InstanceData {
     /// OpenStack network_data.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_data: Option<String>,
+    /// With which the instance says that it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
 }
 
 impl Instance {
-    /// What it does not say is as in `other`.
+    /// What it does not say is as in `other`, but for the token: each deploy has its own.
     #[must_use]
     pub fn or(self, other: Instance) -> Self {
         let given = !self.ssh_keys.is_empty();
@@ -70,6 +101,7 @@ impl Instance {
             } else {
                 other.root_device
             },
+            confirm: self.confirm,
         }
     }
 }
@@ -81,26 +113,29 @@ impl InstanceData {
         Self {
             user_data: self.user_data.or(other.user_data),
             network_data: self.network_data.or(other.network_data),
+            token: self.token,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.user_data.is_none() && self.network_data.is_none()
+        self.user_data.is_none() && self.network_data.is_none() && self.token.is_none()
     }
 }
 
 impl NewInstance {
-    /// Splits it into the part in the record and the part beside it.
+    /// Splits it into the part in the record and the part beside it. Whether its token counts is for a decision to say.
     pub fn split(self) -> (Instance, InstanceData) {
         let instance = Instance {
             image: self.image,
             hostname: self.hostname,
             ssh_keys: self.ssh_keys,
             root_device: self.root_device,
+            confirm: None,
         };
         let data = InstanceData {
             user_data: self.user_data,
             network_data: self.network_data,
+            token: None,
         };
         (instance, data)
     }

@@ -34,7 +34,8 @@ pub use cleaned::{LeftAlone, LeftDisk, MAX_LEFT_DISKS, WhyLeft};
 pub use collisions::{Collisions, MAX_PLACES};
 pub use error::{During, LastError};
 pub use instance::{
-    BadSource, FileName, HttpUrl, Image, ImageSource, Instance, InstanceData, NewInstance,
+    BadSource, Confirm, ConfirmToken, FileName, HttpUrl, Image, ImageSource, Instance,
+    InstanceData, NewInstance,
 };
 pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};

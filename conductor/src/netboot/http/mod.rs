@@ -7,22 +7,26 @@ mod serve;
 mod tests;
 
 use crate::config::HttpLimits;
+use crate::confirm;
 use crate::netboot::script::{Facts, KERNEL, RAMDISK, script_for};
 use admit::{Places, admit};
 use anyhow::Context;
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use idle::Floor;
-use ironbeat_common::id::Mac;
+use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_common::image::Digest;
 use ironbeat_core::boot::Boot;
 use serde::Deserialize;
 use serve::{Limits, Peer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -46,7 +50,15 @@ pub struct BootAnswers {
     pub workers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// A machine fetched something on its way to the ramdisk: its boot script, the kernel, the ramdisk.
     pub on_fetch: Arc<dyn Fn(Mac, &'static str) + Send + Sync>,
+    /// Whoever has the token with this hash says that the instance of a node runs.
+    pub on_confirm: Arc<dyn Fn(NodeId, Digest<32>) -> Heard + Send + Sync>,
 }
+
+/// Whether it was taken; a status says why not.
+pub type Heard = Pin<Box<dyn Future<Output = StatusCode> + Send>>;
+
+/// cloud-init posts a form with the instance's id; with its host keys, as it does unless told, it has some 3 KB.
+const MAX_FORM_BYTES: usize = 16 * 1024;
 
 pub struct Server {
     stop: CancellationToken,
@@ -122,6 +134,10 @@ fn router(answers: BootAnswers) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/v1/boot/{mac}", get(boot_script))
+        .route(
+            &format!("{}/{{node}}/{{token}}", confirm::PATH),
+            post(confirmed),
+        )
         .nest("/boot", boot_files)
         .nest("/images", images)
         .with_state(answers)
@@ -154,6 +170,21 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
     (headers, script_for(boot, &facts)).into_response()
 }
 
+/// The instance of a node says that it runs. What else it says is not kept.
+async fn confirmed(
+    State(answers): State<Arc<BootAnswers>>,
+    Path((node, token)): Path<(String, String)>,
+    form: Body,
+) -> StatusCode {
+    if to_bytes(form, MAX_FORM_BYTES).await.is_err() {
+        return StatusCode::PAYLOAD_TOO_LARGE;
+    }
+    match node.parse() {
+        Ok(node) => (answers.on_confirm)(node, confirm::sha256(&token)).await,
+        Err(_) => StatusCode::NOT_FOUND,
+    }
+}
+
 /// The boot script makes a machine say who it is when it fetches a file.
 #[derive(Deserialize)]
 struct Fetcher {
@@ -180,11 +211,20 @@ async fn tell_of_boot_files(
     response
 }
 
+/// A token is no log's business.
+fn without_token(path: &str) -> &str {
+    match path.strip_prefix(confirm::PATH) {
+        Some(_) => path.rsplit_once('/').map_or(path, |(before, _)| before),
+        None => path,
+    }
+}
+
 /// One line per request, when its answer begins.
 async fn log(request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-    let (method, path) = (request.method().clone(), request.uri().path().to_string());
+    let (method, path) = (request.method().clone(), request.uri().path());
+    let path = without_token(path).to_string();
     let range = request.headers().get(header::RANGE).cloned();
     let response = next.run(request).await;
     let (status, micros) = (response.status().as_u16(), begin.elapsed().as_micros());

@@ -63,6 +63,15 @@ async fn site_with(limits: Limits, options: HttpLimits) -> Site {
         }),
         workers: Arc::new(|| vec!["http://w1".into()]),
         on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),
+        on_confirm: Arc::new(|node, sha256| {
+            let good = node == node_with_instance() && sha256 == confirm::sha256("sesame");
+            let status = if good {
+                StatusCode::NO_CONTENT
+            } else {
+                StatusCode::NOT_FOUND
+            };
+            Box::pin(std::future::ready(status))
+        }),
     };
     let stop = CancellationToken::new();
     let task = tokio::spawn(serve::serve(
@@ -385,4 +394,57 @@ async fn shutdown_does_not_wait_for_ever() {
     site.stop.cancel();
     site.task.await.unwrap();
     assert!(ended(stuck).await < BIG);
+}
+
+fn node_with_instance() -> NodeId {
+    NodeId::from_bytes([7; 16])
+}
+
+#[tokio::test]
+async fn an_instance_is_heard_with_its_token_and_nobody_else() {
+    let site = site(Limits::default()).await;
+    let node = node_with_instance();
+    let ask = async |method: &str, path: &str, form: usize| {
+        let form = "x".repeat(form);
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        let reply = site.reply_to(&request).await;
+        reply.split(' ').nth(1).unwrap().to_string()
+    };
+    let good = format!("{}/{node}/sesame", confirm::PATH);
+    assert_eq!(ask("POST", &good, 3000).await, "204");
+    assert_eq!(ask("POST", &good, 0).await, "204");
+    assert_eq!(ask("POST", &good, MAX_FORM_BYTES + 1).await, "413");
+    assert_eq!(ask("GET", &good, 0).await, "405");
+    let other = NodeId::from_bytes([8; 16]);
+    for wrong in [
+        format!("{}/{node}/sesam", confirm::PATH),
+        format!("{}/{node}/", confirm::PATH),
+        format!("{}/{other}/sesame", confirm::PATH),
+        format!("{}/../{node}/sesame", confirm::PATH),
+        format!("{}/web1/sesame", confirm::PATH),
+    ] {
+        assert_eq!(ask("POST", &wrong, 10).await, "404", "{wrong}");
+    }
+}
+
+#[test]
+fn a_token_is_not_logged() {
+    assert_eq!(without_token("/v1/confirm/ID/sesame"), "/v1/confirm/ID");
+    assert_eq!(without_token("/v1/confirm/sesame"), "/v1/confirm");
+    assert_eq!(without_token("/v1/boot/02:00"), "/v1/boot/02:00");
+}
+
+#[test]
+fn tokens_differ_and_are_compared_by_their_hash() {
+    let (one, other) = (confirm::token(), confirm::token());
+    assert_ne!(one, other);
+    assert_eq!(confirm::sha256(one.secret.reveal()), one.sha256);
+    let url = confirm::url("http://w1", node_with_instance(), &one.secret);
+    assert_eq!(
+        without_token(&url["http://w1".len()..]),
+        format!("{}/{}", confirm::PATH, node_with_instance())
+    );
 }

@@ -275,6 +275,7 @@ fn a_rebuild_takes_another_image_and_keeps_what_is_not_given() {
     let data = InstanceData {
         user_data: instance().user_data,
         network_data: Some("{}".into()),
+        token: None,
     };
     assert_eq!(story.data, Some(data));
     other.user_data = Some("#!/bin/sh".into());
