@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The version of the file's form.
 const VERSION: u32 = 1;
@@ -20,6 +21,12 @@ const VERSION: u32 = 1;
 const IN_FLIGHT: usize = 64;
 /// A line longer than this is not ours: the largest value is a message of NATS.
 const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// How often it is looked whether anything was written meanwhile. Each look takes a round trip, in most of which nothing is
+/// written even while a whole fleet is deployed.
+const MAX_LOOKS: u32 = 100_000;
+/// After this long without a change it is looked again whether there is one to come.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// When the last backup was made, for operators; not part of it.
 const LAST: &str = "backup.last";
@@ -45,8 +52,8 @@ enum Line {
 
 /// Writes all that is in the bucket to a new file, which its owner alone may read. Returns how many keys there were.
 ///
-/// What lies beside a record is written before the record that names it, and replaced after that. So all that was in the
-/// bucket at one moment of this is consistent, read in order, however much was written meanwhile.
+/// A key that is written anew before it was shown is shown at its new place alone. So the file is whole at a moment when
+/// nothing is left to be shown: then it has all that is in the bucket, and it is read on until such a moment comes.
 ///
 /// # Errors
 /// When the bucket cannot be read to its end, or the file is there, or cannot be written.
@@ -74,21 +81,35 @@ pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64
         at: now,
     })?;
     let (mut keys, mut written) = (0, BTreeSet::new());
-    // Whatever was written before this comes before it.
     let kv = &store.nodes.kv;
-    let end = kv.put(LAST, serde_json::to_vec(&now)?).await?;
     let mut follow = kv.follow(">", Depth::Whole).await?;
+    let (mut shown, mut end, mut looks) = (0, kv.last(">").await?, 0);
     loop {
-        let change = match follow.next().await? {
-            Followed::Change(change) => change,
-            Followed::Loaded => continue,
-        };
-        if change.revision >= end {
-            break;
+        if shown >= end {
+            end = kv.last(">").await?;
+            if shown >= end {
+                break;
+            }
+            looks += 1;
+            ensure!(
+                looks < MAX_LOOKS,
+                "records are written faster than they can be read"
+            );
         }
+        let change = match tokio::time::timeout(QUIET, follow.next()).await {
+            Ok(Ok(Followed::Change(change))) => change,
+            Ok(Ok(Followed::Loaded)) => continue,
+            Ok(Err(error)) => return Err(error.into()),
+            // What was to come has been erased.
+            Err(_) => {
+                end = kv.last(">").await?;
+                continue;
+            }
+        };
+        shown = change.revision;
         let key = change.key;
         // Of a deleted key nothing is kept, unless it was there a moment ago.
-        if change.value.is_none() && !written.contains(&key) {
+        if key == LAST || (change.value.is_none() && !written.contains(&key)) {
             continue;
         }
         written.insert(key.clone());
@@ -101,6 +122,7 @@ pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64
         })?;
         keys += 1;
     }
+    kv.put(LAST, serde_json::to_vec(&now)?).await?;
     put(&Line::End { keys })?;
     let out = out.into_inner().map_err(|error| error.into_error());
     out.and_then(|out| out.sync_all()).with_context(context)?;

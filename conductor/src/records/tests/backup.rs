@@ -1,12 +1,14 @@
 //! A backup and its way back, between two real servers.
 //! What a worker does with the records is tested elsewhere.
-use super::{connect, contents, create, id, mac, node, op, server, store};
+use super::proxy::hold_back;
+use super::{connect, contents, create, id, mac, next, node, op, server, store};
 use crate::records::backup::{Since, backup, restore};
 use crate::records::view::View;
 use crate::records::{Names, Store, origin};
 use ironbeat_core::node::{Beside, BmcSecrets, Secret};
 use ironbeat_core::time::Time;
 use std::os::unix::fs::PermissionsExt;
+use tokio::sync::{mpsc, watch};
 
 const NOW: Time = Time::from_unix_ms(5_000);
 
@@ -60,6 +62,42 @@ async fn a_backup_brings_back_records_what_lies_beside_them_and_claims() {
     assert_eq!(secrets.password, Secret::new("hush-hush"));
     let name = node(2).name.unwrap();
     assert_eq!(to.named(&name).await.unwrap(), Some(id(2)));
+}
+
+/// A record that is written anew before the backup comes to its old place is no more at that place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_misses_no_record_that_is_written_while_it_is_made() {
+    let server = server();
+    let direct = store(&server).await;
+    filled(&direct).await;
+    let (begins, mut begun) = mpsc::unbounded_channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let hears = move |words: &str| {
+        if words.contains("CONSUMER.CREATE") || words.contains("CONSUMER.DURABLE") {
+            begins.send(()).unwrap();
+            may_go_on.recv().unwrap();
+        }
+        None
+    };
+    let url = hold_back(server.address(), watch::Sender::new(false), hears).await;
+    let from = super::store_at(&url).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ib.backup");
+    let making = {
+        let file = file.clone();
+        tokio::spawn(async move { backup(&from, &file, NOW).await })
+    };
+    begun.recv().await.expect("it begins to read");
+    let (before, at) = direct.nodes.load(id(1)).await.unwrap().unwrap();
+    let after = next(&before, "meanwhile");
+    direct.nodes.save(&before, &after, at).await.unwrap();
+    go_on.send(()).unwrap();
+    let keys = making.await.unwrap().unwrap();
+    let mut there = contents(&direct.nodes.kv, ">").await;
+    assert_eq!(there.remove(0).0, "backup.last");
+    assert_eq!(keys, there.len() as u64);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("meanwhile"), "{text}");
 }
 
 #[tokio::test]
