@@ -65,7 +65,13 @@ impl Store {
                 }
             }
             (Ok(_), None) | (Err(StoreError::Kv(_)), _) => {}
-            (Err(_), _) => self.take_back(after, beside).await,
+            (Err(_), before) => {
+                self.take_back(after, beside).await;
+                // It may have landed unheard, and was saved on top of: then nobody has dropped what it replaced.
+                if before.is_some_and(|(before, _)| before.beside != after.beside) {
+                    self.sweeper.soon(after.id);
+                }
+            }
         }
         written
     }

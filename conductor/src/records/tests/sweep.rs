@@ -165,6 +165,58 @@ async fn an_old_password_that_outlived_its_worker_goes_with_the_next_change() {
     assert!(other.beside.bmc_secrets(&third).await.unwrap().is_some());
 }
 
+/// Neither of the two who write then knows that the first one's password is for it to drop.
+#[tokio::test]
+async fn a_save_that_landed_unheard_and_was_saved_on_top_of_leaves_no_old_password() {
+    let server = server();
+    let other = store(&server).await;
+    let first = enrolled(&other, 1).await;
+    let at = other.nodes.load(id(1)).await.unwrap().unwrap().1;
+    let (hold, asks) = (watch::Sender::new(false), watch::Sender::new(false));
+    let mut asked = asks.subscribe();
+    let mut is_written = false;
+    let hears = move |words: &str| {
+        if is_written && words.contains("STREAM.MSG.GET") {
+            asks.send_replace(true);
+        }
+        let first = words.contains("PUB $KV.ib.node.") && !is_written;
+        is_written |= first;
+        first.then_some(true)
+    };
+    let url = hold_back(server.address(), hold.clone(), hears).await;
+    let client = connect(&url).await;
+    let slow = Store::open_patiently(client, &Names::default(), PATIENCE * 6).await;
+    let slow = slow.unwrap();
+    let second = changed(&first, "second");
+    let saving = {
+        let (slow, second) = (slow.clone(), second.clone());
+        tokio::spawn(async move {
+            slow.write(Some((&first, at)), Some(&second), &[secrets()])
+                .await
+        })
+    };
+    let landed = async || {
+        let (present, at) = other.nodes.load(id(1)).await.unwrap().unwrap();
+        (present == second).then_some(at)
+    };
+    let at = loop {
+        if let Some(at) = landed().await {
+            break at;
+        }
+    };
+    let third = next(&second, "third");
+    other.nodes.save(&second, &third, at).await.unwrap();
+    let waited = tokio::time::timeout(DEADLINE, asked.wait_for(|asked| *asked)).await;
+    waited.expect("it asks what became of it").unwrap();
+    hold.send_replace(false);
+    let saved = saving.await.unwrap();
+    assert!(
+        matches!(saved, Err(StoreError::Conflict { .. })),
+        "{saved:?}"
+    );
+    left(&other, &["second"]).await;
+}
+
 /// A worker puts a document and stands still before it saves the record that names it.
 #[tokio::test]
 async fn a_save_whose_document_was_swept_loses_its_race() {
