@@ -17,6 +17,10 @@ pub const KEY: &str = "origin";
 /// busy, and nobody costs no wait: the server says so.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How often the first word is written, and the pause in between.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub id: String,
@@ -115,27 +119,28 @@ pub(super) async fn same(kv: &Kv, known: &mut Option<Origin>) -> Result<(), Stor
     }
 }
 
-/// Workers may start at the same moment: the first one's word counts.
-async fn make(kv: &Kv, now: Time) -> Result<Origin, StoreError> {
+/// Workers may start at the same moment: the first one's word counts. Servers that have only just made the bucket lose the
+/// word at times, or refuse it for another that nobody can read yet: whoever finds none writes again.
+pub(super) async fn make(kv: &Kv, now: Time) -> Result<Origin, StoreError> {
     let origin = Origin {
         id: uuid::Uuid::new_v4().to_string(),
         made: now,
     };
     let value = serde_json::to_vec(&origin).expect("it is JSON");
-    let (present, at) = read_at(kv).await?;
-    if let Some(present) = present {
-        return Ok(present);
-    }
-    match kv.write(KEY, value, at).await {
-        Ok(_) => Ok(origin),
-        Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {
-            let missing = || StoreError::Corrupt {
-                key: KEY.into(),
-                why: "it was written and is not there".into(),
-            };
-            read(kv).await?.ok_or_else(missing)
+    let mut tries = 0;
+    loop {
+        let (present, at) = read_at(kv).await?;
+        if let Some(present) = present {
+            return Ok(present);
         }
-        Err(error) => Err(error.into()),
+        match kv.write(KEY, value.clone(), at).await {
+            Ok(_) => return Ok(origin),
+            Err(KvError::Conflict { .. } | KvError::Unclear { .. }) if tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

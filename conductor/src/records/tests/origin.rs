@@ -1,9 +1,11 @@
 //! A bucket that workers remember is not taken for another one; replicas are what the servers allow.
 //! `stream` tests which streams are warned of.
 use super::{DEADLINE, connect, create, eventually, id, node, server};
-use crate::records::{Names, Replicas, StoreError, origin, view::View};
+use crate::records::{Kv, Names, Replicas, StoreError, origin, view::View};
 use async_nats::jetstream;
+use futures_util::StreamExt;
 use ironbeat_core::time::Time;
+use std::time::Duration;
 
 const NOW: Time = Time::from_unix_ms(1_000);
 
@@ -52,6 +54,36 @@ async fn a_worker_does_not_start_on_an_emptied_bucket_that_another_remembers() {
         }
     });
     assert_ne!(opened.await.unwrap(), made);
+}
+
+/// Another worker's request to make the bucket is known to its servers before they store anything in it.
+#[tokio::test]
+async fn the_first_word_is_written_again_when_the_bucket_was_not_ready_for_it() {
+    let server = server();
+    let client = connect(&server.url()).await;
+    let mut js = jetstream::new(client.clone());
+    js.set_timeout(Duration::from_millis(500));
+    let mut config = jetstream::stream::Config {
+        name: "KV_ib".into(),
+        subjects: vec!["$KV.ib.nothing".into()],
+        max_messages_per_subject: 1,
+        ..Default::default()
+    };
+    let stream = js.create_stream(config.clone()).await.unwrap();
+    let prefix = "$KV.ib.".to_string();
+    let kv = Kv {
+        js: js.clone(),
+        stream,
+        prefix,
+    };
+    let mut unheard = client.subscribe("$KV.ib.origin").await.unwrap();
+    client.flush().await.unwrap();
+    let making = tokio::spawn(async move { origin::make(&kv, NOW).await });
+    unheard.next().await.expect("it is written");
+    config.subjects = vec!["$KV.ib.>".into()];
+    js.update_stream(config).await.unwrap();
+    let made = tokio::time::timeout(DEADLINE, making).await.unwrap();
+    assert_eq!(made.unwrap().unwrap().made, NOW);
 }
 
 #[tokio::test]
