@@ -18,11 +18,11 @@ use crate::records::dhcp::Dhcp;
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
-use crate::records::origin::{self, Origin};
+use crate::records::origin;
 use crate::records::presence::Presence;
 use crate::records::seen::Seen;
 use crate::records::view::View;
-use crate::records::{Names, Store, StoreError};
+use crate::records::{Names, StoreError};
 use crate::worker::Worker;
 use anyhow::Context;
 use axum::http::StatusCode;
@@ -49,15 +49,13 @@ const GOOD_BYE: Duration = Duration::from_secs(3);
 /// A bucket that another worker is just making, or whose leader is gone, answers after an election.
 const ELECTION: Duration = Duration::from_secs(60);
 
-async fn open_store(
-    client: &async_nats::Client,
-    names: &Names,
-) -> Result<(Store, Origin), StoreError> {
+/// Opens what NATS keeps, however long the servers need to elect a leader for it.
+async fn elected<T>(open: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let begun = Instant::now();
     loop {
-        match origin::open(client, names, clock::now()).await {
-            Err(error @ StoreError::Kv(_)) if begun.elapsed() < ELECTION => {
-                tracing::warn!("the records do not answer yet: {error}");
+        match open().await {
+            Err(error) if error.may_pass() && begun.elapsed() < ELECTION => {
+                tracing::warn!("the NATS servers do not answer yet: {error}");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             opened => return opened,
@@ -78,7 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         replicas: config.nats.replicas.into(),
         ..Names::default()
     };
-    let (store, origin) = open_store(&client, &names)
+    let (store, origin) = elected(async || origin::open(&client, &names, clock::now()).await)
         .await
         .context("open the node store")?;
     let view = View::start(&store);
@@ -95,16 +93,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         policy: changed(&config.policy),
         dnsmasq: None,
     };
-    let presence = Presence::start(&store, info)
+    let presence = elected(async || Presence::start(&store, info.clone()).await)
         .await
         .context("announce this worker")?;
-    let seen = Seen::open(&store)
+    let seen = elected(async || Seen::open(&store).await)
         .await
         .context("open the stream of last heartbeats")?;
-    let events = Events::open(&store)
+    let events = elected(async || Events::open(&store).await)
         .await
         .context("open the event stream")?;
-    let lookups = Lookups::open(&store)
+    let lookups = elected(async || Lookups::open(&store).await)
         .await
         .context("open the bucket of lookups")?;
     let logins = Logins::new(&store);

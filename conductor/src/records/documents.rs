@@ -10,6 +10,8 @@ use std::time::Duration;
 const WRITES: u32 = 3;
 /// Before a store that is away is asked again what became of a write.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often a refusal is taken for one that may pass: for half a minute.
+const REFUSALS: u32 = 60;
 
 pub struct Records<T> {
     pub(crate) kv: Kv,
@@ -143,16 +145,23 @@ impl<T: Document> Records<T> {
     }
 
     /// Asks a store that is away until it answers or the worker ends. Whoever has written must know what became of it: an
-    /// act that follows from a record would otherwise wait for its alarm.
+    /// act that follows from a record would otherwise wait for its alarm. A store that answers that there is no such bucket
+    /// has been asked often enough after a while: servers that have just started say so of all that they have not read yet.
     async fn settle<A, F>(ask: impl Fn() -> F) -> Result<A, StoreError>
     where
         F: Future<Output = Result<A, StoreError>>,
     {
+        let mut refusals = 0;
         loop {
-            match ask().await {
-                Err(StoreError::Kv(KvError::Read { .. })) => tokio::time::sleep(PAUSE).await,
+            let lost = match ask().await {
+                Err(lost @ StoreError::Kv(KvError::Read { .. })) => lost,
                 told => return told,
+            };
+            refusals += u32::from(!lost.may_pass());
+            if refusals > REFUSALS {
+                return Err(lost);
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

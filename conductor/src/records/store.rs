@@ -3,7 +3,7 @@
 use super::beside::Besides;
 use super::documents::Records;
 use super::node::name_claim;
-use super::stream::{Replicas, ensure};
+use super::stream::{Replicas, ensure, is_refusal};
 use super::sweep::Sweeper;
 use super::{Keep, Kv, KvError};
 use async_nats::jetstream;
@@ -84,6 +84,25 @@ pub enum StoreError {
     /// The record names it, and it is not there.
     #[error("{key} is missing, though the record of node {node} names it")]
     Missing { key: String, node: NodeId },
+}
+
+impl StoreError {
+    /// Whether the same may succeed in a moment: the servers elect a leader, or do not answer.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StoreError::Kv(KvError::Read { source, .. }) | StoreError::Stream { source, .. } => {
+                !is_refusal(source)
+            }
+            StoreError::Kv(_) => true,
+            StoreError::Conflict { .. }
+            | StoreError::Claimed { .. }
+            | StoreError::Races { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Config { .. }
+            | StoreError::Emptied { .. }
+            | StoreError::Missing { .. } => false,
+        }
+    }
 }
 
 /// Everything that NATS keeps for all workers: the records, what lies beside them, and the way to the other streams.

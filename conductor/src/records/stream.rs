@@ -1,9 +1,13 @@
 //! JetStream streams, made if they are absent and compared with what is needed if they are not, and read to their end.
 //! `store`, `presence`, `seen`, `events` and `lookups` decide what is kept in them.
 use super::{Cause, StoreError};
+use async_nats::error::Error;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
-use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind,
+};
 use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -17,6 +21,8 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 const SAFE: usize = 3;
 /// "Replicas need a cluster", and "too few servers for so many".
 const TOO_FEW_SERVERS: [u64; 2] = [10074, 10005];
+/// JetStream is not enabled, for the account or at all.
+const NOT_ENABLED: [u64; 2] = [10039, 10076];
 
 /// How many servers keep a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +99,27 @@ pub(crate) async fn ensure(
         tracing::debug!(stream = name, "not described: {why}");
     }
     Ok(stream)
+}
+
+/// Whether the servers refuse for good, rather than have no leader or say nothing.
+pub(super) fn is_refusal(cause: &Cause) -> bool {
+    let refused = |error: &jetstream::Error| {
+        let code = error.error_code().0;
+        error.code() < 500 || TOO_FEW_SERVERS.contains(&code) || NOT_ENABLED.contains(&code)
+    };
+    let made = cause.downcast_ref::<CreateStreamError>();
+    let found = cause.downcast_ref::<GetStreamError>();
+    let read = cause.downcast_ref::<LastRawMessageError>();
+    match (
+        made.map(Error::kind),
+        found.map(Error::kind),
+        read.map(Error::kind),
+    ) {
+        (Some(CreateStreamErrorKind::JetStream(error)), _, _)
+        | (_, Some(GetStreamErrorKind::JetStream(error)), _)
+        | (_, _, Some(LastRawMessageErrorKind::JetStream(error))) => refused(&error),
+        _ => false,
+    }
 }
 
 fn has_too_few_servers(error: &CreateStreamError) -> bool {
@@ -209,6 +236,26 @@ fn difference(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_servers_refuse_for_good_is_told_from_what_they_cannot_do_yet() {
+        for (code, err_code, for_good) in [
+            (503, 10008, false),
+            (500, 10001, false),
+            (503, 10076, true),
+            (503, 10039, true),
+            (500, 10074, true),
+            (400, 10005, true),
+            (404, 10059, true),
+        ] {
+            let said = json!({ "code": code, "err_code": err_code, "description": "x" });
+            let error: jetstream::Error = serde_json::from_value(said).unwrap();
+            let made = CreateStreamError::new(CreateStreamErrorKind::JetStream(error));
+            assert_eq!(is_refusal(&made.into()), for_good, "{err_code}");
+        }
+        let silent = CreateStreamError::new(CreateStreamErrorKind::TimedOut);
+        assert!(!is_refusal(&silent.into()));
+    }
 
     #[test]
     fn fewer_replicas_than_the_servers_allow_are_said_with_the_way_to_change_it() {

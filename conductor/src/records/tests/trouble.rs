@@ -3,6 +3,8 @@
 use super::proxy::hold_back;
 use super::{DEADLINE, connect, create, id, next, node, op, server};
 use crate::records::{Names, Store, StoreError};
+use ironbeat_rack::nats::{NatsBinary, NatsServer};
+use ironbeat_rack::ports::PortLease;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -148,4 +150,25 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         (counted..=counted + unheard).contains(&stored),
         "{counted} acknowledged, {unclear} unclear, {stored} stored"
     );
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_leader_may_answer_later_and_a_bucket_that_is_gone_does_not() {
+    let (listen, nobody) = (PortLease::take().unwrap(), PortLease::take().unwrap());
+    let cluster = format!(
+        "server_name: one\ncluster {{ name: c, listen: \"127.0.0.1:{}\", routes: [\"nats://127.0.0.1:{}\"] }}\n",
+        listen.port(),
+        nobody.port()
+    );
+    let minority = NatsServer::start_loopback_with(NatsBinary::Floor, &cluster).unwrap();
+    let client = connect(&minority.url()).await;
+    let opened = Store::open_patiently(client, &Names::default(), PATIENCE).await;
+    let lost = opened.err().expect("it has no leader");
+    assert!(lost.may_pass(), "{lost}");
+
+    let server = server();
+    let store = super::store(&server).await;
+    store.js.delete_stream("KV_ib").await.unwrap();
+    let lost = store.nodes.load(id(1)).await.unwrap_err();
+    assert!(!lost.may_pass(), "{lost}");
 }
