@@ -2,7 +2,7 @@
 //! them, and makes those harmless that it is told to. Tables are read by `gpt` and `mbr`, file systems by `filesystem`.
 use super::device::Device;
 use super::erase;
-use super::esp;
+use super::esp::{self, Patience};
 use super::filesystem::{self, FileSystem, LOOK_BYTES};
 use super::gpt::{self, Gpt};
 use super::mbr::{self, Mbr};
@@ -16,7 +16,7 @@ use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::inventory::Disk;
 use ironbeat_common::order::WriteImage;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use uuid::Uuid;
 
 /// Bytes at the start of a disk that hold any table we read.
@@ -55,7 +55,7 @@ pub fn look(order: &WriteImage, ctx: &StepContext<'_>) -> Vec<Collision> {
     };
     let own = match Device::open_to_read(&ours.name, ours.logical_sector_bytes)
         .with_context(|| format!("opening {}", ours.name))
-        .and_then(|device| survey(&device))
+        .and_then(|device| survey(&device, ctx.cancelled))
     {
         Ok(own) => own,
         Err(error) => {
@@ -80,7 +80,7 @@ pub fn look(order: &WriteImage, ctx: &StepContext<'_>) -> Vec<Collision> {
             done: done as u64,
             total: Some(others.len() as u64),
         });
-        match look_at(&own, disk, &disks, &order.neutralise) {
+        match look_at(&own, disk, &disks, &order.neutralise, ctx.cancelled) {
             Ok(found) => collisions.extend(found),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "a disk cannot be looked at");
@@ -99,15 +99,16 @@ fn look_at(
     disk: &Disk,
     disks: &[Disk],
     neutralise: &[DiskIdentity],
+    cancelled: &AtomicBool,
 ) -> anyhow::Result<Vec<Collision>> {
     let device = Device::open_to_read(&disk.name, disk.logical_sector_bytes)
         .with_context(|| format!("opening {}", disk.name))?;
-    let found = compare(own, &survey(&device)?);
+    let found = compare(own, &survey(&device, cancelled)?);
     drop(device);
     let identity = DiskIdentity::of(disk);
     let fate = match neutralise.contains(&identity) && !found.is_empty() {
         false => Fate::Left,
-        true => match make_harmless(own, &identity, disks) {
+        true => match make_harmless(own, &identity, disks, cancelled) {
             Ok(()) => Fate::Neutralised,
             Err(error) => Fate::Failed(format!("{error:#}")),
         },
@@ -121,7 +122,7 @@ fn look_at(
     Ok(found.into_iter().map(collision).collect())
 }
 
-fn survey(device: &Device) -> anyhow::Result<Survey> {
+fn survey(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<Survey> {
     let sector = u64::from(device.sector());
     let end = TABLE_BYTES.min(device.bytes()) / sector * sector;
     let head = device.read(0, end as usize)?;
@@ -136,19 +137,20 @@ fn survey(device: &Device) -> anyhow::Result<Survey> {
         }
     };
     let mbr = Mbr::parse(&head);
-    let mut places = vec![Place::new(device, None, 0..device.bytes(), None, false)?];
+    let patience = Patience::new(cancelled);
+    let mut places = vec![Place::new(device, None, 0..device.bytes(), None, None)?];
     if let Some(gpt) = &gpt {
         for part in gpt.partitions().into_iter().take(MAX_PARTITIONS) {
             let bytes = part.first * sector..(part.last + 1) * sector;
             let (number, guid) = (Some(part.number), Some(part.guid));
-            let is_esp = part.kind == gpt::ESP;
-            places.push(Place::new(device, number, bytes, guid, is_esp)?);
+            let esp = (part.kind == gpt::ESP).then_some(&patience);
+            places.push(Place::new(device, number, bytes, guid, esp)?);
         }
     } else if let Some(mbr) = &mbr {
         for entry in mbr.entries() {
             let bytes = u64::from(entry.first) * sector..entry.end() * sector;
-            let is_esp = entry.kind == mbr::ESP;
-            places.push(Place::new(device, Some(entry.number), bytes, None, is_esp)?);
+            let esp = (entry.kind == mbr::ESP).then_some(&patience);
+            places.push(Place::new(device, Some(entry.number), bytes, None, esp)?);
         }
     }
     Ok(Survey {
@@ -160,19 +162,20 @@ fn survey(device: &Device) -> anyhow::Result<Survey> {
 }
 
 impl Place {
+    /// `esp`: it is an EFI system partition, and so much of it may be read.
     fn new(
         device: &Device,
         number: Option<u32>,
         bytes: Range<u64>,
         guid: Option<Uuid>,
-        is_esp: bool,
+        esp: Option<&Patience<'_>>,
     ) -> anyhow::Result<Self> {
         // A table may name what the disk does not have.
         let bytes = bytes.start.min(device.bytes())..bytes.end.min(device.bytes());
         let start = device.read(bytes.start, head_bytes(&bytes, device))?;
-        let loader = match is_esp {
-            true => esp::loader(device, bytes.clone()).ok().flatten(),
-            false => None,
+        let loader = match esp {
+            Some(patience) => esp::loader(device, bytes.clone(), patience).ok().flatten(),
+            None => None,
         };
         Ok(Self {
             number,
@@ -263,9 +266,14 @@ fn compare(own: &Survey, other: &Survey) -> Found {
 /// GUIDs and signatures are replaced by random ones; of a partition whose file system clashes or has a boot loader the first
 /// [`LOOK_BYTES`] are zeroed, of a whole disk both ends. Boot code stays: a BIOS boots its first disk or none, so without it
 /// no system would run.
-fn make_harmless(own: &Survey, identity: &DiskIdentity, disks: &[Disk]) -> anyhow::Result<()> {
+fn make_harmless(
+    own: &Survey,
+    identity: &DiskIdentity,
+    disks: &[Disk],
+    cancelled: &AtomicBool,
+) -> anyhow::Result<()> {
     let device = target::open(identity, disks)?;
-    let mut survey_now = survey(&device)?;
+    let mut survey_now = survey(&device, cancelled)?;
     let (mut new_ids, mut new_first) = (false, false);
     for (number, what) in compare(own, &survey_now) {
         let mut wipe = false;
@@ -328,7 +336,7 @@ fn make_harmless(own: &Survey, identity: &DiskIdentity, disks: &[Disk]) -> anyho
     }
     device.flush()?;
     device.reread_partitions();
-    let mut left = compare(own, &survey(&device)?).into_iter();
+    let mut left = compare(own, &survey(&device, cancelled)?).into_iter();
     if left
         .clone()
         .flat_map(|(_, what)| what)

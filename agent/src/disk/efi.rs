@@ -23,7 +23,7 @@ pub fn set_boot_entry(
         total: None,
     });
     let device = target::open(identity, &(ctx.disks)())?;
-    let loader = esp::find(&device)?;
+    let loader = esp::find(&device, ctx.cancelled)?;
     drop(device);
     let vars = EfiVars::open(folder)
         .with_context(|| format!("no boot entry can be set in {}", folder.display()))?;

@@ -1,21 +1,28 @@
 //! The EFI system partition of a disk and the boot loader in it, read from the disk itself: nothing is mounted.
-//! What to do with them is decided in `efi`.
+//! What to do with them is decided in `efi` and `collisions`. The volume may hold anything: every walk in it is bounded.
 use super::device::Device;
-use super::fat_read::Fat;
+use super::fat_read::{Entry, Fat};
 use super::gpt::{self, Gpt};
 use super::load_option::{HardDrive, Signature};
 use super::mbr::{self, Mbr};
 use anyhow::{Context, bail};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes at the start of the disk that hold any table we read.
 const TABLE_BYTES: u64 = 1 << 20;
 /// Bytes read at once: a folder and a stretch of the table come with few requests.
 const BLOCK_BYTES: u64 = 64 * 1024;
+/// Blocks read of all such partitions of one disk: 64 MiB, ten seconds of a slow disk's seeks. The usual one takes three.
+const MAX_BLOCKS: usize = 1024;
 /// Vendors' folders below `\EFI`; usually one or two.
 const MAX_FOLDERS: usize = 64;
+/// Programs in all of these folders; usually some ten.
+const MAX_FILES: usize = 1024;
+/// Programs named in an error.
+const MAX_NAMED: usize = 16;
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: &str = "x64";
@@ -33,24 +40,54 @@ pub struct Loader {
     pub has_fallback: bool,
 }
 
-pub fn find(device: &Device) -> anyhow::Result<Loader> {
+/// What may still be read of one disk.
+pub struct Patience<'a> {
+    cancelled: &'a AtomicBool,
+    blocks: Cell<usize>,
+}
+
+impl<'a> Patience<'a> {
+    pub fn new(cancelled: &'a AtomicBool) -> Self {
+        let blocks = Cell::new(MAX_BLOCKS);
+        Self { cancelled, blocks }
+    }
+
+    fn spend(&self) -> io::Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("cancelled"));
+        }
+        let left = self.blocks.get().checked_sub(1);
+        self.blocks.set(left.ok_or_else(|| {
+            io::Error::other("its folders are scattered over more than any loader needs")
+        })?);
+        Ok(())
+    }
+}
+
+/// The programs below `\EFI`, and whether there are more.
+struct Files {
+    names: Vec<String>,
+    are_all: bool,
+}
+
+pub fn find(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<Loader> {
     let partition = find_partition(device)?;
     let sector = u64::from(device.sector());
     let start = partition.first * sector;
     let bytes = start..start + partition.sectors * sector;
-    let files = files(device, bytes).with_context(|| {
+    let files = files(device, bytes, &Patience::new(cancelled)).with_context(|| {
         format!(
             "reading the EFI system partition (number {}) of {}",
             partition.number,
             device.path()
         )
     })?;
-    let (best, has_fallback) = best(&files);
+    let (best, has_fallback) = best(&files.names);
     let Some(file) = best else {
         bail!(
             "no boot loader is known in the EFI system partition of {} (it has: {})",
             device.path(),
-            files.join(", ")
+            files.names[..files.names.len().min(MAX_NAMED)].join(", ")
         );
     };
     Ok(Loader {
@@ -60,9 +97,25 @@ pub fn find(device: &Device) -> anyhow::Result<Loader> {
     })
 }
 
-/// The boot loader in an EFI system partition, given in bytes.
-pub fn loader(device: &Device, partition: Range<u64>) -> io::Result<Option<String>> {
-    Ok(best(&files(device, partition)?).0)
+/// The boot loader in an EFI system partition, given in bytes; none: there is none, or no FAT volume.
+///
+/// # Errors
+/// Nobody can say.
+pub fn loader(
+    device: &Device,
+    partition: Range<u64>,
+    patience: &Patience<'_>,
+) -> io::Result<Option<String>> {
+    let files = match files(device, partition, patience) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+        other => other?,
+    };
+    match best(&files.names).0 {
+        None if !files.are_all => Err(io::Error::other(format!(
+            "it has more than {MAX_FOLDERS} folders or {MAX_FILES} programs"
+        ))),
+        best => Ok(best),
+    }
 }
 
 /// The loader to boot, and whether firmware finds one by itself.
@@ -85,36 +138,43 @@ fn best(files: &[String]) -> (Option<String>, bool) {
     )
 }
 
-/// All `FOLDER\FILE.EFI` below `\EFI`, sorted.
-fn files(device: &Device, partition: Range<u64>) -> io::Result<Vec<String>> {
-    let window = Window::new(device, partition);
+/// `FOLDER\FILE.EFI` below the first `\EFI`, sorted: firmware opens no other of that name.
+fn files(device: &Device, partition: Range<u64>, patience: &Patience<'_>) -> io::Result<Files> {
+    let window = Window::new(device, partition, patience);
     let read = |at, count| window.read(at, count);
     let fat = Fat::open(&read)?;
-    let is_efi = |name: &str| {
-        name.get(name.len().saturating_sub(4)..)
-            .is_some_and(|end| end.eq_ignore_ascii_case(".efi"))
+    let root = fat.root()?;
+    let is_efi = |entry: &&Entry| entry.is_folder && entry.name.eq_ignore_ascii_case("EFI");
+    let efi = match root.iter().find(is_efi) {
+        Some(efi) => fat.folder(efi)?,
+        None => Vec::new(),
     };
-    let mut files = Vec::new();
-    for efi in fat
-        .root()?
-        .iter()
-        .filter(|entry| entry.is_folder && entry.name.eq_ignore_ascii_case("EFI"))
-    {
-        for folder in fat
-            .folder(efi)?
-            .iter()
-            .filter(|entry| entry.is_folder)
-            .take(MAX_FOLDERS)
-        {
-            let here = fat
-                .folder(folder)?
-                .into_iter()
-                .filter(|entry| !entry.is_folder && is_efi(&entry.name));
-            files.extend(here.map(|entry| format!("{}\\{}", folder.name, entry.name)));
+    let mut folders = efi.iter().filter(|entry| entry.is_folder);
+    let mut names = Vec::new();
+    for folder in folders.by_ref().take(MAX_FOLDERS) {
+        let here = fat.folder(folder)?;
+        let programs = here.iter().filter(|entry| is_program(entry));
+        // One more than may be kept tells that there are more.
+        let room = MAX_FILES + 1 - names.len();
+        names.extend(
+            programs
+                .take(room)
+                .map(|entry| format!("{}\\{}", folder.name, entry.name)),
+        );
+        if names.len() > MAX_FILES {
+            break;
         }
     }
-    files.sort();
-    Ok(files)
+    let are_all = names.len() <= MAX_FILES && folders.next().is_none();
+    names.truncate(MAX_FILES);
+    names.sort();
+    Ok(Files { names, are_all })
+}
+
+fn is_program(entry: &Entry) -> bool {
+    let end = entry.name.len().saturating_sub(4);
+    let end = entry.name.get(end..);
+    !entry.is_folder && end.is_some_and(|end| end.eq_ignore_ascii_case(".efi"))
 }
 
 fn find_partition(device: &Device) -> anyhow::Result<HardDrive> {
@@ -159,15 +219,17 @@ struct Window<'a> {
     bytes: u64,
     /// The block read last, and where it begins within the partition.
     block: RefCell<(u64, Vec<u8>)>,
+    patience: &'a Patience<'a>,
 }
 
 impl<'a> Window<'a> {
-    fn new(device: &'a Device, partition: Range<u64>) -> Self {
+    fn new(device: &'a Device, partition: Range<u64>, patience: &'a Patience<'a>) -> Self {
         Self {
             device,
             start: partition.start,
             bytes: partition.end - partition.start,
             block: RefCell::default(),
+            patience,
         }
     }
 
@@ -181,6 +243,7 @@ impl<'a> Window<'a> {
             }
             let block_at = at / BLOCK_BYTES * BLOCK_BYTES;
             if block.0 != block_at || block.1.is_empty() {
+                self.patience.spend()?;
                 let here = BLOCK_BYTES.min(self.bytes - block_at) as usize;
                 *block = (
                     block_at,
@@ -195,3 +258,6 @@ impl<'a> Window<'a> {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests;

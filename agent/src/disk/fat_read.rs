@@ -3,7 +3,7 @@
 use std::io;
 
 const ENTRY_BYTES: usize = 32;
-/// Bytes of one folder that are read; 32,768 entries. This also ends a circular chain.
+/// Bytes that one folder may have; 32,768 entries. This also ends a circular chain.
 const MAX_FOLDER_BYTES: usize = 1 << 20;
 const LONG_NAME: u8 = 0x0f;
 const VOLUME_LABEL: u8 = 0x08;
@@ -97,9 +97,10 @@ impl<'a> Fat<'a> {
     fn chain(&self, first: u32) -> io::Result<Vec<Entry>> {
         let mut bytes = Vec::new();
         let mut cluster = first;
-        while (2..self.clusters.saturating_add(2)).contains(&cluster)
-            && bytes.len() < MAX_FOLDER_BYTES
-        {
+        while (2..self.clusters.saturating_add(2)).contains(&cluster) {
+            if bytes.len() >= MAX_FOLDER_BYTES {
+                return Err(io::Error::other("a folder has no end"));
+            }
             let at = self.data_at + u64::from(cluster - 2) * self.cluster_bytes as u64;
             bytes.extend((self.read)(at, self.cluster_bytes)?);
             cluster = self.next(cluster)?;
