@@ -27,7 +27,8 @@ const MAX_PARTITIONS: usize = 128;
 /// What can be in the way on one disk.
 struct Survey {
     mbr: Option<Mbr>,
-    /// From the primary copy; otherwise from the backup, which firmware uses and puts back.
+    /// From the primary copy; otherwise from the backup, which firmware uses and puts back. None beside an MBR that has
+    /// partitions of its own alone: then a copy is what an earlier table left.
     gpt: Option<Gpt>,
     gpt_is_primary: bool,
     places: Vec<Place>,
@@ -126,17 +127,15 @@ fn survey(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<Survey> {
     let sector = u64::from(device.sector());
     let end = TABLE_BYTES.min(device.bytes()) / sector * sector;
     let head = device.read(0, end as usize)?;
-    let primary = Gpt::parse(&head, 0, 1, device.sector()).ok();
-    let gpt_is_primary = primary.is_some();
-    let gpt = match primary {
-        Some(gpt) => Some(gpt),
-        None => {
-            let at = device.sectors() - end / sector;
-            let tail = device.read(at * sector, end as usize)?;
-            Gpt::parse(&tail, at, device.sectors() - 1, device.sector()).ok()
-        }
-    };
     let mbr = Mbr::parse(&head);
+    let mut gpt = Gpt::parse(&head, 0, 1, device.sector()).ok();
+    let gpt_is_primary = gpt.is_some();
+    if gpt.is_none() {
+        let at = device.sectors() - end / sector;
+        let tail = device.read(at * sector, end as usize)?;
+        gpt = Gpt::parse(&tail, at, device.sectors() - 1, device.sector()).ok();
+    }
+    let gpt = gpt.filter(|_| mbr.as_ref().is_none_or(Mbr::is_protective));
     let patience = Patience::new(cancelled);
     let mut places = vec![Place::new(device, None, 0..device.bytes(), None, None)?];
     if let Some(gpt) = &gpt {

@@ -96,6 +96,12 @@ impl Mbr {
             .collect()
     }
 
+    /// Whether it says that the disk has a GPT. Without that a GPT is what an earlier table left (UEFI 2.10 §5.2.3).
+    pub fn is_protective(&self) -> bool {
+        let mut entries = self.entries().into_iter();
+        entries.any(|entry| entry.kind == PROTECTIVE)
+    }
+
     pub fn end_of_partitions(&self) -> u64 {
         self.entries().iter().map(Entry::end).max().unwrap_or(0)
     }

@@ -210,6 +210,39 @@ fn a_table_of_which_only_the_backup_is_left_is_read_and_not_rewritten() {
     assert!(found.iter().all(is_refused), "{found:?}");
 }
 
+/// Firmware and Linux take the MBR, so its partitions are looked at and its signature is replaced.
+#[test]
+fn a_gpt_that_an_earlier_table_left_counts_for_nothing_beside_an_mbr() {
+    let mbr = other_system(0, 0);
+    let mut both = mbr.clone();
+    let gpt = image::gpt(BYTES, 512);
+    // Both copies; then the backup alone, as a tool leaves it that writes an MBR.
+    for kept in [512, 34 * 512] {
+        both[kept..34 * 512].copy_from_slice(&gpt[kept..34 * 512]);
+        if kept > 512 {
+            both[512..kept].fill(0);
+        }
+        let tail = both.len() - 33 * 512;
+        both[tail..].copy_from_slice(&gpt[tail..]);
+        let (own, copy) = (disk_of(&mbr), disk_of(&both));
+        let found = look_from(&own, &[&copy], &[&copy]);
+        let wanted = vec![(None, vec![Clash::DiskId("04030201".into())])];
+        assert_eq!(clashes(&found), wanted);
+        assert_eq!(found[0].fate, Fate::Neutralised, "{}", found[0]);
+        assert!(
+            copy.content()[512..] == both[512..],
+            "the GPT was written to"
+        );
+        // And a deployed GPT has nothing in common with what was left.
+        assert_eq!(look_from(&disk_of(&gpt), &[&copy], &[]), []);
+    }
+    // A GPT without any MBR is one, for Linux can be told so and some firmware takes it.
+    let mut bare = gpt.clone();
+    bare[510..512].fill(0);
+    let found = look_from(&disk_of(&gpt), &[&disk_of(&bare)], &[]);
+    assert!(clashes(&found).contains(&(None, vec![Clash::DiskId(id(0xdd))])));
+}
+
 #[test]
 fn a_file_system_on_a_whole_disk_goes_with_both_ends() {
     let own = disk_of(&system());
