@@ -1,4 +1,4 @@
-//! What another disk has that firmware, or the system just written, may take for its own.
+//! What another disk has that firmware, or the system just written, may take for its own, or what nobody could read of it.
 //! The agent looks for it; what follows is the core's to decide.
 use crate::disk::DiskIdentity;
 use alloc::format;
@@ -38,6 +38,8 @@ pub enum Clash {
     /// Also of swap space and of physical volumes.
     FileSystemUuid(String),
     FileSystemLabel(String),
+    /// Nobody can say what is there, and this is why: the disk or a part of it could not be read.
+    Unread(String),
 }
 
 /// What the agent did about it.
@@ -60,6 +62,7 @@ impl fmt::Display for Clash {
             Clash::DiskId(id) => write!(f, "the same disk GUID or signature {id}"),
             Clash::PartitionId(id) => write!(f, "the same partition GUID {id}"),
             Clash::FileSystemUuid(uuid) => write!(f, "the same file-system UUID {uuid}"),
+            Clash::Unread(why) => write!(f, "content that could not be read ({why})"),
             Clash::FileSystemLabel(label) => write!(f, "the same label {label:?}"),
         }
     }

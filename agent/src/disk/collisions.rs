@@ -9,22 +9,25 @@ use super::mbr::{self, Mbr};
 use super::target;
 use crate::context::StepContext;
 use crate::random;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use ironbeat_common::collision::{Clash, Collision, Fate, MAX_COLLISIONS};
 use ironbeat_common::disk::{DiskIdentity, are_paths, distinct};
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::inventory::Disk;
 use ironbeat_common::order::WriteImage;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 /// Bytes at the start of a disk that hold any table we read.
 const TABLE_BYTES: u64 = 1 << 20;
 /// Partitions considered of one disk; the usual table has 128 entries.
 const MAX_PARTITIONS: usize = 128;
+/// Places of one disk that cannot be read, until the rest is left: each may take a dying disk half a minute.
+const MAX_UNREAD: usize = 4;
 
 /// What can be in the way on one disk.
+#[derive(Default)]
 struct Survey {
     mbr: Option<Mbr>,
     /// From the primary copy; otherwise from the backup, which firmware uses and puts back. None beside an MBR that has
@@ -42,51 +45,30 @@ struct Place {
     guid: Option<Uuid>,
     loader: Option<String>,
     holds: FileSystem,
+    /// Why nobody can say what else it has.
+    unread: Option<String>,
 }
 
 /// What clashes, by place.
 type Found = Vec<(Option<u32>, Vec<Clash>)>;
 
-/// Looks at all disks but the one that was written. Nothing here fails the step: the image is on its disk, and a disk that
-/// cannot be read cannot be booted.
+/// Looks at all disks but the one that was written. Nothing here fails the step: the image is on its disk. What could not be
+/// looked at is one more thing that may be in the way.
 pub fn look(order: &WriteImage, ctx: &StepContext<'_>) -> Vec<Collision> {
     let disks = (ctx.disks)();
-    let Some(ours) = disks.iter().find(|disk| order.disk.is(disk)) else {
-        return Vec::new();
-    };
-    let own = match Device::open_to_read(&ours.name, ours.logical_sector_bytes)
-        .with_context(|| format!("opening {}", ours.name))
-        .and_then(|device| survey(&device, ctx.cancelled))
-    {
-        Ok(own) => own,
-        Err(error) => {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "the disk cannot be compared with others"
-            );
-            return Vec::new();
-        }
-    };
-    let is_other = |disk: &&Disk| {
-        !order.disk.is(disk) && !are_paths(ours, disk) && disk.size_bytes >= TABLE_BYTES
-    };
+    let (own, mut collisions) = look_at_own(order, &disks, ctx);
+    if !disks.iter().any(|disk| order.disk.is(disk)) {
+        return collisions;
+    }
+    let is_own = |disk: &Disk| is_path_to(disk, &order.disk, &disks);
+    let is_other = |disk: &&Disk| !is_own(disk) && disk.size_bytes >= TABLE_BYTES;
     let others = distinct(disks.iter().filter(is_other));
-    let mut collisions = Vec::new();
     for (done, disk) in others.iter().enumerate() {
         if ctx.cancelled.load(Ordering::Relaxed) {
             break;
         }
-        (ctx.progress)(Progress {
-            phase: "other disks".to_owned(),
-            done: done as u64,
-            total: Some(others.len() as u64),
-        });
-        match look_at(&own, disk, &disks, &order.neutralise, ctx.cancelled) {
-            Ok(found) => collisions.extend(found),
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "a disk cannot be looked at");
-            }
-        }
+        report(ctx, done as u64, Some(others.len() as u64));
+        collisions.extend(look_at(&own, disk, &disks, &order.neutralise, ctx));
     }
     collisions.truncate(MAX_COLLISIONS);
     for collision in &collisions {
@@ -95,21 +77,62 @@ pub fn look(order: &WriteImage, ctx: &StepContext<'_>) -> Vec<Collision> {
     collisions
 }
 
+fn report(ctx: &StepContext<'_>, done: u64, total: Option<u64>) {
+    (ctx.progress)(Progress {
+        phase: "other disks".to_owned(),
+        done,
+        total,
+    });
+}
+
+/// What the others are compared with, and what of it could not be read.
+fn look_at_own(
+    order: &WriteImage,
+    disks: &[Disk],
+    ctx: &StepContext<'_>,
+) -> (Survey, Vec<Collision>) {
+    let paths = disks
+        .iter()
+        .filter(|disk| is_path_to(disk, &order.disk, disks));
+    let own = survey_by(paths, ctx);
+    let unread = match &own {
+        Ok(own) => unread(own),
+        Err(error) => vec![(None, vec![Clash::Unread(format!("{error:#}"))])],
+    };
+    let collision = |(partition, what)| Collision {
+        disk: order.disk.clone(),
+        partition,
+        what,
+        fate: Fate::Left,
+    };
+    let unread = unread.into_iter().map(collision).collect();
+    (own.unwrap_or_default(), unread)
+}
+
+/// Whether the disk that is meant is this one, by this path or by another.
+fn is_path_to(disk: &Disk, meant: &DiskIdentity, disks: &[Disk]) -> bool {
+    let mut meant = disks.iter().filter(|path| meant.is(path));
+    meant.any(|path| path.name == disk.name || are_paths(path, disk))
+}
+
 fn look_at(
     own: &Survey,
     disk: &Disk,
     disks: &[Disk],
     neutralise: &[DiskIdentity],
-    cancelled: &AtomicBool,
-) -> anyhow::Result<Vec<Collision>> {
-    let device = Device::open_to_read(&disk.name, disk.logical_sector_bytes)
-        .with_context(|| format!("opening {}", disk.name))?;
-    let found = compare(own, &survey(&device, cancelled)?);
-    drop(device);
+    ctx: &StepContext<'_>,
+) -> Vec<Collision> {
     let identity = DiskIdentity::of(disk);
+    let paths = disks
+        .iter()
+        .filter(|path| path.name == disk.name || are_paths(path, disk));
+    let found = match survey_by(paths, ctx) {
+        Ok(survey) => compare(own, &survey),
+        Err(error) => vec![(None, vec![Clash::Unread(format!("{error:#}"))])],
+    };
     let fate = match neutralise.contains(&identity) && !found.is_empty() {
         false => Fate::Left,
-        true => match make_harmless(own, &identity, disks, cancelled) {
+        true => match make_harmless(own, &identity, disks, ctx) {
             Ok(()) => Fate::Neutralised,
             Err(error) => Fate::Failed(format!("{error:#}")),
         },
@@ -120,38 +143,94 @@ fn look_at(
         what,
         fate: fate.clone(),
     };
-    Ok(found.into_iter().map(collision).collect())
+    found.into_iter().map(collision).collect()
 }
 
-fn survey(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<Survey> {
+/// By the first path that can be read: of an array's paths some stand by, and fail each read.
+fn survey_by<'a>(
+    paths: impl Iterator<Item = &'a Disk>,
+    ctx: &StepContext<'_>,
+) -> anyhow::Result<Survey> {
+    let mut failed = None;
+    for path in paths {
+        let looked = Device::open_to_read(&path.name, path.logical_sector_bytes)
+            .with_context(|| format!("opening {}", path.name))
+            .and_then(|device| survey(&device, ctx));
+        match looked {
+            Ok(survey) => return Ok(survey),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    Err(failed.unwrap_or_else(|| anyhow!("it is not there any more")))
+}
+
+/// # Errors
+/// Not even its beginning can be read.
+fn survey(device: &Device, ctx: &StepContext<'_>) -> anyhow::Result<Survey> {
     let sector = u64::from(device.sector());
     let end = TABLE_BYTES.min(device.bytes()) / sector * sector;
     let head = device.read(0, end as usize)?;
+    let mut whole = Place::look(device, None, 0..device.bytes(), None, None);
     let mbr = Mbr::parse(&head);
     let mut gpt = Gpt::parse(&head, 0, 1, device.sector()).ok();
     let gpt_is_primary = gpt.is_some();
     if gpt.is_none() {
         let at = device.sectors() - end / sector;
-        let tail = device.read(at * sector, end as usize)?;
-        gpt = Gpt::parse(&tail, at, device.sectors() - 1, device.sector()).ok();
+        match device.read(at * sector, end as usize) {
+            Ok(tail) => gpt = Gpt::parse(&tail, at, device.sectors() - 1, device.sector()).ok(),
+            Err(error) => whole.leave(format!("{error:#}")),
+        }
     }
     let gpt = gpt.filter(|_| mbr.as_ref().is_none_or(Mbr::is_protective));
-    let patience = Patience::new(cancelled);
-    let mut places = vec![Place::new(device, None, 0..device.bytes(), None, None)?];
-    if let Some(gpt) = &gpt {
-        for part in gpt.partitions().into_iter().take(MAX_PARTITIONS) {
-            let bytes = part.first * sector..(part.last + 1) * sector;
-            let (number, guid) = (Some(part.number), Some(part.guid));
-            let esp = (part.kind == gpt::ESP).then_some(&patience);
-            places.push(Place::new(device, number, bytes, guid, esp)?);
+    let partitions: Vec<_> = match (&gpt, &mbr) {
+        (Some(gpt), _) => {
+            let parts = gpt.partitions().into_iter();
+            let sectors = parts.map(|part| {
+                let is_esp = part.kind == gpt::ESP;
+                (
+                    part.number,
+                    part.first..part.last + 1,
+                    Some(part.guid),
+                    is_esp,
+                )
+            });
+            sectors.collect()
         }
-    } else if let Some(mbr) = &mbr {
-        for entry in mbr.entries() {
-            let bytes = u64::from(entry.first) * sector..entry.end() * sector;
-            let esp = (entry.kind == mbr::ESP).then_some(&patience);
-            places.push(Place::new(device, Some(entry.number), bytes, None, esp)?);
+        (None, Some(mbr)) => {
+            let entries = mbr.entries().into_iter();
+            let sectors = entries.map(|entry| {
+                let is_esp = entry.kind == mbr::ESP;
+                (entry.number, entry.first.into()..entry.end(), None, is_esp)
+            });
+            sectors.collect()
         }
+        (None, None) => Vec::new(),
+    };
+    if partitions.len() > MAX_PARTITIONS {
+        let count = partitions.len();
+        whole.leave(format!(
+            "of {count} partitions {MAX_PARTITIONS} are looked at"
+        ));
     }
+    let patience = Patience::new(ctx.cancelled);
+    let mut places = Vec::new();
+    let mut failed = 0;
+    for (number, sectors, guid, is_esp) in partitions.into_iter().take(MAX_PARTITIONS) {
+        if failed >= MAX_UNREAD {
+            whole.leave(format!(
+                "no partition from number {number} on was looked at: too many cannot be read"
+            ));
+            break;
+        }
+        // A disk that answers slowly is not a step that hangs.
+        report(ctx, number.into(), None);
+        let bytes = sectors.start * sector..sectors.end * sector;
+        let esp = is_esp.then_some(&patience);
+        let place = Place::look(device, Some(number), bytes, guid, esp);
+        failed += usize::from(place.unread.is_some());
+        places.push(place);
+    }
+    places.insert(0, whole);
     Ok(Survey {
         mbr,
         gpt,
@@ -161,28 +240,40 @@ fn survey(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<Survey> {
 }
 
 impl Place {
-    /// `esp`: it is an EFI system partition, and so much of it may be read.
-    fn new(
+    /// `esp`: it is an EFI system partition, and so much of it may be read. What cannot be read is as if it were empty, and said.
+    fn look(
         device: &Device,
         number: Option<u32>,
         bytes: Range<u64>,
         guid: Option<Uuid>,
         esp: Option<&Patience<'_>>,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         // A table may name what the disk does not have.
         let bytes = bytes.start.min(device.bytes())..bytes.end.min(device.bytes());
-        let start = device.read(bytes.start, head_bytes(&bytes, device))?;
-        let loader = match esp {
-            Some(patience) => esp::loader(device, bytes.clone(), patience).ok().flatten(),
-            None => None,
-        };
-        Ok(Self {
+        let mut place = Self {
             number,
+            bytes: bytes.clone(),
             guid,
-            loader,
-            holds: filesystem::read(&start).unwrap_or_default(),
-            bytes,
-        })
+            loader: None,
+            holds: FileSystem::default(),
+            unread: None,
+        };
+        match device.read(bytes.start, head_bytes(&bytes, device)) {
+            Ok(start) => place.holds = filesystem::read(&start).unwrap_or_default(),
+            Err(error) => place.leave(format!("{error:#}")),
+        }
+        if let Some(patience) = esp.filter(|_| !bytes.is_empty()) {
+            match esp::loader(device, bytes, patience) {
+                Ok(loader) => place.loader = loader,
+                Err(error) => place.leave(format!("looking for a boot loader: {error:#}")),
+            }
+        }
+        place
+    }
+
+    /// Not all of it was looked at; the first reason is enough.
+    fn leave(&mut self, why: String) {
+        self.unread.get_or_insert(why);
     }
 }
 
@@ -214,6 +305,12 @@ impl Survey {
             mbr.has_boot_code() && (mbr.is_active() || self.gpt.as_ref().is_some_and(bios_boot))
         })
     }
+}
+
+fn unread(survey: &Survey) -> Found {
+    let places = survey.places.iter();
+    let why = |place: &Place| Some((place.number, vec![Clash::Unread(place.unread.clone()?)]));
+    places.filter_map(why).collect()
 }
 
 fn compare(own: &Survey, other: &Survey) -> Found {
@@ -255,6 +352,7 @@ fn compare(own: &Survey, other: &Survey) -> Found {
                 .filter(|label| same_label(label))
                 .map(Clash::FileSystemLabel),
         );
+        what.extend(place.unread.clone().map(Clash::Unread));
         if !what.is_empty() {
             found.push((place.number, what));
         }
@@ -269,16 +367,16 @@ fn make_harmless(
     own: &Survey,
     identity: &DiskIdentity,
     disks: &[Disk],
-    cancelled: &AtomicBool,
+    ctx: &StepContext<'_>,
 ) -> anyhow::Result<()> {
     let device = target::open(identity, disks)?;
-    let mut survey_now = survey(&device, cancelled)?;
+    let mut survey_now = survey(&device, ctx)?;
     let (mut new_ids, mut new_first) = (false, false);
     for (number, what) in compare(own, &survey_now) {
         let mut wipe = false;
         for clash in what {
             match clash {
-                Clash::BootCode => {}
+                Clash::BootCode | Clash::Unread(_) => {}
                 Clash::DiskId(_) => match (&mut survey_now.gpt, &mut survey_now.mbr) {
                     (Some(gpt), _) => {
                         gpt.set_disk(random::guid());
@@ -335,18 +433,22 @@ fn make_harmless(
     }
     device.flush()?;
     device.reread_partitions();
-    let mut left = compare(own, &survey(&device, cancelled)?).into_iter();
+    let left = compare(own, &survey(&device, ctx)?);
+    let left: Vec<Clash> = left.into_iter().flat_map(|(_, what)| what).collect();
+    let is_unread = |it: &Clash| matches!(it, Clash::Unread(_));
     if left
-        .clone()
-        .flat_map(|(_, what)| what)
-        .any(|it| it != Clash::BootCode)
+        .iter()
+        .any(|it| *it != Clash::BootCode && !is_unread(it))
     {
         bail!("{} is as it was after it was written to", device.path());
     }
-    match left.next() {
-        None => Ok(()),
-        Some(_) => bail!("a BIOS may start it: put the deployed disk before it in the setup"),
+    if left.iter().any(is_unread) {
+        bail!("what cannot be read cannot be made harmless");
     }
+    if !left.is_empty() {
+        bail!("a BIOS may start it: put the deployed disk before it in the setup");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

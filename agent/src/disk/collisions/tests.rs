@@ -44,6 +44,15 @@ fn other_system(active: u8, code: u8) -> Vec<u8> {
     image
 }
 
+/// Checksums that are right for the primary GPT, of so many entries, as it is now.
+fn seal(image: &mut [u8], entries: usize) {
+    let crc = image::crc32(&image[1024..1024 + entries * 128]);
+    image[512 + 88..512 + 92].copy_from_slice(&crc.to_le_bytes());
+    image[512 + 16..512 + 20].fill(0);
+    let crc = image::crc32(&image[512..512 + 92]);
+    image[512 + 16..512 + 20].copy_from_slice(&crc.to_le_bytes());
+}
+
 fn disk_of(image: &[u8]) -> TestDisk {
     let disk = TestDisk::sparse(BYTES, 512);
     disk.put(image, 0);
@@ -157,11 +166,7 @@ fn boot_code_counts_where_there_is_something_that_it_boots() {
     let mut grub = image::gpt(BYTES, 512);
     let kind = gpt::BIOS_BOOT.to_bytes_le();
     grub[1024..1040].copy_from_slice(&kind);
-    let crc = image::crc32(&grub[1024..34 * 512]);
-    grub[512 + 88..512 + 92].copy_from_slice(&crc.to_le_bytes());
-    grub[512 + 16..512 + 20].fill(0);
-    let crc = image::crc32(&grub[512..512 + 92]);
-    grub[512 + 16..512 + 20].copy_from_slice(&crc.to_le_bytes());
+    seal(&mut grub, 128);
     let (other, own) = (disk_of(&grub), disk_of(&other_system(0x80, 0x90)));
     let found = clashes(&look_from(&own, &[&other], &[]));
     assert_eq!(found, [(None, vec![Clash::BootCode])]);
@@ -292,6 +297,147 @@ fn a_disk_in_use_is_reported_with_who_uses_it() {
     assert!(why.contains("is in use"), "{why}");
 }
 
+fn unread(it: &Collision) -> Option<&str> {
+    match it.what.as_slice() {
+        [.., Clash::Unread(why)] => Some(why),
+        _ => None,
+    }
+}
+
+/// The second partition of each lies where nothing can be read any more.
+#[test]
+fn what_cannot_be_read_is_said_and_hides_nothing_else() {
+    let [own, copy] = [(); 2].map(|()| disk_of(&system()));
+    if !copy.is_block_device() {
+        println!("no loop devices here: all of a file can be read");
+        return;
+    }
+    copy.fail_from(ROOT_AT as u64);
+    let found = look_from(&own, &[&copy], &[]);
+    let numbers: Vec<_> = found.iter().map(|it| it.partition).collect();
+    assert_eq!(numbers, [None, Some(1), Some(2)], "{found:?}");
+    assert!(
+        matches!(found[1].what[0], Clash::BootLoader(_)),
+        "{found:?}"
+    );
+    let why = unread(&found[2]).expect("it cannot be read");
+    assert!(why.contains("Input/output error"), "{why}");
+    assert_eq!(unread(&found[1]), None);
+
+    // One that can be made harmless as far as it can be read: nobody says that it is.
+    let [ours, copy] = [(); 2].map(|()| disk_of(&other_system(0, 0)));
+    copy.fail_from(MIB);
+    let found = look_from(&ours, &[&copy], &[&copy]);
+    assert_eq!(found[0].what[0], Clash::DiskId("04030201".into()));
+    let Fate::Failed(why) = &found[0].fate else {
+        panic!("{found:?}");
+    };
+    assert!(why.contains("what cannot be read"), "{why}");
+    let again = look_from(&ours, &[&copy], &[]);
+    assert!(
+        !clashes(&again)[0].1.contains(&found[0].what[0]),
+        "{again:?}"
+    );
+
+    // Of the disk just written, too: nothing can be compared with what cannot be read.
+    own.fail_from(ROOT_AT as u64);
+    let blank = TestDisk::sparse(BYTES, 512);
+    let found = look_from(&own, &[&blank], &[]);
+    assert_eq!((found.len(), found[0].partition), (1, Some(2)), "{found:?}");
+    assert!(found[0].disk == own.identity() && unread(&found[0]).is_some());
+    // Nothing of a disk can be read, its table least of all.
+    blank.fail_from(0);
+    let found = look_from(&disk_of(&system()), &[&blank], &[&blank]);
+    assert_eq!((found.len(), found[0].partition), (1, None), "{found:?}");
+    assert!(unread(&found[0]).is_some() && matches!(found[0].fate, Fate::Failed(_)));
+}
+
+#[test]
+fn a_disk_that_cannot_be_opened_is_said_and_one_path_that_can_be_is_enough() {
+    let [own, copy] = [(); 2].map(|()| disk_of(&system()));
+    let gone = "/dev/not-there";
+    let mut bench = Bench::new(&[&own, &copy]);
+    bench.disks[1].name = gone.into();
+    let order = order(&own, &[], ImageFormat::Raw, b"");
+    let found = bench.run(|ctx| look(&order, ctx));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let why = unread(&found[0]).expect("it cannot be opened");
+    assert!(why.contains("opening /dev/not-there"), "{why}");
+    // Another path to the same disk.
+    bench.disks.push(copy.inventory());
+    for path in &mut bench.disks[1..] {
+        path.transport = Some("sas".into());
+        path.wwn = Some("naa.5000c500a1b2c3d4".into());
+    }
+    let found = bench.run(|ctx| look(&order, ctx));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.iter().all(|it| unread(it).is_none()), "{found:?}");
+    // The deployed disk: others are looked at all the same, but not when nobody knows which one it is.
+    bench.disks[0].name = gone.into();
+    let found = bench.run(|ctx| look(&order, ctx));
+    assert!(found[0].disk == order.disk && unread(&found[0]).is_some());
+    assert!(
+        matches!(found[1].what[0], Clash::BootLoader(_)),
+        "{found:?}"
+    );
+    bench.disks.remove(0);
+    let found = bench.run(|ctx| look(&order, ctx));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(unread(&found[0]), Some("it is not there any more"));
+}
+
+/// So many partitions of one sector each, 2 MiB from the start.
+fn crowded(count: usize) -> Vec<u8> {
+    let mut image = image::gpt(BYTES, 512);
+    image[512 + 40..512 + 48].copy_from_slice(&2048u64.to_le_bytes());
+    image[512 + 80..512 + 84].copy_from_slice(&(count as u32).to_le_bytes());
+    let entries = image[1024..].chunks_exact_mut(128).take(count);
+    for (n, entry) in entries.enumerate() {
+        entry.fill(0);
+        entry[..16].copy_from_slice(&image::LINUX_KIND);
+        entry[16..32].fill(n as u8 + 1);
+        let sector = 4096 + n as u64;
+        entry[32..40].copy_from_slice(&sector.to_le_bytes());
+        entry[40..48].copy_from_slice(&sector.to_le_bytes());
+    }
+    seal(&mut image, count);
+    image
+}
+
+#[test]
+fn partitions_that_are_not_looked_at_are_told() {
+    let own = disk_of(&other_system(0, 0));
+    let disk = disk_of(&crowded(200));
+    let found = look_from(&own, &[&disk], &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let why = unread(&found[0]).expect("there are many");
+    assert!(why.contains("of 200 partitions 128"), "{why}");
+    // A disk that dies is not asked for each of them.
+    let disk = disk_of(&crowded(20));
+    if !disk.is_block_device() {
+        println!("no loop devices here: all of a file can be read");
+        return;
+    }
+    disk.fail_from(2 * MIB);
+    let found = look_from(&own, &[&disk], &[]);
+    assert_eq!(found.len(), 1 + MAX_UNREAD, "{found:?}");
+    let why = unread(&found[0]).expect("many cannot be read");
+    assert!(why.contains("from number 5 on"), "{why}");
+}
+
+/// The table of the FAT12 volume says that `EFI`, its first folder, follows itself.
+#[test]
+fn a_boot_loader_that_nobody_can_look_for_is_told() {
+    let (own, mut image) = (disk_of(&other_system(0, 0)), system());
+    let table = ESP_AT + 512;
+    image[table + 3] = 2;
+    image[table + 4] &= 0xf0;
+    let found = look_from(&own, &[&disk_of(&image)], &[]);
+    assert_eq!((found.len(), found[0].partition), (1, Some(1)), "{found:?}");
+    let why = unread(&found[0]).expect("nobody can");
+    assert!(why.contains("a folder has no end"), "{why}");
+}
+
 /// What another disk has may be anything. No damage makes it panic, and none of it reaches the disk that was written.
 #[test]
 fn mutated_disks_do_not_panic() {
@@ -309,11 +455,7 @@ fn mutated_disks_do_not_panic() {
         image[at..at + 128].copy_from_slice(&damaged);
         if (512..2048).contains(&at) {
             // Checksums that are right again let the damage pass.
-            let crc = image::crc32(&image[1024..34 * 512]);
-            image[512 + 88..512 + 92].copy_from_slice(&crc.to_le_bytes());
-            image[512 + 16..512 + 20].fill(0);
-            let crc = image::crc32(&image[512..512 + 92]);
-            image[512 + 16..512 + 20].copy_from_slice(&crc.to_le_bytes());
+            seal(&mut image, 128);
         }
         // What may have been made harmless in the round before.
         for range in [

@@ -37,6 +37,7 @@ pub const LIMITS: Limits = Limits {
 pub struct TestDisk {
     file: tempfile::NamedTempFile,
     device: Option<String>,
+    bytes: u64,
     sector: u32,
 }
 
@@ -64,9 +65,11 @@ impl TestDisk {
         let attached = tries.flatten().find(|output| output.status.success());
         let device =
             attached.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        let bytes = fs::metadata(file.path()).expect("it exists").len();
         Self {
             file,
             device,
+            bytes,
             sector,
         }
     }
@@ -83,7 +86,7 @@ impl TestDisk {
     pub fn inventory(&self) -> Disk {
         Disk {
             name: self.path().to_owned(),
-            size_bytes: fs::metadata(self.file.path()).expect("it exists").len(),
+            size_bytes: self.bytes,
             logical_sector_bytes: self.sector,
             serial: Some(format!("TEST-{}", self.path().replace('/', "-"))),
             ..Disk::default()
@@ -111,6 +114,11 @@ impl TestDisk {
         let file = fs::OpenOptions::new().write(true).open(self.path());
         let wrote = file.and_then(|file| file.write_all_at(content, at));
         wrote.expect("the disk can be written");
+    }
+    /// From here on nothing can be read any more, if this is a loop device: its file ends here.
+    pub fn fail_from(&self, bytes: u64) {
+        let cut = self.file.as_file().set_len(bytes);
+        cut.expect("a file can be cut");
     }
     pub fn is_untouched(&self) -> bool {
         self.content().iter().all(|byte| *byte == 0xff)

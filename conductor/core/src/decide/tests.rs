@@ -1100,11 +1100,11 @@ fn what_cleaning_leaves_alone_is_named() {
 }
 
 /// The image is written, and another disk has this in its second partition.
-fn written(story: &Story, fate: Fate) -> Event {
+fn written(story: &Story, what: Vec<Clash>, fate: Fate) -> Event {
     let collision = Collision {
         disk: DiskIdentity::of(&inventory(&["OTHER"]).disks[0]),
         partition: Some(2),
-        what: vec![Clash::FileSystemLabel("root".into())],
+        what,
         fate,
     };
     let written = Written {
@@ -1120,6 +1120,10 @@ fn written(story: &Story, fate: Fate) -> Event {
     Event::Beat { boot: BOOT, status }
 }
 
+fn same_label() -> Vec<Clash> {
+    vec![Clash::FileSystemLabel("root".into())]
+}
+
 const COLLIDES: &str =
     "/dev/sd0 serial OTHER, 10737418240 bytes, partition 2 has the same label \"root\"";
 
@@ -1127,7 +1131,7 @@ const COLLIDES: &str =
 fn an_active_node_says_which_other_disks_may_be_taken_for_its_own() {
     let active = || {
         let story = Story::writing();
-        let event = written(&story, Fate::Left);
+        let event = written(&story, same_label(), Fate::Left);
         let story = story.event(event);
         let said = format!("another disk may be taken for the deployed one: {COLLIDES}");
         assert!(story.because.ends_with(&said), "{}", story.because);
@@ -1151,7 +1155,7 @@ fn an_active_node_says_which_other_disks_may_be_taken_for_its_own() {
 fn by_policy_a_deploy_fails_when_another_disk_may_be_taken_for_its_own() {
     let mut story = Story::writing();
     story.policy.disk_collisions = OnCollision::Refuse;
-    let event = written(&story, Fate::Left);
+    let event = written(&story, same_label(), Fate::Left);
     let story = story.event(event);
     assert!(
         story.error().ends_with(&format!(": {COLLIDES}")),
@@ -1160,6 +1164,22 @@ fn by_policy_a_deploy_fails_when_another_disk_may_be_taken_for_its_own() {
     );
     let story = story.bmc_did().is("deploy failed");
     assert_eq!(story.node.collisions.to_string(), COLLIDES);
+}
+
+#[test]
+fn a_disk_that_nobody_could_read_is_told_and_by_policy_a_failure() {
+    for (policy, refuses) in [(OnCollision::Warn, false), (OnCollision::Refuse, true)] {
+        let mut story = Story::writing();
+        story.policy.disk_collisions = policy;
+        let what = vec![Clash::Unread("Input/output error".into())];
+        let event = written(&story, what, Fate::Left);
+        let story = story.event(event);
+        let words = "partition 2 has content that could not be read (Input/output error)";
+        assert!(story.because.ends_with(words), "{}", story.because);
+        let explained = explain(&story.node, story.now, &story.policy).to_string();
+        assert!(explained.contains(words), "{explained}");
+        assert_eq!(story.node.last_error.is_some(), refuses);
+    }
 }
 
 #[test]
@@ -1197,7 +1217,7 @@ fn by_policy_other_disks_are_made_harmless_but_for_those_that_cleaning_leaves_al
     // What was made harmless is told as that.
     let mut story = Story::writing();
     story.policy.disk_collisions = OnCollision::Neutralise;
-    let event = written(&story, Fate::Neutralised);
+    let event = written(&story, same_label(), Fate::Neutralised);
     let story = story.event(event);
     let said = format!("other disks were made harmless: {COLLIDES} (neutralised)");
     assert!(story.because.ends_with(&said), "{}", story.because);
