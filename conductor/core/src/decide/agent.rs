@@ -13,7 +13,7 @@ use crate::policy::OnCollision;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
-use ironbeat_common::heartbeat::{Outcome, Retry, Status};
+use ironbeat_common::heartbeat::{Outcome, Retry, Status, Written};
 use ironbeat_common::id::{BootId, StepId};
 use ironbeat_common::inventory::Inventory;
 
@@ -193,21 +193,39 @@ fn ends_agent(step: &Step) -> bool {
     }
 }
 
-/// The step is done. An inspection that finishes has the last word on what disks there are, unless it could not see them.
+/// The step is done. Each says what it is there to say: of another step's outcome nothing is believed.
 fn done(draft: &mut Draft<'_>, outcome: &Outcome) -> String {
-    let inspects = matches!(draft.job().step(), Step::Agent(AgentStep::Inspect { .. }));
-    if let (true, Outcome::Inventory(inventory)) = (inspects, outcome) {
-        if let Some(doubt) = disks::doubt(inventory, None, &draft.node.skip_block_devices) {
-            return draft.fail(
-                FailureOf::Other,
-                format!("the inspection could not see all disks ({doubt})"),
-            );
-        }
-        draft.put(Beside::Inventory(inventory.clone()));
-    }
-    let Outcome::Written(written) = outcome else {
+    let Step::Agent(step) = draft.job().step().clone() else {
         return draft.advance();
     };
+    match (step, outcome) {
+        (AgentStep::Inspect { .. }, Outcome::Inventory(inventory)) => inspected(draft, inventory),
+        (AgentStep::WriteImage(_), Outcome::Written(written)) => wrote(draft, written),
+        (
+            AgentStep::Inspect { .. }
+            | AgentStep::WriteImage(_)
+            | AgentStep::SetBootEntry { .. }
+            | AgentStep::EraseMetadata { .. }
+            | AgentStep::PowerOff,
+            Outcome::Nothing | Outcome::Inventory(_) | Outcome::Written(_),
+        ) => draft.advance(),
+    }
+}
+
+/// An inspection that finishes has the last word on what disks there are, unless it could not see them.
+fn inspected(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
+    if let Some(doubt) = disks::doubt(inventory, None, &draft.node.skip_block_devices) {
+        return draft.fail(
+            FailureOf::Other,
+            format!("the inspection could not see all disks ({doubt})"),
+        );
+    }
+    draft.put(Beside::Inventory(Box::new(inventory.clone())));
+    draft.advance()
+}
+
+/// The image is on its disk; what other disks have follows by policy.
+fn wrote(draft: &mut Draft<'_>, written: &Written) -> String {
     draft.node.collisions = Collisions::of(&written.collisions);
     let collisions = draft.node.collisions.clone();
     let refuses = draft.ctx.policy.disk_collisions == OnCollision::Refuse;

@@ -925,6 +925,43 @@ fn only_an_inspection_says_what_the_machine_is_made_of() {
     assert_eq!(story.inventory, Some(inventory(&["S1"])));
 }
 
+/// Other disks are looked at after a write alone, whatever an agent says.
+#[test]
+fn only_a_write_says_what_other_disks_have() {
+    let story = Story::cleaning().boots(BOOT, &["S1"]);
+    let event = written(&story, same_label(), Fate::Left);
+    let story = story.event(event).is("cleaning");
+    assert!(story.node.collisions.is_empty());
+    assert_eq!(
+        story.because,
+        "erase_devices_metadata is done, power_off follows"
+    );
+
+    let story = Story::writing();
+    let event = written(&story, same_label(), Fate::Left);
+    let story = story.event(event);
+    let kept = story.node.collisions.clone();
+    assert!(!kept.is_empty());
+    // The next step, with the answer of a write that found nothing.
+    let mut event = written(&story, Vec::new(), Fate::Left);
+    if let Event::Beat {
+        status:
+            Status::Done {
+                outcome: Outcome::Written(written),
+                ..
+            },
+        ..
+    } = &mut event
+    {
+        written.collisions.clear();
+    }
+    let mut story = story;
+    story.policy.disk_collisions = OnCollision::Refuse;
+    let story = story.event(event);
+    assert_eq!(story.node.collisions, kept);
+    assert_eq!(story.node.last_error, None);
+}
+
 #[test]
 fn a_disk_that_appears_while_others_are_erased_is_erased_too() {
     let mut story = Story::cleaning().boots(BOOT, &["S1"]);
