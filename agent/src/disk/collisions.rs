@@ -123,14 +123,14 @@ fn look_at(
     ctx: &StepContext<'_>,
 ) -> Vec<Collision> {
     let identity = DiskIdentity::of(disk);
-    let paths = disks
-        .iter()
-        .filter(|path| path.name == disk.name || are_paths(path, disk));
-    let found = match survey_by(paths, ctx) {
+    let is_path = |path: &&Disk| path.name == disk.name || are_paths(path, disk);
+    let found = match survey_by(disks.iter().filter(is_path), ctx) {
         Ok(survey) => compare(own, &survey),
         Err(error) => vec![(None, vec![Clash::Unread(format!("{error:#}"))])],
     };
-    let fate = match neutralise.contains(&identity) && !found.is_empty() {
+    // By any path: the list may have been made of another.
+    let is_told = neutralise.iter().any(|it| is_path_to(disk, it, disks));
+    let fate = match is_told && !found.is_empty() {
         false => Fate::Left,
         true => match make_harmless(own, &identity, disks, ctx) {
             Ok(()) => Fate::Neutralised,

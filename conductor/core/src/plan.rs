@@ -85,7 +85,8 @@ pub fn steps_of(job: &Job, mode: Option<BootMode>) -> usize {
 }
 
 /// The plan of a job whose machine rebooted in the middle of an agent step; none: the one that it has.
-/// Cleaning erases what came late, too; a deploy stays with the disk that it has begun to write.
+/// Cleaning erases what came late, too; a deploy stays with the disk that it has begun to write, but what it may do to others
+/// is chosen anew: a disk without serial number and WWN may have another's name now.
 ///
 /// # Errors
 /// Why the job cannot go on, for the operator.
@@ -102,9 +103,51 @@ pub fn after_reboot(
         JobKind::Clean => after_lookup(node, inventory, known, policy).map(Some),
         JobKind::Deploy => {
             all_disks_are_there(node, inventory, known)?;
-            Ok(None)
+            write_again(node, job, inventory, policy)
         }
         JobKind::Inspect | JobKind::Verify | JobKind::Delete | JobKind::Bmc => Ok(None),
+    }
+}
+
+/// The rest of a deploy, from the write on that is begun again; none: it is past that, or its disk is gone, as the agent will say.
+fn write_again(
+    node: &Node,
+    job: &Job,
+    inventory: &Inventory,
+    policy: &Policy,
+) -> Result<Option<Plan>, String> {
+    let Step::Agent(AgentStep::WriteImage(write)) = job.step() else {
+        return Ok(None);
+    };
+    let mut disks = inventory.disks.iter();
+    let Some(disk) = disks.find(|disk| write.disk.is(disk)) else {
+        return Ok(None);
+    };
+    let skips = &node.skip_block_devices;
+    if !disks::not_skipped(inventory, skips).contains(disk) {
+        return Err(format!(
+            "{} was to be written, and the skip list names it since the machine rebooted",
+            write.disk
+        ));
+    }
+    let mut steps = job.steps[job.at..].to_vec();
+    steps[0] = Step::Agent(AgentStep::WriteImage(WriteImage {
+        neutralise: to_neutralise(node, disk, inventory, policy),
+        ..write.clone()
+    }));
+    let left_alone = None;
+    Ok(Some(Plan { steps, left_alone }))
+}
+
+fn to_neutralise(
+    node: &Node,
+    disk: &Disk,
+    inventory: &Inventory,
+    policy: &Policy,
+) -> Vec<DiskIdentity> {
+    match policy.disk_collisions {
+        OnCollision::Warn | OnCollision::Refuse => Vec::new(),
+        OnCollision::Neutralise => disks::beside(disk, inventory, &node.skip_block_devices),
     }
 }
 
@@ -130,10 +173,7 @@ fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Vec<Ste
         .as_ref()
         .ok_or("the node has no instance to deploy")?;
     let disk = root_disk(node, instance, inventory).map_err(|why| why.to_string())?;
-    let neutralise = match policy.disk_collisions {
-        OnCollision::Warn | OnCollision::Refuse => Vec::new(),
-        OnCollision::Neutralise => disks::beside(&disk, inventory, &node.skip_block_devices),
-    };
+    let neutralise = to_neutralise(node, &disk, inventory, policy);
     let disk = DiskIdentity::of(&disk);
     let write = AgentStep::WriteImage(WriteImage {
         disk: disk.clone(),

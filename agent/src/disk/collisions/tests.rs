@@ -149,6 +149,53 @@ fn a_copy_that_is_made_harmless_keeps_its_table_with_other_ids_and_the_rest_of_i
     assert_eq!(look_from(&own, &[&copy], &[]), []);
 }
 
+/// The machine rebooted in the middle of the write, and the disks came up in another order, or by another path first.
+#[test]
+fn a_disk_is_made_harmless_under_whatever_name_and_path_it_has_now() {
+    let (own, copy) = (disk_of(&system()), disk_of(&system()));
+    let mut order = order(&own, &[], ImageFormat::Raw, b"");
+    let told = |name: &str, serial: Option<String>, wwn: Option<&str>| DiskIdentity {
+        name: name.into(),
+        serial,
+        wwn: wwn.map(Into::into),
+        ..copy.identity()
+    };
+    let mut bench = Bench::new(&[&own, &copy]);
+    order.neutralise = vec![told("/dev/elsewhere", copy.identity().serial, None)];
+    let found = bench.run(|ctx| look(&order, ctx));
+    assert!(
+        found.iter().all(|it| it.fate == Fate::Neutralised),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), 3);
+
+    copy.put(&system(), 0);
+    let wwn = Some("naa.5000c500a1b2c3d4");
+    let mut other = bench.disks[1].clone();
+    (other.name, other.serial) = ("/dev/stands-by".into(), Some("its other port".into()));
+    bench.disks.push(other);
+    for path in &mut bench.disks[1..] {
+        (path.transport, path.wwn) = (Some("sas".into()), wwn.map(Into::into));
+    }
+    order.neutralise = vec![told("/dev/x", Some("its other port".into()), wwn)];
+    let found = bench.run(|ctx| look(&order, ctx));
+    assert!(
+        found.iter().all(|it| it.fate == Fate::Neutralised),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), 3);
+
+    // One with neither serial number nor WWN has nothing but its name.
+    copy.put(&system(), 0);
+    bench.disks.pop();
+    let path = &mut bench.disks[1];
+    (path.serial, path.wwn, path.transport) = (None, None, None);
+    order.neutralise = vec![told("/dev/elsewhere", None, None)];
+    let found = bench.run(|ctx| look(&order, ctx));
+    assert!(found.iter().all(|it| it.fate == Fate::Left), "{found:?}");
+    assert_eq!(found.len(), 3);
+}
+
 #[test]
 fn boot_code_counts_where_there_is_something_that_it_boots() {
     let own = disk_of(&system());

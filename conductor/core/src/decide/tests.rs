@@ -1260,6 +1260,80 @@ fn by_policy_other_disks_are_made_harmless_but_for_those_that_cleaning_leaves_al
     assert!(story.because.ends_with(&said), "{}", story.because);
 }
 
+fn neutralised(story: &Story) -> Vec<&str> {
+    let Some(Step::Agent(AgentStep::WriteImage(write))) = story.node.job().map(|job| job.step())
+    else {
+        panic!("{:?}", story.node.state);
+    };
+    let names = write.neutralise.iter().map(|disk| disk.name.as_str());
+    names.collect()
+}
+
+/// Of two disks with nothing but their names, the one behind `slot1` is on the skip list.
+#[test]
+fn what_is_made_harmless_is_chosen_anew_when_the_machine_reboots_in_the_middle_of_the_write() {
+    let found = |slots: [&str; 2]| {
+        let mut found = inventory(&["S1", "x", "x"]);
+        for (disk, slot) in found.disks[1..].iter_mut().zip(slots) {
+            (disk.serial, disk.size_bytes) = (None, 1 << 40);
+            disk.by_path = Some(slot.into());
+        }
+        found
+    };
+    let mut story = Story::available();
+    story.policy.disk_collisions = OnCollision::Neutralise;
+    story.node.skip_block_devices =
+        vec![Hints([("by_path".to_string(), "slot1".to_string())].into())];
+    let mut wanted = instance();
+    wanted.root_device = Hints([("serial".to_string(), "S1".to_string())].into());
+    let story = story.ask(Verb::Deploy(wanted)).bmc_did();
+    let story = story.event(booted(found(["slot0", "slot1"])));
+    assert_eq!(neutralised(&story), ["/dev/sd1"]);
+    let again = |n: u8, slots| Event::Booted {
+        boot: BootId::from_bytes([n; 16]),
+        inventory: found(slots),
+    };
+    let story = story.event(again(0xc1, ["slot1", "slot0"]));
+    assert_eq!(neutralised(&story), ["/dev/sd2"]);
+    let tries = |story: &Story| story.node.job().unwrap().tries;
+    assert_eq!(tries(&story), 2);
+    // The same once more: nothing is planned, the write begins again.
+    let story = story.event(again(0xc2, ["slot1", "slot0"]));
+    assert_eq!((neutralised(&story), tries(&story)), (vec!["/dev/sd2"], 3));
+    assert!(story.because.ends_with("begun again"), "{}", story.because);
+    // After the write nothing is written again.
+    let story = story.agent_did();
+    let at = story.node.job().unwrap().at;
+    let story = story.event(again(0xc3, ["slot0", "slot1"]));
+    assert!(story.node.job().unwrap().at >= at);
+}
+
+/// A disk with nothing but its name is chosen, and the name is another disk's after a reboot.
+#[test]
+fn a_deploy_does_not_go_on_with_a_disk_that_the_skip_list_names_now() {
+    let found = |slots: [&str; 2]| {
+        let mut found = inventory(&["x", "x"]);
+        for (disk, slot) in found.disks.iter_mut().zip(slots) {
+            (disk.serial, disk.size_bytes) = (None, 1 << 40);
+            disk.by_path = Some(slot.into());
+        }
+        found
+    };
+    let mut story = Story::available();
+    story.inventory = None;
+    story.node.skip_block_devices =
+        vec![Hints([("by_path".to_string(), "slot1".to_string())].into())];
+    let story = story.ask(Verb::Deploy(instance())).bmc_did();
+    let story = story.event(booted(found(["slot0", "slot1"])));
+    let story = story.event(Event::Booted {
+        boot: NEXT_BOOT,
+        inventory: found(["slot1", "slot0"]),
+    });
+    let words = "/dev/sd0, 1099511627776 bytes was to be written, and the skip list names it";
+    assert!(story.error().contains(words), "{}", story.error());
+    story.bmc_did().is("deploy failed");
+}
+
 #[test]
 fn a_failed_step_carries_the_agents_error() {
     let story = Story::writing();
