@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use ironbeat::backup;
 use ironbeat::config::Config;
-use ironbeat_cli::out::NobodyReads;
+use ironbeat_cli::out::{self, NobodyReads};
 use ironbeat_cli::{Connect, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
         // As if the signal had ended it, which Rust's runtime ignores.
         Err(error) if error.is::<NobodyReads>() => ExitCode::from(128 + SIGPIPE),
         Err(error) => {
-            eprintln!("ironbeat: {error:#}");
+            eprintln!("ironbeat: {}", out::visible(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 //! What to do with them is decided in `efi` and `collisions`. The volume may hold anything: every walk in it is bounded.
 use super::device::Device;
 use super::fat_read::{Entry, Fat};
+use super::filesystem;
 use super::gpt::{self, Gpt};
 use super::load_option::{HardDrive, Signature};
 use super::mbr::{self, Mbr};
@@ -84,10 +85,11 @@ pub fn find(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<Loader> {
     })?;
     let (best, has_fallback) = best(&files.names);
     let Some(file) = best else {
+        let some = files.names[..files.names.len().min(MAX_NAMED)].join(", ");
         bail!(
             "no boot loader is known in the EFI system partition of {} (it has: {})",
             device.path(),
-            files.names[..files.names.len().min(MAX_NAMED)].join(", ")
+            filesystem::text(some.as_bytes()).unwrap_or_default()
         );
     };
     Ok(Loader {
@@ -97,7 +99,7 @@ pub fn find(device: &Device, cancelled: &AtomicBool) -> anyhow::Result<Loader> {
     })
 }
 
-/// The boot loader in an EFI system partition, given in bytes; none: there is none, or no FAT volume.
+/// The boot loader in an EFI system partition, given in bytes, as people may read it; none: there is none, or no FAT volume.
 ///
 /// # Errors
 /// Nobody can say.
@@ -114,7 +116,7 @@ pub fn loader(
         None if !files.are_all => Err(io::Error::other(format!(
             "it has more than {MAX_FOLDERS} folders or {MAX_FILES} programs"
         ))),
-        best => Ok(best),
+        best => Ok(best.and_then(|file| filesystem::text(file.as_bytes()))),
     }
 }
 

@@ -164,7 +164,7 @@ impl<'a> Terminal<'a> {
         };
         if trouble != self.trouble {
             match &trouble {
-                Some(why) => eprint!("\r\n[{why}; asking again]\r\n"),
+                Some(why) => eprint!("\r\n[{}; asking again]\r\n", out::visible(why)),
                 None => eprint!("\r\n[a worker serves this console again]\r\n"),
             }
             self.trouble = trouble;

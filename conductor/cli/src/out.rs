@@ -13,7 +13,26 @@ pub struct NobodyReads;
 /// # Errors
 /// [`NobodyReads`], or what is wrong with standard output.
 pub fn line(text: impl Display) -> anyhow::Result<()> {
-    bytes(format!("{text}\n").as_bytes())
+    line_to(std::io::stdout().lock(), text)
+}
+
+fn line_to(out: impl Write, text: impl Display) -> anyhow::Result<()> {
+    let line = visible(&text.to_string()) + "\n";
+    bytes_to(out, line.as_bytes())
+}
+
+/// What a terminal would obey is shown and not done: machines, disks and BMCs may call themselves anything. The form is JSON's,
+/// so JSON stays what it is.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => out += &format!("\\u{:04x}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// What may go wrong although the command works: on standard error, so that the output stays what programs read.
@@ -21,11 +40,15 @@ pub fn line(text: impl Display) -> anyhow::Result<()> {
 /// # Errors
 /// What is wrong with standard error.
 pub fn warn(text: impl Display) -> anyhow::Result<()> {
-    let written = writeln!(std::io::stderr().lock(), "warning: {text}");
+    let written = writeln!(
+        std::io::stderr().lock(),
+        "warning: {}",
+        visible(&text.to_string())
+    );
     written.context("write to standard error")
 }
 
-/// Prints them unchanged, and at once.
+/// Prints them unchanged, and at once: a console is a terminal's.
 ///
 /// # Errors
 /// As of [`line()`].
@@ -79,6 +102,29 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_and_not_done() {
+        let printed = |text: &str| {
+            let mut out = Vec::new();
+            line_to(&mut out, text).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let evil = "\u{1b}[2J\u{9b}31m\r\u{7f}";
+        let shown = "\\u001b[2J\\u009b31m\\u000d\\u007f";
+        assert_eq!(
+            printed(&format!("größer\n\tb {evil}")),
+            format!("größer\n\tb {shown}\n")
+        );
+        // JSON stays what it is.
+        let value = serde_json::json!({ "label": evil });
+        let json = printed(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(json.is_ascii(), "{json:?}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+            value
+        );
     }
 
     #[test]

@@ -139,6 +139,22 @@ fn a_folder_without_an_end_is_an_error() {
 }
 
 #[test]
+fn a_folder_whose_name_commands_a_terminal_is_named_without_that() {
+    let arch = if cfg!(target_arch = "x86_64") {
+        "X64"
+    } else {
+        "AA64"
+    };
+    let volume = Volume::new()
+        .list(ROOT, [("EFI", true, 3)])
+        .list(3, [("\x1b[2J", true, 4)])
+        .list(4, [(format!("GRUB{arch}.EFI").as_str(), false, 0)]);
+    let loader = volume.loader().expect("it can be read");
+    let named = format!("\\EFI\\\u{fffd}[2J\\GRUB{arch}.EFI");
+    assert_eq!(loader, Some(named));
+}
+
+#[test]
 fn a_scattered_volume_is_given_up() {
     // Between two of these clusters lies the way back to the table.
     let clusters: Vec<u32> = (1000..1600).collect();

@@ -10,12 +10,16 @@ use crate::node::{
 };
 use crate::plan::{self, Plan};
 use crate::policy::OnCollision;
+use crate::text::said;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use ironbeat_common::heartbeat::{Outcome, Retry, Status, Written};
 use ironbeat_common::id::{BootId, StepId};
 use ironbeat_common::inventory::Inventory;
+
+/// Characters of an agent's error.
+const MAX_ERROR: usize = 2000;
 
 pub(super) fn booted(
     draft: &mut Draft<'_>,
@@ -166,11 +170,11 @@ pub(super) fn beat(
         // Its BMC does it as well.
         Status::Failed { step, error } if *step == id && ends => {
             let because = draft.advance();
-            let what: String = error.what.chars().take(2000).collect();
+            let what = said(&error.what, MAX_ERROR);
             format!("the agent did not switch the machine off ({what}): {because}")
         }
         Status::Failed { step, error } if *step == id => {
-            let what = error.what.chars().take(2000).collect();
+            let what = said(&error.what, MAX_ERROR);
             match error.retry {
                 Retry::Useful => draft.retry(FailureOf::Other, what),
                 Retry::Useless => draft.fail(FailureOf::Other, what),

@@ -1340,7 +1340,7 @@ fn a_failed_step_carries_the_agents_error() {
     let status = Status::Failed {
         step: story.step_id(),
         error: StepError {
-            what: "GET http://h/os.zst: 404".into(),
+            what: "GET http://h/os.zst: 404\u{7f}".into(),
             retry: Retry::Useless,
         },
     };
@@ -1348,7 +1348,7 @@ fn a_failed_step_carries_the_agents_error() {
     assert!(
         story
             .error()
-            .ends_with("write_image (3 of 6): GET http://h/os.zst: 404"),
+            .ends_with("write_image (3 of 6): GET http://h/os.zst: 404\u{fffd}"),
         "{}",
         story.error()
     );

@@ -1,5 +1,6 @@
 //! What the last deploy found on other disks that may be taken for the deployed one: a node that is active says so.
 //! What follows from it is decided in `decide`, by policy.
+use crate::text::said;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -24,7 +25,7 @@ pub struct Collisions {
 }
 
 impl Collisions {
-    /// An agent may say anything: what is kept of it is bounded.
+    /// An agent may say anything: what is kept of it is bounded, and plain.
     pub fn of(all: &[Collision]) -> Self {
         let places = all.iter().take(MAX_PLACES).map(bounded).collect();
         let more = all.len().saturating_sub(MAX_PLACES);
@@ -43,7 +44,7 @@ impl Collisions {
 }
 
 fn bounded(collision: &Collision) -> Collision {
-    let cut = |text: &String| text.chars().take(MAX_TEXT).collect::<String>();
+    let cut = |text: &String| said(text, MAX_TEXT);
     let clash = |clash: &Clash| match clash {
         Clash::BootCode => Clash::BootCode,
         Clash::BootLoader(file) => Clash::BootLoader(cut(file)),
@@ -105,5 +106,31 @@ mod tests {
         let words = kept.to_string();
         assert!(words.starts_with("/dev/sd0 serial xxx") && words.ends_with("; 184 more"));
         assert!(!kept.are_harmless());
+    }
+
+    #[test]
+    fn what_other_disks_and_agents_say_does_not_reach_a_terminal_as_it_is() {
+        let evil = || String::from("\u{1b}]0;\u{9b}2J\n");
+        let place = Collision {
+            disk: DiskIdentity {
+                serial: Some(evil()),
+                wwn: Some(evil()),
+                size_bytes: 5,
+                name: evil(),
+            },
+            partition: None,
+            what: alloc::vec![
+                Clash::BootLoader(evil()),
+                Clash::DiskId(evil()),
+                Clash::PartitionId(evil()),
+                Clash::FileSystemUuid(evil()),
+                Clash::FileSystemLabel(evil()),
+                Clash::Unread(evil()),
+            ],
+            fate: Fate::Failed(evil()),
+        };
+        let words = Collisions::of(&[place]).to_string();
+        assert!(!words.chars().any(char::is_control), "{words:?}");
+        assert_eq!(words.matches("]0;").count(), 10);
     }
 }

@@ -3,6 +3,7 @@
 use super::spec::{JobKind, OnFailure, Rest};
 use super::step::{BmcAct, Step};
 use crate::id::{Incarnation, OpId, WorkerId};
+use crate::text::said;
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -144,10 +145,13 @@ pub struct Mark {
     pub total: Option<u64>,
 }
 
+/// Characters of a phase's name; our agent's have at most 14.
+const MAX_PHASE: usize = 64;
+
 impl From<&Progress> for Mark {
     fn from(progress: &Progress) -> Self {
         Self {
-            phase: progress.phase.clone(),
+            phase: said(&progress.phase, MAX_PHASE),
             done: progress.done,
             total: progress.total,
         }
