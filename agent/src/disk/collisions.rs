@@ -361,8 +361,8 @@ fn compare(own: &Survey, other: &Survey) -> Found {
 }
 
 /// GUIDs and signatures are replaced by random ones; of a partition whose file system clashes or has a boot loader the first
-/// [`LOOK_BYTES`] are zeroed, of a whole disk both ends. Boot code stays: a BIOS boots its first disk or none, so without it
-/// no system would run.
+/// [`LOOK_BYTES`] are zeroed, of a whole disk both ends. Boot code stays, unless it goes with the end of a whole disk: a BIOS
+/// boots its first disk or none, so without it no system would run.
 fn make_harmless(
     own: &Survey,
     identity: &DiskIdentity,

@@ -55,8 +55,8 @@ pub struct Policy {
     /// 50).
     pub max_concurrent_clean: u16,
     /// What becomes of other disks that firmware may boot, or whose ids and labels the new system may find, instead of the
-    /// deployed disk. `warn`: the node says so. `refuse`: the deploy fails. `neutralise`: they are made harmless, unless
-    /// cleaning would leave them alone (see operator.md).
+    /// deployed disk. `warn`: the node says so. `refuse`: the deploy fails. `neutralise`: they are made harmless, but for boot
+    /// code in the first sector, unless cleaning would leave them alone (see operator.md).
     pub disk_collisions: OnCollision,
     /// Have each deployed instance say once that it runs, unless its deploy says otherwise: by cloud-init's `phone_home`,
     /// against a worker (see operator.md).
