@@ -3,6 +3,7 @@
 use super::super::device::Device;
 use super::super::testing::{MIB, TestDisk};
 use super::{Files, MAX_FILES, MAX_FOLDERS, Patience, files, loader};
+use ironbeat_mutate::Mutator;
 use std::io;
 use std::sync::atomic::AtomicBool;
 
@@ -181,4 +182,32 @@ fn a_cancelled_look_ends() {
         loader(device, 0..device.bytes(), &Patience::new(&cancelled))
     });
     assert_eq!(error.expect_err("nobody waits").to_string(), "cancelled");
+}
+
+/// Boot sector, table, and the folders: whatever they say, the walk ends, and keeps what it may.
+#[test]
+fn mutated_partitions_end() {
+    let good = many_folders(3).0;
+    let disk = TestDisk::sparse(good.len() as u64, 512);
+    disk.put(&good, 0);
+    let device = Device::open_to_read(disk.path(), 512).expect("it is there");
+    let folder = |cluster: usize| TABLE_AT + TABLE_SECTORS * 512 + (cluster - 2) * CLUSTER;
+    let places = [0, TABLE_AT, folder(2), folder(3), folder(50)];
+    let mut mutator = Mutator::seeded("partitions");
+    let (mut ends, mut kept) = (0, 0);
+    for _ in 0..1000 {
+        let at = places[mutator.below(places.len())];
+        let mut damaged = mutator.mutate(&good[at..at + 256]);
+        damaged.resize(256, 0);
+        disk.overwrite(&damaged, at as u64);
+        let cancelled = AtomicBool::new(false);
+        let found = files(&device, 0..device.bytes(), &Patience::new(&cancelled));
+        disk.overwrite(&good[at..at + 256], at as u64);
+        ends += usize::from(found.is_err());
+        let count = found.map_or(0, |files| files.names.len());
+        assert!(count <= MAX_FILES, "{count}");
+        kept += usize::from(count > 0);
+    }
+    println!("{ends} errors, {kept} with programs");
+    assert!(ends > 0 && kept > 100, "{ends} {kept}");
 }
