@@ -15,8 +15,9 @@ use crate::node::{
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
+use ironbeat_common::collision::{Clash, Collision, Fate};
 use ironbeat_common::disk::DiskIdentity;
-use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError};
+use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,16 @@ fn boot_id(n: u64) -> BootId {
     BootId::from_bytes([n as u8; 16])
 }
 
+/// Another disk, of which nobody can say what it has.
+fn unread() -> Collision {
+    Collision {
+        disk: DiskIdentity::of(&inventory(&["OTHER"]).disks[0]),
+        partition: None,
+        what: vec![Clash::Unread("no answer".to_string())],
+        fate: Fate::Left,
+    }
+}
+
 /// Mostly what would come next in a good life, sometimes anything at all.
 fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
     let present = node.boot.unwrap_or_else(|| boot_id(1 + rng.below(200)));
@@ -92,9 +103,18 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
             step,
             outcome: Outcome::Inventory(inventory(&["S1", "S2"]).into()),
         },
-        3 | 4 => Status::Done {
+        3 => Status::Done {
             step,
             outcome: Outcome::Nothing,
+        },
+        4 => Status::Done {
+            step,
+            outcome: Outcome::Written(Written {
+                image_bytes: 1,
+                millis: 1,
+                resumed: 0,
+                collisions: vec![unread(); rng.below(3) as usize],
+            }),
         },
         _ => Status::Running {
             step,

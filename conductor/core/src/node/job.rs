@@ -286,3 +286,23 @@ impl Phase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_is_kept_as_short_and_plain_as_the_record_can_bear() {
+        let mark = |phase: &str| {
+            let phase = phase.into();
+            Mark::from(&Progress {
+                phase,
+                done: 1,
+                total: None,
+            })
+        };
+        assert_eq!(mark("download").phase, "download");
+        let long = mark(&"\u{1b}".repeat(9000)).phase;
+        assert_eq!(long, "\u{fffd}".repeat(MAX_PHASE));
+    }
+}
