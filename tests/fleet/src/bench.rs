@@ -16,7 +16,8 @@ use ironbeat_common::subject;
 use ironbeat_core::id::RequestId;
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{Image, NewInstance};
-use ironbeat_ops::request::{Deploy, Manage, Provide, SetMaintenance, Undeploy};
+use ironbeat_core::patch::Patch;
+use ironbeat_ops::request::{Deploy, Manage, Provide, SetNode, Undeploy};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ use std::time::{Duration, Instant};
 
 /// Questions under way at once.
 const AT_ONCE: usize = 256;
+/// From this size on only memory, enrolment, lookups and start are measured: no machine has the ports and the memory for as
+/// many simulated BMCs and agents that work.
+pub const HUGE: usize = 50_000;
 /// Nodes that are deployed.
 const DEPLOYS: usize = 1000;
 /// Nodes whose agents beat.
@@ -36,6 +40,8 @@ const STRANGERS: usize = 10_000;
 /// Something that should come by itself.
 const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(100);
+/// Before a storm.
+const REST: Duration = Duration::from_secs(3);
 
 pub struct Plan {
     pub ironbeat: PathBuf,
@@ -46,12 +52,19 @@ pub struct Plan {
     pub rounds: usize,
 }
 
+impl Plan {
+    pub fn wants(&self, name: &str) -> bool {
+        let only = self.only.as_deref();
+        only.is_none_or(|only| name.contains(only) || only.contains(name))
+    }
+}
+
 /// Values by name and unit, in the order in which they came.
 #[derive(Default)]
 pub struct Measures(pub Vec<(String, &'static str, Vec<f64>)>);
 
 impl Measures {
-    fn add(&mut self, name: &str, unit: &'static str, value: f64) {
+    pub(crate) fn add(&mut self, name: &str, unit: &'static str, value: f64) {
         eprintln!("{name}: {value:.4} {unit}");
         match self.0.iter_mut().find(|(known, ..)| known == name) {
             Some((.., values)) => values.push(value),
@@ -67,9 +80,9 @@ impl Measures {
     }
 }
 
-struct Bench<'a> {
+pub(crate) struct Bench<'a> {
     plan: &'a Plan,
-    site: Site,
+    pub site: Site,
     fleet: Fleet,
     operator: Link,
     measures: Measures,
@@ -77,31 +90,45 @@ struct Bench<'a> {
 
 /// One size of the fleet.
 pub async fn run(plan: &Plan, nodes: usize) -> Result<Measures> {
-    let mut site = Site::start(&plan.ironbeat, plan.nats.as_deref())?;
-    site.worker("")?;
-    let fleet = Fleet::start(&Spec::new(&site.servers(), nodes)).await?;
-    let operator = Link::connect(&site.servers(), &fleet.link(0).prefix, "operator").await?;
-    let mut bench = Bench {
-        plan,
-        site,
-        fleet,
-        operator,
-        measures: Measures::default(),
-    };
+    let mut bench = Bench::open(plan, nodes, 1).await?;
     bench.all(nodes).await?;
     Ok(bench.measures)
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    pub async fn open(plan: &'a Plan, nodes: usize, workers: usize) -> Result<Self> {
+        let mut site = Site::start(&plan.ironbeat, plan.nats.as_deref())?;
+        for _ in 0..workers {
+            site.worker("")?;
+        }
+        let fleet = Fleet::start(&Spec::new(&site.servers(), nodes)).await?;
+        let operator = Link::connect(&site.servers(), &fleet.link(0).prefix, "operator").await?;
+        Ok(Self {
+            plan,
+            site,
+            fleet,
+            operator,
+            measures: Measures::default(),
+        })
+    }
+
+    /// All nodes are enrolled, and available.
+    pub async fn prepare(&mut self, nodes: usize) -> Result<()> {
+        self.enrol(nodes).await?;
+        self.manage(nodes).await
+    }
+
     fn wants(&self, name: &str) -> bool {
-        let only = self.plan.only.as_deref();
-        only.is_none_or(|only| name.contains(only) || only.contains(name))
+        self.plan.wants(name)
     }
 
     async fn all(&mut self, nodes: usize) -> Result<()> {
         self.enrol(nodes).await?;
         if self.wants("lookup") || self.wants("rss") {
             self.lookups(nodes).await?;
+        }
+        if nodes >= HUGE {
+            return self.starts();
         }
         if self.wants("discover") {
             self.discover(nodes).await?;
@@ -113,11 +140,7 @@ impl Bench<'_> {
             }
         }
         if self.wants("start") {
-            for _ in 0..self.plan.rounds {
-                self.site.stop_workers();
-                let took = self.site.worker("")?;
-                self.measures.add("start_s", "s", took.as_secs_f64());
-            }
+            self.starts()?;
         }
         if self.wants("stage") {
             self.stage().await?;
@@ -153,6 +176,15 @@ impl Bench<'_> {
             .map(|it| it.twice().len())
             .sum::<usize>();
         ensure!(twice == 0, "{twice} steps were done twice");
+        Ok(())
+    }
+
+    fn starts(&mut self) -> Result<()> {
+        for _ in 0..self.plan.rounds {
+            self.site.stop_workers();
+            let took = self.site.worker("")?;
+            self.measures.add("start_s", "s", took.as_secs_f64());
+        }
         Ok(())
     }
 
@@ -262,11 +294,17 @@ impl Bench<'_> {
             }
             let changes = 200;
             let before = self.site.settled().await;
+            // Each of a hundred nodes gets another NIC, and its own one back.
             for n in 0..changes {
-                let ask = SetMaintenance {
+                let last = if n < changes / 2 { 9 } else { 3 };
+                let nics = [0, 1, 2, last];
+                let ask = SetNode {
                     node: hardware::node_id(n % 100).to_string(),
                     request: None,
-                    reason: (n < 100).then(|| "bench".into()),
+                    patch: Patch {
+                        macs: Some(nics.map(|nic| hardware::mac(n % 100, nic)).to_vec()),
+                        ..Patch::default()
+                    },
                 };
                 self.operator.operate(&ask).await?;
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -317,7 +355,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn ask_deploys(&self, nodes: impl Iterator<Item = usize>) -> Result<()> {
+    pub async fn ask_deploys(&self, nodes: impl Iterator<Item = usize>) -> Result<()> {
         at_once(nodes, async |n| {
             let image = Image {
                 source: "os.raw".parse().expect("a file's name"),
@@ -378,7 +416,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn undeploy(&self, nodes: usize) -> Result<()> {
+    pub async fn undeploy(&self, nodes: usize) -> Result<()> {
         let mut rests = self.follow("available").await?;
         at_once(0..nodes, async |n| {
             let (node, request) = (hardware::node_id(n).to_string(), fresh_request());
@@ -450,6 +488,10 @@ impl Bench<'_> {
 
     /// The server is killed and comes back while all agents are in the middle of a step.
     async fn storm(&mut self, nodes: usize) -> Result<()> {
+        if self.wants("deploy") && nodes <= DEPLOYS {
+            eprintln!("no storm: all {nodes} nodes are deployed already");
+            return Ok(());
+        }
         self.fleet.hold(true);
         let live = |n: &usize| matches!(self.fleet.machine(*n).runs(), Runs::Ramdisk(_));
         let active = DEPLOYS.min(nodes);
@@ -471,7 +513,8 @@ impl Bench<'_> {
             }
             tokio::time::sleep(LOOK).await;
         }
-        self.site.settled().await;
+        // Their beats go on: there is no quiet to wait for.
+        tokio::time::sleep(REST).await;
         self.site.nats.kill();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let beats = |n: usize| self.fleet.machine(n).ledger().beats;
@@ -503,7 +546,7 @@ impl Bench<'_> {
     }
 
     /// Follows the records themselves: the end of a job is counted when it is saved.
-    async fn follow(&self, state: &'static str) -> Result<Rests> {
+    pub async fn follow(&self, state: &'static str) -> Result<Rests> {
         let records = self.operator.nats.subscribe("$KV.ib.node.>").await?;
         self.operator.nats.flush().await?;
         Ok(Rests {
@@ -515,14 +558,14 @@ impl Bench<'_> {
 }
 
 /// Nodes that come to rest in a state.
-struct Rests {
+pub(crate) struct Rests {
     records: async_nats::Subscriber,
     state: &'static str,
     seen: HashSet<NodeId>,
 }
 
 impl Rests {
-    async fn wait(&mut self, nodes: usize) -> Result<()> {
+    pub async fn wait(&mut self, nodes: usize) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self.seen.len() < nodes {
             let Ok(record) = tokio::time::timeout_at(deadline, self.records.next()).await else {

@@ -6,6 +6,8 @@ mod fleet;
 pub mod hardware;
 mod link;
 mod machine;
+mod quota;
+pub mod scale;
 mod site;
 
 pub use agent::Pace;

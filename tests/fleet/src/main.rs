@@ -1,7 +1,8 @@
 //! The load of `cargo xtask bench fleet`: real nats-server, real workers, simulated machines; figures as JSON lines.
 //! What is measured is in the library's `bench`.
 use clap::Parser;
-use ironbeat_fleet::bench::{Measures, Plan, run};
+use ironbeat_fleet::bench::{HUGE, Measures, Plan, run};
+use ironbeat_fleet::scale;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,8 +43,17 @@ async fn main() -> anyhow::Result<()> {
         eprintln!("{nodes} nodes");
         results.push((nodes, run(&plan, nodes).await?));
     }
-    let largest = results.iter().map(|(nodes, _)| *nodes).max();
+    let sizes = results.iter().map(|(nodes, _)| *nodes);
+    let largest = sizes.filter(|nodes| *nodes < HUGE).max();
     for (nodes, measures) in &results {
+        if *nodes >= HUGE {
+            for (name, unit, values) in &measures.0 {
+                let (name, of) = name.split_once('_').unwrap_or((name, ""));
+                let size = nodes / 1000;
+                print(&format!("fleet.{name}_{size}k_{of}"), unit, values);
+            }
+            continue;
+        }
         // The names of the targets mean the largest fleet; smaller ones carry their size.
         let suffix = match Some(*nodes) == largest {
             true => String::new(),
@@ -53,6 +63,12 @@ async fn main() -> anyhow::Result<()> {
             print(&format!("fleet.{name}{suffix}"), unit, values);
         }
     }
+    if plan.wants("workers") || plan.wants("scale") {
+        for (name, unit, values) in &scale::run(&plan).await?.0 {
+            print(&format!("fleet.{name}"), unit, values);
+        }
+    }
+    results.retain(|(nodes, _)| *nodes < HUGE);
     if let [(_, small), .., (_, large)] = results.as_slice() {
         for what in ["lookup", "lookup_again", "beat", "deploy"] {
             let name = format!("{what}_cpu_ms");
