@@ -165,6 +165,7 @@ pub(super) fn beat(
         return Ok("nothing is asked of the agent".into());
     };
     let ends = draft.node.job().is_some_and(|job| ends_agent(job.step()));
+    let now = draft.ctx.now;
     let because = match status {
         Status::Done { step, outcome } if *step == id => done(draft, outcome),
         // Its BMC does it as well.
@@ -180,8 +181,14 @@ pub(super) fn beat(
                 Retry::Useless => draft.fail(FailureOf::Other, what),
             }
         }
+        Status::Running { step, .. } if *step == id => return Ok("the step goes on".into()),
         Status::Idle | Status::Running { .. } | Status::Done { .. } | Status::Failed { .. } => {
-            return Ok("the step goes on".into());
+            // The reply tells it to begin. A record that is only read may be that of a deposed leader, and the job over; to
+            // be written it must be the present one.
+            if let Phase::AgentStep { seen, .. } = &mut draft.job().phase {
+                *seen = now;
+            }
+            return Ok("the agent is told what to do".into());
         }
     };
     // The reply to this very beat carries the next step.

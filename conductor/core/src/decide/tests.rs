@@ -1628,6 +1628,36 @@ fn an_agent_at_the_wanted_step_gets_no_new_order() {
     assert_eq!(wanted(&story.node, NEXT_BOOT, &other), Wanted::LookUp);
 }
 
+/// A record that is only read may be that of a leader which was deposed, and the job over.
+#[test]
+fn whatever_makes_an_agent_begin_writes_the_record_and_a_step_that_goes_on_does_not() {
+    let mut story = Story::writing();
+    let id = story.step_id();
+    let (own, other) = (id, StepId(id.0 + 1));
+    let running = |step| Status::Running {
+        step,
+        progress: Progress::default(),
+    };
+    let done = Status::Done {
+        step: other,
+        outcome: Outcome::Nothing,
+    };
+    for (status, writes) in [
+        (Status::Idle, true),
+        (running(other), true),
+        (done, true),
+        (running(own), false),
+    ] {
+        story.now = story.now.after(Duration::from_secs(1));
+        let before = story.node.clone();
+        let begins = wanted(&before, BOOT, &status) != Wanted::Idle;
+        assert_eq!(begins, writes, "{status:?}");
+        story = story.event(Event::Beat { boot: BOOT, status });
+        assert_eq!(story.node != before, writes);
+        assert_eq!(story.step_id(), id);
+    }
+}
+
 #[test]
 fn user_data_too_large_for_a_config_drive_is_refused_on_arrival() {
     let mut large = instance();
