@@ -27,6 +27,8 @@ pub(crate) struct Agent {
     /// The question that it waits for.
     waits: Option<u64>,
     nudged: bool,
+    /// A nudge has come that no answer has followed.
+    is_called: bool,
     failures: u32,
     timeout_ms: u64,
     pub works: u64,
@@ -43,6 +45,7 @@ impl Agent {
             turn: 0,
             waits: None,
             nudged: false,
+            is_called: false,
             failures: 0,
             timeout_ms: 300_000,
             works: 0,
@@ -74,6 +77,7 @@ impl World {
             Some(node) => AgentAsk::Beat {
                 node,
                 status: agent.current.status(),
+                nudged: std::mem::take(&mut agent.is_called),
             },
         };
         self.machines[machine].asks += 1;
@@ -91,7 +95,7 @@ impl World {
         let Some(boot) = self.machines[machine].ramdisk() else {
             return;
         };
-        if let AgentAsk::Beat { node, status } = &ask
+        if let AgentAsk::Beat { node, status, .. } = &ask
             && !self.store.away
         {
             let beat = LastBeat {
@@ -115,13 +119,18 @@ impl World {
                 boot,
                 inventory: inventory(),
             },
-            AgentAsk::Beat { node, status } => Job::Beat {
+            AgentAsk::Beat {
+                node,
+                status,
+                nudged,
+            } => Job::Beat {
                 machine,
                 epoch,
                 number,
                 node,
                 boot,
                 status,
+                nudged,
             },
         };
         self.note("asks", machine, || job.words());
@@ -146,6 +155,8 @@ impl World {
         let jitter = self.rng.between(500, 1_500);
         if let Some(agent) = self.machines[machine].agent() {
             agent.failures += 1;
+            // Whether a nudge was answered is not known: it counts on.
+            agent.is_called = true;
             let doubled = 500u64 << agent.failures.min(7);
             let ms = doubled.min(RETRY_LIMIT_MS) * jitter / 1_000;
             self.agent_due(machine, ms);
@@ -220,6 +231,7 @@ impl World {
         if agent.node.is_none() {
             return;
         }
+        agent.is_called = true;
         if agent.waits.is_some() {
             agent.nudged = true;
         } else {

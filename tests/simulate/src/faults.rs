@@ -21,6 +21,10 @@ pub enum Chance {
     DisksLate,
     RamdiskDies,
     FirmwareErrs,
+    /// A leader of the records that has been deposed, and does not know it, answers a read.
+    StoreStale,
+    /// A follower of the records misses what is written for a while, and then reads all anew.
+    FollowGap,
 }
 
 /// Chances are per mille of each occasion.
@@ -42,6 +46,8 @@ pub(crate) struct Faults {
     pub disks_late: u64,
     pub ramdisk_dies: u64,
     pub firmware_errs: u64,
+    pub store_stale: u64,
+    pub follow_gap: u64,
     /// Mean time between two blows of fate, in ms; each is of one of the kinds in `Strike`.
     pub strike_ms: u64,
     pub strikes: Vec<Strike>,
@@ -84,6 +90,8 @@ impl Faults {
             disks_late: 0,
             ramdisk_dies: 0,
             firmware_errs: 0,
+            store_stale: 0,
+            follow_gap: 0,
             strike_ms: 20_000,
             strikes: vec![Strike::ClockSet, Strike::ClockStops],
         }
@@ -112,6 +120,8 @@ impl Faults {
             disks_late: rate(60),
             ramdisk_dies: rate(60),
             firmware_errs: rate(60),
+            store_stale: 0,
+            follow_gap: 0,
             strike_ms: 0,
             strikes: Vec::new(),
         };
@@ -122,6 +132,13 @@ impl Faults {
             .filter(|_| rng.below(3) > 0);
         faults.strikes = chosen.collect();
         faults
+    }
+
+    /// What readers are spared or not, by chance of its own: cases that were kept before repeat themselves without.
+    pub fn draw_of_readers(&mut self, rng: &mut Rng) {
+        let mut rate = |most| rng.pick(&[0, most / 5, most]);
+        self.store_stale = rate(50);
+        self.follow_gap = rate(10);
     }
 
     pub fn leave_out(&mut self, chances: &[Chance], strikes: &[Strike]) {
@@ -148,7 +165,14 @@ impl Faults {
             Chance::DisksLate => &mut self.disks_late,
             Chance::RamdiskDies => &mut self.ramdisk_dies,
             Chance::FirmwareErrs => &mut self.firmware_errs,
+            Chance::StoreStale => &mut self.store_stale,
+            Chance::FollowGap => &mut self.follow_gap,
         }
+    }
+
+    /// As [`Faults::chance`]; where it never comes, chance is not asked.
+    pub fn rare_chance(&self, rng: &mut Rng, per_mille: u64) -> bool {
+        per_mille > 0 && self.chance(rng, per_mille)
     }
 
     pub fn chance(&self, rng: &mut Rng, per_mille: u64) -> bool {

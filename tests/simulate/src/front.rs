@@ -37,6 +37,7 @@ pub(crate) enum Job {
         node: NodeId,
         boot: BootId,
         status: Status,
+        nudged: bool,
     },
     Enrol(Box<Enrolment>),
     Request {
@@ -93,8 +94,18 @@ impl Job {
                 node,
                 boot,
                 status,
+                nudged,
             } => Box::pin(async move {
-                let what = match beat(&world, &drive, node, boot, status).await {
+                let goes_on = !nudged && {
+                    let inside = lock(&world);
+                    let known = inside.workers[worker].index.get(&node);
+                    known.is_some_and(|node| node.goes_on(boot, &status))
+                };
+                let reply = match goes_on {
+                    true => Ok(HeartbeatReply::Idle),
+                    false => beat(&world, &drive, node, boot, status).await,
+                };
+                let what = match reply {
                     Ok(reply) => OfMachine::Replied(number, Box::new(reply)),
                     Err(()) => OfMachine::Refused(number),
                 };

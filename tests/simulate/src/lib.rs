@@ -99,6 +99,8 @@ enum Happens {
         entry: Option<Box<Entry>>,
         revision: u64,
     },
+    /// A worker that missed changes of the records has all of them again.
+    Rereads(usize, Incarnation),
     /// A request that came over NATS to one of the workers.
     Comes {
         to: usize,
@@ -156,7 +158,12 @@ enum OfMachine {
 
 enum AgentAsk {
     LookUp,
-    Beat { node: NodeId, status: Status },
+    Beat {
+        node: NodeId,
+        status: Status,
+        /// A nudge asked for it.
+        nudged: bool,
+    },
 }
 
 pub(crate) struct World {

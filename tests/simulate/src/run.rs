@@ -64,7 +64,11 @@ impl Run {
         let mut rng = Rng::new(seed);
         let mut faults = match size.clocks_alone {
             true => Faults::of_clocks(),
-            false => Faults::draw(&mut rng),
+            false => {
+                let mut faults = Faults::draw(&mut rng);
+                faults.draw_of_readers(&mut Rng::new(!seed));
+                faults
+            }
         };
         faults.leave_out(&size.without, &size.without_strikes);
         // One more, which nobody operates.
@@ -226,7 +230,10 @@ impl World {
     fn happens(&mut self, what: Happens) -> Option<TaskId> {
         let to = match &what {
             Happens::Wake((worker, _)) => Some(*worker),
-            Happens::Looks(n, _) | Happens::Renews(n, _) | Happens::Syncs(n, _) => Some(*n),
+            Happens::Looks(n, _)
+            | Happens::Renews(n, _)
+            | Happens::Syncs(n, _)
+            | Happens::Rereads(n, _) => Some(*n),
             Happens::Hears { to, .. } | Happens::Follows { to, .. } | Happens::Comes { to, .. } => {
                 Some(*to)
             }
@@ -259,11 +266,15 @@ impl World {
             }
             Happens::Starts(n) => self.starts(n),
             // What a former process of the worker had set itself ended with it.
-            Happens::Looks(n, of) | Happens::Renews(n, of) | Happens::Syncs(n, of)
+            Happens::Looks(n, of)
+            | Happens::Renews(n, of)
+            | Happens::Syncs(n, of)
+            | Happens::Rereads(n, of)
                 if of != self.workers[n].info.incarnation => {}
             Happens::Looks(n, _) => self.looks(n),
             Happens::Renews(n, _) => self.renews(n),
             Happens::Syncs(n, _) => self.syncs(n),
+            Happens::Rereads(n, _) => self.rereads(n),
             Happens::Hears {
                 to,
                 info,

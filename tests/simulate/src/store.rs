@@ -10,14 +10,19 @@ use ironbeat_core::index::Entry;
 use ironbeat_core::node::{Beside, BesideKind, Node};
 use std::collections::BTreeMap;
 
+/// A leader that is cut off from the others notices within an election's time.
+const DEPOSED_MS: u64 = 9_000;
+
 #[derive(Default)]
 pub(crate) struct Store {
     pub nodes: BTreeMap<NodeId, (Node, Revision)>,
     claims: BTreeMap<String, NodeId>,
     beside: BTreeMap<(NodeId, BesideKind, OpId), Beside>,
+    /// What each record was before its last change, and until when.
+    earlier: BTreeMap<NodeId, (Option<Node>, Revision, u64)>,
     pub beats: BTreeMap<NodeId, LastBeat>,
     pub away: bool,
-    last: Revision,
+    pub last: Revision,
 }
 
 impl Store {
@@ -56,7 +61,10 @@ impl World {
         }
         Some(match ask {
             Ask::Load(id) => {
-                let found = self.store.nodes.get(&id).cloned();
+                let found = match self.earlier(id) {
+                    Some(earlier) => earlier,
+                    None => self.store.nodes.get(&id).cloned(),
+                };
                 if let Some(event) = self.in_hand.get(&task) {
                     self.tally.met(found.as_ref().map(|(node, _)| node), event);
                 }
@@ -80,6 +88,17 @@ impl World {
             Ask::LastBeat(id) => Answer::LastBeat(self.store.beats.get(&id).cloned()),
             Ask::Bmc { .. } => return None,
         })
+    }
+
+    /// What a deposed leader has of a record, should it be the one that is asked.
+    fn earlier(&mut self, id: NodeId) -> Option<Option<(Node, Revision)>> {
+        let (node, at, until) = self.store.earlier.get(&id)?;
+        let recent = self.now - until <= DEPOSED_MS;
+        let answers = recent
+            && self
+                .faults
+                .rare_chance(&mut self.rng, self.faults.store_stale);
+        answers.then(|| node.clone().map(|node| (node, *at)))
     }
 
     fn save(
@@ -118,6 +137,8 @@ impl World {
             Some(after) => drop(self.store.nodes.insert(id, (after.clone(), revision))),
             None => drop(self.store.nodes.remove(&id)),
         }
+        let earlier = (had.clone(), expected, self.now);
+        self.store.earlier.insert(id, earlier);
         let named = now.as_ref().map(|node| node.beside.clone());
         self.store.beside.retain(|(node, kind, version), _| {
             let old = had.as_ref().and_then(|had| had.beside.of(*kind));
@@ -126,6 +147,7 @@ impl World {
         });
         self.saved(task.0, had.as_ref(), now.as_ref());
         for to in 0..self.workers.len() {
+            self.may_miss(to);
             let entry = now.as_ref().map(|node| Box::new(Entry::of(node)));
             let lag = self.rng.between(1, 20) + u64::from(self.rng.below(50) == 0) * 2_000;
             self.after(

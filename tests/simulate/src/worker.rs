@@ -28,6 +28,10 @@ pub(crate) struct Worker {
     pub roster: Roster,
     pub index: Index,
     followed: BTreeMap<NodeId, Revision>,
+    /// It has read all that was there at this revision.
+    read_at: Revision,
+    /// Changes do not reach it.
+    misses: bool,
     /// Alarms that it is at.
     pub alarms: usize,
     /// Nodes whose alarm could not be kept, until when they are left alone.
@@ -86,6 +90,8 @@ pub(crate) enum Up {
 
 const RENEW_MS: u64 = 3_000;
 const SYNC_MS: u64 = 5_000;
+/// Until a follower has noticed that it misses changes, and reads again: silence, and the pause after it.
+const MISSED_MS: u64 = 6_000;
 const MAY_ACT_MS: u64 = Timing::DEFAULT.may_act.as_millis() as u64;
 
 impl Worker {
@@ -112,6 +118,8 @@ impl Worker {
             info,
             index: Index::default(),
             followed: BTreeMap::new(),
+            read_at: 0,
+            misses: false,
             alarms: 0,
             quiet: BTreeMap::new(),
             watches: BTreeMap::new(),
@@ -173,9 +181,6 @@ impl World {
     pub(crate) fn starts(&mut self, n: usize) {
         let now = self.now;
         self.note("starts", n, String::new);
-        let nodes = self.store.nodes.values();
-        let nodes: Vec<(Entry, Revision)> =
-            nodes.map(|(node, at)| (Entry::of(node), *at)).collect();
         let it = &mut self.workers[n];
         if it.up != Up::Down {
             return;
@@ -187,15 +192,11 @@ impl World {
         it.servers = ServersTime::unknown();
         let at = it.at(now);
         it.roster.watching(at);
-        (it.index, it.followed) = (Index::default(), BTreeMap::new());
-        for (entry, revision) in nodes {
-            it.followed.insert(entry.id, revision);
-            it.index.put(entry);
-        }
         it.alarms = 0;
         it.quiet.clear();
         it.watches.clear();
         let of = it.info.incarnation;
+        self.reads_all(n);
         self.started.push(n);
         self.after(0, Happens::Renews(n, of));
         self.after(500, Happens::Looks(n, of));
@@ -303,7 +304,8 @@ impl World {
         revision: Revision,
     ) {
         let it = &mut self.workers[n];
-        if it.followed.get(&node).is_some_and(|at| *at >= revision) {
+        let known = it.followed.get(&node).copied().unwrap_or(it.read_at);
+        if it.misses || known >= revision {
             return;
         }
         it.followed.insert(node, revision);
@@ -311,6 +313,39 @@ impl World {
             Some(entry) => it.index.put(*entry),
             None => it.index.remove(&node),
         }
+    }
+
+    fn reads_all(&mut self, n: usize) {
+        let it = &mut self.workers[n];
+        (it.misses, it.read_at) = (false, self.store.last);
+        (it.index, it.followed) = (Index::default(), BTreeMap::new());
+        for (node, revision) in self.store.nodes.values() {
+            it.followed.insert(node.id, *revision);
+            it.index.put(Entry::of(node));
+        }
+    }
+
+    /// Something may be lost on the way to a follower, which learns of that from the number of what comes next, or from
+    /// silence.
+    pub(crate) fn may_miss(&mut self, n: usize) {
+        let begins = self
+            .faults
+            .rare_chance(&mut self.rng, self.faults.follow_gap);
+        if begins && !self.workers[n].misses {
+            self.workers[n].misses = true;
+            let ms = self.rng.between(200, MISSED_MS);
+            let of = self.workers[n].info.incarnation;
+            self.note("misses", n, || format!("changes for {ms} ms"));
+            self.after(ms, Happens::Rereads(n, of));
+        }
+    }
+
+    pub(crate) fn rereads(&mut self, n: usize) {
+        if self.store.away {
+            let of = self.workers[n].info.incarnation;
+            return self.after(1_000, Happens::Rereads(n, of));
+        }
+        self.reads_all(n);
     }
 
     pub(crate) fn looks(&mut self, n: usize) {
