@@ -29,7 +29,7 @@ const WRITES: usize = 64;
 /// Lookups that wait to be written. They carry inventories: these are some 2 MB, and 20 MB at worst.
 const QUEUE: usize = 256;
 /// How long the answer to a machine waits for room among them. It is away for longer only when the store is.
-const ROOM: Duration = Duration::from_secs(1);
+const ROOM: Duration = Duration::from_secs(3);
 /// Other workers that write the same machine's lookup at the same moment.
 const MAX_RACES: u32 = 4;
 

@@ -159,7 +159,7 @@ async fn a_list_fits_one_message() {
 async fn all_machines_that_look_up_at_once_are_remembered() {
     let server = server();
     let lookups = Lookups::open(&store(&server).await).await.unwrap();
-    let machines = 1..=4 * super::QUEUE as u16;
+    let machines = 1..=3 * super::QUEUE as u16;
     let all = machines.clone().map(|n| {
         let lookups = lookups.clone();
         tokio::spawn(async move { lookup(&lookups, &machine(n), "unknown").await })
