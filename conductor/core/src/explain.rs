@@ -95,6 +95,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         ) => (Some(*since), Some(*until)),
         None => (None, None),
     };
+    let until = until.filter(|_| !node.is_held());
     Explanation {
         provision_state: node.state.provision_state().to_string(),
         for_secs: now.since(node.since).as_secs(),
@@ -225,7 +226,8 @@ fn attempt(node: &Node, job: &Job, policy: &Policy) -> String {
         steps_of(job, node.found_boot_mode),
         job.tries,
         policy.max_tries,
-        job.boots,
+        // The one that is being prepared counts for whoever reads this.
+        job.boots + u32::from(*job.step() == Step::Bmc(BmcAct::Netboot)),
         policy.max_boots
     )
 }

@@ -68,8 +68,7 @@ impl Draft<'_> {
         });
         if !waits && !self.node.is_held() {
             let phase = self.enter(&first);
-            let job = self.job();
-            (job.phase, job.boots) = (phase, boots(&first));
+            self.job().phase = phase;
         }
         format!("{} begins", self.node.state.provision_state())
     }
@@ -90,9 +89,7 @@ impl Draft<'_> {
             return;
         }
         let phase = self.enter(&step);
-        let job = self.job();
-        job.boots += boots(&step);
-        job.phase = phase;
+        self.job().phase = phase;
     }
 
     /// Sets out on a step: orders it, and returns what it now waits for.
@@ -117,11 +114,15 @@ impl Draft<'_> {
                     instead: None,
                 }
             }
-            Step::AwaitAgent => Phase::AwaitingAgent {
-                since: now,
-                until: now.after(secs(policy.boot_timeout_secs)),
-                sign: None,
-            },
+            Step::AwaitAgent => {
+                // Only now has the BMC let it boot.
+                self.job().boots += 1;
+                Phase::AwaitingAgent {
+                    since: now,
+                    until: now.after(secs(policy.boot_timeout_secs)),
+                    sign: None,
+                }
+            }
             Step::Agent(_) => {
                 self.node.counter += 1;
                 self.effects.push(Effect::Nudge);
@@ -297,6 +298,15 @@ impl Draft<'_> {
         }
     }
 
+    /// Maintenance is over: what it held has all its time anew.
+    pub(super) fn resume(&mut self) {
+        self.postpone();
+        let whole = self.ctx.now.after(secs(self.ctx.policy.step_budget_secs));
+        if let Phase::AgentStep { until, .. } = &mut self.job().phase {
+            *until = whole;
+        }
+    }
+
     /// No time counts while maintenance holds the job.
     pub(super) fn postpone(&mut self) -> String {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
@@ -343,16 +353,11 @@ impl Draft<'_> {
     pub(super) fn once_only(&mut self, because: &str) -> Option<String> {
         match self.job().step() {
             Step::Bmc(act) if act.is_once() => Some(format!(
-                "{because}; it is not repeated, because it may have been carried out"
+                "{because}; it is not repeated by itself, because it may have been carried out unless the BMC refused it"
             )),
             Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) => None,
         }
     }
-}
-
-/// How often this step boots the ramdisk.
-pub(super) fn boots(step: &Step) -> u32 {
-    u32::from(*step == Step::Bmc(BmcAct::Netboot))
 }
 
 /// The time that a worker has for one act.

@@ -561,6 +561,47 @@ fn seen(story: &Story, sign: Sign) -> Event {
     }
 }
 
+/// A BMC that is away for a while costs its job no boot: no machine was switched on.
+#[test]
+fn a_boot_counts_when_the_bmc_has_let_it_begin() {
+    let mut story = Story::available().ask(Verb::Deploy(instance()));
+    for tries in 2..=3 {
+        story = story.bmc_failed(false).alarm(None);
+        let job = story.node.job().unwrap();
+        assert_eq!((job.tries, job.boots), (tries, 0));
+        let told = explain(&story.node, story.now, &story.policy);
+        assert!(told.attempt.unwrap().ends_with("ramdisk boot 1 of 2"));
+    }
+    let story = story.bmc_did();
+    assert_eq!(story.node.job().unwrap().boots, 1);
+    let told = explain(&story.node, story.now, &story.policy);
+    assert!(told.attempt.unwrap().ends_with("ramdisk boot 1 of 2"));
+}
+
+#[test]
+fn what_maintenance_held_has_all_its_time_when_it_ends() {
+    let fan = || Verb::Maintenance(Some("fan".into()));
+    let awaiting = || Story::available().ask(Verb::Deploy(instance())).bmc_did();
+    let left = |story: &Story| {
+        let until = explain(&story.node, story.now, &story.policy).until;
+        until.map(|until| until.since(story.now).as_secs())
+    };
+    for begin in [awaiting, Story::writing] {
+        let mut story = begin();
+        let whole = left(&story).unwrap();
+        story.now = story.now.after(Duration::from_secs(whole - 60));
+        let mut story = story.ask(fan());
+        assert_eq!(left(&story), None, "no time counts");
+        story.now = story.now.after(Duration::from_secs(30));
+        let story = story.ask(Verb::Maintenance(None));
+        assert!(
+            left(&story).unwrap() + 5 > whole,
+            "{:?} of {whole}",
+            left(&story)
+        );
+    }
+}
+
 /// Seen: 112 MiB of memory, where the kernel panics. Its machine loads it again, for that is what it always boots.
 #[test]
 fn a_ramdisk_that_dies_early_counts_when_its_machine_asks_for_a_boot_script_again() {

@@ -1,7 +1,6 @@
 //! Jobs of which only so many run at once begin in line, and with their turn.
 //! `index::turns` says whose turn it is; the conductor tells the node.
 use super::draft::Draft;
-use super::job::boots;
 use crate::node::{JobKind, Phase};
 use crate::time::secs;
 use alloc::format;
@@ -44,7 +43,6 @@ pub(super) fn comes(draft: &mut Draft<'_>, place: Option<u16>) -> String {
     let phase = draft.enter(&step);
     let job = draft.job();
     (job.phase, job.place) = (phase, place);
-    job.boots += boots(&step);
     match place {
         Some(place) => format!("its turn has come, in place {}", place + 1),
         None => "its turn has come".into(),

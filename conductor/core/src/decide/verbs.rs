@@ -304,7 +304,12 @@ fn not_in_maintenance(draft: &Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
 fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
     let now = draft.ctx.now;
     match (reason, &draft.node.maintenance) {
-        (None, _) => draft.node.maintenance = None,
+        (None, _) => {
+            if draft.node.is_held() {
+                draft.resume();
+            }
+            draft.node.maintenance = None;
+        }
         (Some(reason), before) => {
             let since = before.as_ref().map_or(now, |before| before.since);
             draft.node.maintenance = Some(Maintenance {
