@@ -112,7 +112,7 @@ pub struct Http {
     /// Address and port of boot scripts, kernel, ramdisk and images.
     #[cfg_attr(test, schemars(with = "String"))]
     pub listen: SocketAddr,
-    /// How machines reach it; default: `http://<listen>`.
+    /// How machines reach it; default: `http://<listen>`, which needs an address there and not `0.0.0.0`.
     pub url: Option<String>,
     /// Holds `vmlinuz` and `initrd`, as `cargo xtask image` writes them.
     pub boot_dir: PathBuf,
@@ -152,9 +152,28 @@ impl Default for HttpLimits {
 
 impl Http {
     pub fn url(&self) -> String {
-        self.url
-            .clone()
-            .unwrap_or_else(|| format!("http://{}", self.listen))
+        match &self.url {
+            Some(url) => url.trim_end_matches('/').into(),
+            None => format!("http://{}", self.listen),
+        }
+    }
+
+    /// Machines are told to come to this address.
+    fn check(&self) -> anyhow::Result<()> {
+        let Some(url) = &self.url else {
+            anyhow::ensure!(
+                !self.listen.ip().is_unspecified(),
+                "http.listen is {}, which is no address that a machine can go to: say in http.url how machines reach this worker",
+                self.listen
+            );
+            return Ok(());
+        };
+        let parsed = url.parse::<axum::http::Uri>();
+        anyhow::ensure!(
+            parsed.is_ok_and(|url| url.scheme_str() == Some("http") && url.host().is_some()),
+            "http.url is {url:?}: it must begin with http:// and a host"
+        );
+        Ok(())
     }
 }
 
@@ -185,8 +204,9 @@ impl Config {
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let config: Self =
             toml::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
-        let nonsense = config.policy.check().map_err(anyhow::Error::msg);
-        nonsense.with_context(|| format!("make sense of {}", path.display()))?;
+        let policy = config.policy.check().map_err(anyhow::Error::msg);
+        let sensible = policy.and_then(|()| config.http.check());
+        sensible.with_context(|| format!("make sense of {}", path.display()))?;
         Ok(config)
     }
 
@@ -244,6 +264,28 @@ mod tests {
         all.extend(sections.into_iter().flat_map(|(_, rows)| rows));
         let table = document::table(&["option", "default", "meaning"], &all);
         document::holds("docs/conductor.md", "options", &table).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_no_machine_can_go_to_is_an_error() {
+        let check = |http: &str| {
+            let text = SMALLEST.replace("listen = '10.0.0.1:8080'", http);
+            let config: Config = toml::from_str(&text).unwrap();
+            let checked = config.http.check();
+            checked
+                .map(|()| config.http.url())
+                .map_err(|error| error.to_string())
+        };
+        for any in ["0.0.0.0:80", "[::]:80"] {
+            let why = check(&format!("listen = '{any}'")).unwrap_err();
+            assert!(why.contains(any) && why.contains("http.url"), "{why}");
+            let told = check(&format!("listen = '{any}'\nurl = 'http://h:8080/'"));
+            assert_eq!(told.unwrap(), "http://h:8080");
+        }
+        for wrong in ["10.0.0.1:8081", "https://h", "http:///x", "h"] {
+            let why = check(&format!("listen = '10.0.0.1:80'\nurl = '{wrong}'")).unwrap_err();
+            assert!(why.contains("must begin with http://"), "{why}");
+        }
     }
 
     #[test]

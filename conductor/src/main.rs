@@ -1,6 +1,8 @@
 //! `ironbeat`: the conductor worker and the operator's command line, in one binary.
 //! Each subcommand is a function of a library; errors are printed once, here.
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ironbeat::backup;
 use ironbeat::config::Config;
 use ironbeat_cli::out::{self, NobodyReads};
@@ -24,6 +26,7 @@ struct Ironbeat {
 enum Command {
     /// Run a conductor worker.
     Conductor {
+        /// What the worker is told: see docs/conductor.md.
         #[arg(long, default_value = "/etc/ironbeat/conductor.toml")]
         config: PathBuf,
     },
@@ -42,7 +45,12 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Ironbeat { connect, command } = Ironbeat::parse();
+    let matches = Ironbeat::command().get_matches();
+    let Ironbeat { connect, command } =
+        Ironbeat::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Command::Conductor { .. } = command {
+        refuse_connect(&matches);
+    }
     let result = match command {
         Command::Conductor { config } => conductor(config).await,
         Command::Backup { file } => backup::backup(&connect, &file).await,
@@ -59,6 +67,18 @@ async fn main() -> ExitCode {
         Err(error) => {
             eprintln!("ironbeat: {}", out::visible(&format!("{error:#}")));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// A worker has these from its file: two places for them would be one too many.
+fn refuse_connect(matches: &ArgMatches) {
+    for (option, instead) in [("nats", "nats.servers"), ("prefix", "nats.prefix")] {
+        if matches.value_source(option) == Some(ValueSource::CommandLine) {
+            let why = format!("a worker takes {instead} of its file, and no --{option}");
+            Ironbeat::command()
+                .error(ErrorKind::ArgumentConflict, why)
+                .exit();
         }
     }
 }

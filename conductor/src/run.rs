@@ -55,7 +55,9 @@ async fn elected<T>(open: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, 
     loop {
         match open().await {
             Err(error) if error.may_pass() && begun.elapsed() < ELECTION => {
-                tracing::warn!("the NATS servers do not answer yet: {error}");
+                tracing::warn!(
+                    "the NATS servers do not answer yet (is JetStream enabled there?): {error}"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             opened => return opened,

@@ -8,11 +8,13 @@ use futures_util::StreamExt;
 use ironbeat_common::codec;
 use ironbeat_core::decide::Policy;
 use ironbeat_ops::ENDPOINTS;
+use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::Process;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use support::bmcs::Bmcs;
 use support::{JSON, Reply, SOON, Site, Worker, idle_bmc, mac, until};
 
@@ -187,6 +189,48 @@ async fn a_worker_that_is_ordered_to_end_says_good_bye() {
         why.contains("no conductor worker listens on ib.v1.api.node.list"),
         "{why}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_takes_its_servers_from_its_file_alone() {
+    let site = Site::start().await;
+    let config = site.file("none.toml", "");
+    let args = ["conductor", "--config", &config, "--nats", "nats://h"];
+    let why = site.cli(&args).await.bad();
+    assert!(why.contains("nats.servers of its file"), "{why}");
+}
+
+/// The only one there is. Whoever waits for a job is no part of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_job_outlives_a_worker_that_restarts() {
+    let site = Site::start().await;
+    let worker = site.worker("w1", "automated_clean = false");
+    let sim = Sim::start(false);
+    let bmc = json!({ "protocol": "ipmi", "address": sim.address(), "username": "admin", "password": PASSWORD });
+    let box_ = json!({ "name": "box", "bmc": bmc, "macs": [mac(1)] });
+    site.enroll(box_).await;
+    site.cli(&["node", "manage", "box", "--wait"]).await.good();
+    let args = ["node", "inspect", "box", "--wait"];
+    let restart = async {
+        until("the ramdisk is waited for", async || {
+            let shown = site.show("box").await;
+            (shown["provision_state"] == "inspect wait").then_some(())
+        })
+        .await;
+        drop(worker);
+        // The wait asks every two seconds.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let again = site.worker("w2", "automated_clean = false");
+        site.ask("node.abort", json!({ "node": "box" }))
+            .await
+            .good();
+        again
+    };
+    let (said, mut again) = tokio::join!(site.cli(&args), restart);
+    let why = said.bad();
+    assert!(why.contains("the job goes on, and is waited for"), "{why}");
+    assert!(why.contains("aborted by the operator"), "{why}");
+    again.assert_well();
 }
 
 /// More requests than a worker takes up at once.

@@ -87,9 +87,9 @@ impl Client {
             let reply = match self.nats.send_request(subject.clone(), request).await {
                 Ok(reply) => reply,
                 Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
-                    bail!("no conductor worker listens on {subject}: is one running on this NATS?")
+                    return Err(Unanswered::Nobody(subject).into());
                 }
-                Err(error) => return Err(error).with_context(|| format!("ask {subject}")),
+                Err(source) => return Err(Unanswered::Silence { subject, source }.into()),
             };
             let header = |name| {
                 let value = reply.headers.as_ref()?.get(name)?;
@@ -136,6 +136,18 @@ impl Client {
             .with_context(|| format!("watch {subject}"))?;
         Ok(EventWatch { live, name })
     }
+}
+
+/// Nobody answered: whoever waits for something may ask again.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error("no conductor worker listens on {0}: is one running on this NATS?")]
+    Nobody(String),
+    #[error("ask {subject}")]
+    Silence {
+        subject: String,
+        source: async_nats::RequestError,
+    },
 }
 
 pub struct EventWatch {

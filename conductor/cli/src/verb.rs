@@ -1,6 +1,6 @@
 //! The part that all verbs share: which node, a request id, and waiting until the node rests.
 //! `node` and `power` say what each verb asks.
-use super::client::Client;
+use super::client::{Client, Unanswered};
 use super::out;
 use super::progress::Report;
 use anyhow::{Context, bail};
@@ -85,8 +85,22 @@ async fn wait(
         Some(line) => out::line(format_args!("{}: {line}", which.node)),
         None => Ok(()),
     };
+    let mut unanswered = false;
     loop {
-        shown = client.ask(&ShowNode::of(&which.node)).await?;
+        shown = match client.ask(&ShowNode::of(&which.node)).await {
+            Ok(shown) => shown,
+            // Servers and workers that restart are back in a moment, and the job goes on by itself.
+            Err(error) if error.is::<Unanswered>() && Instant::now() < deadline => {
+                if !std::mem::replace(&mut unanswered, true) {
+                    let node = &which.node;
+                    eprintln!("{node}: {error:#}; the job goes on, and is waited for");
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        unanswered = false;
         say(report.node(&shown))?;
         let Some(job) = shown.job() else { break };
         if ours != Some(job.began) && matches!(success, Success::Back) {
