@@ -148,7 +148,7 @@ fn confirmed(node: &Node, now: Time) -> Option<String> {
 
 fn power(node: &Node, now: Time) -> String {
     let Some(power) = &node.power else {
-        return "unknown: nobody has asked the BMC yet".to_string();
+        return "unknown: the BMC has not said it yet".to_string();
     };
     let on = if power.on { "on" } else { "off" };
     let age = human(now.since(power.at).as_secs());

@@ -163,6 +163,10 @@ pub async fn read(
     let troubles = count(&mut done.sync.lock(), node, &result);
     match &result {
         Ok(report) => tracing::trace!(node = %node.id, power_on = report.power_on, "power read"),
+        // Of a BMC that is dead for good, no more is said than it takes to give it up.
+        Err(fault) if troubles <= worker.policy.power_sync_max_retries => {
+            tracing::warn!(node = %node.id, troubles, "power sync: {}", fault.what);
+        }
         Err(fault) => tracing::debug!(node = %node.id, troubles, "power sync: {}", fault.what),
     }
     // Mostly nothing changes, and then nothing need be loaded.
