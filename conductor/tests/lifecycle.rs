@@ -14,7 +14,6 @@ use ironbeat_rack::process::Process;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::Duration;
 use support::bmcs::Bmcs;
 use support::{JSON, Reply, SOON, Site, Worker, idle_bmc, mac, until};
 
@@ -210,26 +209,18 @@ async fn whoever_waits_for_a_job_outlives_a_worker_that_restarts() {
     let box_ = json!({ "name": "box", "bmc": bmc, "macs": [mac(1)] });
     site.enroll(box_).await;
     site.cli(&["node", "manage", "box", "--wait"]).await.good();
-    let args = ["node", "inspect", "box", "--wait"];
-    let restart = async {
-        until("the ramdisk is waited for", async || {
-            let shown = site.show("box").await;
-            (shown["provision_state"] == "inspect wait").then_some(())
-        })
-        .await;
-        drop(worker);
-        // The wait asks every two seconds.
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let again = site.worker("w2", "automated_clean = false");
-        site.ask("node.abort", json!({ "node": "box" }))
-            .await
-            .good();
-        again
-    };
-    let (said, mut again) = tokio::join!(site.cli(&args), restart);
-    let why = said.bad();
-    assert!(why.contains("the job goes on, and is waited for"), "{why}");
-    assert!(why.contains("aborted by the operator"), "{why}");
+    let mut waiting = site.start_cli(&["node", "inspect", "box", "--wait"]);
+    waiting.wait_for_log("box: inspect wait", SOON).unwrap();
+    drop(worker);
+    let words = "still waiting, the job goes on by itself";
+    waiting.wait_for_log(words, SOON).unwrap();
+    let mut again = site.worker("w2", "automated_clean = false");
+    site.ask("node.abort", json!({ "node": "box" }))
+        .await
+        .good();
+    let over = waiting.wait_for_log("aborted by the operator", SOON);
+    over.unwrap();
+    assert!(!waiting.wait_exit(SOON).unwrap().success());
     again.assert_well();
 }
 

@@ -93,7 +93,9 @@ async fn wait(
             Err(error) if error.is::<Unanswered>() && Instant::now() < deadline => {
                 if !std::mem::replace(&mut unanswered, true) {
                     let node = &which.node;
-                    eprintln!("{node}: {error:#}; the job goes on, and is waited for");
+                    out::warn(format_args!(
+                        "{node}: {error:#}; still waiting, the job goes on by itself"
+                    ))?;
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;

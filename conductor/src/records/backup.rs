@@ -27,6 +27,8 @@ const MAX_LINE_BYTES: usize = 16 << 20;
 const MAX_LOOKS: u32 = 100_000;
 /// After this long without a change it is looked again whether there is one to come.
 const QUIET: Duration = Duration::from_secs(1);
+/// So often in a row; a follower gives up no sooner.
+const MAX_QUIET: u32 = 10;
 
 /// When the last backup was made, for operators; not part of it.
 const LAST: &str = "backup.last";
@@ -83,7 +85,8 @@ pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64
     let (mut keys, mut written) = (0, BTreeSet::new());
     let kv = &store.nodes.kv;
     let mut follow = kv.follow(">", Depth::Whole).await?;
-    let (mut shown, mut end, mut looks) = (0, kv.last(">").await?, 0);
+    let (mut shown, mut end) = (0, kv.last(">").await?);
+    let (mut looks, mut quiet) = (0, 0);
     loop {
         if shown >= end {
             end = kv.last(">").await?;
@@ -100,13 +103,18 @@ pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64
             Ok(Ok(Followed::Change(change))) => change,
             Ok(Ok(Followed::Loaded)) => continue,
             Ok(Err(error)) => return Err(error.into()),
-            // What was to come has been erased.
+            // What was to come has been erased, or does not come.
             Err(_) => {
                 end = kv.last(">").await?;
+                quiet += 1;
+                ensure!(
+                    quiet < MAX_QUIET,
+                    "the server shows nothing after revision {shown}, and there is {end}"
+                );
                 continue;
             }
         };
-        shown = change.revision;
+        (shown, quiet) = (change.revision, 0);
         let key = change.key;
         // Of a deleted key nothing is kept, unless it was there a moment ago.
         if key == LAST || (change.value.is_none() && !written.contains(&key)) {
@@ -122,12 +130,13 @@ pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64
         })?;
         keys += 1;
     }
-    kv.put(LAST, serde_json::to_vec(&now)?).await?;
     put(&Line::End { keys })?;
     let out = out.into_inner().map_err(|error| error.into_error());
     out.and_then(|out| out.sync_all()).with_context(context)?;
     std::fs::rename(unfinished, file)
         .with_context(|| format!("rename it to {}", file.display()))?;
+    let noted = kv.put(LAST, serde_json::to_vec(&now)?).await;
+    noted.with_context(|| format!("{} is whole; note that it was made", file.display()))?;
     Ok(keys)
 }
 

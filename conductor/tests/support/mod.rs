@@ -164,6 +164,14 @@ impl Site {
         }
     }
 
+    /// A command that goes on while the test does something.
+    pub fn start_cli(&self, args: &[&str]) -> Process {
+        let mut command = Command::new(PROGRAM);
+        command.args(args);
+        command.env("IRONBEAT_NATS", self.nats.url());
+        Process::start("the command", command, &self.dir.path().join("cli.log")).unwrap()
+    }
+
     pub async fn cli(&self, args: &[&str]) -> Said {
         self.cli_as("unused", args).await
     }

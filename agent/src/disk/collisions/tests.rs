@@ -161,13 +161,12 @@ fn a_disk_is_made_harmless_under_whatever_name_and_path_it_has_now() {
         ..copy.identity()
     };
     let mut bench = Bench::new(&[&own, &copy]);
+    let all_have = |found: &[Collision], fate: Fate| {
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.iter().all(|it| it.fate == fate), "{found:?}");
+    };
     order.neutralise = vec![told("/dev/elsewhere", copy.identity().serial, None)];
-    let found = bench.run(|ctx| look(&order, ctx));
-    assert!(
-        found.iter().all(|it| it.fate == Fate::Neutralised),
-        "{found:?}"
-    );
-    assert_eq!(found.len(), 3);
+    all_have(&bench.run(|ctx| look(&order, ctx)), Fate::Neutralised);
 
     copy.put(&system(), 0);
     let wwn = Some("naa.5000c500a1b2c3d4");
@@ -178,12 +177,7 @@ fn a_disk_is_made_harmless_under_whatever_name_and_path_it_has_now() {
         (path.transport, path.wwn) = (Some("sas".into()), wwn.map(Into::into));
     }
     order.neutralise = vec![told("/dev/x", Some("its other port".into()), wwn)];
-    let found = bench.run(|ctx| look(&order, ctx));
-    assert!(
-        found.iter().all(|it| it.fate == Fate::Neutralised),
-        "{found:?}"
-    );
-    assert_eq!(found.len(), 3);
+    all_have(&bench.run(|ctx| look(&order, ctx)), Fate::Neutralised);
 
     // One with neither serial number nor WWN has nothing but its name.
     copy.put(&system(), 0);
@@ -191,9 +185,7 @@ fn a_disk_is_made_harmless_under_whatever_name_and_path_it_has_now() {
     let path = &mut bench.disks[1];
     (path.serial, path.wwn, path.transport) = (None, None, None);
     order.neutralise = vec![told("/dev/elsewhere", None, None)];
-    let found = bench.run(|ctx| look(&order, ctx));
-    assert!(found.iter().all(|it| it.fate == Fate::Left), "{found:?}");
-    assert_eq!(found.len(), 3);
+    all_have(&bench.run(|ctx| look(&order, ctx)), Fate::Left);
 }
 
 #[test]

@@ -298,12 +298,14 @@ impl Draft<'_> {
         }
     }
 
-    /// Maintenance is over: what it held has all its time anew.
+    /// Maintenance is over: what it held goes on now, and has all its time anew.
     pub(super) fn resume(&mut self) {
         self.postpone();
-        let whole = self.ctx.now.after(secs(self.ctx.policy.step_budget_secs));
-        if let Phase::AgentStep { until, .. } = &mut self.job().phase {
-            *until = whole;
+        let (now, budget) = (self.ctx.now, secs(self.ctx.policy.step_budget_secs));
+        match &mut self.job().phase {
+            Phase::Backoff { until, .. } => *until = now,
+            Phase::AgentStep { until, .. } => *until = now.after(budget),
+            Phase::InLine { .. } | Phase::Acting { .. } | Phase::AwaitingAgent { .. } => {}
         }
     }
 
@@ -353,7 +355,7 @@ impl Draft<'_> {
     pub(super) fn once_only(&mut self, because: &str) -> Option<String> {
         match self.job().step() {
             Step::Bmc(act) if act.is_once() => Some(format!(
-                "{because}; it is not repeated by itself, because it may have been carried out unless the BMC refused it"
+                "{because}; it is not repeated: unless the BMC refused it, it may have been carried out"
             )),
             Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) => None,
         }

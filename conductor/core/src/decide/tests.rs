@@ -600,6 +600,10 @@ fn what_maintenance_held_has_all_its_time_when_it_ends() {
             left(&story)
         );
     }
+    // A BMC act that it kept from beginning begins at once.
+    let story = Story::writing().agent_did().agent_did().ask(fan());
+    let story = story.bmc_did().ask(Verb::Maintenance(None));
+    assert_eq!(story.node.wake_at, Some(story.now));
 }
 
 /// Seen: 112 MiB of memory, where the kernel panics. Its machine loads it again, for that is what it always boots.
