@@ -426,7 +426,10 @@ impl<'a> Bench<'a> {
                 .map(drop)
         })
         .await?;
-        rests.wait(nodes).await
+        rests.wait(nodes).await?;
+        // A record is heard of when it is sent, a moment before it is stored.
+        self.site.settled().await;
+        Ok(())
     }
 
     /// Beats that say the same as the last: the step goes on.
