@@ -75,7 +75,9 @@ async fn main() -> ExitCode {
 fn refuse_connect(matches: &ArgMatches) {
     for (option, instead) in [("nats", "nats.servers"), ("prefix", "nats.prefix")] {
         if matches.value_source(option) == Some(ValueSource::CommandLine) {
-            let why = format!("a worker takes {instead} of its file, and no --{option}");
+            let why = format!(
+                "a worker takes {instead} from its file; --{option} is for the other commands"
+            );
             Ironbeat::command()
                 .error(ErrorKind::ArgumentConflict, why)
                 .exit();

@@ -196,7 +196,7 @@ async fn a_worker_takes_its_servers_from_its_file_alone() {
     let config = site.file("none.toml", "");
     let args = ["conductor", "--config", &config, "--nats", "nats://h"];
     let why = site.cli(&args).await.bad();
-    assert!(why.contains("nats.servers of its file"), "{why}");
+    assert!(why.contains("nats.servers from its file"), "{why}");
 }
 
 /// The only one there is. Whoever waits for a job is no part of it.

@@ -93,14 +93,15 @@ impl StoreError {
             StoreError::Kv(KvError::Read { source, .. }) | StoreError::Stream { source, .. } => {
                 !is_refusal(source)
             }
-            StoreError::Kv(_) => true,
-            StoreError::Conflict { .. }
+            StoreError::Kv(KvError::Refused { .. })
+            | StoreError::Conflict { .. }
             | StoreError::Claimed { .. }
             | StoreError::Races { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Config { .. }
             | StoreError::Emptied { .. }
             | StoreError::Missing { .. } => false,
+            StoreError::Kv(_) => true,
         }
     }
 }
