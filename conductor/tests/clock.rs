@@ -101,8 +101,12 @@ async fn a_lone_worker_whose_clock_is_set_says_so_and_goes_on_when_it_is_right()
     );
     let explained = site.cli(&["node", "explain", "box"]).await.good();
     assert!(explained.contains("w1 does nothing for it"), "{explained}");
+    // Asked once, and not in vain: the trouble ends while the command asks again.
+    let mut asks = site.start_cli(&["power", "on", "box", "--wait"]);
+    asks.wait_for_log("asking again for 10 s", SOON).unwrap();
     site.set_clock("w1", 1_000);
-    site.cli(&["power", "on", "box", "--wait"]).await.good();
+    let ended = asks.wait_exit(SOON).unwrap();
+    assert!(ended.success(), "it asks until the clock is right: {ended}");
     assert!(bmcs.is_on(0));
     worker.assert_well();
 }

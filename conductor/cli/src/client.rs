@@ -11,7 +11,7 @@ use ironbeat_ops::reply::Summary;
 use ironbeat_ops::request::ListNodes;
 use ironbeat_ops::{ASK_ANOTHER, Question};
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A worker answers within milliseconds; a leader election of a NATS cluster takes up to 9 s.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -20,6 +20,9 @@ const BMC_PATIENCE: Duration = Duration::from_secs(60);
 /// Workers asked before one that does nothing at present is believed that there is no other: of two, the idle one is
 /// chosen so often in a row once in 65,000 times.
 const ASKED: u32 = 16;
+/// While an election is on, no worker does anything; it is over within this.
+const IDLE_PATIENCE: Duration = Duration::from_secs(10);
+const IDLE_PAUSE: Duration = Duration::from_millis(500);
 
 pub struct Client {
     pub nats: async_nats::Client,
@@ -79,6 +82,7 @@ impl Client {
         let asks_bmc = Q::ENDPOINT.starts_with("bmc.") || Q::ENDPOINT == "power.sync";
         let patience = if asks_bmc { BMC_PATIENCE } else { PATIENCE };
         let mut asked = 1;
+        let mut idle_since = None;
         loop {
             let request = async_nats::Request::new()
                 .headers(headers.clone())
@@ -99,11 +103,25 @@ impl Client {
                 return Ok(reply.payload);
             };
             let code = header("Nats-Service-Error-Code").and_then(|code| code.parse().ok());
-            if code != Some(ASK_ANOTHER) || asked == ASKED {
+            if code != Some(ASK_ANOTHER) {
                 bail!("{why}");
             }
             // The server chooses the worker, by chance.
             asked += 1;
+            if asked <= ASKED {
+                continue;
+            }
+            let since = *idle_since.get_or_insert_with(|| {
+                eprintln!(
+                    "ironbeat: {why}; asking again for {} s",
+                    IDLE_PATIENCE.as_secs()
+                );
+                Instant::now()
+            });
+            if since.elapsed() >= IDLE_PATIENCE {
+                return Err(Unanswered::Idle(why.into()).into());
+            }
+            tokio::time::sleep(IDLE_PAUSE).await;
         }
     }
 
@@ -143,6 +161,9 @@ impl Client {
 pub enum Unanswered {
     #[error("no conductor worker listens on {0}: is one running on this NATS?")]
     Nobody(String),
+    /// Every worker that was asked does nothing at present, in the words of the last one.
+    #[error("{0}")]
+    Idle(String),
     #[error("ask {subject}")]
     Silence {
         subject: String,

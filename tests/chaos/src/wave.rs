@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use ironbeat_core::node::{Image, NewInstance};
 use ironbeat_core::time::Time;
 use ironbeat_fleet::{Link, Unanswered, hardware, name};
+use ironbeat_ops::ASK_ANOTHER;
 use ironbeat_ops::happening::{Event, What};
 use ironbeat_ops::reply::Summary;
 use ironbeat_ops::request::{
@@ -234,8 +235,11 @@ fn ask_all(site: &Site, wave: usize, jobs: &[Job], answers: &Arc<Mutex<Answers>>
                         lock(&answers).asked.insert(node);
                         return;
                     }
-                    // Errors from 500 are about the conductor itself, and pass.
-                    Err(Unanswered::Refused(code, why)) if code < 500 => {
+                    // Errors from 500 are about the conductor itself, and pass; so does a worker's idleness, as the command
+                    // line has it.
+                    Err(Unanswered::Refused(code, why))
+                        if code < 500 && usize::from(code) != ASK_ANOTHER =>
+                    {
                         lock(&answers).refused.insert(node, why);
                         return;
                     }
