@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::records::backup::{Since, backup as write, restore as bring_back};
 use crate::records::{Names, Store};
+use crate::secrets::MasterKeys;
 use anyhow::Context;
 use ironbeat_cli::Connect;
 use std::path::Path;
@@ -11,10 +12,11 @@ use std::path::Path;
 /// When NATS or the file is in the way.
 pub async fn backup(to: &Connect, file: &Path) -> anyhow::Result<()> {
     let (client, names) = connect(to).await?;
-    let store = Store::open(client, &names).await?;
+    let store = Store::open(client, &names, &MasterKeys::none()).await?;
     let keys = write(&store, file, clock::now()).await?;
     eprintln!(
-        "{keys} keys are in {file}. It holds the passwords of all BMCs, and the user data of all instances.",
+        "{keys} keys are in {file}. The secrets in it are encrypted, unless secrets.encryption is none: a worker reads them \
+         only with the master key, so keep a copy of that, elsewhere.",
         file = file.display()
     );
     Ok(())

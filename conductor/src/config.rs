@@ -25,6 +25,8 @@ pub struct Config {
     pub bmc: BmcOptions,
     #[serde(default)]
     pub console: ConsoleOptions,
+    #[serde(default)]
+    pub secrets: Secrets,
     /// Machines that belong to no node boot the ramdisk and are remembered.
     #[serde(default = "yes")]
     pub discovery: bool,
@@ -57,6 +59,65 @@ pub struct Nats {
 pub struct BmcOptions {
     /// Between two packets to one BMC, for BMCs that drop faster ones.
     pub spacing_ms: u32,
+}
+
+/// Passwords of BMCs, user data and network data lie encrypted in NATS. The master key is with the workers: exactly one of
+/// the three sources says where.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Secrets {
+    /// File with master keys, which the worker's user alone may read: `ironbeat auth new-key FILE` makes it. A key a line:
+    /// the first encrypts, all decrypt.
+    pub key_file: Option<PathBuf>,
+    /// The same as a credential of systemd: `LoadCredential=` or `LoadCredentialEncrypted=` of the unit.
+    pub key_credential: Option<String>,
+    /// The same as what a program prints: its path and its arguments.
+    pub key_command: Option<Vec<String>>,
+    /// `none`: keep secrets in the clear, for whoever can read the bucket. Default: `on`.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub encryption: Encryption,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Encryption {
+    #[default]
+    On,
+    None,
+}
+
+impl Secrets {
+    fn check(&self) -> anyhow::Result<()> {
+        let sources = [
+            self.key_file.is_some(),
+            self.key_credential.is_some(),
+            self.key_command.is_some(),
+        ];
+        let given = sources.iter().filter(|given| **given).count();
+        match (self.encryption, given) {
+            (Encryption::On, 1) | (Encryption::None, 0) => {}
+            (Encryption::On, 0) => anyhow::bail!(
+                "secrets.key_file is missing: run `ironbeat auth new-key /etc/ironbeat/master.key`, copy the file to all \
+                 workers, and write key_file = \"/etc/ironbeat/master.key\" under [secrets]"
+            ),
+            (Encryption::On, _) => anyhow::bail!(
+                "the master key has one source: give one of secrets.key_file, secrets.key_credential and secrets.key_command"
+            ),
+            (Encryption::None, _) => anyhow::bail!(
+                "secrets.encryption is none, and there is a master key: take one of them out"
+            ),
+        }
+        if let Some(name) = &self.key_credential {
+            let is_name = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+            anyhow::ensure!(
+                is_name,
+                "secrets.key_credential is {name:?}, which is no name"
+            );
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -205,7 +266,9 @@ impl Config {
         let config: Self =
             toml::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
         let policy = config.policy.check().map_err(anyhow::Error::msg);
-        let sensible = policy.and_then(|()| config.http.check());
+        let sensible = policy
+            .and_then(|()| config.http.check())
+            .and_then(|()| config.secrets.check());
         sensible.with_context(|| format!("make sense of {}", path.display()))?;
         Ok(config)
     }
@@ -255,6 +318,7 @@ mod tests {
             ("dnsmasq", rows::<DnsmasqConfig>("dnsmasq.")),
             ("bmc", rows::<BmcOptions>("bmc.")),
             ("console", rows::<ConsoleOptions>("console.")),
+            ("secrets", rows::<Secrets>("secrets.")),
             // It has a table of its own, beside the type.
             ("policy", vec![]),
         ];
@@ -285,6 +349,36 @@ mod tests {
         for wrong in ["10.0.0.1:8081", "https://h", "http:///x", "h"] {
             let why = check(&format!("listen = '10.0.0.1:80'\nurl = '{wrong}'")).unwrap_err();
             assert!(why.contains("must begin with http://"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_told_where_its_master_key_is_or_that_it_shall_have_none() {
+        let check = |secrets: &str| {
+            let text = format!("{SMALLEST}[secrets]\n{secrets}");
+            let config: Config = toml::from_str(&text).unwrap();
+            config.secrets.check().map_err(|error| error.to_string())
+        };
+        let file = "key_file = '/k'";
+        for good in [
+            file,
+            "key_credential = 'ironbeat-key'",
+            "key_command = ['vault', 'read']",
+            "encryption = 'none'",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for (bad, expected) in [
+            ("", "ironbeat auth new-key"),
+            ("key_file = '/k'\nkey_credential = 'k'", "has one source"),
+            (
+                "key_file = '/k'\nencryption = 'none'",
+                "take one of them out",
+            ),
+            ("key_credential = '../k'", "is no name"),
+        ] {
+            let why = check(bad).unwrap_err();
+            assert!(why.contains(expected), "{bad}: {why}");
         }
     }
 

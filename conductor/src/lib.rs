@@ -12,4 +12,5 @@ pub mod loops;
 pub mod netboot;
 pub mod records;
 pub mod run;
+pub mod secrets;
 mod worker;

@@ -5,8 +5,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ironbeat::backup;
 use ironbeat::config::Config;
+use ironbeat::secrets;
 use ironbeat_cli::out::{self, NobodyReads};
-use ironbeat_cli::{Connect, run};
+use ironbeat_cli::{Connect, rotate_key, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,7 +31,11 @@ enum Command {
         #[arg(long, default_value = "/etc/ironbeat/conductor.toml")]
         config: PathBuf,
     },
-    /// Write all records to a new file. It holds every password: keep it as you keep those.
+    /// Keys that protect what NATS keeps.
+    #[command(subcommand)]
+    Auth(Auth),
+    /// Write all records to a new file. Secrets in it are encrypted as they are in NATS: it is worth nothing without the
+    /// master key.
     Backup { file: PathBuf },
     /// Bring a backup back into an empty bucket, while no worker runs. Every node is in maintenance then.
     Restore {
@@ -43,6 +48,14 @@ enum Command {
     Operator(ironbeat_cli::Command),
 }
 
+#[derive(Subcommand)]
+enum Auth {
+    /// Make a master key, with which workers encrypt secrets: a new file that its owner alone may read.
+    NewKey { file: PathBuf },
+    /// Encrypt all secrets with a new data key while all runs, and drop the old one. Interrupted, run it again.
+    RotateKey,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let matches = Ironbeat::command().get_matches();
@@ -53,6 +66,8 @@ async fn main() -> ExitCode {
     }
     let result = match command {
         Command::Conductor { config } => conductor(config).await,
+        Command::Auth(Auth::NewKey { file }) => secrets::new_key(&file),
+        Command::Auth(Auth::RotateKey) => rotate_key(&connect).await,
         Command::Backup { file } => backup::backup(&connect, &file).await,
         Command::Restore {
             file,

@@ -23,6 +23,7 @@ use crate::records::presence::Presence;
 use crate::records::seen::Seen;
 use crate::records::view::View;
 use crate::records::{Names, StoreError};
+use crate::secrets;
 use crate::worker::Worker;
 use anyhow::Context;
 use axum::http::StatusCode;
@@ -72,15 +73,20 @@ async fn elected<T>(open: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, 
 pub async fn run(config: Config) -> anyhow::Result<()> {
     start_log();
     let id = config.worker_id()?;
+    let masters = secrets::load(&config.secrets).await?;
     let client = connect(&config, id.as_str()).await?;
     let names = Names {
         prefix: config.nats.prefix.clone(),
         replicas: config.nats.replicas.into(),
         ..Names::default()
     };
-    let (store, origin) = elected(async || origin::open(&client, &names, clock::now()).await)
+    let (store, origin) =
+        elected(async || origin::open(&client, &names, &masters, clock::now()).await)
+            .await
+            .context("open the node store")?;
+    elected(async || store.keys.ready().await)
         .await
-        .context("open the node store")?;
+        .context("open the keys of the node store")?;
     let view = View::start(&store);
     let incarnation = Incarnation(uuid::Uuid::new_v4().as_u128() as u32);
     let info = WorkerInfo {
@@ -93,6 +99,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         host: String::new(),
         stands_by: None,
         policy: changed(&config.policy),
+        master_keys: masters.ids(),
         dnsmasq: None,
     };
     let presence = elected(async || Presence::start(&store, info.clone()).await)

@@ -2,6 +2,10 @@
 //! NATS server, simulated BMCs. The core tests what may change when.
 mod support;
 
+use ironbeat::records::{Names, Store};
+use ironbeat::secrets::MasterKeys;
+use ironbeat_core::node::InstanceData;
+use ironbeat_rack::secrets::MASTER_KEY;
 use serde_json::{Value, json};
 use support::bmcs::{Bmcs, PASSWORD};
 use support::{Site, idle_bmc, mac, until};
@@ -254,23 +258,23 @@ async fn a_rebuild_takes_another_image() {
     let after = site.show("box").await;
     assert_ne!(version(&after), version(&before));
     let id = after["id"].as_str().unwrap();
-    let key = version(&after);
-    let stored = stored(&site, id, key.as_str().unwrap()).await;
-    assert_eq!(stored["user_data"], "#cloud-config");
-    assert_eq!(stored["network_data"], "{}");
+    let stored = stored(&site, id).await;
+    assert_eq!(stored.user_data.unwrap(), "#cloud-config");
+    assert_eq!(stored.network_data.unwrap(), "{}");
     site.cli(&["node", "abort", "box", "--wait"]).await.good();
     worker.assert_well();
 }
 
-/// What lies beside a node's record, as the bucket has it.
-async fn stored(site: &Site, id: &str, version: &str) -> Value {
-    let js = async_nats::jetstream::new(site.client.clone());
-    let stream = js.get_stream_no_info("KV_ib").await.unwrap();
-    for shard in 0..64 {
-        let subject = format!("$KV.ib.instance_data.{shard:02}.{id}.{version}");
-        if let Ok(message) = stream.get_last_raw_message_by_subject(&subject).await {
-            return serde_json::from_slice(&message.payload).unwrap();
-        }
-    }
-    panic!("nothing lies beside {id} as {version}");
+/// What lies beside a node's record, as a worker reads it.
+async fn stored(site: &Site, id: &str) -> InstanceData {
+    let masters = MasterKeys::parse(MASTER_KEY).unwrap();
+    let (client, names) = (site.client.clone(), Names::default());
+    let store = Store::open(client, &names, &masters).await.unwrap();
+    let (node, _) = store
+        .nodes
+        .load(id.parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    store.beside.instance_data(&node).await.unwrap().unwrap()
 }

@@ -35,6 +35,7 @@ fn takes_nothing(subject: &str) -> bool {
         "worker.list",
         "policy.show",
         "event.list",
+        "secrets.rotate",
     ]
     .iter()
     .any(|end| subject.ends_with(end))

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A silent BMC is given up after some 40 s.
 const BMC_PATIENCE: Duration = Duration::from_secs(60);
+/// A worker encrypts some thousand documents a second.
+const ROTATION_PATIENCE: Duration = Duration::from_secs(900);
 /// Workers asked before one that does nothing at present is believed that there is no other: of two, the idle one is
 /// chosen so often in a row once in 65,000 times.
 const ASKED: u32 = 16;
@@ -79,8 +81,12 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
         let body = bytes::Bytes::from(serde_json::to_vec(question)?);
-        let asks_bmc = Q::ENDPOINT.starts_with("bmc.") || Q::ENDPOINT == "power.sync";
-        let patience = if asks_bmc { BMC_PATIENCE } else { PATIENCE };
+        let patience = match Q::ENDPOINT {
+            "power.sync" => BMC_PATIENCE,
+            "secrets.rotate" => ROTATION_PATIENCE,
+            bmc if bmc.starts_with("bmc.") => BMC_PATIENCE,
+            _ => PATIENCE,
+        };
         let mut asked = 1;
         let mut idle_since = None;
         loop {

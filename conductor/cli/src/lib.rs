@@ -17,7 +17,7 @@ mod verb;
 use clap::{Args, Subcommand};
 use client::Client;
 use ironbeat_ops::policy::differences;
-use ironbeat_ops::request::{ListLookups, ListWorkers, ShowLookup};
+use ironbeat_ops::request::{ListLookups, ListWorkers, RotateKey, ShowLookup};
 
 /// Where to find the workers, and how to print replies.
 #[derive(Args)]
@@ -100,6 +100,31 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
             events::run(&connect().await?, node, last, follow).await
         }
     }
+}
+
+/// `ironbeat auth rotate-key`.
+///
+/// # Errors
+/// When no worker does it, or a secret is left that no key opens.
+pub async fn rotate_key(to: &Connect) -> anyhow::Result<()> {
+    let client = Client::connect(&to.nats, &to.prefix, to.json).await?;
+    let rotated = client.ask(&RotateKey {}).await?;
+    if to.json {
+        return out::json(&rotated);
+    }
+    out::line(format_args!(
+        "{} secrets are encrypted anew, with data key {}, which master key {} wraps",
+        rotated.documents, rotated.key, rotated.master
+    ))?;
+    for document in &rotated.unreadable {
+        out::line(format_args!("{document}: no key opens it"))?;
+    }
+    anyhow::ensure!(
+        rotated.unreadable.is_empty(),
+        "{} documents are as they were: give the BMCs' passwords anew with `ironbeat node set`, deploy instances anew",
+        rotated.unreadable.len()
+    );
+    Ok(())
 }
 
 async fn workers(client: &Client) -> anyhow::Result<()> {

@@ -152,10 +152,29 @@ pub struct WorkerInfo {
     /// Options of its policy that are not the default. All workers are to have the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: Changed,
+    /// Ids of its master keys: the first wraps data keys, all unwrap them. All workers are to have the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub master_keys: Vec<String>,
     /// Of a worker beside dnsmasq: `ok`, or why machines may get no address or an old rule. Such a worker is listed when it
     /// does not live, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dnsmasq: Option<String>,
+}
+
+/// What became of the secrets in the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Rotated {
+    /// The data key that encrypts from now on.
+    pub key: String,
+    /// The master key that wraps it.
+    pub master: String,
+    /// Documents that were encrypted anew.
+    pub documents: u64,
+    /// Data keys that are no more.
+    pub dropped: Vec<String>,
+    /// Keys in the bucket of documents that no key opens. They are as they were, and so are their data keys.
+    pub unreadable: Vec<String>,
 }
 
 impl WorkerInfo {

@@ -8,6 +8,7 @@ use crate::records::logins::Logins;
 use crate::records::presence::Presence;
 use crate::records::view::View;
 use crate::records::{Revision, Store, StoreError};
+use crate::secrets::Broken;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_common::subject;
@@ -33,7 +34,7 @@ impl Records for Store {
 
     async fn secrets(&self, node: &Node) -> Result<Option<BmcSecrets>, StoreError> {
         match self.beside.bmc_secrets(node).await {
-            Err(error @ (StoreError::Missing { .. } | StoreError::Corrupt { .. })) => {
+            Err(error) if is_lost(&error) => {
                 tracing::warn!(node = %node.id, "the BMC's secrets count as none: {error}");
                 Ok(None)
             }
@@ -52,6 +53,25 @@ impl Records for Store {
         beside: &[Beside],
     ) -> Result<Revision, StoreError> {
         Store::write(self, before, after, beside).await
+    }
+}
+
+/// Whether nobody can read it any more. A worker with the wrong master key says nothing about that.
+fn is_lost(error: &StoreError) -> bool {
+    match error {
+        StoreError::Missing { .. } | StoreError::Corrupt { .. } => true,
+        StoreError::Sealed { why, .. } => match why {
+            Broken::Document | Broken::Shape | Broken::NoKey(_) => true,
+            Broken::Key(_) | Broken::OtherMaster { .. } => false,
+        },
+        StoreError::Conflict { .. }
+        | StoreError::Claimed { .. }
+        | StoreError::Races { .. }
+        | StoreError::Config { .. }
+        | StoreError::Emptied { .. }
+        | StoreError::NoMasterKey
+        | StoreError::Kv(_)
+        | StoreError::Stream { .. } => false,
     }
 }
 
@@ -167,7 +187,7 @@ impl Hands for RealHands {
 mod tests {
     use super::*;
     use crate::records::presence::roster::Timing;
-    use crate::records::tests::{DEADLINE, connect, enrolment, eventually, node, server};
+    use crate::records::tests::{DEADLINE, connect, enrolment, eventually, masters, node, server};
     use crate::records::{KvError, Names};
     use ironbeat_core::id::Incarnation;
     use ironbeat_ops::reply::WorkerInfo;
@@ -241,6 +261,7 @@ mod tests {
             host: String::new(),
             stands_by: None,
             policy: BTreeMap::new(),
+            master_keys: vec![],
             dnsmasq: None,
         };
         RealHands {
@@ -261,7 +282,7 @@ mod tests {
         let mut server = server();
         let client = connect(&server.url()).await;
         let names = Names::default();
-        let store = Store::open_patiently(client.clone(), &names, PATIENCE);
+        let store = Store::open_patiently(client.clone(), &names, masters(), PATIENCE);
         let store = store.await.unwrap();
         let (made, (_, secrets)) = (node(1), enrolment(1).bmc.split());
         let put = [Beside::BmcSecrets(secrets)];

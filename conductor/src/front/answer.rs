@@ -10,6 +10,7 @@ use crate::loops;
 use crate::loops::power::PowerSync;
 use crate::records::dhcp::{Dhcp, Servers};
 use crate::records::presence::Liveness;
+use crate::records::{StoreError, rotate};
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Enrolment, Event, Verb};
@@ -19,7 +20,7 @@ use ironbeat_core::index::Entry;
 use ironbeat_core::node::{NewInstance, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
-use ironbeat_ops::reply::{NodePage, Shown, Summary, WorkerInfo};
+use ironbeat_ops::reply::{NodePage, Rotated, Shown, Summary, WorkerInfo};
 use ironbeat_ops::request::{Enroll, ListNodes};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
@@ -155,7 +156,41 @@ pub async fn answer(
             let last = ask.last.unwrap_or(USUAL_EVENTS).min(MAX_EVENTS);
             Reply::ListEvents(worker.events.read(id, last).await?)
         }
+        Request::RotateKey(_) => Reply::RotateKey(rotate(worker).await?),
         Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
+    })
+}
+
+/// Not before every worker can open what is sealed then.
+async fn rotate(worker: &Worker) -> Result<Rotated, ApiError> {
+    let own = worker.presence.own();
+    let first = own.master_keys.first();
+    let first = first.ok_or_else(|| fail(409, StoreError::NoMasterKey))?;
+    for other in worker.presence.heard() {
+        if !other.master_keys.contains(first) {
+            let (id, this) = (other.id, &own.id);
+            return Err(fail(
+                409,
+                format!(
+                    "worker {id} does not have master key {first}, with which worker {this} would wrap the new data key: give \
+                     all workers the same file of master keys first"
+                ),
+            ));
+        }
+    }
+    let rotate::Rotated {
+        key,
+        master,
+        sealed,
+        dropped,
+        unreadable,
+    } = worker.store.rotate().await?;
+    Ok(Rotated {
+        key,
+        master,
+        documents: sealed,
+        dropped,
+        unreadable,
     })
 }
 

@@ -111,6 +111,7 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::ShowLookup(_)
         | Request::ListWorkers(_)
         | Request::ListEvents(_)
+        | Request::RotateKey(_)
         | Request::ShowPolicy(_) => None,
     }
 }

@@ -32,6 +32,7 @@ mod tests {
             host: String::new(),
             stands_by: None,
             policy: std::collections::BTreeMap::new(),
+            master_keys: vec![],
             dnsmasq: None,
         };
         let workers = [worker("w2"), worker("w1")];

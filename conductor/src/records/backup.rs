@@ -1,9 +1,10 @@
-//! All records in a file and back: nodes, what lies beside them, claims. The file holds every secret.
+//! All records in a file and back: nodes, what lies beside them, claims. Secrets are in it as they lie in the bucket.
 //! A worker is not needed for either, and none may run while records come back.
 use super::document::parse;
 use super::follow::Followed;
 use super::kv::ENTRY;
-use super::{Cause, Depth, Document, Names, Store, StoreError, origin};
+use super::{Cause, Depth, Document, Names, Store, StoreError, keys, origin};
+use crate::secrets::MasterKeys;
 use anyhow::{Context, bail, ensure};
 use ironbeat_core::node::{Maintenance, Node};
 use ironbeat_core::time::Time;
@@ -165,12 +166,12 @@ pub async fn restore(
     if let Some(worker) = origin::anybody(client, &names.prefix).await {
         bail!("worker {worker} runs: stop all workers first, lest they act on half of the records");
     }
-    let store = Store::open(client.clone(), names).await?;
+    let store = Store::open(client.clone(), names, &MasterKeys::none()).await?;
     let messages = store.nodes.kv.stream.get_info().await?.state.messages;
     let bucket = &names.nodes;
     let mut ours = 0;
-    // A worker that was started and stopped again has left its word, and a backup of nothing its time.
-    for key in [origin::KEY, LAST] {
+    // A worker that was started and stopped again has left its word and a data key, and a backup of nothing its time.
+    for key in [origin::KEY, keys::KEY, LAST] {
         ours += u64::from(store.nodes.kv.read(key).await?.1 > 0);
     }
     ensure!(

@@ -2,16 +2,34 @@
 //! The record says which version counts; `nodes` and `sweep` drop those that no record names any more.
 use super::StoreError;
 use super::document::{key_of, without_values};
+use super::keys::Keyring;
 use super::kv::{Kv, Revision};
+use bytes::Bytes;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 #[derive(Clone)]
 pub struct Besides {
     kv: Kv,
+    keys: Keyring,
+}
+
+/// Whether documents of this kind are sealed.
+pub(super) fn is_secret(kind: BesideKind) -> bool {
+    match kind {
+        BesideKind::Inventory => false,
+        BesideKind::InstanceData | BesideKind::BmcSecrets => true,
+    }
+}
+
+fn to_json(document: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    let json = serde_json::to_vec(document);
+    Zeroizing::new(json.expect("documents are JSON: their maps have string keys"))
 }
 
 /// `inventory.17.<id>.<version>`
@@ -19,12 +37,19 @@ pub(super) fn key(kind: BesideKind, node: NodeId, version: &OpId) -> String {
     format!("{}.{version}", key_of(kind.name(), &node))
 }
 
+fn parse<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(json).map_err(|error| StoreError::Corrupt {
+        key: key.into(),
+        why: without_values(&error),
+    })
+}
+
 impl Besides {
-    pub(super) fn new(kv: Kv) -> Self {
-        Self { kv }
+    pub(super) fn new(kv: Kv, keys: Keyring) -> Self {
+        Self { kv, keys }
     }
 
-    /// Puts a version that no record names yet. Putting it twice does no harm.
+    /// Puts a version that no record names yet: an inventory as it is, secrets sealed. Putting it twice does no harm.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -34,14 +59,14 @@ impl Besides {
         version: &OpId,
         document: &Beside,
     ) -> Result<Revision, StoreError> {
-        let json = match document {
-            Beside::Inventory(inventory) => serde_json::to_vec(inventory),
-            Beside::InstanceData(data) => serde_json::to_vec(data),
-            Beside::BmcSecrets(secrets) => serde_json::to_vec(secrets),
-        };
-        let json = json.expect("documents are JSON: their maps have string keys");
         let key = key(document.kind(), node, version);
-        Ok(self.kv.put(&key, json).await?)
+        match document {
+            Beside::Inventory(inventory) => {
+                Ok(self.kv.put(&key, to_json(inventory).to_vec()).await?)
+            }
+            Beside::InstanceData(data) => self.keys.put(&key, to_json(data)).await,
+            Beside::BmcSecrets(secrets) => self.keys.put(&key, to_json(secrets)).await,
+        }
     }
 
     /// One that is missing or not understood counts as none: the next lookup puts another, and must not fail for it.
@@ -78,17 +103,55 @@ impl Besides {
         let Some(version) = node.beside.of(kind) else {
             return Ok(None);
         };
-        let key = key(kind, node.id, version);
-        let (Some(value), _) = self.kv.read(&key).await? else {
-            return Err(StoreError::Missing { key, node: node.id });
+        let (key, stored) = self.stored(kind, node.id, version).await?;
+        let document = match is_secret(kind) {
+            true => self.open(&key, &stored).await,
+            false => parse(&key, &stored),
         };
-        match serde_json::from_slice(&value) {
-            Ok(document) => Ok(Some(document)),
-            Err(error) => Err(StoreError::Corrupt {
-                key,
-                why: without_values(&error),
-            }),
+        document.map(Some)
+    }
+
+    async fn open<T: DeserializeOwned>(&self, key: &str, stored: &[u8]) -> Result<T, StoreError> {
+        parse(key, &self.keys.open(key, stored).await?)
+    }
+
+    /// As it lies there, under which key.
+    async fn stored(
+        &self,
+        kind: BesideKind,
+        node: NodeId,
+        version: &OpId,
+    ) -> Result<(String, Bytes), StoreError> {
+        let key = key(kind, node, version);
+        match self.kv.read(&key).await? {
+            (Some(value), _) => Ok((key, value)),
+            (None, _) => Err(StoreError::Missing { key, node }),
         }
+    }
+
+    /// The BMC's secrets as they lie there, for [`Besides::open_bmc_secrets`]: whoever remembers this remembers no secret.
+    ///
+    /// # Errors
+    /// When the store is away, or it is not there.
+    pub(super) async fn sealed_bmc_secrets(
+        &self,
+        node: NodeId,
+        version: &OpId,
+    ) -> Result<Bytes, StoreError> {
+        let stored = self.stored(BesideKind::BmcSecrets, node, version).await?;
+        Ok(stored.1)
+    }
+
+    /// # Errors
+    /// When it does not open, or is not understood.
+    pub(super) async fn open_bmc_secrets(
+        &self,
+        node: NodeId,
+        version: &OpId,
+        stored: &[u8],
+    ) -> Result<BmcSecrets, StoreError> {
+        let key = key(BesideKind::BmcSecrets, node, version);
+        self.open(&key, stored).await
     }
 
     /// Drops one version.

@@ -50,7 +50,10 @@ impl Store {
             return Ok(at);
         };
         for document in beside {
-            self.beside.put(after.id, &after.op, document).await?;
+            if let Err(error) = self.beside.put(after.id, &after.op, document).await {
+                self.sweeper.soon(after.id);
+                return Err(error);
+            }
         }
         let written = match before {
             None => self.nodes.create(after, at).await,

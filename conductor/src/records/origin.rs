@@ -2,6 +2,7 @@
 //! A bucket that is empty although somebody remembers one was lost, or is another server's; no worker starts on it.
 use super::kv::{KvError, Revision};
 use super::{Cause, Kv, Names, Store, StoreError};
+use crate::secrets::MasterKeys;
 use async_nats::RequestErrorKind;
 use async_nats::jetstream::{self, context::GetStreamErrorKind};
 use futures_util::StreamExt;
@@ -46,6 +47,7 @@ fn subject(prefix: &str) -> String {
 pub async fn open(
     client: &async_nats::Client,
     names: &Names,
+    masters: &MasterKeys,
     now: Time,
 ) -> Result<(Store, Origin), StoreError> {
     let found = find(client, names).await?;
@@ -58,7 +60,7 @@ pub async fn open(
             made: origin.made,
         });
     }
-    let store = Store::open(client.clone(), names).await?;
+    let store = Store::open(client.clone(), names, masters).await?;
     let origin = match found {
         Some(origin) => origin,
         None => make(&store.nodes.kv, now).await?,

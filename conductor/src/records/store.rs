@@ -2,10 +2,12 @@
 //! `documents` writes records, `beside` what lies beside them; only `drive` has node records written.
 use super::beside::Besides;
 use super::documents::Records;
+use super::keys::Keyring;
 use super::node::name_claim;
 use super::stream::{Replicas, ensure, is_refusal};
 use super::sweep::Sweeper;
 use super::{Keep, Kv, KvError};
+use crate::secrets::{Broken, MasterKeys};
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, Stream};
 use ironbeat_common::id::NodeId;
@@ -81,6 +83,12 @@ pub enum StoreError {
     Kv(#[from] KvError),
     #[error("{what}: {source}")]
     Stream { what: String, source: Cause },
+    #[error("open {key}: {why}")]
+    Sealed { key: String, why: Broken },
+    #[error(
+        "this worker has no master key, and seals nothing: give it one as docs/conductor.md says, under secrets"
+    )]
+    NoMasterKey,
     /// The record names it, and it is not there.
     #[error("{key} is missing, though the record of node {node} names it")]
     Missing { key: String, node: NodeId },
@@ -100,6 +108,8 @@ impl StoreError {
             | StoreError::Corrupt { .. }
             | StoreError::Config { .. }
             | StoreError::Emptied { .. }
+            | StoreError::Sealed { .. }
+            | StoreError::NoMasterKey
             | StoreError::Missing { .. } => false,
             StoreError::Kv(_) => true,
         }
@@ -113,31 +123,39 @@ pub struct Store {
     pub(crate) names: Names,
     pub nodes: Records<Node>,
     pub beside: Besides,
+    pub keys: Keyring,
     pub(super) sweeper: Sweeper,
 }
 
 impl Store {
-    /// Opens the bucket, making it if it is not there.
+    /// Opens the bucket, making it if it is not there. `masters` open the secrets in it.
     ///
     /// # Errors
     /// When NATS does not answer, or the bucket that is there is another kind of bucket.
-    pub async fn open(client: async_nats::Client, names: &Names) -> Result<Self, StoreError> {
-        Self::open_patiently(client, names, PATIENCE).await
+    pub async fn open(
+        client: async_nats::Client,
+        names: &Names,
+        masters: &MasterKeys,
+    ) -> Result<Self, StoreError> {
+        Self::open_patiently(client, names, masters, PATIENCE).await
     }
 
     pub(crate) async fn open_patiently(
         client: async_nats::Client,
         names: &Names,
+        masters: &MasterKeys,
         patience: Duration,
     ) -> Result<Self, StoreError> {
         let mut js = jetstream::new(client);
         js.set_timeout(patience);
         let bucket = Kv::open(&js, &names.nodes, Keep::RECORDS, names.replicas).await?;
         let nodes = Records::new(bucket.clone());
+        let keys = Keyring::new(bucket.clone(), masters);
         Ok(Self {
             sweeper: Sweeper::start(nodes.clone()),
             nodes,
-            beside: Besides::new(bucket),
+            beside: Besides::new(bucket.clone(), keys.clone()),
+            keys,
             js,
             names: names.clone(),
         })

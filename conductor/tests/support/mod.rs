@@ -13,6 +13,7 @@ use ironbeat_common::lookup::{BootTimings, Lookup};
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::{Process, run};
+use ironbeat_rack::secrets;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -107,12 +108,18 @@ impl Site {
 
     /// As a host of its own, whatever its worker is called.
     pub fn spawn_as(&self, host: &str, id: &str, policy: &str, http: PortLease) -> Worker {
+        let secrets = secrets::section(self.dir.path()).unwrap();
+        self.spawn_with(host, id, &format!("{secrets}[policy]\n{policy}"), http)
+    }
+
+    /// `more`: the rest of its configuration.
+    pub fn spawn_with(&self, host: &str, id: &str, more: &str, http: PortLease) -> Worker {
         let dir = self.dir.path().display();
         let config = self.dir.path().join(format!("{host}.toml"));
         let text = format!(
             "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n\
              [http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n\
-             [policy]\n{policy}\n",
+             {more}\n",
             self.nats.url(),
             http.port(),
         );

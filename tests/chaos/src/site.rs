@@ -9,6 +9,7 @@ use ironbeat_rack::host::Host;
 use ironbeat_rack::nats::cluster::NatsCluster;
 use ironbeat_rack::netns::Netns;
 use ironbeat_rack::process::Process;
+use ironbeat_rack::secrets;
 use rustix::process::Signal;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -287,8 +288,9 @@ impl Site {
         let servers = self.cluster.urls();
         let text = format!(
             "id = \"{name}\"\n[nats]\nservers = {servers:?}\nreplicas = {SERVERS}\n\
-             [http]\nlisten = \"{}:{HTTP_PORT}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}/images\"\n",
+             [http]\nlisten = \"{}:{HTTP_PORT}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}/images\"\n{}",
             worker.host.address(),
+            secrets::section(&self.programs.dir)?,
         );
         let config = self.programs.dir.join(format!("{name}.toml"));
         std::fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;

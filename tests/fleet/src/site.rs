@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::Process;
+use ironbeat_rack::secrets;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -51,9 +52,10 @@ impl Site {
         let dir = self.dir.path().display();
         let text = format!(
             "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n[http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\n\
-             image_dir = \"{dir}\"\n{more}\n[policy]\nautomated_clean = false\n",
+             image_dir = \"{dir}\"\n{}{more}\n[policy]\nautomated_clean = false\n",
             self.nats.url(),
             http.keep(),
+            secrets::section(self.dir.path())?,
         );
         let config = self.dir.path().join(format!("{id}.toml"));
         std::fs::write(&config, text).context("write a worker's configuration")?;

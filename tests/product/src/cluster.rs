@@ -12,6 +12,7 @@ use ironbeat_rack::logfile::LogCursor;
 use ironbeat_rack::machine::KERNEL_ARGS;
 use ironbeat_rack::process::{Process, run, run_ok};
 use ironbeat_rack::rack::{Rack, RackSpec};
+use ironbeat_rack::secrets;
 use serde_json::Value;
 
 use crate::product::Product;
@@ -75,12 +76,13 @@ impl Cluster {
         let config = format!(
             "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\n[http]\nlisten = '{GATEWAY}:{port}'\n\
              boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n\
-             [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n[policy]\n{}\n",
+             [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n{}[policy]\n{}\n",
             self.product.boot_dir.display(),
             self.rack.dir().join("images").display(),
             dnsmasq.hosts_dir().display(),
             dnsmasq.tftp_dir().display(),
             dnsmasq.bus_address(),
+            secrets::section(self.rack.dir())?,
             self.policy,
         );
         let path = self.rack.dir().join(format!("{name}.toml"));

@@ -50,3 +50,4 @@ pub mod packet;
 pub mod ports;
 pub mod process;
 pub mod rack;
+pub mod secrets;

@@ -107,6 +107,7 @@ impl Worker {
             host: String::new(),
             stands_by: None,
             policy: BTreeMap::default(),
+            master_keys: vec![],
             dnsmasq: None,
         };
         Self {

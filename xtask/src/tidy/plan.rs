@@ -311,7 +311,7 @@ const CONDUCTOR: &[Room] = &[
     file("run", May::ImportAll, "starts and ends a worker"),
     file(
         "backup",
-        May::Import(&["records"]),
+        May::Import(&["records", "secrets"]),
         "all records into a file and back, without a worker",
     ),
     file(
@@ -331,7 +331,7 @@ const CONDUCTOR: &[Room] = &[
     ),
     folder(
         "drive",
-        &["records", "bmc"],
+        &["records", "bmc", "secrets"],
         "one event of one node: load, decide, save, act",
     ),
     folder(
@@ -344,7 +344,16 @@ const CONDUCTOR: &[Room] = &[
         &["records"],
         "BMC acts, done by the client of `ipmi/`",
     ),
-    folder("records", &[], "buckets and streams of the NATS server"),
+    folder(
+        "records",
+        &["secrets"],
+        "buckets and streams of the NATS server",
+    ),
+    folder(
+        "secrets",
+        &[],
+        "master keys, and what is sealed with them; it knows no NATS",
+    ),
 ];
 
 /// Imports that close a circle of files and stay, and why: (from, to, reason).

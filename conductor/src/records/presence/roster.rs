@@ -263,6 +263,7 @@ mod tests {
             host: "h".into(),
             stands_by: None,
             policy: BTreeMap::default(),
+            master_keys: vec![],
             dnsmasq: None,
         }
     }

@@ -1,10 +1,11 @@
 //! A backup and its way back, between two real servers.
 //! What a worker does with the records is tested elsewhere.
 use super::proxy::hold_back;
-use super::{connect, contents, create, id, mac, next, node, op, server, store};
+use super::{connect, contents, create, id, mac, masters, next, node, op, server, store};
 use crate::records::backup::{Since, backup, restore};
 use crate::records::view::View;
 use crate::records::{Names, Store, origin};
+use crate::secrets::MasterKey;
 use ironbeat_core::node::{Beside, BmcSecrets, Secret};
 use ironbeat_core::time::Time;
 use std::os::unix::fs::PermissionsExt;
@@ -33,7 +34,7 @@ async fn filled(store: &Store) {
 async fn a_backup_brings_back_records_what_lies_beside_them_and_claims() {
     let (old, new) = (server(), server());
     let (client, names) = (connect(&old.url()).await, Names::default());
-    let (from, origin) = origin::open(&client, &names, NOW).await.unwrap();
+    let (from, origin) = origin::open(&client, &names, masters(), NOW).await.unwrap();
     filled(&from).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ib.backup");
@@ -42,7 +43,8 @@ async fn a_backup_brings_back_records_what_lies_beside_them_and_claims() {
     // It says when it was made, and that is no part of it.
     assert_eq!(there.remove(0).0, "backup.last");
     assert_eq!(keys, there.len() as u64);
-    assert!(there.iter().any(|(_, value)| value.contains("hush-hush")));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("sealed") && !text.contains("hush-hush"));
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let again = backup(&from, &file, NOW).await.unwrap_err().to_string();
@@ -51,7 +53,7 @@ async fn a_backup_brings_back_records_what_lies_beside_them_and_claims() {
     let client = connect(&new.url()).await;
     let back = restore(&client, &names, &file, Since::Nothing, NOW);
     assert_eq!(back.await.unwrap(), keys);
-    let (to, found) = origin::open(&client, &names, NOW).await.unwrap();
+    let (to, found) = origin::open(&client, &names, masters(), NOW).await.unwrap();
     assert_eq!(found, origin, "it is the same bucket");
     assert_eq!(contents(&to.nodes.kv, ">").await, there);
     let view = View::start(&to);
@@ -60,6 +62,12 @@ async fn a_backup_brings_back_records_what_lies_beside_them_and_claims() {
     let (first, _) = to.nodes.load(id(1)).await.unwrap().unwrap();
     let secrets = to.beside.bmc_secrets(&first).await.unwrap().unwrap();
     assert_eq!(secrets.password, Secret::new("hush-hush"));
+    let other = MasterKey::generate().into();
+    let stranger = Store::open(client, &names, &other).await.unwrap();
+    assert!(
+        stranger.keys.ready().await.is_err(),
+        "it needs the master key"
+    );
     let name = node(2).name.unwrap();
     assert_eq!(to.named(&name).await.unwrap(), Some(id(2)));
 }
@@ -139,7 +147,7 @@ async fn a_backup_goes_only_into_an_empty_bucket_that_no_worker_uses() {
         let error = format!("{:#}", error.unwrap_err());
         assert!(error.contains(words), "{error}");
     };
-    let (to, made) = origin::open(&client, &names, NOW).await.unwrap();
+    let (to, made) = origin::open(&client, &names, masters(), NOW).await.unwrap();
     let worker = "w1".parse().unwrap();
     let answering = origin::answer(client.clone(), &names.prefix, worker, made);
     let answering = answering.await.unwrap();

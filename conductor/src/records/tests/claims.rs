@@ -1,7 +1,7 @@
 //! What belongs to one node belongs to no other: races for it, claims left behind, claims taken over.
 //! `races` has the races for one record.
 use super::proxy::hold_back;
-use super::{DEADLINE, connect, contents, create, id, mac, next, node, server, store};
+use super::{DEADLINE, connect, contents, create, id, mac, masters, next, node, server, store};
 use crate::records::document::{Document, key};
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
@@ -166,7 +166,9 @@ async fn slow_after_claiming(server: &NatsServer, hold: &watch::Sender<bool>) ->
     let claims_mac = |words: &str| words.contains("HPUB $KV.ib.ix.node.mac.").then_some(true);
     let url = hold_back(server.address(), hold.clone(), claims_mac).await;
     let client = connect(&url).await;
-    Store::open(client, &Names::default()).await.unwrap()
+    Store::open(client, &Names::default(), masters())
+        .await
+        .unwrap()
 }
 
 async fn until_claimed(hold: &watch::Sender<bool>) {

@@ -5,6 +5,7 @@ mod beside;
 mod claims;
 mod described;
 mod dhcp;
+mod keys;
 mod origin;
 mod proxy;
 mod races;
@@ -14,12 +15,14 @@ mod turn;
 mod view;
 
 use super::{Kv, Names, Revision, Store, StoreError};
+use crate::secrets::{MasterKey, MasterKeys};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::decide::{Ctx, Enrolment, Event, Policy, decide};
 use ironbeat_core::id::{Incarnation, OpId};
 use ironbeat_core::node::{BmcAccess, Node, Secret};
 use ironbeat_core::time::Time;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// No wait in these tests is longer, however loaded the machine: a condition that never comes true must fail.
@@ -27,6 +30,12 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub fn server() -> NatsServer {
     NatsServer::start_loopback(NatsBinary::Floor).expect("nats-server starts")
+}
+
+/// One for all tests of this process.
+pub fn masters() -> &'static MasterKeys {
+    static MASTERS: LazyLock<MasterKeys> = LazyLock::new(|| MasterKey::generate().into());
+    &MASTERS
 }
 
 pub async fn connect(url: &str) -> async_nats::Client {
@@ -39,7 +48,7 @@ pub async fn store(server: &NatsServer) -> Store {
 
 pub async fn store_at(url: &str) -> Store {
     let client = connect(url).await;
-    Store::open(client, &Names::default())
+    Store::open(client, &Names::default(), masters())
         .await
         .expect("the store opens")
 }

@@ -1,6 +1,6 @@
 //! A bucket that workers remember is not taken for another one; replicas are what the servers allow.
 //! `stream` tests which streams are warned of.
-use super::{DEADLINE, connect, create, eventually, id, node, server};
+use super::{DEADLINE, connect, create, eventually, id, masters, node, server};
 use crate::records::{Kv, Names, Replicas, StoreError, origin, view::View};
 use async_nats::jetstream;
 use futures_util::StreamExt;
@@ -19,16 +19,16 @@ async fn a_worker_does_not_start_on_an_emptied_bucket_that_another_remembers() {
     let server = server();
     let (first, second) = (connect(&server.url()).await, connect(&server.url()).await);
     let names = Names::default();
-    let (_, made) = origin::open(&first, &names, NOW).await.unwrap();
+    let (_, made) = origin::open(&first, &names, masters(), NOW).await.unwrap();
     let worker = "w1".parse().unwrap();
     let answering = origin::answer(first.clone(), &names.prefix, worker, made.clone());
     let answering = answering.await.unwrap();
     first.flush().await.unwrap();
     // As long as it is there, whoever starts finds the same one.
-    let (_, found) = origin::open(&second, &names, NOW).await.unwrap();
+    let (_, found) = origin::open(&second, &names, masters(), NOW).await.unwrap();
     assert_eq!(found, made);
     lose_the_bucket(&second).await;
-    let refused = origin::open(&second, &names, NOW).await.err();
+    let refused = origin::open(&second, &names, masters(), NOW).await.err();
     let refused = refused.expect("it is refused").to_string();
     for word in ["bucket ib", "worker w1", "ironbeat restore"] {
         assert!(refused.contains(word), "{refused}");
@@ -36,11 +36,11 @@ async fn a_worker_does_not_start_on_an_emptied_bucket_that_another_remembers() {
     let js = jetstream::new(second.clone());
     assert!(js.get_stream("KV_ib").await.is_err(), "nothing was made");
     // One that was made anew is another bucket.
-    crate::records::Store::open(second.clone(), &names)
+    crate::records::Store::open(second.clone(), &names, masters())
         .await
         .unwrap();
     assert!(matches!(
-        origin::open(&second, &names, NOW).await.err(),
+        origin::open(&second, &names, masters(), NOW).await.err(),
         Some(StoreError::Emptied { .. })
     ));
     // With nobody left who remembers, a new beginning is possible.
@@ -48,7 +48,7 @@ async fn a_worker_does_not_start_on_an_emptied_bucket_that_another_remembers() {
     drop(first);
     let opened = tokio::time::timeout(DEADLINE, async {
         loop {
-            if let Ok((_, origin)) = origin::open(&second, &names, NOW).await {
+            if let Ok((_, origin)) = origin::open(&second, &names, masters(), NOW).await {
                 return origin;
             }
         }
@@ -91,7 +91,7 @@ async fn workers_that_start_together_agree_on_the_bucket() {
     let server = server();
     let client = connect(&server.url()).await;
     let names = Names::default();
-    let openers = (0..8).map(|_| origin::open(&client, &names, NOW));
+    let openers = (0..8).map(|_| origin::open(&client, &names, masters(), NOW));
     let origins: Vec<_> = futures_util::future::join_all(openers)
         .await
         .into_iter()
@@ -105,14 +105,14 @@ async fn a_view_keeps_its_nodes_when_their_bucket_is_lost() {
     let server = server();
     let client = connect(&server.url()).await;
     let names = Names::default();
-    let (store, _) = origin::open(&client, &names, NOW).await.unwrap();
+    let (store, _) = origin::open(&client, &names, masters(), NOW).await.unwrap();
     create(&store, &node(1)).await.unwrap();
     let view = View::start(&store);
     view.ready().await;
     assert_eq!(view.len(), 1);
     lose_the_bucket(&client).await;
     // Somebody makes it anew, and writes another node into it.
-    let (store, _) = origin::open(&client, &names, NOW).await.unwrap();
+    let (store, _) = origin::open(&client, &names, masters(), NOW).await.unwrap();
     create(&store, &node(2)).await.unwrap();
     eventually("it has noticed", || {
         let why = view.interrupted();
@@ -126,7 +126,9 @@ async fn a_view_keeps_its_nodes_when_their_bucket_is_lost() {
 async fn one_server_keeps_one_copy_unless_more_are_asked_for() {
     let server = server();
     let client = connect(&server.url()).await;
-    let (store, _) = origin::open(&client, &Names::default(), NOW).await.unwrap();
+    let (store, _) = origin::open(&client, &Names::default(), masters(), NOW)
+        .await
+        .unwrap();
     let info = store.nodes.kv.stream.get_info().await.unwrap();
     assert_eq!(info.config.num_replicas, 1);
     let names = Names {
@@ -134,7 +136,9 @@ async fn one_server_keeps_one_copy_unless_more_are_asked_for() {
         replicas: Replicas::Exactly(3),
         ..Names::default()
     };
-    let refused = crate::records::Store::open(client, &names).await.err();
+    let refused = crate::records::Store::open(client, &names, masters())
+        .await
+        .err();
     let refused = refused.expect("one server cannot").to_string();
     assert!(
         refused.contains("KV_three") && refused.contains("replicas"),

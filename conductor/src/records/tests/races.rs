@@ -1,6 +1,6 @@
 //! Compare-and-swap under contention, and opening by several workers at once.
 //! `claims` has the races for what a node has to itself.
-use super::{create, id, next, node, op, server, store};
+use super::{create, id, masters, next, node, op, server, store};
 use crate::records::document::key;
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
@@ -93,7 +93,7 @@ async fn workers_may_open_the_store_at_the_same_moment() {
     let names = Names::default();
     let openers = (0..8).map(|_| async {
         let client = super::connect(&server.url()).await;
-        Store::open(client, &names).await.map(drop)
+        Store::open(client, &names, masters()).await.map(drop)
     });
     for opened in join_all(openers).await {
         opened.unwrap();
@@ -115,7 +115,7 @@ async fn a_bucket_that_forgets_is_refused_by_name() {
     };
     let js = jetstream::new(client.clone());
     js.create_stream(forgetful).await.unwrap();
-    let opened = Store::open(client, &Names::default()).await;
+    let opened = Store::open(client, &Names::default(), masters()).await;
     let error = opened.err().expect("it is refused").to_string();
     for word in ["KV_ib", "max_age", "3600s", "unlimited"] {
         assert!(error.contains(word), "{error}");

@@ -1,7 +1,7 @@
 //! What lies beside records and no record names goes, whoever died in the middle of what; what is named stays.
 //! `beside` tests how documents come and go when nothing goes wrong.
 use super::proxy::hold_back;
-use super::{DEADLINE, connect, create, eventually, id, next, node, op, server, store};
+use super::{DEADLINE, connect, create, eventually, id, masters, next, node, op, server, store};
 use crate::records::view::View;
 use crate::records::{Names, Store, StoreError};
 use ironbeat_core::node::{
@@ -80,7 +80,7 @@ async fn left(store: &Store, expected: &[&str]) {
 /// Hears its server through a proxy.
 async fn through(url: &str) -> Store {
     let client = connect(url).await;
-    let opened = Store::open_patiently(client, &Names::default(), PATIENCE).await;
+    let opened = Store::open_patiently(client, &Names::default(), masters(), PATIENCE).await;
     opened.unwrap()
 }
 
@@ -127,7 +127,9 @@ async fn an_enrolment_that_was_overtaken_by_another_and_a_delete_lands_no_more()
     let hears = |words: &str| words.contains("PUB $KV.ib.bmc_secrets.").then_some(true);
     let url = hold_back(server.address(), hold.clone(), hears).await;
     let client = connect(&url).await;
-    let slow = Store::open(client, &Names::default()).await.unwrap();
+    let slow = Store::open(client, &Names::default(), masters())
+        .await
+        .unwrap();
     let mut first = node(1);
     first.op = op("first");
     first
@@ -185,7 +187,7 @@ async fn a_save_that_landed_unheard_and_was_saved_on_top_of_leaves_no_old_passwo
     };
     let url = hold_back(server.address(), hold.clone(), hears).await;
     let client = connect(&url).await;
-    let slow = Store::open_patiently(client, &Names::default(), PATIENCE * 6).await;
+    let slow = Store::open_patiently(client, &Names::default(), masters(), PATIENCE * 6).await;
     let slow = slow.unwrap();
     let second = changed(&first, "second");
     let saving = {

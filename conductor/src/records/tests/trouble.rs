@@ -1,7 +1,7 @@
 //! Acknowledgements that do not come, and a server that is killed while it is written to.
 //! `view` tests how the view takes a restart.
 use super::proxy::hold_back;
-use super::{DEADLINE, connect, create, id, next, node, op, server};
+use super::{DEADLINE, connect, create, id, masters, next, node, op, server};
 use crate::records::{Names, Store, StoreError};
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
@@ -21,7 +21,7 @@ async fn a_write_that_timed_out_and_landed_is_found_again() {
     let release = |words: &str| words.contains("STREAM.MSG.GET").then_some(false);
     let url = hold_back(server.address(), hold.clone(), release).await;
     let client = connect(&url).await;
-    let store = Store::open_patiently(client, &Names::default(), PATIENCE)
+    let store = Store::open_patiently(client, &Names::default(), masters(), PATIENCE)
         .await
         .unwrap();
     let before = node(1);
@@ -33,7 +33,7 @@ async fn a_write_that_timed_out_and_landed_is_found_again() {
     assert!(!*hold.borrow(), "the acknowledgement came in time");
     assert_eq!(saved, revision + 1);
 
-    let direct = Store::open(connect(&server.url()).await, &Names::default())
+    let direct = Store::open(connect(&server.url()).await, &Names::default(), masters())
         .await
         .unwrap();
     assert_eq!(
@@ -54,9 +54,10 @@ async fn a_save_in_the_middle_of_which_the_servers_die_is_known_when_they_are_ba
             false => None,
         };
         let url = hold_back(server.address(), hold.clone(), hears).await;
-        let slow = Store::open_patiently(connect(&url).await, &Names::default(), PATIENCE)
-            .await
-            .unwrap();
+        let slow =
+            Store::open_patiently(connect(&url).await, &Names::default(), masters(), PATIENCE)
+                .await
+                .unwrap();
         let direct = super::store(&server).await;
         let before = node(1);
         let at = create(&direct, &before).await.unwrap();
@@ -96,6 +97,7 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     let store = Store::open_patiently(
         connect(&server.url()).await,
         &Names::default(),
+        masters(),
         Duration::from_secs(2),
     )
     .await
@@ -162,7 +164,7 @@ async fn a_cluster_without_a_leader_may_answer_later_and_a_bucket_that_is_gone_d
     );
     let minority = NatsServer::start_loopback_with(NatsBinary::Floor, &cluster).unwrap();
     let client = connect(&minority.url()).await;
-    let opened = Store::open_patiently(client, &Names::default(), PATIENCE).await;
+    let opened = Store::open_patiently(client, &Names::default(), masters(), PATIENCE).await;
     let lost = opened.err().expect("it has no leader");
     assert!(lost.may_pass(), "{lost}");
 

@@ -1,6 +1,6 @@
 //! No two nodes get the same place among the jobs that run at once, however many workers hand places out.
 //! The core tests whose turn it is.
-use super::{connect, create, next, node, server};
+use super::{connect, create, masters, next, node, server};
 use crate::records::{Names, Store, StoreError};
 use futures_util::future::join_all;
 use ironbeat_core::id::Incarnation;
@@ -49,7 +49,7 @@ async fn many_workers_never_give_one_place_to_two_nodes() {
     let names = Names::default();
     let mut begins = Vec::new();
     for n in 0..8 {
-        let store = Store::open(connect(&server.url()).await, &names);
+        let store = Store::open(connect(&server.url()).await, &names, masters());
         let store = store.await.unwrap();
         let created = create(&store, &node(n)).await.unwrap();
         let waits = cleaned_in(&node(n), None, "waits");

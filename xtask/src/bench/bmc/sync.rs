@@ -7,6 +7,7 @@ use ironbeat_bmc_sim::{Fleet, FleetConfig, Settings};
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::{Process, run as run_command};
+use ironbeat_rack::secrets;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -178,9 +179,10 @@ impl Site {
         let config = self.dir.path().join(format!("{id}.toml"));
         let text = format!(
             "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n[http]\nlisten = \"127.0.0.1:{}\"\n\
-             boot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n[policy]\n{}\n",
+             boot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n{}[policy]\n{}\n",
             self.nats.url(),
             http.port(),
+            secrets::section(self.dir.path())?,
             self.policy,
         );
         std::fs::write(&config, text)?;
