@@ -240,6 +240,7 @@ mod tests {
             lacks: vec![],
             host: String::new(),
             stands_by: None,
+            records: vec![],
             policy: BTreeMap::new(),
             dnsmasq: None,
         };
