@@ -8,6 +8,7 @@ use crate::front::nats;
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::power::{self, PowerSync};
+use crate::loops::records;
 use crate::loops::sweep;
 use crate::loops::turn;
 use crate::netboot::boots::Boots;
@@ -98,6 +99,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         lacks: files::lacking(&config.http.boot_dir),
         host: String::new(),
         stands_by: None,
+        records: vec![],
         policy: changed(&config.policy),
         master_keys: masters.ids(),
         dnsmasq: None,
@@ -245,6 +247,7 @@ async fn start(
             worker.presence.clone(),
             config.http.boot_dir.clone(),
         )),
+        tokio::spawn(records::watch(Arc::clone(worker))),
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(turn::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),

@@ -271,7 +271,7 @@ async fn a_bmc_restarts_on_record_and_nothing_else_is_done_to_it_meanwhile() {
         bmc.restart(now);
     });
     let rested = site.rests("box", "manageable").await;
-    assert_eq!(rested.get("last_error"), None);
+    assert_eq!(rested.get("bmc_error"), None);
     let steps = until("its events are stored", async || {
         let events = site.ask("event.list", json!({ "node": "box" })).await;
         let events = events.good();

@@ -173,7 +173,7 @@ async fn a_bmc_that_falls_silent_puts_its_own_node_into_maintenance_until_it_spe
     bmcs.fleet.with(0, |bmc, _| bmc.faults.silent = false);
     until("maintenance is over", async || {
         let shown = site.show("dead").await;
-        let over = shown.get("maintenance").is_none() && shown.get("last_error").is_none();
+        let over = shown.get("maintenance").is_none() && shown.get("bmc_error").is_none();
         over.then_some(())
     })
     .await;

@@ -52,7 +52,7 @@ async fn a_hard_power_verb_does_not_wait_for_a_soft_one() {
     bmcs.fleet
         .with(0, |bmc, _| bmc.faults.power = PowerFault::IgnoresSoft);
     let shown = site.rests("box", "manageable").await;
-    assert!(shown.get("last_error").is_none(), "{shown}");
+    assert!(shown.get("bmc_error").is_none(), "{shown}");
     assert!(!bmcs.is_on(0));
 
     site.cli(&["power", "on", "box", "--wait"]).await.good();
@@ -78,7 +78,7 @@ async fn a_job_on_a_lying_bmc_is_aborted_in_mid_act() {
         .await;
         site.cli(&["node", "abort", "box", "--wait"]).await.good();
         let shown = site.rests("box", "manageable").await;
-        let what = shown["last_error"]["what"].as_str().unwrap();
+        let what = shown["bmc_error"]["what"].as_str().unwrap();
         assert_eq!(what, "aborted by the operator");
     }
     bmcs.fleet
@@ -121,7 +121,7 @@ async fn a_failed_node_can_be_switched_on_and_the_command_says_that_it_was() {
     site.cli(&["node", "provide", "box", "--wait"]).await.good();
     deploy(&site, "box").await;
     site.cli(&["node", "abort", "box", "--wait"]).await.good();
-    site.rests("box", "deploy failed").await;
+    let failed = site.rests("box", "deploy failed").await;
 
     let said = site.cli(&["power", "on", "box", "--wait"]).await.good();
     assert!(said.ends_with("box: deploy failed\n"), "{said}");
@@ -132,5 +132,17 @@ async fn a_failed_node_can_be_switched_on_and_the_command_says_that_it_was() {
     site.cli(&["power", "off", "box", "--wait"]).await.good();
     let said = site.cli(&["power", "cycle", "box", "--wait"]).await.bad();
     assert!(said.contains("the machine is off"), "{said}");
+    let shown = site.show("box").await;
+    assert_eq!(shown["last_error"], failed["last_error"]);
+    let what = shown["bmc_error"]["what"].as_str().unwrap();
+    assert!(what.contains("the machine is off"), "{shown}");
+    let words = site.cli(&["node", "explain", "box"]).await.good();
+    for line in ["error     ", "bmc error "] {
+        assert!(words.contains(line), "{words}");
+    }
+    site.cli(&["power", "on", "box", "--wait"]).await.good();
+    let shown = site.show("box").await;
+    assert_eq!(shown["last_error"], failed["last_error"]);
+    assert!(shown.get("bmc_error").is_none(), "{shown}");
     worker.assert_well();
 }

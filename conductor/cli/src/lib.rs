@@ -155,6 +155,11 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
             out::line(format_args!("{} does nothing for nodes: {why}", worker.id))?;
         }
     }
+    for worker in &workers {
+        for what in &worker.records {
+            out::line(format_args!("{}: {what}", worker.id))?;
+        }
+    }
     for (option, values) in differences(&workers) {
         let values = values.iter().map(|(id, value)| format!("{id} has {value}"));
         let values = values.collect::<Vec<_>>().join(", ");

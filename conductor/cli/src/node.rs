@@ -411,7 +411,7 @@ async fn list(client: &Client) -> anyhow::Result<()> {
                 (None, false) => "-".into(),
             },
             node.bmc.clone(),
-            node.last_error.clone().unwrap_or_default(),
+            node.errors(),
         ]
     });
     out::table(

@@ -107,7 +107,7 @@ async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
                         .map_or_else(|| summary.id.to_string(), ToString::to_string),
                     summary.provision_state.clone(),
                     power_word(&summary),
-                    summary.last_error.clone().unwrap_or_default(),
+                    summary.errors(),
                 ]);
                 known.push(summary);
             }

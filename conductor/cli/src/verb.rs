@@ -150,7 +150,7 @@ async fn wait(
                 goal.name()
             ),
         },
-        Success::Back => match error.filter(is_ours) {
+        Success::Back => match shown.bmc_error.as_ref().filter(is_ours) {
             Some(error) => bail!("{}: {} ({})", which.node, error.what, error.during),
             None => Ok(()),
         },

@@ -45,6 +45,9 @@ pub struct Explanation {
     pub verbs: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// Of the last verb for the BMC alone, or of the power sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_error: Option<LastError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<String>,
     /// How often an active machine came to the ramdisk, and when last.
@@ -109,6 +112,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         next: next(node, policy),
         verbs: verbs(node).into_iter().map(Into::into).collect(),
         last_error: node.last_error.clone(),
+        bmc_error: node.bmc_error.clone(),
         astray: node.astray.as_ref().map(|astray| {
             let ago = human(now.since(astray.at).as_secs());
             format!("{}, last {ago} ago", astray.words())
@@ -312,7 +316,7 @@ fn verbs(node: &Node) -> Vec<&'static str> {
         (None, Rest::Error) => vec!["node undeploy"],
     };
     // A BMC, a MAC address or a hint that is wrong is behind most failures.
-    if node.last_error.is_some() {
+    if node.last_error.is_some() || node.bmc_error.is_some() {
         verbs.push("node set");
     }
     verbs
@@ -403,11 +407,10 @@ impl fmt::Display for Explanation {
             writeln!(f, "disks     {collisions}")?;
         }
         if let Some(error) = &self.last_error {
-            writeln!(
-                f,
-                "error     {} in {}: {}",
-                error.at, error.during, error.what
-            )?;
+            writeln!(f, "error     {error}")?;
+        }
+        if let Some(error) = &self.bmc_error {
+            writeln!(f, "bmc error {error}")?;
         }
         writeln!(f, "next      {}", self.next)?;
         match self.since {

@@ -35,6 +35,8 @@ pub struct Summary {
     pub bmc: String,
     #[serde(default)]
     pub last_error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_error: Option<String>,
 }
 
 /// One reply of `node.list`.
@@ -48,6 +50,13 @@ pub struct NodePage {
 }
 
 impl Summary {
+    /// What the last job and the last verb for the BMC failed at.
+    pub fn errors(&self) -> String {
+        let errors = [&self.last_error, &self.bmc_error];
+        let errors: Vec<&str> = errors.into_iter().flatten().map(String::as_str).collect();
+        errors.join("; ")
+    }
+
     pub fn of(node: &Entry) -> Self {
         Self {
             id: node.id,
@@ -62,6 +71,7 @@ impl Summary {
             fault: node.maintenance.as_ref().and_then(|m| m.fault),
             bmc: node.bmc.to_string(),
             last_error: node.last_error.clone(),
+            bmc_error: node.bmc_error.clone(),
         }
     }
 }
@@ -77,8 +87,12 @@ pub struct Shown {
     #[serde(default)]
     pub target_provision_state: Option<String>,
     pub state: State,
+    /// Of the last job of its life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// Of the last verb for the BMC alone (power, boot device, restart of the BMC), or of the power sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_error: Option<LastError>,
     /// Of the request that this answers: what may go wrong with it, as far as can be known now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -93,7 +107,7 @@ impl Shown {
             Ok(Value::Object(map)) => map,
             Ok(_) | Err(_) => unreachable!("a node is a JSON object: its maps have string keys"),
         };
-        for typed in ["id", "state", "last_error"] {
+        for typed in ["id", "state", "last_error", "bmc_error"] {
             rest.remove(typed);
         }
         Self {
@@ -102,6 +116,7 @@ impl Shown {
             target_provision_state: node.state.target_provision_state().map(Into::into),
             state: node.state,
             last_error: node.last_error,
+            bmc_error: node.bmc_error,
             warnings: Vec::new(),
             rest,
         }
@@ -143,6 +158,9 @@ pub struct WorkerInfo {
     /// Files that machines need to boot a ramdisk from it, and why it cannot serve them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+    /// What is wrong with the records, as it sees them: the servers have lost them, or it cannot read some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<String>,
     /// The name of its machine.
     #[serde(default)]
     pub host: String,

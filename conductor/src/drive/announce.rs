@@ -75,8 +75,9 @@ fn power(before: &Node, after: &Node, because: &str) -> Option<What> {
 }
 
 fn new_error(before: &Node, after: &Node) -> Option<ironbeat_core::node::LastError> {
-    let error = after.last_error.clone();
-    error.filter(|_| before.last_error != after.last_error)
+    let of_the_job = (before.last_error != after.last_error).then(|| after.last_error.clone());
+    let of_the_bmc = (before.bmc_error != after.bmc_error).then(|| after.bmc_error.clone());
+    of_the_job.flatten().or(of_the_bmc.flatten())
 }
 
 #[cfg(test)]

@@ -54,6 +54,11 @@ impl Asked {
         power: &PowerSync,
         request: Request,
     ) -> Result<Body, ApiError> {
+        // What this worker remembers of them is no answer, and nothing is to be written beside it.
+        let needs_records = !matches!(request, Request::ListWorkers(_) | Request::ShowPolicy(_));
+        if let (true, Some(why)) = (needs_records, worker.view.lost()) {
+            return Err(fail(503, why));
+        }
         match (answer(worker, power, request).await?, self.encoding) {
             (Reply::ConsoleHistory(bytes), _) => Ok((bytes.into(), "application/octet-stream")),
             (reply, Encoding::Cbor) => Ok((codec::encode(&reply).into(), codec::CONTENT_TYPE)),

@@ -3,5 +3,6 @@
 pub mod alarm;
 pub mod console;
 pub mod power;
+pub mod records;
 pub mod sweep;
 pub mod turn;

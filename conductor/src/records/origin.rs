@@ -102,6 +102,22 @@ async fn read_at(kv: &Kv) -> Result<(Option<Origin>, Revision), StoreError> {
     Ok((origin.transpose()?, at))
 }
 
+/// The words for a bucket that its servers do not know any more; any other error stays what it is.
+pub(super) fn missing(error: StoreError, kv: &Kv, known: Option<&Origin>) -> StoreError {
+    match known {
+        Some(known) if error.no_stream() => emptied(kv, known),
+        Some(_) | None => error,
+    }
+}
+
+fn emptied(kv: &Kv, known: &Origin) -> StoreError {
+    StoreError::Emptied {
+        bucket: kv.bucket().into(),
+        worker: "this worker".into(),
+        made: known.made,
+    }
+}
+
 /// What the bucket says now.
 ///
 /// # Errors
@@ -109,11 +125,7 @@ async fn read_at(kv: &Kv) -> Result<(Option<Origin>, Revision), StoreError> {
 pub(super) async fn same(kv: &Kv, known: &mut Option<Origin>) -> Result<(), StoreError> {
     let now = read(kv).await?;
     match known {
-        Some(before) if now.as_ref() != Some(before) => Err(StoreError::Emptied {
-            bucket: kv.bucket().into(),
-            worker: "this worker".into(),
-            made: before.made,
-        }),
+        Some(before) if now.as_ref() != Some(before) => Err(emptied(kv, before)),
         Some(_) | None => {
             *known = now;
             Ok(())

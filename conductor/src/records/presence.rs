@@ -60,6 +60,8 @@ pub struct Presence {
     roster: Arc<Mutex<Roster>>,
     /// See [`WorkerInfo::lacks`].
     lacks: Arc<Mutex<Vec<String>>>,
+    /// See [`WorkerInfo::records`].
+    records: Arc<Mutex<Vec<String>>>,
     /// The last renewal, and when it was sent.
     sent: Arc<Mutex<Sent>>,
     changes: watch::Sender<u64>,
@@ -143,6 +145,7 @@ impl Presence {
         let presence = Self {
             roster: Arc::new(Mutex::new(Roster::new(own.actor(), timing))),
             lacks: Arc::new(Mutex::new(own.lacks.clone())),
+            records: Arc::default(),
             sent: Arc::default(),
             own: WorkerInfo {
                 host: host_name(),
@@ -189,6 +192,7 @@ impl Presence {
             stands_by: wrong_clock(clock::ahead_ms()),
             started: started.unwrap_or(self.own.started),
             lacks: lock(&self.lacks).clone(),
+            records: lock(&self.records).clone(),
             ..self.own.clone()
         }
     }
@@ -196,6 +200,11 @@ impl Presence {
     /// What it lacks from now on; the next renewal tells the others.
     pub fn lacks(&self, lacks: Vec<String>) {
         *lock(&self.lacks) = lacks;
+    }
+
+    /// What is wrong with the records from now on; the next renewal tells the others.
+    pub fn records(&self, records: Vec<String>) {
+        *lock(&self.records) = records;
     }
 
     /// One worker has the name at a time. One that crashed leaves it behind, and nobody can tell from afar whether it died

@@ -4,7 +4,7 @@ use super::beside::Besides;
 use super::documents::Records;
 use super::keys::Keyring;
 use super::node::name_claim;
-use super::stream::{Replicas, ensure, is_refusal};
+use super::stream::{Replicas, ensure, is_refusal, no_stream};
 use super::sweep::Sweeper;
 use super::{Keep, Kv, KvError};
 use crate::secrets::{Broken, MasterKeys};
@@ -95,6 +95,30 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The servers have no such stream.
+    pub(super) fn no_stream(&self) -> bool {
+        match self {
+            StoreError::Kv(KvError::Read { source, .. } | KvError::Follow { source, .. }) => {
+                no_stream(source)
+            }
+            StoreError::Kv(
+                KvError::Conflict { .. }
+                | KvError::Refused { .. }
+                | KvError::Unclear { .. }
+                | KvError::Erase { .. }
+                | KvError::List { .. },
+            )
+            | StoreError::Stream { .. }
+            | StoreError::Conflict { .. }
+            | StoreError::Claimed { .. }
+            | StoreError::Races { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Config { .. }
+            | StoreError::Emptied { .. }
+            | StoreError::Missing { .. } => false,
+        }
+    }
+
     /// Whether the same may succeed in a moment: the servers elect a leader, or do not answer.
     pub fn may_pass(&self) -> bool {
         match self {

@@ -8,7 +8,7 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream::{self, ErrorCode, stream};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::num::NonZeroU8;
@@ -120,6 +120,13 @@ pub(super) fn is_refusal(cause: &Cause) -> bool {
         | (_, _, Some(LastRawMessageErrorKind::JetStream(error))) => refused(&error),
         _ => false,
     }
+}
+
+/// Whether the servers say that the stream is not there.
+pub(super) fn no_stream(cause: &Cause) -> bool {
+    let read = cause.downcast_ref::<LastRawMessageError>();
+    let read = read.map(Error::kind);
+    matches!(read, Some(LastRawMessageErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn has_too_few_servers(error: &CreateStreamError) -> bool {

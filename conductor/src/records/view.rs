@@ -17,6 +17,9 @@ use tokio::sync::{broadcast, watch};
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const KEYS: &str = "node.>";
+/// So often in a row the servers say that there is no bucket until they are believed: one of a cluster that has only just
+/// started may not know it yet.
+const SURE: u32 = 3;
 
 /// News that wait for one who follows them; whoever falls further behind looks at all nodes.
 const NEWS: usize = 1024;
@@ -36,6 +39,8 @@ struct Seen {
     unreadable: BTreeMap<String, String>,
     /// Why changes are not seen at the moment.
     interrupted: Option<String>,
+    /// The bucket is gone, or is another one.
+    lost: Option<String>,
 }
 
 #[derive(Clone)]
@@ -137,6 +142,11 @@ impl View {
         read(&self.seen).interrupted.clone()
     }
 
+    /// Why what this worker remembers is not what the servers have: they have lost the bucket, or it is another one.
+    pub fn lost(&self) -> Option<String> {
+        read(&self.seen).lost.clone()
+    }
+
     /// Ticks at every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
@@ -170,12 +180,20 @@ impl Tell {
 }
 
 async fn follow(nodes: Records<Node>, seen: Arc<RwLock<Seen>>, tell: Tell) {
-    let (mut pause, mut known) = (FIRST_PAUSE, None);
+    let (mut pause, mut known, mut missed) = (FIRST_PAUSE, None, 0);
     loop {
         let loaded_before = *tell.tick.borrow();
         let error = follow_once(&nodes, &seen, &tell, &mut known).await;
+        let error = origin::missing(error, &nodes.kv, known.as_ref());
+        let is_gone = matches!(error, StoreError::Emptied { .. });
+        missed = if is_gone { missed + 1 } else { 0 };
         write(&seen).interrupted = Some(error.to_string());
-        tracing::warn!("the view of the nodes is interrupted: {error}");
+        if missed == SURE {
+            tracing::error!("{error}");
+            write(&seen).lost = Some(error.to_string());
+        } else if missed < SURE {
+            tracing::warn!("the view of the nodes is interrupted: {error}");
+        }
         pause = match *tell.tick.borrow() == loaded_before {
             true => (pause * 2).min(LONGEST_PAUSE),
             false => FIRST_PAUSE,
@@ -206,7 +224,9 @@ async fn follow_once(
                     if let Err(error) = origin::same(&nodes.kv, known).await {
                         return error;
                     }
-                    *write(seen) = fresh;
+                    if std::mem::replace(&mut *write(seen), fresh).lost.is_some() {
+                        tracing::info!("the bucket of the records is there again");
+                    }
                 }
                 Moved::All
             }
@@ -219,6 +239,11 @@ async fn follow_once(
                     Ok(news) => news,
                     Err(error) => return error,
                 };
+                if let News::Unreadable(why) = &news
+                    && read(seen).unreadable.get(&change.key) != Some(why)
+                {
+                    tracing::warn!(change.key, "a record cannot be read: {why}");
+                }
                 match &mut fresh {
                     Some(fresh) => {
                         fresh.apply(id, &change.key, news, || read(seen).index.get(&id).cloned());
@@ -279,7 +304,6 @@ impl Seen {
             News::Gone => self.index.remove(&id),
             News::Known(entry) => self.index.put(*entry),
             News::Unreadable(why) => {
-                tracing::error!("{why}");
                 self.unreadable.insert(key.to_string(), why);
                 if self.index.get(&id).is_none()
                     && let Some(entry) = earlier()

@@ -52,9 +52,10 @@ const TIME_OVER: [&str; 5] = [
     "has made no progress",
 ];
 
-/// Why its last job failed, and why the present step pauses.
-fn said(node: &Node) -> (Option<&str>, Option<&str>) {
-    let error = node.last_error.as_ref().map(|error| error.what.as_str());
+/// Why its last job failed and its last verb for the BMC, and why the present step pauses.
+fn said(node: &Node) -> [Option<&str>; 3] {
+    let [error, bmc] = [&node.last_error, &node.bmc_error]
+        .map(|error| error.as_ref().map(|error| error.what.as_str()));
     let pause = match node.job().map(|job| &job.phase) {
         Some(Phase::Backoff { because, .. }) => Some(because.as_str()),
         Some(
@@ -65,7 +66,7 @@ fn said(node: &Node) -> (Option<&str>, Option<&str>) {
         )
         | None => None,
     };
-    (error, pause)
+    [error, bmc, pause]
 }
 
 fn agent_step(node: &Node) -> Option<(BootId, StepId)> {
@@ -108,8 +109,13 @@ impl World {
         let words = |node: Option<&Node>| {
             let step = node.and_then(Node::job).map(|job| job.step().name());
             let state = node.map_or("none", |node| node.state.provision_state());
-            let error = node.and_then(|node| node.last_error.clone());
-            let error = error.map_or(String::new(), |error| format!(" ({})", error.what));
+            let errors = node
+                .into_iter()
+                .flat_map(|node| [&node.last_error, &node.bmc_error]);
+            let error: String = errors
+                .flatten()
+                .map(|error| format!(" ({})", error.what))
+                .collect();
             format!("{state} {}{error}", step.unwrap_or_default())
         };
         let id = after.or(before).map(|node| node.id);
@@ -150,9 +156,9 @@ impl World {
             self.judge.left.insert((before.id, boot, step), now);
         }
         if before.map(said) != after.map(said)
-            && let Some((error, pause)) = after.map(said)
+            && let Some(said) = after.map(said)
         {
-            let said = [error, pause].into_iter().flatten();
+            let said = said.into_iter().flatten();
             let over = said.filter(|what| TIME_OVER.iter().any(|words| what.contains(words)));
             let secs = (self.now - scene::BEGIN) / 1000;
             let over = over.map(|what| format!("{secs} s: machine {machine}: {what}"));

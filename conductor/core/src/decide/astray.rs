@@ -46,11 +46,11 @@ pub(super) fn looked_up(draft: &mut Draft<'_>, boot: BootId) -> Result<String, R
     let words = astray.words();
     if forced >= MAX_FORCED {
         let what = format!("{words}, and still does after {forced} boots from the disk by force");
-        let told = draft.node.last_error.as_ref();
+        let told = draft.node.bmc_error.as_ref();
         if told.is_some_and(|error| error.what == what) {
             return Err(refused);
         }
-        draft.node.last_error = Some(LastError {
+        draft.node.bmc_error = Some(LastError {
             at: now,
             during: During::Astray,
             what: what.clone(),

@@ -527,10 +527,11 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
 /// Left alone, with every alarm kept, a node comes to rest, once nobody has its job held.
 fn rests(world: &World) -> Result<(), String> {
     let mut world = world.clone();
-    if world.node.is_held() {
-        world.node.maintenance = None;
-    }
     for n in 0..MAX_ALARMS_TO_REST {
+        // Also a job that took the place of one that maintenance does not hold.
+        if world.node.is_held() {
+            world.node.maintenance = None;
+        }
         let Some(now) = world.node.wake_at else {
             return Ok(());
         };

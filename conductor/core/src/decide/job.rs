@@ -39,7 +39,8 @@ impl Draft<'_> {
     /// Begins a job with its first step, which is never the agent's; so the last boot is retired.
     pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
         self.retire_boot();
-        if !matches!(goal, Goal::Rest(rest) if rest.is_failure()) {
+        self.node.bmc_error = None;
+        if kind != JobKind::Bmc {
             self.node.last_error = None;
         }
         if kind == JobKind::Deploy {
@@ -149,9 +150,9 @@ impl Draft<'_> {
             self.begin();
             return format!("{done} is done, {next} follows");
         }
-        let goal = job.goal;
-        let cleaned = job.kind == JobKind::Clean && !job.is_tidying();
-        self.finish_job(goal);
+        let (kind, goal) = (job.kind, job.goal);
+        let cleaned = kind == JobKind::Clean && !job.is_tidying();
+        self.finish_job(kind, goal);
         let state = self.node.state.provision_state();
         match cleaned && !self.node.left_alone.is_empty() {
             true => format!(
@@ -162,7 +163,7 @@ impl Draft<'_> {
         }
     }
 
-    fn finish_job(&mut self, goal: Goal) {
+    fn finish_job(&mut self, kind: JobKind, goal: Goal) {
         self.retire_boot();
         match goal {
             Goal::Clean => {
@@ -175,7 +176,7 @@ impl Draft<'_> {
             }
             Goal::Rest(rest) => {
                 self.node.state = State::Resting(rest);
-                if !rest.is_failure() {
+                if kind != JobKind::Bmc && !rest.is_failure() {
                     self.node.last_error = None;
                 }
                 if rest == Rest::Available {
@@ -227,7 +228,8 @@ impl Draft<'_> {
         let state = self.node.state.provision_state();
         let now = self.ctx.now;
         let job = self.job();
-        let (spec, goal, tidying) = (job.kind.spec(), job.goal, job.is_tidying());
+        let (kind, goal, tidying) = (job.kind, job.goal, job.is_tidying());
+        let spec = kind.spec();
         let during = During::Step {
             provision_state: state.to_string(),
             name: job.step().name().to_string(),
@@ -235,7 +237,15 @@ impl Draft<'_> {
             of: job.steps.len(),
         };
         if !tidying {
-            self.node.last_error = Some(LastError {
+            let error = match kind {
+                JobKind::Bmc => &mut self.node.bmc_error,
+                JobKind::Verify
+                | JobKind::Inspect
+                | JobKind::Deploy
+                | JobKind::Delete
+                | JobKind::Clean => &mut self.node.last_error,
+            };
+            *error = Some(LastError {
                 at: now,
                 during,
                 what: what.clone(),

@@ -35,7 +35,7 @@ pub fn is_news(
         Err(_) => known.maintenance.is_none() && troubles > policy.power_sync_max_retries,
         Ok(report) => !known.power.as_ref().is_some_and(|power| {
             known.maintenance.is_none()
-                && known.last_error.is_none()
+                && known.bmc_error.is_none()
                 && power.on == report.power_on
                 && power.confirmed()
                 && at.since(power.at) < secs(policy.power_evidence_secs)
@@ -143,7 +143,7 @@ pub(super) fn goal(draft: &Draft<'_>) -> Goal {
 fn give_up(draft: &mut Draft<'_>, troubles: u32, what: &str) -> String {
     let now = draft.ctx.now;
     let reason = format!("power sync failed {troubles} times in a row: {what}");
-    draft.node.last_error = Some(LastError {
+    draft.node.bmc_error = Some(LastError {
         at: now,
         during: During::PowerSync,
         what: reason.clone(),
@@ -156,17 +156,13 @@ fn give_up(draft: &mut Draft<'_>, troubles: u32, what: &str) -> String {
     reason
 }
 
-/// A failed node keeps its error.
 fn clear_error(node: &mut Node) -> bool {
-    let ours = node
-        .last_error
-        .as_ref()
-        .is_some_and(|error| error.during == During::PowerSync);
-    let failed = node.state.resting().is_some_and(Rest::is_failure);
-    if ours && !failed {
-        node.last_error = None;
+    let error = node.bmc_error.as_ref();
+    let ours = error.is_some_and(|error| error.during == During::PowerSync);
+    if ours {
+        node.bmc_error = None;
     }
-    ours && !failed
+    ours
 }
 
 fn word(on: bool) -> &'static str {

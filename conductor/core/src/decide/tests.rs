@@ -249,7 +249,8 @@ impl Story {
     }
 
     pub fn error(&self) -> String {
-        let error = self.node.last_error.as_ref().expect("an error");
+        let errors = [&self.node.bmc_error, &self.node.last_error];
+        let error = errors.into_iter().flatten().next().expect("an error");
         format!("{}: {}", error.during, error.what)
     }
 

@@ -52,6 +52,8 @@ pub struct Entry {
     pub maintenance: Option<Maintenance>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_error: Option<String>,
     /// What it boots.
     pub boot: Boot,
     pub bmc: BmcAddress,
@@ -133,6 +135,7 @@ impl Entry {
             agent,
             maintenance: node.maintenance.clone(),
             last_error: node.last_error.as_ref().map(short),
+            bmc_error: node.bmc_error.as_ref().map(short),
             boot: boot_for(node),
             bmc: node.bmc.address().clone(),
             bmc_secrets: node.beside.bmc_secrets.clone(),

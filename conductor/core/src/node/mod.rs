@@ -94,8 +94,12 @@ pub struct Node {
     pub power: Option<Power>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// What the last job of the node's life failed at. No verb for the BMC alone and no power reading changes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// What went wrong beside the node's life: the last verb for the BMC alone, the power sync, a disk that does not boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_error: Option<LastError>,
     /// The ramdisk that may speak for this node, or was the last that might.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootId>,

@@ -148,7 +148,7 @@ fn a_failed_change_of_power_says_why_and_repeats_no_old_error() {
         name: "box".parse().ok(),
         ..Patch::default()
     }));
-    assert!(story.node.last_error.is_some());
+    assert!(story.node.bmc_error.is_some());
     let [What::Step(step)] = story.told.as_slice() else {
         panic!("{:?}", story.told)
     };

@@ -262,6 +262,7 @@ mod tests {
             lacks: vec![],
             host: "h".into(),
             stands_by: None,
+            records: vec![],
             policy: BTreeMap::default(),
             master_keys: vec![],
             dnsmasq: None,

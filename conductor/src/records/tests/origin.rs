@@ -122,6 +122,30 @@ async fn a_view_keeps_its_nodes_when_their_bucket_is_lost() {
     assert!(view.get(&id(1)).is_some() && view.get(&id(2)).is_none());
 }
 
+/// Nobody makes it anew: the servers say 404 to all that is asked of it.
+#[tokio::test]
+async fn a_running_worker_says_that_the_bucket_is_lost_and_when_it_is_back() {
+    let server = server();
+    let client = connect(&server.url()).await;
+    let names = Names::default();
+    let (store, made) = origin::open(&client, &names, NOW).await.unwrap();
+    create(&store, &node(1)).await.unwrap();
+    let view = View::start(&store);
+    view.ready().await;
+    assert_eq!(view.lost(), None);
+    lose_the_bucket(&client).await;
+    eventually("it has noticed", || {
+        let why = view.lost();
+        why.is_some_and(|why| why.contains("this worker remembers") && why.contains("restore"))
+    })
+    .await;
+    assert_eq!(view.len(), 1, "nothing is forgotten");
+    let store = crate::records::Store::open(client.clone(), &names).await;
+    let (kv, made) = (store.unwrap().nodes.kv, serde_json::to_vec(&made).unwrap());
+    kv.write(origin::KEY, made, 0).await.unwrap();
+    eventually("it is back", || view.lost().is_none() && view.is_empty()).await;
+}
+
 #[tokio::test]
 async fn one_server_keeps_one_copy_unless_more_are_asked_for() {
     let server = server();

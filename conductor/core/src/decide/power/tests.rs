@@ -1,9 +1,9 @@
 //! Power that an operator changes, and power that changes by itself: situation, event, outcome.
-use crate::decide::tests::{Story, w1};
+use crate::decide::tests::{Story, instance, w1};
 use crate::decide::{Accepted, BmcFault, BmcReport, Event, Policy, PowerVerb, Rejected, Verb};
 use crate::explain::explain;
 use crate::node::{
-    BMC_RESTART_SECS, BmcAct, BootDevice, During, HardwareFault, Power, PowerSource, Rest, State,
+    BMC_RESTART_SECS, BmcAct, BootDevice, HardwareFault, Power, PowerSource, Rest, State,
 };
 use crate::time::{Time, secs};
 use core::time::Duration;
@@ -99,7 +99,7 @@ fn a_dead_workers_reboot_is_finished_by_another_and_its_cycle_is_not_repeated() 
     let event = lost(&story);
     let story = story.event(event);
     assert_eq!(story.node.state, State::Resting(Rest::Manageable));
-    let what = story.node.last_error.unwrap().what;
+    let what = story.node.bmc_error.unwrap().what;
     assert!(what.contains("may have been carried out"), "{what}");
 }
 
@@ -118,13 +118,13 @@ fn a_restart_of_the_bmc_is_one_act_that_nobody_repeats() {
         result: silent(),
     });
     assert_eq!(story.node.state, State::Resting(Rest::Manageable));
-    let what = story.node.last_error.clone().unwrap().what;
+    let what = story.node.bmc_error.clone().unwrap().what;
     assert!(what.contains("may have been carried out"), "{what}");
 
     let story = story.ask(Verb::Maintenance(Some("it hangs".into())));
     let story = story.ask(Verb::ResetBmc).bmc_did();
     assert_eq!(story.node.state, State::Resting(Rest::Manageable));
-    assert_eq!(story.node.last_error, None);
+    assert_eq!(story.node.bmc_error, None);
 }
 
 /// What a BMC says first after a restart is no order to switch a machine off, whoever restarted it.
@@ -233,7 +233,7 @@ fn a_silent_bmc_brings_maintenance_and_its_answer_ends_it() {
         story.node.maintenance.as_ref().unwrap().fault,
         Some(HardwareFault::Power)
     );
-    let error = story.node.last_error.clone().unwrap();
+    let error = story.node.bmc_error.clone().unwrap();
     assert!(
         error.what.contains("4 times in a row: BMC 10.0.0.1"),
         "{error:?}"
@@ -241,7 +241,7 @@ fn a_silent_bmc_brings_maintenance_and_its_answer_ends_it() {
     let story = reads(story, silent(), 5);
     let story = reads(story, on(false), 6);
     assert_eq!(story.node.maintenance, None);
-    assert_eq!(story.node.last_error, None);
+    assert_eq!(story.node.bmc_error, None);
 }
 
 #[test]
@@ -289,23 +289,67 @@ fn readings_that_agree_are_rarely_written() {
     assert_eq!(power.source, PowerSource::Bmc);
 }
 
+/// A node that rests in failure after its job, and one that did not fail but was refused by its BMC.
+fn after_a_failure() -> [Story; 2] {
+    let mut unverified = Story::new().ask(Verb::Manage);
+    unverified = unverified.bmc_failed(true).is("enroll");
+    let deploy = Story::available().ask(Verb::Deploy(instance()));
+    [unverified, deploy.bmc_failed(true).is("deploy failed")]
+}
+
 #[test]
-fn a_failed_node_keeps_its_error_after_a_power_change() {
-    let mut story = manageable();
-    story.node.state = State::Resting(Rest::CleanFailed);
-    story.node.last_error = Some(crate::node::LastError {
-        at: story.now,
-        during: During::Step {
-            provision_state: "cleaning".into(),
-            name: "boot_ramdisk".into(),
-            number: 1,
-            of: 2,
-        },
-        what: "no disk".into(),
-    });
-    let story = story.ask(verb(PowerVerb::On)).bmc_did();
-    assert_eq!(story.node.state.provision_state(), "clean failed");
-    assert_eq!(story.node.last_error.unwrap().what, "no disk");
+fn a_verb_for_the_bmc_leaves_the_error_of_the_nodes_life_alone() {
+    for (story, wanted) in after_a_failure().into_iter().zip(["check", "boot_ramdisk"]) {
+        let before = story.node.last_error.clone();
+        assert!(story.error().contains(wanted), "{}", story.error());
+        let verbs = [
+            verb(PowerVerb::On),
+            verb(PowerVerb::Cycle),
+            Verb::BootDevice {
+                device: BootDevice::Disk,
+                persistent: false,
+            },
+            Verb::ResetBmc,
+        ];
+        let mut story = story;
+        for verb in verbs {
+            story = story.ask(verb.clone()).bmc_failed(true);
+            assert_eq!(story.node.last_error, before, "{verb:?}");
+            let error = story.node.bmc_error.clone().unwrap();
+            assert!(error.what.contains("BMC 10.0.0.1"), "{error}");
+            let words = explain(&story.node, story.now, &story.policy);
+            assert_eq!(words.last_error, before);
+            assert_eq!(words.bmc_error, Some(error));
+            assert!(words.verbs.contains(&"node set".to_string()));
+
+            story = story.ask(verb).bmc_did();
+            assert_eq!(story.node.last_error, before);
+            assert_eq!(story.node.bmc_error, None);
+        }
+        // What the next job of its life says is true of all.
+        story = story.ask(verb(PowerVerb::On)).bmc_failed(true);
+        let next = match story.node.state.provision_state() {
+            "enroll" => Verb::Manage,
+            _ => Verb::Deploy(instance()),
+        };
+        let story = story.ask(next);
+        assert_eq!(story.node.last_error, None);
+        assert_eq!(story.node.bmc_error, None);
+    }
+}
+
+#[test]
+fn a_power_sync_that_gives_up_leaves_the_error_of_the_nodes_life_alone() {
+    let [_, story] = after_a_failure();
+    let before = story.node.last_error.clone();
+    let story = reads(story, silent(), 4);
+    assert!(story.node.maintenance.is_some());
+    assert_eq!(story.node.last_error, before);
+    assert!(story.node.bmc_error.is_some());
+    let story = reads(story, on(false), 5);
+    assert_eq!(story.node.maintenance, None);
+    assert_eq!(story.node.last_error, before);
+    assert_eq!(story.node.bmc_error, None);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn a_hard_verb_takes_the_place_of_a_soft_one_once_the_worker_has_let_go() {
         let story = stopped(story);
         assert_eq!(story.acting().1, first, "{soft:?}, {hard:?}");
         assert_eq!(Entry::of(&story.node).stopped, None);
-        assert_eq!(story.node.last_error, None);
+        assert_eq!(story.node.bmc_error, None);
     }
 }
 

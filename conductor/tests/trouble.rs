@@ -1,0 +1,65 @@
+//! What a worker says of trouble around it: records that are lost or cannot be read, folders and servers that are not there.
+//! `worker` has what it does when all is well.
+mod support;
+
+use async_nats::jetstream;
+use serde_json::{Value, json};
+use std::time::Duration;
+use support::{Site, idle_bmc, until};
+
+async fn records_of_w1(site: &Site) -> String {
+    let workers = site.ask("worker.list", json!({})).await.good();
+    let none = Value::Array(vec![]);
+    let said = workers[0].get("records").unwrap_or(&none);
+    said.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_lost_or_cannot_be_read_are_said_to_whoever_asks() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    site.enroll(json!({ "name": "box", "bmc": idle_bmc(1) }))
+        .await;
+    let js = jetstream::new(site.client.clone());
+    let stream = js.get_stream("KV_ib").await.unwrap();
+    let record = stream.get_last_raw_message_by_subject("$KV.ib.node.>");
+    let subject = record.await.unwrap().subject.to_string();
+    for _ in 0..2 {
+        let put = js.publish(subject.clone(), "no record".into()).await;
+        put.unwrap().await.unwrap();
+    }
+    until("the record is named", async || {
+        let said = records_of_w1(&site).await;
+        said.contains("cannot read node.").then_some(())
+    })
+    .await;
+    let said = site.cli(&["workers"]).await.good();
+    assert!(said.contains("w1: cannot read node."), "{said}");
+    let warned = worker.printed().matches("a record cannot be read").count();
+    assert_eq!(warned, 1, "{}", worker.printed());
+
+    js.delete_stream("KV_ib").await.unwrap();
+    until("the lists are refused", async || {
+        let (code, why) = site.ask("node.list", json!({})).await.error()?;
+        let is_said = why.contains("ironbeat restore");
+        (code == 503 && is_said).then_some(())
+    })
+    .await;
+    let explain = site.ask("node.explain", json!({ "node": "box" })).await;
+    assert!(explain.refused(503).contains("this worker remembers"));
+    let wish = json!({ "name": "other", "bmc": idle_bmc(2) });
+    site.ask("node.enroll", wish).await.refused(503);
+    until("the worker says it of itself", async || {
+        let said = records_of_w1(&site).await;
+        said.contains("have lost it").then_some(())
+    })
+    .await;
+    // The view looks again more than once meanwhile.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let printed = worker.printed();
+    let told = printed.lines().filter(|line| {
+        line.contains("ERROR") && line.contains("is not the one that this worker remembers")
+    });
+    assert_eq!(told.count(), 1, "{printed}");
+    worker.assert_well();
+}
