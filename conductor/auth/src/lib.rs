@@ -1,0 +1,4 @@
+//! Who is who on NATS: keys, the tokens that servers check, and what each role may say and hear.
+//! It reads no file and opens no connection; the conductor and the command line do.
+pub mod agent;
+pub mod jwt;
