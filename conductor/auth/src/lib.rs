@@ -2,3 +2,6 @@
 //! It reads no file and opens no connection; the conductor and the command line do.
 pub mod agent;
 pub mod jwt;
+pub mod revoke;
+pub mod roles;
+pub mod site;
