@@ -32,7 +32,10 @@ pub struct Claims<N> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct User {
     /// The account; `iss` is one of its signing keys.
+    #[serde(default)]
     pub issuer_account: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     #[serde(rename = "type")]
     pub kind: UserKind,
     pub version: u8,
@@ -48,6 +51,7 @@ impl User {
     pub fn of(account: impl Into<String>) -> Self {
         Self {
             issuer_account: account.into(),
+            tags: vec![],
             kind: UserKind::User,
             version: 2,
         }

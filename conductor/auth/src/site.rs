@@ -1,11 +1,11 @@
 //! One Ironbeat on NATS: its operator, its account with a signing key per role, and what nats-server is told of them.
 //! Pure: who writes what where, and the time, is for the caller.
+use crate::creds::{self, Creds};
 use crate::jwt::{self, Claims, SignError, User};
 use crate::roles::{Role, Subjects, Template};
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -26,42 +26,6 @@ pub struct Site {
     /// The public key of [`ACCOUNT`].
     pub account: String,
     pub roles: Vec<(Role, KeyPair)>,
-}
-
-/// A login: a token and the key that it is bound to.
-pub struct Creds {
-    pub jwt: String,
-    pub key: KeyPair,
-}
-
-impl Creds {
-    /// The text of a `.creds` file, as all NATS clients read it.
-    ///
-    /// # Errors
-    /// When its key has no private half.
-    pub fn text(&self) -> Result<String, SignError> {
-        let seed = seed(&self.key)?;
-        Ok(format!(
-            "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\
-             Whoever has this file is who it says.\n\n\
-             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n",
-            self.jwt
-        ))
-    }
-}
-
-impl fmt::Debug for Creds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Creds({})", self.key.public_key())
-    }
-}
-
-/// # Errors
-/// When the key has no private half.
-pub fn seed(key: &KeyPair) -> Result<String, SignError> {
-    key.seed().map_err(|_| SignError::NoSeed {
-        key: key.public_key(),
-    })
 }
 
 /// What a nats-server needs to know beside the site's keys.
@@ -139,7 +103,8 @@ impl Site {
         until: Option<i64>,
     ) -> Result<Creds, SignError> {
         let key = KeyPair::new_user();
-        let user = User::of(self.account.clone());
+        let mut user = User::of(self.account.clone());
+        user.tags = vec![creds::tag(role)];
         let jwt = claims(name, key.public_key(), now, until, user);
         let jwt = jwt::sign(jwt, self.key(role))?;
         Ok(Creds { jwt, key })

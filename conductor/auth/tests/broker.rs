@@ -3,10 +3,11 @@
 mod support;
 
 use ironbeat_auth::agent::Mint;
+use ironbeat_auth::creds::Creds;
 use ironbeat_auth::jwt::{self, Claims};
 use ironbeat_auth::revoke::{revise, update_subject};
 use ironbeat_auth::roles::Role;
-use ironbeat_auth::site::{Creds, Site};
+use ironbeat_auth::site::Site;
 use ironbeat_ops::ENDPOINTS;
 use nkeys::KeyPair;
 use serde_json::json;

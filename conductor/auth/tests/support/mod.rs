@@ -1,6 +1,7 @@
 //! A nats-server that asks who is there, and a client that says exactly what it is told to and hears what is refused.
 //! The tests say who may what.
-use ironbeat_auth::site::{Creds, Site};
+use ironbeat_auth::creds::Creds;
+use ironbeat_auth::site::Site;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use nkeys::KeyPair;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
