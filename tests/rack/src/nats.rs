@@ -83,7 +83,8 @@ impl NatsServer {
         Self::start_loopback_with(binary, "")
     }
 
-    /// As [`Self::start_loopback`], with lines added to the server's configuration file (accounts, limits, TLS …).
+    /// As [`Self::start_loopback`], with lines added to the server's configuration file (accounts, limits, TLS …). Relative
+    /// paths in them are within the server's own directory.
     ///
     /// # Errors
     /// When the program is missing, refuses the configuration, or doesn't come up.
@@ -190,7 +191,8 @@ impl NatsServer {
             bail!("nats-server at {} runs already", self.address);
         }
         let mut command = self.command.0()?;
-        command.arg("-c").arg(self.dir.path().join("nats.conf"));
+        command.current_dir(self.dir.path());
+        command.arg("-c").arg("nats.conf");
         let mut process =
             Process::start("nats-server", command, &self.dir.path().join("nats.log"))?;
         // Written after the listener is bound and JetStream has recovered its store.

@@ -134,6 +134,16 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
+        name: "ironbeat-auth",
+        dir: "conductor/auth",
+        owns: "who is who on NATS: keys, signed tokens, and what each role may say and hear",
+        lacks: "files, sockets, a clock: they are handed in",
+        may: &["ironbeat-ops", "ironbeat-core", "ironbeat-common"],
+        no_std: false,
+        never: &["ironbeat", "ironbeat-ipmi"],
+        rooms: &[],
+    },
+    Crate {
         name: "ironbeat-cli",
         dir: "conductor/cli",
         owns: "the operator's commands: a client of `ops` over NATS",

@@ -1,0 +1,9 @@
+//! Who is who on NATS: keys, the tokens that servers check, and what each role may say and hear.
+//! It reads no file and opens no connection; the conductor and the command line do.
+pub mod agent;
+pub mod creds;
+pub mod jwt;
+pub mod refused;
+pub mod revoke;
+pub mod roles;
+pub mod site;

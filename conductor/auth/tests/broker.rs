@@ -1,0 +1,398 @@
+//! Real nats-servers, old and new, enforce the roles: every role is tried on every endpoint and on what belongs to others.
+//! What a role is for is in `roles`; that workers and agents use theirs is tried where those are.
+mod support;
+
+use ironbeat_auth::agent::Mint;
+use ironbeat_auth::creds::Creds;
+use ironbeat_auth::jwt::{self, Claims};
+use ironbeat_auth::revoke::{revise, update_subject};
+use ironbeat_auth::roles::Role;
+use ironbeat_auth::site::Site;
+use ironbeat_ops::ENDPOINTS;
+use nkeys::KeyPair;
+use serde_json::json;
+use support::{Wire, binaries, now, server};
+
+const NODE: &str = "6a1f8a0e-0000-4000-8000-000000000001";
+const OTHER: &str = "6a1f8a0e-0000-4000-8000-000000000002";
+
+/// A login of a role under the name of [`NODE`].
+fn login(site: &Site, role: Role) -> Creds {
+    site.login(role, NODE, now(), None).unwrap()
+}
+
+fn all(roles: &[Role]) -> impl Fn(Role) -> bool + '_ {
+    move |role| roles.contains(&role)
+}
+
+use Role::{Admin, Agent, Bootstrap, Front, Observer, Operator, Worker};
+
+#[test]
+fn the_broker_allows_each_role_its_endpoints_and_refuses_it_the_rest() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        for role in Role::ALL {
+            let mut wire = Wire::login(&server, &login(&site, role)).unwrap();
+            for endpoint in ENDPOINTS {
+                let may = role.person().is_some_and(|rank| endpoint.role <= rank);
+                let subject = format!("ib.v1.api.{}", endpoint.name);
+                assert_eq!(wire.may_say(&subject), may, "{role}: {subject}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_broker_refuses_what_belongs_to_others() {
+    let people = [Admin, Operator, Observer];
+    let nobody = [];
+    let say: &[(&str, &[Role])] = &[
+        ("ib.v1.lookup", &[Bootstrap]),
+        (&format!("ib.v1.heartbeat.{NODE}"), &[Agent]),
+        (&format!("ib.v1.heartbeat.{OTHER}"), &nobody),
+        (&format!("ib.v1.agent.{NODE}.log"), &[Agent]),
+        (&format!("ib.v1.agent.{NODE}.login"), &[Agent]),
+        (&format!("ib.v1.agent.{OTHER}.log"), &nobody),
+        (&format!("ib.v1.nudge.{NODE}"), &[Worker]),
+        (&format!("ib.v1.event.{NODE}.state"), &[Worker]),
+        ("ib.v1.worker.w1.ask", &[Worker]),
+        ("ib.v1.worker.origin", &[Worker]),
+        (&format!("ib.v1.console.{NODE}.attach"), &people),
+        (&format!("ib.v1.console.{NODE}.in"), &[Admin, Operator]),
+        (&format!("ib.v1.console.{NODE}.break"), &[Admin, Operator]),
+        (&format!("ib.v1.console.{NODE}.out"), &[Worker]),
+        ("ib.v1.api.no.such", &nobody),
+        ("ib.v1", &nobody),
+        ("ib.v2.lookup", &nobody),
+        ("$KV.ib.node.00.x", &[Worker]),
+        ("$KV.ib_workers.w1", &[Worker]),
+        ("$KV.ib_lookups.x", &[Worker]),
+        ("$KV.another.x", &nobody),
+        ("$JS.API.INFO", &[Worker]),
+        ("$JS.API.STREAM.DELETE.KV_ib", &[Worker]),
+        ("$JS.API.DIRECT.GET.KV_ib", &[Worker]),
+        ("$SYS.REQ.SERVER.PING", &nobody),
+        ("$SRV.PING", &people),
+        ("$SRV.INFO.ironbeat", &people),
+        ("$SRV.ELSE", &nobody),
+        ("_INBOX.UAAA.reply", &[Front]),
+        ("_INBOX.boot.reply", &[Front]),
+        ("anything", &nobody),
+    ];
+    let hear: &[(&str, &[Role])] = &[
+        (">", &nobody),
+        ("*", &nobody),
+        ("*.>", &nobody),
+        ("ib.>", &nobody),
+        ("ib.v1.>", &people),
+        ("ib.v1.lookup", &[Admin, Operator, Observer, Front]),
+        (
+            &format!("ib.v1.nudge.{NODE}"),
+            &[Admin, Operator, Observer, Agent],
+        ),
+        (&format!("ib.v1.nudge.{OTHER}"), &people),
+        ("ib.v1.nudge.*", &people),
+        ("ib.v1.event.>", &people),
+        ("ib.v1.api.>", &[Admin, Front]),
+        ("ib.v1.api.node.enroll", &[Admin, Front]),
+        ("ib.v1.worker.w1.ask", &[Admin, Front]),
+        (&format!("ib.v1.console.{NODE}.in"), &[Admin, Front, Worker]),
+        (
+            &format!("ib.v1.console.{NODE}.out"),
+            &[Admin, Operator, Observer, Front, Worker],
+        ),
+        ("_INBOX.>", &nobody),
+        ("_INBOX.*.x", &nobody),
+        ("_INBOX.UAAA.>", &nobody),
+        ("_INBOX.boot.>", &[Bootstrap]),
+        ("$KV.>", &nobody),
+        ("$KV.ib.>", &nobody),
+        ("$JS.>", &nobody),
+        ("$JS.API.>", &nobody),
+        ("$JS.EVENT.>", &nobody),
+        ("$SYS.>", &nobody),
+        ("$SRV.PING", &[Front]),
+    ];
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        for role in Role::ALL {
+            let creds = login(&site, role);
+            let mut wire = Wire::login(&server, &creds).unwrap();
+            for (subject, who) in say {
+                assert_eq!(
+                    wire.may_say(subject),
+                    all(who)(role),
+                    "{role} says {subject}"
+                );
+            }
+            for (subject, who) in hear {
+                assert_eq!(
+                    wire.may_hear(subject),
+                    all(who)(role),
+                    "{role} hears {subject}"
+                );
+            }
+            let own = format!("_INBOX.{}.>", creds.key.public_key());
+            assert_eq!(
+                wire.may_hear(&own),
+                role != Bootstrap,
+                "{role} hears itself"
+            );
+            assert!(!wire.may_say(&format!("$JS.API.STREAM.INFO.KV_ib.{role}")) || role == Worker);
+            for subject in ["ib.v1.lookup", "ib.v1.api.node.enroll", "ib.v1.heartbeat.*"] {
+                let takes = wire.may_take(subject, "conductor");
+                assert_eq!(
+                    takes,
+                    role == Front,
+                    "{role} takes {subject} from the workers"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn who_may_hear_everything_hears_no_question_and_no_keystroke() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        for role in [Observer, Operator, Admin] {
+            let mut ear = Wire::login(&server, &login(&site, role)).unwrap();
+            ear.send("SUB ib.v1.> 1");
+            assert_eq!(ear.settle().unwrap(), Vec::<String>::new());
+            let mut admin = Wire::login(&server, &login(&site, Admin)).unwrap();
+            admin.send("PUB ib.v1.api.node.enroll 6\r\nsecret");
+            admin.send(&format!("PUB ib.v1.console.{NODE}.in 6\r\nsecret"));
+            admin.settle().unwrap();
+            let mut worker = Wire::login(&server, &login(&site, Worker)).unwrap();
+            worker.send("PUB ib.v1.worker.w.ask 6\r\nsecret");
+            worker.send(&format!("PUB ib.v1.event.{NODE}.x 4\r\nlast"));
+            worker.settle().unwrap();
+            // What one connection has sent before is heard before: the admin's has settled.
+            let mut heard = vec![];
+            loop {
+                heard.push(ear.message());
+                if heard.last().is_some_and(|body| body == "last") {
+                    break;
+                }
+            }
+            let secrets = heard.iter().filter(|body| *body == "secret").count();
+            assert_eq!(
+                secrets,
+                if role == Admin { 3 } else { 0 },
+                "{role}: {heard:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stolen_minting_key_can_only_make_agents() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        let stolen = site.key(Agent);
+        let key = KeyPair::new_user();
+        let claims = |name: &str, nats: serde_json::Value| {
+            let claims = Claims {
+                jti: String::new(),
+                iat: now(),
+                iss: String::new(),
+                exp: None,
+                name: name.into(),
+                sub: key.public_key(),
+                nats,
+            };
+            jwt::sign(claims, stolen).unwrap()
+        };
+        let user = json!({ "type": "user", "version": 2, "issuer_account": site.account });
+        // With permissions of its own, or for another account, it is nobody.
+        let with = |more: serde_json::Value| {
+            let mut nats = user.clone();
+            let fields = nats.as_object_mut().unwrap();
+            fields.extend(more.as_object().unwrap().clone());
+            nats
+        };
+        for more in [
+            json!({ "pub": { "allow": [">"] }, "sub": { "allow": [">"] } }),
+            json!({ "subs": -1, "data": -1, "payload": -1 }),
+            json!({ "bearer_token": true }),
+            json!({ "issuer_account": site.system.public_key() }),
+            json!({ "issuer_account": "" }),
+        ] {
+            let refused = Wire::open(&server, &claims(NODE, with(more.clone())), Some(&key));
+            assert!(refused.is_err(), "{more}");
+        }
+        // Whatever it calls itself, it is an agent: the worst that it can be is an agent of all nodes.
+        for name in [
+            NODE,
+            "*",
+            ">",
+            "a.>",
+            "",
+            "x y",
+            "{{name()}}",
+            "*.* $KV.ib.>",
+        ] {
+            let Ok(mut wire) = Wire::open(&server, &claims(name, user.clone()), Some(&key)) else {
+                continue;
+            };
+            for subject in [
+                "ib.v1.lookup",
+                "ib.v1.api.node.list",
+                "ib.v1.event.a.b",
+                "$KV.ib.x",
+                "$JS.API.INFO",
+                "_INBOX.x.y",
+                "$SYS.REQ.SERVER.PING",
+            ] {
+                assert!(!wire.may_say(subject), "{name:?}: {subject}");
+            }
+            for subject in [
+                ">",
+                "ib.v1.>",
+                "ib.v1.api.>",
+                "_INBOX.>",
+                "$KV.>",
+                "ib.v1.heartbeat.*",
+            ] {
+                assert!(!wire.may_hear(subject), "{name:?}: {subject}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stolen_bootstrap_token_may_only_look_up() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        let token = site.bootstrap_jwt(now()).unwrap();
+        let mut wire = Wire::open(&server, &token, None).unwrap();
+        assert!(wire.may_say("ib.v1.lookup"));
+        assert!(wire.may_hear("_INBOX.boot.>"));
+        for subject in [
+            "ib.v1.api.node.list",
+            &format!("ib.v1.heartbeat.{NODE}"),
+            "_INBOX.boot.x",
+            "$JS.API.INFO",
+        ] {
+            assert!(!wire.may_say(subject), "{subject}");
+        }
+        for subject in [">", "_INBOX.>", "ib.v1.lookup", "ib.v1.>"] {
+            assert!(!wire.may_hear(subject), "{subject}");
+        }
+        // The largest inventory is taken; more ends the connection.
+        wire.send(&format!(
+            "PUB ib.v1.lookup 204800\r\n{}",
+            "x".repeat(204_800)
+        ));
+        assert_eq!(wire.settle().unwrap(), Vec::<String>::new());
+        wire.send(&format!(
+            "PUB ib.v1.lookup 300000\r\n{}",
+            "x".repeat(300_000)
+        ));
+        let why = wire.settle().unwrap_err();
+        assert!(why.contains("Maximum Payload"), "{why}");
+        // It listens in few places.
+        let mut wire = Wire::open(&server, &token, None).unwrap();
+        for n in 0..4 {
+            wire.send(&format!("SUB _INBOX.boot.{n} {n}"));
+        }
+        assert_eq!(wire.settle().unwrap(), Vec::<String>::new());
+        wire.send("SUB _INBOX.boot.5 5");
+        let why = format!("{:?}", wire.settle());
+        assert!(why.contains("maximum subscriptions"), "{why}");
+    }
+}
+
+#[test]
+fn a_token_without_its_key_or_after_its_time_is_worth_nothing() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        let mint = Mint::new(site.key(Agent).clone(), site.account.clone());
+        let (key, other) = (KeyPair::new_user(), KeyPair::new_user());
+        let until = |until: i64| mint.login(NODE, &key.public_key(), now(), until).unwrap();
+        let good = until(now() + 3_600);
+        assert!(Wire::open(&server, &good, Some(&key)).is_ok());
+        assert!(
+            Wire::open(&server, &good, Some(&other)).is_err(),
+            "another key"
+        );
+        assert!(Wire::open(&server, &good, None).is_err(), "no key");
+        assert!(
+            Wire::open(&server, &until(now() - 1), Some(&key)).is_err(),
+            "expired"
+        );
+        assert!(Wire::open(&server, "", None).is_err(), "nobody");
+        // A connection ends with its token.
+        let mut short = Wire::open(&server, &until(now() + 2), Some(&key)).unwrap();
+        let why = short.closed();
+        assert!(why.contains("User Authentication Expired"), "{why}");
+        // Keys of another site of the same name.
+        let foreign = login(&Site::new("ib.v1"), Worker);
+        assert!(Wire::login(&server, &foreign).is_err());
+    }
+}
+
+#[test]
+fn a_revoked_user_is_dropped_at_once_and_stays_out() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let mut server = server(binary, &site);
+        let (bad, good) = (login(&site, Agent), login(&site, Observer));
+        let mut dropped = Wire::login(&server, &bad).unwrap();
+        let mut stays = Wire::login(&server, &good).unwrap();
+        let revoker = site.revoker(now()).unwrap();
+        let mut wire = Wire::login(&server, &revoker).unwrap();
+        for subject in [
+            "$SYS.REQ.SERVER.PING",
+            "$SYS.REQ.CLAIMS.UPDATE",
+            "$SYS.REQ.CLAIMS.DELETE",
+        ] {
+            assert!(!wire.may_say(subject), "{subject}");
+        }
+        assert!(!wire.may_hear("$SYS.>"));
+        let inbox = format!("_INBOX.{}", revoker.key.public_key());
+        let update = update_subject(&site.account);
+        let mut push = |token: &str| {
+            wire.send(&format!(
+                "SUB {inbox}.1 1\r\nPUB {update} {inbox}.1 {}\r\n{token}",
+                token.len()
+            ));
+            let said = wire.message();
+            wire.send("UNSUB 1");
+            wire.settle().unwrap();
+            said
+        };
+        let present = site.account_jwt(now()).unwrap();
+        let revoked = [bad.key.public_key()].into();
+        // Who has only the login cannot sign: a key of the account is not the operator's. Old servers say that they take
+        // it, and do not believe it.
+        let mut forged: Claims<serde_json::Value> = jwt::read(&present).unwrap();
+        forged.nats["revocations"] = json!({ (good.key.public_key()): now() + 60 });
+        forged.iat = now() + 1;
+        push(&jwt::sign(forged, site.key(Agent)).unwrap());
+        assert!(Wire::login(&server, &good).is_ok());
+        let revised = revise(&present, &revoked, now() + 2, &site.signer);
+        let said = push(&revised.unwrap().unwrap());
+        assert!(said.contains("\"code\":200"), "{said}");
+        let why = dropped.closed();
+        assert!(why.contains("User Authentication Revoked"), "{why}");
+        assert!(Wire::login(&server, &bad).is_err());
+        assert_eq!(stays.settle().unwrap(), Vec::<String>::new());
+        // An older account, from a slower worker, would be taken: whoever pushes has to look again afterwards.
+        push(&present);
+        assert!(Wire::login(&server, &bad).is_ok());
+        let revised = revise(&present, &revoked, now() + 3, &site.signer);
+        push(&revised.unwrap().unwrap());
+        assert!(Wire::login(&server, &bad).is_err());
+        // What the configuration says is older too.
+        server.restart().unwrap();
+        assert!(Wire::login(&server, &bad).is_err());
+        assert!(Wire::login(&server, &good).is_ok());
+    }
+}
