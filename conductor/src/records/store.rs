@@ -115,6 +115,8 @@ impl StoreError {
             | StoreError::Corrupt { .. }
             | StoreError::Config { .. }
             | StoreError::Emptied { .. }
+            | StoreError::Sealed { .. }
+            | StoreError::NoMasterKey
             | StoreError::Missing { .. } => false,
         }
     }

@@ -109,6 +109,7 @@ impl Worker {
             policy: BTreeMap::default(),
             master_keys: vec![],
             dnsmasq: None,
+            records: vec![],
         };
         Self {
             clock,

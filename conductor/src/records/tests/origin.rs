@@ -128,7 +128,7 @@ async fn a_running_worker_says_that_the_bucket_is_lost_and_when_it_is_back() {
     let server = server();
     let client = connect(&server.url()).await;
     let names = Names::default();
-    let (store, made) = origin::open(&client, &names, NOW).await.unwrap();
+    let (store, made) = origin::open(&client, &names, masters(), NOW).await.unwrap();
     create(&store, &node(1)).await.unwrap();
     let view = View::start(&store);
     view.ready().await;
@@ -140,7 +140,7 @@ async fn a_running_worker_says_that_the_bucket_is_lost_and_when_it_is_back() {
     })
     .await;
     assert_eq!(view.len(), 1, "nothing is forgotten");
-    let store = crate::records::Store::open(client.clone(), &names).await;
+    let store = crate::records::Store::open(client.clone(), &names, masters()).await;
     let (kv, made) = (store.unwrap().nodes.kv, serde_json::to_vec(&made).unwrap());
     kv.write(origin::KEY, made, 0).await.unwrap();
     eventually("it is back", || view.lost().is_none() && view.is_empty()).await;
