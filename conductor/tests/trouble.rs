@@ -5,7 +5,8 @@ mod support;
 use async_nats::jetstream;
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{Site, idle_bmc, until};
+use support::bmcs::Bmcs;
+use support::{Site, idle_bmc, mac, until};
 
 async fn records_of_w1(site: &Site) -> String {
     let workers = site.ask("worker.list", json!({})).await.good();
@@ -61,5 +62,32 @@ async fn records_that_are_lost_or_cannot_be_read_are_said_to_whoever_asks() {
         line.contains("ERROR") && line.contains("is not the one that this worker remembers")
     });
     assert_eq!(told.count(), 1, "{printed}");
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_only_its_bmc_tells_from_others_is_deployed_with_a_warning() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let mut worker = site.worker("w1", "power_sync_secs = 0\nautomated_clean = false");
+    bmcs.managed(&site, 0, "box").await;
+    site.cli(&["node", "provide", "box", "--wait"]).await.good();
+    let weak = "only its BMC's address";
+    let words = site.cli(&["node", "explain", "box"]).await.good();
+    assert!(words.contains(weak), "{words}");
+    let deploy = json!({ "node": "box", "instance": {
+        "image": { "source": "disk.img.gz", "checksum": { "Sha256": "07".repeat(32) } },
+    } });
+    let shown = site.ask("node.deploy", deploy.clone()).await.good();
+    let warnings = shown["warnings"].to_string();
+    assert!(warnings.contains(weak) && warnings.contains("node inspect"));
+    site.cli(&["node", "abort", "box", "--wait"]).await.good();
+    let mac = mac(1).to_string();
+    site.cli(&["node", "set", "box", "--add-mac", &mac])
+        .await
+        .good();
+    let words = site.cli(&["node", "explain", "box"]).await.good();
+    assert!(!words.contains(weak), "{words}");
+    let shown = site.ask("node.deploy", deploy).await.good();
+    assert!(shown.get("warnings").is_none(), "{shown}");
     worker.assert_well();
 }

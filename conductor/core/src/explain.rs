@@ -1,5 +1,6 @@
 //! Says in words what a node is doing: what it waits for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
+use crate::lookup::weak_identity;
 use crate::node::{
     AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, Node, OnFailure,
     Phase, PowerSource, Rest, State, Step,
@@ -50,6 +51,9 @@ pub struct Explanation {
     pub bmc_error: Option<LastError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<String>,
+    /// What is missing to tell its machine from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// How often an active machine came to the ramdisk, and when last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub astray: Option<String>,
@@ -117,6 +121,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             let ago = human(now.since(astray.at).as_secs());
             format!("{}, last {ago} ago", astray.words())
         }),
+        identity: weak_identity(node),
         confirmed: confirmed(node, now),
         collisions: (!node.collisions.is_empty()).then(|| node.collisions.to_string()),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
@@ -396,6 +401,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(netboot) = &self.netboot {
             writeln!(f, "netboot   {netboot}")?;
+        }
+        if let Some(identity) = &self.identity {
+            writeln!(f, "machine   {identity}")?;
         }
         if let Some(astray) = &self.astray {
             writeln!(f, "astray    {astray}")?;

@@ -2,6 +2,7 @@
 //! `decide` says what happens to the matched node; to the machine, all refusals look the same.
 use crate::node::Node;
 use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -49,6 +50,19 @@ impl Identity {
             bmc: [node.bmc.address().host().to_string()].into(),
         }
     }
+}
+
+/// What to do about a node whose machine nothing but the address of its BMC tells from others. None: it has better marks.
+pub fn weak_identity(node: &Node) -> Option<String> {
+    let marks = Identity::of_node(node);
+    let strong = marks.uuid.is_some() || marks.serial.is_some() || !marks.macs.is_empty();
+    (!strong).then(|| {
+        format!(
+            "only its BMC's address, {}, says which machine it is, and it boots the ramdisk only where discovery is on: give it \
+             a MAC address, the system UUID or the serial number (`ironbeat node set`), or have `ironbeat node inspect` read them",
+            node.bmc.address()
+        )
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +206,37 @@ mod tests {
             } else {
                 vec![bmc.into()]
             },
+        }
+    }
+
+    #[test]
+    fn one_mark_is_enough_to_tell_a_machine() {
+        let bare = Node {
+            macs: vec![],
+            system_uuid: None,
+            serial: None,
+            ..crate::decide::tests::enrolled()
+        };
+        let why = weak_identity(&bare).unwrap();
+        assert!(
+            why.contains("10.0.0.1") && why.contains("node inspect"),
+            "{why}"
+        );
+        for node in [
+            Node {
+                macs: vec![Mac::from_bytes([2; 6])],
+                ..bare.clone()
+            },
+            Node {
+                serial: Some("SN".into()),
+                ..bare.clone()
+            },
+            Node {
+                system_uuid: Some(SystemUuid::from_bytes([7; 16])),
+                ..bare.clone()
+            },
+        ] {
+            assert_eq!(weak_identity(&node), None);
         }
     }
 

@@ -10,6 +10,7 @@ use ironbeat_common::image::ImageFormat;
 use ironbeat_common::inventory::{Disk, Inventory};
 use ironbeat_core::decide::{Ctx, Event, Verb, decide};
 use ironbeat_core::id::Incarnation;
+use ironbeat_core::lookup::weak_identity;
 use ironbeat_core::node::{Image, Instance, Node};
 use ironbeat_core::plan;
 
@@ -36,6 +37,9 @@ pub(super) async fn foresee(
         return Ok(vec![]);
     }
     let mut warnings = ramdisk(worker)?;
+    if !matches!(verb, Verb::Inspect) {
+        warnings.extend(weak_identity(&node));
+    }
     if let Some(instance) = wanted(&node, verb) {
         let inventory = worker.store.beside.inventory(&node).await?;
         let disk = root_disk(&node, &instance, inventory.as_ref())?;
