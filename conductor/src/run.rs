@@ -73,6 +73,7 @@ async fn elected<T>(open: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, 
 /// When a part cannot be started.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     start_log();
+    files::check(&config.http)?;
     let id = config.worker_id()?;
     let masters = secrets::load(&config.secrets).await?;
     let client = connect(&config, id.as_str()).await?;
@@ -99,6 +100,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         lacks: files::lacking(&config.http.boot_dir),
         host: String::new(),
         stands_by: None,
+        lacks_images: None,
         records: vec![],
         policy: changed(&config.policy),
         master_keys: masters.ids(),
@@ -246,6 +248,7 @@ async fn start(
         tokio::spawn(files::watch(
             worker.presence.clone(),
             config.http.boot_dir.clone(),
+            config.http.image_dir.clone(),
         )),
         tokio::spawn(records::watch(Arc::clone(worker))),
         tokio::spawn(alarm::run(Arc::clone(worker))),

@@ -3,10 +3,13 @@
 mod support;
 
 use async_nats::jetstream;
+use ironbeat_rack::ports::PortLease;
+use ironbeat_rack::process::Process;
 use serde_json::{Value, json};
+use std::process::Command;
 use std::time::Duration;
 use support::bmcs::Bmcs;
-use support::{Site, idle_bmc, mac, until};
+use support::{SOON, Site, idle_bmc, mac, until};
 
 async fn records_of_w1(site: &Site) -> String {
     let workers = site.ask("worker.list", json!({})).await.good();
@@ -90,4 +93,54 @@ async fn a_node_that_only_its_bmc_tells_from_others_is_deployed_with_a_warning()
     let shown = site.ask("node.deploy", deploy).await.good();
     assert!(shown.get("warnings").is_none(), "{shown}");
     worker.assert_well();
+}
+
+/// A worker with a configuration of the test's own.
+fn conductor(site: &Site, config: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ironbeat"));
+    let path = site.file("own.toml", config);
+    let dir = std::path::Path::new(&path).parent().unwrap();
+    let secrets = ironbeat_rack::secrets::section(dir).unwrap();
+    let path = site.file("own.toml", &format!("{config}{secrets}"));
+    command.args(["conductor", "--config", &path]);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_are_not_there_are_noticed_at_the_start_and_later() {
+    let site = Site::start().await;
+    let (dir, http) = (tempfile::tempdir().unwrap(), PortLease::take().unwrap());
+    let images = dir.path().join("images");
+    let config = |boot: &str| {
+        let (images, nats, port) = (images.display(), site.nats.url(), http.port());
+        format!(
+            "id = \"w1\"\n[nats]\nservers = [\"{nats}\"]\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
+             boot_dir = \"{boot}\"\nimage_dir = \"{images}\"\n"
+        )
+    };
+    let boot = dir.path().display().to_string();
+    for (boot, option) in [(&*boot, "http.image_dir"), ("/nowhere", "http.boot_dir")] {
+        let refused = conductor(&site, &config(boot)).output().unwrap();
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && why.contains(option), "{why}");
+        assert!(why.contains("No such file"), "{why}");
+    }
+    std::fs::create_dir(&images).unwrap();
+    let log = dir.path().join("log");
+    let mut process = Process::start("w1", conductor(&site, &config(&boot)), &log).unwrap();
+    process.wait_for_log(" ready ", SOON).unwrap();
+    std::fs::remove_dir(&images).unwrap();
+    let lacks = async || {
+        let workers = site.ask("worker.list", json!({})).await.good();
+        workers[0]["lacks_images"].as_str().map(str::to_owned)
+    };
+    let why = until("it is noticed", lacks).await;
+    assert!(why.contains("images: No such file"), "{why}");
+    let said = site.cli(&["workers"]).await.good();
+    assert!(said.contains("images: No such file"), "{said}");
+    std::fs::create_dir(&images).unwrap();
+    until("it is there again", async || {
+        lacks().await.is_none().then_some(())
+    })
+    .await;
 }

@@ -17,6 +17,7 @@ mod verb;
 use clap::{Args, Subcommand};
 use client::Client;
 use ironbeat_ops::policy::differences;
+use ironbeat_ops::reply::WorkerInfo;
 use ironbeat_ops::request::{ListLookups, ListWorkers, RotateKey, ShowLookup};
 
 /// Where to find the workers, and how to print replies.
@@ -139,10 +140,7 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
             w.url.clone(),
             w.version.clone(),
             w.started.to_string(),
-            match w.lacks.is_empty() {
-                true => "-".into(),
-                false => w.lacks.join("; "),
-            },
+            lacks(w),
             w.dnsmasq.clone().unwrap_or_else(|| "-".into()),
         ]
     });
@@ -166,6 +164,15 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
         out::line(format_args!("policy.{option} differs: {values}"))?;
     }
     Ok(())
+}
+
+fn lacks(worker: &WorkerInfo) -> String {
+    let files = worker.lacks.iter().chain(&worker.lacks_images);
+    let all: Vec<&str> = files.map(String::as_str).collect();
+    match all.is_empty() {
+        true => "-".into(),
+        false => all.join("; "),
+    }
 }
 
 async fn lookups(client: &Client) -> anyhow::Result<()> {

@@ -158,6 +158,9 @@ pub struct WorkerInfo {
     /// Files that machines need to boot a ramdisk from it, and why it cannot serve them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+    /// Why it cannot serve images that a deploy names without a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks_images: Option<String>,
     /// What is wrong with the records, as it sees them: the servers have lost them, or it cannot read some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<String>,

@@ -260,6 +260,7 @@ mod tests {
             lacks: vec![],
             host: String::new(),
             stands_by: None,
+            lacks_images: None,
             records: vec![],
             policy: BTreeMap::new(),
             master_keys: vec![],

@@ -1,12 +1,33 @@
-//! Whether this worker has the kernel and the ramdisk that its machines boot, looked at again and again.
+//! Whether this worker has the kernel and the ramdisk that its machines boot, and can read its images; looked at again and again.
 //! `http` serves them; `presence` tells the others.
 use super::script::{KERNEL, RAMDISK};
+use crate::config::Http;
 use crate::records::presence::Presence;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A file that was put there counts after this long.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// # Errors
+/// When a folder is not there, or cannot be read: a mistake in the configuration, most likely.
+pub fn check(http: &Http) -> anyhow::Result<()> {
+    for (option, dir) in [
+        ("http.boot_dir", &http.boot_dir),
+        ("http.image_dir", &http.image_dir),
+    ] {
+        if let Some(why) = unreadable(dir) {
+            anyhow::bail!("{option}: {why}");
+        }
+    }
+    Ok(())
+}
+
+/// Why a folder cannot be read.
+pub fn unreadable(dir: &Path) -> Option<String> {
+    let error = std::fs::read_dir(dir).err()?;
+    Some(format!("{}: {error}", dir.display()))
+}
 
 /// What cannot be read, and why.
 pub fn lacking(boot_dir: &Path) -> Vec<String> {
@@ -25,9 +46,18 @@ pub fn lacking(boot_dir: &Path) -> Vec<String> {
 }
 
 /// Runs until the worker stops.
-pub async fn watch(presence: Presence, boot_dir: PathBuf) {
-    let mut known = Vec::new();
+pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf) {
+    let (mut known, mut no_images) = (Vec::new(), None);
     loop {
+        let images = unreadable(&image_dir);
+        if images != no_images {
+            match &images {
+                None => tracing::info!("images can be read again"),
+                Some(why) => tracing::error!("no image can be served from this worker: {why}"),
+            }
+            presence.lacks_images(images.clone());
+            no_images = images;
+        }
         let lacks = lacking(&boot_dir);
         if lacks != known {
             match lacks.is_empty() {
@@ -51,6 +81,10 @@ mod tests {
     #[test]
     fn what_cannot_be_served_is_named() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(unreadable(dir.path()), None);
+        let gone = dir.path().join("gone");
+        let why = unreadable(&gone).unwrap();
+        assert!(why.contains("gone: No such file"), "{why}");
         let (kernel, ramdisk) = (dir.path().join(KERNEL), dir.path().join(RAMDISK));
         let lacks = || lacking(dir.path());
         let named = |path: &Path, why: &str| {

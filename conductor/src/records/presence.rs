@@ -60,6 +60,8 @@ pub struct Presence {
     roster: Arc<Mutex<Roster>>,
     /// See [`WorkerInfo::lacks`].
     lacks: Arc<Mutex<Vec<String>>>,
+    /// See [`WorkerInfo::lacks_images`].
+    lacks_images: Arc<Mutex<Option<String>>>,
     /// See [`WorkerInfo::records`].
     records: Arc<Mutex<Vec<String>>>,
     /// The last renewal, and when it was sent.
@@ -145,6 +147,7 @@ impl Presence {
         let presence = Self {
             roster: Arc::new(Mutex::new(Roster::new(own.actor(), timing))),
             lacks: Arc::new(Mutex::new(own.lacks.clone())),
+            lacks_images: Arc::default(),
             records: Arc::default(),
             sent: Arc::default(),
             own: WorkerInfo {
@@ -192,6 +195,7 @@ impl Presence {
             stands_by: wrong_clock(clock::ahead_ms()),
             started: started.unwrap_or(self.own.started),
             lacks: lock(&self.lacks).clone(),
+            lacks_images: lock(&self.lacks_images).clone(),
             records: lock(&self.records).clone(),
             ..self.own.clone()
         }
@@ -200,6 +204,11 @@ impl Presence {
     /// What it lacks from now on; the next renewal tells the others.
     pub fn lacks(&self, lacks: Vec<String>) {
         *lock(&self.lacks) = lacks;
+    }
+
+    /// Why it cannot serve images from now on; the next renewal tells the others.
+    pub fn lacks_images(&self, why: Option<String>) {
+        *lock(&self.lacks_images) = why;
     }
 
     /// What is wrong with the records from now on; the next renewal tells the others.

@@ -104,6 +104,7 @@ impl Worker {
             version: "simulated".into(),
             started: Time::from_unix_ms(scene::BEGIN),
             lacks: vec![],
+            lacks_images: None,
             host: String::new(),
             stands_by: None,
             policy: BTreeMap::default(),

@@ -262,6 +262,7 @@ mod tests {
             lacks: vec![],
             host: "h".into(),
             stands_by: None,
+            lacks_images: None,
             records: vec![],
             policy: BTreeMap::default(),
             master_keys: vec![],

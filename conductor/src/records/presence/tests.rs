@@ -31,6 +31,7 @@ fn info(n: u8) -> WorkerInfo {
         lacks: vec![],
         host: String::new(),
         stands_by: None,
+        lacks_images: None,
         records: vec![],
         policy: std::collections::BTreeMap::new(),
         master_keys: vec![],

@@ -18,6 +18,7 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
             lacks: vec![],
             host: String::new(),
             stands_by: None,
+            lacks_images: None,
             records: vec![],
             policy: std::collections::BTreeMap::new(),
             master_keys: vec![],
