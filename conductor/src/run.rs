@@ -28,6 +28,7 @@ use crate::secrets;
 use crate::worker::Worker;
 use anyhow::Context;
 use axum::http::StatusCode;
+use ironbeat_cli::servers;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::image::Digest;
 use ironbeat_core::decide::Event;
@@ -77,6 +78,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let id = config.worker_id()?;
     let masters = secrets::load(&config.secrets).await?;
     let client = connect(&config, id.as_str()).await?;
+    tokio::spawn(watch_servers(client.clone(), config.nats.servers.clone()));
     let names = Names {
         prefix: config.nats.prefix.clone(),
         replicas: config.nats.replicas.into(),
@@ -343,7 +345,40 @@ async fn connect(config: &Config, id: &str) -> anyhow::Result<async_nats::Client
         })
         .connect(&config.nats.servers)
         .await
-        .with_context(|| format!("connect to NATS at {}", config.nats.servers.join(", ")))
+        .with_context(|| {
+            let servers = config
+                .nats
+                .servers
+                .iter()
+                .map(|server| servers::plain(server));
+            format!(
+                "connect to NATS at {}",
+                servers.collect::<Vec<_>>().join(", ")
+            )
+        })
+}
+
+/// Says of each NATS server why it is not reached, which the client does not tell. Runs until the worker stops.
+async fn watch_servers(client: async_nats::Client, servers: Vec<String>) {
+    const LOOK: Duration = Duration::from_secs(2);
+    /// After so many looks the same is said again.
+    const AGAIN: u32 = 30;
+    let (mut said, mut looks) = (String::new(), 0);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if client.connection_state() == async_nats::connection::State::Connected {
+            said.clear();
+            continue;
+        }
+        let tried = servers::tried(&servers).await;
+        // It may have been reached meanwhile.
+        let away = client.connection_state() != async_nats::connection::State::Connected;
+        looks += 1;
+        if away && (tried != said || looks >= AGAIN) {
+            tracing::warn!("no NATS server is reached: {tried}");
+            (said, looks) = (tried, 0);
+        }
+    }
 }
 
 /// Before the next server is tried. The client waits before each of them, so with three servers its own 4 s are 12 s in

@@ -144,3 +144,23 @@ async fn folders_that_are_not_there_are_noticed_at_the_start_and_later() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_reach_nats_is_told_which_servers_were_tried_and_why_they_failed() {
+    let site = Site::start().await;
+    let (dir, nobody) = (tempfile::tempdir().unwrap(), PortLease::take().unwrap());
+    let server = format!("nats://user:hush@127.0.0.1:{}", nobody.port());
+    let config = format!(
+        "id = \"w1\"\n[nats]\nservers = [\"{server}\"]\n[http]\nlisten = \"127.0.0.1:1\"\n\
+         boot_dir = \"{0}\"\nimage_dir = \"{0}\"\n",
+        dir.path().display()
+    );
+    let words = format!("127.0.0.1:{}: Connection refused", nobody.port());
+    let log = dir.path().join("log");
+    let mut process = Process::start("w1", conductor(&site, &config), &log).unwrap();
+    process.wait_for_log(&words, SOON).unwrap();
+    let printed = process.log().text();
+    assert!(!printed.contains("hush"), "{printed}");
+    let why = site.cli(&["--nats", &server, "workers"]).await.bad();
+    assert!(why.contains(&words) && !why.contains("hush"), "{why}");
+}

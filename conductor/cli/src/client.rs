@@ -1,5 +1,6 @@
 //! One request to the conductor and its reply, over NATS.
 //! The subcommands choose the question and print the answer.
+use super::servers;
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{Stream, StreamExt};
@@ -34,11 +35,14 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(servers: &[String], prefix: &str, json: bool) -> anyhow::Result<Self> {
-        let nats = async_nats::ConnectOptions::new()
-            .name("ironbeat/cli")
-            .connect(servers)
-            .await
-            .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
+        let options = async_nats::ConnectOptions::new().name("ironbeat/cli");
+        let nats = match options.connect(servers).await {
+            Ok(nats) => nats,
+            Err(error) => {
+                let tried = servers::tried(servers).await;
+                return Err(error).context(format!("connect to NATS at {tried}"));
+            }
+        };
         Ok(Self {
             nats,
             prefix: prefix.into(),

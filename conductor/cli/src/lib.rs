@@ -11,6 +11,7 @@ pub mod out;
 mod parse;
 mod power;
 mod progress;
+pub mod servers;
 mod set;
 mod verb;
 
