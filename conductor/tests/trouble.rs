@@ -164,3 +164,34 @@ async fn who_cannot_reach_nats_is_told_which_servers_were_tried_and_why_they_fai
     let why = site.cli(&["--nats", &server, "workers"]).await.bad();
     assert!(why.contains(&words) && !why.contains("hush"), "{why}");
 }
+
+/// The worker that owns the node knows; any worker may be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_sync_that_fails_is_explained_with_its_last_words() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let policy = "power_sync_secs = 1\npower_sync_max_retries = 1000";
+    let (mut one, mut two) = (site.worker("w1", policy), site.worker("w2", policy));
+    bmcs.managed(&site, 0, "box").await;
+    let explain = async || {
+        let words = site.ask("node.explain", json!({ "node": "box" })).await;
+        words.good()["power_sync"].as_str().map(str::to_owned)
+    };
+    assert_eq!(explain().await, None);
+    bmcs.fleet.with(0, |bmc, _| bmc.faults.silent = true);
+    for _ in 0..8 {
+        let words = until("it is explained", explain).await;
+        assert!(words.contains("no good reading since"), "{words}");
+        assert!(words.contains("no answer"), "{words}");
+    }
+    until("it is counted", async || {
+        explain().await?.contains("2 times in a row").then_some(())
+    })
+    .await;
+    bmcs.fleet.with(0, |bmc, _| bmc.faults.silent = false);
+    until("it is well", async || {
+        explain().await.is_none().then_some(())
+    })
+    .await;
+    one.assert_well();
+    two.assert_well();
+}

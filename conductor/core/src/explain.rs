@@ -51,6 +51,9 @@ pub struct Explanation {
     pub bmc_error: Option<LastError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<String>,
+    /// Since when, how often and why its power cannot be read, as the worker that owns it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_sync: Option<String>,
     /// What is missing to tell its machine from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
@@ -121,6 +124,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             let ago = human(now.since(astray.at).as_secs());
             format!("{}, last {ago} ago", astray.words())
         }),
+        power_sync: None,
         identity: weak_identity(node),
         confirmed: confirmed(node, now),
         collisions: (!node.collisions.is_empty()).then(|| node.collisions.to_string()),
@@ -385,6 +389,9 @@ impl fmt::Display for Explanation {
         match &self.target_power_state {
             Some(target) => writeln!(f, "; wanted: {target}")?,
             None => writeln!(f)?,
+        }
+        if let Some(sync) = &self.power_sync {
+            writeln!(f, "          {sync}")?;
         }
         if let Some(reason) = &self.maintenance {
             writeln!(f, "          in maintenance {reason}")?;

@@ -51,6 +51,10 @@ pub async fn answer(
             let now = clock::now();
             let mut explained = explain(&node, now, &worker.policy);
             explained = explained.in_line(worker.view.position_in_line(&node.id));
+            explained.power_sync = match node.job() {
+                None => power.trouble(node.id),
+                Some(_) => None,
+            };
             explained.worker = worker.presence.idle_owner(node.id);
             // An explanation must not fail with the stream of events, nor with the store.
             let netboot = netboot(worker, &node, now).await;

@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 
 /// Longer than any client waits: nobody wants the answer any more, and its place here is free again.
 const LONGEST: Duration = Duration::from_secs(120);
+/// An explanation is needed most when something hangs: it comes from here then.
+const HASTE: Duration = Duration::from_secs(2);
 /// How often to check on the owner of a question under way: nothing ticks when a worker falls silent.
 const LOOK: Duration = Duration::from_secs(1);
 /// Questions of others answered at once. They have places of their own: two workers whose places were all taken by
@@ -36,6 +38,20 @@ pub(super) async fn elsewhere(
     let Some(node) = whose_bmc(request) else {
         return Ok(None);
     };
+    // The owner knows how the power sync fares; all the rest anybody can explain.
+    if let Request::ExplainNode(_) = request {
+        let asking = tokio::time::timeout(HASTE, handed_over(worker, asked, request, node)).await;
+        return Ok(asking.ok().and_then(Result::ok).flatten());
+    }
+    handed_over(worker, asked, request, node).await
+}
+
+async fn handed_over(
+    worker: &Worker,
+    asked: &Asked,
+    request: &Request,
+    node: &str,
+) -> Result<Option<Body>, ApiError> {
     let node = resolve(worker, node).await?;
     let owner = worker.presence.owner_of(node);
     let Some(owner) = owner.filter(|owner| *owner != worker.id) else {
@@ -76,7 +92,7 @@ pub(super) async fn elsewhere(
     }
 }
 
-/// The node whose BMC the question is for, if the node's owner is to ask it. A job's acts are not among these: the
+/// The node whose BMC the question is for, or whose power sync it is about, if the node's owner is to answer it. A job's acts are not among these: the
 /// worker in the record does them.
 fn whose_bmc(request: &Request) -> Option<&str> {
     match request {
@@ -86,12 +102,12 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         Request::BmcFru(ask) => Some(&ask.node),
         Request::RawBmc(ask) => Some(&ask.node),
         Request::SyncPower(ask) => Some(&ask.node),
+        Request::ExplainNode(ask) => Some(&ask.node),
         Request::CheckBmc(ask) if ask.bmc.is_none() => ask.node.as_deref(),
         Request::CheckBmc(_)
         | Request::Enroll(_)
         | Request::ListNodes(_)
         | Request::ShowNode(_)
-        | Request::ExplainNode(_)
         | Request::Manage(_)
         | Request::Inspect(_)
         | Request::Provide(_)

@@ -7,6 +7,7 @@ use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, is_news, power_is_synced};
 use ironbeat_core::index::Entry;
+use ironbeat_core::time::Time;
 use ironbeat_ipmi::Slots;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,8 @@ struct Watch {
     /// When the node was last asked.
     asked: Option<Instant>,
     under_way: bool,
+    /// When the first of them was, and what the last one said.
+    trouble: Option<(Time, String)>,
 }
 
 #[derive(Default)]
@@ -46,6 +49,18 @@ pub struct PowerSync {
 }
 
 impl PowerSync {
+    /// Since when, how often and why a node's readings are no good; only its owner knows.
+    pub fn trouble(&self, node: NodeId) -> Option<String> {
+        let watches = self.lock();
+        let watch = watches.get(&node)?;
+        let (since, last) = watch.trouble.as_ref()?;
+        let times = match watch.troubles {
+            1 => "once".into(),
+            n => format!("{n} times in a row"),
+        };
+        Some(format!("no good reading since {since}, {times}: {last}"))
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Watch>> {
         // The map is whole between any two statements, so a panic elsewhere cannot have torn it.
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
@@ -160,7 +175,7 @@ pub async fn read(
         return Ok(None);
     };
     let result = worker.bmcs.read_power(&access).await;
-    let troubles = count(&mut done.sync.lock(), node, &result);
+    let troubles = count(&mut done.sync.lock(), node, at, &result);
     match &result {
         Ok(report) => tracing::trace!(node = %node.id, power_on = report.power_on, "power read"),
         // Of a BMC that is dead for good, no more is said than it takes to give it up.
@@ -190,19 +205,26 @@ pub async fn read(
 fn count(
     watches: &mut HashMap<NodeId, Watch>,
     node: &Entry,
+    at: Time,
     result: &Result<BmcReport, BmcFault>,
 ) -> u32 {
     let watch = watches.entry(node.id).or_default();
     let known = node.power.as_ref().map(|power| power.on);
-    let trouble = match result {
-        Ok(report) => known.is_some_and(|known| known != report.power_on),
-        Err(_) => true,
+    let word = |on| if on { "on" } else { "off" };
+    let trouble = match (result, known) {
+        (Ok(report), Some(known)) if known != report.power_on => {
+            let (said, known) = (word(report.power_on), word(known));
+            Some(format!("the BMC says {said}, the record {known}"))
+        }
+        (Ok(_), _) => None,
+        (Err(fault), _) => Some(fault.what.clone()),
     };
-    watch.troubles = if trouble {
-        watch.troubles.saturating_add(1)
-    } else {
-        0
+    watch.troubles = match trouble {
+        Some(_) => watch.troubles.saturating_add(1),
+        None => 0,
     };
+    let since = watch.trouble.take().map_or(at, |(since, _)| since);
+    watch.trouble = trouble.map(|last| (since, last));
     watch.troubles
 }
 
