@@ -34,11 +34,18 @@ enum Command {
     /// Keys that protect what NATS keeps.
     #[command(subcommand)]
     Auth(Auth),
-    /// Write all records to a new file. Secrets in it are encrypted as they are in NATS: it is worth nothing without the
-    /// master key.
-    Backup { file: PathBuf },
-    /// Bring a backup back into an empty bucket, while no worker runs. Every node is in maintenance then.
+    /// Write all records to a new file.
+    ///
+    /// Secrets in it are encrypted as they are in NATS: it is worth nothing without the master key.
+    Backup {
+        /// It must not be there yet.
+        file: PathBuf,
+    },
+    /// Bring a backup back into an empty bucket, while no worker runs.
+    ///
+    /// Every node is in maintenance then.
     Restore {
+        /// As `backup` wrote it.
         file: PathBuf,
         /// Nothing has happened to any machine since the backup: take the records as they are, without maintenance.
         #[arg(long)]
@@ -50,9 +57,14 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Auth {
-    /// Make a master key, with which workers encrypt secrets: a new file that its owner alone may read.
-    NewKey { file: PathBuf },
-    /// Encrypt all secrets with a new data key while all runs, and drop the old one. Interrupted, run it again.
+    /// Make a master key, with which workers encrypt secrets.
+    NewKey {
+        /// A new file; its owner alone may read it.
+        file: PathBuf,
+    },
+    /// Encrypt all secrets with a new data key while all runs, and drop the old one.
+    ///
+    /// Interrupted, run it again.
     RotateKey,
 }
 
@@ -80,7 +92,7 @@ async fn main() -> ExitCode {
         // As if the signal had ended it, which Rust's runtime ignores.
         Err(error) if error.is::<NobodyReads>() => ExitCode::from(128 + SIGPIPE),
         Err(error) => {
-            eprintln!("ironbeat: {}", out::visible(&format!("{error:#}")));
+            eprintln!("ironbeat: {}", out::visible(&out::causes(&error)));
             ExitCode::FAILURE
         }
     }
@@ -102,4 +114,35 @@ fn refuse_connect(matches: &ArgMatches) {
 
 async fn conductor(config: PathBuf) -> anyhow::Result<()> {
     ironbeat::run::run(Config::read(&config)?).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line in a list of commands has room for so much.
+    const MAX_CHARS: usize = 90;
+
+    fn look(command: &clap::Command, path: &str) {
+        let about = command.get_about().map(ToString::to_string);
+        let about = about.unwrap_or_default();
+        assert!(!about.is_empty(), "{path} says nothing of itself");
+        let chars = about.chars().count();
+        assert!(
+            chars <= MAX_CHARS && !about.contains('\n'),
+            "{path}: {about}"
+        );
+        for arg in command.get_arguments() {
+            let (id, helped) = (arg.get_id(), arg.get_help().is_some());
+            assert!(helped, "{path}: {id} says nothing of itself");
+        }
+        for command in command.get_subcommands() {
+            look(command, &format!("{path} {}", command.get_name()));
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_in_one_line_and_every_argument_what_it_is() {
+        look(&Ironbeat::command(), "ironbeat");
+    }
 }

@@ -595,6 +595,13 @@ async fn whoever_waits_sees_what_the_machine_fetches_and_how_far_it_is() {
     let fetched = events.filter(|event| event["body"]["kind"] == "netboot");
     let fetched = fetched.count();
     assert!((3..100).contains(&fetched), "{fetched} events");
+    let explain = async || site.cli(&["node", "explain", "box"]).await.good();
+    let words = explain().await;
+    assert!(words.contains("fetched by"), "{words}");
+    // They are the last job's, and say nothing of the next one.
+    deploy(&site).await;
+    let words = explain().await;
+    assert!(!words.contains("netboot"), "{words}");
     worker.assert_well();
 }
 

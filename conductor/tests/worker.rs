@@ -316,7 +316,7 @@ async fn a_request_counts_once() {
         why.contains(&"maintenance ends".to_owned()).then_some(why)
     })
     .await;
-    assert_eq!(changes, ["maintenance begins", "maintenance ends"]);
+    assert_eq!(changes, ["maintenance begins: new fan", "maintenance ends"]);
     worker.assert_well();
 }
 

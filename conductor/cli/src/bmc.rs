@@ -15,23 +15,35 @@ pub enum BmcCommand {
     /// Say in words what is wrong with a BMC: a node's, or one that nobody has enrolled (`--bmc`).
     Check(CheckArgs),
     /// Show its firmware, network, users, boot device and the state of its chassis.
-    Info { node: String },
+    Info {
+        /// Id or name.
+        node: String,
+    },
     /// Show temperatures, fans, voltages and whatever else it measures.
-    Sensors { node: String },
+    Sensors {
+        /// Id or name.
+        node: String,
+    },
     /// Show its event log.
     Sel {
+        /// Id or name.
         node: String,
         /// Empty it after reading.
         #[arg(long)]
         clear: bool,
     },
     /// Show its inventory: board, product, serial numbers.
-    Fru { node: String },
+    Fru {
+        /// Id or name.
+        node: String,
+    },
     /// Restart the BMC itself; the machine goes on.
     Reset(Which),
-    /// Send it any command: network function, command and data as hex bytes, `06 01`.
+    /// Send it any command, as hex bytes: `06 01`.
     Raw {
+        /// Id or name.
         node: String,
+        /// In hex: network function, command, data.
         #[arg(required = true)]
         bytes: Vec<String>,
     },

@@ -60,7 +60,8 @@ fn json(value: Value) -> serde_json::Value {
             })
             .collect::<serde_json::Map<_, _>>()
             .into(),
-        other => format!("{other:?}").into(),
+        // CBOR has more simple values than JSON has words; the decoder knows none of them today.
+        _ => serde_json::Value::Null,
     }
 }
 

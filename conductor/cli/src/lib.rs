@@ -73,13 +73,16 @@ pub enum Command {
     Events {
         /// Only this node: id or name.
         node: Option<String>,
+        /// So many of the last ones first.
         #[arg(long, default_value_t = 50)]
         last: usize,
         /// Keep printing as things happen.
         #[arg(long, short)]
         follow: bool,
     },
-    /// Read CBOR (or JSON) on standard input, print JSON: for `nats sub 'ib.v1.>' --translate 'ironbeat decode'`.
+    /// Read CBOR or JSON on standard input, print JSON.
+    ///
+    /// For `nats sub 'ib.v1.>' --translate 'ironbeat decode'`.
     Decode,
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BmcLogin {
+    /// User of the BMC.
     #[arg(long, default_value = "admin")]
     bmc_user: String,
     /// File with the BMC password; or set IRONBEAT_BMC_PASSWORD. Never an argument: everybody can see those.
@@ -53,5 +54,32 @@ pub(super) fn read_kg(path: &Path) -> anyhow::Result<KgKey> {
 pub(super) fn read(what: &str, path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("read the {what} from {}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_string())
+    let text = text.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(
+        !text.is_empty(),
+        "read the {what} from {}: there is nothing in it",
+        path.display()
+    );
+    Ok(text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_no_password() {
+        let path = std::env::temp_dir().join(format!("ironbeat-login-{}", std::process::id()));
+        for (content, password) in [("", None), ("\n", None), ("hush\r\n", Some("hush"))] {
+            std::fs::write(&path, content).unwrap();
+            match (read("BMC password", &path), password) {
+                (Ok(found), Some(password)) => assert_eq!(found, password),
+                (Err(error), None) => {
+                    assert!(error.to_string().contains("nothing in it"), "{error}");
+                }
+                (found, _) => panic!("{content:?}: {found:?}"),
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -30,9 +30,15 @@ pub enum NodeCommand {
     #[command(about = about::<ListNodes>())]
     List,
     #[command(about = about::<ShowNode>())]
-    Show { node: String },
+    Show {
+        /// Id or name.
+        node: String,
+    },
     #[command(about = about::<ExplainNode>())]
-    Explain { node: String },
+    Explain {
+        /// Id or name.
+        node: String,
+    },
     #[command(about = about::<request::Manage>())]
     Manage(Which),
     #[command(about = about::<request::Inspect>())]
@@ -76,20 +82,27 @@ pub enum NodeCommand {
     /// Open its serial console in this terminal; `~.` ends it, and others may watch.
     Console(super::console::ConsoleArgs),
     #[command(about = about::<DeleteNode>())]
-    Delete { node: String },
+    Delete {
+        /// Id or name.
+        node: String,
+    },
 }
 
 #[derive(Subcommand)]
 pub enum MaintenanceCommand {
     #[command(about = about::<SetMaintenance>())]
     Set {
+        /// Id or name.
         node: String,
         /// For whoever finds the node in it.
         #[arg(long)]
         reason: Option<String>,
     },
     #[command(about = about::<UnsetMaintenance>())]
-    Unset { node: String },
+    Unset {
+        /// Id or name.
+        node: String,
+    },
 }
 
 #[derive(Args)]
@@ -97,6 +110,7 @@ pub struct EnrollArgs {
     /// Its id; default: a fresh one.
     #[arg(long)]
     id: Option<NodeId>,
+    /// A name of its own, for all commands.
     #[arg(long)]
     name: Option<NodeName>,
     /// BMC address: `10.0.0.1`, `10.0.0.1:6230`, `[fd00::1]:623`.
@@ -110,8 +124,10 @@ pub struct EnrollArgs {
     /// SMBIOS system UUID.
     #[arg(long)]
     uuid: Option<SystemUuid>,
+    /// Serial number of the machine.
     #[arg(long)]
     serial: Option<String>,
+    /// How its firmware boots: uefi or bios.
     #[arg(long, value_parser = boot_mode)]
     boot_mode: Option<BootMode>,
     /// Root device hint, `serial=S1` or `size=>= 100`; may be given several times.
@@ -154,6 +170,7 @@ pub struct RebuildArgs {
 /// What an instance is told about itself.
 #[derive(Args)]
 struct AboutArgs {
+    /// Its host name; default: the node's name.
     #[arg(long, requires = "image")]
     hostname: Option<String>,
     /// cloud-init user data.
@@ -165,8 +182,8 @@ struct AboutArgs {
     /// SSH public key; may be given several times.
     #[arg(long = "ssh-key", requires = "image")]
     ssh_keys: Vec<String>,
-    /// Have the instance say once that it runs (cloud-init's phone_home, against a worker), or not; as the policy has it,
-    /// unless given.
+    /// Have the instance say once that it runs (cloud-init's phone_home, against a worker); `--confirm=false`: not. Default:
+    /// as the policy has it.
     #[arg(long, requires = "image", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     confirm: Option<bool>,
     /// Root device hint of this instance; overrides the node's own.

@@ -35,6 +35,19 @@ pub fn visible(text: &str) -> String {
     out
 }
 
+/// An error and its causes, each once: some errors say their cause themselves.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    let mut last = words.clone();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !last.ends_with(&cause) {
+            words += &format!(": {cause}");
+        }
+        last = cause;
+    }
+    words
+}
+
 /// What may go wrong although the command works: on standard error, so that the output stays what programs read.
 ///
 /// # Errors
@@ -102,6 +115,24 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_cause_is_printed_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("read the key: {source}")]
+        struct Says {
+            source: std::io::Error,
+        }
+        let says = |cause: &str| {
+            anyhow::Error::from(Says {
+                source: std::io::Error::other(cause),
+            })
+        };
+        let error = says("no answer").context("open the store");
+        assert_eq!(causes(&error), "open the store: read the key: no answer");
+        let plain = anyhow::anyhow!("no answer").context("read").context("open");
+        assert_eq!(causes(&plain), "open: read: no answer");
     }
 
     #[test]

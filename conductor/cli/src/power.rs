@@ -15,7 +15,9 @@ const AT_ONCE: usize = 64;
 
 #[derive(Subcommand)]
 pub enum PowerCommand {
+    /// Switch on.
     On(Which),
+    /// Switch off by force.
     Off(Which),
     /// Switch off, then on.
     Reboot(Which),
@@ -31,6 +33,7 @@ pub enum PowerCommand {
     Diag(Which),
     /// Ask the BMCs now: of these nodes, or of all.
     SyncNow {
+        /// Ids or names; none: all nodes.
         nodes: Vec<String>,
     },
 }
@@ -111,7 +114,7 @@ async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
                 ]);
                 known.push(summary);
             }
-            Err(error) => rows.push(vec![node, "?".into(), "?".into(), format!("{error:#}")]),
+            Err(error) => rows.push(vec![node, "?".into(), "?".into(), out::causes(&error)]),
         }
     }
     if client.json {

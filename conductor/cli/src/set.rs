@@ -37,8 +37,10 @@ pub struct SetArgs {
     /// SMBIOS system UUID.
     #[arg(long)]
     uuid: Option<SystemUuid>,
+    /// Serial number of the machine.
     #[arg(long)]
     serial: Option<String>,
+    /// How its firmware boots: uefi or bios.
     #[arg(long, value_parser = boot_mode)]
     boot_mode: Option<BootMode>,
     /// Root device hint, in place of all that it has; may be given several times.
@@ -59,6 +61,7 @@ struct BmcArgs {
     /// BMC address.
     #[arg(long)]
     bmc: Option<BmcAddress>,
+    /// User of the BMC.
     #[arg(long)]
     bmc_user: Option<String>,
     /// File with the BMC password, `/dev/stdin` for a pipe. Never an argument: everybody can see those.

@@ -26,9 +26,12 @@ pub struct Which {
     timeout: u64,
 }
 
-/// The help of a command that is one question: without a full stop, as clap has it.
+/// The help of a command that is one question: its first sentence, without a full stop, as clap has it.
 pub(super) fn about<Q: Question>() -> &'static str {
-    Q::ABOUT.trim_end_matches('.')
+    let first = Q::ABOUT
+        .split_once(". ")
+        .map_or(Q::ABOUT, |(first, _)| first);
+    first.trim_end_matches('.')
 }
 
 /// A request id that nobody has used: the same message sent twice counts once.
@@ -92,9 +95,9 @@ async fn wait(
             // Servers and workers that restart are back in a moment, and the job goes on by itself.
             Err(error) if error.is::<Unanswered>() && Instant::now() < deadline => {
                 if !std::mem::replace(&mut unanswered, true) {
-                    let node = &which.node;
+                    let (node, why) = (&which.node, out::causes(&error));
                     out::warn(format_args!(
-                        "{node}: {error:#}; still waiting, the job goes on by itself"
+                        "{node}: {why}; still waiting, the job goes on by itself"
                     ))?;
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;

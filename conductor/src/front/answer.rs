@@ -17,7 +17,7 @@ use ironbeat_core::decide::{Enrolment, Event, Verb};
 use ironbeat_core::explain::{explain, human};
 use ironbeat_core::id::{RequestId, WorkerId};
 use ironbeat_core::index::Entry;
-use ironbeat_core::node::{NewInstance, Node};
+use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
 use ironbeat_ops::reply::{NodePage, Rotated, Shown, Summary, WorkerInfo};
@@ -232,11 +232,18 @@ fn page(worker: &Worker, ask: &ListNodes) -> NodePage {
     }
 }
 
-/// The last lease and the last fetch, as far as they were told.
+/// The last lease and the last fetch, as far as they were told: of the job under way, or since the node rests where it is.
+/// Of one that failed, the last there was: it may say why.
 async fn netboot(worker: &Worker, node: &Node, now: Time) -> Result<Option<String>, ApiError> {
+    let since = match &node.state {
+        State::Busy(job) => job.began,
+        State::Resting(rest) if rest.is_failure() => Time::from_unix_ms(0),
+        State::Resting(_) => node.since,
+    };
     let mut seen = Vec::new();
     for kind in ["lease", "netboot"] {
-        let Some(last) = worker.events.last(node.id, kind).await? else {
+        let last = worker.events.last(node.id, kind).await?;
+        let Some(last) = last.filter(|last| last.at >= since) else {
             continue;
         };
         let ago = human(now.since(last.at).as_secs());

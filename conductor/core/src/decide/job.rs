@@ -226,7 +226,7 @@ impl Draft<'_> {
     /// Fails the job. A machine that a failed deploy or inspection left running is turned off first.
     pub(super) fn fail(&mut self, failure_of: FailureOf, what: String) -> String {
         let state = self.node.state.provision_state();
-        let now = self.ctx.now;
+        let (now, mode) = (self.ctx.now, self.node.found_boot_mode);
         let job = self.job();
         let (kind, goal, tidying) = (job.kind, job.goal, job.is_tidying());
         let spec = kind.spec();
@@ -234,7 +234,7 @@ impl Draft<'_> {
             provision_state: state.to_string(),
             name: job.step().name().to_string(),
             number: job.at + 1,
-            of: job.steps.len(),
+            of: plan::steps_of(job, mode),
         };
         if !tidying {
             let error = match kind {

@@ -551,7 +551,7 @@ fn no_call_back_boots_the_ramdisk_again_and_then_gives_up() {
     let story = story.bmc_did().is("deploy failed");
     assert_eq!(
         story.error(),
-        "wait call-back, step await_agent (2 of 2): no ramdisk has called for 901 s after power-on, 2 ramdisk boots were tried"
+        "wait call-back, step await_agent (2 of 6): no ramdisk has called for 901 s after power-on, 2 ramdisk boots were tried"
     );
 }
 

@@ -15,6 +15,7 @@ use crate::node::{
     Step,
 };
 use crate::plan;
+use crate::text::said;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -301,6 +302,9 @@ fn not_in_maintenance(draft: &Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
     }
 }
 
+/// Characters of a reason that are kept.
+const MAX_REASON: usize = 255;
+
 fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
     let now = draft.ctx.now;
     match (reason, &draft.node.maintenance) {
@@ -314,13 +318,13 @@ fn maintenance(draft: &mut Draft<'_>, reason: Option<&str>) -> String {
             let since = before.as_ref().map_or(now, |before| before.since);
             draft.node.maintenance = Some(Maintenance {
                 since,
-                reason: reason.chars().take(255).collect(),
+                reason: reason.chars().take(MAX_REASON).collect(),
                 fault: None,
             });
         }
     }
     match reason {
-        Some(_) => "maintenance begins".into(),
+        Some(reason) => format!("maintenance begins: {}", said(reason, MAX_REASON)),
         None => "maintenance ends".into(),
     }
 }
