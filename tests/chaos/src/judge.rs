@@ -172,6 +172,7 @@ mod tests {
             fault: None,
             bmc: String::new(),
             last_error: error.map(Into::into),
+            bmc_error: None,
         }
     }
 
