@@ -4,8 +4,7 @@ use crate::clock;
 use crate::records::backup::{Since, backup as write, restore as bring_back};
 use crate::records::{Names, Store};
 use crate::secrets::MasterKeys;
-use anyhow::Context;
-use ironbeat_cli::Connect;
+use ironbeat_cli::{Connect, servers};
 use std::path::Path;
 
 /// # Errors
@@ -41,10 +40,8 @@ pub async fn restore(to: &Connect, file: &Path, nothing_happened: bool) -> anyho
 }
 
 async fn connect(to: &Connect) -> anyhow::Result<(async_nats::Client, Names)> {
-    let servers = to.servers();
-    let client = async_nats::connect(servers)
-        .await
-        .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
+    let options = async_nats::ConnectOptions::new();
+    let client = servers::connect(options, to.servers()).await?;
     let names = Names {
         prefix: to.prefix().into(),
         ..Names::default()

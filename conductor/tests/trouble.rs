@@ -161,8 +161,12 @@ async fn who_cannot_reach_nats_is_told_which_servers_were_tried_and_why_they_fai
     process.wait_for_log(&words, SOON).unwrap();
     let printed = process.log().text();
     assert!(!printed.contains("hush"), "{printed}");
-    let why = site.cli(&["--nats", &server, "workers"]).await.bad();
-    assert!(why.contains(&words) && !why.contains("hush"), "{why}");
+    for command in ["workers", "backup"] {
+        let mut args = vec!["--nats", &server, command];
+        args.extend((command == "backup").then_some("/nowhere/file"));
+        let why = site.cli(&args).await.bad();
+        assert!(why.contains(&words) && !why.contains("hush"), "{why}");
+    }
 }
 
 /// The worker that owns the node knows; any worker may be asked.

@@ -36,13 +36,7 @@ pub struct Client {
 impl Client {
     pub async fn connect(servers: &[String], prefix: &str, json: bool) -> anyhow::Result<Self> {
         let options = async_nats::ConnectOptions::new().name("ironbeat/cli");
-        let nats = match options.connect(servers).await {
-            Ok(nats) => nats,
-            Err(error) => {
-                let tried = servers::tried(servers).await;
-                return Err(error).context(format!("connect to NATS at {tried}"));
-            }
-        };
+        let nats = servers::connect(options, servers).await?;
         Ok(Self {
             nats,
             prefix: prefix.into(),
