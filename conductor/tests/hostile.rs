@@ -35,6 +35,7 @@ fn takes_nothing(subject: &str) -> bool {
         "worker.list",
         "policy.show",
         "event.list",
+        "secrets.key",
         "secrets.rotate",
     ]
     .iter()

@@ -2,12 +2,17 @@
 //! `records/tests/keys.rs` tests the store alone, and what survives a rotation that is cut off.
 mod support;
 
+use data_encoding::BASE64;
 use futures_util::StreamExt;
+use ironbeat_ops::sealed::{Bound, Letter, SealedText};
 use ironbeat_rack::ports::PortLease;
-use serde_json::json;
+use nkeys::XKey;
+use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use support::{SOON, Site, idle_bmc};
+use std::sync::{Arc, Mutex};
+use support::bmcs::{Bmcs, PASSWORD as OF_SIMULATOR};
+use support::{SOON, Site, connect, idle_bmc, until};
 
 const QUIET: &str = "power_sync_secs = 0";
 const PASSWORD: &str = "sesame-31337";
@@ -105,11 +110,339 @@ async fn a_worker_without_the_master_key_of_the_others_does_not_start_and_keeps_
     // It can open all that there is, but it would wrap with a key that the first one has not.
     let mut both = start("w2", &format!("{line}{ours}"), 0o600);
     both.process.wait_for_log(" ready ", SOON).unwrap();
-    let rotated = support::until("the new worker is asked", async || {
+    let rotated = until("the new worker is asked", async || {
         let why = site.cli(&["auth", "rotate-key"]).await;
         (!why.ok).then_some(why.err)
     });
     let why = rotated.await;
     assert!(why.contains("worker w1 does not have master key"), "{why}");
     drop(first);
+}
+
+/// Whoever may subscribe to everything.
+struct Eavesdropper(Arc<Mutex<Vec<u8>>>);
+
+impl Eavesdropper {
+    async fn start(site: &Site) -> Self {
+        let client = connect(&site.nats).await;
+        let mut all = client.subscribe(">").await.unwrap();
+        client.flush().await.unwrap();
+        let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let hears = Arc::clone(&heard);
+        tokio::spawn(async move {
+            while let Some(message) = all.next().await {
+                let mut heard = hears.lock().unwrap();
+                heard.extend(format!("{} {:?} ", message.subject, message.headers).bytes());
+                heard.extend(&message.payload);
+                heard.push(b'\n');
+            }
+            drop(client);
+        });
+        Self(heard)
+    }
+}
+
+/// A secret, and what it is in base64 wherever it begins.
+fn disguises(secret: &str) -> Vec<String> {
+    let in_base64 = (0..3).map(|before| {
+        let text = BASE64.encode(format!("{}{secret}", "-".repeat(before)).as_bytes());
+        let from = [0, 2, 3][before];
+        text[from..text.len() - 4].to_string()
+    });
+    std::iter::once(secret.to_string())
+        .chain(in_base64)
+        .collect()
+}
+
+#[track_caller]
+fn assert_unknown(what: &str, text: &str, secrets: &[&str]) {
+    for secret in secrets {
+        for disguise in disguises(secret) {
+            if let Some(at) = text.find(&disguise) {
+                let around: String = text[..at].chars().rev().take(300).collect();
+                let around: String = around.chars().rev().collect();
+                panic!("{what} has {secret} as {disguise}, after {around}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disguise_is_recognised() {
+    for before in ["", "x", "xy", "xyz"] {
+        let text = BASE64.encode(format!("{before}hush-4711{before}").as_bytes());
+        let found = disguises("hush-4711")
+            .iter()
+            .any(|disguise| text.contains(disguise));
+        assert!(found, "{before}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let mut worker = site.worker("w1", &format!("{QUIET}\nautomated_clean = false"));
+    let ear = Eavesdropper::start(&site).await;
+    const KG: &str = "73657361-6d652d6b67";
+    let kg = KG.replace('-', "");
+    let (kg_file, changed) = (site.file("kg", &kg), site.file("pw", "sesame-changed-4712"));
+    let data = site.file("user-data", "#cloud-config sesame-user-4713");
+    let network = site.file("network-data", r#"{"key":"sesame-net-4714"}"#);
+    let again = site.file("user-data-2", "#cloud-config sesame-again-4715");
+    let secrets = [
+        OF_SIMULATOR,
+        "sesame-31337",
+        &kg,
+        "sesame-kg",
+        "sesame-changed-4712",
+        "sesame-user-4713",
+        "sesame-net-4714",
+        "sesame-again-4715",
+    ];
+    let (address, sum) = (
+        bmcs.fleet.address(0).to_string(),
+        format!("sha256:{}", "07".repeat(32)),
+    );
+    site.file("os.raw", "an operating system");
+    let enroll = ["node", "enroll", "--name", "box", "--bmc", &address];
+    site.cli_as(OF_SIMULATOR, &enroll).await.good();
+    let idle = [
+        "node",
+        "enroll",
+        "--name",
+        "idle",
+        "--bmc",
+        "127.0.9.1",
+        "--bmc-kg-file",
+        &kg_file,
+    ];
+    site.cli_as(PASSWORD, &idle).await.good();
+    let set = [
+        "node",
+        "set",
+        "idle",
+        "--bmc-password-file",
+        &changed,
+        "--bmc-kg-file",
+        &kg_file,
+    ];
+    site.cli(&set).await.good();
+    site.cli_as(OF_SIMULATOR, &["bmc", "check", "--bmc", &address])
+        .await
+        .good();
+    for verb in ["manage", "provide"] {
+        site.cli(&["node", verb, "box", "--wait"]).await.good();
+    }
+    let image = ["box", "--image", "os.raw", "--checksum", &sum];
+    let deploy = ["--user-data", &data, "--network-data", &network];
+    site.cli(&[&["node", "deploy"], &image[..], &deploy].concat())
+        .await
+        .good();
+    site.cli(&["node", "abort", "box", "--wait"]).await.good();
+    let rebuild = ["--user-data", &again];
+    site.cli(&[&["node", "rebuild"], &image[..], &rebuild].concat())
+        .await
+        .good();
+    site.cli(&["node", "abort", "box", "--wait"]).await.good();
+    site.cli(&["auth", "rotate-key"]).await.good();
+
+    let last = format!("{} ", "ib.v1.api.secrets.rotate");
+    let heard = until("it has heard the last request", async || {
+        let heard = ear.0.lock().unwrap();
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        heard.contains(&last).then_some(heard)
+    });
+    let heard = heard.await;
+    assert!(heard.contains("\"sealed\":\"X"), "{heard}");
+    assert_unknown("what is heard", &heard, &secrets);
+    for (head, body) in stored(&site).await {
+        assert_unknown("a stream", &format!("{head} {body}"), &secrets);
+    }
+    for node in ["box", "idle"] {
+        assert_unknown("node show", &site.show(node).await.to_string(), &secrets);
+    }
+    let events = site.ask("event.list", json!({ "last": 1000 })).await.good();
+    assert_unknown("events", &events.to_string(), &secrets);
+    let printed = worker.printed();
+    assert!(printed.contains("DEBUG"));
+    assert_unknown("the worker's log", &printed, &secrets);
+    assert!(!printed.contains("came in the clear"), "{printed}");
+    worker.assert_well();
+}
+
+/// What a client of ours sends for a secret, as docs/api.md says.
+fn sealed(key: &str, endpoint: &str, field: &str, body: &Value, secret: &str) -> Value {
+    let (own, to) = (XKey::new(), XKey::from_public_key(key).unwrap());
+    let text = |at: &str| Some(body.pointer(at)?.as_str()?.to_string());
+    let letter = Letter {
+        bound: Bound::to(endpoint, field, text),
+        secret: secret.into(),
+    };
+    let bytes = own
+        .seal(&serde_json::to_vec(&letter).unwrap(), &to)
+        .unwrap();
+    let sealed = SealedText {
+        to: key.into(),
+        from: own.public_key(),
+        base64: BASE64.encode(&bytes),
+    };
+    json!({ "sealed": sealed.to_string() })
+}
+
+async fn seal_key(site: &Site) -> String {
+    let key = site.ask("secrets.key", json!({})).await.good();
+    key["key"].as_str().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_secret_is_good_for_its_own_request_alone() {
+    let site = Site::start().await;
+    let worker = site.worker("w1", QUIET);
+    let key = seal_key(&site).await;
+    let body = |name: &str, address: &str| {
+        let mut bmc = idle_bmc(1);
+        bmc["address"] = address.into();
+        json!({ "id": "00000000-0000-4000-8000-000000000001", "name": name, "bmc": bmc })
+    };
+    let good = body("box", "127.0.9.1");
+    let with = |mut body: Value, secret: &Value| {
+        body["bmc"]["password"] = secret.clone();
+        body
+    };
+    let of = |key: &str, endpoint, field| sealed(key, endpoint, field, &good, PASSWORD);
+    let password = of(&key, "node.enroll", "/bmc/password");
+    let mut other_node = good.clone();
+    other_node["id"] = "00000000-0000-4000-8000-000000000002".into();
+    let mut flipped = password["sealed"]
+        .as_str()
+        .unwrap()
+        .to_string()
+        .into_bytes();
+    let at = flipped.len() - 12;
+    flipped[at] = if flipped[at] == b'A' { b'B' } else { b'A' };
+    let flipped = String::from_utf8(flipped).unwrap();
+    for (what, body, secret, code, expected) in [
+        (
+            "another BMC",
+            body("box", "127.0.9.2"),
+            password.clone(),
+            400,
+            "another request",
+        ),
+        (
+            "another node",
+            other_node,
+            password.clone(),
+            400,
+            "another request",
+        ),
+        (
+            "another field",
+            good.clone(),
+            of(&key, "node.enroll", "/bmc/kg"),
+            400,
+            "another request",
+        ),
+        (
+            "another endpoint",
+            good.clone(),
+            of(&key, "bmc.check", "/bmc/password"),
+            400,
+            "another request",
+        ),
+        (
+            "another key",
+            good.clone(),
+            of(&XKey::new().public_key(), "node.enroll", "/bmc/password"),
+            409,
+            "ask secrets.key again",
+        ),
+        (
+            "changed",
+            good.clone(),
+            json!({ "sealed": flipped }),
+            400,
+            "does not open",
+        ),
+        (
+            "no parts",
+            good.clone(),
+            json!({ "sealed": "hush" }),
+            400,
+            "<to>:<from>:<base64>",
+        ),
+        (
+            "a number",
+            good.clone(),
+            json!({ "sealed": 4711 }),
+            400,
+            "expected a secret",
+        ),
+    ] {
+        let why = site
+            .ask("node.enroll", with(body, &secret))
+            .await
+            .refused(code);
+        assert!(why.contains(expected), "{what}: {why}");
+        assert!(
+            !why.contains("31337") && !why.contains("4711"),
+            "{what}: {why}"
+        );
+    }
+    // It cannot be read by having it put where it is shown.
+    let mut shown = with(good.clone(), &password);
+    shown["serial"] = password.clone();
+    site.ask("node.enroll", shown).await.refused(400);
+
+    let enrolled = site
+        .ask("node.enroll", with(good.clone(), &password))
+        .await
+        .good();
+    assert_eq!(enrolled.get("warnings"), None, "{enrolled}");
+    // In CBOR as well, and once more is the same.
+    let body = ironbeat_common::codec::encode(&with(good.clone(), &password));
+    let cbor = Some(ironbeat_common::codec::CONTENT_TYPE);
+    let again = site.send("ib.v1.api.node.enroll", cbor, body.into()).await;
+    assert_eq!(again.error(), None);
+    // What was sealed before a rotation is still on its way; before two, it is not.
+    site.ask("secrets.rotate", json!({})).await.good();
+    assert_ne!(seal_key(&site).await, key);
+    site.ask("node.enroll", with(good.clone(), &password))
+        .await
+        .good();
+    site.ask("secrets.rotate", json!({})).await.good();
+    let fresh = site.worker("w2", QUIET);
+    drop(worker);
+    let why = site
+        .ask("node.enroll", with(good, &password))
+        .await
+        .refused(409);
+    assert!(why.contains("ask secrets.key again"), "{why}");
+    assert!(!fresh.printed().contains("31337"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_secret_is_warned_of_or_refused_as_the_policy_has_it() {
+    let site = Site::start().await;
+    let worker = site.worker("w1", QUIET);
+    let wish = |n: u8| {
+        let mut bmc = idle_bmc(n);
+        bmc["password"] = PASSWORD.into();
+        json!({ "name": format!("n{n}"), "bmc": bmc })
+    };
+    let shown = site.ask("node.enroll", wish(1)).await.good();
+    let warning = shown["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.starts_with("/bmc/password came in the clear"),
+        "{warning}"
+    );
+    let printed = worker.printed();
+    assert!(printed.contains("secrets came in the clear") && !printed.contains("31337"));
+    drop(worker);
+    let worker = site.worker("w2", &format!("{QUIET}\naccept_plain_secrets = false"));
+    let why = site.ask("node.enroll", wish(2)).await.refused(400);
+    assert!(why.contains("policy.accept_plain_secrets forbids"), "{why}");
+    let enroll = ["node", "enroll", "--name", "n2", "--bmc", "127.0.9.2"];
+    site.cli_as(PASSWORD, &enroll).await.good();
+    assert!(!worker.printed().contains("31337"));
 }

@@ -1,5 +1,6 @@
 //! One request to the conductor and its reply, over NATS.
 //! The subcommands choose the question and print the answer.
+use super::seal;
 use super::servers;
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Subscriber};
@@ -8,10 +9,11 @@ use ironbeat_common::codec;
 use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::NodeId;
 use ironbeat_ops::happening::Event;
-use ironbeat_ops::reply::Summary;
-use ironbeat_ops::request::ListNodes;
+use ironbeat_ops::reply::{SealKey, Summary};
+use ironbeat_ops::request::{ListNodes, ShowSealKey};
 use ironbeat_ops::{ASK_ANOTHER, Question};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// A worker answers within milliseconds; a leader election of a NATS cluster takes up to 9 s.
@@ -75,10 +77,26 @@ impl Client {
 
     /// The reply as plain bytes.
     pub async fn ask_raw<Q: Question>(&self, question: &Q) -> anyhow::Result<bytes::Bytes> {
+        let mut body = serde_json::to_value(question)?;
+        if seal::has_secrets(Q::ENDPOINT, &body) {
+            let asked = self.send::<ShowSealKey>(&json!({})).await?;
+            let SealKey { key } = serde_json::from_slice(&asked)
+                .context("understand to which key secrets are sealed")?;
+            match key {
+                Some(key) => seal::seal(Q::ENDPOINT, &mut body, &key)?,
+                None => eprintln!(
+                    "ironbeat: the workers have no master key: secrets travel and are kept in the clear"
+                ),
+            }
+        }
+        self.send::<Q>(&body).await
+    }
+
+    async fn send<Q: Question>(&self, body: &Value) -> anyhow::Result<bytes::Bytes> {
         let subject = ironbeat_ops::subject::api(&self.prefix, Q::ENDPOINT);
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
-        let body = bytes::Bytes::from(serde_json::to_vec(question)?);
+        let body = bytes::Bytes::from(serde_json::to_vec(body)?);
         let patience = match Q::ENDPOINT {
             "power.sync" => BMC_PATIENCE,
             "secrets.rotate" => ROTATION_PATIENCE,

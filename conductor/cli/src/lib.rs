@@ -11,6 +11,7 @@ pub mod out;
 mod parse;
 mod power;
 mod progress;
+mod seal;
 pub mod servers;
 mod set;
 mod verb;

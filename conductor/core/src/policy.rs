@@ -61,6 +61,9 @@ pub struct Policy {
     /// Have each deployed instance say once that it runs, unless its deploy says otherwise: by cloud-init's `phone_home`,
     /// against a worker (see operator.md).
     pub confirm_instances: bool,
+    /// Take passwords, user data and network data of requests that nobody has sealed, and warn of them. The command line
+    /// seals them.
+    pub accept_plain_secrets: bool,
     /// A reading that agrees is recorded only when the recorded one is older than this, to save writes.
     pub power_evidence_secs: u32,
 }
@@ -89,6 +92,7 @@ impl Default for Policy {
             max_concurrent_clean: 0,
             disk_collisions: OnCollision::Warn,
             confirm_instances: false,
+            accept_plain_secrets: true,
             power_evidence_secs: 900,
         }
     }
@@ -145,6 +149,7 @@ impl Policy {
             max_concurrent_clean: _,
             disk_collisions: _,
             confirm_instances: _,
+            accept_plain_secrets: _,
         } = *self;
         for (name, value, least, most) in [
             // A beat takes seconds when servers elect a leader; the last one is kept for a day.

@@ -1,8 +1,9 @@
 //! A password or key that never shows itself in a log.
 //! `handshake` and `v15` prove with it who we are.
 use std::fmt;
+use zeroize::Zeroize;
 
-/// A password or key. Its `Debug` shows stars.
+/// A password or key, wiped when it is dropped. Its `Debug` shows stars.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -12,6 +13,12 @@ impl Secret {
     }
     pub(crate) fn reveal(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -8,6 +8,7 @@ pub mod lookup;
 pub mod policy;
 pub mod reply;
 pub mod request;
+pub mod sealed;
 pub mod subject;
 
 /// The code of a refusal by a worker that does nothing at present, as HTTP has it for a request sent to the wrong server.

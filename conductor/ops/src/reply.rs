@@ -182,6 +182,15 @@ pub struct WorkerInfo {
     pub dnsmasq: Option<String>,
 }
 
+/// With which a client seals secrets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SealKey {
+    /// A public xkey of NATS; none: these workers have no master key, and secrets travel in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
 /// What became of the secrets in the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -3,7 +3,7 @@
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::{LookupEntry, LookupRecord};
-use crate::reply::{NodePage, Rotated, Shown, Summary, WorkerInfo};
+use crate::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
@@ -146,6 +146,7 @@ questions! {
     ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupRecord;
     ListWorkers: "worker.list", Observer, "Workers with a presence, and why one does nothing for nodes.", Vec<WorkerInfo>;
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
+    ShowSealKey: "secrets.key", Observer, "The public key that secrets are sealed to on their way to a worker.", SealKey;
     RotateKey: "secrets.rotate", Admin, "Encrypt all secrets in the store with a new data key, while all runs.", Rotated;
     ShowPolicy: "policy.show", Observer, "The worker's timeouts and limits.", Policy;
 }
@@ -159,7 +160,7 @@ macro_rules! empty {
         pub struct $name {}
     )*};
 }
-empty!(ListLookups, ListWorkers, RotateKey, ShowPolicy);
+empty!(ListLookups, ListWorkers, RotateKey, ShowSealKey, ShowPolicy);
 
 /// One page of the nodes, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

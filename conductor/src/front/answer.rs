@@ -20,7 +20,7 @@ use ironbeat_core::index::Entry;
 use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
-use ironbeat_ops::reply::{NodePage, Rotated, Shown, Summary, WorkerInfo};
+use ironbeat_ops::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
 use ironbeat_ops::request::{Enroll, ListNodes};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
@@ -160,6 +160,9 @@ pub async fn answer(
             let last = ask.last.unwrap_or(USUAL_EVENTS).min(MAX_EVENTS);
             Reply::ListEvents(worker.events.read(id, last).await?)
         }
+        Request::ShowSealKey(_) => Reply::ShowSealKey(SealKey {
+            key: worker.store.keys.seal_key().await?,
+        }),
         Request::RotateKey(_) => Reply::RotateKey(rotate(worker).await?),
         Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
     })

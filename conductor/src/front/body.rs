@@ -23,8 +23,8 @@ pub enum BadBody {
 }
 
 /// # Errors
-/// When the bytes are too many, not of the encoding, or not a `T`.
-pub fn read<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, BadBody> {
+/// When the bytes are too many, or not a map of the encoding.
+pub fn parse(encoding: Encoding, bytes: &[u8]) -> Result<Value, BadBody> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(BadBody::TooLong { bytes: bytes.len() });
     }
@@ -40,6 +40,12 @@ pub fn read<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, 
     if !matches!(value, Value::Map(_)) {
         return Err(BadBody::Unfit("a request is a map".into()));
     }
+    Ok(value)
+}
+
+/// # Errors
+/// When the map is not a `T`.
+pub fn fit<T: DeserializeOwned>(value: Value) -> Result<T, BadBody> {
     serde_path_to_error::deserialize(ValueDeserializer::<Quiet>::new(value)).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner().0;
@@ -106,6 +112,11 @@ fn kind(found: Unexpected<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, BadBody> {
+        fit(parse(encoding, bytes)?)
+    }
+
     use ironbeat_ops::request::{CheckBmc, Enroll, ListEvents, ShowNode};
 
     fn refused<T: DeserializeOwned + fmt::Debug>(body: &str) -> String {

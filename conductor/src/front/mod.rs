@@ -14,4 +14,5 @@ pub mod nats;
 mod operator;
 mod owner;
 mod refusal;
+mod sealed;
 mod translate;

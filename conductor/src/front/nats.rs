@@ -205,9 +205,9 @@ async fn operator(
     message: &Message,
 ) -> Result<Body, ApiError> {
     let asked = Asked::of(endpoint, message);
-    let request = asked.request()?;
-    match owner::elsewhere(worker, &asked, &request).await? {
+    let question = asked.request(worker).await?;
+    match owner::elsewhere(worker, &asked, &question.request).await? {
         Some(answer) => Ok(answer),
-        None => asked.answer(worker, power, request).await,
+        None => asked.answer(worker, power, question).await,
     }
 }

@@ -3,13 +3,17 @@
 use super::answer::answer;
 use super::body::{self, BadBody, Encoding};
 use super::refusal::{ApiError, fail};
+use super::sealed;
 use crate::loops::power::PowerSync;
 use crate::worker::Worker;
 use async_nats::Message;
 use bytes::Bytes;
 use ironbeat_common::codec;
+use ironbeat_ops::reply::Shown;
 use ironbeat_ops::{Decode, Reply, Request};
 use serde::de::DeserializeOwned;
+use serde_value::Value;
+use std::cell::Cell;
 use std::sync::Arc;
 
 pub(super) const JSON: &str = "application/json";
@@ -40,11 +44,29 @@ impl Asked {
         }
     }
 
-    pub fn request(&self) -> Result<Request, ApiError> {
+    /// Its secrets are opened.
+    pub async fn request(&self, worker: &Worker) -> Result<Question, ApiError> {
         let endpoint = &self.endpoint;
-        let read = Request::read(endpoint, self);
+        let mut body = body::parse(self.encoding, &self.bytes).map_err(|bad| fail(400, bad))?;
+        let plain = sealed::open(&worker.store.keys, endpoint, &mut body).await?;
+        if !plain.is_empty() {
+            let fields = plain.join(", ");
+            if !worker.policy.accept_plain_secrets {
+                return Err(fail(
+                    400,
+                    format!(
+                        "{fields} came in the clear, which policy.accept_plain_secrets forbids: `ironbeat` seals secrets, and docs/api.md says how"
+                    ),
+                ));
+            }
+            tracing::warn!(endpoint, fields, "secrets came in the clear");
+        }
+        let read = Request::read(endpoint, &Parsed(Cell::new(Some(body))));
         let request = read.ok_or_else(|| fail(404, format!("no endpoint {endpoint}")))?;
-        request.map_err(|bad| fail(400, bad))
+        Ok(Question {
+            request: request.map_err(|bad| fail(400, bad))?,
+            plain,
+        })
     }
 
     /// Answers it in this worker.
@@ -52,14 +74,22 @@ impl Asked {
         &self,
         worker: &Arc<Worker>,
         power: &PowerSync,
-        request: Request,
+        question: Question,
     ) -> Result<Body, ApiError> {
+        let Question { request, plain } = question;
         // What this worker remembers of them is no answer, and nothing is to be written beside it.
         let needs_records = !matches!(request, Request::ListWorkers(_) | Request::ShowPolicy(_));
         if let (true, Some(why)) = (needs_records, worker.view.lost()) {
             return Err(fail(503, why));
         }
-        match (answer(worker, power, request).await?, self.encoding) {
+        let mut reply = answer(worker, power, request).await?;
+        if let Some(shown) = shown(&mut reply) {
+            let warnings = plain.iter().map(|field| {
+                format!("{field} came in the clear: whoever can listen on NATS has seen it")
+            });
+            shown.warnings.extend(warnings);
+        }
+        match (reply, self.encoding) {
             (Reply::ConsoleHistory(bytes), _) => Ok((bytes.into(), "application/octet-stream")),
             (reply, Encoding::Cbor) => Ok((codec::encode(&reply).into(), codec::CONTENT_TYPE)),
             (reply, Encoding::Json) => {
@@ -70,10 +100,31 @@ impl Asked {
     }
 }
 
-impl Decode for Asked {
+/// A request, and which of its secrets came in the clear.
+pub(super) struct Question {
+    pub request: Request,
+    plain: Vec<&'static str>,
+}
+
+/// A reply with a place for warnings, of a request that may have secrets.
+fn shown(reply: &mut Reply) -> Option<&mut Shown> {
+    if let Reply::Enroll(shown)
+    | Reply::SetNode(shown)
+    | Reply::Deploy(shown)
+    | Reply::Rebuild(shown) = reply
+    {
+        return Some(shown);
+    }
+    None
+}
+
+/// Read once.
+struct Parsed(Cell<Option<Value>>);
+
+impl Decode for Parsed {
     type Error = BadBody;
     fn decode<T: DeserializeOwned>(&self) -> Result<T, BadBody> {
-        body::read(self.encoding, &self.bytes)
+        body::fit(self.0.take().expect("a body is read once"))
     }
 }
 

@@ -127,6 +127,7 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::ShowLookup(_)
         | Request::ListWorkers(_)
         | Request::ListEvents(_)
+        | Request::ShowSealKey(_)
         | Request::RotateKey(_)
         | Request::ShowPolicy(_) => None,
     }
@@ -231,14 +232,14 @@ async fn answer(
     let endpoint =
         endpoint.ok_or_else(|| fail(400, format!("no header {}", handover::ENDPOINT)))?;
     let asked = Asked::of(endpoint.as_str().to_owned(), message);
-    let request = asked.request()?;
+    let question = asked.request(worker).await?;
     // Anything else would bypass what the server allows on the question's own subject.
-    if whose_bmc(&request).is_none() {
+    if whose_bmc(&question.request).is_none() {
         let endpoint = &asked.endpoint;
         return Err(fail(
             400,
             format!("{endpoint} is no question for a BMC's owner"),
         ));
     }
-    asked.answer(worker, power, request).await
+    asked.answer(worker, power, question).await
 }

@@ -23,6 +23,10 @@ pub struct Keys {
     /// Which of them seals.
     pub current: String,
     pub data: BTreeMap<String, Wrapped>,
+    /// The public key that secrets are sealed to on their way to a worker.
+    pub sealing: String,
+    /// By public key: this one, and the one before, for what is on its way.
+    pub seals: BTreeMap<String, Wrapped>,
 }
 
 /// The data keys as one worker knows them.
@@ -104,7 +108,7 @@ impl Keyring {
         if let Some(key) = self.known().opened.get(id) {
             return Ok(Arc::clone(key));
         }
-        let wrapped = keys.data.get(id);
+        let wrapped = keys.data.get(id).or_else(|| keys.seals.get(id));
         let wrapped = wrapped.ok_or_else(|| broken(KEY, Broken::NoKey(id.into())))?;
         let key = DataKey::unwrap(id, wrapped, &self.masters);
         let key = Arc::new(key.map_err(|why| broken(KEY, why))?);
@@ -140,10 +144,12 @@ impl Keyring {
     }
 
     async fn make(&self, master: &MasterKey, at: Revision) -> Result<Keys, KvError> {
-        let key = DataKey::generate();
+        let (key, seal) = (DataKey::generate(), DataKey::sealing());
         let keys = Keys {
             current: key.id.clone(),
             data: BTreeMap::from([(key.id.clone(), key.wrap(master))]),
+            sealing: seal.id.clone(),
+            seals: BTreeMap::from([(seal.id.clone(), seal.wrap(master))]),
         };
         self.save(&keys, at).await?;
         tracing::info!(key = key.id, ?master, "the first data key is made");
@@ -152,6 +158,37 @@ impl Keyring {
 
     pub(super) fn forget_opened(&self, ids: &[String]) {
         self.known().opened.retain(|id, _| !ids.contains(id));
+    }
+
+    /// Whether this worker has keys at all.
+    pub fn seals(&self) -> bool {
+        self.masters.first().is_some()
+    }
+
+    /// The public key that secrets are sealed to.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn seal_key(&self) -> Result<Option<String>, StoreError> {
+        if !self.seals() {
+            return Ok(None);
+        }
+        self.current().await?;
+        Ok(self.load().await?.0.map(|keys| keys.sealing))
+    }
+
+    /// The private half of a public key; none: it is not one of ours.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn sealing(&self, public: &str) -> Result<Option<Arc<DataKey>>, StoreError> {
+        if let Some(key) = self.known().opened.get(public) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        match self.load().await?.0 {
+            Some(keys) if keys.seals.contains_key(public) => self.open_key(&keys, public).map(Some),
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// A key that this worker has met: the current one, unless another was made current since.

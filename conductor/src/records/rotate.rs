@@ -129,20 +129,25 @@ impl Keyring {
         let Some(master) = self.masters().first() else {
             return Err(StoreError::NoMasterKey);
         };
-        let new = DataKey::generate();
+        let (new, seal) = (DataKey::generate(), DataKey::sealing());
         for _ in 0..TRIES {
             self.ready().await?;
             let (Some(mut keys), at) = self.load().await? else {
                 continue;
             };
             let old: BTreeSet<String> = keys.data.keys().cloned().collect();
-            for id in &old {
-                match self.open_key(&keys, id) {
-                    Ok(key) => drop(keys.data.insert(id.clone(), key.wrap(master))),
+            let sealing = keys.sealing.clone();
+            keys.seals.retain(|public, _| *public == sealing);
+            let found = keys.clone();
+            for (id, wrapped) in keys.data.iter_mut().chain(&mut keys.seals) {
+                match self.open_key(&found, id) {
+                    Ok(key) => *wrapped = key.wrap(master),
                     // What it has sealed stays as it is, and so does the key.
                     Err(error) => tracing::warn!("{error}"),
                 }
             }
+            keys.seals.insert(seal.id.clone(), seal.wrap(master));
+            keys.sealing = seal.id.clone();
             keys.current = new.id.clone();
             keys.data.insert(new.id.clone(), new.wrap(master));
             match self.save(&keys, at).await {

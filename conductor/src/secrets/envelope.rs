@@ -1,8 +1,10 @@
 //! What lies in the bucket: documents sealed with a data key, and data keys wrapped by a master key.
 //! `records` has the places where they lie.
-use super::key::{Key, Sealed, pad, random};
+use super::key::{KEY_BYTES, Key, Sealed, pad, random};
 use super::{MasterKey, MasterKeys};
 use data_encoding::{BASE64, HEXLOWER};
+use ironbeat_ops::sealed::{Letter, SealedText};
+use nkeys::XKey;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -64,6 +66,23 @@ impl DataKey {
         }
     }
 
+    /// A key of another kind, kept in the same way: its private half opens what is sealed to its id, a public xkey.
+    pub fn sealing() -> Self {
+        let key = Key::generate();
+        Self {
+            id: xkey(&key).public_key(),
+            key,
+        }
+    }
+
+    /// What was sealed to this key. None: to another, or it was changed.
+    pub fn open_letter(&self, sealed: &SealedText) -> Option<Letter> {
+        let from = XKey::from_public_key(&sealed.from).ok()?;
+        let bytes = BASE64.decode(sealed.base64.as_bytes()).ok()?;
+        let opened = Zeroizing::new(xkey(&self.key).open(&bytes, &from).ok()?);
+        serde_json::from_slice(&opened).ok()
+    }
+
     /// Where a wrapped key belongs: another's place does not open it.
     fn at(id: &str) -> String {
         format!("keys/{id}")
@@ -116,6 +135,12 @@ impl DataKey {
     pub fn open(&self, at: &str, envelope: &Envelope) -> Result<Zeroizing<Vec<u8>>, Broken> {
         open(&self.key, at, &envelope.nonce, &envelope.sealed).ok_or(Broken::Document)
     }
+}
+
+fn xkey(key: &Key) -> XKey {
+    let mut private = Zeroizing::new([0; KEY_BYTES]);
+    private.copy_from_slice(key.reveal());
+    XKey::new_from_raw(*private)
 }
 
 fn open(key: &Key, at: &str, nonce: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {

@@ -411,10 +411,12 @@ pub const LICENCES: &[(&str, &str)] = &[
 /// Packages that are compiled in two versions, and why we cannot change that.
 pub const DUPLICATES: &[(&str, &str)] = &[
     ("block-buffer", OLD_CRYPTO),
+    ("cipher", OLD_CRYPTO),
     ("const-oid", OLD_CRYPTO),
     ("cpufeatures", OLD_CRYPTO),
     ("crypto-common", OLD_CRYPTO),
     ("digest", OLD_CRYPTO),
+    ("inout", OLD_CRYPTO),
     ("rand", OLD_CRYPTO),
     ("rand_core", OLD_CRYPTO),
     ("sha2", OLD_CRYPTO),
@@ -428,4 +430,4 @@ pub const DUPLICATES: &[(&str, &str)] = &[
     ),
 ];
 
-const OLD_CRYPTO: &str = "nkeys 0.4, the keys of async-nats, is on ed25519-dalek 2 and rand 0.8; we are on their successors";
+const OLD_CRYPTO: &str = "nkeys 0.4, the keys of async-nats, is on ed25519-dalek 2, crypto_box 0.9 and rand 0.8; we are on their successors";

@@ -22,9 +22,11 @@ pub struct NewInstance {
     pub hostname: Option<String>,
     /// cloud-init's user data, passed on unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Secret>"))]
     pub user_data: Option<String>,
     /// OpenStack network_data.json, passed on unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Secret>"))]
     pub network_data: Option<String>,
     #[serde(default)]
     pub ssh_keys: Vec<String>,

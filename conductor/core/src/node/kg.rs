@@ -6,12 +6,22 @@ use core::fmt;
 use core::str::FromStr;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::Zeroize;
 
 /// The BMC's own key K_g, in hex wherever it is written. It has at most 160 bits (IPMI 2.0 §13.31). It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KgKey(Vec<u8>);
 
-ironbeat_common::text_schema!(KgKey);
+/// In a request it may be sealed, as any secret.
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for KgKey {
+    fn schema_name() -> alloc::borrow::Cow<'static, str> {
+        "KgKey".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<Secret>()
+    }
+}
 
 const MAX_KG_BYTES: usize = 20;
 
@@ -42,6 +52,12 @@ impl FromStr for KgKey {
             true => Ok(Self(bytes)),
             false => Err(BadKgKey),
         }
+    }
+}
+
+impl Drop for KgKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

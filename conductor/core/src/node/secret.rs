@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use zeroize::Zeroize;
 
 /// A password or key. Serialises in clear, for the record alone; everywhere else only the mask is seen.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -22,6 +23,13 @@ impl Secret {
     }
 }
 
+/// Its bytes are wiped, where a core dump or swap would show them later.
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(REDACTED)
@@ -36,7 +44,27 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-ironbeat_common::text_schema!(Secret);
+/// In a request, a secret may be sealed.
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Secret {
+    fn schema_name() -> alloc::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [
+                { "type": "string" },
+                {
+                    "type": "object",
+                    "description": "Sealed to the key of secrets.key: <to>:<from>:<base64>.",
+                    "properties": { "sealed": { "type": "string" } },
+                    "required": ["sealed"],
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
 
 struct SecretVisitor;
 
