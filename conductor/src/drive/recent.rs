@@ -20,11 +20,13 @@ struct Generations {
 }
 
 impl Recent {
-    /// Whoever decides on it puts back what was saved.
-    pub fn take(&self, id: NodeId) -> Option<(Arc<Node>, Revision)> {
+    /// Whoever decides on it puts back what is true. `heard`: the latest revision that this worker knows of; what is older
+    /// could not be saved any more.
+    pub fn take(&self, id: NodeId, heard: Option<Revision>) -> Option<(Arc<Node>, Revision)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let old = known.old.remove(&id);
-        known.young.remove(&id).or(old)
+        let known = known.young.remove(&id).or(old);
+        known.filter(|(_, at)| heard.is_none_or(|heard| heard <= *at))
     }
 
     pub fn put(&self, node: &Arc<Node>, at: Revision) {

@@ -95,7 +95,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         id: NodeId,
         event: &Event,
     ) -> Result<(Arc<Node>, Vec<Effect>), ReconcileError> {
-        let mut recent = self.recent.take(id);
+        let mut recent = self.recent.take(id, self.hands.heard(id));
         let mut lost: Option<Lost> = None;
         for _ in 0..MAX_RACES {
             let saved = recent.take().filter(|(node, _)| !reads_beside(node, event));
@@ -165,7 +165,8 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 if is_recent {
                     continue;
                 }
-                let (node, _) = before.ok_or(ReconcileError::NoNode(id))?;
+                let (node, at) = before.ok_or(ReconcileError::NoNode(id))?;
+                self.recent.put(&node, at);
                 return Ok((node, effects));
             }
             if let Some(after) = &after {
