@@ -10,6 +10,9 @@ use ironbeat_cli::{Connect, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIGPIPE: u8 = 13;
 
 /// Bare metal from rack to running.
