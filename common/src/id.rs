@@ -1,8 +1,7 @@
 //! Identifiers, each a newtype that is made by parsing: node, boot, step, system UUID, MAC.
 //! What they identify is defined elsewhere.
 use crate::text_form;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -89,7 +88,7 @@ impl SystemUuid {
     pub fn is_meaningful(&self) -> bool {
         let bytes = self.as_bytes();
         !(bytes.iter().all(|b| *b == 0) || bytes.iter().all(|b| *b == 0xff))
-            && self.to_string() != "03000200-0400-0500-0006-000700080009"
+            && *self != Self(Uuid::from_u128(0x03000200_0400_0500_0006_000700080009))
     }
 }
 
@@ -121,25 +120,20 @@ impl FromStr for Mac {
     type Err = BadId;
     /// Accepts `aa:bb:cc:dd:ee:ff`, `aa-bb-…` (iPXE's hexhyp) and twelve digits.
     fn from_str(s: &str) -> Result<Self, BadId> {
-        let digits: Vec<u8> = match s.len() {
-            12 => s.bytes().collect(),
-            17 if s.bytes().skip(2).step_by(3).all(|b| b == b':')
-                || s.bytes().skip(2).step_by(3).all(|b| b == b'-') =>
-            {
-                s.bytes()
-                    .enumerate()
-                    .filter(|(i, _)| i % 3 != 2)
-                    .map(|(_, b)| b)
-                    .collect()
-            }
-            _ => return Err(BadId::new("MAC address", s)),
+        let bad = || BadId::new("MAC address", s);
+        let between = |sign| s.bytes().skip(2).step_by(3).all(|b| b == sign);
+        let step = match s.len() {
+            12 => 2,
+            17 if between(b':') || between(b'-') => 3,
+            _ => return Err(bad()),
         };
-        HEXLOWER_PERMISSIVE
-            .decode(&digits)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or_else(|| BadId::new("MAC address", s))
+        let mut bytes = [0; 6];
+        for (byte, digits) in bytes.iter_mut().zip(s.as_bytes().chunks(step)) {
+            let digits = digits.get(..2).ok_or_else(bad)?;
+            let read = HEXLOWER_PERMISSIVE.decode_mut(digits, core::slice::from_mut(byte));
+            read.map_err(|_| bad())?;
+        }
+        Ok(Self(bytes))
     }
 }
 text_form!(Mac);
@@ -180,6 +174,18 @@ mod tests {
         ] {
             assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_text_is_read_however_its_encoding_holds_it() {
+        let mac: Mac = "52:54:00:77:01:0a".parse().unwrap();
+        for json in [r#""52:54:00:77:01:0a""#, r#""\u00352:54:00:77:01:0a""#] {
+            assert_eq!(serde_json::from_str::<Mac>(json).unwrap(), mac, "{json}");
+        }
+        let value = serde_json::Value::from("52:54:00:77:01:0a");
+        assert_eq!(serde_json::from_value::<Mac>(value).unwrap(), mac);
+        let wrong = serde_json::from_str::<Mac>("7").unwrap_err();
+        assert!(wrong.to_string().contains("expected a string"), "{wrong}");
     }
 
     #[test]

@@ -15,4 +15,4 @@ pub mod inventory;
 pub mod lookup;
 pub mod order;
 pub mod subject;
-mod text_form;
+pub mod text_form;

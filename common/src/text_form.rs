@@ -1,5 +1,36 @@
-//! Macros for types that are written and read as text, in every encoding.
+//! Types that are written and read as text, in every encoding.
 //! Parsing and printing are the types' own.
+use core::fmt;
+use core::marker::PhantomData;
+use core::str::FromStr;
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
+
+/// Reads a text where it lies, without a string of its own, where the encoding allows that.
+///
+/// # Errors
+/// When it is no text, or not one that `T` understands.
+pub fn deserialize<'de, T, D>(d: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    d.deserialize_string(Text(PhantomData))
+}
+
+struct Text<T>(PhantomData<fn() -> T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
 
 /// Derives `Serialize`, `Deserialize` and `Debug` from `Display` and `FromStr`.
 #[macro_export]
@@ -12,9 +43,7 @@ macro_rules! text_form {
         }
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                <alloc::string::String as serde::Deserialize>::deserialize(d)?
-                    .parse()
-                    .map_err(serde::de::Error::custom)
+                $crate::text_form::deserialize(d)
             }
         }
         $crate::text_schema!($name);

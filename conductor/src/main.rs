@@ -11,6 +11,9 @@ use ironbeat_cli::{Connect, rotate_key, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIGPIPE: u8 = 13;
 
 /// Bare metal from rack to running.

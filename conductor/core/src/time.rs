@@ -1,10 +1,9 @@
 //! A point in time as a number the caller hands in; RFC 3339 in documents, so that people can read them.
 //! No clock is read here.
-use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::error::ComponentRange;
 use time::{Date, Month, OffsetDateTime};
 
@@ -112,7 +111,7 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(de::Error::custom)
+        ironbeat_common::text_form::deserialize(d)
     }
 }
 

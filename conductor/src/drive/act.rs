@@ -16,11 +16,11 @@ const MARGIN: Duration = Duration::from_secs(5);
 const REPORTS: u32 = 10;
 
 impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
-    pub(super) fn act(self: &Arc<Self>, node: &Node, effect: Effect) {
+    pub(super) fn act(self: &Arc<Self>, node: &Arc<Node>, effect: Effect) {
         let drive = Arc::clone(self);
         match effect {
             Effect::Bmc { op, act, until } => {
-                let node = node.clone();
+                let node = Arc::clone(node);
                 let act = async move { drive.drive_bmc(node, op, act, until).await };
                 self.hands.spawn(act);
             }
@@ -31,7 +31,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         }
     }
 
-    async fn drive_bmc(self: &Arc<Self>, node: Node, op: OpId, act: BmcAct, until: Time) {
+    async fn drive_bmc(self: &Arc<Self>, node: Arc<Node>, op: OpId, act: BmcAct, until: Time) {
         let budget = until.since(self.clock.now()).saturating_sub(MARGIN);
         let result = self.hands.drive_bmc(&node, &op, act, budget).await;
         match &result {

@@ -57,6 +57,9 @@ pub trait Hands: Send + Sync + 'static {
     /// Why it may not.
     fn may_act(&self) -> Result<(), String>;
 
+    /// The revision of the node's record that this worker has heard of, perhaps a moment ago. None: it has heard of none.
+    fn heard(&self, node: NodeId) -> Option<Revision>;
+
     /// Does it within `budget`, unless this worker may no longer act, or the record says that it shall let go of `op`.
     fn drive_bmc(
         &self,

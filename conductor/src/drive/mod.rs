@@ -68,7 +68,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         self: &Arc<Self>,
         id: NodeId,
         event: &Event,
-    ) -> Result<Node, ReconcileError> {
+    ) -> Result<Arc<Node>, ReconcileError> {
         let (node, effects) = self.reconcile(id, event).await?;
         for effect in effects {
             self.act(&node, effect);

@@ -138,6 +138,10 @@ impl Hands for RealHands {
         self.presence.idle_because().map_or(Ok(()), Err)
     }
 
+    fn heard(&self, node: NodeId) -> Option<Revision> {
+        self.view.revision(&node)
+    }
+
     async fn drive_bmc(
         &self,
         node: &Node,

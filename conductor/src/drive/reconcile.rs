@@ -10,6 +10,7 @@ use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
 use ironbeat_core::node::{Node, Phase};
 use ironbeat_core::time::Time;
+use std::sync::Arc;
 
 /// Races lost in a row before an event is given up: each means that another worker made progress on this node.
 const MAX_RACES: u32 = 32;
@@ -64,10 +65,12 @@ fn is_act(effect: &Effect) -> bool {
 
 /// A decision whose save another worker seems to have come before.
 struct Lost {
-    before: Option<Node>,
+    before: Option<Arc<Node>>,
+    after: Option<Arc<Node>>,
+    effects: Vec<Effect>,
+    because: String,
     op: OpId,
     at: Time,
-    decision: Decision,
 }
 
 impl Lost {
@@ -75,7 +78,7 @@ impl Lost {
     /// record, and nobody else will do it.
     fn landed(&self, node: &Node) -> bool {
         let acting = node.job().map(|job| &job.phase);
-        self.decision.effects.iter().any(|effect| match effect {
+        self.effects.iter().any(|effect| match effect {
             Effect::Bmc { op, .. } => {
                 matches!(acting, Some(Phase::Acting { op: acting, .. }) if acting == op)
             }
@@ -91,8 +94,8 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         &self,
         id: NodeId,
         event: &Event,
-    ) -> Result<(Node, Vec<Effect>), ReconcileError> {
-        let mut recent = self.recent.take(id);
+    ) -> Result<(Arc<Node>, Vec<Effect>), ReconcileError> {
+        let mut recent = self.recent.take(id, self.hands.heard(id));
         let mut lost: Option<Lost> = None;
         for _ in 0..MAX_RACES {
             let saved = recent.take().filter(|(node, _)| !reads_beside(node, event));
@@ -100,21 +103,18 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             let is_recent = saved.is_some();
             let before = match saved {
                 Some(saved) => Some(saved),
-                None => self.records.load(id).await?,
+                None => {
+                    let loaded = self.records.load(id).await?;
+                    loaded.map(|(node, at)| (Arc::new(node), at))
+                }
             };
-            let known = before.as_ref().map(|(node, at)| (node, *at));
-            if let (Some(lost), Some((node, _))) = (lost.take(), known)
+            let known = before.as_ref().map(|(node, at)| (&**node, *at));
+            if let (Some(lost), Some((node, _))) = (lost.take(), &before)
                 && lost.landed(node)
             {
-                let Lost {
-                    before,
-                    op,
-                    at,
-                    decision,
-                } = lost;
-                let after = decision.node.as_ref();
-                self.publish(before.as_ref(), after, &decision.because, &op, at);
-                return Ok((node.clone(), decision.effects));
+                let (was, after) = (lost.before.as_deref(), lost.after.as_deref());
+                self.publish(was, after, &lost.because, &lost.op, lost.at);
+                return Ok((Arc::clone(node), lost.effects));
             }
             let inventory = match known {
                 Some((node, _)) if needs_inventory(node, event) => {
@@ -143,54 +143,62 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 secrets: secrets.as_ref(),
                 instance_data: instance_data.as_ref(),
             };
-            let decision = match decide(known.map(|(node, _)| node), event, ctx) {
+            let Decision {
+                node: after,
+                beside,
+                effects,
+                because,
+            } = match decide(known.map(|(node, _)| node), event, ctx) {
                 Ok(decision) => decision,
                 Err(_) if is_recent => continue,
                 Err(Rejected::NoNode) => return Err(ReconcileError::NoNode(id)),
                 Err(why) => return Err(ReconcileError::Rejected(why)),
             };
             if is_asked(event)
-                && decision.effects.iter().any(is_act)
+                && effects.iter().any(is_act)
                 && let Err(why) = self.hands.may_act()
             {
                 let worker = self.worker.clone();
                 return Err(ReconcileError::Idle { worker, why });
             }
-            let after = decision.node.as_ref();
-            if after == known.map(|(node, _)| node) {
+            if after.as_ref() == known.map(|(node, _)| node) {
                 if is_recent {
                     continue;
                 }
-            } else {
-                if let Some(after) = after {
-                    let sound = invariant::check(after);
-                    sound.map_err(|broken| ReconcileError::Broken(id, broken))?;
-                }
-                match self.records.write(known, after, &decision.beside).await {
-                    Ok(at) => {
-                        if let Some(after) = after {
-                            self.recent.put(after, at);
-                        }
-                    }
-                    Err(StoreError::Conflict { .. }) => {
-                        let at = ctx.now;
-                        let before = before.map(|(node, _)| node);
-                        lost = Some(Lost {
-                            before,
-                            op,
-                            at,
-                            decision,
-                        });
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-                let before = known.map(|(node, _)| node);
-                self.publish(before, after, &decision.because, &op, ctx.now);
+                let (node, at) = before.ok_or(ReconcileError::NoNode(id))?;
+                self.recent.put(&node, at);
+                return Ok((node, effects));
             }
-            let was = before.map(|(node, _)| node);
-            let node = decision.node.or(was).ok_or(ReconcileError::NoNode(id))?;
-            return Ok((node, decision.effects));
+            if let Some(after) = &after {
+                let sound = invariant::check(after);
+                sound.map_err(|broken| ReconcileError::Broken(id, broken))?;
+            }
+            let after = after.map(Arc::new);
+            let written = self.records.write(known, after.as_deref(), &beside).await;
+            let before = before.map(|(node, _)| node);
+            match written {
+                Ok(at) => {
+                    if let Some(after) = &after {
+                        self.recent.put(after, at);
+                    }
+                    let (was, now) = (before.as_deref(), after.as_deref());
+                    self.publish(was, now, &because, &op, ctx.now);
+                    let node = after.or(before).ok_or(ReconcileError::NoNode(id))?;
+                    return Ok((node, effects));
+                }
+                Err(StoreError::Conflict { .. }) => {
+                    let at = ctx.now;
+                    lost = Some(Lost {
+                        before,
+                        after,
+                        effects,
+                        because,
+                        op,
+                        at,
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Err(ReconcileError::Races(id))
     }

@@ -30,6 +30,7 @@ struct Memory {
     /// Of the next writes.
     troubles: Mutex<VecDeque<Trouble>>,
     loads: Mutex<u32>,
+    writes: Mutex<u32>,
 }
 
 impl Records for Memory {
@@ -56,6 +57,7 @@ impl Records for Memory {
         after: Option<&Node>,
         _: &[Beside],
     ) -> Result<Revision, StoreError> {
+        *self.writes.lock().unwrap() += 1;
         let what = "node".to_string();
         let trouble = self.troubles.lock().unwrap().pop_front();
         match trouble {
@@ -109,6 +111,7 @@ struct Notes {
     acts: Mutex<Vec<BmcAct>>,
     tasks: Mutex<Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>,
     tied: Mutex<bool>,
+    heard: Mutex<Option<Revision>>,
 }
 
 impl Hands for Notes {
@@ -117,6 +120,10 @@ impl Hands for Notes {
             true => Err("its clock is wrong".into()),
             false => Ok(()),
         }
+    }
+
+    fn heard(&self, _: NodeId) -> Option<Revision> {
+        *self.heard.lock().unwrap()
     }
 
     async fn drive_bmc(
@@ -312,4 +319,44 @@ async fn a_job_goes_on_from_what_was_saved_last_unless_another_worker_has_saved_
     });
     let manage = ask("r4", Verb::Manage);
     drive.deliver(id(1), &manage).await.unwrap();
+}
+
+/// Were it tried, the store would refuse it, and all would have to be read after all.
+#[tokio::test]
+async fn what_is_known_to_be_old_is_not_decided_on() {
+    let drive = drive();
+    enrolled(&drive).await;
+    drive
+        .deliver(id(1), &ask("r1", Verb::Manage))
+        .await
+        .unwrap();
+    let at = {
+        let mut nodes = drive.records.nodes.lock().unwrap();
+        let (node, at) = nodes.get_mut(&id(1)).unwrap();
+        node.serial = Some("S1".into());
+        *at += 1;
+        *at
+    };
+    *drive.hands.heard.lock().unwrap() = Some(at);
+    let writes = || *drive.records.writes.lock().unwrap();
+    let before = writes();
+    work_off(&drive).await;
+    assert_eq!(writes(), before + 1, "no write is in vain");
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.serial.as_deref(), Some("S1"));
+    assert_eq!(node.state, State::Resting(Rest::Manageable));
+}
+
+#[tokio::test]
+async fn an_event_that_changes_nothing_leaves_what_was_read_to_the_next() {
+    let drive = drive();
+    enrolled(&drive).await;
+    let manage = ask("r1", Verb::Manage);
+    drive.deliver(id(1), &manage).await.unwrap();
+    let loads = || *drive.records.loads.lock().unwrap();
+    let before = loads();
+    drive.deliver(id(1), &manage).await.unwrap();
+    assert_eq!(loads(), before + 1, "the answer is about the record");
+    work_off(&drive).await;
+    assert_eq!(loads(), before + 1, "and the check ends without a read");
 }

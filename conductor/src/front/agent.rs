@@ -184,7 +184,7 @@ pub(super) async fn heartbeat(
     let (reply, name) = match worker.drive.deliver(id, &event).await {
         Ok(node) => {
             let reply = reply(worker, &node, beat.boot, &status).await?;
-            (reply, node.name)
+            (reply, node.name.clone())
         }
         Err(ReconcileError::Rejected(Rejected::UnknownBoot) | ReconcileError::NoNode(_)) => {
             (HeartbeatReply::LookUp, None)

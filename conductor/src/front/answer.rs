@@ -40,7 +40,7 @@ pub async fn answer(
     request: Request,
 ) -> Result<Reply, ApiError> {
     Ok(match request {
-        Request::Enroll(wish) => Reply::Enroll(Shown::of(&enroll(worker, wish).await?)),
+        Request::Enroll(wish) => Reply::Enroll(enroll(worker, wish).await?),
         Request::ListNodes(ask) => {
             worker.view.ready().await;
             Reply::ListNodes(page(worker, &ask))
@@ -307,7 +307,7 @@ fn fresh_request() -> RequestId {
         .expect("a UUID is hex digits and hyphens")
 }
 
-async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
+async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
     let id = wish
         .id
         .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
@@ -327,7 +327,8 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Node, ApiError> {
         skip_block_devices: wish.skip_block_devices,
         inventory,
     });
-    Ok(worker.drive.deliver(id, &event).await?)
+    let node = worker.drive.deliver(id, &event).await?;
+    Ok(Shown::of(&node))
 }
 
 /// A node with its inventory, which lies beside the record.

@@ -37,6 +37,8 @@ pub trait Document:
     /// The write that made this revision.
     fn op(&self) -> &OpId;
     fn claims(&self) -> Claims;
+    /// Whether its claims are those of `other`, without naming them.
+    fn claims_as(&self, other: &Self) -> bool;
     fn entry(&self) -> Self::Entry;
 }
 

@@ -3,6 +3,7 @@
 use super::StoreError;
 use super::document::{Claims, Document, key, parse, words};
 use super::kv::{ENTRY, Kv, KvError, Revision};
+use bytes::Bytes;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -88,6 +89,10 @@ impl<T: Document> Records<T> {
         after: &T,
         revision: Revision,
     ) -> Result<Revision, StoreError> {
+        // Nearly always.
+        if after.claims_as(before) {
+            return self.write(after, revision).await;
+        }
         let (old, new) = (before.claims(), after.claims());
         let added = without(&new, &old);
         let saved = self.write_claimed(after, revision, &added).await?;
@@ -169,7 +174,7 @@ impl<T: Document> Records<T> {
     async fn write(&self, document: &T, revision: Revision) -> Result<Revision, StoreError> {
         let id = document.id();
         let key = key::<T>(id);
-        let value = serde_json::to_vec(document).expect("documents are JSON");
+        let value = Bytes::from(serde_json::to_vec(document).expect("documents are JSON"));
         let entry = serde_json::to_string(&document.entry()).expect("entries are JSON");
         let mut unclear = None;
         for _ in 0..WRITES {

@@ -154,7 +154,7 @@ impl Kv {
     pub async fn write_with(
         &self,
         key: &str,
-        value: Vec<u8>,
+        value: Bytes,
         headers: &[(&str, &str)],
         expected: Revision,
     ) -> Result<Revision, KvError> {
@@ -163,7 +163,7 @@ impl Kv {
             map.insert(*name, *value);
         }
         let message = PublishMessage::build()
-            .payload(value.into())
+            .payload(value)
             .headers(map)
             .expected_last_subject_sequence(expected);
         self.publish(key, message).await

@@ -53,6 +53,18 @@ impl Document for Node {
         claims
     }
 
+    fn claims_as(&self, other: &Self) -> bool {
+        let turn = |node: &Self| match node.job().and_then(Turn::of) {
+            Some(Turn::Has(kind, place)) => Some((kind, place)),
+            Some(Turn::Waits(_)) | None => None,
+        };
+        self.macs == other.macs
+            && self.system_uuid == other.system_uuid
+            && self.name == other.name
+            && self.bmc.address() == other.bmc.address()
+            && turn(self) == turn(other)
+    }
+
     fn entry(&self) -> Entry {
         Entry::of(self)
     }
@@ -75,6 +87,26 @@ fn bmc_token(address: &BmcAddress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_are_the_same_while_nothing_that_is_claimed_has_changed() {
+        let node = crate::records::tests::node(1);
+        let alike = |change: fn(&mut Node), expected: bool| {
+            let mut other = node.clone();
+            change(&mut other);
+            assert_eq!(other.claims_as(&node), expected, "{other:?}");
+            assert_eq!(other.claims() == node.claims(), expected, "{other:?}");
+        };
+        alike(|node| node.counter += 1, true);
+        alike(|node| node.serial = Some("S1".into()), true);
+        alike(|node| node.macs.clear(), false);
+        alike(|node| node.name = None, false);
+        alike(
+            |node| node.system_uuid = Some(SystemUuid::from_bytes([7; 16])),
+            false,
+        );
+        alike(|node| node.bmc = crate::records::tests::node(2).bmc, false);
+    }
 
     #[test]
     fn a_bmc_has_one_key_however_it_is_written() {

@@ -192,7 +192,7 @@ async fn sweep(
             Some((value, record)) => {
                 let entry = serde_json::to_string(&record.entry()).expect("entries are JSON");
                 let headers = [(ENTRY, entry.as_str())];
-                kv.write_with(&key, value.to_vec(), &headers, at).await?;
+                kv.write_with(&key, value, &headers, at).await?;
             }
             None => drop(kv.delete(&key, at).await?),
         }

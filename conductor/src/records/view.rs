@@ -2,13 +2,13 @@
 //! Entries travel in the records' headers; decisions are made on what `documents` loads.
 use super::document::{id_of, without_values};
 use super::origin::{self, Origin};
-use super::{Change, Depth, Followed, Records, Store, StoreError};
+use super::{Change, Depth, Followed, Records, Revision, Store, StoreError};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::decide::Policy;
 use ironbeat_core::index::{Entry, Index};
 use ironbeat_core::lookup::{Identity, Match};
 use ironbeat_core::node::{Node, SCHEMA};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -35,6 +35,8 @@ pub enum Moved {
 #[derive(Clone, Default)]
 struct Seen {
     index: Index,
+    /// Of each node's record.
+    revisions: HashMap<NodeId, Revision>,
     /// Why a record that is there cannot be read, by key. What was known of it before stays in the index.
     unreadable: BTreeMap<String, String>,
     /// Why changes are not seen at the moment.
@@ -85,6 +87,11 @@ impl View {
         let seen = read(&self.seen);
         let entry = seen.index.get(id).filter(|_| seen.interrupted.is_none());
         entry.cloned()
+    }
+
+    /// The revision of the node's record, as far as this worker has heard.
+    pub fn revision(&self, id: &NodeId) -> Option<Revision> {
+        read(&self.seen).revisions.get(id).copied()
     }
 
     /// The node that this NIC belongs to.
@@ -246,10 +253,10 @@ async fn follow_once(
                 }
                 match &mut fresh {
                     Some(fresh) => {
-                        fresh.apply(id, &change.key, news, || read(seen).index.get(&id).cloned());
+                        fresh.apply(id, &change, news, || read(seen).index.get(&id).cloned());
                         continue;
                     }
-                    None => write(seen).apply(id, &change.key, news, || None),
+                    None => write(seen).apply(id, &change, news, || None),
                 }
                 Moved::Node(id)
             }
@@ -295,16 +302,20 @@ impl Seen {
     fn apply(
         &mut self,
         id: NodeId,
-        key: &str,
+        change: &Change,
         news: News,
         earlier: impl FnOnce() -> Option<Arc<Entry>>,
     ) {
-        self.unreadable.remove(key);
+        self.unreadable.remove(&change.key);
+        match news {
+            News::Gone => self.revisions.remove(&id),
+            News::Known(_) | News::Unreadable(_) => self.revisions.insert(id, change.revision),
+        };
         match news {
             News::Gone => self.index.remove(&id),
             News::Known(entry) => self.index.put(*entry),
             News::Unreadable(why) => {
-                self.unreadable.insert(key.to_string(), why);
+                self.unreadable.insert(change.key.clone(), why);
                 if self.index.get(&id).is_none()
                     && let Some(entry) = earlier()
                 {
@@ -319,17 +330,25 @@ impl Seen {
 mod tests {
     use super::*;
     use crate::records::tests::{id, node};
+    use ironbeat_core::time::Time;
 
     /// When everything is shown anew, a record that has become unreadable meanwhile must not look like a removed node.
     #[test]
     fn a_nodes_last_entry_outlives_a_broken_follow() {
         let good = Arc::new(Entry::of(&node(1)));
         let mut fresh = Seen::default();
+        let change = Change {
+            key: "key".into(),
+            value: None,
+            entry: None,
+            revision: 1,
+            stored: Time::from_unix_ms(0),
+        };
         let broken = || News::Unreadable("EOF".into());
-        fresh.apply(id(1), "key", broken(), || Some(Arc::clone(&good)));
+        fresh.apply(id(1), &change, broken(), || Some(Arc::clone(&good)));
         assert_eq!(fresh.index.get(&id(1)), Some(&good));
         assert!(fresh.unreadable.contains_key("key"));
-        fresh.apply(id(1), "key", News::Gone, || Some(Arc::clone(&good)));
+        fresh.apply(id(1), &change, News::Gone, || Some(Arc::clone(&good)));
         assert!(fresh.index.is_empty() && fresh.unreadable.is_empty());
     }
 }

@@ -184,6 +184,8 @@ impl<'a> Bench<'a> {
             self.site.stop_workers();
             let took = self.site.worker("")?;
             self.measures.add("start_s", "s", took.as_secs_f64());
+            let cpu = self.site.cpu().worker;
+            self.measures.add("start_cpu_ms", "ms", cpu * 1e3);
         }
         Ok(())
     }

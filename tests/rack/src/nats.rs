@@ -249,7 +249,7 @@ fn config_text(address: SocketAddr, store: &Path, (extra, jetstream): (&str, &st
     // The limits are far above what tests need; without them the server reserves from the free disk and memory it sees.
     format!(
         "listen: \"{address}\"\n\
-         jetstream {{\n  store_dir: \"{}\"\n  max_memory_store: 256MB\n  max_file_store: 1GB\n{jetstream}}}\n\
+         jetstream {{\n  store_dir: \"{}\"\n  max_memory_store: 256MB\n  max_file_store: 8GB\n{jetstream}}}\n\
          {extra}\n",
         store.display()
     )

@@ -152,7 +152,7 @@ async fn deliver(
     drive: &Arc<SimDrive>,
     node: NodeId,
     event: &Event,
-) -> Result<Node, ReconcileError> {
+) -> Result<Arc<Node>, ReconcileError> {
     lock(world).begins(event_name(event));
     let result = drive.deliver(node, event).await;
     if let Err(ReconcileError::Broken(..) | ReconcileError::Races(_)) = &result {

@@ -171,6 +171,10 @@ impl Hands for SimHands {
         }
     }
 
+    fn heard(&self, node: NodeId) -> Option<Revision> {
+        lock(&self.world).followed(self.worker, node)
+    }
+
     async fn drive_bmc(
         &self,
         node: &Node,

@@ -162,6 +162,11 @@ impl World {
         it.stands_by(self.now).is_none() && it.roster.may_act(it.at(self.now))
     }
 
+    /// The revision of a node's record that has reached a worker.
+    pub(crate) fn followed(&self, worker: usize, node: NodeId) -> Option<Revision> {
+        self.workers[worker].followed.get(&node).copied()
+    }
+
     /// The fence of an act that was decided on then, as this worker's roster has it.
     pub(crate) fn may_act_since(&self, worker: usize, decided: u64) -> bool {
         let it = &self.workers[worker];

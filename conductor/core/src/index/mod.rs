@@ -49,14 +49,13 @@ impl Index {
     /// Adds a node's entry, or replaces it.
     pub fn put(&mut self, entry: Entry) {
         let id = entry.id;
-        let identity = Identity::of_entry(&entry);
-        let known = self.entries.get(&id).map(|known| Identity::of_entry(known));
+        let known = self.entries.get(&id);
         // A node's identity hardly ever changes, its state all the time.
-        if known.as_ref() != Some(&identity) {
-            if let Some(known) = known {
+        if !known.is_some_and(|known| is_same(known, &entry)) {
+            if let Some(known) = known.map(|known| Identity::of_entry(known)) {
                 self.forget(id, &known);
             }
-            self.remember(id, identity);
+            self.remember(id, Identity::of_entry(&entry));
         }
         match entry.wake_at {
             Some(_) => self.busy.insert(id),
@@ -178,6 +177,11 @@ fn together<'a>(lists: impl Iterator<Item = &'a Vec<NodeId>>) -> Vec<NodeId> {
         }
     }
     all
+}
+
+/// Whether both are recognised by the same.
+fn is_same(a: &Entry, b: &Entry) -> bool {
+    a.macs == b.macs && a.system_uuid == b.system_uuid && a.serial == b.serial && a.bmc == b.bmc
 }
 
 impl Identity {

@@ -153,7 +153,7 @@ async fn ten_thousand_nodes_are_loaded_whole() {
             let bucket = store.nodes.kv.clone();
             async move {
                 let node = node(n);
-                let value = serde_json::to_vec(&node).unwrap();
+                let value = serde_json::to_vec(&node).unwrap().into();
                 let entry = serde_json::to_string(&Entry::of(&node)).unwrap();
                 let (key, headers) = (key::<Node>(id(n)), [(ENTRY, entry.as_str())]);
                 bucket.write_with(&key, value, &headers, 0).await.unwrap();
