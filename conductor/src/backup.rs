@@ -1,9 +1,8 @@
-//! `ironbeat backup` and `ironbeat restore`: over NATS, without a worker.
+//! `ironbeat backup` and `ironbeat restore`: over NATS, without a worker, and so with a worker's login.
 //! `records::backup` has the file and the keys.
 use crate::clock;
 use crate::records::backup::{Since, backup as write, restore as bring_back};
 use crate::records::{Names, Store};
-use anyhow::Context;
 use ironbeat_cli::Connect;
 use std::path::Path;
 
@@ -39,10 +38,7 @@ pub async fn restore(to: &Connect, file: &Path, nothing_happened: bool) -> anyho
 }
 
 async fn connect(to: &Connect) -> anyhow::Result<(async_nats::Client, Names)> {
-    let servers = to.servers();
-    let client = async_nats::connect(servers)
-        .await
-        .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
+    let client = to.open().await?.nats;
     let names = Names {
         prefix: to.prefix().into(),
         ..Names::default()

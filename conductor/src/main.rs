@@ -5,6 +5,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ironbeat::backup;
 use ironbeat::config::Config;
+use ironbeat_cli::auth::{self, AuthCommand};
 use ironbeat_cli::out::{self, NobodyReads};
 use ironbeat_cli::{Connect, run};
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ enum Command {
         #[arg(long, default_value = "/etc/ironbeat/conductor.toml")]
         config: PathBuf,
     },
+    /// Make keys and logins, and end them.
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// Write all records to a new file. It holds every password: keep it as you keep those.
     Backup { file: PathBuf },
     /// Bring a backup back into an empty bucket, while no worker runs. Every node is in maintenance then.
@@ -52,7 +56,8 @@ async fn main() -> ExitCode {
         refuse_connect(&matches);
     }
     let result = match command {
-        Command::Conductor { config } => conductor(config).await,
+        Command::Auth(command) => auth::run(&connect, command).await,
+        Command::Conductor { config } => conductor(config, connect.i_know()).await,
         Command::Backup { file } => backup::backup(&connect, &file).await,
         Command::Restore {
             file,
@@ -73,10 +78,17 @@ async fn main() -> ExitCode {
 
 /// A worker has these from its file: two places for them would be one too many.
 fn refuse_connect(matches: &ArgMatches) {
-    for (option, instead) in [("nats", "nats.servers"), ("prefix", "nats.prefix")] {
+    for (option, instead) in [
+        ("nats", "nats.servers"),
+        ("prefix", "nats.prefix"),
+        ("creds", "nats.login"),
+        ("ca", "nats.login"),
+        ("no_auth", "nats.auth"),
+    ] {
         if matches.value_source(option) == Some(ValueSource::CommandLine) {
             let why = format!(
-                "a worker takes {instead} from its file; --{option} is for the other commands"
+                "a worker takes {instead} from its file; --{} is for the other commands",
+                option.replace('_', "-")
             );
             Ironbeat::command()
                 .error(ErrorKind::ArgumentConflict, why)
@@ -85,6 +97,6 @@ fn refuse_connect(matches: &ArgMatches) {
     }
 }
 
-async fn conductor(config: PathBuf) -> anyhow::Result<()> {
-    ironbeat::run::run(Config::read(&config)?).await
+async fn conductor(config: PathBuf, i_know: bool) -> anyhow::Result<()> {
+    ironbeat::run::run(Config::read(&config)?, i_know).await
 }

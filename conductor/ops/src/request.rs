@@ -3,7 +3,7 @@
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::{LookupEntry, LookupRecord};
-use crate::reply::{NodePage, Shown, Summary, WorkerInfo};
+use crate::reply::{NodePage, Revoked, Shown, Summary, WorkerInfo};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
@@ -146,6 +146,7 @@ questions! {
     ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupRecord;
     ListWorkers: "worker.list", Observer, "Workers with a presence, and why one does nothing for nodes.", Vec<WorkerInfo>;
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
+    RevokeLogin: "auth.revoke", Admin, "End a login before its time: the NATS servers drop it.", Revoked;
     ShowPolicy: "policy.show", Observer, "The worker's timeouts and limits.", Policy;
 }
 
@@ -293,6 +294,18 @@ pub struct RawBmc {
     pub node: String,
     /// Network function, command and data as hex bytes: `06 01`.
     pub raw: String,
+}
+
+/// The public key of a login.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevokeLogin {
+    /// Begins with `U`.
+    pub key: String,
+    /// The second since 1970 at which its last token ends by itself; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
 }
 
 /// A key of `lookup.list`, or the start of one.

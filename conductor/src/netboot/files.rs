@@ -1,6 +1,7 @@
 //! Whether this worker has the kernel and the ramdisk that its machines boot, looked at again and again.
 //! `http` serves them; `presence` tells the others.
 use super::script::{KERNEL, RAMDISK};
+use crate::login::Refusals;
 use crate::records::presence::Presence;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,10 +26,11 @@ pub fn lacking(boot_dir: &Path) -> Vec<String> {
 }
 
 /// Runs until the worker stops.
-pub async fn watch(presence: Presence, boot_dir: PathBuf) {
+pub async fn watch(presence: Presence, boot_dir: PathBuf, refusals: Refusals) {
     let mut known = Vec::new();
     loop {
         let lacks = lacking(&boot_dir);
+        presence.lacks([lacks.clone(), refusals.lacks()].concat());
         if lacks != known {
             match lacks.is_empty() {
                 true => tracing::info!("machines can boot a ramdisk from this worker"),
@@ -37,7 +39,6 @@ pub async fn watch(presence: Presence, boot_dir: PathBuf) {
                     lacks.join("; ")
                 ),
             }
-            presence.lacks(lacks.clone());
             known = lacks;
         }
         tokio::time::sleep(LOOK).await;

@@ -15,6 +15,7 @@ mod node;
 mod nodes;
 pub mod origin;
 pub mod presence;
+pub mod revoked;
 pub mod seen;
 mod store;
 mod stream;
