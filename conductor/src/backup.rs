@@ -1,10 +1,10 @@
-//! `ironbeat backup` and `ironbeat restore`: over NATS, without a worker.
+//! `ironbeat backup` and `ironbeat restore`: over NATS, without a worker, and so with a worker's login.
 //! `records::backup` has the file and the keys.
 use crate::clock;
 use crate::records::backup::{Since, backup as write, restore as bring_back};
 use crate::records::{Names, Store};
 use crate::secrets::MasterKeys;
-use ironbeat_cli::{Connect, servers};
+use ironbeat_cli::Connect;
 use std::path::Path;
 
 /// # Errors
@@ -40,8 +40,7 @@ pub async fn restore(to: &Connect, file: &Path, nothing_happened: bool) -> anyho
 }
 
 async fn connect(to: &Connect) -> anyhow::Result<(async_nats::Client, Names)> {
-    let options = async_nats::ConnectOptions::new();
-    let client = servers::connect(options, to.servers()).await?;
+    let client = to.open().await?.nats;
     let names = Names {
         prefix: to.prefix().into(),
         ..Names::default()

@@ -49,8 +49,19 @@ pub struct Nats {
     pub servers_for_agents: Vec<String>,
     /// First tokens of all subjects.
     pub prefix: String,
+    /// Directory with the worker's logins: `worker/` of what `ironbeat auth init` made.
+    pub login: Option<PathBuf>,
+    /// `none`: no logins, for a lab on loopback. Whoever reaches the servers then commands every machine.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub auth: Option<Auth>,
     /// How many servers keep each bucket and stream that is made, 1 to 5; default: 3 where there are three servers, else 1.
     pub replicas: Option<NonZeroU8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    None,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -151,6 +162,8 @@ impl Default for Nats {
             servers: vec!["nats://127.0.0.1:4222".into()],
             servers_for_agents: vec![],
             prefix: DEFAULT_PREFIX.into(),
+            login: None,
+            auth: None,
             replicas: None,
         }
     }

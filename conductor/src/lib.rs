@@ -8,6 +8,7 @@ mod confirm;
 pub mod drive;
 mod fnv;
 pub mod front;
+mod login;
 pub mod loops;
 pub mod netboot;
 pub mod records;

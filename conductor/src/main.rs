@@ -6,6 +6,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ironbeat::backup;
 use ironbeat::config::Config;
 use ironbeat::secrets;
+use ironbeat_cli::auth::{self, AuthCommand};
 use ironbeat_cli::out::{self, NobodyReads};
 use ironbeat_cli::{Connect, rotate_key, run};
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ enum Command {
         #[arg(long, default_value = "/etc/ironbeat/conductor.toml")]
         config: PathBuf,
     },
-    /// Keys that protect what NATS keeps.
+    /// Make keys and logins, and end them.
     #[command(subcommand)]
     Auth(Auth),
     /// Write all records to a new file.
@@ -69,6 +70,8 @@ enum Auth {
     ///
     /// Interrupted, run it again.
     RotateKey,
+    #[command(flatten)]
+    Logins(AuthCommand),
 }
 
 #[tokio::main]
@@ -80,9 +83,10 @@ async fn main() -> ExitCode {
         refuse_connect(&matches);
     }
     let result = match command {
-        Command::Conductor { config } => conductor(config).await,
+        Command::Conductor { config } => conductor(config, connect.i_know()).await,
         Command::Auth(Auth::NewKey { file }) => secrets::new_key(&file),
         Command::Auth(Auth::RotateKey) => rotate_key(&connect).await,
+        Command::Auth(Auth::Logins(command)) => auth::run(&connect, command).await,
         Command::Backup { file } => backup::backup(&connect, &file).await,
         Command::Restore {
             file,
@@ -103,10 +107,17 @@ async fn main() -> ExitCode {
 
 /// A worker has these from its file: two places for them would be one too many.
 fn refuse_connect(matches: &ArgMatches) {
-    for (option, instead) in [("nats", "nats.servers"), ("prefix", "nats.prefix")] {
+    for (option, instead) in [
+        ("nats", "nats.servers"),
+        ("prefix", "nats.prefix"),
+        ("creds", "nats.login"),
+        ("ca", "nats.login"),
+        ("no_auth", "nats.auth"),
+    ] {
         if matches.value_source(option) == Some(ValueSource::CommandLine) {
             let why = format!(
-                "a worker takes {instead} from its file; --{option} is for the other commands"
+                "a worker takes {instead} from its file; --{} is for the other commands",
+                option.replace('_', "-")
             );
             Ironbeat::command()
                 .error(ErrorKind::ArgumentConflict, why)
@@ -115,8 +126,8 @@ fn refuse_connect(matches: &ArgMatches) {
     }
 }
 
-async fn conductor(config: PathBuf) -> anyhow::Result<()> {
-    ironbeat::run::run(Config::read(&config)?).await
+async fn conductor(config: PathBuf, i_know: bool) -> anyhow::Result<()> {
+    ironbeat::run::run(Config::read(&config)?, i_know).await
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //! The parts do the work.
 use crate::bmc::Bmcs;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Nats};
 use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
 use crate::front::nats;
+use crate::login::{Connector, Login, Part, Refusals};
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::power::{self, PowerSync};
 use crate::loops::records;
+use crate::loops::revoke;
 use crate::loops::sweep;
 use crate::loops::turn;
 use crate::netboot::boots::Boots;
@@ -21,6 +23,7 @@ use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
 use crate::records::origin;
 use crate::records::presence::Presence;
+use crate::records::revoked::Revocations;
 use crate::records::seen::Seen;
 use crate::records::view::View;
 use crate::records::{Names, StoreError};
@@ -32,7 +35,7 @@ use ironbeat_cli::servers;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::image::Digest;
 use ironbeat_core::decide::Event;
-use ironbeat_core::id::Incarnation;
+use ironbeat_core::id::{Incarnation, WorkerId};
 use ironbeat_core::node::Sign;
 use ironbeat_ops::policy::changed;
 use ironbeat_ops::reply::WorkerInfo;
@@ -68,16 +71,18 @@ async fn elected<T>(open: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, 
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. `i_know`: a worker without logins may use servers on other machines.
 ///
 /// # Errors
 /// When a part cannot be started.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     start_log();
     files::check(&config.http)?;
     let id = config.worker_id()?;
     let masters = secrets::load(&config.secrets).await?;
-    let client = connect(&config, id.as_str()).await?;
+    let login = Login::of(&config.nats, i_know)?.map(Arc::new);
+    let refusals = Refusals::default();
+    let (client, front) = connect(&config.nats, &id, login.as_deref(), &refusals).await?;
     tokio::spawn(watch_servers(client.clone(), config.nats.servers.clone()));
     let names = Names {
         prefix: config.nats.prefix.clone(),
@@ -121,6 +126,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .await
         .context("open the bucket of lookups")?;
     let logins = Logins::new(&store);
+    let revocations = Revocations::new(&store, client.clone(), &config.nats.prefix);
     let spacing = Duration::from_millis(config.bmc.spacing_ms.into());
     let bmcs = Arc::new(Bmcs::new(spacing));
     let (prefix, tasks) = (config.nats.prefix.clone(), TaskTracker::new());
@@ -146,6 +152,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         id: id.clone(),
         prefix,
         client,
+        front,
+        login,
+        revocations,
         store,
         view,
         presence,
@@ -160,10 +169,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks,
     });
     let consoles = Consoles::new(&worker);
-    let remembering = origin::answer(worker.client.clone(), &worker.prefix, id.clone(), origin)
+    let remembering = origin::answer(worker.front.clone(), &worker.prefix, id.clone(), origin)
         .await
         .context("answer other workers")?;
-    let started = start(&worker, &consoles, &config).await;
+    let started = start(&worker, &consoles, &config, &refusals).await;
     let Started {
         http,
         background,
@@ -204,8 +213,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     remembering.abort();
     worker.bmcs.close().await;
     http.stop().await;
-    if let Err(error) = worker.client.drain().await {
-        tracing::warn!("drain the NATS connection: {error}");
+    for connection in [&worker.front, &worker.client] {
+        if let Err(error) = connection.drain().await {
+            tracing::warn!("drain the NATS connection: {error}");
+        }
     }
     match replaced {
         Some(by) => Err(by).context("this worker was away for too long"),
@@ -224,6 +235,7 @@ async fn start(
     worker: &Arc<Worker>,
     consoles: &Consoles,
     config: &Config,
+    refusals: &Refusals,
 ) -> anyhow::Result<Started> {
     worker.view.ready().await;
     let boots = Boots {
@@ -251,12 +263,18 @@ async fn start(
             worker.presence.clone(),
             config.http.boot_dir.clone(),
             config.http.image_dir.clone(),
+            refusals.clone(),
         )),
         tokio::spawn(records::watch(Arc::clone(worker))),
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(turn::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
         tokio::spawn(sweep::run(Arc::clone(worker))),
+        tokio::spawn(revoke(
+            Arc::clone(worker),
+            config.nats.clone(),
+            refusals.clone(),
+        )),
     ];
     let dhcp = Dhcp::new(&worker.store);
     let staging = match config.dnsmasq.clone() {
@@ -277,6 +295,47 @@ async fn start(
         background,
         listening,
     })
+}
+
+/// Where the operator has left it to workers.
+async fn revoke(worker: Arc<Worker>, nats: Nats, refusals: Refusals) {
+    let Some(login) = &worker.login else {
+        return;
+    };
+    let Some(revoker) = &login.revoker else {
+        return;
+    };
+    let connector = Connector {
+        nats: &nats,
+        id: &worker.id,
+        ca: login.ca.as_deref(),
+        refusals: &refusals,
+    };
+    if let Err(error) = revoke::run(&worker, &connector, revoker).await {
+        tracing::error!("no login is ended before its time from here: {error:#}");
+    }
+}
+
+/// One connection for the worker's own traffic and one for answers; one for both where nobody has a login.
+async fn connect(
+    nats: &Nats,
+    id: &WorkerId,
+    login: Option<&Login>,
+    refusals: &Refusals,
+) -> anyhow::Result<(async_nats::Client, async_nats::Client)> {
+    let connector = Connector {
+        nats,
+        id,
+        ca: login.and_then(|login| login.ca.as_deref()),
+        refusals,
+    };
+    let worker = login.map(|login| &login.worker);
+    let client = connector.open(Part::Worker, worker).await?;
+    let front = match login {
+        Some(login) => connector.open(Part::Front, Some(&login.front)).await?,
+        None => client.clone(),
+    };
+    Ok((client, front))
 }
 
 /// Hands on what was seen of a machine; a sign that is lost is missed by nothing but patience.
@@ -331,33 +390,6 @@ fn start_log() {
         .try_init();
 }
 
-async fn connect(config: &Config, id: &str) -> anyhow::Result<async_nats::Client> {
-    async_nats::ConnectOptions::new()
-        .name(format!("conductor/{id}"))
-        .ping_interval(Duration::from_secs(10))
-        .reconnect_delay_callback(reconnect_delay)
-        .retry_on_initial_connect()
-        .event_callback(|event| async move {
-            match event {
-                async_nats::Event::Connected => tracing::info!("nats: connected"),
-                other => tracing::warn!("nats: {other}"),
-            }
-        })
-        .connect(&config.nats.servers)
-        .await
-        .with_context(|| {
-            let servers = config
-                .nats
-                .servers
-                .iter()
-                .map(|server| servers::plain(server));
-            format!(
-                "connect to NATS at {}",
-                servers.collect::<Vec<_>>().join(", ")
-            )
-        })
-}
-
 /// Says of each NATS server why it is not reached, which the client does not tell. Runs until the worker stops.
 async fn watch_servers(client: async_nats::Client, servers: Vec<String>) {
     const LOOK: Duration = Duration::from_secs(2);
@@ -378,17 +410,6 @@ async fn watch_servers(client: async_nats::Client, servers: Vec<String>) {
             tracing::warn!("no NATS server is reached: {tried}");
             (said, looks) = (tried, 0);
         }
-    }
-}
-
-/// Before the next server is tried. The client waits before each of them, so with three servers its own 4 s are 12 s in
-/// which a worker does not notice that they are back. Workers are few: they do no harm by asking once a second.
-fn reconnect_delay(attempt: usize) -> Duration {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LIMIT: Duration = Duration::from_secs(1);
-    match u32::try_from(attempt).unwrap_or(u32::MAX) {
-        0 | 1 => Duration::ZERO,
-        n => FIRST.saturating_mul(2u32.saturating_pow(n - 2)).min(LIMIT),
     }
 }
 
@@ -423,25 +444,4 @@ async fn wait_for_signal() -> anyhow::Result<()> {
         _ = int.recv() => {}
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_finds_any_of_three_restarted_servers_within_three_seconds() {
-        assert_eq!(reconnect_delay(1), Duration::ZERO);
-        for attempt in 0..1000 {
-            let round = (attempt..attempt + 3).map(reconnect_delay);
-            assert!(
-                round.sum::<Duration>() <= Duration::from_secs(3),
-                "{attempt}"
-            );
-        }
-        assert!(
-            reconnect_delay(usize::MAX) > Duration::ZERO,
-            "it is no storm"
-        );
-    }
 }

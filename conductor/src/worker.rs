@@ -2,11 +2,13 @@
 //! `front`, `loops` and `drive` use it.
 use crate::bmc::Bmcs;
 use crate::drive::RealDrive;
+use crate::login::Login;
 use crate::records::Store;
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
 use crate::records::presence::Presence;
+use crate::records::revoked::Revocations;
 use crate::records::seen::Seen;
 use crate::records::view::View;
 use ironbeat_core::decide::Policy;
@@ -20,6 +22,11 @@ pub struct Worker {
     /// Subject prefix, `ib.v1`.
     pub prefix: String,
     pub client: async_nats::Client,
+    /// For what others ask, and the answers.
+    pub front: async_nats::Client,
+    /// None: `auth = "none"`.
+    pub login: Option<Arc<Login>>,
+    pub revocations: Revocations,
     pub store: Store,
     pub view: View,
     pub presence: Presence,

@@ -181,6 +181,7 @@ async fn a_terminal_shows_types_and_ends() {
     let mut terminal = Command::new(env!("CARGO_BIN_EXE_ironbeat"))
         .args(["node", "console", "box"])
         .env("IRONBEAT_NATS", site.nats.url())
+        .env("IRONBEAT_AUTH", "none")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -99,7 +99,7 @@ impl Role {
                     OWN_INBOX,
                 ]);
                 publish.extend(BUCKETS.map(|bucket| format!("$KV.{bucket}.>")));
-                allow(publish, of(&["P.console.>", OWN_INBOX]))
+                allow(publish, of(&[OWN_INBOX]))
             }
             Self::Front => allow(
                 of(&["_INBOX.>"]),

@@ -28,14 +28,24 @@ pub struct Site {
     pub roles: Vec<(Role, KeyPair)>,
 }
 
-/// What a nats-server needs to know beside the site's keys.
+/// Where a nats-server listens and keeps things, beside what [`Site::server_lines`] says.
 pub struct Server<'a> {
     pub listen: SocketAddr,
-    /// Where it keeps streams and accounts.
     pub store: &'a Path,
-    pub accounts: &'a Path,
-    /// Certificate and key.
-    pub tls: Option<(&'a Path, &'a Path)>,
+    /// The file with the site's lines, beside this one.
+    pub auth: &'a str,
+}
+
+impl Server<'_> {
+    /// A whole configuration file.
+    pub fn config(&self) -> String {
+        format!(
+            "listen: \"{}\"\njetstream {{\n  store_dir: \"{}\"\n}}\ninclude \"{}\"\n",
+            self.listen,
+            self.store.display(),
+            self.auth,
+        )
+    }
 }
 
 impl Site {
@@ -94,7 +104,7 @@ impl Site {
         jwt::sign(account, &self.signer)
     }
 
-    /// A login for one role; `until` none: for ever.
+    /// As [`login`], with the role's own key.
     pub fn login(
         &self,
         role: Role,
@@ -102,12 +112,7 @@ impl Site {
         now: i64,
         until: Option<i64>,
     ) -> Result<Creds, SignError> {
-        let key = KeyPair::new_user();
-        let mut user = User::of(self.account.clone());
-        user.tags = vec![creds::tag(role)];
-        let jwt = claims(name, key.public_key(), now, until, user);
-        let jwt = jwt::sign(jwt, self.key(role))?;
-        Ok(Creds { jwt, key })
+        login(self.key(role), &self.account, role, name, now, until)
     }
 
     /// What machines that nobody knows yet show: a token without a key.
@@ -175,16 +180,26 @@ impl Site {
             account_jwt = self.account_jwt(now)?,
         ))
     }
+}
 
-    /// A whole configuration file for nats-server.
-    pub fn server_config(&self, server: &Server<'_>, now: i64) -> Result<String, SignError> {
-        let lines = self.server_lines(server.accounts, server.tls, now)?;
-        Ok(format!(
-            "listen: \"{}\"\njetstream {{\n  store_dir: \"{}\"\n}}\n{lines}",
-            server.listen,
-            server.store.display(),
-        ))
-    }
+/// A login with a new key, signed by the account's key for `role`; `until` none: for ever.
+///
+/// # Errors
+/// When `signer` has no private half.
+pub fn login(
+    signer: &KeyPair,
+    account: &str,
+    role: Role,
+    name: &str,
+    now: i64,
+    until: Option<i64>,
+) -> Result<Creds, SignError> {
+    let key = KeyPair::new_user();
+    let mut user = User::of(account);
+    user.tags = vec![creds::tag(role)];
+    let jwt = claims(name, key.public_key(), now, until, user);
+    let jwt = jwt::sign(jwt, signer)?;
+    Ok(Creds { jwt, key })
 }
 
 fn claims<N>(name: &str, sub: String, iat: i64, exp: Option<i64>, nats: N) -> Claims<N> {

@@ -97,10 +97,10 @@ fn the_broker_refuses_what_belongs_to_others() {
         ("ib.v1.api.>", &[Admin, Front]),
         ("ib.v1.api.node.enroll", &[Admin, Front]),
         ("ib.v1.worker.w1.ask", &[Admin, Front]),
-        (&format!("ib.v1.console.{NODE}.in"), &[Admin, Front, Worker]),
+        (&format!("ib.v1.console.{NODE}.in"), &[Admin, Front]),
         (
             &format!("ib.v1.console.{NODE}.out"),
-            &[Admin, Operator, Observer, Front, Worker],
+            &[Admin, Operator, Observer, Front],
         ),
         ("_INBOX.>", &nobody),
         ("_INBOX.*.x", &nobody),

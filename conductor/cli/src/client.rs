@@ -1,10 +1,11 @@
 //! One request to the conductor and its reply, over NATS.
 //! The subcommands choose the question and print the answer.
 use super::seal;
-use super::servers;
+use crate::connect::{Connect, Connected};
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{Stream, StreamExt};
+use ironbeat_auth::refused::Refused;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::NodeId;
@@ -15,6 +16,7 @@ use ironbeat_ops::{ASK_ANOTHER, Question};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// A worker answers within milliseconds; a leader election of a NATS cluster takes up to 9 s.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -33,17 +35,59 @@ pub struct Client {
     pub nats: async_nats::Client,
     pub prefix: String,
     pub json: bool,
+    refused: watch::Receiver<Vec<Refused>>,
+    who: String,
 }
 
 impl Client {
-    pub async fn connect(servers: &[String], prefix: &str, json: bool) -> anyhow::Result<Self> {
-        let options = async_nats::ConnectOptions::new().name("ironbeat/cli");
-        let nats = servers::connect(options, servers).await?;
+    /// # Errors
+    /// When there is no login, or no server.
+    pub async fn open(to: &Connect) -> anyhow::Result<Self> {
+        let Connected { nats, refused, who } = to.open().await?;
         Ok(Self {
             nats,
-            prefix: prefix.into(),
-            json,
+            prefix: to.prefix().into(),
+            json: to.json,
+            refused,
+            who,
         })
+    }
+
+    /// Returns when the server has refused this; that it was sent says nothing.
+    pub async fn refusal(&self, what: &Refused) -> anyhow::Error {
+        let mut refused = self.refused.clone();
+        // The sender lives as long as the connection.
+        let heard = refused.wait_for(|all| all.contains(what)).await;
+        if heard.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.denied(what)
+    }
+
+    fn denied(&self, what: &Refused) -> anyhow::Error {
+        let who = &self.who;
+        match what {
+            Refused::Publish(subject) => {
+                let api = ironbeat_ops::subject::api(&self.prefix, "");
+                let verb = subject.strip_prefix(&api).unwrap_or(subject);
+                anyhow::anyhow!("your login ({who}) may not call {verb}")
+            }
+            Refused::Hear(subject) => {
+                anyhow::anyhow!("your login ({who}) may not listen on {subject}")
+            }
+        }
+    }
+
+    /// # Errors
+    /// When the server has refused it until now.
+    async fn heard(&self, subject: &str) -> anyhow::Result<()> {
+        let flushed = self.nats.flush().await;
+        flushed.with_context(|| format!("watch {subject}"))?;
+        let hear = Refused::Hear(subject.into());
+        match self.refused.borrow().contains(&hear) {
+            true => Err(self.denied(&hear)),
+            false => Ok(()),
+        }
     }
 
     pub async fn ask<Q: Question>(&self, question: &Q) -> anyhow::Result<Q::Reply> {
@@ -110,7 +154,12 @@ impl Client {
                 .headers(headers.clone())
                 .payload(body.clone())
                 .timeout(Some(patience));
-            let reply = match self.nats.send_request(subject.clone(), request).await {
+            let refused = Refused::Publish(subject.clone());
+            let reply = tokio::select! {
+                reply = self.nats.send_request(subject.clone(), request) => reply,
+                why = self.refusal(&refused) => return Err(why),
+            };
+            let reply = match reply {
                 Ok(reply) => reply,
                 Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
                     return Err(Unanswered::Nobody(subject).into());
@@ -169,11 +218,7 @@ impl Client {
             .subscribe(subject.clone())
             .await
             .with_context(|| format!("watch {subject}"))?;
-        // Only the server's answer to the next exchange shows that a subscription is forbidden.
-        self.nats
-            .flush()
-            .await
-            .with_context(|| format!("watch {subject}"))?;
+        self.heard(&subject).await?;
         Ok(EventWatch { live, name })
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Message};
 use clap::Args;
 use futures_util::StreamExt;
+use ironbeat_auth::refused::Refused;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
 use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, RENEW_SECS, header, subject};
@@ -108,11 +109,11 @@ impl<'a> Terminal<'a> {
         let request = async_nats::Request::new()
             .payload(serde_json::to_vec(&attach)?.into())
             .timeout(Some(patience));
-        let answer = self
-            .client
-            .nats
-            .send_request(subject.clone(), request)
-            .await;
+        let refused = Refused::Publish(subject.clone());
+        let answer = tokio::select! {
+            answer = self.client.nats.send_request(subject.clone(), request) => answer,
+            why = self.client.refusal(&refused) => return Err(why),
+        };
         let answer =
             answer.with_context(|| format!("ask {subject}: no worker serves this console"))?;
         match header_of(&answer, "Nats-Service-Error") {
@@ -184,6 +185,8 @@ impl<'a> Terminal<'a> {
         let end = args
             .seconds
             .map(|secs| Instant::now() + Duration::from_secs(secs));
+        let may_type = subject(&self.client.prefix, &self.node, Part::In);
+        let may_type = Refused::Publish(may_type);
         let result = loop {
             let until_end = async {
                 match end {
@@ -210,6 +213,7 @@ impl<'a> Terminal<'a> {
                     None => typed = None,
                 },
                 _ = renewals.tick() => self.renew().await?,
+                why = self.client.refusal(&may_type) => break Err(why),
                 () = until_end => break Ok(()),
                 _ = terminate.recv() => break Ok(()),
                 _ = hang_up.recv() => break Ok(()),

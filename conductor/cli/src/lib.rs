@@ -1,7 +1,9 @@
-//! The operator's command line: its arguments, and the function of each subcommand.
+//! The operator's command line: its arguments, and the function of each subcommand. `connect` says who asks.
 //! `client` sends requests; the files beside it have the subcommands.
+pub mod auth;
 mod bmc;
 mod client;
+pub mod connect;
 mod console;
 mod decode;
 mod events;
@@ -16,41 +18,12 @@ pub mod servers;
 mod set;
 mod verb;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use client::Client;
+pub use connect::Connect;
 use ironbeat_ops::policy::differences;
 use ironbeat_ops::reply::WorkerInfo;
 use ironbeat_ops::request::{ListLookups, ListWorkers, RotateKey, ShowLookup};
-
-/// Where to find the workers, and how to print replies.
-#[derive(Args)]
-pub struct Connect {
-    /// NATS servers, separated by commas.
-    #[arg(
-        long,
-        env = "IRONBEAT_NATS",
-        default_value = "nats://127.0.0.1:4222",
-        global = true,
-        value_delimiter = ','
-    )]
-    nats: Vec<String>,
-    /// Subject prefix.
-    #[arg(long, env = "IRONBEAT_PREFIX", default_value = ironbeat_common::subject::DEFAULT_PREFIX, global = true)]
-    prefix: String,
-    /// Print replies as JSON.
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-impl Connect {
-    pub fn servers(&self) -> &[String] {
-        &self.nats
-    }
-
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-}
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -90,7 +63,7 @@ pub enum Command {
 /// # Errors
 /// What was attempted and why it did not work, for the operator.
 pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
-    let connect = || Client::connect(&to.nats, &to.prefix, to.json);
+    let connect = || Client::open(to);
     match command {
         Command::Decode => decode::run(),
         Command::Node(command) => node::run(connect().await?, command).await,
@@ -113,7 +86,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
 /// # Errors
 /// When no worker does it, or a secret is left that no key opens.
 pub async fn rotate_key(to: &Connect) -> anyhow::Result<()> {
-    let client = Client::connect(&to.nats, &to.prefix, to.json).await?;
+    let client = Client::open(to).await?;
     let rotated = client.ask(&RotateKey {}).await?;
     if to.json {
         return out::json(&rotated);

@@ -1,7 +1,6 @@
 //! NATS servers by the names that may be printed, and why each is not reached.
 //! The NATS client connects, and names none of those that it could not reach.
-use anyhow::Context;
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::ServerAddr;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -10,21 +9,6 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The first line of a server has some 400 bytes, and more in a large cluster.
 const MAX_LINE: u64 = 64 << 10;
-
-/// # Errors
-/// Which servers were tried, and why each was not reached.
-pub async fn connect(
-    options: ConnectOptions,
-    servers: &[String],
-) -> anyhow::Result<async_nats::Client> {
-    match options.connect(servers).await {
-        Ok(client) => Ok(client),
-        Err(error) => {
-            let tried = tried(servers).await;
-            Err(error).context(format!("connect to NATS at {tried}"))
-        }
-    }
-}
 
 /// Host and port: a URL may hold a password.
 pub fn plain(server: &str) -> String {

@@ -207,7 +207,23 @@ pub struct Rotated {
     pub unreadable: Vec<String>,
 }
 
+/// What became of a revocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Revoked {
+    /// Logins that are ended before their time, this one among them.
+    pub logins: usize,
+    /// The NATS servers know. If not, a worker that may tell them does so when it can.
+    pub pushed: bool,
+}
+
 impl WorkerInfo {
+    /// What it lacks of kernel and ramdisk. What the NATS servers do not permit to it begins in other words.
+    pub fn lacks_of_ramdisk(&self) -> impl Iterator<Item = &str> {
+        let lacks = self.lacks.iter().map(String::as_str);
+        lacks.filter(|lack| !lack.starts_with("permission to "))
+    }
+
     pub fn actor(&self) -> Actor {
         Actor {
             worker: self.id.clone(),

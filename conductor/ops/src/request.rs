@@ -3,7 +3,7 @@
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::{LookupEntry, LookupRecord};
-use crate::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
+use crate::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
@@ -148,6 +148,7 @@ questions! {
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
     ShowSealKey: "secrets.key", Observer, "The public key that secrets are sealed to on their way to a worker.", SealKey;
     RotateKey: "secrets.rotate", Admin, "Encrypt all secrets in the store with a new data key, while all runs.", Rotated;
+    RevokeLogin: "auth.revoke", Admin, "End a login before its time: the NATS servers drop it.", Revoked;
     ShowPolicy: "policy.show", Observer, "The worker's timeouts and limits.", Policy;
 }
 
@@ -295,6 +296,18 @@ pub struct RawBmc {
     pub node: String,
     /// Network function, command and data as hex bytes: `06 01`.
     pub raw: String,
+}
+
+/// The public key of a login.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevokeLogin {
+    /// Begins with `U`.
+    pub key: String,
+    /// The second since 1970 at which its last token ends by itself; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
 }
 
 /// A key of `lookup.list`, or the start of one.

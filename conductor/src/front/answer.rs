@@ -20,8 +20,8 @@ use ironbeat_core::index::Entry;
 use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
-use ironbeat_ops::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
-use ironbeat_ops::request::{Enroll, ListNodes};
+use ironbeat_ops::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
+use ironbeat_ops::request::{Enroll, ListNodes, RevokeLogin};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ use std::sync::Arc;
 const MAX_NODES: usize = 500;
 /// Events in one reply at most; with some 400 bytes each they fit a message.
 const MAX_EVENTS: usize = 1000;
+/// The first byte of a public key of nkeys that is a user's: its text begins with `U`.
+const USER_KEY: u8 = 20 << 3;
 /// Events in a reply when the request does not say how many.
 const USUAL_EVENTS: usize = 100;
 
@@ -122,6 +124,7 @@ pub async fn answer(
             let node = load(worker, &id.to_string()).await?;
             Reply::SyncPower(Summary::of(&Entry::of(&node)))
         }
+        Request::RevokeLogin(ask) => Reply::RevokeLogin(revoke(worker, ask).await?),
         Request::CheckBmc(ask) => {
             let access = match (ask.node, ask.bmc) {
                 (Some(node), None) => worker.logins.of(&load(worker, &node).await?).await?,
@@ -336,4 +339,20 @@ async fn show(worker: &Worker, node: &str) -> Result<Shown, ApiError> {
     let node = load(worker, node).await?;
     let inventory = worker.store.beside.inventory(&node).await?;
     Ok(Shown::of(&node).with_inventory(inventory))
+}
+
+/// The servers are told in the background; who waits here is told whether they know.
+async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> {
+    if !matches!(nkeys::from_public_key(&ask.key), Ok((USER_KEY, _))) {
+        return Err(fail(
+            400,
+            format!("{} is no public key of a login", ask.key),
+        ));
+    }
+    let Some(login) = &worker.login else {
+        return Err(fail(409, "nobody has a login here: nats.auth is none"));
+    };
+    let logins = worker.revocations.revoke(&[(ask.key, ask.until)]).await?;
+    let pushed = login.revoker.is_some() && worker.revocations.is_pushed().await;
+    Ok(Revoked { logins, pushed })
 }

@@ -103,10 +103,11 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
 /// A machine fetches kernel and ramdisk from any worker.
 fn ramdisk(worker: &Worker) -> Result<Vec<String>, ApiError> {
     let workers = worker.presence.heard();
-    let lacking = workers.iter().filter(|info| !info.lacks.is_empty());
-    let lacking: Vec<String> = lacking
-        .map(|info| format!("worker {} lacks {}", info.id, info.lacks.join(" and ")))
-        .collect();
+    let lacking = workers.iter().filter_map(|info| {
+        let lacks: Vec<_> = info.lacks_of_ramdisk().collect();
+        (!lacks.is_empty()).then(|| format!("worker {} lacks {}", info.id, lacks.join(" and ")))
+    });
+    let lacking: Vec<String> = lacking.collect();
     match lacking.len() == workers.len() {
         true => Err(fail(
             409,

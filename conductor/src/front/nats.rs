@@ -37,7 +37,7 @@ pub struct Listening {
 pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Result<Listening> {
     let fail = |what: &str, error: async_nats::Error| anyhow::anyhow!("{what}: {error}");
     let service = worker
-        .client
+        .front
         .service_builder()
         .description("Ironbeat conductor: bare metal from rack to running")
         .queue_group(subject::QUEUE_GROUP)
@@ -92,7 +92,7 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
         });
     }
     let handed_over = owner::serve(worker, power).await?;
-    arrived(&worker.client).await?;
+    arrived(&worker.front).await?;
     Ok(Listening {
         service,
         handed_over,

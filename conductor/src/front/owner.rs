@@ -129,6 +129,7 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::ListEvents(_)
         | Request::ShowSealKey(_)
         | Request::RotateKey(_)
+        | Request::RevokeLogin(_)
         | Request::ShowPolicy(_) => None,
     }
 }
@@ -181,7 +182,7 @@ pub(super) async fn serve(
     power: &Arc<PowerSync>,
 ) -> anyhow::Result<JoinHandle<()>> {
     let subject = handover::subject(&worker.prefix, &worker.id);
-    let mut questions = worker.client.subscribe(subject).await?;
+    let mut questions = worker.front.subscribe(subject).await?;
     let (worker, power) = (Arc::clone(worker), Arc::clone(power));
     let places = Arc::new(Semaphore::new(PARALLEL));
     Ok(tokio::spawn(async move {
@@ -213,9 +214,7 @@ async fn reply(worker: &Arc<Worker>, power: &PowerSync, message: &Message) {
             bytes::Bytes::new()
         }
     };
-    let sent = worker
-        .client
-        .publish_with_headers(to.clone(), headers, body);
+    let sent = worker.front.publish_with_headers(to.clone(), headers, body);
     if let Err(error) = sent.await {
         tracing::warn!("reply to another worker: {error}");
     }

@@ -1,8 +1,10 @@
-//! What a worker does of its own accord, for as long as it runs: alarms, power sync, forgotten secrets, serial consoles.
+//! What a worker does of its own accord, for as long as it runs: alarms, power sync, forgotten secrets, serial
+//! consoles, revoked logins.
 //! The core decides what each finding means for a node.
 pub mod alarm;
 pub mod console;
 pub mod power;
 pub mod records;
+pub mod revoke;
 pub mod sweep;
 pub mod turn;

@@ -2,6 +2,7 @@
 //! `http` serves them; `presence` tells the others.
 use super::script::{KERNEL, RAMDISK};
 use crate::config::Http;
+use crate::login::Refusals;
 use crate::records::presence::Presence;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub fn lacking(boot_dir: &Path) -> Vec<String> {
 }
 
 /// Runs until the worker stops.
-pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf) {
+pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf, refusals: Refusals) {
     let (mut known, mut no_images) = (Vec::new(), None);
     loop {
         let images = unreadable(&image_dir);
@@ -59,6 +60,7 @@ pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf) {
             no_images = images;
         }
         let lacks = lacking(&boot_dir);
+        presence.lacks([lacks.clone(), refusals.lacks()].concat());
         if lacks != known {
             match lacks.is_empty() {
                 true => tracing::info!("machines can boot a ramdisk from this worker"),
@@ -67,7 +69,6 @@ pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf) {
                     lacks.join("; ")
                 ),
             }
-            presence.lacks(lacks.clone());
             known = lacks;
         }
         tokio::time::sleep(LOOK).await;

@@ -16,6 +16,7 @@ mod node;
 mod nodes;
 pub mod origin;
 pub mod presence;
+pub mod revoked;
 pub mod rotate;
 pub mod seen;
 mod store;

@@ -6,6 +6,7 @@ pub mod bmcs;
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
+use ironbeat_auth::creds::Creds;
 use ironbeat_common::codec;
 use ironbeat_common::id::{BootId, Mac, SystemUuid};
 use ironbeat_common::inventory::{Disk, Inventory, Nic};
@@ -17,7 +18,7 @@ use ironbeat_rack::secrets;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -47,11 +48,27 @@ pub async fn connect(server: &NatsServer) -> async_nats::Client {
     options.connect(server.url()).await.unwrap()
 }
 
+/// Connects with a login of `auth`.
+pub async fn connect_as(
+    server: &NatsServer,
+    auth: &Path,
+    creds: &str,
+) -> Result<async_nats::Client, async_nats::ConnectError> {
+    let creds = std::fs::read_to_string(auth.join(creds)).unwrap();
+    let creds = Creds::parse(&creds).unwrap();
+    let ca = auth.join("people/ca.pem");
+    let options = ironbeat_cli::connect::options(Some(&creds), ca.exists().then_some(&*ca));
+    let options = options.request_timeout(Some(SOON));
+    options.connect(server.url()).await
+}
+
 /// A server and one client of it; workers are started by [`Site::worker`].
 pub struct Site {
     pub nats: NatsServer,
     pub client: async_nats::Client,
     dir: TempDir,
+    /// What `ironbeat auth init` made; none: nobody has a login.
+    auth: Option<PathBuf>,
 }
 
 /// A worker process. Killed on drop.
@@ -86,12 +103,41 @@ impl Site {
     pub async fn start() -> Self {
         let nats = NatsServer::start_loopback(NatsBinary::Floor).unwrap();
         let client = connect(&nats).await;
+        Self::with(nats, client, tempfile::tempdir().unwrap(), None)
+    }
+
+    /// A site whose server asks who is there, with all that `ironbeat auth init` makes for it.
+    pub async fn start_with_logins(binary: NatsBinary, init: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let auth = dir.path().join("auth");
+        let mut command = Command::new(PROGRAM);
+        command.args(["auth", "init"]).arg(&auth).args(init);
+        let output = run(command, SOON).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let lines = std::fs::read_to_string(auth.join("server/auth.conf")).unwrap();
+        let nats = NatsServer::start_loopback_with(binary, &lines).unwrap();
+        let client = connect_as(&nats, &auth, "people/admin.creds")
+            .await
+            .unwrap();
+        Self::with(nats, client, dir, Some(auth))
+    }
+
+    fn with(
+        nats: NatsServer,
+        client: async_nats::Client,
+        dir: TempDir,
+        auth: Option<PathBuf>,
+    ) -> Self {
         // Nobody boots them, but a worker without them refuses what needs a ramdisk.
         for name in ["vmlinuz", "initrd", "disk.img.gz"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        Self { nats, client, dir }
+        Self {
+            nats,
+            client,
+            dir,
+            auth,
+        }
     }
 
     /// Starts a worker and waits until it answers. `policy` goes under `[policy]` of its configuration.
@@ -116,8 +162,12 @@ impl Site {
     pub fn spawn_with(&self, host: &str, id: &str, more: &str, http: PortLease) -> Worker {
         let dir = self.dir.path().display();
         let config = self.dir.path().join(format!("{host}.toml"));
+        let auth = match &self.auth {
+            Some(auth) => format!("login = \"{}\"", auth.join("worker").display()),
+            None => "auth = \"none\"".into(),
+        };
         let text = format!(
-            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n\
+            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n{auth}\n\
              [http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n\
              {more}\n",
             self.nats.url(),
@@ -157,10 +207,35 @@ impl Site {
 
     /// The operator's command line, with `password` as the BMC's where one is needed.
     pub async fn cli_as(&self, password: &str, args: &[&str]) -> Said {
+        let mut command = self.command(args, "admin");
+        command.env("IRONBEAT_BMC_PASSWORD", password);
+        Self::said(command).await
+    }
+
+    /// The command line as `login`, one of the people.
+    pub async fn cli_by(&self, login: &str, args: &[&str]) -> Said {
+        Self::said(self.command(args, login)).await
+    }
+
+    fn command(&self, args: &[&str], login: &str) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(args);
         command.env("IRONBEAT_NATS", self.nats.url());
-        command.env("IRONBEAT_BMC_PASSWORD", password);
+        match &self.auth {
+            Some(auth) => {
+                command.env("IRONBEAT_AUTH_DIR", auth);
+                command.env("IRONBEAT_CREDS", auth.join(format!("people/{login}.creds")));
+                let ca = auth.join("people/ca.pem");
+                if ca.exists() {
+                    command.env("IRONBEAT_CA", ca);
+                }
+            }
+            None => drop(command.env("IRONBEAT_AUTH", "none")),
+        }
+        command
+    }
+
+    async fn said(command: Command) -> Said {
         let output = tokio::task::spawn_blocking(|| run(command, SOON));
         let output = output.await.unwrap().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -173,10 +248,13 @@ impl Site {
 
     /// A command that goes on while the test does something.
     pub fn start_cli(&self, args: &[&str]) -> Process {
-        let mut command = Command::new(PROGRAM);
-        command.args(args);
-        command.env("IRONBEAT_NATS", self.nats.url());
+        let command = self.command(args, "admin");
         Process::start("the command", command, &self.dir.path().join("cli.log")).unwrap()
+    }
+
+    /// What `ironbeat auth init` made.
+    pub fn auth(&self) -> &Path {
+        self.auth.as_deref().expect("the site has logins")
     }
 
     pub async fn cli(&self, args: &[&str]) -> Said {

@@ -287,7 +287,7 @@ impl Site {
         let worker = &mut self.workers[n];
         let servers = self.cluster.urls();
         let text = format!(
-            "id = \"{name}\"\n[nats]\nservers = {servers:?}\nreplicas = {SERVERS}\n\
+            "id = \"{name}\"\n[nats]\nservers = {servers:?}\nreplicas = {SERVERS}\nauth = \"none\"\n\
              [http]\nlisten = \"{}:{HTTP_PORT}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}/images\"\n{}",
             worker.host.address(),
             secrets::section(&self.programs.dir)?,
@@ -298,7 +298,7 @@ impl Site {
         std::fs::write(&clock, "0").with_context(|| format!("write {}", clock.display()))?;
         let mut command = Command::new(&self.programs.ironbeat);
         command
-            .args(["conductor", "--config"])
+            .args(["conductor", "--i-know", "--config"])
             .arg(&config)
             .env("IRONBEAT_LOG", "info,ironbeat=debug")
             .env(CLOCK, &clock);

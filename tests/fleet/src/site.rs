@@ -51,7 +51,7 @@ impl Site {
         let (id, http) = (format!("w{}", self.workers.len() + 1), PortLease::take()?);
         let dir = self.dir.path().display();
         let text = format!(
-            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n[http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\n\
+            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\nauth = \"none\"\n[http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\n\
              image_dir = \"{dir}\"\n{}{more}\n[policy]\nautomated_clean = false\n",
             self.nats.url(),
             http.keep(),
@@ -121,7 +121,10 @@ impl Site {
     /// Runs the command line; returns how long it took.
     pub fn command(&self, args: &[&str]) -> Result<Duration> {
         let mut command = Command::new(&self.ironbeat);
-        command.args(args).env("IRONBEAT_NATS", self.nats.url());
+        command
+            .args(args)
+            .env("IRONBEAT_NATS", self.nats.url())
+            .env("IRONBEAT_AUTH", "none");
         let begin = Instant::now();
         ironbeat_rack::process::run_ok(command, START)?;
         Ok(begin.elapsed())

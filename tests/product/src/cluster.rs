@@ -74,7 +74,7 @@ impl Cluster {
         let port = BOOT_PORT + u16::try_from(index).context("worker number")?;
         let dnsmasq = self.rack.dnsmasq();
         let config = format!(
-            "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\n[http]\nlisten = '{GATEWAY}:{port}'\n\
+            "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\nauth = 'none'\n[http]\nlisten = '{GATEWAY}:{port}'\n\
              boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n\
              [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n{}[policy]\n{}\n",
             self.product.boot_dir.display(),
@@ -89,8 +89,7 @@ impl Cluster {
         std::fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
         let mut command = Command::new(&self.product.ironbeat);
         command
-            .arg("conductor")
-            .arg("--config")
+            .args(["conductor", "--i-know", "--config"])
             .arg(&path)
             .env("IRONBEAT_LOG", "info,ironbeat=debug");
         self.workers[index] = Some(self.rack.spawn_worker(&name, command)?);
@@ -131,6 +130,7 @@ impl Cluster {
     pub fn cli_command(&self, args: &[&str]) -> Result<Command> {
         let mut command = self.rack.command(&self.product.ironbeat)?;
         command.env("IRONBEAT_NATS", format!("nats://{GATEWAY}:{NATS_PORT}"));
+        command.args(["--no-auth", "--i-know"]);
         command.env("IRONBEAT_BMC_PASSWORD", &self.rack.login().password);
         command.args(args);
         Ok(command)

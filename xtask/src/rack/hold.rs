@@ -23,7 +23,7 @@ pub fn print_next(cluster: &Cluster) {
         "node undeploy node1 --wait",
     ] {
         println!(
-            "  {enter}{} --nats nats://10.77.0.1:4222 {line}",
+            "  {enter}{} --nats nats://10.77.0.1:4222 --no-auth --i-know {line}",
             cluster.ironbeat().display()
         );
     }

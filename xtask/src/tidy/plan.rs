@@ -148,7 +148,12 @@ pub const CRATES: &[Crate] = &[
         dir: "conductor/cli",
         owns: "the operator's commands: a client of `ops` over NATS",
         lacks: "a way into the records but by asking a conductor",
-        may: &["ironbeat-ops", "ironbeat-core", "ironbeat-common"],
+        may: &[
+            "ironbeat-auth",
+            "ironbeat-ops",
+            "ironbeat-core",
+            "ironbeat-common",
+        ],
         no_std: false,
         never: &["ironbeat", "ironbeat-ipmi"],
         rooms: &[],
@@ -159,6 +164,7 @@ pub const CRATES: &[Crate] = &[
         owns: "the worker, and the program that is worker and command line in one",
         lacks: "state: what it knows is in NATS",
         may: &[
+            "ironbeat-auth",
             "ironbeat-ops",
             "ironbeat-core",
             "ironbeat-common",
@@ -337,7 +343,7 @@ const CONDUCTOR: &[Room] = &[
     folder(
         "loops",
         &["drive", "records", "bmc", "worker"],
-        "what a worker does of its own accord: alarms, lost workers, power sync, forgotten secrets, serial consoles",
+        "what a worker does of its own accord: alarms, lost workers, power sync, forgotten secrets, serial consoles, revoked logins",
     ),
     folder(
         "drive",

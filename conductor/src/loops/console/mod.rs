@@ -104,7 +104,7 @@ pub async fn start(
     for part in Part::TO_WORKER {
         // No queue group: all hear it, and the node's owner answers.
         let messages = worker
-            .client
+            .front
             .subscribe(subject_of_all(&worker.prefix, part))
             .await?;
         parts.push(messages.map(move |message| (part, message)).boxed());
@@ -193,7 +193,7 @@ async fn attach(consoles: &Consoles, node: NodeId, message: &Message) {
         }
     };
     let sent = worker
-        .client
+        .front
         .publish_with_headers(reply, headers, body)
         .await;
     if let Err(error) = sent {

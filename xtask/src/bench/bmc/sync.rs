@@ -178,7 +178,7 @@ impl Site {
         let dir = self.dir.path().display();
         let config = self.dir.path().join(format!("{id}.toml"));
         let text = format!(
-            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n[http]\nlisten = \"127.0.0.1:{}\"\n\
+            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\nauth = \"none\"\n[http]\nlisten = \"127.0.0.1:{}\"\n\
              boot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n{}[policy]\n{}\n",
             self.nats.url(),
             http.port(),
@@ -235,7 +235,9 @@ impl Site {
     fn cli(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(args);
-        command.env("IRONBEAT_NATS", self.nats.url());
+        command
+            .env("IRONBEAT_NATS", self.nats.url())
+            .env("IRONBEAT_AUTH", "none");
         command.env("IRONBEAT_BMC_PASSWORD", "Rack-pw-1");
         let output = run_command(command, PATIENCE)?;
         let err = String::from_utf8_lossy(&output.stderr);

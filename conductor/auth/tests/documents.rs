@@ -1,0 +1,67 @@
+//! Writes the table of roles in docs/security.md, or compares it with what is there.
+//! That servers hold to it is tried in `broker`.
+use ironbeat_auth::roles::{Role, Template};
+use ironbeat_document as document;
+
+const PREFIX: &str = "ib.v1";
+
+/// Endpoints have a table of their own.
+fn list(subjects: &[String], role: Role) -> String {
+    let api = format!("{PREFIX}.api.");
+    let others = subjects
+        .iter()
+        .filter(|subject| !subject.starts_with(&api) || subject.ends_with('>'));
+    let mut all: Vec<_> = others
+        .map(|subject| {
+            let subject = subject
+                .replace("{{subject()}}", "KEY")
+                .replace("{{name()}}", "NODE");
+            format!("`{subject}`")
+        })
+        .collect();
+    if let Some(rank) = role.person()
+        && subjects
+            .iter()
+            .any(|subject| subject.starts_with(&api) && !subject.ends_with('>'))
+    {
+        let rank = format!("{rank:?}").to_lowercase();
+        all.insert(0, format!("the endpoints of {rank}s"));
+    }
+    all.join(", ")
+}
+
+#[test]
+fn the_table_of_roles_is_written_from_their_templates() {
+    let rows = Role::ALL.map(|role| {
+        let Template {
+            publish,
+            hear,
+            subs,
+            payload,
+            ..
+        } = role.template(PREFIX);
+        assert!(publish.deny.is_empty());
+        let mut hears = list(&hear.allow, role);
+        if !hear.deny.is_empty() {
+            let (queues, subjects): (Vec<_>, Vec<_>) =
+                hear.deny.into_iter().partition(|deny| deny == "> >");
+            let mut not: Vec<_> = subjects
+                .iter()
+                .map(|subject| format!("`{subject}`"))
+                .collect();
+            not.extend(queues.iter().map(|_| "in any queue group".to_string()));
+            hears += &format!("; not {}", not.join(", "));
+        }
+        let mut bounds = vec![];
+        if payload > 0 {
+            bounds.push(format!("{} KiB a message", payload >> 10));
+        }
+        if subs > 0 {
+            bounds.push(format!("{subs} subscriptions"));
+        }
+        let publish = list(&publish.allow, role);
+        vec![role.to_string(), publish, hears, bounds.join(", ")]
+    });
+    let head = ["role", "may publish", "may hear", "bounds"];
+    document::holds("docs/security.md", "roles", &document::table(&head, &rows)).unwrap();
+}

@@ -1,0 +1,180 @@
+//! `ironbeat auth init`: one directory with a part each for the operator, the NATS servers, the workers and the people.
+//! `ironbeat-auth` makes what is in it.
+use super::certificates::{self, Certificates};
+use super::files::{make_dir, write_new};
+use super::user;
+use crate::{Connect, out};
+use anyhow::{Context, ensure};
+use clap::Args;
+use ironbeat_auth::creds::seed;
+use ironbeat_auth::roles::Role;
+use ironbeat_auth::site::{Server, Site};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct InitArgs {
+    /// A directory to make.
+    dir: PathBuf,
+    /// A name or address of a NATS server, for its certificate; more than once for more.
+    #[arg(long = "host", default_values_t = ["127.0.0.1".to_string(), "localhost".to_string()])]
+    hosts: Vec<String>,
+    /// Where the NATS server listens.
+    #[arg(long, default_value = "0.0.0.0:4222")]
+    listen: SocketAddr,
+    /// Make a CA and a certificate for the servers, and let them take TLS only.
+    #[arg(long)]
+    tls: bool,
+    /// Where the files of `server/` will be on the NATS server's host; default: where they are made.
+    #[arg(long)]
+    server_dir: Option<PathBuf>,
+}
+
+/// What later commands need to know of a site, beside its keys.
+#[derive(Serialize, Deserialize)]
+pub(super) struct About {
+    pub account: String,
+    pub prefix: String,
+}
+
+/// Names of files, for the commands and for workers.
+pub(super) const ABOUT: &str = "operator/site.json";
+const CA: &str = "ca.pem";
+
+pub(super) fn role_seed(role: Role) -> String {
+    format!("operator/role-{role}.seed")
+}
+
+pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {
+    let dir = &args.dir;
+    let ready = std::fs::read_dir(dir).map(|mut entries| entries.next().is_none());
+    ensure!(
+        ready.unwrap_or(true),
+        "{} is there already, and keys are never overwritten: choose another directory",
+        dir.display()
+    );
+    let prefix = to.prefix();
+    ensure!(
+        prefix.split('.').all(is_token),
+        "the prefix is {prefix:?}: its parts between dots have letters, digits, - and _"
+    );
+    let now = now();
+    let certificates = args.tls.then(|| certificates::make(&args.hosts, now));
+    let certificates = certificates.transpose()?;
+    let site = Site::new(prefix);
+    if !dir.exists() {
+        make_dir(dir)?;
+    }
+    let dir = dir
+        .canonicalize()
+        .with_context(|| format!("find {}", dir.display()))?;
+    for part in ["operator", "server", "worker", "people"] {
+        make_dir(&dir.join(part))?;
+    }
+    operator(&dir, &site, certificates.as_ref())?;
+    server(&dir, &site, args, certificates.as_ref(), now)?;
+    worker(&dir, &site, now)?;
+    if let Some(certificates) = &certificates {
+        for part in ["server", "worker", "people"] {
+            write_new(&dir.join(part).join(CA), &certificates.ca)?;
+        }
+    }
+    user::add(&dir, "admin", Role::Admin, None)?;
+    let path = dir.display();
+    out::line(format_args!(
+        "{path}/operator/identity.seed is needed again only if another key is lost: take it offline.\n\
+         {path}/operator makes logins: keep it from everybody but the admins.\n\
+         {path}/server goes to the hosts of NATS: nats-server -c {}/nats-server.conf\n\
+         {path}/worker goes to the hosts of workers: nats.login in their configuration is where it is.\n\
+         {path}/people/admin.creds is your own login: ironbeat --creds FILE, or IRONBEAT_CREDS, or ~/.config/ironbeat/creds.",
+        server_dir(&dir, args).display(),
+    ))
+}
+
+fn is_token(token: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !token.is_empty() && token.chars().all(good)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tokens carry the time of whoever makes them"
+)]
+pub(super) fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(0))
+}
+
+fn operator(dir: &Path, site: &Site, tls: Option<&Certificates>) -> anyhow::Result<()> {
+    let about = About {
+        account: site.account.clone(),
+        prefix: site.prefix.clone(),
+    };
+    write_new(&dir.join(ABOUT), &(serde_json::to_string(&about)? + "\n"))?;
+    let operator = dir.join("operator");
+    for (name, key) in [
+        ("identity.seed", &site.operator),
+        ("signer.seed", &site.signer),
+        ("system.seed", &site.system),
+    ] {
+        write_new(&operator.join(name), &(seed(key)? + "\n"))?;
+    }
+    for (role, key) in &site.roles {
+        write_new(&dir.join(role_seed(*role)), &(seed(key)? + "\n"))?;
+    }
+    match tls {
+        Some(tls) => write_new(&operator.join("ca.key"), &tls.ca_key),
+        None => Ok(()),
+    }
+}
+
+fn server_dir(dir: &Path, args: &InitArgs) -> PathBuf {
+    args.server_dir
+        .clone()
+        .unwrap_or_else(|| dir.join("server"))
+}
+
+fn server(
+    dir: &Path,
+    site: &Site,
+    args: &InitArgs,
+    tls: Option<&Certificates>,
+    now: i64,
+) -> anyhow::Result<()> {
+    let (made, there) = (dir.join("server"), server_dir(dir, args));
+    let (cert, key) = (there.join("server.pem"), there.join("server.key"));
+    if let Some(tls) = tls {
+        write_new(&made.join("server.pem"), &tls.server)?;
+        write_new(&made.join("server.key"), &tls.server_key)?;
+    }
+    let accounts = there.join("accounts");
+    let server = Server {
+        listen: args.listen,
+        store: &there.join("jetstream"),
+        auth: "auth.conf",
+    };
+    let lines = site.server_lines(&accounts, tls.map(|_| (&*cert, &*key)), now)?;
+    write_new(&made.join("auth.conf"), &lines)?;
+    write_new(&made.join("nats-server.conf"), &server.config())
+}
+
+fn worker(dir: &Path, site: &Site, now: i64) -> anyhow::Result<()> {
+    let worker = dir.join("worker");
+    for role in [Role::Worker, Role::Front] {
+        let creds = site.login(role, role.name(), now, None)?;
+        write_new(&worker.join(format!("{role}.creds")), &creds.text()?)?;
+    }
+    write_new(
+        &worker.join("agents.seed"),
+        &(seed(site.key(Role::Agent))? + "\n"),
+    )?;
+    write_new(
+        &worker.join("bootstrap.jwt"),
+        &(site.bootstrap_jwt(now)? + "\n"),
+    )?;
+    let revoke = worker.join("revoke");
+    make_dir(&revoke)?;
+    write_new(&revoke.join("system.creds"), &site.revoker(now)?.text()?)?;
+    write_new(&revoke.join("signer.seed"), &(seed(&site.signer)? + "\n"))
+}

@@ -1,0 +1,27 @@
+//! `ironbeat auth`: makes a site's keys and files, and people's logins.
+//! What the keys mean is in `ironbeat-auth`; only `revoke` asks a worker.
+mod certificates;
+mod files;
+mod init;
+mod user;
+
+use crate::Connect;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub enum AuthCommand {
+    /// Make the keys of a site, and the files of its NATS servers, its workers and its first admin.
+    Init(init::InitArgs),
+    /// Logins of people.
+    #[command(subcommand)]
+    User(user::UserCommand),
+}
+
+/// # Errors
+/// What was attempted and why it did not work.
+pub async fn run(to: &Connect, command: AuthCommand) -> anyhow::Result<()> {
+    match command {
+        AuthCommand::Init(args) => init::run(to, &args),
+        AuthCommand::User(command) => user::run(to, command).await,
+    }
+}

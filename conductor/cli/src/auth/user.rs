@@ -1,0 +1,204 @@
+//! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
+//! A login ends when a worker has told the NATS servers; this asks one.
+use super::files::{read, replace, write_new};
+use super::init::{ABOUT, About, now, role_seed};
+use crate::client::Client;
+use crate::{Connect, out};
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use ironbeat_auth::creds::Creds;
+use ironbeat_auth::roles::Role;
+use ironbeat_auth::site;
+use ironbeat_ops::request::RevokeLogin;
+use nkeys::KeyPair;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+const DAY_SECS: i64 = 86_400;
+
+#[derive(Subcommand)]
+pub enum UserCommand {
+    /// Make a login: a file for whoever it is.
+    Add {
+        name: String,
+        #[arg(long)]
+        role: PersonRole,
+        /// For so many days; default: until it is revoked.
+        #[arg(long)]
+        days: Option<u16>,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Show the logins that were made.
+    List {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// End a login now: its connections too.
+    Revoke {
+        /// A name, or the public key of a login of any kind.
+        name: String,
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+#[derive(Args)]
+pub struct Dir {
+    /// What `ironbeat auth init` made.
+    #[arg(long, env = "IRONBEAT_AUTH_DIR", default_value = ".")]
+    dir: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum PersonRole {
+    Admin,
+    Operator,
+    Observer,
+}
+
+/// A login that was made; the login itself belongs to whoever it is.
+#[derive(Debug, Serialize, Deserialize)]
+struct Person {
+    name: String,
+    role: Role,
+    key: String,
+    made: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    revoked: bool,
+}
+
+pub async fn run(to: &Connect, command: UserCommand) -> anyhow::Result<()> {
+    match command {
+        UserCommand::Add {
+            name,
+            role,
+            days,
+            dir,
+        } => {
+            let role = match role {
+                PersonRole::Admin => Role::Admin,
+                PersonRole::Operator => Role::Operator,
+                PersonRole::Observer => Role::Observer,
+            };
+            let file = add(&dir.dir, &name, role, days)?;
+            out::line(format_args!(
+                "{} is the login of {name}, {role}: give it to nobody else",
+                file.display()
+            ))
+        }
+        UserCommand::List { dir } => list(to, &dir.dir),
+        UserCommand::Revoke { name, dir } => revoke(to, &dir.dir, &name).await,
+    }
+}
+
+fn file(dir: &Path, name: &str, kind: &str) -> anyhow::Result<PathBuf> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    let good = !name.is_empty() && name.len() <= 64 && name.chars().all(good);
+    ensure!(
+        good && !name.starts_with('.'),
+        "{name:?} is no name: letters, digits and -_.@, at most 64"
+    );
+    Ok(dir.join("people").join(format!("{name}.{kind}")))
+}
+
+pub(super) fn add(
+    dir: &Path,
+    name: &str,
+    role: Role,
+    days: Option<u16>,
+) -> anyhow::Result<PathBuf> {
+    let (creds_file, about_file) = (file(dir, name, "creds")?, file(dir, name, "json")?);
+    ensure!(
+        !about_file.exists(),
+        "{name} has a login already: {}",
+        about_file.display()
+    );
+    let about: About = serde_json::from_str(&read(&dir.join(ABOUT))?)
+        .with_context(|| format!("understand {}", dir.join(ABOUT).display()))?;
+    let seed_file = dir.join(role_seed(role));
+    let signer = KeyPair::from_seed(read(&seed_file)?.trim())
+        .map_err(|_| anyhow::anyhow!("{} is no key", seed_file.display()))?;
+    let made = now();
+    let until = days.map(|days| made + i64::from(days) * DAY_SECS);
+    let creds: Creds = site::login(&signer, &about.account, role, name, made, until)?;
+    let person = Person {
+        name: name.into(),
+        role,
+        key: creds.key.public_key(),
+        made,
+        until,
+        revoked: false,
+    };
+    write_new(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
+    write_new(&creds_file, &creds.text()?)?;
+    Ok(creds_file)
+}
+
+fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+    let mut people = vec![];
+    let entries = std::fs::read_dir(dir.join("people"));
+    for entry in entries.with_context(|| format!("list {}/people", dir.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|kind| kind == "json") {
+            let person: Person = serde_json::from_str(&read(&path)?)
+                .with_context(|| format!("understand {}", path.display()))?;
+            people.push(person);
+        }
+    }
+    people.sort_by(|a, b| a.name.cmp(&b.name));
+    if to.json {
+        return out::json(&people);
+    }
+    let ends = |person: &Person| match (person.revoked, person.until) {
+        (true, _) => "revoked".into(),
+        (false, Some(until)) if until <= now() => "over".into(),
+        (false, Some(until)) => format!("in {} days", (until - now()) / DAY_SECS),
+        (false, None) => "-".into(),
+    };
+    let rows = people
+        .iter()
+        .map(|person| {
+            let role = person.role.to_string();
+            vec![person.name.clone(), role, ends(person), person.key.clone()]
+        })
+        .collect();
+    out::table(&["NAME", "ROLE", "ENDS", "KEY"], rows)
+}
+
+async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
+    let about_file = file(dir, name, "json")?;
+    let known = about_file.exists();
+    let key = match known {
+        true => {
+            let person: Person = serde_json::from_str(&read(&about_file)?)
+                .with_context(|| format!("understand {}", about_file.display()))?;
+            person.key
+        }
+        false if KeyPair::from_public_key(name).is_ok() => name.into(),
+        false => bail!(
+            "{name}: no login of that name was made in {}",
+            dir.display()
+        ),
+    };
+    let client = Client::open(to).await?;
+    let revoked = client.ask(&RevokeLogin { key, until: None }).await?;
+    if known {
+        let mut person: Person = serde_json::from_str(&read(&about_file)?)?;
+        person.revoked = true;
+        replace(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
+    }
+    if to.json {
+        return out::json(&revoked);
+    }
+    match revoked.pushed {
+        true => out::line(format_args!(
+            "{name} is out: the NATS servers have dropped it"
+        )),
+        false => out::line(format_args!(
+            "{name} is out when a worker that has the directory revoke/ tells the NATS servers; the one that answered has not"
+        )),
+    }
+}

@@ -1,0 +1,236 @@
+//! How a command finds NATS and says who it is; and how it hears at once that it may not.
+//! `client` asks workers; the worker's own login is in the conductor.
+use crate::servers;
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use ironbeat_auth::creds::Creds;
+use ironbeat_auth::refused::Refused;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use tokio::sync::watch;
+
+/// Subjects remembered; a command asks for a few.
+const MAX_REFUSED: usize = 64;
+const RED: &str = "\x1b[1;31m";
+const PLAIN: &str = "\x1b[0m";
+/// What everybody is told who asks for no login.
+pub const NO_AUTH: &str = "auth = none: whoever reaches these NATS servers commands every machine and reads every password";
+
+/// Where to find the workers, as whom, and how to print replies.
+#[derive(Args)]
+pub struct Connect {
+    /// NATS servers, separated by commas.
+    #[arg(
+        long,
+        env = "IRONBEAT_NATS",
+        default_value = "nats://127.0.0.1:4222",
+        global = true,
+        value_delimiter = ','
+    )]
+    nats: Vec<String>,
+    /// Subject prefix.
+    #[arg(long, env = "IRONBEAT_PREFIX", default_value = ironbeat_common::subject::DEFAULT_PREFIX, global = true)]
+    prefix: String,
+    /// Your login, as `ironbeat auth user add` made it; default: ~/.config/ironbeat/creds.
+    #[arg(long, env = "IRONBEAT_CREDS", global = true, value_name = "FILE")]
+    creds: Option<PathBuf>,
+    /// Certificate of the CA of the NATS servers; default: ~/.config/ironbeat/ca.pem if it is there.
+    #[arg(long, env = "IRONBEAT_CA", global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// No login: for a lab on loopback. Also IRONBEAT_AUTH=none.
+    #[arg(long, global = true)]
+    no_auth: bool,
+    #[arg(long = "auth", env = "IRONBEAT_AUTH", global = true, hide = true, value_parser = ["none"])]
+    auth: Option<String>,
+    /// With no login, on other addresses than loopback too.
+    #[arg(long, global = true)]
+    i_know: bool,
+    /// Print replies as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// A connection, and what servers have refused to it.
+pub struct Connected {
+    pub nats: async_nats::Client,
+    pub refused: watch::Receiver<Vec<Refused>>,
+    /// `anna, observer`.
+    pub who: String,
+}
+
+impl Connect {
+    pub fn servers(&self) -> &[String] {
+        &self.nats
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub fn i_know(&self) -> bool {
+        self.i_know
+    }
+
+    /// # Errors
+    /// When there is no login, or no server takes it.
+    pub async fn open(&self) -> anyhow::Result<Connected> {
+        let creds = self.login()?;
+        let (say, refused) = watch::channel(vec![]);
+        let options = options(creds.as_ref(), self.ca().as_deref());
+        let options = options.name("ironbeat/cli").event_callback(move |event| {
+            let heard = refusal(&event);
+            if let Some(heard) = heard {
+                say.send_modify(|all: &mut Vec<_>| {
+                    if all.len() < MAX_REFUSED {
+                        all.push(heard);
+                    }
+                });
+            }
+            async {}
+        });
+        let who = creds.as_ref().map_or("nobody".into(), Creds::who);
+        let nats = match options.connect(&self.nats).await {
+            Ok(nats) => nats,
+            Err(error) if error.kind() == async_nats::ConnectErrorKind::AuthorizationViolation => {
+                let servers: Vec<String> = self.nats.iter().map(|it| servers::plain(it)).collect();
+                let servers = servers.join(", ");
+                bail!(
+                    "the NATS servers at {servers} do not take this login ({who}): it was revoked, its time is over, or it is of another site"
+                )
+            }
+            Err(error) => {
+                let tried = servers::tried(&self.nats).await;
+                return Err(error).context(format!("connect to NATS at {tried}"));
+            }
+        };
+        Ok(Connected { nats, refused, who })
+    }
+
+    fn login(&self) -> anyhow::Result<Option<Creds>> {
+        if self.no_auth || self.auth.is_some() && self.creds.is_none() {
+            may_do_without(&self.nats, self.i_know)?;
+            let red = std::io::stderr().is_terminal();
+            let (on, off) = if red { (RED, PLAIN) } else { ("", "") };
+            eprintln!("{on}{NO_AUTH}{off}");
+            return Ok(None);
+        }
+        let usual = home().map(|home| home.join("creds"));
+        let usual = usual.filter(|path| path.exists());
+        let Some(path) = self.creds.clone().or(usual) else {
+            bail!(
+                "no login: give --creds FILE, or put it at ~/.config/ironbeat/creds; `ironbeat auth user add` makes one, and \
+                 `ironbeat auth init` the first. For a lab on loopback without logins: --no-auth"
+            )
+        };
+        read_creds(&path).map(Some)
+    }
+
+    fn ca(&self) -> Option<PathBuf> {
+        let usual = home().map(|home| home.join("ca.pem"));
+        self.ca.clone().or(usual.filter(|path| path.exists()))
+    }
+}
+
+fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
+    Some(PathBuf::from(home).join(".config/ironbeat"))
+}
+
+/// # Errors
+/// When it cannot be read or is no login; nothing of it is quoted.
+pub fn read_creds(path: &Path) -> anyhow::Result<Creds> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the login {}", path.display()))?;
+    Creds::parse(&text).with_context(|| format!("understand the login {}", path.display()))
+}
+
+/// # Errors
+/// When a server is on another machine, perhaps, and nobody said that this is known.
+pub fn may_do_without(servers: &[String], i_know: bool) -> anyhow::Result<()> {
+    let far = servers.iter().find(|server| !is_loopback(server));
+    if let Some(far) = far {
+        ensure!(
+            i_know,
+            "{} is not on loopback, and without logins whoever reaches it commands every machine: run `ironbeat auth init`, \
+             or say --i-know",
+            servers::plain(far)
+        );
+    }
+    Ok(())
+}
+
+fn is_loopback(server: &str) -> bool {
+    let Ok(server) = server.parse::<async_nats::ServerAddr>() else {
+        return false;
+    };
+    let host = server.host().trim_matches(['[', ']']);
+    let address = host.parse::<std::net::IpAddr>();
+    address.map_or(host == "localhost", |address| address.is_loopback())
+}
+
+/// What every connection of ours has in common. With a CA, a server that offers no TLS is none of ours.
+pub fn options(creds: Option<&Creds>, ca: Option<&Path>) -> async_nats::ConnectOptions {
+    let mut options = async_nats::ConnectOptions::new();
+    if let Some(creds) = creds {
+        let key = std::sync::Arc::new(creds.key.clone());
+        options = options
+            .jwt(creds.jwt.clone(), move |nonce| {
+                let signed = key.sign(&nonce).map_err(async_nats::AuthError::new);
+                async move { signed }
+            })
+            .custom_inbox_prefix(creds.inbox());
+    }
+    match ca {
+        Some(ca) => options
+            .add_root_certificates(ca.to_path_buf())
+            .require_tls(true),
+        None => options,
+    }
+}
+
+/// What a server has refused, if this is what it says.
+pub fn refusal(event: &async_nats::Event) -> Option<Refused> {
+    match event {
+        async_nats::Event::ServerError(async_nats::ServerError::Other(text)) => {
+            Refused::parse(text)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_logins_a_server_must_be_on_this_machine() {
+        let check = |server: &str, good: bool| {
+            assert_eq!(
+                may_do_without(&[server.into()], false).is_ok(),
+                good,
+                "{server}"
+            );
+            assert!(may_do_without(&[server.into()], true).is_ok(), "{server}");
+        };
+        for good in [
+            "nats://127.0.0.1:4222",
+            "127.0.0.9",
+            "localhost:4222",
+            "tls://[::1]:4222",
+        ] {
+            check(good, true);
+        }
+        for bad in [
+            "nats://10.0.0.1:4222",
+            "nats://localhost.example.org",
+            "127.0.0.1.example.org",
+            "[::]:4222",
+            "0.0.0.0",
+            "",
+        ] {
+            check(bad, false);
+        }
+        let two = ["127.0.0.1".into(), "10.0.0.1".into()];
+        assert!(may_do_without(&two, false).is_err());
+    }
+}

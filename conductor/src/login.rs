@@ -1,0 +1,303 @@
+//! A worker's own logins: read from the directory that `ironbeat auth init` made, and connected with.
+//! What each may do is in `ironbeat-auth`; `loops/revoke` uses what ends others' logins.
+use crate::config::{Auth, Nats};
+use anyhow::{Context, bail, ensure};
+use async_nats::ConnectErrorKind;
+use ironbeat_auth::agent::Mint;
+use ironbeat_auth::creds::Creds;
+use ironbeat_auth::refused::Refused;
+use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusal};
+use ironbeat_cli::servers;
+use ironbeat_core::id::WorkerId;
+use nkeys::KeyPair;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Servers that start together with the workers get so long; then whoever has started this worker may start it again.
+const AWAY: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a worker is that has logins.
+pub struct Login {
+    /// Writes records; hears nothing that it has not asked for.
+    pub worker: Creds,
+    /// Hears requests and answers them. It can write to inboxes and nowhere else, because whoever asks says where the answer
+    /// goes.
+    pub front: Creds,
+    /// Makes the logins of agents.
+    pub mint: Mint,
+    /// What machines show that have no login yet.
+    pub bootstrap: String,
+    /// The CA of the NATS servers, if they have one of their own.
+    pub ca: Option<PathBuf>,
+    /// Ends logins, where the operator has left that to workers.
+    pub revoker: Option<Revoker>,
+}
+
+pub struct Revoker {
+    pub creds: Creds,
+    pub signer: KeyPair,
+    /// The account's public key.
+    pub account: String,
+}
+
+impl Login {
+    /// None: `auth = "none"`.
+    ///
+    /// # Errors
+    /// When neither was said, both were, a file is missing or open to others, or the servers are on other machines than this
+    /// and nobody knows.
+    pub fn of(nats: &Nats, i_know: bool) -> anyhow::Result<Option<Self>> {
+        match (&nats.login, nats.auth) {
+            (Some(_), Some(Auth::None)) => {
+                bail!("nats.login is given and nats.auth is none: take one of them out")
+            }
+            (Some(dir), None) => Self::read(dir).map(Some),
+            (None, Some(Auth::None)) => {
+                may_do_without(&nats.servers, i_know)?;
+                tracing::warn!("{NO_AUTH}");
+                Ok(None)
+            }
+            (None, None) => bail!(
+                "nats.login is missing: run `ironbeat auth init DIR`, copy DIR/worker to the workers' hosts, and write \
+                 login = \"/etc/ironbeat/worker\" under [nats]. For a lab on loopback, without logins: auth = \"none\""
+            ),
+        }
+    }
+
+    fn read(dir: &Path) -> anyhow::Result<Self> {
+        let secret = |name: &str| {
+            let path = dir.join(name);
+            private(&path)?;
+            Ok::<_, anyhow::Error>(path)
+        };
+        let word = |name: &str| {
+            let path = secret(name)?;
+            let text = std::fs::read_to_string(&path);
+            let text = text.with_context(|| format!("read {}", path.display()))?;
+            Ok::<_, anyhow::Error>(text.trim().to_owned())
+        };
+        let key = |name: &str| {
+            let key = KeyPair::from_seed(&word(name)?);
+            key.map_err(|_| anyhow::anyhow!("{} is no key", dir.join(name).display()))
+        };
+        let worker = read_creds(&secret("worker.creds")?)?;
+        let account = worker.account()?;
+        let revoker = match dir.join("revoke").exists() {
+            true => Some(Revoker {
+                creds: read_creds(&secret("revoke/system.creds")?)?,
+                signer: key("revoke/signer.seed")?,
+                account: account.clone(),
+            }),
+            false => {
+                tracing::warn!(
+                    "{} is not there: a login that this worker ends goes on until its time is over, or another worker sees to it",
+                    dir.join("revoke").display()
+                );
+                None
+            }
+        };
+        let ca = dir.join("ca.pem");
+        Ok(Self {
+            worker,
+            front: read_creds(&secret("front.creds")?)?,
+            mint: Mint::new(key("agents.seed")?, account),
+            bootstrap: word("bootstrap.jwt")?,
+            ca: ca.exists().then_some(ca),
+            revoker,
+        })
+    }
+}
+
+fn private(path: &Path) -> anyhow::Result<()> {
+    let mode = std::fs::metadata(path)
+        .with_context(|| format!("read {}", path.display()))?
+        .mode();
+    ensure!(
+        mode & 0o077 == 0,
+        "others may read {0}, so it may not be a secret any more: `chmod 600 {0}` if it still is, `ironbeat auth init` if not",
+        path.display()
+    );
+    Ok(())
+}
+
+/// What servers have refused to this worker: its login is not what this version needs.
+#[derive(Clone, Default)]
+pub struct Refusals(Arc<Mutex<BTreeSet<Refused>>>);
+
+impl Refusals {
+    /// Subjects may have ids in them.
+    const MAX: usize = 32;
+
+    fn add(&self, refused: Refused) {
+        tracing::error!("nats: this worker lacks the {refused}");
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < Self::MAX {
+            all.insert(refused);
+        }
+    }
+
+    /// In the words of what a worker lacks.
+    pub fn lacks(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(Refused::to_string).collect()
+    }
+}
+
+/// Which of a worker's connections it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Worker,
+    /// Where an answer goes is whoever asks to say: what is refused there is no fault of the worker's login.
+    Front,
+    Revoke,
+}
+
+/// How a worker's connections are made.
+pub struct Connector<'a> {
+    pub nats: &'a Nats,
+    pub id: &'a WorkerId,
+    pub ca: Option<&'a Path>,
+    pub refusals: &'a Refusals,
+}
+
+impl Connector<'_> {
+    /// Waits for servers that are not there yet, and not for those that do not know the login.
+    ///
+    /// # Errors
+    /// When the servers' names are none, none of them is there in time, or they do not take the login.
+    pub async fn open(
+        &self,
+        part: Part,
+        creds: Option<&Creds>,
+    ) -> anyhow::Result<async_nats::Client> {
+        let refusals = self.refusals.clone();
+        let name = match part {
+            Part::Worker => format!("conductor/{}", self.id),
+            Part::Front => format!("conductor/{}/front", self.id),
+            Part::Revoke => format!("conductor/{}/revoke", self.id),
+        };
+        let options = options(creds, self.ca)
+            .name(name)
+            .ping_interval(Duration::from_secs(10))
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback(move |event| {
+                match (refusal(&event), event) {
+                    (Some(Refused::Publish(to)), _) if part == Part::Front => {
+                        tracing::warn!(
+                            "nats: somebody has asked for an answer to {to}, which is no inbox"
+                        );
+                    }
+                    (Some(refused), _) => refusals.add(refused),
+                    (None, async_nats::Event::Connected) => tracing::info!("nats: connected"),
+                    (None, other) => tracing::warn!("nats: {other}"),
+                }
+                async {}
+            });
+        let (begun, mut said) = (Instant::now(), String::new());
+        loop {
+            let error = match options.clone().connect(&self.nats.servers).await {
+                Ok(client) => return Ok(client),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    let who = creds.map_or("nobody".into(), Creds::who);
+                    let servers = self.nats.servers.iter().map(|it| servers::plain(it));
+                    let servers = servers.collect::<Vec<_>>().join(", ");
+                    bail!(
+                        "the NATS servers at {servers} do not take the login of this worker ({who}): it was revoked, or it is of \
+                         another site"
+                    )
+                }
+                ConnectErrorKind::ServerParse => {}
+                _ if begun.elapsed() < AWAY => {
+                    let tried = servers::tried(&self.nats.servers).await;
+                    if tried != said {
+                        tracing::warn!("no NATS server is reached: {tried}");
+                        said = tried;
+                    }
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+                _ => {}
+            }
+            let tried = servers::tried(&self.nats.servers).await;
+            return Err(error).context(format!("connect to NATS at {tried}"));
+        }
+    }
+}
+
+/// Before the next server is tried. The client waits before each of them, so with three servers its own 4 s are 12 s in
+/// which a worker does not notice that they are back. Workers are few: they do no harm by asking once a second.
+fn reconnect_delay(attempt: usize) -> Duration {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LIMIT: Duration = Duration::from_secs(1);
+    match u32::try_from(attempt).unwrap_or(u32::MAX) {
+        0 | 1 => Duration::ZERO,
+        n => FIRST.saturating_mul(2u32.saturating_pow(n - 2)).min(LIMIT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_finds_any_of_three_restarted_servers_within_three_seconds() {
+        assert_eq!(reconnect_delay(1), Duration::ZERO);
+        for attempt in 0..1000 {
+            let round = (attempt..attempt + 3).map(reconnect_delay);
+            assert!(
+                round.sum::<Duration>() <= Duration::from_secs(3),
+                "{attempt}"
+            );
+        }
+        assert!(
+            reconnect_delay(usize::MAX) > Duration::ZERO,
+            "it is no storm"
+        );
+    }
+
+    #[test]
+    fn a_worker_is_told_its_login_or_that_it_needs_none() {
+        let why = |nats: Nats, i_know| {
+            let login = Login::of(&nats, i_know);
+            login
+                .map(|login| assert!(login.is_none()))
+                .map_err(|error| error.to_string())
+        };
+        let none = Some(Auth::None);
+        let far = vec!["nats://10.0.0.1:4222".to_string()];
+        let said = why(Nats::default(), true).unwrap_err();
+        assert!(said.contains("ironbeat auth init"), "{said}");
+        why(
+            Nats {
+                auth: none,
+                ..Nats::default()
+            },
+            false,
+        )
+        .unwrap();
+        let nats = Nats {
+            auth: none,
+            servers: far,
+            ..Nats::default()
+        };
+        let said = why(nats.clone(), false).unwrap_err();
+        assert!(
+            said.contains("10.0.0.1") && said.contains("--i-know"),
+            "{said}"
+        );
+        why(nats, true).unwrap();
+        let both = Nats {
+            auth: none,
+            login: Some("/x".into()),
+            ..Nats::default()
+        };
+        assert!(why(both, true).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Tells the NATS servers which logins are ended before their time; they drop whoever is connected with one.
+//! The list is in `records/revoked`, what servers read is made in `ironbeat-auth`.
+use crate::login::{Connector, Part, Revoker};
+use crate::records::revoked::{Revocations, now};
+use crate::worker::Worker;
+use anyhow::{Context, ensure};
+use futures_util::StreamExt;
+use ironbeat_auth::revoke::{lookup_subject, revise, update_subject};
+use std::time::Duration;
+
+/// One push for all that is revoked within this time.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// What another worker has pushed too late is noticed after so long; so is a list that came back with a backup.
+const LOOK: Duration = Duration::from_secs(60);
+/// A server answers in milliseconds, or not at all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Keeps the servers' account up to date until the worker stops.
+///
+/// # Errors
+/// When the servers do not take the login.
+pub async fn run(
+    worker: &Worker,
+    connector: &Connector<'_>,
+    revoker: &Revoker,
+) -> anyhow::Result<()> {
+    let system = connector.open(Part::Revoke, Some(&revoker.creds)).await?;
+    let revocations = &worker.revocations;
+    let mut asked = revocations.asked();
+    let subject = Revocations::changed(&worker.prefix);
+    let mut others = worker.front.subscribe(subject).await?;
+    loop {
+        let up_to = *asked.borrow_and_update();
+        match bring_up_to_date(revocations, &system, revoker).await {
+            Ok(()) => {
+                revocations.pushed(up_to);
+            }
+            Err(error) => tracing::warn!("tell the NATS servers who is revoked: {error:#}"),
+        }
+        tokio::select! {
+            changed = asked.changed() => changed?,
+            Some(_) = others.next() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        tokio::time::sleep(TOGETHER).await;
+    }
+}
+
+/// Until the servers have what the list says: another worker may push an older list at the same time, and servers take what
+/// comes last.
+async fn bring_up_to_date(
+    list: &Revocations,
+    system: &async_nats::Client,
+    revoker: &Revoker,
+) -> anyhow::Result<()> {
+    const ROUNDS: u32 = 8;
+    for _ in 0..ROUNDS {
+        let revoked = list.all().await?.keys();
+        let present = ask(system, lookup_subject(&revoker.account), "").await?;
+        let Some(account) = revise(present.trim(), &revoked, now(), &revoker.signer)? else {
+            return Ok(());
+        };
+        let said = ask(system, update_subject(&revoker.account), &account).await?;
+        let said: serde_json::Value =
+            serde_json::from_str(&said).context("understand the reply")?;
+        ensure!(
+            said.get("error").is_none(),
+            "they refuse: {}",
+            said["error"]
+        );
+        tracing::info!(
+            logins = revoked.len(),
+            "the NATS servers know who is revoked"
+        );
+    }
+    anyhow::bail!("others push other lists, again and again")
+}
+
+async fn ask(system: &async_nats::Client, subject: String, body: &str) -> anyhow::Result<String> {
+    let request = async_nats::Request::new()
+        .payload(body.to_owned().into())
+        .timeout(Some(PATIENCE));
+    let reply = system.send_request(subject.clone(), request).await;
+    let reply = reply.with_context(|| format!("ask {subject}"))?;
+    String::from_utf8(reply.payload.to_vec()).context("understand the reply")
+}

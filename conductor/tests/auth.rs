@@ -1,0 +1,434 @@
+//! Workers, people and machines with logins of `ironbeat auth init`, on real servers that ask who is there.
+//! Which role may what is tried subject by subject in `ironbeat-auth`.
+mod support;
+
+use futures_util::StreamExt;
+use ironbeat_auth::creds::Creds;
+use ironbeat_auth::roles::BOOT_INBOX;
+use ironbeat_common::codec;
+use ironbeat_common::lookup::LookupReply;
+use ironbeat_rack::nats::{NatsBinary, NatsServer};
+use ironbeat_rack::ports::PortLease;
+use serde_json::{Value, json};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use support::{SOON, Site, boot, connect_as, idle_bmc, lookup, machine, until};
+
+/// The oldest supported server, and a current one where there is one.
+fn binaries() -> Vec<NatsBinary> {
+    let current = NatsBinary::Current.path().is_ok();
+    let current = current.then_some(NatsBinary::Current);
+    [Some(NatsBinary::Floor), current]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Every secret that is in a file below `dir`, in lines of its own.
+fn secrets(dir: &Path) -> Vec<String> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(secrets(&path));
+            continue;
+        }
+        let public = [
+            "ca.pem",
+            "server.pem",
+            "site.json",
+            "nats-server.conf",
+            "auth.conf",
+        ];
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if public.contains(&name) || path.parent().unwrap().ends_with("accounts") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        found.extend(
+            text.lines()
+                .filter(|line| line.len() > 50 && !line.contains(' ') && !line.contains('{'))
+                .map(String::from),
+        );
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_and_people_do_what_their_logins_allow() {
+    for (binary, init) in binaries()
+        .into_iter()
+        .zip([&["--tls"][..], &[]].into_iter().cycle())
+    {
+        let site = Site::start_with_logins(binary, init).await;
+        let mut worker = site.worker("w1", "power_sync_secs = 0");
+        site.cli(&["auth", "user", "add", "olga", "--role", "operator"])
+            .await
+            .good();
+        site.cli(&["auth", "user", "add", "otto", "--role", "observer"])
+            .await
+            .good();
+        let node = site
+            .enroll(json!({ "name": "box", "bmc": idle_bmc(1) }))
+            .await;
+
+        let listed = site.cli_by("otto", &["node", "list"]).await.good();
+        assert!(listed.contains("box"), "{listed}");
+        site.cli_by("otto", &["node", "explain", "box"])
+            .await
+            .good();
+        site.cli_by("otto", &["events", "box"]).await.good();
+        let said = site.cli_by("otto", &["node", "delete", "box"]).await.bad();
+        assert!(
+            said.contains("your login (otto, observer) may not call node.delete"),
+            "{said}"
+        );
+        let said = site
+            .cli_by("olga", &["bmc", "raw", "box", "06 01"])
+            .await
+            .bad();
+        assert!(
+            said.contains("your login (olga, operator) may not call bmc.raw"),
+            "{said}"
+        );
+        site.cli_by("olga", &["node", "maintenance", "set", "box"])
+            .await
+            .good();
+
+        // A console without a BMC is refused by the worker, not by the server.
+        let said = site
+            .cli_by("otto", &["node", "console", "box", "--watch"])
+            .await
+            .bad();
+        assert!(!said.contains("may not"), "{said}");
+
+        let workers: Value =
+            serde_json::from_str(&site.cli(&["workers", "--json"]).await.good()).unwrap();
+        assert_eq!(workers[0].get("lacks"), None, "{workers}");
+        let backup = site.file("unused", "") + ".backup";
+        let creds = site.auth().join("worker/worker.creds");
+        let with = ["--creds", creds.to_str().unwrap(), "backup", &backup];
+        site.cli(&with).await.good();
+
+        worker.assert_well();
+        let printed = worker.printed();
+        assert!(!printed.to_lowercase().contains("permission"), "{printed}");
+        let secrets = secrets(site.auth());
+        assert!(secrets.len() > 15, "{}", secrets.len());
+        for secret in &secrets {
+            assert!(
+                !printed.contains(secret.as_str()),
+                "it is in the worker's log"
+            );
+        }
+        assert!(!site.show(&node).await.to_string().contains("creds"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_a_login_of_its_own_may_look_up() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let _worker = site.worker("w1", "");
+    let token = std::fs::read_to_string(site.auth().join("worker/bootstrap.jwt")).unwrap();
+    let machine_login = async_nats::ConnectOptions::new()
+        .jwt(token.trim().into(), |_| async { Ok(vec![]) })
+        .custom_inbox_prefix(format!("{BOOT_INBOX}.0001"))
+        .request_timeout(Some(SOON));
+    let client = machine_login.connect(site.nats.url()).await.unwrap();
+    let body = codec::encode(&lookup(boot(1), machine(1)));
+    let reply = client.request("ib.v1.lookup", body.into()).await.unwrap();
+    let reply: LookupReply = codec::decode(&reply.payload).unwrap();
+    assert!(matches!(reply, LookupReply::Wait { .. }), "{reply:?}");
+}
+
+/// Whoever asks chooses where the answer goes. On a login that writes records, an answer would become one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_written_to_no_record() {
+    for binary in binaries() {
+        let site = Site::start_with_logins(binary, &[]).await;
+        let worker = site.worker("w1", "");
+        site.cli(&["auth", "user", "add", "otto", "--role", "observer"])
+            .await
+            .good();
+        let node = site
+            .enroll(json!({ "name": "box", "bmc": idle_bmc(1) }))
+            .await;
+        let before = site.show(&node).await;
+        let records = connect_as(&site.nats, site.auth(), "worker/worker.creds")
+            .await
+            .unwrap();
+        let js = async_nats::jetstream::new(records);
+        let stream = js.get_stream("KV_ib").await.unwrap();
+        let keys = stream
+            .get_last_raw_message_by_subject("$KV.ib.node.>")
+            .await
+            .unwrap();
+        let record = keys.subject.to_string();
+        let otto = connect_as(&site.nats, site.auth(), "people/otto.creds")
+            .await
+            .unwrap();
+        for subject in [
+            "$SRV.PING",
+            "$SRV.INFO.ironbeat",
+            "$SRV.STATS",
+            "ib.v1.api.node.list",
+            "ib.v1.api.worker.list",
+        ] {
+            for reply in [
+                record.as_str(),
+                "$KV.ib.new",
+                "$JS.API.STREAM.DELETE.KV_ib",
+                "ib.v1.api.node.delete",
+                "ib.v1.event.x.y",
+            ] {
+                otto.publish_with_reply(subject, reply.to_owned(), "{}".into())
+                    .await
+                    .unwrap();
+            }
+        }
+        until("the worker has refused", async || {
+            worker
+                .printed()
+                .contains("asked for an answer to ib.v1.event.x.y")
+                .then_some(())
+        })
+        .await;
+        otto.request("ib.v1.api.node.list", "{}".into())
+            .await
+            .unwrap();
+        let last = stream
+            .get_last_raw_message_by_subject("$KV.ib.node.>")
+            .await
+            .unwrap();
+        assert_eq!(last.sequence, keys.sequence);
+        assert!(
+            stream
+                .get_last_raw_message_by_subject("$KV.ib.new")
+                .await
+                .is_err()
+        );
+        assert_eq!(site.show(&node).await, before);
+        let workers = site.ask("worker.list", json!({})).await.good();
+        assert_eq!(
+            workers[0].get("lacks"),
+            None,
+            "the worker's login is not at fault"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
+    for binary in binaries() {
+        let mut site = Site::start_with_logins(binary, &[]).await;
+        let _first = site.worker("w1", "");
+        let _second = site.worker("w2", "");
+        for name in ["bob", "eve"] {
+            site.cli(&["auth", "user", "add", name, "--role", "operator"])
+                .await
+                .good();
+        }
+        let twice = ["auth", "user", "add", "bob", "--role", "admin"];
+        assert!(site.cli(&twice).await.bad().contains("has a login already"));
+        let bob = connect_as(&site.nats, site.auth(), "people/bob.creds")
+            .await
+            .unwrap();
+        let mut ear = bob.subscribe("ib.v1.event.>").await.unwrap();
+        bob.flush().await.unwrap();
+        let said = site
+            .cli_by("bob", &["auth", "user", "revoke", "eve"])
+            .await
+            .bad();
+        assert!(said.contains("may not call auth.revoke"), "{said}");
+        let said = site.cli(&["auth", "user", "revoke", "bob"]).await.good();
+        assert!(said.contains("bob is out"), "{said}");
+        let said = site.cli_by("bob", &["node", "list"]).await.bad();
+        assert!(
+            said.contains("do not take this login (bob, operator)"),
+            "{said}"
+        );
+        until("bob is dropped", async || {
+            (bob.connection_state() != async_nats::connection::State::Connected).then_some(())
+        })
+        .await;
+        site.enroll(json!({ "name": "box", "bmc": idle_bmc(1) }))
+            .await;
+        assert!(
+            futures_util::poll!(ear.next()).is_pending(),
+            "he heard nothing of it"
+        );
+        let people = site.cli(&["auth", "user", "list"]).await.good();
+        let bobs = people.lines().find(|line| line.starts_with("bob")).unwrap();
+        assert!(
+            bobs.contains("revoked") && people.contains("eve"),
+            "{people}"
+        );
+        site.nats.restart().unwrap();
+        until("eve is served again", async || {
+            site.cli_by("eve", &["node", "list"]).await.ok.then_some(())
+        })
+        .await;
+        site.cli_by("bob", &["node", "list"]).await.bad();
+        // Who knows a public key needs no name.
+        let eve =
+            Creds::parse(&std::fs::read_to_string(site.auth().join("people/eve.creds")).unwrap())
+                .unwrap();
+        site.cli(&["auth", "user", "revoke", &eve.key.public_key()])
+            .await
+            .good();
+        site.cli_by("eve", &["node", "list"]).await.bad();
+        let said = site.ask("auth.revoke", json!({ "key": "UNONSENSE" })).await;
+        assert!(said.refused(400).contains("no public key"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_in_without_a_login_and_is_told_what_to_do() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let url = site.nats.url();
+    assert!(async_nats::connect(&url).await.is_err());
+    let plain = Site::start().await;
+    let said = plain
+        .cli(&["--nats", &url, "--no-auth", "node", "list"])
+        .await
+        .bad();
+    assert!(
+        said.contains("auth = none") && said.contains("do not take"),
+        "{said}"
+    );
+    // Of another site of the same shape.
+    let other = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let said = other.cli(&["--nats", &url, "node", "list"]).await.bad();
+    assert!(
+        said.contains("do not take this login (admin, admin)"),
+        "{said}"
+    );
+    let far = [
+        "--nats",
+        "nats://192.0.2.1:4222",
+        "--no-auth",
+        "node",
+        "list",
+    ];
+    let said = plain.cli(&far).await.bad();
+    assert!(
+        said.contains("is not on loopback") && said.contains("--i-know"),
+        "{said}"
+    );
+    let config = |login: &str| {
+        plain.file(
+            "w.toml",
+            &format!("id = 'w'\n[nats]\nservers = ['{url}']\n{login}\n[http]\nlisten = '127.0.0.1:1'\nboot_dir = '/'\nimage_dir = '/'\n"),
+        )
+    };
+    let conductor = async |login: &str| {
+        let config = config(login);
+        plain.cli(&["conductor", "--config", &config]).await.bad()
+    };
+    let said = conductor("").await;
+    assert!(said.contains("ironbeat auth init"), "{said}");
+    let worker = other.auth().join("worker");
+    let login = format!("login = '{}'", worker.display());
+    let said = conductor(&login).await;
+    assert!(
+        said.contains("do not take the login of this worker (worker, worker)"),
+        "{said}"
+    );
+    let seed = worker.join("agents.seed");
+    std::fs::set_permissions(&seed, PermissionsExt::from_mode(0o640)).unwrap();
+    let said = conductor(&login).await;
+    assert!(
+        said.contains("others may read") && said.contains("agents.seed"),
+        "{said}"
+    );
+    std::fs::remove_file(&seed).unwrap();
+    let said = conductor(&login).await;
+    assert!(said.contains("agents.seed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_ours_is_not_believed() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    let other = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    let named = Site::start_with_logins(NatsBinary::Floor, &["--tls", "--host", "127.0.0.1"]).await;
+    site.cli(&["auth", "user", "list"]).await.good();
+    // Another CA.
+    let said = site
+        .cli(&["--nats", &other.nats.url(), "node", "list"])
+        .await
+        .bad();
+    assert!(said.contains("connect to NATS"), "{said}");
+    // Another name than those in the certificate.
+    let port = named.nats.address().port();
+    let elsewhere = format!("nats://localhost:{port}");
+    let said = named
+        .cli(&["--nats", &elsewhere, "node", "list"])
+        .await
+        .bad();
+    assert!(said.contains("connect to NATS"), "{said}");
+    // No TLS at all, as a middle-man offers it: the login is not sent.
+    let plain = NatsServer::start_loopback(NatsBinary::Floor).unwrap();
+    let said = site
+        .cli(&["--nats", &plain.url(), "node", "list"])
+        .await
+        .bad();
+    assert!(said.contains("connect to NATS"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_init_makes_is_its_owners_and_is_never_overwritten() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    fn check(path: &Path) {
+        let mode = std::fs::metadata(path).unwrap().mode() & 0o777;
+        if path.is_dir() {
+            assert!(
+                mode == 0o700 || path.ends_with("accounts"),
+                "{} {mode:o}",
+                path.display()
+            );
+            for entry in std::fs::read_dir(path).unwrap() {
+                check(&entry.unwrap().path());
+            }
+        } else if !path.parent().unwrap().ends_with("accounts") {
+            assert_eq!(mode, 0o600, "{}", path.display());
+        }
+    }
+    check(site.auth());
+    let dir = site.auth().to_str().unwrap();
+    let seed = std::fs::read(site.auth().join("operator/signer.seed")).unwrap();
+    let said = site.cli(&["auth", "init", dir]).await.bad();
+    assert!(said.contains("never overwritten"), "{said}");
+    assert_eq!(
+        std::fs::read(site.auth().join("operator/signer.seed")).unwrap(),
+        seed
+    );
+    for bad in ["", "a..b", "a.*", "a b", "a.>"] {
+        let there = format!("{dir}-2");
+        let said = site
+            .cli(&["--prefix", bad, "auth", "init", &there])
+            .await
+            .bad();
+        assert!(said.contains("prefix"), "{said}");
+        assert!(!Path::new(&there).exists());
+    }
+    let wrong = ["auth", "user", "add", "../x", "--role", "observer"];
+    assert!(site.cli(&wrong).await.bad().contains("is no name"));
+}
+
+/// A login of an earlier version, say: the client says Ok to all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_login_allows_too_little_says_what_it_lacks() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let worker = site.auth().join("worker");
+    // Whoever made it took the one for the other.
+    std::fs::copy(worker.join("worker.creds"), worker.join("front.creds")).unwrap();
+    let worker = site.spawn("w1", "", PortLease::take().unwrap());
+    until("it says what it lacks", async || {
+        let log = worker.printed();
+        let line = log
+            .lines()
+            .find(|line| line.contains("permission to listen on ib.v1.lookup"));
+        line.map(|line| assert!(line.contains("ERROR"), "{line}"))
+    })
+    .await;
+}
