@@ -1,4 +1,4 @@
-//! What this worker saved last, of nodes in the middle of a job: its next event begins there without a read.
+//! What this worker saved or read last, of nodes in the middle of a job: their next event begins there without a read.
 //! Only the save tells whether that was still the record; `reconcile` reads what it could not save.
 use crate::records::Revision;
 use ironbeat_common::id::NodeId;
