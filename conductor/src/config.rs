@@ -49,7 +49,7 @@ pub struct Nats {
     pub servers_for_agents: Vec<String>,
     /// First tokens of all subjects.
     pub prefix: String,
-    /// Directory with the worker's logins: `worker/` of what `ironbeat auth init` made.
+    /// Directory with the worker's logins: `DIR/worker` of `ironbeat auth init DIR`.
     pub login: Option<PathBuf>,
     /// `none`: no logins, for a lab on loopback. Whoever reaches the servers then commands every machine.
     #[cfg_attr(test, schemars(with = "Option<String>"))]

@@ -355,7 +355,9 @@ async fn a_missing_node_or_lookup_is_not_found() {
         .await
         .refused(404);
     let said = site.cli(&["node", "show", "nobody"]).await;
-    assert_eq!(said.bad(), "ironbeat: there is no node nobody\n");
+    let no_auth = ironbeat_cli::connect::NO_AUTH;
+    let expected = format!("{no_auth}\nironbeat: there is no node nobody\n");
+    assert_eq!(said.bad(), expected);
     worker.assert_well();
 }
 

@@ -1,5 +1,6 @@
 //! `ironbeat auth init`: one directory with a part each for the operator, the NATS servers, the workers and the people.
 //! `ironbeat-auth` makes what is in it.
+use super::about::{ABOUT, About, now, role_seed};
 use super::certificates::{self, Certificates};
 use super::files::{make_dir, write_new};
 use super::user;
@@ -9,7 +10,6 @@ use clap::Args;
 use ironbeat_auth::creds::seed;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site::{Server, Site};
-use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -31,20 +31,7 @@ pub struct InitArgs {
     server_dir: Option<PathBuf>,
 }
 
-/// What later commands need to know of a site, beside its keys.
-#[derive(Serialize, Deserialize)]
-pub(super) struct About {
-    pub account: String,
-    pub prefix: String,
-}
-
-/// Names of files, for the commands and for workers.
-pub(super) const ABOUT: &str = "operator/site.json";
 const CA: &str = "ca.pem";
-
-pub(super) fn role_seed(role: Role) -> String {
-    format!("operator/role-{role}.seed")
-}
 
 pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {
     let dir = &args.dir;
@@ -95,15 +82,6 @@ pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {
 fn is_token(token: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     !token.is_empty() && token.chars().all(good)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tokens carry the time of whoever makes them"
-)]
-pub(super) fn now() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
-    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(0))
 }
 
 fn operator(dir: &Path, site: &Site, tls: Option<&Certificates>) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! `ironbeat auth`: makes a site's keys and files, and people's logins.
 //! What the keys mean is in `ironbeat-auth`; only `revoke` asks a worker.
+mod about;
 mod certificates;
 mod files;
 mod init;

@@ -1,7 +1,7 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
 //! A login ends when a worker has told the NATS servers; this asks one.
+use super::about::{ABOUT, About, now, role_seed};
 use super::files::{read, replace, write_new};
-use super::init::{ABOUT, About, now, role_seed};
 use crate::client::Client;
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
