@@ -381,6 +381,9 @@ impl FormatTime for HostTime {
 fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("IRONBEAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // It would print whole records, which have the queries of image URLs.
+    let quiet = "async_nats=info".parse().expect("it is a directive");
+    let filter = filter.add_directive(quiet);
     // A second subscriber is refused, which only tests that start several workers would meet.
     let _ = tracing_subscriber::fmt()
         .with_timer(HostTime)

@@ -199,6 +199,8 @@ async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line
         "sesame-net-4714",
         "sesame-again-4715",
     ];
+    // Of an image server that nobody asks, since there is none.
+    const SIGNED: &str = "http://127.0.9.9:9/os.raw?sig=sesame-sig-4716";
     let (address, sum) = (
         bmcs.fleet.address(0).to_string(),
         format!("sha256:{}", "07".repeat(32)),
@@ -244,6 +246,24 @@ async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line
         .await
         .good();
     site.cli(&["node", "abort", "box", "--wait"]).await.good();
+    let signed = [
+        "node",
+        "rebuild",
+        "box",
+        "--image",
+        SIGNED,
+        "--checksum",
+        &sum,
+    ];
+    let said = site.cli(&signed).await;
+    let printed = format!("{said:?}");
+    assert_unknown("the command line", &printed, &["sesame-sig-4716"]);
+    let shown = site.show("box").await.to_string();
+    assert_unknown("node show", &shown, &["sesame-sig-4716"]);
+    if said.ok {
+        assert!(shown.contains("os.raw?******"), "{shown}");
+        site.cli(&["node", "abort", "box", "--wait"]).await.good();
+    }
     site.cli(&["auth", "rotate-key"]).await.good();
 
     let last = format!("{} ", "ib.v1.api.secrets.rotate");
@@ -266,6 +286,8 @@ async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line
     let printed = worker.printed();
     assert!(printed.contains("DEBUG"));
     assert_unknown("the worker's log", &printed, &secrets);
+    assert_unknown("the worker's log", &printed, &["sesame-sig-4716"]);
+    assert_unknown("events", &events.to_string(), &["sesame-sig-4716"]);
     assert!(!printed.contains("came in the clear"), "{printed}");
     worker.assert_well();
 }

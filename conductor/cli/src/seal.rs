@@ -2,14 +2,19 @@
 //! `ironbeat_ops::sealed` says where requests have secrets; a worker opens them.
 use anyhow::{Context, bail};
 use data_encoding::BASE64;
-use ironbeat_ops::sealed::{Bound, Letter, SEALED, SealedText, secrets_of};
+use ironbeat_ops::sealed::{Bound, Letter, SEALED, SealedText, is_secret, secrets_of};
 use nkeys::XKey;
 use serde_json::{Value, json};
 
 /// Whether there is something to seal.
 pub fn has_secrets(endpoint: &str, body: &Value) -> bool {
     let mut fields = secrets_of(endpoint).iter();
-    fields.any(|field| body.pointer(field).is_some_and(Value::is_string))
+    fields.any(|field| secret(body, field).is_some())
+}
+
+fn secret<'a>(body: &'a Value, field: &str) -> Option<&'a str> {
+    let text = body.pointer(field)?.as_str()?;
+    is_secret(field, text).then_some(text)
 }
 
 /// Each secret of `body` in its sealed form. `key`: the workers'.
@@ -24,13 +29,13 @@ pub fn seal(endpoint: &str, body: &mut Value, key: &str) -> anyhow::Result<()> {
     let own = XKey::new();
     let plain = body.clone();
     for field in secrets_of(endpoint) {
-        let Some(Value::String(secret)) = body.pointer_mut(field).map(Value::take) else {
+        let Some(secret) = secret(&plain, field) else {
             continue;
         };
         let text = |at: &str| Some(plain.pointer(at)?.as_str()?.to_string());
         let letter = Letter {
             bound: Bound::to(endpoint, field, text),
-            secret,
+            secret: secret.into(),
         };
         let sealed = own.seal(&serde_json::to_vec(&letter)?, &to).ok();
         let sealed = SealedText {
@@ -84,6 +89,10 @@ mod tests {
             ),
             ("node.show", json!({ "node": "web1" })),
             ("bmc.check", json!({ "node": "web1" })),
+            (
+                "node.deploy",
+                json!({ "instance": { "image": { "source": "http://h/os" } } }),
+            ),
         ] {
             assert!(!has_secrets(endpoint, &body));
             let mut sealed = body.clone();

@@ -77,7 +77,7 @@ impl Summary {
 }
 
 /// A node as it is shown: what clients look at is typed, the rest of the record is JSON. Secrets
-/// are not part of it.
+/// are not part of it, nor is the query of its image's URL.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Shown {
@@ -102,7 +102,7 @@ pub struct Shown {
 
 impl Shown {
     pub fn of(node: &Node) -> Self {
-        let node = node.clone();
+        let node = node.clone().without_queries();
         let mut rest = match serde_json::to_value(&node) {
             Ok(Value::Object(map)) => map,
             Ok(_) | Err(_) => unreachable!("a node is a JSON object: its maps have string keys"),

@@ -9,9 +9,18 @@ pub fn secrets_of(endpoint: &str) -> &'static [&'static str] {
     match endpoint {
         "node.enroll" | "bmc.check" => &["/bmc/password", "/bmc/kg"],
         "node.set" => &["/patch/bmc/password", "/patch/bmc/kg"],
-        "node.deploy" | "node.rebuild" => &["/instance/user_data", "/instance/network_data"],
+        "node.deploy" | "node.rebuild" => {
+            &["/instance/user_data", "/instance/network_data", SOURCE]
+        }
         _ => &[],
     }
+}
+
+const SOURCE: &str = "/instance/image/source";
+
+/// Whether this text at such a place is one: of a URL, the query may be a signature.
+pub fn is_secret(field: &str, text: &str) -> bool {
+    field != SOURCE || text.contains('?')
 }
 
 /// The one field of an object that stands for a secret.

@@ -2,7 +2,7 @@
 //! `ironbeat_ops::sealed` says where they are; the keys are in the store.
 use super::refusal::{ApiError, fail};
 use crate::records::keys::Keyring;
-use ironbeat_ops::sealed::{Bound, SEALED, SealedText, secrets_of};
+use ironbeat_ops::sealed::{Bound, SEALED, SealedText, is_secret, secrets_of};
 use serde_value::Value;
 
 /// What was opened is text in its place from now on. Returns the fields that came in the clear though these workers have a key
@@ -18,7 +18,7 @@ pub(super) async fn open(
     let mut plain = Vec::new();
     for field in secrets_of(endpoint) {
         let sealed = match at(body, field) {
-            Some(Value::String(_)) if keys.seals() => {
+            Some(Value::String(text)) if keys.seals() && is_secret(field, text) => {
                 plain.push(*field);
                 continue;
             }

@@ -6,7 +6,7 @@ use ironbeat_ops::reply::WorkerInfo;
 /// URLs of an image, in the order of `workers`; what they serve is had from any of them.
 pub fn urls(workers: &[WorkerInfo], source: &ImageSource) -> Vec<String> {
     match source {
-        ImageSource::Http(_) => vec![source.to_string()],
+        ImageSource::Http(_) => vec![source.as_str().into()],
         ImageSource::Served(_) => workers
             .iter()
             .map(|worker| format!("{}/images/{source}", worker.url))

@@ -1,6 +1,6 @@
 //! The instance that an owner wants on a node: as asked for, and as kept.
 //! `plan` decides whether a machine can run it.
-use super::secret::Secret;
+use super::secret::{REDACTED, Secret};
 use crate::hints::Hints;
 use crate::time::Time;
 use alloc::format;
@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 use ironbeat_common::image::{Checksum, Digest, ImageFormat};
-use ironbeat_common::text_form;
-use serde::{Deserialize, Serialize};
+use ironbeat_common::text_schema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The owner's order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,8 +161,8 @@ pub enum ImageSource {
     Served(FileName),
 }
 
-/// A URL that starts with `http://`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A URL that starts with `http://`. Its query may be a signature: records and requests have it, and nothing that is printed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(String);
 
 /// One path component that cannot leave its directory.
@@ -185,11 +185,46 @@ impl ImageSource {
             ImageSource::Served(name) => &name.0,
         }
     }
+
+    /// The mask stands for the query.
+    #[must_use]
+    pub fn without_query(&self) -> Self {
+        match self {
+            ImageSource::Http(url) => ImageSource::Http(HttpUrl(hidden(&url.0))),
+            ImageSource::Served(name) => ImageSource::Served(name.clone()),
+        }
+    }
+}
+
+fn hidden(url: &str) -> String {
+    match url.split_once('?') {
+        Some((before, _)) => format!("{before}?{REDACTED}"),
+        None => url.into(),
+    }
 }
 
 impl fmt::Display for ImageSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(&hidden(self.as_str()))
+    }
+}
+
+impl fmt::Debug for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whole: for the record, the agent and a request.
+impl Serialize for ImageSource {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageSource {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -208,7 +243,10 @@ impl core::error::Error for BadSource {}
 impl FromStr for ImageSource {
     type Err = BadSource;
     fn from_str(text: &str) -> Result<Self, BadSource> {
-        let bad = |why: &str| Err(BadSource(format!("image source {text:?}: {why}")));
+        let bad = |why: &str| {
+            let text = hidden(text);
+            Err(BadSource(format!("image source {text:?}: {why}")))
+        };
         match text.split_once("://") {
             Some(("http", rest)) => {
                 let plain = text.bytes().all(|b| b.is_ascii_graphic());
@@ -233,7 +271,7 @@ impl FromStr for ImageSource {
     }
 }
 
-text_form!(ImageSource);
+text_schema!(ImageSource);
 
 #[cfg(test)]
 mod tests {
@@ -241,8 +279,22 @@ mod tests {
 
     #[test]
     fn an_image_comes_by_http_or_is_served() {
-        for good in ["http://h/os.zst?sig=1", "os.zst"] {
-            assert_eq!(good.parse::<ImageSource>().unwrap().to_string(), good);
+        for (good, printed) in [
+            ("http://h/os.zst?sig=1", "http://h/os.zst?******"),
+            ("http://h/os.zst", "http://h/os.zst"),
+            ("os.zst", "os.zst"),
+        ] {
+            let source: ImageSource = good.parse().unwrap();
+            assert_eq!(
+                (source.as_str(), source.to_string().as_str()),
+                (good, printed)
+            );
+            assert_eq!(format!("{source:?}"), printed);
+            assert_eq!(source.without_query().as_str(), printed);
+            // What is stored is whole.
+            let json = serde_json::to_string(&source).unwrap();
+            assert_eq!(json, format!("{good:?}"));
+            assert_eq!(serde_json::from_str::<ImageSource>(&json).unwrap(), source);
         }
         for (wrong, why) in [
             (
@@ -250,6 +302,10 @@ mod tests {
                 "image source \"ftp://h/os\": \"ftp\" is not http",
             ),
             ("https://h/os", "the ramdisk has no TLS yet"),
+            (
+                "ftp://h/os?sig=4711",
+                "\"ftp://h/os?******\": \"ftp\" is not http",
+            ),
             ("../shadow", "neither a URL nor the plain name"),
             ("http://", "not an http URL"),
             ("http:///os", "not an http URL"),

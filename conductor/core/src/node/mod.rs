@@ -8,6 +8,7 @@ mod cipher;
 mod cleaned;
 mod collisions;
 mod error;
+mod hide;
 mod instance;
 mod job;
 mod kg;

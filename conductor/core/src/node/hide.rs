@@ -1,0 +1,26 @@
+//! A node as others than workers may see it: without the queries of its image's URL, which may be a signature.
+//! The record has them, for the agent.
+use super::instance::ImageSource;
+use super::step::{AgentStep, Step};
+use super::{Node, State};
+
+impl Node {
+    #[must_use]
+    pub fn without_queries(mut self) -> Self {
+        if let Some(instance) = &mut self.instance {
+            hide(&mut instance.image.source);
+        }
+        if let State::Busy(job) = &mut self.state {
+            for step in &mut job.steps {
+                if let Step::Agent(AgentStep::WriteImage(write)) = step {
+                    hide(&mut write.source);
+                }
+            }
+        }
+        self
+    }
+}
+
+fn hide(source: &mut ImageSource) {
+    *source = source.without_query();
+}
