@@ -318,7 +318,7 @@ async fn nobody_gets_in_without_a_login_and_is_told_what_to_do() {
     let config = |login: &str| {
         plain.file(
             "w.toml",
-            &format!("id = 'w'\n[nats]\nservers = ['{url}']\n{login}\n[http]\nlisten = '127.0.0.1:1'\nboot_dir = '/'\nimage_dir = '/'\n"),
+            &format!("id = 'w'\n[nats]\nservers = ['{url}']\n{login}\n[http]\nlisten = '127.0.0.1:1'\nboot_dir = '/'\nimage_dir = '/'\n[secrets]\nencryption = 'none'\n"),
         )
     };
     let conductor = async |login: &str| {
