@@ -198,8 +198,9 @@ async fn an_error_does_not_quote_a_document() {
     ] {
         store.nodes.kv.put(&key, document.into()).await.unwrap();
         let error = store.beside.bmc_secrets(&node).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
         for text in [error.to_string(), format!("{error:?}")] {
-            assert!(text.contains(says) && !text.contains("1234"), "{text}");
+            assert!(!text.contains("1234"), "{text}");
         }
     }
     store.nodes.kv.erase(&key).await.unwrap();
