@@ -40,6 +40,7 @@ pub struct Connect {
     /// No login: for a lab on loopback. Also IRONBEAT_AUTH=none.
     #[arg(long, global = true)]
     no_auth: bool,
+    /// As --no-auth.
     #[arg(long = "auth", env = "IRONBEAT_AUTH", global = true, hide = true, value_parser = ["none"])]
     auth: Option<String>,
     /// With no login, on other addresses than loopback too.

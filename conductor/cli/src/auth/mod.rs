@@ -11,7 +11,7 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum AuthCommand {
-    /// Make the keys of a site, and the files of its NATS servers, its workers and its first admin.
+    /// Make a site's keys, and the files of its NATS servers, workers and first admin.
     Init(init::InitArgs),
     /// Logins of people.
     #[command(subcommand)]

@@ -20,7 +20,9 @@ const DAY_SECS: i64 = 86_400;
 pub enum UserCommand {
     /// Make a login: a file for whoever it is.
     Add {
+        /// Whose it is; a name has one login.
         name: String,
+        /// What it may do.
         #[arg(long)]
         role: PersonRole,
         /// For so many days; default: until it is revoked.
