@@ -140,7 +140,7 @@ async fn a_worker_waits_for_its_server() {
     let mut site = Site::start().await;
     site.nats.kill();
     let mut worker = site.spawn("w1", "", PortLease::take().unwrap());
-    worker.process.wait_for_log("nats: ", SOON).unwrap();
+    worker.process.wait_for_log("no NATS server", SOON).unwrap();
     site.nats.start().unwrap();
     worker.process.wait_for_log(" ready ", SOON).unwrap();
     site.client = support::connect(&site.nats).await;

@@ -114,7 +114,7 @@ async fn folders_that_are_not_there_are_noticed_at_the_start_and_later() {
     let config = |boot: &str| {
         let (images, nats, port) = (images.display(), site.nats.url(), http.port());
         format!(
-            "id = \"w1\"\n[nats]\nservers = [\"{nats}\"]\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
+            "id = \"w1\"\n[nats]\nservers = [\"{nats}\"]\nauth = \"none\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
              boot_dir = \"{boot}\"\nimage_dir = \"{images}\"\n"
         )
     };
@@ -151,7 +151,7 @@ async fn who_cannot_reach_nats_is_told_which_servers_were_tried_and_why_they_fai
     let (dir, nobody) = (tempfile::tempdir().unwrap(), PortLease::take().unwrap());
     let server = format!("nats://user:hush@127.0.0.1:{}", nobody.port());
     let config = format!(
-        "id = \"w1\"\n[nats]\nservers = [\"{server}\"]\n[http]\nlisten = \"127.0.0.1:1\"\n\
+        "id = \"w1\"\n[nats]\nservers = [\"{server}\"]\nauth = \"none\"\n[http]\nlisten = \"127.0.0.1:1\"\n\
          boot_dir = \"{0}\"\nimage_dir = \"{0}\"\n",
         dir.path().display()
     );
