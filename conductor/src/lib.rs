@@ -11,6 +11,7 @@ pub mod front;
 mod login;
 pub mod loops;
 pub mod netboot;
+mod private;
 pub mod records;
 pub mod run;
 pub mod secrets;

@@ -1,8 +1,10 @@
 //! A worker's own logins: read from the directory that `ironbeat auth init` made, and connected with.
 //! What each may do is in `ironbeat-auth`; `loops/revoke` uses what ends others' logins.
 use crate::config::{Auth, Nats};
-use anyhow::{Context, bail, ensure};
+use crate::private;
+use anyhow::{Context, bail};
 use async_nats::ConnectErrorKind;
+use async_nats::connection::State;
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::refused::Refused;
@@ -11,13 +13,12 @@ use ironbeat_cli::servers;
 use ironbeat_core::id::WorkerId;
 use nkeys::KeyPair;
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Servers that start together with the workers get so long; then whoever has started this worker may start it again.
-const AWAY: Duration = Duration::from_secs(60);
+/// Between two looks at servers that are away.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What a worker is that has logins.
@@ -71,7 +72,8 @@ impl Login {
     fn read(dir: &Path) -> anyhow::Result<Self> {
         let secret = |name: &str| {
             let path = dir.join(name);
-            private(&path)?;
+            let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+            private::check(&file, &path)?;
             Ok::<_, anyhow::Error>(path)
         };
         let word = |name: &str| {
@@ -112,18 +114,6 @@ impl Login {
     }
 }
 
-fn private(path: &Path) -> anyhow::Result<()> {
-    let mode = std::fs::metadata(path)
-        .with_context(|| format!("read {}", path.display()))?
-        .mode();
-    ensure!(
-        mode & 0o077 == 0,
-        "others may read {0}, so it may not be a secret any more: `chmod 600 {0}` if it still is, `ironbeat auth init` if not",
-        path.display()
-    );
-    Ok(())
-}
-
 /// What servers have refused to this worker: its login is not what this version needs.
 #[derive(Clone, Default)]
 pub struct Refusals(Arc<Mutex<BTreeSet<Refused>>>);
@@ -140,8 +130,8 @@ impl Refusals {
         }
     }
 
-    /// In the words of what a worker lacks.
-    pub fn lacks(&self) -> Vec<String> {
+    /// In words.
+    pub fn all(&self) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().map(Refused::to_string).collect()
     }
@@ -165,10 +155,10 @@ pub struct Connector<'a> {
 }
 
 impl Connector<'_> {
-    /// Waits for servers that are not there yet, and not for those that do not know the login.
+    /// Waits for servers that are not there yet, however long, and not for those that do not know the login.
     ///
     /// # Errors
-    /// When the servers' names are none, none of them is there in time, or they do not take the login.
+    /// When the servers' names are none, or they do not take the login.
     pub async fn open(
         &self,
         part: Part,
@@ -197,7 +187,7 @@ impl Connector<'_> {
                 }
                 async {}
             });
-        let (begun, mut said) = (Instant::now(), String::new());
+        let mut away = Away::default();
         loop {
             let error = match options.clone().connect(&self.nats.servers).await {
                 Ok(client) => return Ok(client),
@@ -213,20 +203,52 @@ impl Connector<'_> {
                          another site"
                     )
                 }
-                ConnectErrorKind::ServerParse => {}
-                _ if begun.elapsed() < AWAY => {
+                ConnectErrorKind::ServerParse => {
                     let tried = servers::tried(&self.nats.servers).await;
-                    if tried != said {
-                        tracing::warn!("no NATS server is reached: {tried}");
-                        said = tried;
-                    }
-                    tokio::time::sleep(LOOK).await;
-                    continue;
+                    return Err(error).context(format!("connect to NATS at {tried}"));
                 }
                 _ => {}
             }
-            let tried = servers::tried(&self.nats.servers).await;
-            return Err(error).context(format!("connect to NATS at {tried}"));
+            away.say(servers::tried(&self.nats.servers).await);
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// What was said last of servers that are away.
+#[derive(Default)]
+struct Away {
+    tried: String,
+    looks: u32,
+}
+
+impl Away {
+    /// The same again only after so many looks.
+    const AGAIN: u32 = 60;
+
+    fn say(&mut self, tried: String) {
+        self.looks += 1;
+        if tried != self.tried || self.looks >= Self::AGAIN {
+            tracing::warn!("no NATS server is reached: {tried}");
+            *self = Self { tried, looks: 0 };
+        }
+    }
+}
+
+/// Says of each NATS server why it is not reached, which the client does not tell. Runs until the worker stops.
+pub async fn watch(client: async_nats::Client, servers: Vec<String>) {
+    let is_away = || client.connection_state() != State::Connected;
+    let mut away = Away::default();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !is_away() {
+            away = Away::default();
+            continue;
+        }
+        let tried = servers::tried(&servers).await;
+        // It may have been reached meanwhile.
+        if is_away() {
+            away.say(tried);
         }
     }
 }

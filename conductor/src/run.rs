@@ -5,13 +5,13 @@ use crate::clock;
 use crate::config::{Config, Nats};
 use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
 use crate::front::nats;
-use crate::login::{Connector, Login, Part, Refusals};
+use crate::login::{Connector, Login, Part, Refusals, watch};
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::power::{self, PowerSync};
-use crate::loops::records;
 use crate::loops::revoke;
 use crate::loops::sweep;
+use crate::loops::trouble;
 use crate::loops::turn;
 use crate::netboot::boots::Boots;
 use crate::netboot::files;
@@ -31,7 +31,6 @@ use crate::secrets;
 use crate::worker::Worker;
 use anyhow::Context;
 use axum::http::StatusCode;
-use ironbeat_cli::servers;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::image::Digest;
 use ironbeat_core::decide::Event;
@@ -83,7 +82,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let login = Login::of(&config.nats, i_know)?.map(Arc::new);
     let refusals = Refusals::default();
     let (client, front) = connect(&config.nats, &id, login.as_deref(), &refusals).await?;
-    tokio::spawn(watch_servers(client.clone(), config.nats.servers.clone()));
+    tokio::spawn(watch(client.clone(), config.nats.servers.clone()));
     let names = Names {
         prefix: config.nats.prefix.clone(),
         replicas: config.nats.replicas.into(),
@@ -108,6 +107,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         host: String::new(),
         stands_by: None,
         lacks_images: None,
+        refused: vec![],
         records: vec![],
         policy: changed(&config.policy),
         master_keys: masters.ids(),
@@ -263,9 +263,8 @@ async fn start(
             worker.presence.clone(),
             config.http.boot_dir.clone(),
             config.http.image_dir.clone(),
-            refusals.clone(),
         )),
-        tokio::spawn(records::watch(Arc::clone(worker))),
+        tokio::spawn(trouble::watch(Arc::clone(worker), refusals.clone())),
         tokio::spawn(alarm::run(Arc::clone(worker))),
         tokio::spawn(turn::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
@@ -391,29 +390,6 @@ fn start_log() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .try_init();
-}
-
-/// Says of each NATS server why it is not reached, which the client does not tell. Runs until the worker stops.
-async fn watch_servers(client: async_nats::Client, servers: Vec<String>) {
-    const LOOK: Duration = Duration::from_secs(2);
-    /// After so many looks the same is said again.
-    const AGAIN: u32 = 30;
-    let (mut said, mut looks) = (String::new(), 0);
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if client.connection_state() == async_nats::connection::State::Connected {
-            said.clear();
-            continue;
-        }
-        let tried = servers::tried(&servers).await;
-        // It may have been reached meanwhile.
-        let away = client.connection_state() != async_nats::connection::State::Connected;
-        looks += 1;
-        if away && (tried != said || looks >= AGAIN) {
-            tracing::warn!("no NATS server is reached: {tried}");
-            (said, looks) = (tried, 0);
-        }
-    }
 }
 
 /// All that the HTTP side needs to answer a machine that boots.

@@ -104,7 +104,7 @@ async fn workers_and_people_do_what_their_logins_allow() {
 
         let workers: Value =
             serde_json::from_str(&site.cli(&["workers", "--json"]).await.good()).unwrap();
-        assert_eq!(workers[0].get("lacks"), None, "{workers}");
+        assert_eq!(workers[0].get("refused"), None, "{workers}");
         let backup = site.file("unused", "") + ".backup";
         let creds = site.auth().join("worker/worker.creds");
         let with = ["--creds", creds.to_str().unwrap(), "backup", &backup];
@@ -210,7 +210,7 @@ async fn an_answer_is_written_to_no_record() {
         assert_eq!(site.show(&node).await, before);
         let workers = site.ask("worker.list", json!({})).await.good();
         assert_eq!(
-            workers[0].get("lacks"),
+            workers[0].get("refused"),
             None,
             "the worker's login is not at fault"
         );
@@ -419,6 +419,7 @@ async fn what_init_makes_is_its_owners_and_is_never_overwritten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_login_allows_too_little_says_what_it_lacks() {
     let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let mut good = site.worker("w0", "");
     let worker = site.auth().join("worker");
     // Whoever made it took the one for the other.
     std::fs::copy(worker.join("worker.creds"), worker.join("front.creds")).unwrap();
@@ -431,4 +432,13 @@ async fn a_worker_whose_login_allows_too_little_says_what_it_lacks() {
         line.map(|line| assert!(line.contains("ERROR"), "{line}"))
     })
     .await;
+    until("others can tell", async || {
+        let workers = site.ask("worker.list", json!({})).await.good();
+        let mut workers = workers.as_array()?.iter();
+        let refused = workers.find(|it| it["id"] == "w1")?["refused"].as_array()?;
+        let lookups = "permission to listen on ib.v1.lookup";
+        refused.iter().any(|it| it == lookups).then_some(())
+    })
+    .await;
+    good.assert_well();
 }

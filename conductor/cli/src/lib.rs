@@ -146,7 +146,7 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
 
 fn lacks(worker: &WorkerInfo) -> String {
     let files = worker.lacks.iter().chain(&worker.lacks_images);
-    let all: Vec<&str> = files.map(String::as_str).collect();
+    let all: Vec<&str> = files.chain(&worker.refused).map(String::as_str).collect();
     match all.is_empty() {
         true => "-".into(),
         false => all.join("; "),

@@ -164,6 +164,9 @@ pub struct WorkerInfo {
     /// What is wrong with the records, as it sees them: the servers have lost them, or it cannot read some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<String>,
+    /// What the NATS servers refuse to its login.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     /// The name of its machine.
     #[serde(default)]
     pub host: String,
@@ -218,12 +221,6 @@ pub struct Revoked {
 }
 
 impl WorkerInfo {
-    /// What it lacks of kernel and ramdisk. What the NATS servers do not permit to it begins in other words.
-    pub fn lacks_of_ramdisk(&self) -> impl Iterator<Item = &str> {
-        let lacks = self.lacks.iter().map(String::as_str);
-        lacks.filter(|lack| !lack.starts_with("permission to "))
-    }
-
     pub fn actor(&self) -> Actor {
         Actor {
             worker: self.id.clone(),

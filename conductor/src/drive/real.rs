@@ -265,6 +265,7 @@ mod tests {
             host: String::new(),
             stands_by: None,
             lacks_images: None,
+            refused: vec![],
             records: vec![],
             policy: BTreeMap::new(),
             master_keys: vec![],

@@ -104,8 +104,8 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
 fn ramdisk(worker: &Worker) -> Result<Vec<String>, ApiError> {
     let workers = worker.presence.heard();
     let lacking = workers.iter().filter_map(|info| {
-        let lacks: Vec<_> = info.lacks_of_ramdisk().collect();
-        (!lacks.is_empty()).then(|| format!("worker {} lacks {}", info.id, lacks.join(" and ")))
+        let lacks = info.lacks.join(" and ");
+        (!lacks.is_empty()).then(|| format!("worker {} lacks {lacks}", info.id))
     });
     let lacking: Vec<String> = lacking.collect();
     match lacking.len() == workers.len() {

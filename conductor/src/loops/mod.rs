@@ -4,7 +4,7 @@
 pub mod alarm;
 pub mod console;
 pub mod power;
-pub mod records;
 pub mod revoke;
 pub mod sweep;
+pub mod trouble;
 pub mod turn;

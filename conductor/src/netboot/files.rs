@@ -2,7 +2,6 @@
 //! `http` serves them; `presence` tells the others.
 use super::script::{KERNEL, RAMDISK};
 use crate::config::Http;
-use crate::login::Refusals;
 use crate::records::presence::Presence;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +46,7 @@ pub fn lacking(boot_dir: &Path) -> Vec<String> {
 }
 
 /// Runs until the worker stops.
-pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf, refusals: Refusals) {
+pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf) {
     let (mut known, mut no_images) = (Vec::new(), None);
     loop {
         let images = unreadable(&image_dir);
@@ -56,11 +55,10 @@ pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf, re
                 None => tracing::info!("images can be read again"),
                 Some(why) => tracing::error!("no image can be served from this worker: {why}"),
             }
-            presence.lacks_images(images.clone());
+            presence.tell(|wrong| wrong.lacks_images.clone_from(&images));
             no_images = images;
         }
         let lacks = lacking(&boot_dir);
-        presence.lacks([lacks.clone(), refusals.lacks()].concat());
         if lacks != known {
             match lacks.is_empty() {
                 true => tracing::info!("machines can boot a ramdisk from this worker"),
@@ -69,6 +67,7 @@ pub async fn watch(presence: Presence, boot_dir: PathBuf, image_dir: PathBuf, re
                     lacks.join("; ")
                 ),
             }
+            presence.tell(|wrong| wrong.lacks.clone_from(&lacks));
             known = lacks;
         }
         tokio::time::sleep(LOOK).await;

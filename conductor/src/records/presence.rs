@@ -58,12 +58,7 @@ pub struct Presence {
     bucket: Kv,
     timing: Timing,
     roster: Arc<Mutex<Roster>>,
-    /// See [`WorkerInfo::lacks`].
-    lacks: Arc<Mutex<Vec<String>>>,
-    /// See [`WorkerInfo::lacks_images`].
-    lacks_images: Arc<Mutex<Option<String>>>,
-    /// See [`WorkerInfo::records`].
-    records: Arc<Mutex<Vec<String>>>,
+    wrong: Arc<Mutex<Wrong>>,
     /// The last renewal, and when it was sent.
     sent: Arc<Mutex<Sent>>,
     changes: watch::Sender<u64>,
@@ -117,6 +112,15 @@ fn host_name() -> String {
     name.trim().into()
 }
 
+/// What is wrong with a worker, as [`WorkerInfo`] has it.
+#[derive(Clone, Default)]
+pub struct Wrong {
+    pub lacks: Vec<String>,
+    pub lacks_images: Option<String>,
+    pub records: Vec<String>,
+    pub refused: Vec<String>,
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -146,9 +150,10 @@ impl Presence {
         let bucket = store.bucket(&store.names.workers, keep).await?;
         let presence = Self {
             roster: Arc::new(Mutex::new(Roster::new(own.actor(), timing))),
-            lacks: Arc::new(Mutex::new(own.lacks.clone())),
-            lacks_images: Arc::default(),
-            records: Arc::default(),
+            wrong: Arc::new(Mutex::new(Wrong {
+                lacks: own.lacks.clone(),
+                ..Wrong::default()
+            })),
             sent: Arc::default(),
             own: WorkerInfo {
                 host: host_name(),
@@ -191,29 +196,26 @@ impl Presence {
     /// What this worker says of itself now.
     pub fn own(&self) -> WorkerInfo {
         let started = lock(&self.sent).started;
+        let Wrong {
+            lacks,
+            lacks_images,
+            records,
+            refused,
+        } = lock(&self.wrong).clone();
         WorkerInfo {
             stands_by: wrong_clock(clock::ahead_ms()),
             started: started.unwrap_or(self.own.started),
-            lacks: lock(&self.lacks).clone(),
-            lacks_images: lock(&self.lacks_images).clone(),
-            records: lock(&self.records).clone(),
+            lacks,
+            lacks_images,
+            records,
+            refused,
             ..self.own.clone()
         }
     }
 
-    /// What it lacks from now on; the next renewal tells the others.
-    pub fn lacks(&self, lacks: Vec<String>) {
-        *lock(&self.lacks) = lacks;
-    }
-
-    /// Why it cannot serve images from now on; the next renewal tells the others.
-    pub fn lacks_images(&self, why: Option<String>) {
-        *lock(&self.lacks_images) = why;
-    }
-
-    /// What is wrong with the records from now on; the next renewal tells the others.
-    pub fn records(&self, records: Vec<String>) {
-        *lock(&self.records) = records;
+    /// Changes what it says of itself; the next renewal tells the others.
+    pub fn tell(&self, change: impl FnOnce(&mut Wrong)) {
+        change(&mut lock(&self.wrong));
     }
 
     /// One worker has the name at a time. One that crashed leaves it behind, and nobody can tell from afar whether it died

@@ -2,10 +2,11 @@
 //! `master` reads the lines.
 use super::{MasterKey, MasterKeys};
 use crate::config::{Encryption, Secrets};
+use crate::private;
 use anyhow::{Context, bail, ensure};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use ironbeat_cli::auth::write_new;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub async fn load(from: &Secrets) -> anyhow::Result<MasterKeys> {
         Secrets {
             key_file: Some(path),
             ..
-        } => (private(path)?, path.display().to_string()),
+        } => (owned(path)?, path.display().to_string()),
         Secrets {
             key_credential: Some(name),
             ..
@@ -59,19 +60,12 @@ pub async fn load(from: &Secrets) -> anyhow::Result<MasterKeys> {
 }
 
 /// A file that nobody else may read.
-fn private(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+fn owned(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let file = File::open(path).with_context(|| {
         let path = path.display();
         format!("open the file of master keys {path}; `ironbeat auth new-key {path}` makes one for the first worker, and the others need a copy of it")
     })?;
-    // Of what was opened, whatever has the name by now.
-    let mode = file.metadata()?.mode();
-    ensure!(
-        mode & 0o077 == 0,
-        "others than its owner may read or write {path} (mode {mode:04o}): run `chmod 0600 {path}`, and if anybody may have read it, change the key",
-        path = path.display(),
-        mode = mode & 0o7777,
-    );
+    private::check(&file, path)?;
     read(file, path)
 }
 
@@ -126,16 +120,7 @@ fn text(bytes: &[u8]) -> anyhow::Result<Zeroizing<String>> {
 /// When the file is there, or cannot be written.
 pub fn new_key(path: &Path) -> anyhow::Result<()> {
     let key = MasterKey::generate();
-    let open = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    let mut file = open.with_context(|| format!("make {}", path.display()))?;
-    let written = file
-        .write_all(key.line().as_bytes())
-        .and_then(|()| file.sync_all());
-    written.with_context(|| format!("write {}", path.display()))?;
+    write_new(path, &key.line())?;
     eprintln!(
         "{key:?} is in {path}. Every worker needs this file; keep a copy where you keep no backup of the records: without it, \
          nobody can read their secrets.",

@@ -105,6 +105,7 @@ impl Worker {
             started: Time::from_unix_ms(scene::BEGIN),
             lacks: vec![],
             lacks_images: None,
+            refused: vec![],
             host: String::new(),
             stands_by: None,
             policy: BTreeMap::default(),

@@ -8,6 +8,7 @@ mod user;
 
 use crate::Connect;
 use clap::Subcommand;
+pub use files::write_new;
 
 #[derive(Subcommand)]
 pub enum AuthCommand {

@@ -263,6 +263,7 @@ mod tests {
             host: "h".into(),
             stands_by: None,
             lacks_images: None,
+            refused: vec![],
             records: vec![],
             policy: BTreeMap::default(),
             master_keys: vec![],

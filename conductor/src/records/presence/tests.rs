@@ -32,6 +32,7 @@ fn info(n: u8) -> WorkerInfo {
         host: String::new(),
         stands_by: None,
         lacks_images: None,
+        refused: vec![],
         records: vec![],
         policy: std::collections::BTreeMap::new(),
         master_keys: vec![],

@@ -19,6 +19,7 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
             host: String::new(),
             stands_by: None,
             lacks_images: None,
+            refused: vec![],
             records: vec![],
             policy: std::collections::BTreeMap::new(),
             master_keys: vec![],

@@ -1,5 +1,6 @@
-//! What is wrong with the records as this worker sees them, told to whoever lists workers.
-//! The view finds it, and says it in the log; `presence` tells the others.
+//! What is wrong with the records as this worker sees them, and what its login is refused, told to whoever lists workers.
+//! The view and the connections find it, and say it in the log; `presence` tells the others.
+use crate::login::Refusals;
 use crate::worker::Worker;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +11,23 @@ const MAX_NAMED: usize = 4;
 const MAX_CHARS: usize = 200;
 
 /// Runs until the worker stops.
-pub async fn watch(worker: Arc<Worker>) {
+pub async fn watch(worker: Arc<Worker>, refusals: Refusals) {
     loop {
-        let mut wrong: Vec<String> = worker.view.lost().into_iter().collect();
+        let mut records: Vec<String> = worker.view.lost().into_iter().collect();
         let unreadable = worker.view.unreadable();
         let named = unreadable.iter().take(MAX_NAMED);
-        wrong.extend(named.map(|(key, why)| {
+        records.extend(named.map(|(key, why)| {
             let why: String = why.chars().take(MAX_CHARS).collect();
             format!("cannot read {key}: {why}")
         }));
         if unreadable.len() > MAX_NAMED {
             let more = unreadable.len() - MAX_NAMED;
-            wrong.push(format!("cannot read {more} more"));
+            records.push(format!("cannot read {more} more"));
         }
-        worker.presence.records(wrong);
+        worker.presence.tell(|wrong| {
+            wrong.records = records;
+            wrong.refused = refusals.all();
+        });
         tokio::time::sleep(LOOK).await;
     }
 }
