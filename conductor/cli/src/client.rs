@@ -22,7 +22,7 @@ use tokio::sync::watch;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A silent BMC is given up after some 40 s.
 const BMC_PATIENCE: Duration = Duration::from_secs(60);
-/// A worker encrypts some thousand documents a second.
+/// Each secret of the fleet is read and written once.
 const ROTATION_PATIENCE: Duration = Duration::from_secs(900);
 /// Workers asked before one that does nothing at present is believed that there is no other: of two, the idle one is
 /// chosen so often in a row once in 65,000 times.

@@ -92,8 +92,8 @@ async fn handed_over(
     }
 }
 
-/// The node whose BMC the question is for, or whose power sync it is about, if the node's owner is to answer it. A job's acts are not among these: the
-/// worker in the record does them.
+/// The node whose BMC the question is for, or whose power sync it is about, if the node's owner is to answer it. A job's acts
+/// are not among these: the worker in the record does them.
 fn whose_bmc(request: &Request) -> Option<&str> {
     match request {
         Request::BmcInfo(ask) => Some(&ask.node),

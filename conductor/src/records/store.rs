@@ -97,28 +97,11 @@ pub enum StoreError {
 impl StoreError {
     /// The servers have no such stream.
     pub(super) fn no_stream(&self) -> bool {
-        match self {
-            StoreError::Kv(KvError::Read { source, .. } | KvError::Follow { source, .. }) => {
-                no_stream(source)
-            }
-            StoreError::Kv(
-                KvError::Conflict { .. }
-                | KvError::Refused { .. }
-                | KvError::Unclear { .. }
-                | KvError::Erase { .. }
-                | KvError::List { .. },
-            )
-            | StoreError::Stream { .. }
-            | StoreError::Conflict { .. }
-            | StoreError::Claimed { .. }
-            | StoreError::Races { .. }
-            | StoreError::Corrupt { .. }
-            | StoreError::Config { .. }
-            | StoreError::Emptied { .. }
-            | StoreError::Sealed { .. }
-            | StoreError::NoMasterKey
-            | StoreError::Missing { .. } => false,
-        }
+        let StoreError::Kv(KvError::Read { source, .. } | KvError::Follow { source, .. }) = self
+        else {
+            return false;
+        };
+        no_stream(source)
     }
 
     /// Whether the same may succeed in a moment: the servers elect a leader, or do not answer.
