@@ -4,6 +4,7 @@ use super::StoreError;
 use super::document::{key_of, without_values};
 use super::keys::Keyring;
 use super::kv::{Kv, Revision};
+use crate::secrets::Broken;
 use bytes::Bytes;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
@@ -103,43 +104,74 @@ impl Besides {
         let Some(version) = node.beside.of(kind) else {
             return Ok(None);
         };
-        let (key, stored) = self.stored(kind, node.id, version).await?;
-        let document = match is_secret(kind) {
-            true => self.open(&key, &stored).await,
-            false => parse(&key, &stored),
-        };
-        document.map(Some)
+        let stored = self.stored(kind, node.id, version).await?;
+        let (_, document) = self.open_read(kind, node.id, version, stored).await?;
+        Ok(Some(document))
+    }
+
+    /// What it says, and how it lies there. `stored` was read a moment ago: if a rotation has dropped its key since, it lies
+    /// there anew.
+    pub(super) async fn open_read<T: DeserializeOwned>(
+        &self,
+        kind: BesideKind,
+        node: NodeId,
+        version: &OpId,
+        mut stored: Bytes,
+    ) -> Result<(Bytes, T), StoreError> {
+        let key = key(kind, node, version);
+        loop {
+            let opened = match is_secret(kind) {
+                true => self.open(&key, &stored).await,
+                false => parse(&key, &stored),
+            };
+            let error = match opened {
+                Ok(document) => return Ok((stored, document)),
+                Err(error) => error,
+            };
+            let StoreError::Sealed { why, .. } = &error else {
+                return Err(error);
+            };
+            if !matches!(why, Broken::NoKey(_)) {
+                return Err(error);
+            }
+            let now = self.stored(kind, node, version).await?;
+            if now == stored {
+                return Err(error);
+            }
+            stored = now;
+        }
     }
 
     async fn open<T: DeserializeOwned>(&self, key: &str, stored: &[u8]) -> Result<T, StoreError> {
         parse(key, &self.keys.open(key, stored).await?)
     }
 
-    /// As it lies there, under which key.
+    /// As it lies there.
     async fn stored(
         &self,
         kind: BesideKind,
         node: NodeId,
         version: &OpId,
-    ) -> Result<(String, Bytes), StoreError> {
+    ) -> Result<Bytes, StoreError> {
         let key = key(kind, node, version);
         match self.kv.read(&key).await? {
-            (Some(value), _) => Ok((key, value)),
+            (Some(value), _) => Ok(value),
             (None, _) => Err(StoreError::Missing { key, node }),
         }
     }
 
-    /// The BMC's secrets as they lie there, for [`Besides::open_bmc_secrets`]: whoever remembers this remembers no secret.
+    /// The BMC's secrets, and how they lie there: whoever remembers that remembers no secret.
     ///
     /// # Errors
-    /// When the store is away, or it is not there.
-    pub(super) async fn sealed_bmc_secrets(
+    /// When the store is away, it is not there, or it does not open.
+    pub(super) async fn bmc_secrets_sealed(
         &self,
         node: NodeId,
         version: &OpId,
-    ) -> Result<Bytes, StoreError> {
+    ) -> Result<(Bytes, BmcSecrets), StoreError> {
         let stored = self.stored(BesideKind::BmcSecrets, node, version).await?;
-        Ok(stored.1)
+        self.open_read(BesideKind::BmcSecrets, node, version, stored)
+            .await
     }
 
     /// # Errors

@@ -44,8 +44,7 @@ impl Logins {
             return Ok(access);
         }
         let beside = &self.store.beside;
-        let sealed = beside.sealed_bmc_secrets(node.id, version).await?;
-        let secrets = beside.open_bmc_secrets(node.id, version, &sealed).await?;
+        let (sealed, secrets) = beside.bmc_secrets_sealed(node.id, version).await?;
         let fresh = Known {
             version: version.clone(),
             endpoint: node.bmc.clone(),

@@ -7,7 +7,7 @@ use crate::records::logins::Logins;
 use crate::records::rotate::Rotated;
 use crate::records::{Names, Store, StoreError};
 use crate::secrets::{Broken, MasterKey, MasterKeys};
-use ironbeat_core::node::{Beside, BmcSecrets, InstanceData, Node, Secret};
+use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node, Secret};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -233,6 +233,30 @@ async fn a_rotation_seals_all_anew_and_drops_the_old_key() {
     }
     // What was remembered is sealed with a key that is no more.
     assert_eq!(logins.of(&nodes[0]).await.unwrap(), login);
+}
+
+/// A worker that has met no key yet reads a document, and a whole rotation passes before it reads the keys. That is no lost secret:
+/// one that was taken for lost would be overwritten.
+#[tokio::test]
+async fn what_was_read_before_a_rotation_opens_after_it() {
+    let server = server();
+    let rotating = store(&server).await;
+    let node = enrolled(&rotating, 1).await;
+    let version = node.beside.bmc_secrets.clone().unwrap();
+    let (sealed, _) = rotating
+        .beside
+        .bmc_secrets_sealed(node.id, &version)
+        .await
+        .unwrap();
+    rotating.rotate().await.unwrap();
+    let reader = fresh(&server.url(), masters()).await;
+    let kind = BesideKind::BmcSecrets;
+    let read = reader
+        .beside
+        .open_read(kind, node.id, &version, sealed.clone());
+    let (now, secrets): (_, BmcSecrets) = read.await.unwrap();
+    assert_eq!(secrets.password, Secret::new("hush-1"));
+    assert_ne!(now, sealed);
 }
 
 /// A worker that has not heard of a rotation, which is over before it puts its document.
