@@ -7,6 +7,7 @@ use async_nats::ConnectErrorKind;
 use async_nats::connection::State;
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::jwt::{self, User};
 use ironbeat_auth::refused::Refused;
 use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusal};
 use ironbeat_cli::servers;
@@ -32,6 +33,7 @@ pub struct Login {
     pub mint: Mint,
     /// What machines show that have no login yet.
     pub bootstrap: String,
+    bootstrap_key: String,
     /// The CA of the NATS servers, if they have one of their own.
     pub ca: Option<PathBuf>,
     /// Ends logins, where the operator has left that to workers.
@@ -69,6 +71,15 @@ impl Login {
         }
     }
 
+    /// The public keys of the workers' own logins.
+    pub fn keys(&self) -> Vec<String> {
+        let revoker = self.revoker.as_ref().map(|revoker| &revoker.creds);
+        let creds = [&self.worker, &self.front].into_iter().chain(revoker);
+        let mut keys: Vec<String> = creds.map(|creds| creds.key.public_key()).collect();
+        keys.push(self.bootstrap_key.clone());
+        keys
+    }
+
     fn read(dir: &Path) -> anyhow::Result<Self> {
         let secret = |name: &str| {
             let path = dir.join(name);
@@ -102,12 +113,17 @@ impl Login {
                 None
             }
         };
+        let bootstrap = word("bootstrap.jwt")?;
+        let claims = jwt::read::<User>(&bootstrap);
+        let claims =
+            claims.with_context(|| format!("understand {}/bootstrap.jwt", dir.display()))?;
         let ca = dir.join("ca.pem");
         Ok(Self {
             worker,
             front: read_creds(&secret("front.creds")?)?,
             mint: Mint::new(key("agents.seed")?, account),
-            bootstrap: word("bootstrap.jwt")?,
+            bootstrap,
+            bootstrap_key: claims.sub,
             ca: ca.exists().then_some(ca),
             revoker,
         })

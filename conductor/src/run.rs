@@ -310,8 +310,12 @@ async fn revoke(worker: Arc<Worker>, nats: Nats, refusals: Refusals) {
         ca: login.ca.as_deref(),
         refusals: &refusals,
     };
-    if let Err(error) = revoke::run(&worker, &connector, revoker).await {
-        tracing::error!("no login is ended before its time from here: {error:#}");
+    const AGAIN: Duration = Duration::from_secs(60);
+    loop {
+        if let Err(error) = revoke::run(&worker, &connector, revoker).await {
+            tracing::error!("no login is ended before its time from here: {error:#}");
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

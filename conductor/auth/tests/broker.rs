@@ -5,7 +5,7 @@ mod support;
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::jwt::{self, Claims};
-use ironbeat_auth::revoke::{revise, update_subject};
+use ironbeat_auth::revoke::{FOR_GOOD, revise, update_subject};
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site::Site;
 use ironbeat_ops::ENDPOINTS;
@@ -369,7 +369,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
             said
         };
         let present = site.account_jwt(now()).unwrap();
-        let revoked = [bad.key.public_key()].into();
+        let revoked = [(bad.key.public_key(), FOR_GOOD)].into();
         // Who has only the login cannot sign: a key of the account is not the operator's. Old servers say that they take
         // it, and do not believe it.
         let mut forged: Claims<serde_json::Value> = jwt::read(&present).unwrap();

@@ -26,7 +26,7 @@ const BMC_PATIENCE: Duration = Duration::from_secs(60);
 const ROTATION_PATIENCE: Duration = Duration::from_secs(900);
 /// Workers asked before one that does nothing at present is believed that there is no other: of two, the idle one is
 /// chosen so often in a row once in 65,000 times.
-const ASKED: u32 = 16;
+pub const ASKED: u32 = 16;
 /// While an election is on, no worker does anything; it is over within this.
 const IDLE_PATIENCE: Duration = Duration::from_secs(10);
 const IDLE_PAUSE: Duration = Duration::from_millis(500);

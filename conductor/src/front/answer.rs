@@ -352,6 +352,12 @@ async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> 
     let Some(login) = &worker.login else {
         return Err(fail(409, "nobody has a login here: nats.auth is none"));
     };
+    if login.keys().contains(&ask.key) {
+        return Err(fail(
+            409,
+            "this is a login of the workers themselves: without it they cannot be reached, and nobody can give it back",
+        ));
+    }
     let logins = worker.revocations.revoke(&[(ask.key, ask.until)]).await?;
     let pushed = login.revoker.is_some() && worker.revocations.is_pushed().await;
     Ok(Revoked { logins, pushed })

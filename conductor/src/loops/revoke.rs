@@ -55,7 +55,7 @@ async fn bring_up_to_date(
 ) -> anyhow::Result<()> {
     const ROUNDS: u32 = 8;
     for _ in 0..ROUNDS {
-        let revoked = list.all().await?.keys();
+        let revoked = list.all().await?;
         let present = ask(system, lookup_subject(&revoker.account), "").await?;
         let Some(account) = revise(present.trim(), &revoked, now(), &revoker.signer)? else {
             return Ok(());

@@ -3,8 +3,7 @@
 use super::kv::{Kv, KvError};
 use super::{Store, StoreError};
 use crate::clock;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use ironbeat_auth::revoke::{FOR_GOOD, MAX_REVOKED, Revoked, bound};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -12,42 +11,10 @@ use tokio::sync::watch;
 const KEY: &str = "revoked";
 /// Races lost in a row: a rack that is deployed at once retires a boot of each node in the same seconds.
 const MAX_RACES: u32 = 64;
-/// With more, the account that servers read is larger than a message may be. Those go first whose tokens end first.
-const MAX_LOGINS: usize = 6_000;
 /// A worker that waits for the push waits so long.
 const PUSHED: Duration = Duration::from_secs(10);
 /// Other workers hear here that the list has changed.
 const CHANGED: &str = "worker.revoked";
-
-/// Public keys, each with the second since 1970 at which its last token ends by itself; none: never.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Logins(BTreeMap<String, Option<i64>>);
-
-impl Logins {
-    pub fn keys(&self) -> BTreeSet<String> {
-        self.0.keys().cloned().collect()
-    }
-
-    /// Adds these and drops what has ended by itself.
-    fn add(&mut self, logins: &[(String, Option<i64>)], now: i64) {
-        self.0.extend(logins.iter().cloned());
-        self.0
-            .retain(|_, until| until.is_none_or(|until| until > now));
-        while self.0.len() > MAX_LOGINS {
-            let soonest = self.0.iter().filter(|(_, until)| until.is_some());
-            let soonest = soonest.min_by_key(|(_, until)| **until);
-            let Some((key, until)) = soonest.map(|(key, until)| (key.clone(), *until)) else {
-                break;
-            };
-            tracing::warn!(
-                key,
-                ?until,
-                "more than {MAX_LOGINS} logins are revoked: this one ends by itself"
-            );
-            self.0.remove(&key);
-        }
-    }
-}
 
 /// The way to end logins, for whoever retires a boot or a person.
 #[derive(Clone)]
@@ -87,7 +54,7 @@ impl Revocations {
         if let Err(error) = self.client.publish(subject, bytes::Bytes::new()).await {
             tracing::warn!("tell other workers of a revocation: {error}");
         }
-        Ok(all.keys().len())
+        Ok(all.len())
     }
 
     /// Whether this worker has told the servers of all that was revoked here until now.
@@ -112,14 +79,14 @@ impl Revocations {
 
     /// # Errors
     /// When the store is away.
-    pub async fn all(&self) -> Result<Logins, StoreError> {
+    pub async fn all(&self) -> Result<Revoked, StoreError> {
         Ok(self.read().await?.0)
     }
 
-    async fn read(&self) -> Result<(Logins, u64), StoreError> {
+    async fn read(&self) -> Result<(Revoked, u64), StoreError> {
         let (value, at) = self.kv.read(KEY).await?;
         let Some(value) = value else {
-            return Ok((Logins::default(), at));
+            return Ok((Revoked::new(), at));
         };
         let corrupt = |error: serde_json::Error| StoreError::Corrupt {
             key: KEY.into(),
@@ -132,11 +99,21 @@ impl Revocations {
     ///
     /// # Errors
     /// When the store is away.
-    async fn add(&self, logins: &[(String, Option<i64>)], now: i64) -> Result<Logins, StoreError> {
+    async fn add(&self, logins: &[(String, Option<i64>)], now: i64) -> Result<Revoked, StoreError> {
         for _ in 0..MAX_RACES {
             let (mut all, at) = self.read().await?;
             let before = all.clone();
-            all.add(logins, now);
+            all.extend(
+                logins
+                    .iter()
+                    .map(|(key, until)| (key.clone(), until.unwrap_or(FOR_GOOD))),
+            );
+            for key in bound(&mut all, now) {
+                tracing::warn!(
+                    key,
+                    "more than {MAX_REVOKED} logins are revoked: this one ends by itself"
+                );
+            }
             if all == before {
                 return Ok(all);
             }
@@ -154,25 +131,4 @@ impl Revocations {
 /// By the servers' clock, as tokens have it.
 pub fn now() -> i64 {
     clock::now().unix_ms() as i64 / 1000
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_has_ended_by_itself_is_dropped_and_the_list_stays_bounded() {
-        let mut logins = Logins::default();
-        logins.add(&[("person".into(), None), ("old".into(), Some(100))], 50);
-        assert_eq!(logins.keys().len(), 2);
-        logins.add(&[], 100);
-        assert_eq!(logins.keys(), ["person".to_string()].into());
-        let many: Vec<_> = (0..MAX_LOGINS as i64)
-            .map(|n| (format!("U{n:05}"), Some(1_000 + n)))
-            .collect();
-        logins.add(&many, 200);
-        assert_eq!(logins.keys().len(), MAX_LOGINS);
-        assert!(logins.keys().contains("person"));
-        assert!(!logins.keys().contains("U00000"), "it ends first");
-    }
 }

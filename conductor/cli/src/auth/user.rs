@@ -2,7 +2,7 @@
 //! A login ends when a worker has told the NATS servers; this asks one.
 use super::about::{ABOUT, About, now, role_seed};
 use super::files::{read, replace, write_new};
-use crate::client::Client;
+use crate::client::{ASKED, Client};
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -186,21 +186,32 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
         ),
     };
     let client = Client::open(to).await?;
-    let revoked = client.ask(&RevokeLogin { key, until: None }).await?;
-    if known {
+    let ask = RevokeLogin { key, until: None };
+    let mut revoked = client.ask(&ask).await?;
+    // Another worker may have the directory revoke/. The server chooses which is asked, by chance.
+    for _ in 1..ASKED {
+        if revoked.pushed {
+            break;
+        }
+        revoked = client.ask(&ask).await?;
+    }
+    if known && revoked.pushed {
         let mut person: Person = serde_json::from_str(&read(&about_file)?)?;
         person.revoked = true;
         replace(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
     }
     if to.json {
-        return out::json(&revoked);
+        out::json(&revoked)?;
     }
-    match revoked.pushed {
-        true => out::line(format_args!(
-            "{name} is out: the NATS servers have dropped it"
-        )),
+    ensure!(
+        revoked.pushed,
+        "{name} is on the list, and no worker that was asked could tell the NATS servers: {name} is out when one that has the \
+         directory revoke/ does. Look at the workers' logs, and run this again"
+    );
+    match to.json {
+        true => Ok(()),
         false => out::line(format_args!(
-            "{name} is out when a worker that has the directory revoke/ tells the NATS servers; the one that answered has not"
+            "{name} is out: the NATS servers have dropped it"
         )),
     }
 }
