@@ -98,10 +98,11 @@ pub async fn rotate_key(to: &Connect) -> anyhow::Result<()> {
     for document in &rotated.unreadable {
         out::line(format_args!("{document}: no key opens it"))?;
     }
+    let unreadable = rotated.unreadable.len() as u64 + rotated.more;
     anyhow::ensure!(
-        rotated.unreadable.is_empty(),
-        "{} documents are as they were: give the BMCs' passwords anew with `ironbeat node set`, deploy instances anew",
-        rotated.unreadable.len()
+        unreadable == 0,
+        "{unreadable} documents are as they were: give the BMCs' passwords and keys K_g anew with `ironbeat node set`, deploy \
+         instances anew"
     );
     Ok(())
 }

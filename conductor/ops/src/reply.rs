@@ -208,6 +208,9 @@ pub struct Rotated {
     pub dropped: Vec<String>,
     /// Keys in the bucket of documents that no key opens. They are as they were, and so are their data keys.
     pub unreadable: Vec<String>,
+    /// How many more of those there are: a reply has room for some.
+    #[serde(default)]
+    pub more: u64,
 }
 
 /// What became of a revocation.

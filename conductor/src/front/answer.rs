@@ -171,19 +171,20 @@ pub async fn answer(
     })
 }
 
-/// Not before every worker can open what is sealed then.
+/// Not before every worker would wrap with the same key.
 async fn rotate(worker: &Worker) -> Result<Rotated, ApiError> {
     let own = worker.presence.own();
     let first = own.master_keys.first();
     let first = first.ok_or_else(|| fail(409, StoreError::NoMasterKey))?;
     for other in worker.presence.heard() {
-        if !other.master_keys.contains(first) {
+        // One that has it further down could take the place of this one, and wrap with a key that is to go.
+        if other.master_keys.first() != Some(first) {
             let (id, this) = (other.id, &own.id);
             return Err(fail(
                 409,
                 format!(
-                    "worker {id} does not have master key {first}, with which worker {this} would wrap the new data key: give \
-                     all workers the same file of master keys first"
+                    "the first master key of worker {this} is {first}, and that of worker {id} is another: give all workers the same \
+                     file of master keys, and restart them, before a new data key is wrapped"
                 ),
             ));
         }
@@ -193,14 +194,17 @@ async fn rotate(worker: &Worker) -> Result<Rotated, ApiError> {
         master,
         sealed,
         dropped,
-        unreadable,
+        mut unreadable,
     } = worker.store.rotate().await?;
+    let more = unreadable.len().saturating_sub(rotate::MAX_NAMED) as u64;
+    unreadable.truncate(rotate::MAX_NAMED);
     Ok(Rotated {
         key,
         master,
         documents: sealed,
         dropped,
         unreadable,
+        more,
     })
 }
 

@@ -128,6 +128,11 @@ impl Keyring {
             let (keys, at) = self.load().await?;
             let keys = match keys {
                 Some(keys) => keys,
+                // Whoever took them away took all secrets with them, unless they come back: another key would seal that.
+                None if self.known().current.is_some() => {
+                    let known = self.known().current.clone().unwrap_or_default();
+                    return Err(broken(KEY, Broken::NoKey(known)));
+                }
                 None => match self.make(master, at).await {
                     Ok(keys) => keys,
                     Err(KvError::Conflict { .. }) => continue,

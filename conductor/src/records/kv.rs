@@ -177,19 +177,22 @@ impl Kv {
     /// Drops a key without a trace, and overwrites its bytes. Not by a purge: one that finds nothing makes nats-server 2.9
     /// pass over all that it has not shown its followers yet.
     pub async fn erase(&self, key: &str) -> Result<(), KvError> {
-        let (_, revision) = self.read(key).await?;
-        if revision == 0 {
-            return Ok(());
+        let mut revision = self.last(key).await?;
+        while revision != 0 {
+            let Err(error) = self.stream.delete_message(revision).await else {
+                break;
+            };
+            // Another worker may have erased it, or a rotation has sealed it anew.
+            let now = self.last(key).await?;
+            if now == revision {
+                return Err(KvError::Erase {
+                    key: key.into(),
+                    source: error.into(),
+                });
+            }
+            revision = now;
         }
-        match self.stream.delete_message(revision).await {
-            Ok(_) => Ok(()),
-            // Another worker may have been faster.
-            Err(_) if self.read(key).await?.1 != revision => Ok(()),
-            Err(error) => Err(KvError::Erase {
-                key: key.into(),
-                source: error.into(),
-            }),
-        }
+        Ok(())
     }
 
     /// The keys there are; `keys` may have wildcards. Deleted ones are among them.

@@ -23,6 +23,9 @@ const TRIES: u32 = 20;
 /// Documents that are sealed anew at once. More would only wait at the server.
 const AT_ONCE: usize = 16;
 
+/// Documents that no key opens are named up to here, in the log and in the reply.
+pub const MAX_NAMED: usize = 100;
+
 /// What was done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rotated {
@@ -41,8 +44,8 @@ enum Renewed {
     /// It was erased, or another key than an old one has sealed it.
     AsItWas,
     Anew,
-    /// The data key that it names.
-    Unreadable(Option<String>),
+    /// The data key that it names, and why it does not open.
+    Unreadable(Option<String>, Broken),
 }
 
 impl Store {
@@ -70,7 +73,10 @@ impl Store {
             match renewed? {
                 Renewed::AsItWas => {}
                 Renewed::Anew => rotated.sealed += 1,
-                Renewed::Unreadable(key) => {
+                Renewed::Unreadable(key, why) => {
+                    if rotated.unreadable.len() < MAX_NAMED {
+                        tracing::warn!(key = at, "it is not sealed anew: {why}");
+                    }
                     needed.extend(key);
                     rotated.unreadable.push(at);
                 }
@@ -99,11 +105,11 @@ async fn renew(
             Ok(None) => None,
             Ok(Some(envelope)) if !old.contains(&envelope.key) => return Ok(Renewed::AsItWas),
             Ok(Some(envelope)) => Some(envelope.key),
-            Err(_) => return unreadable(at, None, &Broken::Shape),
+            Err(_) => return Ok(Renewed::Unreadable(None, Broken::Shape)),
         };
         let json = match keys.open(at, &stored).await {
             Ok(json) => json,
-            Err(StoreError::Sealed { why, .. }) => return unreadable(at, named, &why),
+            Err(StoreError::Sealed { why, .. }) => return Ok(Renewed::Unreadable(named, why)),
             Err(error) => return Err(error),
         };
         let sealed = key.seal(at, json).to_json();
@@ -116,11 +122,6 @@ async fn renew(
     Err(StoreError::Races {
         what: format!("seal {at} anew"),
     })
-}
-
-fn unreadable(at: &str, named: Option<String>, why: &Broken) -> Result<Renewed, StoreError> {
-    tracing::warn!(key = at, "it is not sealed anew: {why}");
-    Ok(Renewed::Unreadable(named))
 }
 
 impl Keyring {

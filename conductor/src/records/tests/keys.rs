@@ -235,6 +235,26 @@ async fn a_rotation_seals_all_anew_and_drops_the_old_key() {
     assert_eq!(logins.of(&nodes[0]).await.unwrap(), login);
 }
 
+/// By an operator who takes a worker with the wrong master key for a lost one, say.
+#[tokio::test]
+async fn keys_that_are_taken_away_while_workers_run_are_not_replaced() {
+    let server = server();
+    let store = store(&server).await;
+    let node = enrolled(&store, 1).await;
+    let keys = store.nodes.kv.read(KEY).await.unwrap().0.unwrap();
+    store.nodes.kv.erase(KEY).await.unwrap();
+    let put = store
+        .beside
+        .put(id(2), &op("late"), &password("hush"))
+        .await;
+    assert!(matches!(why(put), Broken::NoKey(_)));
+    assert_eq!(store.nodes.kv.read(KEY).await.unwrap().0, None);
+    // They come back, as the operator's manual has them kept.
+    store.nodes.kv.put(KEY, keys.to_vec()).await.unwrap();
+    enrolled(&store, 2).await;
+    assert_opens(&fresh(&server.url(), masters()).await, &node, 1).await;
+}
+
 /// A worker that has met no key yet reads a document, and a whole rotation passes before it reads the keys. That is no lost secret:
 /// one that was taken for lost would be overwritten.
 #[tokio::test]
@@ -315,7 +335,8 @@ async fn rotations_that_are_cut_off_anywhere_lose_nothing_while_passwords_change
     let last = store.rotate().await.unwrap();
     assert_eq!(last.unreadable, [""; 0]);
     let (used, there) = used_and_there(&store).await;
-    assert_eq!((used.len(), &used), (1, &there));
+    let all = (secrets_of(&store).await, &nodes, &last);
+    assert_eq!((used.len(), &used), (1, &there), "{all:?}");
     let reader = fresh(&server.url(), masters()).await;
     for (n, node) in (1..).zip(&nodes) {
         assert_opens(&reader, node, n).await;
