@@ -14,4 +14,6 @@ pub mod netboot;
 pub mod records;
 pub mod run;
 pub mod secrets;
+mod strangers;
+pub mod tickets;
 mod worker;
