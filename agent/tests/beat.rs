@@ -4,7 +4,8 @@ use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
 use ironbeat_agent::clock::Timings;
 use ironbeat_agent::heart::beat::{self, Heart};
-use ironbeat_agent::heart::link::Link;
+use ironbeat_agent::heart::link::{Link, Servers};
+use ironbeat_agent::heart::login::Access;
 use ironbeat_agent::heart::steps::{Ending, Runner};
 use ironbeat_agent::log::Lines;
 use ironbeat_agent::random;
@@ -145,6 +146,7 @@ impl Conductor {
             &LookupReply::Welcome {
                 node,
                 heartbeat_timeout_secs,
+                login: None,
             },
         )
         .await;
@@ -253,11 +255,15 @@ fn agent_that_tries(
 ) -> (tokio::task::JoinHandle<Ending>, ScriptedSteps, BootId) {
     let (runner, steps) = ScriptedSteps::runner();
     let boot = random::boot_id();
-    let servers = [server.url()];
+    let servers = Servers {
+        urls: vec![server.url()],
+        boot,
+        name: "agent under test".into(),
+        reached: Arc::default(),
+    };
     let agent = async move {
-        let link = Link::start(&servers, &boot, "agent under test", Arc::default())
-            .await
-            .unwrap();
+        let access = Access::default();
+        let link = Link::start(&servers, access.bootstrap()).await.unwrap();
         let inventory = || {
             let mut inventory = Inventory::default();
             inventory.cpu.count = 7;
@@ -265,6 +271,8 @@ fn agent_that_tries(
         };
         beat::run(Heart {
             link,
+            servers,
+            access,
             prefix: subject::DEFAULT_PREFIX.to_string(),
             boot,
             runner,

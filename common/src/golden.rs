@@ -9,6 +9,7 @@ use crate::heartbeat::{
 use crate::id::{BootId, Mac, NodeId, StepId};
 use crate::image::{Checksum, Digest, ImageFormat};
 use crate::inventory::{BootFacts, BootMode, Disk, Inventory, Nic, System};
+use crate::login::{Login, LoginRequest, Renewal, RenewalReply, Signature, UserKey};
 use crate::lookup::{BootTimings, Lookup, LookupReply};
 use crate::order::{ConfigFile, Order, WriteImage};
 use core::fmt;
@@ -71,6 +72,22 @@ fn lookup() -> Lookup {
             inventory_ms: 4,
             lookup_ms: 5,
         },
+        login: None,
+    }
+}
+
+fn login_request() -> LoginRequest {
+    LoginRequest {
+        key: UserKey::from_bytes([1; 32]),
+        ticket: UserKey::from_bytes([2; 32]),
+        signature: Signature([3; 64]),
+    }
+}
+
+fn login() -> Login {
+    Login {
+        jwt: "e.y.s".into(),
+        lives_secs: 9,
     }
 }
 
@@ -171,9 +188,30 @@ fn every_message_has_its_golden_bytes() {
         LookupReply::Welcome {
             node: NODE,
             heartbeat_timeout_secs: 300,
+            login: None,
         },
         GOLDEN_WELCOME,
     );
+    check(
+        LookupReply::Welcome {
+            node: NODE,
+            heartbeat_timeout_secs: 300,
+            login: Some(login()),
+        },
+        GOLDEN_WELCOME_LOGIN,
+    );
+    check(login_request(), GOLDEN_LOGIN_REQUEST);
+    let renewal = Renewal {
+        version: VERSION,
+        boot: BOOT,
+        key: UserKey::from_bytes([1; 32]),
+    };
+    check(renewal, GOLDEN_RENEWAL);
+    check(
+        RenewalReply::Login(login()),
+        "a1654c6f67696ea2636a777465652e792e736a6c697665735f7365637309",
+    );
+    check(RenewalReply::Over, "644f766572");
     check(HeartbeatReply::Idle, "6449646c65");
     check(HeartbeatReply::LookUp, "664c6f6f6b5570");
     check(
@@ -269,6 +307,24 @@ const GOLDEN_LOOKUP: &str = concat!(
     "6572f5636d74751905dc696164647265737365738064626f6f74a2646d6f64656475656669666b65726e656c63362e316870",
     "726f626c656d73806774696d696e6773a5686167656e745f6d73016a6d6f64756c65735f6d73026a6e6574776f726b5f6d73",
     "036c696e76656e746f72795f6d7304696c6f6f6b75705f6d7305",
+);
+const GOLDEN_WELCOME_LOGIN: &str = concat!(
+    "a16757656c636f6d65a3646e6f6465782430313031303130312d303130312d303130312d303130312d303130313031303130",
+    "313031766865617274626561745f74696d656f75745f7365637319012c656c6f67696ea2636a777465652e792e736a6c6976",
+    "65735f7365637309",
+);
+const GOLDEN_LOGIN_REQUEST: &str = concat!(
+    "a3636b6579783855414151434149424145415143414942414541514341494241454151434149424145415143414942414541",
+    "514341494241454151434c4c35667469636b6574783855414241454151434149424145415143414942414541514341494241",
+    "45415143414942414541514341494241454151434149424146334432697369676e6174757265788030333033303330333033",
+    "3033303330333033303330333033303330333033303330333033303330333033303330333033303330333033303330333033",
+    "3033303330333033303330333033303330333033303330333033303330333033303330333033303330333033303330333033",
+    "303330333033303330333033303330333033",
+);
+const GOLDEN_RENEWAL: &str = concat!(
+    "a36776657273696f6e0164626f6f74782462306230623062302d623062302d623062302d623062302d623062306230623062",
+    "306230636b657978385541415143414942414541514341494241454151434149424145415143414942414541514341494241",
+    "4541514341494241454151434c4c35",
 );
 const GOLDEN_WELCOME: &str = concat!(
     "a16757656c636f6d65a2646e6f6465782430313031303130312d303130312d303130312d303130312d303130313031303130",

@@ -12,6 +12,7 @@ pub mod heartbeat;
 pub mod id;
 pub mod image;
 pub mod inventory;
+pub mod login;
 pub mod lookup;
 pub mod order;
 pub mod subject;

@@ -2,6 +2,7 @@
 //! Deciding which node it is is the core's job.
 use crate::id::{BootId, Mac, NodeId, SystemUuid};
 use crate::inventory::{BmcAddress, Inventory};
+use crate::login::{Login, LoginRequest};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub struct Lookup {
     pub inventory: Inventory,
     #[serde(default)]
     pub timings: BootTimings,
+    /// Of an agent whose boot script had a ticket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginRequest>,
 }
 
 /// The same message, read for what a machine is recognised by. Of a whole inventory most is text that nobody looks at when
@@ -25,6 +29,8 @@ pub struct Introduction {
     pub version: u32,
     pub boot: BootId,
     pub inventory: Marks,
+    #[serde(default)]
+    pub login: Option<LoginRequest>,
 }
 
 /// See [`Introduction`].
@@ -68,6 +74,9 @@ pub enum LookupReply {
         node: NodeId,
         /// After this long without a heartbeat the machine counts as lost; it sends one at 0.3 to 0.6 of it.
         heartbeat_timeout_secs: u32,
+        /// With which the agent goes on, under its own key; none where nobody needs a login.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<Login>,
     },
     /// Look up again in `retry_secs` × U(0.5, 1.5).
     Wait { retry_secs: u32 },

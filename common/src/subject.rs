@@ -17,6 +17,10 @@ pub fn heartbeat(prefix: &str, node: &NodeId) -> String {
 pub fn nudge(prefix: &str, node: &NodeId) -> String {
     format!("{prefix}.nudge.{node}")
 }
+/// Where an agent asks for its next login.
+pub fn login(prefix: &str, node: &NodeId) -> String {
+    agent(prefix, node, "login")
+}
 /// `what` is `log` or `progress`: for watching only, no decision depends on it.
 pub fn agent(prefix: &str, node: &NodeId, what: &str) -> String {
     format!("{prefix}.agent.{node}.{what}")

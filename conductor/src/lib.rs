@@ -15,4 +15,6 @@ mod private;
 pub mod records;
 pub mod run;
 pub mod secrets;
+mod strangers;
+pub mod tickets;
 mod worker;

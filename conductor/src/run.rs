@@ -8,14 +8,17 @@ use crate::front::nats;
 use crate::login::{Connector, Login, Part, Refusals, watch};
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
+use crate::loops::logins;
 use crate::loops::power::{self, PowerSync};
 use crate::loops::revoke;
 use crate::loops::sweep;
 use crate::loops::trouble;
 use crate::loops::turn;
 use crate::netboot::boots::Boots;
+use crate::netboot::budget::Budgets;
 use crate::netboot::files;
 use crate::netboot::http::{self, BootAnswers};
+use crate::netboot::script::{Facts, check_command_line};
 use crate::netboot::stage;
 use crate::records::dhcp::Dhcp;
 use crate::records::events::Events;
@@ -28,14 +31,18 @@ use crate::records::seen::Seen;
 use crate::records::view::View;
 use crate::records::{Names, StoreError};
 use crate::secrets;
+use crate::strangers::Strangers;
+use crate::tickets::{EndLogins, Tickets, new_ticket};
 use crate::worker::Worker;
 use anyhow::Context;
 use axum::http::StatusCode;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::image::Digest;
-use ironbeat_core::decide::Event;
+use ironbeat_common::login::UserKey;
+use ironbeat_core::decide::{Event, Rejected};
 use ironbeat_core::id::{Incarnation, WorkerId};
 use ironbeat_core::node::Sign;
+use ironbeat_core::time::Time;
 use ironbeat_ops::policy::changed;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
@@ -130,6 +137,11 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let spacing = Duration::from_millis(config.bmc.spacing_ms.into());
     let bmcs = Arc::new(Bmcs::new(spacing));
     let (prefix, tasks) = (config.nats.prefix.clone(), TaskTracker::new());
+    let lives_secs = config.policy.agent_login_secs;
+    let tickets = login.as_ref().map(|login| {
+        let end = end_with(revocations.clone());
+        Arc::new(Tickets::new(Arc::clone(login), end, lives_secs))
+    });
     let hands = RealHands {
         prefix: prefix.clone(),
         client: client.clone(),
@@ -138,6 +150,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         events: events.clone(),
         logins: logins.clone(),
         bmcs: Arc::clone(&bmcs),
+        tickets: tickets.clone(),
         tasks: tasks.clone(),
     };
     let drive = Drive::new(
@@ -165,6 +178,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         bmcs,
         drive: Arc::new(drive),
         policy: config.policy.clone(),
+        tickets,
+        strangers: Strangers::default(),
         image_dir: config.http.image_dir.clone(),
         tasks,
     });
@@ -248,11 +263,20 @@ async fn start(
             Arc::new(move |node, sign| see(&worker, node, sign))
         },
         discovery: config.discovery,
-        budgets: Arc::default(),
+        budgets: Arc::new(Budgets::of_events()),
+        tickets: worker.tickets.clone(),
+        scripts: Arc::new(Budgets::of_scripts()),
+        on_script: {
+            let drive = Arc::clone(&worker.drive);
+            Arc::new(move |node, ticket| {
+                let drive = Arc::clone(&drive);
+                Box::pin(async move { give(&drive, node, ticket).await })
+            })
+        },
     };
-    let http = http::start(boot_answers(&boots, config, worker))
-        .await
-        .context("serve HTTP")?;
+    let answers = boot_answers(&boots, config, worker);
+    check_command_line(&longest(&answers, &boots)).map_err(anyhow::Error::msg)?;
+    let http = http::start(answers).await.context("serve HTTP")?;
     let consoles = console::start(consoles, config.console.record_mib())
         .await
         .context("serve consoles")?;
@@ -269,6 +293,7 @@ async fn start(
         tokio::spawn(turn::run(Arc::clone(worker))),
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
         tokio::spawn(sweep::run(Arc::clone(worker))),
+        tokio::spawn(logins::run(Arc::clone(worker))),
         tokio::spawn(revoke(
             Arc::clone(worker),
             config.nats.clone(),
@@ -351,6 +376,35 @@ fn see(worker: &Arc<Worker>, node: NodeId, sign: Sign) {
     });
 }
 
+/// Writes keys of agents that are over to the list of those that the servers are to refuse.
+fn end_with(revocations: Revocations) -> Arc<EndLogins> {
+    Arc::new(move |logins| {
+        let revocations = revocations.clone();
+        let second = |time: Time| i64::try_from(time.unix_ms() / 1000 + 1).ok();
+        let listed = logins
+            .iter()
+            .map(|login| (login.key.to_string(), second(login.until)));
+        let listed: Vec<_> = listed.collect();
+        Box::pin(async move {
+            revocations.revoke(&listed).await?;
+            Ok(())
+        })
+    })
+}
+
+/// Saves the ticket of a boot script, before the script is served.
+async fn give(drive: &Arc<RealDrive>, node: NodeId, ticket: UserKey) -> Option<bool> {
+    let at = clock::now();
+    match drive.deliver(node, &Event::Script { ticket, at }).await {
+        Ok(node) => Some(node.tickets.opens(&ticket)),
+        Err(ReconcileError::Rejected(Rejected::AgentNotWanted { .. })) => Some(false),
+        Err(error) => {
+            tracing::warn!(%node, "no ticket for its boot script: {error}");
+            None
+        }
+    }
+}
+
 /// Hands on the word of an instance. Whoever has no token learns nothing, not even which nodes there are.
 async fn confirmed(drive: &Arc<RealDrive>, node: NodeId, sha256: Digest<32>) -> StatusCode {
     match drive.deliver(node, &Event::Confirmed { sha256 }).await {
@@ -408,13 +462,27 @@ fn boot_answers(boots: &Boots, config: &Config, worker: &Arc<Worker>) -> BootAns
         nats: config.nats.for_agents().to_vec(),
         prefix: config.nats.prefix.clone(),
         kernel_args: config.http.kernel_args.clone(),
-        boot_of: Arc::new(move |mac| of.boot_of(mac)),
+        script_of: Arc::new(move |mac| {
+            let of = of.clone();
+            Box::pin(async move { of.script_of(mac).await })
+        }),
         workers: Arc::new(move || workers.workers()),
         on_fetch: Arc::new(move |mac, what| on_fetch.fetched(mac, what)),
         on_confirm: Arc::new(move |node, sha256| {
             let drive = Arc::clone(&drive);
             Box::pin(async move { confirmed(&drive, node, sha256).await })
         }),
+    }
+}
+
+/// What makes a kernel's command line as long as it gets here.
+fn longest(answers: &BootAnswers, boots: &Boots) -> Facts {
+    Facts {
+        nats: answers.nats.clone(),
+        prefix: answers.prefix.clone(),
+        kernel_args: answers.kernel_args.clone(),
+        access: boots.access(Some(new_ticket().0)),
+        ..Facts::default()
     }
 }
 

@@ -11,6 +11,8 @@ use crate::records::presence::Presence;
 use crate::records::revoked::Revocations;
 use crate::records::seen::Seen;
 use crate::records::view::View;
+use crate::strangers::Strangers;
+use crate::tickets::Tickets;
 use ironbeat_core::decide::Policy;
 use ironbeat_core::id::WorkerId;
 use std::path::PathBuf;
@@ -38,6 +40,9 @@ pub struct Worker {
     /// The one way to change a node.
     pub drive: Arc<RealDrive>,
     pub policy: Policy,
+    /// None: nobody needs a login.
+    pub tickets: Option<Arc<Tickets>>,
+    pub strangers: Strangers,
     /// The images that it serves.
     pub image_dir: PathBuf,
     pub tasks: TaskTracker,

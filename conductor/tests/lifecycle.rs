@@ -38,7 +38,8 @@ async fn the_service_is_its_own_index() {
             endpoint["subject"].as_str().unwrap().to_owned()
         })
         .collect();
-    let agents = ["ib.v1.lookup".to_owned(), "ib.v1.heartbeat.*".to_owned()];
+    let agents = ["lookup", "heartbeat.*", "agent.*.login"];
+    let agents = agents.map(|subject| format!("ib.v1.{subject}"));
     let expected = ENDPOINTS
         .iter()
         .map(|endpoint| format!("ib.v1.api.{}", endpoint.name));

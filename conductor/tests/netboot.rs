@@ -1,7 +1,7 @@
 //! Machines obey their boot scripts: QEMU's SeaBIOS and OVMF, Debian's iPXE, a real dnsmasq, our HTTP server.
 //! `script` tests what the scripts say; the rack tests whole deployments.
 use ironbeat::netboot::http::{self, BootAnswers};
-use ironbeat::netboot::script::entry_script;
+use ironbeat::netboot::script::{Access, entry_script};
 use ironbeat_core::boot::Boot;
 use ironbeat_rack::layout::{BOOT_PORT, GATEWAY};
 use ironbeat_rack::machine::boot_sector;
@@ -38,7 +38,10 @@ impl Worker {
             nats: vec![format!("nats://{GATEWAY}:4222")],
             prefix: "ib.v1".into(),
             kernel_args: String::new(),
-            boot_of: Arc::new(move |_| boot),
+            script_of: Arc::new(move |_| {
+                let script = Some((boot, Access::default()));
+                Box::pin(std::future::ready(script))
+            }),
             workers: Arc::new(move || workers.clone()),
             on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),
             on_confirm: Arc::new(|_, _| unreachable!("no instance is deployed here")),

@@ -1,6 +1,8 @@
 //! The agent's loop once it has a network: look up until welcomed, then send heartbeats and start the step each reply names.
 //! Running a step is left to `steps`; which step to run is the conductor's decision.
-use super::link::{AskError, Link};
+use super::link::{Link, RETRY_FIRST, RETRY_LIMIT, Servers, log_failure};
+use super::login::{Access, Renewing};
+use super::pass::Pass;
 use super::steps::{Ending, Runner, Taken};
 use crate::clock::Timings;
 use crate::log::Lines;
@@ -10,6 +12,7 @@ use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, NudgeLatency, Status};
 use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::inventory::Inventory;
+use ironbeat_common::login::Login;
 use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_common::subject;
 use std::pin::pin;
@@ -20,10 +23,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 /// Reads the inventory; called on its own thread.
 pub type ReadInventory = dyn Fn() -> Inventory + Send + Sync;
 
-/// Retry delay after the first failure, then doubled ...
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-/// ... up to here: a conductor that comes back hears from every agent within half a minute.
-const RETRY_LIMIT: Duration = Duration::from_secs(30);
 /// Timeouts a conductor may set, in seconds: less would be a storm, more a forgotten machine.
 const TIMEOUT_SECS: std::ops::RangeInclusive<u32> = 1..=3600;
 /// Heartbeats in a row without a pause: a nudge, a start and an end often come together ...
@@ -47,6 +46,9 @@ const RECONNECT_SPREAD: Duration = Duration::from_secs(3);
 /// Everything the loop needs.
 pub struct Heart {
     pub link: Link,
+    /// For another connection, when it has a login, and when it has none any more.
+    pub servers: Servers,
+    pub access: Access,
     pub prefix: String,
     pub boot: BootId,
     pub runner: Runner,
@@ -60,6 +62,7 @@ pub struct Heart {
 struct Welcome {
     node: NodeId,
     timeout: Duration,
+    login: Option<Login>,
 }
 
 /// Why the heartbeats stopped.
@@ -73,7 +76,19 @@ pub async fn run(mut heart: Heart) -> Ending {
     let mut seq = 0;
     loop {
         let welcome = heart.look_up().await;
-        match heart.beat(&welcome, &mut seq).await {
+        let renewing = heart.log_in(&welcome).await;
+        let stopped = heart.beat(&welcome, &mut seq).await;
+        let had_login = renewing.is_some();
+        drop(renewing);
+        match stopped {
+            Stopped::LookUpAgain if had_login => {
+                tracing::warn!(
+                    "no record names this boot, or its login was ended: its step ends, and it looks up again. \
+                     Unless the conductor still waits for it, this machine has to boot from the network anew"
+                );
+                heart.runner.forget();
+                heart.connect(heart.access.bootstrap()).await;
+            }
             Stopped::LookUpAgain => {
                 tracing::warn!("no record names this boot: its step ends, and it looks up again");
                 heart.runner.forget();
@@ -84,6 +99,35 @@ pub async fn run(mut heart: Heart) -> Ending {
 }
 
 impl Heart {
+    /// Goes on over another connection; the one before it ends.
+    async fn connect(&mut self, pass: Pass) {
+        match Link::start(&self.servers, pass).await {
+            Ok(link) => self.link = link,
+            Err(error) => tracing::error!(%error, "cannot set up another connection"),
+        }
+    }
+
+    /// Goes on with the login that it got, and keeps it fresh.
+    async fn log_in(&mut self, welcome: &Welcome) -> Option<Renewing> {
+        let login = welcome.login.as_ref()?;
+        let own = self.access.login(login)?;
+        self.connect(Pass::Own(own.clone())).await;
+        tokio::select! {
+            () = self.link.online() => {}
+            () = self.link.refused() => {}
+        }
+        let (link, node) = (self.link.clone(), welcome.node);
+        let (boot, lives_secs) = (self.boot, login.lives_secs);
+        Some(Renewing::start(
+            link,
+            own,
+            &self.prefix,
+            boot,
+            node,
+            lives_secs,
+        ))
+    }
+
     /// Looks up until welcomed.
     async fn look_up(&self) -> Welcome {
         let mut failures = 0;
@@ -106,16 +150,20 @@ impl Heart {
                 agent: env!("CARGO_PKG_VERSION").to_string(),
                 inventory,
                 timings,
+                login: self.access.request(&self.boot),
             };
             let wait = match self.link.ask(subject::lookup(&self.prefix), &lookup).await {
                 Ok(LookupReply::Welcome {
                     node,
                     heartbeat_timeout_secs,
+                    login,
                 }) => {
-                    tracing::info!(%node, heartbeat_timeout_secs, "welcome");
+                    let has_login = login.is_some();
+                    tracing::info!(%node, heartbeat_timeout_secs, has_login, "welcome");
                     return Welcome {
                         node,
                         timeout: seconds(heartbeat_timeout_secs),
+                        login,
                     };
                 }
                 Ok(LookupReply::Wait { retry_secs }) => {
@@ -183,6 +231,12 @@ impl Heart {
                 Ok(()) = reconnects.changed(), if !offline => {
                     due = due.min(Instant::now() + random::jittered(RECONNECT_SPREAD, 0.0, 1.0));
                     continue;
+                }
+                () = link.refused() => {
+                    return match runner.ending() {
+                        Some(ending) => Stopped::Ends(ending),
+                        None => Stopped::LookUpAgain,
+                    };
                 }
                 () = link.online(), if offline => {}
                 () = sleep_until(final_beat_until.unwrap_or(due)), if final_beat_until.is_some() => {}
@@ -308,12 +362,6 @@ fn seconds(secs: u32) -> Duration {
     Duration::from_secs(u64::from(
         secs.clamp(*TIMEOUT_SECS.start(), *TIMEOUT_SECS.end()),
     ))
-}
-
-/// One line per failure, with its cause.
-fn log_failure(error: &AskError, what: &str) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(%error, cause, "{what} failed, retrying");
 }
 
 /// A token bucket for heartbeats.

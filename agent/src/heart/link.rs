@@ -1,9 +1,11 @@
 //! The connection to NATS: made once and kept for ever; requests in CBOR with a timeout.
 //! What to ask, and when to retry, is decided in `beat`.
+use super::pass::Pass;
 use crate::random;
 use async_nats::connection::State;
 use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr, Subscriber,
+    Client, ClientError, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr,
+    Subscriber,
 };
 use ironbeat_common::codec;
 use ironbeat_common::codec::{CONTENT_TYPE, DecodeError};
@@ -11,9 +13,9 @@ use ironbeat_common::id::BootId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// A conductor answers in milliseconds; a busy one, or one that waits for a JetStream leader, in a second or two.
@@ -22,6 +24,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// For TCP and the NATS greeting, on a link that may have just come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Retry delay after the first failure, then doubled ...
+pub(super) const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// ... up to here: a conductor that comes back hears from every agent within half a minute.
+pub(super) const RETRY_LIMIT: Duration = Duration::from_secs(30);
 /// Between connection attempts: the first at once, then growing from here ...
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// ... to here: a restarted server is found within seconds, but not by a whole rack at once.
@@ -30,6 +36,12 @@ const RECONNECT_LIMIT: Duration = Duration::from_secs(8);
 const WAITING_NUDGES: usize = 16;
 /// A private CA's certificate, if the image has one.
 const AUTHORITY_FILE: &str = "/etc/ironbeat/ca.pem";
+/// How the client says that a server does not accept a login (`ConnectErrorKind::AuthorizationViolation`).
+const REFUSED: &str = "authorization violation";
+/// One server of a cluster may not have heard of the latest keys; so many refusals in a row are meant.
+const REFUSALS: u32 = 3;
+/// A connection that ended sooner was not accepted for good.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
 const CONTENT_TYPE_HEADER: &str = "Content-Type";
 /// How a NATS service reports an error (ADR-32).
 const SERVICE_ERROR_HEADER: &str = "Nats-Service-Error";
@@ -68,26 +80,38 @@ pub enum LinkError {
     Connect(#[source] async_nats::ConnectError),
 }
 
+#[derive(Clone)]
 pub struct Link {
     client: Client,
     events: watch::Receiver<u64>,
     connects: watch::Receiver<u64>,
+    refusals: watch::Receiver<u32>,
+}
+
+/// Where to connect to, and as what.
+#[derive(Clone)]
+pub struct Servers {
+    pub urls: Vec<String>,
+    pub boot: BootId,
+    /// As the servers show it.
+    pub name: String,
+    /// Set whenever there is a connection.
+    pub reached: Arc<AtomicBool>,
 }
 
 impl Link {
-    /// Starts connecting in the background and returns at once; reconnects until the process ends.
+    /// Starts connecting in the background and returns at once; reconnects until it is dropped.
     ///
     /// # Errors
     /// When an address is invalid or the CA file is broken: a retry would not help.
-    ///
-    /// `reached` is set whenever there is a connection.
-    pub async fn start(
-        servers: &[String],
-        boot: &BootId,
-        name: &str,
-        reached: Arc<AtomicBool>,
-    ) -> Result<Self, LinkError> {
-        let servers = servers
+    pub async fn start(servers: &Servers, pass: Pass) -> Result<Self, LinkError> {
+        let Servers {
+            urls,
+            boot,
+            name,
+            reached,
+        } = servers.clone();
+        let servers = urls
             .iter()
             .map(|s| {
                 s.parse().map_err(|source| LinkError::Address {
@@ -98,21 +122,42 @@ impl Link {
             .collect::<Result<Vec<ServerAddr>, _>>()?;
         let (happened, events) = watch::channel(0);
         let (connected, connects) = watch::channel(0);
-        let mut options = ConnectOptions::new()
+        let (refused, refusals) = watch::channel(0);
+        let inbox = pass.inbox(&boot);
+        let options = match pass {
+            Pass::Nothing => ConnectOptions::new(),
+            Pass::Bearer(_) | Pass::Own(_) => ConnectOptions::with_auth_callback(move |nonce| {
+                std::future::ready(pass.answer(&nonce))
+            }),
+        };
+        let pace = Arc::new(Pace::default());
+        let delay = pace.clone();
+        let mut options = options
             .name(name)
             .retry_on_initial_connect()
             .max_reconnects(None)
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(ANSWER_TIMEOUT))
             .ping_interval(PING_INTERVAL)
-            .custom_inbox_prefix(format!("_INBOX.{boot}"))
+            .custom_inbox_prefix(inbox)
             .subscription_capacity(WAITING_NUDGES)
-            .reconnect_delay_callback(reconnect_delay)
+            .reconnect_delay_callback(move |attempt| {
+                reconnect_delay(attempt.saturating_add(delay.short_lives()))
+            })
             .event_callback(move |event| {
                 log_event(&event);
-                if matches!(event, Event::Connected) {
-                    reached.store(true, Ordering::Relaxed);
-                    connected.send_modify(|n| *n += 1);
+                match &event {
+                    Event::Connected => {
+                        pace.begins();
+                        reached.store(true, Ordering::Relaxed);
+                        connected.send_modify(|n| *n += 1);
+                        refused.send_replace(0);
+                    }
+                    Event::Disconnected => pace.ends(),
+                    Event::ClientError(ClientError::Other(what)) if what == REFUSED => {
+                        refused.send_modify(|n| *n += 1);
+                    }
+                    _ => {}
                 }
                 happened.send_modify(|n| *n += 1);
                 std::future::ready(())
@@ -125,7 +170,17 @@ impl Link {
             client,
             events,
             connects,
+            refusals,
         })
+    }
+
+    /// Returns when the servers have refused this login so often that they will not take it again.
+    pub async fn refused(&self) {
+        let mut refusals = self.refusals.clone();
+        let over = refusals.wait_for(|n| *n >= REFUSALS).await.is_ok();
+        if !over {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub fn is_online(&self) -> bool {
@@ -218,6 +273,34 @@ impl Link {
     }
 }
 
+/// How long connections live. One that is accepted and closed at once, as in the second in which a token's time is over, is
+/// no success: the client would make the next without a pause.
+#[derive(Default)]
+struct Pace {
+    began: Mutex<Option<Instant>>,
+    short_lives: AtomicUsize,
+}
+
+impl Pace {
+    fn begins(&self) {
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn ends(&self) {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        match began.take() {
+            Some(began) if began.elapsed() < SHORT_LIFE => {
+                self.short_lives.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.short_lives.store(0, Ordering::Relaxed),
+        }
+    }
+
+    fn short_lives(&self) -> usize {
+        self.short_lives.load(Ordering::Relaxed)
+    }
+}
+
 fn reconnect_delay(attempt: usize) -> Duration {
     match u32::try_from(attempt).unwrap_or(u32::MAX) {
         0 | 1 => Duration::ZERO,
@@ -236,4 +319,10 @@ fn log_event(event: &Event) {
             tracing::debug!(%event, "NATS connection");
         }
     }
+}
+
+/// One line per failure, with its cause.
+pub(super) fn log_failure(error: &AskError, what: &str) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%error, cause, "{what} failed, retrying");
 }

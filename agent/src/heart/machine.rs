@@ -2,7 +2,8 @@
 //! What each part does is left to its module.
 use super::beat::{self, Heart};
 use super::hardware::Hardware;
-use super::link::Link;
+use super::link::{Link, Servers};
+use super::login::Access;
 use super::perform::{Authority, perform};
 use super::steps::{Ending, Runner};
 use crate::clock::Timings;
@@ -193,8 +194,17 @@ fn live(
                 .booted
                 .map_or_else(String::new, |mac| mac.to_string())
         );
+        let access = Access::new(settings.login.as_ref(), settings.ticket.as_ref());
+        let servers = Servers {
+            urls: settings.nats.clone(),
+            boot,
+            name: name.trim_end().into(),
+            reached,
+        };
         let heart = Heart {
-            link: Link::start(&settings.nats, &boot, name.trim_end(), reached).await?,
+            link: Link::start(&servers, access.bootstrap()).await?,
+            servers,
+            access,
             prefix: settings.prefix.clone(),
             boot,
             runner,

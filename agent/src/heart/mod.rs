@@ -3,7 +3,9 @@
 pub mod beat;
 mod hardware;
 pub mod link;
+pub mod login;
 pub mod machine;
+pub mod pass;
 pub mod perform;
 mod settle;
 pub mod steps;

@@ -3,12 +3,16 @@
 use crate::ipv4::{InterfaceAddress, mask_len};
 use ironbeat_common::id::Mac;
 use ironbeat_common::subject;
+use nkeys::{KeyPair, KeyPairType};
+use std::fmt;
 use std::net::Ipv4Addr;
 
 /// Servers tried; a cluster has three or five.
 const MAX_SERVERS: usize = 16;
 /// Addresses taken from a list.
 const MAX_NAME_SERVERS: usize = 3;
+/// Words that are never shown, well formed or not.
+const SECRET: [&str; 2] = ["ib.ticket", "ib.login"];
 /// Refused words kept: a hostile line must not fill the log.
 const MAX_REFUSED: usize = 16;
 
@@ -23,8 +27,28 @@ pub struct Settings {
     pub address: Option<InterfaceAddress>,
     pub name_servers: Vec<Ipv4Addr>,
     pub debug: bool,
+    /// The seed that shows which boot script this is.
+    pub ticket: Option<Hidden>,
+    /// The token with which it may look up, and nothing else.
+    pub login: Option<Hidden>,
     /// Words that were not understood: logged, never fatal.
     pub refused: Vec<String>,
+}
+
+/// Text that nobody is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(String);
+
+impl Hidden {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("******")
+    }
 }
 
 impl Default for Settings {
@@ -36,6 +60,8 @@ impl Default for Settings {
             address: None,
             name_servers: Vec::new(),
             debug: false,
+            ticket: None,
+            login: None,
             refused: Vec::new(),
         }
     }
@@ -71,6 +97,8 @@ pub fn parse(text: &str) -> Settings {
             "ib.dns" => addresses(value)
                 .map(|list| settings.name_servers = list)
                 .is_some(),
+            "ib.ticket" => set(&mut settings.ticket, ticket(value)),
+            "ib.login" => set(&mut settings.login, token(value)),
             "ib.log" => {
                 ["debug", "info"].contains(&value) && {
                     settings.debug = value == "debug";
@@ -80,7 +108,10 @@ pub fn parse(text: &str) -> Settings {
             _ => false,
         };
         if !understood && settings.refused.len() < MAX_REFUSED {
-            settings.refused.push(word.chars().take(120).collect());
+            settings.refused.push(match SECRET.contains(&key) {
+                true => format!("{key}=******"),
+                false => word.chars().take(120).collect(),
+            });
         }
     }
     settings.booted = mac.or(bootif);
@@ -120,6 +151,19 @@ fn servers(value: &str) -> Option<Vec<String>> {
             && s.parse::<async_nats::ServerAddr>().is_ok()
     };
     (list.len() <= MAX_SERVERS && list.iter().all(good)).then_some(list)
+}
+
+fn ticket(value: &str) -> Option<Hidden> {
+    let pair = KeyPair::from_seed(value).ok()?;
+    matches!(pair.key_pair_type(), KeyPairType::User).then(|| Hidden(value.into()))
+}
+
+/// A JSON Web Token; what it says is the server's business.
+fn token(value: &str) -> Option<Hidden> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    let parts: Vec<&str> = value.split('.').collect();
+    let good = parts.len() == 3 && parts.iter().all(|part| part.bytes().all(plain));
+    good.then(|| Hidden(value.into()))
 }
 
 fn addresses(value: &str) -> Option<Vec<Ipv4Addr>> {
@@ -238,6 +282,25 @@ mod tests {
             ["ib.ip=10.0.0.2 without ib.mask"]
         );
         assert_eq!(refused(&"ib.x=1 ".repeat(50)).len(), MAX_REFUSED);
+    }
+
+    #[test]
+    fn a_ticket_and_a_login_are_read_and_never_shown() {
+        let seed = KeyPair::new_user().seed().unwrap();
+        let settings = parse(&format!("ib.ticket={seed} ib.login=ab-c.d_e.f"));
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains(&seed) && !shown.contains("ab-c"), "{shown}");
+        assert_eq!(settings.ticket.unwrap().reveal(), seed);
+        assert_eq!(settings.login.unwrap().reveal(), "ab-c.d_e.f");
+        let account = KeyPair::new_account().seed().unwrap();
+        for (word, key) in [
+            (format!("ib.ticket={}", &seed[..57]), "ib.ticket"),
+            (format!("ib.ticket={account}"), "ib.ticket"),
+            ("ib.login=hush.hush".into(), "ib.login"),
+            ("ib.login=hush.\u{1b}.hush".into(), "ib.login"),
+        ] {
+            assert_eq!(refused(&word), [format!("{key}=******")]);
+        }
     }
 
     #[test]

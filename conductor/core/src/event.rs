@@ -11,15 +11,12 @@ use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::{BootMode, Inventory};
+use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can happen to a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an event lives on the stack of one decision"
-)]
 pub enum Event {
     /// An operator makes a node known: the one event of a node that is not there yet.
     Enrolled(Enrolment),
@@ -27,8 +24,18 @@ pub enum Event {
     Asked { request: RequestId, verb: Verb },
     /// A machine was seen on its way to the ramdisk.
     Seen { sign: Sign, at: Time },
+    /// A machine asked at `at` for the boot script of this node, which is to boot the ramdisk: it gets one with this ticket,
+    /// if the record says so afterwards.
+    Script { ticket: UserKey, at: Time },
     /// A ramdisk looked up and was matched to this node.
-    Booted { boot: BootId, inventory: Inventory },
+    Booted {
+        boot: BootId,
+        inventory: Inventory,
+        #[serde(default)]
+        proof: Proof,
+    },
+    /// The NATS servers accept logins with these keys no longer.
+    LoginsEnded { keys: Vec<UserKey> },
     /// What the machine of this boot is known by, as far as it is no other node's.
     Identified { boot: BootId, marks: Marks },
     /// Whoever has this token says that the instance runs.
@@ -63,6 +70,19 @@ pub enum Event {
     },
 }
 
+/// How a ramdisk shows that it comes from this node's boot script.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// Nobody needs a login here.
+    #[default]
+    NotAsked,
+    /// It shows none.
+    Missing,
+    /// It has signed with this ticket that `key` is its own.
+    Ticket { ticket: UserKey, key: UserKey },
+}
+
 /// An operator's description of a new node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Enrolment {
@@ -91,6 +111,8 @@ impl Event {
             Event::Asked { .. }
             | Event::Booted { .. }
             | Event::Seen { .. }
+            | Event::Script { .. }
+            | Event::LoginsEnded { .. }
             | Event::Identified { .. }
             | Event::Confirmed { .. }
             | Event::Beat { .. }
@@ -118,6 +140,8 @@ impl Event {
             | Event::Asked { .. }
             | Event::Booted { .. }
             | Event::Seen { .. }
+            | Event::Script { .. }
+            | Event::LoginsEnded { .. }
             | Event::Identified { .. }
             | Event::Confirmed { .. }
             | Event::Beat { .. }

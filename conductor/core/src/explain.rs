@@ -60,6 +60,9 @@ pub struct Explanation {
     /// How often an active machine came to the ramdisk, and when last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub astray: Option<String>,
+    /// Two machines claim the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<String>,
     /// What other disks have that firmware, or the deployed system, may take for the deployed disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collisions: Option<String>,
@@ -126,6 +129,10 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         }),
         power_sync: None,
         identity: weak_identity(node),
+        rival: node.tickets.rival.as_ref().map(|rival| {
+            let ago = human(now.since(rival.at).as_secs());
+            format!("{}, {ago} ago", rival.sign.words())
+        }),
         confirmed: confirmed(node, now),
         collisions: (!node.collisions.is_empty()).then(|| node.collisions.to_string()),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
@@ -414,6 +421,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(astray) = &self.astray {
             writeln!(f, "astray    {astray}")?;
+        }
+        if let Some(rival) = &self.rival {
+            writeln!(f, "rival     {rival}")?;
         }
         if let Some(confirmed) = &self.confirmed {
             writeln!(f, "instance  {confirmed}")?;

@@ -1,8 +1,9 @@
 //! What must be true of every node record at every moment: the random histories check it after every step, the
 //! conductor before every save. `decide` keeps it true.
+use crate::boot::{Boot, boot_for};
 use crate::node::{
-    Goal, JobKind, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES, MAX_REQUESTS, Node,
-    OnFailure, Phase, Rest, State, Step,
+    Goal, JobKind, MAX_ENDED, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES, MAX_REQUESTS,
+    MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
 };
 use alloc::string::String;
 use core::fmt;
@@ -59,6 +60,19 @@ pub fn check(node: &Node) -> Result<(), Broken> {
     holds(
         node.instance.is_some() || node.beside.instance_data.is_none(),
         "data of an instance belongs to an instance",
+    )?;
+    let tickets = &node.tickets;
+    holds(
+        tickets.void.len() <= MAX_VOID && tickets.ended.len() <= MAX_ENDED,
+        "void tickets and ended logins are bounded",
+    )?;
+    holds(
+        tickets.used.is_none() || node.boot.is_some(),
+        "a login belongs to the present boot",
+    )?;
+    holds(
+        (tickets.open.is_none() && tickets.void.is_empty()) || boot_for(node) == Boot::Ramdisk,
+        "a ticket belongs to a wait for the ramdisk",
     )?;
     match &node.state {
         State::Resting(rest) => {

@@ -13,6 +13,8 @@ pub struct Policy {
     /// A machine that has been silent for this long is lost; it beats at 0.3 to 0.6 of it (Ironic
     /// `ramdisk_heartbeat_timeout`).
     pub heartbeat_timeout_secs: u32,
+    /// How long a login of an agent lives; a live agent gets the next one in time.
+    pub agent_login_secs: u32,
     /// From power-on to lookup. With [`Policy::max_boots`] it makes up Ironic's `deploy_callback_timeout` of 1800 s.
     pub boot_timeout_secs: u32,
     /// From one sign of a machine on its way to the ramdisk (an address, the boot script, the kernel) to the next; the last
@@ -72,6 +74,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             heartbeat_timeout_secs: 300,
+            agent_login_secs: 14_400,
             boot_timeout_secs: 900,
             boot_sign_secs: 300,
             max_boots: 2,
@@ -128,6 +131,7 @@ impl Policy {
         // Without `..`: an option that is new gets its bounds here.
         let Policy {
             heartbeat_timeout_secs,
+            agent_login_secs,
             boot_timeout_secs,
             boot_sign_secs,
             max_boots,
@@ -159,6 +163,8 @@ impl Policy {
                 10,
                 12 * HOUR,
             ),
+            // A renewal is tried for a fifth of it.
+            ("agent_login_secs", agent_login_secs, 60, WEEK),
             // Shorter than the POST of any machine; longer than anybody waits.
             ("boot_timeout_secs", boot_timeout_secs, 30, DAY),
             // Drivers alone may take 90 s.

@@ -4,7 +4,7 @@ use super::{Clock, Drive, Hands, ReconcileError, Records};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Effect, Event};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{BmcAct, Node};
+use ironbeat_core::node::{BmcAct, Ended, Node};
 use ironbeat_core::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,26 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 let id = node.id;
                 self.hands.spawn(async move { drive.hands.nudge(id).await });
             }
+            Effect::EndLogins { keys } => {
+                let logins = node.tickets.ended.iter();
+                let logins = logins.filter(|login| keys.contains(&login.key)).cloned();
+                let (id, logins) = (node.id, logins.collect());
+                self.hands
+                    .spawn(async move { drive.end_logins(id, logins).await });
+            }
+        }
+    }
+
+    /// What fails here is done later: the record lists the logins until they have ended.
+    pub async fn end_logins(self: &Arc<Self>, id: NodeId, logins: Vec<Ended>) {
+        let keys = logins.iter().map(|login| login.key).collect();
+        if let Err(why) = self.hands.end_logins(id, logins).await {
+            tracing::warn!(node = %id, "the login of a former ramdisk has not ended yet: {why}");
+            return;
+        }
+        let event = Event::LoginsEnded { keys };
+        if let Err(error) = Box::pin(self.deliver(id, &event)).await {
+            tracing::warn!(node = %id, "logins have ended, which is not recorded yet: {error}");
         }
     }
 

@@ -5,7 +5,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, InstanceData, Node};
+use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::time::Duration;
@@ -71,6 +71,16 @@ pub trait Hands: Send + Sync + 'static {
 
     /// Has the node's agent beat now. It would anyway, a little later.
     fn nudge(&self, node: NodeId) -> impl Future<Output = ()> + Send;
+
+    /// Has the NATS servers end these logins of a node's former ramdisks.
+    ///
+    /// # Errors
+    /// When they did not take it; they end by themselves when their time is over.
+    fn end_logins(
+        &self,
+        node: NodeId,
+        logins: Vec<Ended>,
+    ) -> impl Future<Output = Result<(), String>> + Send;
 
     /// `write` names the change: however often it is reported, it counts once.
     fn report(&self, happening: &Happening, write: &str);

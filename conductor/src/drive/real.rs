@@ -9,13 +9,14 @@ use crate::records::presence::Presence;
 use crate::records::view::View;
 use crate::records::{Revision, Store, StoreError};
 use crate::secrets::Broken;
+use crate::tickets::Tickets;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BmcAccess, BmcAct, BmcSecrets, InstanceData, Node};
+use ironbeat_core::node::{Beside, BmcAccess, BmcAct, BmcSecrets, Ended, InstanceData, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub struct RealHands {
     pub events: Events,
     pub logins: Logins,
     pub bmcs: Arc<Bmcs>,
+    /// None: nobody needs a login.
+    pub tickets: Option<Arc<Tickets>>,
     pub tasks: TaskTracker,
 }
 
@@ -176,6 +179,15 @@ impl Hands for RealHands {
             // The agent gets its step at its next heartbeat.
             tracing::warn!(%node, "nudge: {error}");
         }
+    }
+
+    async fn end_logins(&self, _: NodeId, logins: Vec<Ended>) -> Result<(), String> {
+        let Some(tickets) = &self.tickets else {
+            // From before logins were given up: no server asks for one now.
+            return Ok(());
+        };
+        let ended = tickets.end(logins).await;
+        ended.map_err(|error| format!("{error:#}"))
     }
 
     fn report(&self, happening: &Happening, write: &str) {
@@ -279,6 +291,7 @@ mod tests {
             events: Events::open(store).await.unwrap(),
             logins: Logins::new(store),
             bmcs: Arc::new(Bmcs::new(Duration::ZERO)),
+            tickets: None,
             tasks: TaskTracker::new(),
         }
     }

@@ -43,6 +43,8 @@ fn is_asked(event: &Event) -> bool {
         | Event::Beat { .. }
         | Event::Bmc { .. }
         | Event::Seen { .. }
+        | Event::Script { .. }
+        | Event::LoginsEnded { .. }
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
         | Event::Turn { .. }
@@ -59,7 +61,7 @@ fn reads_beside(node: &Node, event: &Event) -> bool {
 fn is_act(effect: &Effect) -> bool {
     match effect {
         Effect::Bmc { .. } => true,
-        Effect::Nudge => false,
+        Effect::Nudge | Effect::EndLogins { .. } => false,
     }
 }
 
@@ -82,7 +84,7 @@ impl Lost {
             Effect::Bmc { op, .. } => {
                 matches!(acting, Some(Phase::Acting { op: acting, .. }) if acting == op)
             }
-            Effect::Nudge => false,
+            Effect::Nudge | Effect::EndLogins { .. } => false,
         })
     }
 }

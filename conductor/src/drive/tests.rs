@@ -7,7 +7,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, PowerVerb, Verb};
 use ironbeat_core::id::{Incarnation, OpId};
-use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, InstanceData, Node, Rest, State};
+use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Rest, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::collections::{BTreeMap, VecDeque};
@@ -138,6 +138,10 @@ impl Hands for Notes {
     }
 
     async fn nudge(&self, _: NodeId) {}
+
+    async fn end_logins(&self, _: NodeId, _: Vec<Ended>) -> Result<(), String> {
+        Ok(())
+    }
 
     fn report(&self, happening: &Happening, _: &str) {
         self.told.lock().unwrap().push(happening.kind());

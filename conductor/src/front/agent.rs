@@ -1,24 +1,28 @@
 //! Messages of agents: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
 //! The core says what either means for a node; `nats` carries the bytes.
 use super::identify::identify;
-use super::refusal::ApiError;
+use super::refusal::{ApiError, fail};
 use crate::clock;
 use crate::confirm;
 use crate::drive::ReconcileError;
 use crate::netboot::mirrors::urls;
+use crate::tickets::{self, Forged, Tickets};
 use crate::worker::Worker;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
 use ironbeat_common::id::{BootId, NodeId};
+use ironbeat_common::login::{Login, LoginRequest, Renewal, RenewalReply, UserKey};
 use ironbeat_common::lookup::{Introduction, Lookup, LookupReply};
-use ironbeat_core::decide::{Event, Rejected, Wanted, refusal, wanted};
+use ironbeat_core::decide::{Event, Proof, Rejected, Wanted, may_renew, refusal, wanted};
 use ironbeat_core::lookup::{Identity, MAX_NAMED, Match};
 use ironbeat_core::node::{AgentStep, Delivery, Node};
 use ironbeat_core::plan::config_drive;
+use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, What};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A machine without work asks again after this long. Ironic's agent waits 1 to 60 s.
 const RETRY_SECS: u32 = 20;
@@ -64,6 +68,14 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     let head = read("lookup", payload, |head: &Introduction| head.version)?;
     let (boot, machine) = (head.boot, Identity::of_marks(head.inventory));
     let matched = worker.view.find(&machine);
+    let asked = clock::now();
+    let proof = match &worker.tickets {
+        None => Ok(Proof::NotAsked),
+        Some(_) => {
+            admit(worker, &matched, head.login.as_ref())?;
+            tickets::proof(boot, head.login.as_ref())
+        }
+    };
     if let Match::One { node, by } = matched
         && let Some(why) = refusal_at_rest(worker, node, boot).await?
     {
@@ -88,10 +100,15 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
             let outcome = format!("refused: {}{more} nodes match it", nodes.len());
             (outcome, None)
         }
+        Match::One { by, .. } if proof == Err(Forged) => (
+            format!("refused, by {by}: its signature is not its ticket's"),
+            None,
+        ),
         Match::One { node, by } => {
             let event = Event::Booted {
                 boot,
                 inventory: std::mem::take(&mut lookup.inventory),
+                proof: proof.unwrap_or(Proof::Missing),
             };
             let delivered = worker.drive.deliver(*node, &event).await;
             if let Event::Booted { inventory, .. } = event {
@@ -99,11 +116,17 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
             }
             match delivered {
                 Ok(node) => {
-                    let of_others = identify(worker, &node, boot, &machine).await;
                     let welcome = node.boot == Some(boot);
-                    let first = match welcome {
-                        true => format!("welcome, by {by}"),
-                        false => format!("refused, by {by}: the node is active"),
+                    let astray = node.astray.as_ref().is_some_and(|it| it.boot == boot);
+                    let of_others = match welcome || astray {
+                        true => identify(worker, &node, boot, &machine).await,
+                        false => vec![],
+                    };
+                    let rival = node.tickets.rival.as_ref();
+                    let first = match (welcome, rival) {
+                        (true, _) => format!("welcome, by {by}"),
+                        (false, Some(rival)) => format!("refused, by {by}: {}", rival.sign.words()),
+                        (false, None) => format!("refused, by {by}: the node is active"),
                     };
                     let words: Vec<String> = std::iter::once(first).chain(of_others).collect();
                     (words.join("; "), welcome.then_some(node))
@@ -134,12 +157,66 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
         .record(&machine, boot, matched, outcome, inventory)
         .await;
     // The same answer for unknown, ambiguous and unwanted machines: a machine learns nothing by asking.
-    Ok(codec::encode(&match welcome {
-        Some(node) => LookupReply::Welcome {
-            node: node.id,
-            heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs,
-        },
-        None => WAIT,
+    let Some(node) = welcome else {
+        return Ok(codec::encode(&WAIT));
+    };
+    let login = match (&worker.tickets, &node.tickets.used) {
+        (Some(tickets), Some(used)) => Some(minted(tickets, node.id, &used.key, asked)?),
+        (Some(_), None) | (None, _) => None,
+    };
+    Ok(codec::encode(&LookupReply::Welcome {
+        node: node.id,
+        heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs,
+        login,
+    }))
+}
+
+fn minted(tickets: &Tickets, node: NodeId, key: &UserKey, asked: Time) -> Result<Login, ApiError> {
+    tickets.login(node, key, asked).map_err(|error| {
+        tracing::error!(%node, "no login for its agent: {error:#}");
+        fail(503, "login: this worker cannot sign")
+    })
+}
+
+/// Whoever does not come with the ticket that its node waits for, as far as this worker can see, is let in slowly.
+fn admit(worker: &Worker, matched: &Match, request: Option<&LoginRequest>) -> Result<(), ApiError> {
+    let expected = match matched {
+        Match::One { node, .. } => worker.view.get(node).and_then(|it| it.ticket),
+        Match::None | Match::Ambiguous { .. } => None,
+    };
+    let is_expected = expected.is_some() && request.map(|it| it.ticket) == expected;
+    match is_expected || worker.strangers.admit(Instant::now()) {
+        true => Ok(()),
+        false => Err(fail(
+            503,
+            "too many lookups without a good ticket: ask again",
+        )),
+    }
+}
+
+/// An agent's login ends soon: it gets the next one while its boot is the node's present one.
+pub(super) async fn renew(
+    worker: &Arc<Worker>,
+    subject: &str,
+    payload: &[u8],
+) -> Result<Vec<u8>, ApiError> {
+    let token = subject.rsplit('.').nth(1).unwrap_or_default();
+    let id: NodeId = token.parse().map_err(|bad| ApiError {
+        code: 400,
+        why: format!("login: {bad}"),
+    })?;
+    let renewal = read("login", payload, |renewal: &Renewal| renewal.version)?;
+    let Some(tickets) = &worker.tickets else {
+        return Err(fail(400, "login: nobody needs one here"));
+    };
+    let asked = clock::now();
+    let record = worker.store.nodes.load(id).await?;
+    let (boot, key) = (renewal.boot, &renewal.key);
+    let goes_on = record.is_some_and(|(node, _)| may_renew(&node, boot, key));
+    tracing::debug!(node = %id, %boot, goes_on, "login");
+    Ok(codec::encode(&match goes_on {
+        true => RenewalReply::Login(minted(tickets, id, key, asked)?),
+        false => RenewalReply::Over,
     }))
 }
 

@@ -141,6 +141,15 @@ fn served(prefix: &str) -> Vec<Served> {
             role: None,
             kind: Kind::Heartbeat,
         },
+        Served {
+            name: LOGIN.into(),
+            subject: format!("{prefix}.agent.*.login"),
+            about: "A machine's login ends soon.",
+            request: "Renewal",
+            reply: "RenewalReply",
+            role: None,
+            kind: Kind::Heartbeat,
+        },
     ];
     let operators = ENDPOINTS.iter().map(|endpoint| Served {
         // The name of an endpoint has no dots (ADR-32).
@@ -157,6 +166,7 @@ fn served(prefix: &str) -> Vec<Served> {
 
 const LOOKUP: &str = "lookup";
 const HEARTBEAT: &str = "heartbeat";
+const LOGIN: &str = "login";
 
 async fn serve(
     worker: &Arc<Worker>,
@@ -168,6 +178,9 @@ async fn serve(
     let reply = match endpoint {
         LOOKUP => agent::lookup(worker, &message.payload).await.map(cbor),
         HEARTBEAT => agent::heartbeat(worker, &message.subject, &message.payload)
+            .await
+            .map(cbor),
+        LOGIN => agent::renew(worker, &message.subject, &message.payload)
             .await
             .map(cbor),
         api => operator(worker, power, api.replacen('-', ".", 1), message).await,

@@ -3,6 +3,7 @@
 //! The core decides what each finding means for a node.
 pub mod alarm;
 pub mod console;
+pub mod logins;
 pub mod power;
 pub mod revoke;
 pub mod sweep;

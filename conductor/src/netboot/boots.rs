@@ -2,15 +2,19 @@
 //! `script` and `dnsmasq` turn this into scripts and rules.
 use super::budget::Budgets;
 use crate::clock;
+use crate::netboot::script::{Access, Token};
 use crate::records::events::Events;
 use crate::records::presence::Presence;
 use crate::records::view::View;
+use crate::tickets::{Seed, Tickets, new_ticket};
 use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_common::login::UserKey;
 use ironbeat_core::boot::Boot;
 use ironbeat_core::id::WorkerId;
 use ironbeat_core::node::Sign;
 use ironbeat_ops::happening::{Happening, What};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -25,7 +29,16 @@ pub struct Boots {
     /// Unknown machines boot the ramdisk and are remembered.
     pub discovery: bool,
     pub budgets: Arc<Budgets>,
+    /// None: nobody needs a login.
+    pub tickets: Option<Arc<Tickets>>,
+    pub scripts: Arc<Budgets>,
+    /// Gives a node the ticket of a script that its machine asked for. The record says whether it is to boot the ramdisk
+    /// with it.
+    pub on_script: Arc<dyn Fn(NodeId, UserKey) -> Given + Send + Sync>,
 }
+
+/// Whether the node has the ticket now; none: that cannot be said at the moment.
+pub type Given = Pin<Box<dyn Future<Output = Option<bool>> + Send>>;
 
 impl Boots {
     pub fn boot_of(&self, mac: Mac) -> Boot {
@@ -33,6 +46,36 @@ impl Boots {
             Some(node) => node.boot,
             None if self.discovery => Boot::Ramdisk,
             None => Boot::Disk,
+        }
+    }
+
+    /// What a NIC boots, with what a ramdisk needs to be let in; none: nobody can say at the moment.
+    pub async fn script_of(&self, mac: Mac) -> Option<(Boot, Access)> {
+        let boot = self.boot_of(mac);
+        if boot == Boot::Disk || self.tickets.is_none() {
+            return Some((boot, Access::default()));
+        }
+        let mut ticket = None;
+        if let Some(node) = self.view.of_mac(&mac) {
+            if !self.scripts.take(mac, Instant::now()) {
+                tracing::warn!(%mac, node = %node.id, "it asks for boot scripts too often, and has to wait");
+                return None;
+            }
+            let (seed, key) = new_ticket();
+            if !(self.on_script)(node.id, key).await? {
+                return Some((Boot::Disk, Access::default()));
+            }
+            ticket = Some(seed);
+        }
+        Some((Boot::Ramdisk, self.access(ticket)))
+    }
+
+    /// With what a ramdisk comes to NATS.
+    pub fn access(&self, ticket: Option<Seed>) -> Access {
+        let bootstrap = self.tickets.as_ref().map(|it| Token(it.bootstrap().into()));
+        Access {
+            ticket: ticket.filter(|_| bootstrap.is_some()),
+            bootstrap,
         }
     }
 
@@ -45,7 +88,8 @@ impl Boots {
     /// A machine fetched something on its way to the ramdisk.
     pub fn fetched(&self, mac: Mac, what: &str) {
         let sign = match what {
-            "boot script: ramdisk" => Some(Sign::Script),
+            // With a ticket the node knows already.
+            "boot script: ramdisk" => self.tickets.is_none().then_some(Sign::Script),
             "kernel" => Some(Sign::Kernel),
             _ => None,
         };

@@ -1,5 +1,5 @@
-//! How often one NIC's way to the ramdisk is told: a machine that boots in a loop must not fill the stream of events.
-//! `boots` tells; whatever else is done about a fetch is done each time.
+//! How often one NIC's way to the ramdisk is told, and gets a ticket: a machine that boots in a loop, or says so, must not fill
+//! the stream of events, or keep a node's record busy. `boots` tells, and hands out tickets.
 use ironbeat_common::id::Mac;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,20 +12,43 @@ const BURST: u32 = 32;
 /// ... and a machine that goes on has one event in this time: 43,200 a month, where half a million are kept.
 const EVERY: Duration = Duration::from_secs(60);
 
-#[derive(Default)]
-pub struct Budgets(Mutex<HashMap<Mac, Instant>>);
+/// A machine asks for a script once in a boot, and a few times when a worker is slow.
+const SCRIPT_BURST: u32 = 10;
+const SCRIPT_EVERY: Duration = Duration::from_secs(5);
+
+pub struct Budgets {
+    burst: u32,
+    every: Duration,
+    full_at: Mutex<HashMap<Mac, Instant>>,
+}
 
 impl Budgets {
-    /// Takes one event of this NIC's budget, if there is one left.
+    pub fn of_events() -> Self {
+        Self::new(BURST, EVERY)
+    }
+
+    pub fn of_scripts() -> Self {
+        Self::new(SCRIPT_BURST, SCRIPT_EVERY)
+    }
+
+    fn new(burst: u32, every: Duration) -> Self {
+        Self {
+            burst,
+            every,
+            full_at: Mutex::default(),
+        }
+    }
+
+    /// Takes one of this NIC's budget, if there is one left.
     pub fn take(&self, mac: Mac, now: Instant) -> bool {
-        let mut full_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         // Who has its whole budget need not be remembered.
         if full_at.len() >= full_at.capacity() {
             full_at.retain(|_, full| *full > now);
         }
         let full = full_at.get(&mac).copied().unwrap_or(now).max(now);
-        let next = full + EVERY;
-        if next > now + EVERY * BURST {
+        let next = full + self.every;
+        if next > now + self.every * self.burst {
             return false;
         }
         full_at.insert(mac, next);
@@ -43,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_machine_in_a_loop_is_told_now_and_then_and_costs_no_other_its_events() {
-        let budgets = Budgets::default();
+        let budgets = Budgets::of_events();
         let begin = Instant::now();
         // A script every second, for an hour.
         let told = (0..3600).filter(|n| budgets.take(mac(1), begin + Duration::from_secs(*n)));
@@ -58,7 +81,7 @@ mod tests {
 
     #[test]
     fn machines_that_are_calm_are_forgotten() {
-        let budgets = Budgets::default();
+        let budgets = Budgets::of_events();
         let begin = Instant::now();
         for n in 0..100_u32 {
             for last in 0..=255 {
@@ -70,7 +93,7 @@ mod tests {
             let [_, _, a, b] = n.to_be_bytes();
             budgets.take(Mac::from_bytes([2, 0, 0, 1, a, b]), now + n * EVERY);
         }
-        let remembered = budgets.0.lock().unwrap().len();
+        let remembered = budgets.full_at.lock().unwrap().len();
         assert!(remembered < 2000, "{remembered}");
     }
 }

@@ -1,6 +1,8 @@
 //! iPXE scripts: a pure function of what a machine boots and where it can get it.
 //! `ironbeat_core::boot` says what it boots; `http` serves the script, kernel and ramdisk.
+use crate::tickets::Seed;
 use ironbeat_core::boot::Boot;
+use std::fmt;
 
 /// How often a machine goes round all workers before it reboots and starts over. The pauses grow by a second each, so
 /// it gives up after 45 s: BMC, firmware and boot order get their chance again, and a wedged NIC its reset.
@@ -25,6 +27,25 @@ pub struct Facts {
     pub prefix: String,
     /// More kernel arguments, from the configuration.
     pub kernel_args: String,
+    pub access: Access,
+}
+
+/// With what a ramdisk comes to NATS. It is in its kernel's command line, and nowhere else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Of a node that waits for its ramdisk.
+    pub ticket: Option<Seed>,
+    pub bootstrap: Option<Token>,
+}
+
+/// A token that needs no key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("******")
+    }
 }
 
 /// The first script, the same for every machine: asks each worker in turn for this machine's own.
@@ -42,7 +63,8 @@ pub fn script_for(boot: Boot, facts: &Facts) -> String {
     }
 }
 
-fn ramdisk(facts: &Facts) -> Vec<String> {
+/// The command line of the ramdisk's kernel, with iPXE's words for what it knows.
+fn command_line(facts: &Facts) -> String {
     let arguments = [
         // The EFI stub finds its ramdisk by this name; a BIOS kernel ignores it.
         format!("initrd={RAMDISK}"),
@@ -56,10 +78,49 @@ fn ramdisk(facts: &Facts) -> Vec<String> {
         format!("ib.prefix={}", facts.prefix),
         ALWAYS.into(),
     ];
+    let Access { ticket, bootstrap } = &facts.access;
+    let ticket = ticket
+        .as_ref()
+        .map(|it| format!("ib.ticket={}", it.reveal()));
+    let login = bootstrap.as_ref().map(|it| format!("ib.login={}", it.0));
     // A line break in the configuration must not become a line of the script.
     let configured = facts.kernel_args.split_whitespace().map(str::to_string);
-    let arguments: Vec<String> = arguments.into_iter().chain(configured).collect();
-    let arguments = arguments.join(" ");
+    let arguments = arguments.into_iter().chain(ticket).chain(login);
+    let arguments: Vec<String> = arguments.chain(configured).collect();
+    arguments.join(" ")
+}
+
+/// What the kernel takes, in bytes (`COMMAND_LINE_SIZE` of `arch/x86/include/asm/setup.h`), with the zero at its end. It cuts
+/// off what is longer.
+const MAX_COMMAND_LINE: usize = 2048;
+/// What iPXE puts in, at its longest.
+const PUT_IN: [(&str, usize); 6] = [
+    ("${netX/mac:hexhyp}", 17),
+    ("${netX/mac}", 17),
+    ("${netX/ip}", 15),
+    ("${netX/netmask}", 15),
+    ("${netX/gateway}", 15),
+    ("${netX/dns}", 15),
+];
+
+/// # Errors
+/// When the kernel would cut off its command line, in words that say what to shorten.
+pub fn check_command_line(facts: &Facts) -> Result<(), String> {
+    let mut line = command_line(facts);
+    for (word, longest) in PUT_IN {
+        line = line.replace(word, &"x".repeat(longest));
+    }
+    let bytes = line.len() + 1;
+    match bytes <= MAX_COMMAND_LINE {
+        true => Ok(()),
+        false => Err(format!(
+            "the ramdisk's kernel command line would have {bytes} bytes, and a kernel takes {MAX_COMMAND_LINE}: shorten http.kernel_args or nats.servers_for_agents"
+        )),
+    }
+}
+
+fn ramdisk(facts: &Facts) -> Vec<String> {
+    let arguments = command_line(facts);
     let from_worker = |(n, url): (usize, &String)| {
         // The MAC is for the worker's events; the file is the same for all.
         let file = |name| format!("{url}/boot/{name}?mac=${{netX/mac:hexhyp}}");
@@ -117,6 +178,7 @@ mod tests {
             nats: vec!["nats://n1:4222".into(), "nats://n2:4222".into()],
             prefix: "ib.v1".into(),
             kernel_args: " console=ttyS0\nloglevel=7 ".into(),
+            access: Access::default(),
         }
     }
 
@@ -178,6 +240,47 @@ mod tests {
                 "goto again",
             ],
         );
+    }
+
+    #[test]
+    fn a_ticket_is_in_the_script_of_a_ramdisk_and_of_nothing_else() {
+        let (seed, _) = crate::tickets::new_ticket();
+        let access = Access {
+            ticket: Some(seed.clone()),
+            bootstrap: Some(Token("e.y.s".into())),
+        };
+        let facts = Facts { access, ..facts() };
+        let script = script_for(Boot::Ramdisk, &facts);
+        let words = format!(
+            "panic=30 ib.ticket={} ib.login=e.y.s console=ttyS0",
+            seed.reveal()
+        );
+        assert_eq!(script.matches(&words).count(), 2, "{script}");
+        let disk = script_for(Boot::Disk, &facts);
+        assert!(!disk.contains("ib."), "{disk}");
+        let shown = format!("{facts:?}");
+        assert!(!shown.contains(seed.reveal()) && !shown.contains("e.y.s"));
+    }
+
+    #[test]
+    fn a_kernel_takes_the_command_line_with_long_addresses_a_ticket_and_a_login() {
+        let server = |n| format!("tls://nats-{n}.provisioning.rack-17.example-datacenter.com:4222");
+        let (seed, _) = crate::tickets::new_ticket();
+        let login = |bytes| Access {
+            ticket: Some(seed.clone()),
+            bootstrap: Some(Token("x".repeat(bytes))),
+        };
+        let long = |bytes| Facts {
+            nats: (0..5).map(server).collect(),
+            prefix: "datacenter.ironbeat.v1".into(),
+            kernel_args: "console=tty0 console=ttyS1,115200n8 loglevel=7 ib.log=debug".into(),
+            access: login(bytes),
+            ..facts()
+        };
+        // A bootstrap token has some 600 bytes.
+        assert_eq!(check_command_line(&long(800)), Ok(()));
+        let why = check_command_line(&long(1800)).unwrap_err();
+        assert!(why.contains("http.kernel_args"), "{why}");
     }
 
     #[test]

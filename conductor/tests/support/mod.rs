@@ -392,6 +392,7 @@ pub fn lookup(boot: BootId, inventory: Inventory) -> Lookup {
         agent: "test".into(),
         inventory,
         timings: BootTimings::default(),
+        login: None,
     }
 }
 

@@ -93,6 +93,7 @@ impl Agent {
                 Ok(LookupReply::Welcome {
                     node,
                     heartbeat_timeout_secs,
+                    login: _,
                 }) => {
                     self.machine.note(|ledger| {
                         ledger.lookups += 1;

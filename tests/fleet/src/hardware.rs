@@ -174,6 +174,7 @@ pub fn lookup(n: usize, bmc: IpAddr, boot: BootId) -> Lookup {
             inventory_ms: 6_240,
             lookup_ms: 6_250,
         },
+        login: None,
     }
 }
 

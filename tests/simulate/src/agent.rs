@@ -5,9 +5,10 @@ use crate::work::{Current, Ending};
 use crate::{AgentAsk, Happens, OfMachine, World};
 use ironbeat_common::heartbeat::HeartbeatReply;
 use ironbeat_common::id::{BootId, NodeId, StepId};
+use ironbeat_common::login::UserKey;
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_common::order::Order;
-use ironbeat_core::decide::LastBeat;
+use ironbeat_core::decide::{LastBeat, Proof};
 
 /// An agent waits this long for an answer, and does nothing that one which comes later says.
 pub(crate) const ANSWER_MS: u64 = 5_000;
@@ -51,6 +52,13 @@ impl Agent {
             works: 0,
         }
     }
+}
+
+/// The key that a ramdisk makes for itself.
+pub(crate) fn key_of(boot: BootId) -> UserKey {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(boot.as_bytes());
+    UserKey::from_bytes(key)
 }
 
 impl World {
@@ -111,6 +119,7 @@ impl World {
         };
         let epoch = self.machines[machine].epoch;
         let inventory = || Box::new(self.machines[machine].inventory());
+        let proof = self.proof(machine, boot);
         let job = match ask {
             AgentAsk::LookUp => Job::LookUp {
                 machine,
@@ -118,6 +127,7 @@ impl World {
                 number,
                 boot,
                 inventory: inventory(),
+                proof,
             },
             AgentAsk::Beat {
                 node,
@@ -135,6 +145,17 @@ impl World {
         };
         self.note("asks", machine, || job.words());
         self.after(1, Happens::Comes { to, job });
+    }
+
+    /// The ticket of the script that it booted from, and a key of this boot.
+    fn proof(&self, machine: usize, boot: BootId) -> Proof {
+        match self.machines[machine].ticket {
+            Some(ticket) => Proof::Ticket {
+                ticket,
+                key: key_of(boot),
+            },
+            None => Proof::Missing,
+        }
     }
 
     fn heard(&mut self, machine: usize, number: u64) -> bool {
@@ -176,6 +197,7 @@ impl World {
             LookupReply::Welcome {
                 node,
                 heartbeat_timeout_secs,
+                login: _,
             } => {
                 agent.node = Some(*node);
                 agent.timeout_ms = u64::from(*heartbeat_timeout_secs) * 1_000;

@@ -25,6 +25,8 @@ pub enum Chance {
     StoreStale,
     /// A follower of the records misses what is written for a while, and then reads all anew.
     FollowGap,
+    /// When a machine loads its ramdisk, another one asks for its boot script too.
+    Rival,
 }
 
 /// Chances are per mille of each occasion.
@@ -48,6 +50,7 @@ pub(crate) struct Faults {
     pub firmware_errs: u64,
     pub store_stale: u64,
     pub follow_gap: u64,
+    pub rival: u64,
     /// Mean time between two blows of fate, in ms; each is of one of the kinds in `Strike`.
     pub strike_ms: u64,
     pub strikes: Vec<Strike>,
@@ -92,6 +95,7 @@ impl Faults {
             firmware_errs: 0,
             store_stale: 0,
             follow_gap: 0,
+            rival: 0,
             strike_ms: 20_000,
             strikes: vec![Strike::ClockSet, Strike::ClockStops],
         }
@@ -122,6 +126,7 @@ impl Faults {
             firmware_errs: rate(60),
             store_stale: 0,
             follow_gap: 0,
+            rival: 0,
             strike_ms: 0,
             strikes: Vec::new(),
         };
@@ -139,6 +144,7 @@ impl Faults {
         let mut rate = |most| rng.pick(&[0, most / 5, most]);
         self.store_stale = rate(50);
         self.follow_gap = rate(10);
+        self.rival = rate(100);
     }
 
     pub fn leave_out(&mut self, chances: &[Chance], strikes: &[Strike]) {
@@ -167,6 +173,7 @@ impl Faults {
             Chance::FirmwareErrs => &mut self.firmware_errs,
             Chance::StoreStale => &mut self.store_stale,
             Chance::FollowGap => &mut self.follow_gap,
+            Chance::Rival => &mut self.rival,
         }
     }
 

@@ -8,9 +8,10 @@ use ironbeat::drive::ReconcileError;
 use ironbeat_common::heartbeat::{HeartbeatReply, Status};
 use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::inventory::Inventory;
+use ironbeat_common::login::UserKey;
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_core::decide::{
-    BmcFault, BmcReport, Enrolment, Event, Rejected, Verb, Wanted, is_news, wanted,
+    BmcFault, BmcReport, Enrolment, Event, Proof, Rejected, Verb, Wanted, is_news, wanted,
 };
 use ironbeat_core::id::RequestId;
 use ironbeat_core::index::Entry;
@@ -29,6 +30,20 @@ pub(crate) enum Job {
         number: u64,
         boot: BootId,
         inventory: Box<Inventory>,
+        proof: Proof,
+    },
+    /// A machine asks for the boot script of its node, which the worker takes to be one of a ramdisk.
+    Script {
+        machine: usize,
+        epoch: u64,
+        node: NodeId,
+        ticket: UserKey,
+    },
+    /// The same of a machine that is not the node's.
+    RivalScript {
+        machine: usize,
+        node: NodeId,
+        ticket: UserKey,
     },
     Beat {
         machine: usize,
@@ -63,6 +78,9 @@ impl Job {
         match self {
             Job::LookUp { boot, .. } => format!("looks up, {boot}"),
             Job::Beat { boot, status, .. } => format!("beats, {boot}: {status:?}"),
+            Job::Script { ticket, .. } | Job::RivalScript { ticket, .. } => {
+                format!("asks for its script, {ticket}")
+            }
             Job::Enrol(_) => "enrol".into(),
             Job::Request { request, verb, .. } => format!("{} ({request})", verb.name()),
             Job::Alarm { event, .. } => event_name(event).into(),
@@ -79,13 +97,32 @@ impl Job {
                 number,
                 boot,
                 inventory,
+                proof,
             } => Box::pin(async move {
-                let reply = look_up(&world, worker, &drive, boot, *inventory).await;
+                let reply = look_up(&world, worker, &drive, boot, *inventory, proof).await;
                 let what = match reply {
                     Ok(reply) => OfMachine::Welcomed(number, reply),
                     Err(()) => OfMachine::Refused(number),
                 };
                 answers(&world, machine, epoch, what);
+            }),
+            Job::Script {
+                machine,
+                epoch,
+                node,
+                ticket,
+            } => Box::pin(async move {
+                let given = script(&world, worker, &drive, node, ticket).await;
+                answers(&world, machine, epoch, OfMachine::Script(ticket, given));
+            }),
+            Job::RivalScript {
+                machine,
+                node,
+                ticket,
+            } => Box::pin(async move {
+                if script(&world, worker, &drive, node, ticket).await == Some(true) {
+                    lock(&world).rival_boots(machine, ticket);
+                }
             }),
             Job::Beat {
                 machine,
@@ -176,6 +213,7 @@ async fn look_up(
     drive: &Arc<SimDrive>,
     boot: BootId,
     inventory: Inventory,
+    proof: Proof,
 ) -> Result<LookupReply, ()> {
     let identity = Identity::of_machine(&inventory);
     let (found, timeout) = {
@@ -189,15 +227,39 @@ async fn look_up(
     let Match::One { node, .. } = found else {
         return Ok(wait);
     };
-    let event = Event::Booted { boot, inventory };
+    let event = Event::Booted {
+        boot,
+        inventory,
+        proof,
+    };
     match deliver(world, drive, node, &event).await {
         Ok(node) if node.boot != Some(boot) => Ok(wait),
-        Ok(node) => Ok(LookupReply::Welcome {
-            node: node.id,
-            heartbeat_timeout_secs: timeout,
-        }),
+        Ok(node) => {
+            lock(world).judge_welcome(&node, proof);
+            Ok(LookupReply::Welcome {
+                node: node.id,
+                heartbeat_timeout_secs: timeout,
+                login: None,
+            })
+        }
         Err(ReconcileError::Rejected(_)) => Ok(wait),
         Err(_) => Err(()),
+    }
+}
+
+/// As the conductor's `run.rs`, `give`.
+async fn script(
+    world: &Shared,
+    worker: usize,
+    drive: &Arc<SimDrive>,
+    node: NodeId,
+    ticket: UserKey,
+) -> Option<bool> {
+    let at = lock(world).clock_of(worker);
+    match deliver(world, drive, node, &Event::Script { ticket, at }).await {
+        Ok(node) => Some(node.tickets.opens(&ticket)),
+        Err(ReconcileError::Rejected(Rejected::AgentNotWanted { .. })) => Some(false),
+        Err(_) => None,
     }
 }
 

@@ -8,7 +8,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BesideKind, BmcAct, BmcSecrets, InstanceData, Node};
+use ironbeat_core::node::{Beside, BesideKind, BmcAct, BmcSecrets, Ended, InstanceData, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -197,6 +197,16 @@ impl Hands for SimHands {
             let ms = world.rng.between(1, 5);
             world.of_machine(ms, machine, OfMachine::Nudged);
         }
+    }
+
+    /// Sometimes it is left for later, and a sweep would do it.
+    async fn end_logins(&self, _: NodeId, logins: Vec<Ended>) -> Result<(), String> {
+        let mut world = lock(&self.world);
+        let taken = !world.store.away;
+        for login in logins.iter().filter(|_| taken) {
+            world.judge.ended.insert(login.key);
+        }
+        taken.then_some(()).ok_or_else(|| "no answer".into())
     }
 
     fn report(&self, _: &Happening, _: &str) {}

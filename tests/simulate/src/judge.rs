@@ -14,15 +14,19 @@ use crate::asks::Command;
 use crate::disks::Content;
 use crate::{World, scene};
 use ironbeat_common::id::{BootId, NodeId, StepId};
+use ironbeat_common::login::UserKey;
+use ironbeat_core::decide::Proof;
 use ironbeat_core::explain::explain;
 use ironbeat_core::id::OpId;
 use ironbeat_core::invariant;
 use ironbeat_core::node::{BmcAct, Job, JobKind, Node, Phase, Rest, State, Step};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(crate) struct Judge {
     pub violations: Vec<String>,
+    /// Keys of agents that the servers accept no longer.
+    pub ended: BTreeSet<UserKey>,
     /// When the record stopped wanting a step.
     left: BTreeMap<(NodeId, BootId, StepId), u64>,
 }
@@ -164,6 +168,9 @@ impl World {
             let over = over.map(|what| format!("{secs} s: machine {machine}: {what}"));
             self.tally.timeouts.extend(over);
         }
+        if let (Some(before), Some(after)) = (before, after) {
+            self.judge_boot(before, after);
+        }
         if let (Some(before), Some(after)) = (before, after)
             && let (State::Busy(job), State::Resting(rest)) = (&before.state, &after.state)
         {
@@ -196,6 +203,50 @@ impl World {
                 }
             }
             (_, _) => {}
+        }
+    }
+
+    /// A boot takes the place of another: it has the ticket of the last boot script, and the login before it is to be ended.
+    fn judge_boot(&mut self, before: &Node, after: &Node) {
+        if before.boot == after.boot {
+            return;
+        }
+        if let Some(was) = &before.tickets.used
+            && !after.tickets.ended.iter().any(|it| it.key == was.key)
+        {
+            let what = format!("{}: a boot is over, and its login is not", after.id);
+            self.judge.violation(what);
+        }
+        let Some(boot) = after.boot else { return };
+        let key = after.tickets.used.as_ref().map(|it| it.key);
+        if key.is_some_and(|key| self.judge.ended.contains(&key)) {
+            let what = format!("{}: {boot} comes with a key that was ended", after.id);
+            self.judge.violation(what);
+        }
+        let open = before.tickets.open.as_ref().map(|it| it.key);
+        let used = after.tickets.used.as_ref().map(|it| it.ticket);
+        if open.is_none() || used != open {
+            let what = format!(
+                "{}: {boot} is welcome with {used:?}, and the present ticket is {open:?}",
+                after.id
+            );
+            self.judge.violation(what);
+        }
+    }
+
+    /// Whoever is told that it is welcome has shown what the record names. A worker that was stopped may tell it late: then the
+    /// servers take the key no longer.
+    pub(crate) fn judge_welcome(&mut self, node: &Node, proof: Proof) {
+        let used = node.tickets.used.as_ref();
+        let good = match proof {
+            Proof::Ticket { ticket, key } => {
+                used.is_some_and(|used| used.ticket == ticket && used.key == key)
+            }
+            Proof::NotAsked | Proof::Missing => false,
+        };
+        if !good {
+            let what = format!("{}: welcome with {proof:?}, and not {used:?}", node.id);
+            self.judge.violation(what);
         }
     }
 

@@ -18,6 +18,7 @@ mod ground;
 mod judge;
 mod machine;
 mod operator;
+mod rival;
 mod rng;
 mod run;
 mod scene;
@@ -35,6 +36,7 @@ use faults::Faults;
 use front::Job;
 use ironbeat_common::heartbeat::{HeartbeatReply, Status};
 use ironbeat_common::id::NodeId;
+use ironbeat_common::login::UserKey;
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_core::decide::Verb;
 use ironbeat_core::id::{Incarnation, RequestId, WorkerId};
@@ -117,6 +119,13 @@ enum Happens {
         turn: u64,
         on: bool,
     },
+    /// A second machine asks for the boot script of this one.
+    Rival(usize),
+    /// It looks up with the ticket that it got.
+    RivalComes {
+        machine: usize,
+        ticket: UserKey,
+    },
     /// An operator wants something of a node.
     Operates(usize),
     /// An operator's request, or its repetition.
@@ -154,6 +163,9 @@ enum OfMachine {
     /// The last beat before a reboot has had its time.
     Ends,
     AgentAsks(u64, Box<AgentAsk>),
+    /// A worker answered its request for a boot script: it may boot the ramdisk with its ticket, or shall not; none: it
+    /// has to ask again.
+    Script(UserKey, Option<bool>),
 }
 
 enum AgentAsk {
@@ -186,6 +198,8 @@ pub(crate) struct World {
     spawned: Vec<(usize, Task)>,
     jobs: Vec<(usize, Job)>,
     requests: u64,
+    /// Tickets made.
+    tickets: u64,
     renewals: u64,
     /// Workers whose processes began or ended in this step.
     started: Vec<usize>,

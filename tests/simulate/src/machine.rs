@@ -5,6 +5,7 @@ use crate::disks::{Content, SimDisk};
 use crate::front::Job;
 use crate::{Happens, OfMachine, World};
 use ironbeat_common::id::{BootId, Mac, NodeId};
+use ironbeat_common::login::UserKey;
 use ironbeat_core::boot::Boot;
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{BmcAddress, BootDevice, Sign};
@@ -36,6 +37,9 @@ pub(crate) struct Machine {
     pub bmc_silent_until: u64,
     pub wrong_password_until: u64,
     pub asks: u64,
+    /// Of the boot script that it asked for last, and whether it got it.
+    pub ticket: Option<UserKey>,
+    pub given: Option<bool>,
 }
 
 pub(crate) enum Running {
@@ -129,7 +133,11 @@ impl World {
         match entry.map(|entry| entry.boot) {
             Some(Boot::Ramdisk) => {
                 self.note("loads", machine, || format!("told by w{worker}"));
-                self.seen(machine, Sign::Script);
+                self.asks_for_script(machine);
+                if self.faults.rare_chance(&mut self.rng, self.faults.rival) {
+                    let ms = self.rng.between(1, 90_000);
+                    self.after(ms, Happens::Rival(machine));
+                }
                 self.seen(machine, Sign::Kernel);
                 self.machines[machine].running = Running::Loading;
                 let ms = self.rng.between(5_000, 40_000);
@@ -137,6 +145,40 @@ impl World {
             }
             Some(Boot::Disk) | None if then => self.boot_disk(machine, false),
             Some(Boot::Disk) | None => self.machines[machine].running = Running::Stuck,
+        }
+    }
+
+    pub(crate) fn new_ticket(&mut self) -> UserKey {
+        self.tickets += 1;
+        let mut key = [0x7e; 32];
+        key[..8].copy_from_slice(&self.tickets.to_be_bytes());
+        UserKey::from_bytes(key)
+    }
+
+    fn asks_for_script(&mut self, machine: usize) {
+        let ticket = self.new_ticket();
+        let it = &mut self.machines[machine];
+        (it.ticket, it.given) = (Some(ticket), None);
+        let (Some(to), epoch) = (self.any_worker(), self.machines[machine].epoch) else {
+            return;
+        };
+        let mac = self.machines[machine].mac;
+        if let Some(node) = self.workers[to].index.of_mac(&mac).map(|it| it.id) {
+            let ms = self.rng.between(1, 20);
+            let job = Job::Script {
+                machine,
+                epoch,
+                node,
+                ticket,
+            };
+            self.after(ms, Happens::Comes { to, job });
+        }
+    }
+
+    pub(crate) fn script_comes(&mut self, machine: usize, ticket: UserKey, given: Option<bool>) {
+        let it = &mut self.machines[machine];
+        if it.ticket == Some(ticket) {
+            it.given = given;
         }
     }
 
@@ -168,6 +210,12 @@ impl World {
     }
 
     pub(crate) fn loaded(&mut self, machine: usize) {
+        match self.machines[machine].given {
+            Some(true) => {}
+            Some(false) => return self.boot_disk(machine, false),
+            // It asks for a while, and reboots.
+            None => return self.of_machine(10_000, machine, OfMachine::PostOver),
+        }
         let dies = self.faults.chance(&mut self.rng, self.faults.ramdisk_dies);
         if dies {
             self.note("ramdisk dies", machine, String::new);

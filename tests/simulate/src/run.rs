@@ -92,6 +92,7 @@ impl Run {
             spawned: Vec::new(),
             jobs: Vec::new(),
             requests: 0,
+            tickets: 0,
             renewals: 0,
             started: Vec::new(),
             killed: Vec::new(),
@@ -245,6 +246,8 @@ impl World {
             | Happens::Operates(_)
             | Happens::Requests { .. }
             | Happens::Enrols(_)
+            | Happens::Rival(_)
+            | Happens::RivalComes { .. }
             | Happens::Strikes
             | Happens::Blinds
             | Happens::Returns => None,
@@ -305,6 +308,8 @@ impl World {
                 verb,
             } => self.requested(machine, request, verb),
             Happens::Enrols(machine) => self.enrols(machine),
+            Happens::Rival(machine) => self.rival(machine),
+            Happens::RivalComes { machine, ticket } => self.rival_comes(machine, ticket),
             Happens::Strikes => self.strikes(),
             Happens::Blinds => {
                 if self.store.away {
@@ -351,6 +356,7 @@ impl World {
             OfMachine::Resets => self.reset(machine),
             OfMachine::Nudged => self.agent_nudged(machine),
             OfMachine::Ends => self.agent_ends(machine),
+            OfMachine::Script(ticket, given) => self.script_comes(machine, ticket, given),
             OfMachine::AgentAsks(number, ask) => self.agent_asks(machine, number, *ask),
         }
     }

@@ -39,6 +39,8 @@ pub(crate) fn machine(n: usize, rng: &mut Rng) -> Machine {
         bmc_silent_until: 0,
         wrong_password_until: 0,
         asks: 0,
+        ticket: None,
+        given: None,
     }
 }
 

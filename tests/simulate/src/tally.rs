@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// No node, eight rests, six kinds of jobs in the phases that each can have, and two of them in line.
 const STATES: usize = 1 + 8 + 3 * 2 + 3 * 4 + 2;
 const EVENTS: usize = EVENT_NAMES.len();
-const EVENT_NAMES: [&str; 28] = [
+const EVENT_NAMES: [&str; 30] = [
     "enrolled",
     "manage",
     "inspect",
@@ -37,6 +37,8 @@ const EVENT_NAMES: [&str; 28] = [
     "seen",
     "turn",
     "identified",
+    "script",
+    "logins-ended",
 ];
 
 /// Of the pairs below, how many could be.
@@ -49,6 +51,8 @@ pub struct Tally {
     pub pairs: BTreeSet<(String, &'static str)>,
     /// Steps that were given up, or begun again, because their time was over.
     pub timeouts: Vec<String>,
+    /// Second machines that asked for a node's script, and that came with it.
+    pub rivals: [u64; 2],
     /// Ramdisks that were told to end, and are as silent as those that did.
     pub hung_on_the_way_down: u64,
 }
@@ -58,6 +62,9 @@ impl Tally {
         self.events += other.events;
         self.timeouts.extend(other.timeouts.iter().cloned());
         self.hung_on_the_way_down += other.hung_on_the_way_down;
+        for (sum, more) in self.rivals.iter_mut().zip(other.rivals) {
+            *sum += more;
+        }
         self.pairs.extend(other.pairs.iter().cloned());
     }
 
@@ -94,6 +101,8 @@ pub fn event_name(event: &Event) -> &'static str {
         Event::Seen { .. } => 25,
         Event::Identified { .. } => 26,
         Event::Confirmed { .. } => 27,
+        Event::Script { .. } => 28,
+        Event::LoginsEnded { .. } => 29,
         Event::Booted { .. } => 14,
         Event::Beat { status, .. } => match status {
             Status::Idle => 15,

@@ -36,6 +36,12 @@ fn a_hundred_thousand_events_break_nothing() {
     println!("{} events, {:.3} of the pairs", tally.events, tally.share());
     // A simulation that never gets anywhere would prove nothing.
     assert!(tally.share() > 0.6, "{:.3} of the pairs", tally.share());
+    let [asked, came] = tally.rivals;
+    assert!(
+        asked > 10 && came > 5,
+        "second machines: {:?}",
+        tally.rivals
+    );
     let hung = tally.hung_on_the_way_down;
     assert!(hung > 0, "no ramdisk hung where it is to be left");
 }

@@ -75,6 +75,7 @@ pub const TESTS_MAY: &[(&str, &[&str])] = &[
         "ironbeat",
         &["ironbeat-agent", "ironbeat-fleet", "ironbeat-image"],
     ),
+    ("ironbeat-agent", &["ironbeat-auth"]),
     ("ironbeat-bmc-sim", &["ironbeat-ipmi"]),
 ];
 

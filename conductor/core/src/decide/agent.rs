@@ -4,7 +4,9 @@ use super::answer::{Effect, Rejected};
 use super::astray;
 use super::draft::Draft;
 use super::job::{FailureOf, HELD};
+use super::ticket::{self, Admitted};
 use crate::disks;
+use crate::event::Proof;
 use crate::node::{
     AgentStep, Beside, BmcAct, Collisions, Node, Phase, Power, PowerSource, Rest, State, Step,
 };
@@ -25,14 +27,20 @@ pub(super) fn booted(
     draft: &mut Draft<'_>,
     boot: BootId,
     inventory: &Inventory,
+    proof: Proof,
 ) -> Result<String, Rejected> {
     if is_active(&draft.node) {
-        return astray::looked_up(draft, boot);
+        return match proof {
+            Proof::NotAsked => astray::looked_up(draft, boot),
+            // Its boot script gives no ticket, and a stranger's word must not turn off a machine that works.
+            Proof::Missing | Proof::Ticket { .. } => Err(not_wanted(&draft.node)),
+        };
     }
     if let Some(why) = refusal(&draft.node, boot) {
         return Err(why);
     }
     if draft.node.boot == Some(boot) {
+        ticket::repeats(&draft.node, proof)?;
         return Ok("the same boot looked up again".into());
     }
     if draft.node.is_held() {
@@ -41,7 +49,9 @@ pub(super) fn booted(
             state: format!("{state}, in maintenance"),
         });
     }
-    draft.retire_boot();
+    if let Admitted::Noted(words) = ticket::admit(draft, proof)? {
+        return Ok(words);
+    }
     draft.node.boot = Some(boot);
     draft.node.found_boot_mode = Some(inventory.boot.mode);
     let known = draft.ctx.inventory;
@@ -158,11 +168,21 @@ pub(super) fn beat(
     if draft.node.boot != Some(boot) {
         return Err(Rejected::UnknownBoot);
     }
+    let rival = ticket::lives(draft);
+    let because = listen(draft, status);
+    Ok(match rival {
+        None => because,
+        Some(rival) => format!("{rival}; {because}"),
+    })
+}
+
+/// What the present ramdisk says of its step.
+fn listen(draft: &mut Draft<'_>, status: &Status) -> String {
     if draft.node.is_held() {
-        return Ok(format!("{HELD}: its job waits"));
+        return format!("{HELD}: its job waits");
     }
     let Some(Phase::AgentStep { id, .. }) = draft.node.job().map(|job| job.phase.clone()) else {
-        return Ok("nothing is asked of the agent".into());
+        return "nothing is asked of the agent".into();
     };
     let ends = draft.node.job().is_some_and(|job| ends_agent(job.step()));
     let now = draft.ctx.now;
@@ -181,19 +201,19 @@ pub(super) fn beat(
                 Retry::Useless => draft.fail(FailureOf::Other, what),
             }
         }
-        Status::Running { step, .. } if *step == id => return Ok("the step goes on".into()),
+        Status::Running { step, .. } if *step == id => return "the step goes on".into(),
         Status::Idle | Status::Running { .. } | Status::Done { .. } | Status::Failed { .. } => {
             // The reply tells it to begin. A record that is only read may be that of a deposed leader, and the job over; to
             // be written it must be the present one.
             if let Phase::AgentStep { seen, .. } = &mut draft.job().phase {
                 *seen = now;
             }
-            return Ok("the agent is told what to do".into());
+            return "the agent is told what to do".into();
         }
     };
     // The reply to this very beat carries the next step.
     draft.effects.retain(|effect| *effect != Effect::Nudge);
-    Ok(because)
+    because
 }
 
 /// Whether the ramdisk's life ends with it.
@@ -271,9 +291,13 @@ pub fn refusal(node: &Node, boot: BootId) -> Option<Rejected> {
     if node.past_boots.contains(&boot) {
         return Some(Rejected::OldBoot);
     }
-    (!wants_agent(node)).then(|| Rejected::AgentNotWanted {
+    (!wants_agent(node)).then(|| not_wanted(node))
+}
+
+fn not_wanted(node: &Node) -> Rejected {
+    Rejected::AgentNotWanted {
         state: node.state.provision_state().to_string(),
-    })
+    }
 }
 
 /// Whether the lookup of this boot changes the node.

@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
 
 /// What the winner of the save does next; nobody else does it.
@@ -16,6 +17,8 @@ pub enum Effect {
     Bmc { op: OpId, act: BmcAct, until: Time },
     /// Tell the agent to heartbeat now.
     Nudge,
+    /// Have the NATS servers end these logins; report as `Event::LoginsEnded`.
+    EndLogins { keys: Vec<UserKey> },
 }
 
 /// The new record, what to put beside it before it is saved, what to do next, and why, in a few words for the log.
@@ -54,12 +57,47 @@ pub enum Rejected {
     UnknownBoot,
     /// A later boot has already replaced the one that looks up.
     OldBoot,
+    /// It does not come from the node's present boot script.
+    WrongTicket {
+        why: WrongTicket,
+    },
+    /// A later boot script was fetched before this one was ready.
+    OldScript,
     /// Nobody deployed an instance with this token, or it cannot run yet.
     WrongToken,
     /// A ramdisk is up on a node that has no work for it.
     AgentNotWanted {
         state: String,
     },
+}
+
+/// What is wrong with the ticket of a ramdisk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrongTicket {
+    Missing,
+    /// Never given out for this node, or long ago.
+    Unknown,
+    /// A later boot script has taken its place.
+    Void,
+    /// By another boot, or by this one for another key.
+    Used,
+    /// The ramdisk of the boot before has not had the time to say that it lives.
+    TooEarly,
+}
+
+impl WrongTicket {
+    fn words(self) -> &'static str {
+        match self {
+            WrongTicket::Missing => "it has no ticket",
+            WrongTicket::Unknown => "its ticket is not this node's",
+            WrongTicket::Void => {
+                "its ticket is void: another boot script was fetched for this node afterwards"
+            }
+            WrongTicket::Used => "its ticket is used",
+            WrongTicket::TooEarly => "another ramdisk of this node may still run",
+        }
+    }
 }
 
 impl fmt::Display for Rejected {
@@ -78,6 +116,8 @@ impl fmt::Display for Rejected {
             Rejected::Invalid { why } => f.write_str(why),
             Rejected::UnknownBoot => f.write_str("this boot is not the node's current one"),
             Rejected::OldBoot => f.write_str("a later boot has replaced this one"),
+            Rejected::WrongTicket { why } => f.write_str(why.words()),
+            Rejected::OldScript => f.write_str("a later boot script was fetched meanwhile"),
             Rejected::WrongToken => f.write_str("this is not the token of a deployed instance"),
             Rejected::AgentNotWanted { state } => {
                 write!(f, "no work for a ramdisk: the node is {state}")

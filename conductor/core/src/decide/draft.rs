@@ -1,6 +1,7 @@
 //! A decision in the making, and what every decision writes at its end.
 //! The files beside it say what each event changes.
 use super::answer::{Decision, Effect};
+use crate::boot::{Boot, boot_for};
 use crate::id::{Incarnation, OpId, WorkerId};
 use crate::node::{Beside, BmcSecrets, InstanceData, Job, MAX_PAST_BOOTS, Node, Phase, State};
 use crate::policy::Policy;
@@ -46,6 +47,18 @@ impl<'a> Draft<'a> {
     /// Writes what follows from the rest of the record, once for all events: since when, the alarm, who wrote it.
     pub fn finish(mut self, before: &Node, because: String) -> Decision {
         self.node.wake_at = wake_at(&self.node, self.ctx.policy);
+        // A ticket ends with the wait for a ramdisk.
+        if boot_for(&self.node) != Boot::Ramdisk {
+            self.node.tickets.open = None;
+            self.node.tickets.void.clear();
+        }
+        let ended = |node: &Node| node.tickets.ended.clone();
+        let (were, are) = (ended(before), ended(&self.node));
+        let mut keys = are.iter().filter(|login| !were.contains(login)).peekable();
+        if keys.peek().is_some() {
+            let keys = keys.map(|login| login.key).collect();
+            self.effects.push(Effect::EndLogins { keys });
+        }
         if self.node.state.provision_state() != before.state.provision_state() {
             self.node.since = self.ctx.now;
         }
@@ -57,6 +70,13 @@ impl<'a> Draft<'a> {
             beside: self.beside,
             effects: self.effects,
             because,
+        }
+    }
+
+    /// Has the agent beat now.
+    pub fn nudge(&mut self) {
+        if !self.effects.contains(&Effect::Nudge) {
+            self.effects.push(Effect::Nudge);
         }
     }
 
@@ -78,6 +98,10 @@ impl<'a> Draft<'a> {
 
     /// The current boot may speak no longer; its late messages will be recognised.
     pub fn retire_boot(&mut self) {
+        if let Some(used) = self.node.tickets.used.take() {
+            let until = self.ctx.now.after(secs(self.ctx.policy.agent_login_secs));
+            self.node.tickets.end(used.key, until);
+        }
         if let Some(boot) = self.node.boot.take() {
             self.node.past_boots.push(boot);
             let surplus = self.node.past_boots.len().saturating_sub(MAX_PAST_BOOTS);

@@ -7,7 +7,7 @@ use crate::disks;
 use crate::event::Enrolment;
 use crate::node::{
     Beside, BmcSecrets, Collisions, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Rest, SCHEMA,
-    State, Versions,
+    State, Tickets, Versions,
 };
 use alloc::boxed::Box;
 use alloc::format;
@@ -178,6 +178,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         bmc_error: None,
         boot: None,
         past_boots: vec![],
+        tickets: Tickets::default(),
         found_boot_mode: found.as_ref().map(|inventory| inventory.boot.mode),
         astray: None,
         collisions: Collisions::default(),

@@ -3,7 +3,7 @@
 use super::tests::{access, enrolled, instance, inventory};
 use super::{
     Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Marks, Patch,
-    Policy, PowerVerb, Verb, decide, is_news, needs_inventory,
+    Policy, PowerVerb, Proof, Verb, decide, is_news, needs_inventory,
 };
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
@@ -20,6 +20,7 @@ use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
+use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::string::ToString;
@@ -140,6 +141,16 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
         let sign = rng.pick(&[Sign::Lease, Sign::Script, Sign::Kernel]);
         return Event::Seen { sign, at };
     }
+    if rng.below(12) == 0 {
+        let at = Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000)));
+        let ticket = key(rng.below(6));
+        return Event::Script { ticket, at };
+    }
+    if rng.below(30) == 0 {
+        let ended = node.tickets.ended.iter().map(|login| login.key);
+        let keys = ended.take(1 + rng.below(2) as usize).collect();
+        return Event::LoginsEnded { keys };
+    }
     if rng.below(24) == 0 {
         let marks = Marks {
             macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, rng.below(40) as u8])],
@@ -187,6 +198,7 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
         (3 | 4, None) => Event::Booted {
             boot: any_boot,
             inventory: invent_inventory(rng),
+            proof: invent_proof(node, rng),
         },
         (6, _) => Event::Beat {
             boot: any_boot,
@@ -223,6 +235,54 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
             request,
             verb: invent_verb(node, rng),
         },
+    }
+}
+
+fn key(n: u64) -> UserKey {
+    UserKey::from_bytes([n as u8; 32])
+}
+
+/// Mostly that of the present boot script.
+fn invent_proof(node: &Node, rng: &mut Rng) -> Proof {
+    let open = node.tickets.open.as_ref().map(|open| open.key);
+    let ticket = open.filter(|_| rng.below(4) > 0);
+    match rng.below(6) {
+        0 => Proof::Missing,
+        1 | 2 => Proof::NotAsked,
+        _ => Proof::Ticket {
+            ticket: ticket.unwrap_or(key(rng.below(6))),
+            key: key(100 + rng.below(3)),
+        },
+    }
+}
+
+/// Where tickets are asked for, a new boot has the present one, and its login begins with it; the one before it ends.
+fn has_the_ticket(before: &Node, after: &Node, event: &Event) -> Result<(), String> {
+    let used = |node: &Node| node.tickets.used.clone();
+    let ended = |key| after.tickets.ended.iter().any(|login| login.key == key);
+    if let Some(was) = used(before)
+        && (after.boot != before.boot || used(after) != used(before))
+        && !ended(was.key)
+    {
+        return Err("a boot is over, and its login is not".into());
+    }
+    let Event::Booted { boot, proof, .. } = event else {
+        return match used(after) == used(before) || used(after).is_none() {
+            true => Ok(()),
+            false => Err("a login without a lookup".into()),
+        };
+    };
+    if after.boot == before.boot || after.boot != Some(*boot) {
+        return Ok(());
+    }
+    let (open, used) = (before.tickets.open.as_ref(), used(after));
+    let (open, used) = (open.map(|it| it.key), used.map(|it| (it.ticket, it.key)));
+    match proof {
+        Proof::NotAsked => Ok(()),
+        Proof::Ticket { ticket, key } if open == Some(*ticket) && used == Some((*ticket, *key)) => {
+            Ok(())
+        }
+        Proof::Missing | Proof::Ticket { .. } => Err("welcome without the present ticket".into()),
     }
 }
 
@@ -441,6 +501,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let after = after.ok_or("a node was forgotten though nobody asked for it")?;
     invariant::check(after).map_err(|broken| broken.to_string())?;
     is_truly_clean(node, after, inventory.as_ref())?;
+    has_the_ticket(node, after, &moment.event)?;
     if let Event::Booted { .. } = moment.event {
         misses_no_disk(world.inventory.as_ref(), inventory.as_ref())?;
     }
@@ -637,6 +698,13 @@ fn ten_thousand_random_histories() {
             }
             let node = &world.node;
             *seen.entry(node.state.provision_state()).or_default() += 1;
+            for (what, is) in [
+                ("a login", node.tickets.used.is_some()),
+                ("a rival", node.tickets.rival.is_some()),
+                ("a void ticket", !node.tickets.void.is_empty()),
+            ] {
+                *seen.entry(what).or_default() += u64::from(is);
+            }
         }
         active_jobs += u64::from(
             world
@@ -664,6 +732,9 @@ fn ten_thousand_random_histories() {
         "cleaning",
         "clean wait",
         "clean failed",
+        "a login",
+        "a rival",
+        "a void ticket",
     ] {
         assert!(
             seen.get(state).is_some_and(|times| *times > 100),

@@ -4,7 +4,7 @@ use super::answer::Effect;
 use super::draft::Draft;
 use crate::node::{
     BMC_RESTART_SECS, BesideKind, BmcAct, Collisions, During, Goal, HardwareFault, Instead, Job,
-    JobKind, LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step,
+    JobKind, LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step, Tickets,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -39,6 +39,11 @@ impl Draft<'_> {
     /// Begins a job with its first step, which is never the agent's; so the last boot is retired.
     pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
         self.retire_boot();
+        let ended = core::mem::take(&mut self.node.tickets.ended);
+        self.node.tickets = Tickets {
+            ended,
+            ..Tickets::default()
+        };
         self.node.bmc_error = None;
         if kind != JobKind::Bmc {
             self.node.last_error = None;
@@ -295,6 +300,7 @@ impl Draft<'_> {
         match netboot {
             Some(index) if job.boots < max_boots => {
                 (job.at, job.tries) = (index, 0);
+                self.node.tickets.open = None;
                 self.begin();
                 format!("{because}: the ramdisk is booted again")
             }

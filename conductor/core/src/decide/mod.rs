@@ -17,6 +17,7 @@ mod power;
 mod set;
 #[cfg(test)]
 pub(crate) mod tests;
+mod ticket;
 mod turn;
 mod verbs;
 
@@ -24,15 +25,16 @@ use crate::node::Node;
 use draft::Draft;
 
 pub use crate::event::{
-    Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, Marks, PowerVerb, Verb,
+    Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, Marks, PowerVerb, Proof, Verb,
 };
 pub use crate::patch::{BmcPatch, Clear, Patch};
 pub use crate::policy::Policy;
 pub use agent::{Wanted, refusal, wanted};
-pub use answer::{Decision, Effect, Rejected};
+pub use answer::{Decision, Effect, Rejected, WrongTicket};
 pub use draft::Ctx;
 pub use power::{is_news, power_is_synced};
 pub use set::bmc_is_checked;
+pub use ticket::may_renew;
 
 /// One event, one answer. Delivering the same event twice gives the same node as once, and no further effect.
 ///
@@ -54,11 +56,17 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
             verb: Verb::Delete, ..
         } => return enroll::forgotten(node),
         Event::Asked { request, verb } => verbs::asked(&mut draft, request, verb)?,
-        Event::Booted { boot, inventory } => agent::booted(&mut draft, *boot, inventory)?,
+        Event::Booted {
+            boot,
+            inventory,
+            proof,
+        } => agent::booted(&mut draft, *boot, inventory, *proof)?,
         Event::Identified { boot, marks } => identity::identified(&mut draft, *boot, marks)?,
         Event::Confirmed { sha256 } => confirm::confirmed(&mut draft, sha256)?,
         Event::Beat { boot, status } => agent::beat(&mut draft, *boot, status)?,
         Event::Seen { sign, at } => netboot::seen(&mut draft, *sign, *at),
+        Event::Script { ticket, at } => ticket::fetched(&mut draft, *ticket, *at)?,
+        Event::LoginsEnded { keys } => ticket::ended(&mut draft, keys),
         Event::Bmc { op, result } => bmc::reported(&mut draft, op, result),
         Event::Alarm { last_beat } => alarm::due(&mut draft, last_beat.as_ref()),
         Event::WorkerLost {
@@ -78,6 +86,8 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         Event::Asked { .. } => {}
         Event::Enrolled(_)
         | Event::Seen { .. }
+        | Event::Script { .. }
+        | Event::LoginsEnded { .. }
         | Event::Identified { .. }
         | Event::Confirmed { .. }
         | Event::Booted { .. }
@@ -99,6 +109,8 @@ pub fn needs_inventory(node: &Node, event: &Event) -> bool {
         Event::Enrolled(_)
         | Event::Asked { .. }
         | Event::Seen { .. }
+        | Event::Script { .. }
+        | Event::LoginsEnded { .. }
         | Event::Identified { .. }
         | Event::Confirmed { .. }
         | Event::Beat { .. }

@@ -1,7 +1,7 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::{
-    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, Rejected, Verb,
-    Wanted, decide, wanted,
+    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, Proof, Rejected,
+    Verb, Wanted, decide, wanted,
 };
 use crate::explain::explain;
 use crate::hints::Hints;
@@ -118,7 +118,7 @@ pub(super) struct Story {
 pub(super) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
 /// Ends a deploy's ramdisk.
 const LEAVES: BmcAct = BmcAct::LeaveRamdisk { patience_secs: 30 };
-const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);
+pub(super) const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);
 
 impl Story {
     pub fn new() -> Self {
@@ -214,7 +214,11 @@ impl Story {
 
     pub fn boots(self, boot: BootId, serials: &[&str]) -> Self {
         let inventory = inventory(serials);
-        self.event(Event::Booted { boot, inventory })
+        self.event(Event::Booted {
+            boot,
+            inventory,
+            proof: Proof::NotAsked,
+        })
     }
 
     fn step_id(&self) -> StepId {
@@ -387,6 +391,7 @@ fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
     let story = story.event(Event::Booted {
         boot: NEXT_BOOT,
         inventory: with(None),
+        proof: Proof::NotAsked,
     });
     let neighbour = story.inventory.unwrap().nics[0].lldp.clone().unwrap();
     assert_eq!(neighbour.port_id, "Ethernet1/1");
@@ -700,7 +705,8 @@ fn a_machine_that_reboots_in_the_middle_of_a_step_begins_it_again() {
     assert_eq!(
         story.try_event(Event::Booted {
             boot: BOOT,
-            inventory: inventory(&["S1"])
+            inventory: inventory(&["S1"]),
+            proof: Proof::NotAsked,
         }),
         Err(Rejected::OldBoot)
     );
@@ -882,7 +888,11 @@ fn with_problem(collector: &str, serials: &[&str]) -> Inventory {
 
 fn booted(inventory: Inventory) -> Event {
     let boot = BOOT;
-    Event::Booted { boot, inventory }
+    Event::Booted {
+        boot,
+        inventory,
+        proof: Proof::NotAsked,
+    }
 }
 
 #[test]
@@ -1113,6 +1123,7 @@ fn maintenance_holds_a_job_until_it_ends() {
     let other = story.try_event(Event::Booted {
         boot: NEXT_BOOT,
         inventory,
+        proof: Proof::NotAsked,
     });
     let why = other.unwrap_err().to_string();
     assert!(why.ends_with("wait call-back, in maintenance"), "{why}");
@@ -1338,6 +1349,7 @@ fn what_is_made_harmless_is_chosen_anew_when_the_machine_reboots_in_the_middle_o
     let again = |n: u8, slots| Event::Booted {
         boot: BootId::from_bytes([n; 16]),
         inventory: found(slots),
+        proof: Proof::NotAsked,
     };
     let story = story.event(again(0xc1, ["slot1", "slot0"]));
     assert_eq!(neutralised(&story), ["/dev/sd2"]);
@@ -1374,6 +1386,7 @@ fn a_deploy_does_not_go_on_with_a_disk_that_the_skip_list_names_now() {
     let story = story.event(Event::Booted {
         boot: NEXT_BOOT,
         inventory: found(["slot1", "slot0"]),
+        proof: Proof::NotAsked,
     });
     let words = "/dev/sd0, 1099511627776 bytes was to be written, and the skip list names it";
     assert!(story.error().contains(words), "{}", story.error());
@@ -1754,6 +1767,7 @@ fn an_active_machine_in_a_ramdisk_is_made_to_boot_its_disk_and_the_node_says_how
     let lookup = |boot| Event::Booted {
         boot,
         inventory: inventory(&["S1", "S2"]),
+        proof: Proof::NotAsked,
     };
     let told = |story: &Story| explain(&story.node, story.now, &story.policy);
     for (n, boot) in [BOOT, NEXT_BOOT].into_iter().enumerate() {

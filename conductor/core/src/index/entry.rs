@@ -2,13 +2,14 @@
 //! It travels beside the record; every decision reads the record itself.
 use crate::boot::{Boot, boot_for};
 use crate::id::{Actor, NodeName, OpId};
-use crate::node::{BmcAddress, Job, LastError, Maintenance, Node, Phase, Power, Rest};
+use crate::node::{BmcAddress, Ended, Job, LastError, Maintenance, Node, Phase, Power, Rest};
 use crate::time::Time;
 use crate::turn::Turn;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
+use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
 
 /// An entry repeats this many characters of an error, for a line of a list. The record has it whole.
@@ -54,6 +55,12 @@ pub struct Entry {
     pub last_error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc_error: Option<String>,
+    /// The ticket with which its ramdisk comes, or came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<UserKey>,
+    /// See [`crate::node::Tickets`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<Ended>,
     /// What it boots.
     pub boot: Boot,
     pub bmc: BmcAddress,
@@ -107,6 +114,8 @@ impl Entry {
                 };
                 (Some(actor), instead.as_ref().map(|_| op.clone()), None)
             }
+            // Whether it still lives is asked when a boot script was fetched beside it.
+            Some(Phase::AgentStep { .. }) if node.tickets.open.is_some() => (None, None, None),
             Some(Phase::AgentStep { id, .. }) => {
                 let agent = node.boot.map(|boot| AgentAt { boot, step: *id });
                 (None, None, agent)
@@ -136,6 +145,8 @@ impl Entry {
             maintenance: node.maintenance.clone(),
             last_error: node.last_error.as_ref().map(short),
             bmc_error: node.bmc_error.as_ref().map(short),
+            ticket: node.tickets.present(),
+            ended: node.tickets.ended.clone(),
             boot: boot_for(node),
             bmc: node.bmc.address().clone(),
             bmc_secrets: node.beside.bmc_secrets.clone(),

@@ -16,6 +16,7 @@ mod power;
 mod secret;
 mod spec;
 mod step;
+mod ticket;
 
 use crate::hints::Hints;
 use crate::id::{NodeName, OpId, RequestId};
@@ -46,6 +47,7 @@ pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
 pub use step::{
     AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, LEAVE_SECS, Step, WriteImage,
 };
+pub use ticket::{Ended, MAX_ENDED, MAX_VOID, Rival, RivalSign, Ticket, Tickets, Used};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;
@@ -106,6 +108,9 @@ pub struct Node {
     pub boot: Option<BootId>,
     #[serde(default)]
     pub past_boots: Vec<BootId>,
+    /// How that ramdisk has to show that it is this node's.
+    #[serde(default, skip_serializing_if = "Tickets::is_empty")]
+    pub tickets: Tickets,
     /// The firmware mode that the ramdisk found at its last lookup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_boot_mode: Option<BootMode>,

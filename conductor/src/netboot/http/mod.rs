@@ -8,7 +8,7 @@ mod tests;
 
 use crate::config::HttpLimits;
 use crate::confirm;
-use crate::netboot::script::{Facts, KERNEL, RAMDISK, script_for};
+use crate::netboot::script::{Access, Facts, KERNEL, RAMDISK, script_for};
 use admit::{Places, admit};
 use anyhow::Context;
 use axum::Router;
@@ -45,7 +45,7 @@ pub struct BootAnswers {
     pub nats: Vec<String>,
     pub prefix: String,
     pub kernel_args: String,
-    pub boot_of: Arc<dyn Fn(Mac) -> Boot + Send + Sync>,
+    pub script_of: Arc<dyn Fn(Mac) -> Script + Send + Sync>,
     /// Base URLs of live workers, this one first.
     pub workers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// A machine fetched something on its way to the ramdisk: its boot script, the kernel, the ramdisk.
@@ -53,6 +53,9 @@ pub struct BootAnswers {
     /// Whoever has the token with this hash says that the instance of a node runs.
     pub on_confirm: Arc<dyn Fn(NodeId, Digest<32>) -> Heard + Send + Sync>,
 }
+
+/// What a machine boots, and with what; none: ask again, or another worker.
+pub type Script = Pin<Box<dyn Future<Output = Option<(Boot, Access)>> + Send>>;
 
 /// Whether it was taken; a status says why not.
 pub type Heard = Pin<Box<dyn Future<Output = StatusCode> + Send>>;
@@ -149,7 +152,9 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
         Ok(mac) => mac,
         Err(bad) => return (StatusCode::BAD_REQUEST, format!("{bad}\n")).into_response(),
     };
-    let boot = (answers.boot_of)(mac);
+    let Some((boot, access)) = (answers.script_of)(mac).await else {
+        return serve::busy("no boot script at the moment\n");
+    };
     let what = match boot {
         Boot::Ramdisk => "boot script: ramdisk",
         Boot::Disk => "boot script: disk",
@@ -161,6 +166,7 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
         nats: answers.nats.clone(),
         prefix: answers.prefix.clone(),
         kernel_args: answers.kernel_args.clone(),
+        access,
     };
     // True at this moment alone: the next step may want another script.
     let headers = [

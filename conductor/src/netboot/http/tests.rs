@@ -57,9 +57,13 @@ async fn site_with(limits: Limits, options: HttpLimits) -> Site {
         nats: vec!["nats://n".into()],
         prefix: "ib.v1".into(),
         kernel_args: String::new(),
-        boot_of: Arc::new(|mac| match mac.as_bytes()[5] {
-            1 => Boot::Ramdisk,
-            _ => Boot::Disk,
+        script_of: Arc::new(|mac| {
+            let script = match mac.as_bytes()[5] {
+                1 => Some((Boot::Ramdisk, Access::default())),
+                9 => None,
+                _ => Some((Boot::Disk, Access::default())),
+            };
+            Box::pin(std::future::ready(script))
         }),
         workers: Arc::new(|| vec!["http://w1".into()]),
         on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),

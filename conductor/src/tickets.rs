@@ -1,0 +1,179 @@
+//! Tickets of boot scripts and logins of agents: made, checked and ended. Nothing here is kept: records have public halves.
+//! The core decides who gets what; `netboot` hands tickets out, `front` takes them.
+use crate::login::Login;
+use ironbeat_auth::agent::Mint;
+use ironbeat_common::id::{BootId, NodeId};
+use ironbeat_common::login::{Login as AgentLogin, LoginRequest, UserKey, signed_text};
+use ironbeat_core::decide::Proof;
+use ironbeat_core::node::Ended;
+use ironbeat_core::time::Time;
+use nkeys::KeyPair;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Has the NATS servers end logins; done when that is written down, whoever does it then.
+pub type EndLogins = dyn Fn(Vec<Ended>) -> Ending + Send + Sync;
+pub type Ending = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// What a worker needs where agents log in.
+pub struct Tickets {
+    login: Arc<Login>,
+    end: Arc<EndLogins>,
+    lives_secs: u32,
+}
+
+/// The private half of a ticket, for a boot script and nothing else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seed(String);
+
+impl Seed {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("******")
+    }
+}
+
+/// A signature that is not its ticket's.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Forged;
+
+impl Tickets {
+    pub fn new(login: Arc<Login>, end: Arc<EndLogins>, lives_secs: u32) -> Self {
+        Self {
+            login,
+            end,
+            lives_secs,
+        }
+    }
+
+    /// The token with which machines look up that have no login yet.
+    pub fn bootstrap(&self) -> &str {
+        &self.login.bootstrap
+    }
+
+    /// A login for the agent of a node. `asked`: from before its record was read.
+    ///
+    /// # Errors
+    /// When the minting key cannot sign.
+    pub fn login(&self, node: NodeId, key: &UserKey, asked: Time) -> anyhow::Result<AgentLogin> {
+        minted(&self.login.mint, node, key, asked, self.lives_secs)
+    }
+
+    /// # Errors
+    /// When the list of ended logins could not be written.
+    pub async fn end(&self, logins: Vec<Ended>) -> anyhow::Result<()> {
+        (self.end)(logins).await
+    }
+}
+
+fn minted(
+    mint: &Mint,
+    node: NodeId,
+    key: &UserKey,
+    asked: Time,
+    lives_secs: u32,
+) -> anyhow::Result<AgentLogin> {
+    let now = i64::try_from(asked.unix_ms() / 1000)?;
+    let until = now + i64::from(lives_secs);
+    Ok(AgentLogin {
+        jwt: mint.login(&node.to_string(), &key.to_string(), now, until)?,
+        lives_secs,
+    })
+}
+
+/// A new ticket: what the machine gets, and what the record keeps.
+pub fn new_ticket() -> (Seed, UserKey) {
+    let pair = KeyPair::new_user();
+    let seed = pair.seed().expect("a new key has both halves");
+    let key = pair.public_key().parse();
+    (Seed(seed), key.expect("nkeys writes keys as we read them"))
+}
+
+/// What a lookup shows, where tickets are asked for.
+///
+/// # Errors
+/// When the signature is not the ticket's.
+pub fn proof(boot: BootId, request: Option<&LoginRequest>) -> Result<Proof, Forged> {
+    let Some(request) = request else {
+        return Ok(Proof::Missing);
+    };
+    let (ticket, key) = (request.ticket, request.key);
+    let text = signed_text(&boot, &key);
+    KeyPair::from_public_key(&ticket.to_string())
+        .and_then(|ticket| ticket.verify(text.as_bytes(), &request.signature.0))
+        .map_err(|_| Forged)?;
+    Ok(Proof::Ticket { ticket, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbeat_auth::jwt::{self, Claims, User};
+    use ironbeat_common::login::Signature;
+
+    const BOOT: BootId = BootId::from_bytes([7; 16]);
+
+    fn signed(seed: &Seed, ticket: UserKey, boot: BootId, key: UserKey) -> LoginRequest {
+        let pair = KeyPair::from_seed(seed.reveal()).unwrap();
+        let text = signed_text(&boot, &key);
+        let signature = pair.sign(text.as_bytes()).unwrap();
+        LoginRequest {
+            key,
+            ticket,
+            signature: Signature(signature.try_into().unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_ticket_signs_for_one_boot_and_one_key() {
+        let ((seed, ticket), (_, key), (_, other)) = (new_ticket(), new_ticket(), new_ticket());
+        let request = signed(&seed, ticket, BOOT, key);
+        assert_eq!(
+            proof(BOOT, Some(&request)),
+            Ok(Proof::Ticket { ticket, key })
+        );
+        assert_eq!(proof(BOOT, None), Ok(Proof::Missing));
+        let later = BootId::from_bytes([8; 16]);
+        assert_eq!(proof(later, Some(&request)), Err(Forged));
+        for forged in [
+            LoginRequest {
+                key: other,
+                ..request.clone()
+            },
+            LoginRequest {
+                ticket: other,
+                ..request.clone()
+            },
+            LoginRequest {
+                signature: Signature([0; 64]),
+                ..request
+            },
+        ] {
+            assert_eq!(proof(BOOT, Some(&forged)), Err(Forged));
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_not_shown() {
+        let (seed, _) = new_ticket();
+        assert!(seed.reveal().starts_with("SU"));
+        assert_eq!(format!("{seed:?}"), "******");
+    }
+
+    #[test]
+    fn a_login_names_the_node_and_is_bound_to_the_agents_key_and_to_its_time() {
+        let mint = Mint::new(KeyPair::new_account(), "A");
+        let (node, (_, key)) = (NodeId::from_bytes([1; 16]), new_ticket());
+        let login = minted(&mint, node, &key, Time::from_unix_ms(5_999), 600);
+        let claims: Claims<User> = jwt::read(&login.unwrap().jwt).unwrap();
+        assert_eq!(claims.name, node.to_string());
+        assert_eq!(claims.sub, key.to_string());
+        assert_eq!((claims.iat, claims.exp), (5, Some(605)));
+    }
+}
