@@ -2,9 +2,9 @@
 //! on the one is taken by the other.
 //! Who tries what is in `rows`.
 use crate::book::{Book, Control, Got};
+use crate::ear::Ear;
 use crate::eyes::Eyes;
 use crate::machine::{self, Agent, Machine, Mark, mac};
-use crate::rows::people::Ear;
 use crate::site::{Programs, Site, until};
 use crate::web;
 use crate::wire::{Act, Pass, Wire};
@@ -322,6 +322,43 @@ impl Lab {
             );
         }
         Ok(())
+    }
+}
+
+impl Machine {
+    /// The worker's answer to its lookup, with all it has.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn looks_up(&self, lab: &mut Lab) -> Result<LookupReply> {
+        let body = self.lookup(self.request()?);
+        lab.looks_up(&body)
+    }
+
+    /// Its login.
+    ///
+    /// # Errors
+    /// When it has to wait.
+    pub fn welcome(&self, lab: &mut Lab) -> Result<Agent> {
+        match self.looks_up(lab)? {
+            LookupReply::Welcome { node, login, .. } => {
+                let jwt = login.context("a welcome has a login")?.jwt;
+                Ok(Agent {
+                    node,
+                    jwt,
+                    machine: self.clone(),
+                })
+            }
+            LookupReply::Wait { .. } => bail!("it has to wait: {}", lab.site.worker.log().tail()),
+        }
+    }
+}
+
+impl Agent {
+    /// # Errors
+    /// When the server does not take its login.
+    pub fn wire(&self, lab: &Lab) -> Result<Wire> {
+        Wire::login(lab.site.nats.address(), &self.pass())
     }
 }
 

@@ -8,6 +8,7 @@
 //! | what runs | [`site`], [`lab`] |
 //! | how one speaks with it | [`wire`], [`machine`], [`web`] |
 pub mod book;
+pub mod ear;
 pub mod eyes;
 pub mod jobs;
 pub mod lab;

@@ -1,6 +1,5 @@
 //! A machine between its boot script and the end of its login, spoken by hand: whoever holds its keys can misuse them.
 //! The real agent keeps its key to itself; the row of agents runs it as well.
-use crate::lab::Lab;
 use crate::wire::{Pass, Wire};
 use anyhow::{Context, Result, bail};
 use ironbeat_common::codec;
@@ -10,7 +9,7 @@ use ironbeat_common::inventory::{BmcAddress, Disk, Inventory, Nic};
 use ironbeat_common::login::{
     LoginRequest, Renewal, RenewalReply, Signature, UserKey, signed_text,
 };
-use ironbeat_common::lookup::{BootTimings, Lookup, LookupReply};
+use ironbeat_common::lookup::{BootTimings, Lookup};
 use nkeys::KeyPair;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -144,33 +143,6 @@ impl Machine {
             login,
         })
     }
-
-    /// The worker's answer to its lookup, with all it has.
-    ///
-    /// # Errors
-    /// When nobody answers.
-    pub fn looks_up(&self, lab: &mut Lab) -> Result<LookupReply> {
-        let body = self.lookup(self.request()?);
-        lab.looks_up(&body)
-    }
-
-    /// Its login.
-    ///
-    /// # Errors
-    /// When it has to wait.
-    pub fn welcome(&self, lab: &mut Lab) -> Result<Agent> {
-        match self.looks_up(lab)? {
-            LookupReply::Welcome { node, login, .. } => {
-                let jwt = login.context("a welcome has a login")?.jwt;
-                Ok(Agent {
-                    node,
-                    jwt,
-                    machine: self.clone(),
-                })
-            }
-            LookupReply::Wait { .. } => bail!("it has to wait: {}", lab.site.worker.log().tail()),
-        }
-    }
 }
 
 /// A machine with a login.
@@ -184,12 +156,6 @@ pub struct Agent {
 impl Agent {
     pub fn pass(&self) -> Pass {
         Pass::bound(&self.jwt, &self.machine.key)
-    }
-
-    /// # Errors
-    /// When the server does not take its login.
-    pub fn wire(&self, lab: &Lab) -> Result<Wire> {
-        Wire::login(lab.site.nats.address(), &self.pass())
     }
 
     pub fn beat_bytes(&self) -> Vec<u8> {

@@ -5,12 +5,10 @@ use crate::book::{Book, Control, Got};
 use crate::lab::{self, Lab, NODES};
 use crate::machine::mac;
 use crate::secrets;
-use crate::site::Site;
 use crate::wire::{Act, Pass, SOON, Wire};
 use anyhow::{Context, Result, ensure};
 use ironbeat_ops::{ENDPOINTS, Role};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Who they are, by file and role.
@@ -25,40 +23,6 @@ const PLAIN: &str = "sesame-plain-4714";
 
 fn file(login: &str) -> String {
     format!("people/{login}.creds")
-}
-
-/// Everything of the prefix that a login may hear, from now on.
-pub struct Ear {
-    heard: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Ear {
-    /// # Errors
-    /// When it may not.
-    pub fn open(site: &Site, login: &str) -> Result<Self> {
-        let mut wire = site.wire(&file(login))?;
-        wire.subscribe("ib.v1.>")?;
-        let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let hears = Arc::clone(&heard);
-        std::thread::spawn(move || {
-            // Until the server ends with the run.
-            while let Ok(message) = wire.message_where(SOON, |_| true) {
-                let Some(message) = message else { continue };
-                let mut heard = hears.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.extend(
-                    format!("{} {} ", message.subject, message.head.replace("\r\n", " ")).bytes(),
-                );
-                heard.extend(&message.body);
-                heard.push(b'\n');
-            }
-        });
-        Ok(Self { heard })
-    }
-
-    fn text(&self) -> String {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&heard).into_owned()
-    }
 }
 
 pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
