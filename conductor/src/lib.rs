@@ -15,6 +15,7 @@ mod private;
 pub mod records;
 pub mod run;
 pub mod secrets;
+mod seldom;
 mod strangers;
 pub mod tickets;
 mod worker;

@@ -31,6 +31,7 @@ use crate::records::seen::Seen;
 use crate::records::view::View;
 use crate::records::{Names, StoreError};
 use crate::secrets;
+use crate::seldom::Seldom;
 use crate::strangers::Strangers;
 use crate::tickets::{EndLogins, Tickets, new_ticket};
 use crate::worker::Worker;
@@ -180,6 +181,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         policy: config.policy.clone(),
         tickets,
         strangers: Strangers::default(),
+        refusals: Seldom::default(),
         image_dir: config.http.image_dir.clone(),
         tasks,
     });

@@ -11,6 +11,7 @@ use crate::records::presence::Presence;
 use crate::records::revoked::Revocations;
 use crate::records::seen::Seen;
 use crate::records::view::View;
+use crate::seldom::Seldom;
 use crate::strangers::Strangers;
 use crate::tickets::Tickets;
 use ironbeat_core::decide::Policy;
@@ -43,6 +44,8 @@ pub struct Worker {
     /// None: nobody needs a login.
     pub tickets: Option<Arc<Tickets>>,
     pub strangers: Strangers,
+    /// Lines about what machines are refused.
+    pub refusals: Seldom,
     /// The images that it serves.
     pub image_dir: PathBuf,
     pub tasks: TaskTracker,

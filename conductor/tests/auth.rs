@@ -9,9 +9,11 @@ use ironbeat_common::codec;
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
+use nkeys::KeyPair;
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::{SOON, Site, boot, connect_as, idle_bmc, lookup, machine, until};
 
 /// The oldest supported server, and a current one where there is one.
@@ -109,6 +111,11 @@ async fn workers_and_people_do_what_their_logins_allow() {
         let creds = site.auth().join("worker/worker.creds");
         let with = ["--creds", creds.to_str().unwrap(), "backup", &backup];
         site.cli(&with).await.good();
+        let said = site.cli_by("otto", &["backup", &backup]).await.bad();
+        assert!(
+            said.contains("your login (otto, observer) may not do this"),
+            "{said}"
+        );
 
         worker.assert_well();
         let printed = worker.printed();
@@ -292,6 +299,37 @@ async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
         }
         let said = site.ask("auth.revoke", json!({ "key": "UNONSENSE" })).await;
         assert!(said.refused(400).contains("no public key"));
+    }
+}
+
+/// A server that takes a new version of the account has no JetStream for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_read_while_logins_are_revoked() {
+    for binary in binaries() {
+        let site = Site::start_with_logins(binary, &[]).await;
+        let worker = site.worker("w1", "power_sync_secs = 0");
+        let node = site
+            .enroll(json!({ "name": "box", "bmc": idle_bmc(1) }))
+            .await;
+        let revoked = AtomicBool::new(false);
+        let revokes = async {
+            for _ in 0..40 {
+                let key = KeyPair::new_user().public_key();
+                let body = json!({ "key": key });
+                site.ask("auth.revoke", body).await.good();
+            }
+            revoked.store(true, Ordering::Relaxed);
+        };
+        let reads = async {
+            let mut reads = 0;
+            while !revoked.load(Ordering::Relaxed) {
+                site.show(&node).await;
+                reads += 1;
+            }
+            reads
+        };
+        let ((), reads) = tokio::join!(revokes, reads);
+        assert!(reads > 40, "{reads}: {}", worker.printed());
     }
 }
 

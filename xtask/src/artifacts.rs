@@ -137,6 +137,25 @@ pub fn chaos() -> Result<(PathBuf, PathBuf)> {
     Ok((tested_ironbeat(), target().join("debug/ironbeat-chaos")))
 }
 
+/// The worker, the agent, and its bad neighbours, in the profile of tests.
+pub fn neighbours() -> Result<(PathBuf, PathBuf, PathBuf)> {
+    let packages = ["ironbeat", "ironbeat-agent", "ironbeat-neighbours"];
+    let packages = packages.iter().flat_map(|package| ["--package", package]);
+    let arguments: Vec<&str> = ["build", "--bins"].into_iter().chain(packages).collect();
+    cargo(&arguments, None)?;
+    let debug = target().join("debug");
+    Ok((
+        tested_ironbeat(),
+        debug.join("ironbeat-agent"),
+        debug.join("ironbeat-neighbours"),
+    ))
+}
+
+/// Where the last run of bad neighbours left its logs.
+pub fn neighbours_dir() -> PathBuf {
+    target().join("neighbours")
+}
+
 /// Where the last chaos left its logs.
 pub fn chaos_dir() -> PathBuf {
     target().join("chaos")

@@ -6,6 +6,7 @@ mod chaos;
 mod ci;
 mod demo;
 mod interrupt;
+mod neighbours;
 mod packages;
 mod rack;
 mod simulate;
@@ -54,6 +55,9 @@ enum Command {
     /// Servers, workers and simulated machines in jobs, and one fault after the other; a table, and figures as JSON lines on
     /// standard output. Needs root.
     Chaos(chaos::Args),
+    /// Bad neighbours, one after the other: nobody, unknown machines, agents, people, stolen keys, servers and BMCs that lie. A
+    /// JSON line for each attempt on standard output. Needs root.
+    Neighbours(neighbours::Args),
     /// Measure; results are JSON lines on standard output.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::Rack(args) => rack::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Neighbours(args) => neighbours::run(&args),
         Command::Bench(bench) => bench::run(bench),
     };
     match result {

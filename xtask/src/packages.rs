@@ -54,6 +54,20 @@ pub const CLUSTER: Packages = &[
     ),
 ];
 
+/// To run bad neighbours.
+pub const NEIGHBOURS: Packages = &[
+    (
+        "nats-server",
+        "the message bus, where no newer one can be had",
+    ),
+    (
+        "mount",
+        "losetup: a disk that a hostile image is written to",
+    ),
+    ("gzip", "a bomb"),
+    ("iproute2", "a link-local address"),
+];
+
 /// What the BMC bench compares with.
 pub const BMC_BENCH: Packages = &[
     ("openipmi", "ipmi_sim, BMCs that somebody else wrote"),

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Buffers of 1 MiB between two stages: one being filled, one being emptied, two to even out their rates.
 const PIPE_BUFFERS: usize = 4;
+/// More than what gzip and zstd add to what they cannot pack: five bytes to 64 KiB, three to 128 KiB.
+const PACKED_MORE: u64 = 1000;
 /// How often progress is reported during the last writes.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
@@ -179,6 +181,16 @@ fn fetch(
             first = false;
         }
         hasher.update(buffer.filled());
+        // Nothing else ends it: what is damaged is hashed to its end, and a server need not say where that is.
+        let most = device.bytes() + device.bytes() / PACKED_MORE + buffer::BUFFER_BYTES as u64;
+        if download.position() > most {
+            bail!(
+                "the image does not end: {} bytes came, and {} has {}",
+                download.position(),
+                device.path(),
+                device.bytes()
+            );
+        }
         report(ctx, "download", download.position(), download.total());
         if let Some(open) = filler.take() {
             if !buffer.is_empty() && open.send(buffer).is_err() && !damaged.load(Ordering::SeqCst) {

@@ -185,13 +185,21 @@ fn admit(worker: &Worker, matched: &Match, request: Option<&LoginRequest>) -> Re
         Match::None | Match::Ambiguous { .. } => None,
     };
     let is_expected = expected.is_some() && request.map(|it| it.ticket) == expected;
-    match is_expected || worker.strangers.admit(Instant::now()) {
-        true => Ok(()),
-        false => Err(fail(
-            503,
-            "too many lookups without a good ticket: ask again",
-        )),
+    let now = Instant::now();
+    if is_expected || worker.strangers.admit(now) {
+        return Ok(());
     }
+    if let Some(untold) = worker.refusals.told(now) {
+        tracing::warn!(
+            ?matched,
+            untold,
+            "too many lookups without a good ticket: this one is refused"
+        );
+    }
+    Err(fail(
+        503,
+        "too many lookups without a good ticket: ask again",
+    ))
 }
 
 /// An agent's login ends soon: it gets the next one while its boot is the node's present one.
@@ -213,7 +221,9 @@ pub(super) async fn renew(
     let record = worker.store.nodes.load(id).await?;
     let (boot, key) = (renewal.boot, &renewal.key);
     let goes_on = record.is_some_and(|(node, _)| may_renew(&node, boot, key));
-    tracing::debug!(node = %id, %boot, goes_on, "login");
+    if !goes_on && let Some(untold) = worker.refusals.told(Instant::now()) {
+        tracing::info!(node = %id, %boot, untold, "login refused: another boot or key than the node's");
+    }
     Ok(codec::encode(&match goes_on {
         true => RenewalReply::Login(minted(tickets, id, key, asked)?),
         false => RenewalReply::Over,
@@ -273,6 +283,12 @@ pub(super) async fn heartbeat(
             });
         }
     };
+    if reply == HeartbeatReply::LookUp
+        && let Some(untold) = worker.refusals.told(Instant::now())
+    {
+        let boot = beat.boot;
+        tracing::info!(node = %id, %boot, untold, "heartbeat refused: another boot than the node's");
+    }
     if let Some(latency) = beat.nudge {
         let happening = Happening {
             node: id,

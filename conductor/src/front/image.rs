@@ -7,6 +7,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HOST, LOCATION, RANGE, USER_A
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use ironbeat_core::node::ImageSource;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -75,8 +76,20 @@ async fn asked(url: &str) -> anyhow::Result<Look> {
 
 async fn followed(method: Method, url: &str) -> anyhow::Result<Look> {
     let mut uri: Uri = url.parse()?;
+    // Whether the operator has named this host or its neighbourhood. Nobody else sends a worker there.
+    let mut near = None;
     for _ in 0..=MAX_REDIRECTS {
-        let (status, headers) = exchange(&method, &uri).await?;
+        let found = addresses(&uri).await?;
+        let may_be_near = *near.get_or_insert_with(|| found.iter().all(is_near));
+        let there = found.into_iter().filter(|it| may_be_near || !is_near(it));
+        let there: Vec<SocketAddr> = there.collect();
+        if there.is_empty() {
+            let host = uri.host().unwrap_or_default();
+            return Ok(Look::Missing(format!(
+                "redirected to {host}, which is this host or its own wire: nobody but you may name that"
+            )));
+        }
+        let (status, headers) = exchange(&method, &uri, &there).await?;
         let said = format!("HTTP status {}", status.as_u16());
         return Ok(match status.as_u16() {
             200 | 206 => Look::There(size(&headers)),
@@ -112,11 +125,29 @@ fn redirected(from: &Uri, to: &str) -> Option<Uri> {
     (uri.scheme_str() == Some("http") && uri.host().is_some()).then_some(uri)
 }
 
-/// One request on a connection of its own, which ends with the head of the answer.
-async fn exchange(method: &Method, uri: &Uri) -> anyhow::Result<(StatusCode, HeaderMap)> {
+async fn addresses(uri: &Uri) -> anyhow::Result<Vec<SocketAddr>> {
     let authority = uri.authority().ok_or_else(|| anyhow::anyhow!("no host"))?;
     let host = authority.host().trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let found = tokio::net::lookup_host((host, authority.port_u16().unwrap_or(80))).await?;
+    Ok(found.collect())
+}
+
+/// Loopback, where a host's own services are; link-local, where clouds serve credentials and BMCs their hosts.
+fn is_near(address: &SocketAddr) -> bool {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+    }
+}
+
+/// One request on a connection of its own, to one of `there`, which ends with the head of the answer.
+async fn exchange(
+    method: &Method,
+    uri: &Uri,
+    there: &[SocketAddr],
+) -> anyhow::Result<(StatusCode, HeaderMap)> {
+    let authority = uri.authority().ok_or_else(|| anyhow::anyhow!("no host"))?;
+    let stream = TcpStream::connect(there).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -226,6 +257,56 @@ mod tests {
             panic!("the ramdisk has no TLS");
         };
         assert!(why.contains("by http alone"), "{why}");
+    }
+
+    /// An address of this machine that is not loopback; no datagram is sent for it.
+    fn own_address() -> IpAddr {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect("192.0.2.1:9").unwrap();
+        socket.local_addr().unwrap().ip()
+    }
+
+    #[tokio::test]
+    async fn nobody_but_the_operator_sends_a_worker_to_its_own_host() {
+        let there = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        let secret = scripted(&[there]).await;
+        check(&secret, Look::There(Some(5))).await;
+        let to = format!("HTTP/1.1 302 Found\r\nLocation: {secret}\r\nContent-Length: 0\r\n\r\n");
+        // From loopback to loopback, as in a lab.
+        check(&scripted(&[&to]).await, Look::There(Some(5))).await;
+        let outside = TcpListener::bind((own_address(), 0)).await.unwrap();
+        let url = format!("http://{}/os.raw", outside.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = outside.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(to.as_bytes()).await;
+            }
+        });
+        let Look::Missing(why) = over_http(&url).await else {
+            panic!("a redirect has led a worker to its own host");
+        };
+        assert!(why.contains("redirected to 127.0.0.1"), "{why}");
+    }
+
+    #[test]
+    fn what_is_near_is_known_in_every_form() {
+        for (address, near) in [
+            ("127.0.0.1:80", true),
+            ("127.9.9.9:80", true),
+            ("0.0.0.0:80", true),
+            ("169.254.169.254:80", true),
+            ("[::1]:80", true),
+            ("[::]:80", true),
+            ("[fe80::1]:80", true),
+            ("[::ffff:127.0.0.1]:80", true),
+            ("[::ffff:169.254.1.1]:80", true),
+            ("10.0.0.1:80", false),
+            ("192.0.2.1:80", false),
+            ("[fd00::1]:80", false),
+        ] {
+            assert_eq!(is_near(&address.parse().unwrap()), near, "{address}");
+        }
     }
 
     #[tokio::test]

@@ -3,9 +3,13 @@
 use super::stream::{Replicas, ensure};
 use super::{Cause, StoreError};
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{
+    PublishError, PublishErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{DiscardPolicy, LastRawMessageErrorKind, StorageType};
+use async_nats::jetstream::stream::{
+    DiscardPolicy, LastRawMessageError, LastRawMessageErrorKind, StorageType,
+};
 use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,6 +20,11 @@ pub type Revision = u64;
 
 /// JetStream's "wrong last sequence" and, on replicated streams, "wrong last sequence constant".
 const CONFLICTS: [u64; 2] = [10071, 10164];
+
+/// A server that takes a new version of the account, which each revocation is, has no JetStream for a moment: a question is
+/// asked again.
+const UNHEARD_TRIES: u32 = 20;
+const UNHEARD_PAUSE: Duration = Duration::from_millis(50);
 
 /// The header that carries a document's entry: what a follower of [`Depth::Entries`] sees of it.
 pub(super) const ENTRY: &str = "Ironbeat-Entry";
@@ -122,18 +131,26 @@ impl Kv {
     /// What the leader holds under a key, and its revision; a deleted key has a revision and no value.
     pub async fn read(&self, key: &str) -> Result<(Option<Bytes>, Revision), KvError> {
         let subject = format!("{}{key}", self.prefix);
-        match self.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => {
-                let value = (!is_deletion(&message.headers)).then_some(message.payload);
-                Ok((value, message.sequence))
+        let mut tries = 1;
+        loop {
+            let error = match self.stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => {
+                    let value = (!is_deletion(&message.headers)).then_some(message.payload);
+                    return Ok((value, message.sequence));
+                }
+                Err(error) => error,
+            };
+            if error.kind() == LastRawMessageErrorKind::NoMessageFound {
+                return Ok((None, 0));
             }
-            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
-                Ok((None, 0))
+            if tries == UNHEARD_TRIES || !is_unheard(&error) {
+                return Err(KvError::Read {
+                    key: key.into(),
+                    source: error.into(),
+                });
             }
-            Err(error) => Err(KvError::Read {
-                key: key.into(),
-                source: error.into(),
-            }),
+            tries += 1;
+            tokio::time::sleep(UNHEARD_PAUSE).await;
         }
     }
 
@@ -237,6 +254,13 @@ impl Kv {
         ack.map(|ack| ack.sequence)
             .map_err(|error| write_error(key, error))
     }
+}
+
+/// Whether a server has said at once that nobody answers for JetStream.
+fn is_unheard(error: &LastRawMessageError) -> bool {
+    let source = std::error::Error::source(error);
+    let request = source.and_then(|source| source.downcast_ref::<RequestError>());
+    request.is_some_and(|error| error.kind() == RequestErrorKind::NoResponders)
 }
 
 fn write_error(key: &str, error: PublishError) -> KvError {

@@ -284,9 +284,27 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
+        name: "ironbeat-neighbours",
+        dir: "tests/neighbours",
+        owns: "bad neighbours: who tries what on real servers, worker and agent, beside whoever may do the same",
+        lacks: "a guard: those are the product's, which is under test",
+        may: &[
+            "ironbeat-agent",
+            "ironbeat-auth",
+            "ironbeat-ops",
+            "ironbeat-common",
+            "ironbeat-rack",
+            "ironbeat-bmc-sim",
+            "ironbeat-mutate",
+        ],
+        no_std: false,
+        never: &["ironbeat"],
+        rooms: &[],
+    },
+    Crate {
         name: "xtask",
         dir: "xtask",
-        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `chaos`, `bench`",
+        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `chaos`, `neighbours`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",

@@ -286,6 +286,27 @@ fn a_wrong_checksum_leaves_nothing_that_boots() {
     }
 }
 
+/// What is no image of a disk is hashed to its end, since a wrong checksum explains it better; but it has to have one.
+#[test]
+fn a_server_that_does_not_end_is_given_up_after_as_much_as_the_disk_holds() {
+    let endless = noise(40 * MIB as usize, 9);
+    for (format, served) in [
+        (ImageFormat::Raw, endless.clone()),
+        (ImageFormat::Gzip, gzip(&endless)),
+        (ImageFormat::Zstd, zstd(&endless)),
+    ] {
+        let disk = TestDisk::dirty(12 * MIB, 512);
+        let sent = served.clone();
+        let server = Server::start(move |request| Reply::object(&sent, "one", request).chunked());
+        let error = refusal(
+            &Bench::new(&[&disk]),
+            &order(&disk, &[server.url("/")], format, &served),
+        );
+        assert!(error.contains("the image does not end"), "{error}");
+        assert!(disk.is_untouched());
+    }
+}
+
 #[test]
 fn damage_is_distinguished_from_a_wrong_checksum() {
     let image = image::gpt(IMAGE_BYTES, 512);

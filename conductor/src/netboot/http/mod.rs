@@ -9,6 +9,7 @@ mod tests;
 use crate::config::HttpLimits;
 use crate::confirm;
 use crate::netboot::script::{Access, Facts, KERNEL, RAMDISK, script_for};
+use crate::seldom::Seldom;
 use admit::{Places, admit};
 use anyhow::Context;
 use axum::Router;
@@ -144,7 +145,7 @@ fn router(answers: BootAnswers) -> Router {
         .nest("/boot", boot_files)
         .nest("/images", images)
         .with_state(answers)
-        .layer(middleware::from_fn(log))
+        .layer(middleware::from_fn_with_state(Arc::default(), log))
 }
 
 async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<String>) -> Response {
@@ -225,8 +226,11 @@ fn without_token(path: &str) -> &str {
     }
 }
 
-/// One line per request, when its answer begins.
-async fn log(request: Request, next: Next) -> Response {
+/// Of a path that somebody made up, in the log.
+const SHOWN: usize = 200;
+
+/// One line per request, when its answer begins; what was refused is told unless there is too much of it.
+async fn log(State(refusals): State<Arc<Seldom>>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let (method, path) = (request.method().clone(), request.uri().path());
@@ -234,6 +238,12 @@ async fn log(request: Request, next: Next) -> Response {
     let range = request.headers().get(header::RANGE).cloned();
     let response = next.run(request).await;
     let (status, micros) = (response.status().as_u16(), begin.elapsed().as_micros());
+    if response.status().is_client_error()
+        && let Some(untold) = refusals.told(tokio::time::Instant::now())
+    {
+        let path: String = path.chars().take(SHOWN).collect();
+        tracing::info!(peer = ?peer, %method, path, status, untold, "http: refused");
+    }
     tracing::debug!(peer = ?peer, %method, path, ?range, status, micros, "http");
     response
 }

@@ -1,0 +1,131 @@
+//! A stolen minting key: it makes agents, and nobody else.
+//! What an agent may do is in `agent`.
+use super::agent::{mint, now};
+use crate::book::Book;
+use crate::lab::{self, Lab};
+use crate::machine::{ask, beat, boot_id};
+use crate::wire::{Act, Pass, Wire};
+use anyhow::{Context, Result, bail};
+use ironbeat_auth::jwt::{self, Claims};
+use ironbeat_common::heartbeat::HeartbeatReply;
+use nkeys::KeyPair;
+use serde_json::{Value, json};
+
+const WHO: &str = "a stolen minting key";
+
+pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
+    book.turn(WHO);
+    let stolen =
+        KeyPair::from_seed(&lab.site.key("worker/agents.seed")?).context("read the minting key")?;
+    let account = lab.site.creds("worker/worker.creds")?.account()?;
+    let node = lab.nodes[0].clone();
+    let key = KeyPair::new_user();
+    let plain = mint(lab)?.login(&node, &key.public_key(), now(), now() + 600)?;
+    let to = lab.site.nats.address();
+    let made = Wire::login(to, &Pass::bound(&plain, &key));
+    let (control, mut agent) = book.control("to make an agent", made)?;
+    let claims = |name: &str, nats: Value| {
+        let claims = Claims {
+            jti: String::new(),
+            iat: now(),
+            iss: String::new(),
+            exp: None,
+            name: name.into(),
+            sub: key.public_key(),
+            nats,
+        };
+        jwt::sign(claims, &stolen)
+    };
+    let user = |more: Value| {
+        let mut nats = json!({ "type": "user", "version": 2, "issuer_account": account });
+        if let (Some(fields), Some(more)) = (nats.as_object_mut(), more.as_object()) {
+            fields.extend(more.clone());
+        }
+        nats
+    };
+    let all = json!({ "allow": [">"] });
+    let system = lab.site.creds("worker/revoke/system.creds")?;
+    let system: Claims<Value> = jwt::read(&system.jwt)?;
+    for (tries, nats) in [
+        (
+            "to make a user who may do everything",
+            user(json!({ "pub": all, "sub": all })),
+        ),
+        (
+            "to make a user with limits of its own",
+            user(json!({ "subs": -1, "data": -1, "payload": -1 })),
+        ),
+        (
+            "to make a user who needs no key",
+            user(json!({ "bearer_token": true })),
+        ),
+        (
+            "to make a user of the system account",
+            user(json!({ "issuer_account": system.iss })),
+        ),
+        (
+            "to make a user of no account",
+            user(json!({ "issuer_account": "" })),
+        ),
+        (
+            "to make an account",
+            json!({ "type": "account", "version": 2 }),
+        ),
+        (
+            "to make an operator",
+            json!({ "type": "operator", "version": 2 }),
+        ),
+    ] {
+        let pass = Pass::bound(&claims("worker", nats)?, &key);
+        lab.try_door(book, &control, tries, &pass)?;
+    }
+    // Whatever it calls itself, it is an agent.
+    let mut names = vec!["worker", "admin"];
+    if !lab.short {
+        names.extend([">", "*", "a.>", "{{name()}}", "*.* $KV.ib.>"]);
+    }
+    for name in names {
+        let pass = Pass::bound(
+            &claims(name, user(json!({ "tags": ["role:worker"] })))?,
+            &key,
+        );
+        if Wire::open(to, &pass)?.is_err() {
+            lab.try_door(
+                book,
+                &control,
+                &format!("to make a user called {name:?}"),
+                &pass,
+            )?;
+            continue;
+        }
+        let mut acts = lab::of_workers(&node);
+        acts.push(Act::say("ib.v1.lookup", "x"));
+        acts.extend(lab::endpoints());
+        acts.extend(lab::keys(lab)?.iter().map(|key| Act::say(key, "forged")));
+        acts.extend(lab::of_streams(lab));
+        acts.extend(lab::ears("_INBOX.victim.>"));
+        acts.extend(lab::thefts());
+        lab.try_acts(book, &pass, &acts)?;
+    }
+    // An agent of a node whose ramdisk it is not gets no work.
+    let eyes = lab.eyes();
+    let reply: HeartbeatReply = ask(
+        &mut agent,
+        &format!("ib.v1.heartbeat.{node}"),
+        &beat(boot_id()),
+    )?;
+    let got = match reply {
+        HeartbeatReply::LookUp => None,
+        HeartbeatReply::Idle => bail!("a boot that nobody knows has nothing to do"),
+        step @ HeartbeatReply::Step { .. } => Some(format!("{step:?}")),
+    };
+    let seen = eyes.see(&["heartbeat", "refused"]);
+    let got = crate::book::Got::of(got);
+    book.attempt(
+        &control,
+        "to be given a node's work by an agent of its own",
+        got,
+        seen,
+    );
+    lab.is_whole()
+}
