@@ -134,7 +134,7 @@ fn enrol(site: &Site, nodes: usize) -> Result<()> {
             while tasks.len() >= ENROLMENTS_AT_ONCE {
                 tasks.join_next().await.context("there are some")???;
             }
-            let (link, wish) = (site.fleet.link(n).clone(), site.fleet.enrolment(n));
+            let (link, wish) = (site.operator().clone(), site.fleet.enrolment(n));
             tasks.spawn(async move {
                 loop {
                     match link.operate(&wish).await {

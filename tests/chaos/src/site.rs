@@ -2,10 +2,11 @@
 //! Breaks and mends them. Leaves what is asked meanwhile to `wave`.
 use crate::faults::{Harm, Role};
 use anyhow::{Context, Result, bail, ensure};
-use ironbeat_fleet::{Fleet, Link, Pace, Spec};
+use ironbeat_fleet::{Connections, Fleet, Link, Pace, Servers, Spec, Who};
 use ironbeat_ops::reply::WorkerInfo;
 use ironbeat_ops::request::ListWorkers;
 use ironbeat_rack::host::Host;
+use ironbeat_rack::logins::Logins;
 use ironbeat_rack::nats::cluster::NatsCluster;
 use ironbeat_rack::netns::Netns;
 use ironbeat_rack::process::Process;
@@ -28,7 +29,6 @@ const BMC_NET: &str = "10.88.0.0/16";
 /// Below the ephemeral ports, and free in a namespace of our own.
 const BMC_PORT: u16 = 623;
 const HTTP_PORT: u16 = 8081;
-const CONNECTIONS: usize = 12;
 /// So that jobs are in flight for a while: a machine needs minutes, the worst moments are between its steps.
 const PACE: Pace = Pace {
     boot: Duration::from_secs(1),
@@ -61,6 +61,7 @@ pub struct Site {
     pub fleet: Fleet,
     operator: Link,
     cluster: NatsCluster,
+    logins: Logins,
     programs: Programs,
     runtime: Runtime,
 }
@@ -110,30 +111,38 @@ impl Site {
             std::fs::write(programs.dir.join(name), name).context("write a ramdisk")?;
         }
         let runtime = Runtime::new().context("start the runtime")?;
-        let cluster = NatsCluster::start(hub, &programs.nats_server, SERVERS)?;
+        let logins = Logins::init(&programs.ironbeat, &[])?;
+        let cluster = NatsCluster::start_with(hub, &programs.nats_server, SERVERS, Some(&logins))?;
+        let mut hosts = Vec::new();
+        for n in 0..WORKERS {
+            let number = FIRST_WORKER + u8::try_from(n).context("few workers")?;
+            hosts.push(Host::plug(hub, number)?);
+        }
+        let scripts = hosts.iter().map(|host| (host.address(), HTTP_PORT).into());
         let spec = Spec {
-            connections: CONNECTIONS,
+            connections: Connections::Own(scripts.collect()),
             pace: PACE,
             bmc_first: Some(FIRST_BMC),
             bmc_port: BMC_PORT,
-            ..Spec::new(&cluster.urls(), machines)
+            ..Spec::new(Servers::at(cluster.urls()), machines)
         };
         let fleet = runtime.block_on(Fleet::start(&spec))?;
-        let operator = Link::connect(&spec.servers, &spec.prefix, "operator");
+        let admin = logins.admin();
+        let operator = Link::connect(&spec.servers, Who::Person(&admin), "operator");
         let operator = runtime.block_on(operator)?;
         let mut site = Self {
             workers: Vec::new(),
             fleet,
             operator,
             cluster,
+            logins,
             programs,
             runtime,
         };
-        for n in 0..WORKERS {
-            let number = FIRST_WORKER + u8::try_from(n).context("few workers")?;
+        for (n, host) in hosts.into_iter().enumerate() {
             site.workers.push(Worker {
                 process: None,
-                host: Host::plug(hub, number)?,
+                host,
             });
             site.start_worker(n)?;
         }
@@ -287,8 +296,10 @@ impl Site {
         let worker = &mut self.workers[n];
         let servers = self.cluster.urls();
         let text = format!(
-            "id = \"{name}\"\n[nats]\nservers = {servers:?}\nreplicas = {SERVERS}\nauth = \"none\"\n\
-             [http]\nlisten = \"{}:{HTTP_PORT}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}/images\"\n{}",
+            "id = \"{name}\"\n[nats]\nservers = {servers:?}\nreplicas = {SERVERS}\nlogin = \"{}\"\n\
+             [http]\nlisten = \"{}:{HTTP_PORT}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}/images\"\n\
+             [http.limits]\nper_address = 0\n{}",
+            self.logins.worker().display(),
             worker.host.address(),
             secrets::section(&self.programs.dir)?,
         );
@@ -298,7 +309,7 @@ impl Site {
         std::fs::write(&clock, "0").with_context(|| format!("write {}", clock.display()))?;
         let mut command = Command::new(&self.programs.ironbeat);
         command
-            .args(["conductor", "--i-know", "--config"])
+            .args(["conductor", "--config"])
             .arg(&config)
             .env("IRONBEAT_LOG", "info,ironbeat=debug")
             .env(CLOCK, &clock);

@@ -225,7 +225,7 @@ fn ask_all(site: &Site, wave: usize, jobs: &[Job], answers: &Arc<Mutex<Answers>>
     let count = u32::try_from(jobs.len().max(1)).unwrap_or(u32::MAX);
     for (n, job) in jobs.iter().enumerate() {
         let (node, wish) = (job.node, job.wish);
-        let (link, answers) = (site.fleet.link(n).clone(), Arc::clone(answers));
+        let (link, answers) = (site.operator().clone(), Arc::clone(answers));
         let wait = (SPREAD / count).max(SPREAD_EACH) * u32::try_from(n).unwrap_or(u32::MAX);
         let asked = async move {
             tokio::time::sleep(wait).await;

@@ -1,12 +1,15 @@
 //! A simulated agent: looks up, beats, does what the replies name, ends. As the agent's `heart/beat.rs`, without a disk.
 //! Leaves what the machine does afterwards to `machine`.
+use crate::entry::Entry;
 use crate::hardware;
 use crate::link::{Link, Unanswered};
-use crate::machine::{Act, Machine, Runs};
+use crate::machine::{Act, Machine, Runs, Seat};
+use ironbeat_agent::heart::login::Access;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Progress, Status, Written};
 use ironbeat_common::id::{BootId, NodeId, StepId};
-use ironbeat_common::lookup::LookupReply;
+use ironbeat_common::login::Login;
+use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_common::order::Order;
 use ironbeat_common::subject;
 use std::net::IpAddr;
@@ -35,11 +38,11 @@ pub struct Pace {
 
 pub(crate) struct Agent {
     pub machine: Arc<Machine>,
-    pub link: Link,
+    pub entry: Entry,
     pub bmc: IpAddr,
     pub pace: Pace,
-    /// Where nudges come from, for all agents.
-    pub nudges_by: Link,
+    /// Where nudges come from, for all agents that share connections.
+    pub nudges_by: Option<Link>,
     /// Rings at each nudge.
     pub nudge: Arc<Notify>,
     /// While this is true no image comes to its end.
@@ -75,32 +78,57 @@ impl Agent {
     async fn run(&self, boot: BootId) -> Ending {
         sleep(self.pace.boot).await;
         let mut seq = 0;
+        let access = Arc::new(self.entry.access(self.machine.number).await);
         loop {
-            let (node, pause) = self.look_up(boot).await;
-            if let Some(ending) = self.beat(node, pause, boot, &mut seq).await {
+            let Ok(door) = self.entry.door(&access, boot).await else {
+                sleep(RETRY_FIRST).await;
+                continue;
+            };
+            let (node, pause, login) = self.look_up(&door, &access, boot).await;
+            let own = self
+                .entry
+                .own(&access, (boot, node), login.as_ref(), &self.nudge);
+            let Ok(own) = own.await else {
+                sleep(RETRY_FIRST).await;
+                continue;
+            };
+            drop(door);
+            self.machine.sits(Seat {
+                access: Arc::clone(&access),
+                own: own.link.clone(),
+            });
+            if let Some(ending) = self.beat(&own.link, node, pause, boot, &mut seq).await {
                 return ending;
             }
         }
     }
 
     /// Until it is welcome.
-    async fn look_up(&self, boot: BootId) -> (NodeId, Duration) {
+    async fn look_up(
+        &self,
+        link: &Link,
+        access: &Access,
+        boot: BootId,
+    ) -> (NodeId, Duration, Option<Login>) {
         let mut failures = 0;
+        let lookup = Lookup {
+            login: access.request(&boot),
+            ..hardware::lookup(self.machine.number, self.bmc, boot)
+        };
         loop {
-            let lookup = hardware::lookup(self.machine.number, self.bmc, boot);
-            let subject = subject::lookup(&self.link.prefix);
-            let wait = match self.link.ask(subject, &lookup).await {
+            let subject = subject::lookup(&link.prefix);
+            let wait = match link.ask(subject, &lookup).await {
                 Ok(LookupReply::Welcome {
                     node,
                     heartbeat_timeout_secs,
-                    login: _,
+                    login,
                 }) => {
                     self.machine.note(|ledger| {
                         ledger.lookups += 1;
                         ledger.welcomes += 1;
                     });
                     let timeout = Duration::from_secs(heartbeat_timeout_secs.into());
-                    return (node, timeout);
+                    return (node, timeout, login);
                 }
                 Ok(LookupReply::Wait { retry_secs }) => {
                     self.machine.note(|ledger| ledger.lookups += 1);
@@ -123,21 +151,22 @@ impl Agent {
     /// Until the agent has to look up again (none) or to end.
     async fn beat(
         &self,
+        link: &Link,
         node: NodeId,
         silence: Duration,
         boot: BootId,
         seq: &mut u64,
     ) -> Option<Ending> {
-        let subject = subject::heartbeat(&self.link.prefix, &node);
+        let subject = subject::heartbeat(&link.prefix, &node);
         let mut status = Status::Idle;
         let mut ends: Option<(Ending, Instant)> = None;
         // The step that runs, and when it is over.
         let mut running: Option<(StepId, Order, Instant)> = None;
         let (mut due, mut failures) = (Instant::now(), 0);
         let mut held = self.held.clone();
-        let mut connects = self.link.connects.clone();
+        let mut connects = link.connects.clone();
         connects.mark_unchanged();
-        let mut nudges = self.nudges_by.connects.clone();
+        let mut nudges = self.nudges_by.as_ref().unwrap_or(link).connects.clone();
         nudges.mark_unchanged();
         // Answers without an order since the last step.
         let mut idles = 0;
@@ -186,7 +215,7 @@ impl Agent {
                 status: status.clone(),
                 nudge: None,
             };
-            let asked = self.link.ask(subject.clone(), &beat);
+            let asked = link.ask(subject.clone(), &beat);
             let reply = match &ends {
                 Some((_, until)) => timeout(until.saturating_duration_since(Instant::now()), asked)
                     .await

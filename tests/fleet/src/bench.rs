@@ -1,9 +1,9 @@
 //! `bench fleet`: what one machine costs, at each size of the fleet. Values by name; `main` prints them.
 //! Leaves servers and workers to `site`, machines to `fleet`.
-use crate::fleet::{Fleet, Spec};
+use crate::fleet::{Connections, Fleet, Spec};
 use crate::hardware;
-use crate::link::{Link, Unanswered};
-use crate::machine::{Act, Runs};
+use crate::link::{Link, Unanswered, Who};
+use crate::machine::{Act, Runs, Seat};
 use crate::site::{Cpu, Site};
 use anyhow::{Context, Result, bail, ensure};
 use async_nats::jetstream;
@@ -11,13 +11,14 @@ use futures_util::{StreamExt, stream};
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Progress, Status};
 use ironbeat_common::id::{BootId, NodeId};
-use ironbeat_common::lookup::LookupReply;
+use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_common::subject;
 use ironbeat_core::id::RequestId;
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{Image, NewInstance};
 use ironbeat_core::patch::Patch;
 use ironbeat_ops::request::{Deploy, Manage, Provide, SetNode, Undeploy};
+use ironbeat_rack::logins::Logins;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -33,8 +34,10 @@ pub const HUGE: usize = 50_000;
 /// Nodes that are deployed.
 const DEPLOYS: usize = 1000;
 /// Nodes whose agents beat.
-const BEATERS: usize = 200;
+pub(crate) const BEATERS: usize = 200;
 const BEATS: usize = 40_000;
+/// Lookups over kept connections.
+const LOOKUPS: usize = 10_000;
 /// Machines that nobody knows.
 const STRANGERS: usize = 10_000;
 /// Something that should come by itself.
@@ -83,31 +86,50 @@ impl Measures {
 pub(crate) struct Bench<'a> {
     plan: &'a Plan,
     pub site: Site,
-    fleet: Fleet,
+    pub fleet: Fleet,
     operator: Link,
-    measures: Measures,
+    /// Hears what is written, as a worker may.
+    records: Link,
+    pub measures: Measures,
 }
 
 /// One size of the fleet.
 pub async fn run(plan: &Plan, nodes: usize) -> Result<Measures> {
-    let mut bench = Bench::open(plan, nodes, 1).await?;
+    let mut bench = Bench::open(plan, nodes, 1, None).await?;
     bench.all(nodes).await?;
     Ok(bench.measures)
 }
 
 impl<'a> Bench<'a> {
-    pub async fn open(plan: &'a Plan, nodes: usize, workers: usize) -> Result<Self> {
-        let mut site = Site::start(&plan.ironbeat, plan.nats.as_deref())?;
+    /// With `logins` everybody has one, and the agents have connections of their own.
+    pub async fn open(
+        plan: &'a Plan,
+        nodes: usize,
+        workers: usize,
+        logins: Option<Logins>,
+    ) -> Result<Self> {
+        let mut site = Site::start(&plan.ironbeat, plan.nats.as_deref(), logins)?;
         for _ in 0..workers {
             site.worker("")?;
         }
-        let fleet = Fleet::start(&Spec::new(&site.servers(), nodes)).await?;
-        let operator = Link::connect(&site.servers(), &fleet.link(0).prefix, "operator").await?;
+        let mut spec = Spec::new(site.servers(), nodes);
+        if site.logins.is_some() {
+            spec.connections = Connections::Own(site.http.clone());
+        }
+        let fleet = Fleet::start(&spec).await?;
+        let as_who = async |creds: fn(&Logins) -> PathBuf, name| {
+            let creds = site.logins.as_ref().map(creds);
+            let who = creds.as_deref().map_or(Who::Anybody, Who::Person);
+            Link::connect(&spec.servers, who, name).await
+        };
+        let operator = as_who(Logins::admin, "operator").await?;
+        let records = as_who(|it| it.worker().join("worker.creds"), "records").await?;
         Ok(Self {
             plan,
             site,
             fleet,
             operator,
+            records,
             measures: Measures::default(),
         })
     }
@@ -272,7 +294,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn remembered(&self) -> Result<usize> {
-        let js = jetstream::new(self.operator.nats.clone());
+        let js = jetstream::new(self.records.nats.clone());
         let stream = js.get_stream("KV_ib_lookups").await?;
         Ok(usize::try_from(stream.cached_info().state.messages)?)
     }
@@ -401,7 +423,7 @@ impl<'a> Bench<'a> {
         // Counted apart, as listening costs the server something.
         let counted = 100.min(nodes);
         self.undeploy(counted).await?;
-        let writes = Counter::start(&self.operator, "$KV.ib.>").await?;
+        let writes = Counter::start(&self.records, "$KV.ib.>").await?;
         let events = Counter::start(&self.operator, "ib.v1.event.>").await?;
         let mut rests = self.follow("active").await?;
         self.ask_deploys(0..counted).await?;
@@ -444,36 +466,80 @@ impl<'a> Bench<'a> {
         self.ask_deploys(0..beaters).await?;
         let acts = self.writing(beaters).await?;
         for _ in 0..self.plan.rounds {
-            let (before, begin) = (self.site.settled().await, Instant::now());
-            at_once(0..BEATS, async |n| {
-                let act = &acts[n % beaters];
-                let beat = Heartbeat {
-                    version: codec::VERSION,
-                    boot: act.boot,
-                    seq: 1000 + n as u64,
-                    status: Status::Running {
-                        step: act.step,
-                        progress: Progress::default(),
-                    },
-                    nudge: None,
-                };
-                let link = self.fleet.link(n);
-                let node = hardware::node_id(n % beaters);
-                let subject = subject::heartbeat(&link.prefix, &node);
-                match link.ask(subject, &beat).await? {
-                    HeartbeatReply::Idle => Ok(()),
-                    other => Err(Unanswered::Other(format!("{other:?}"))),
-                }
-            })
-            .await?;
-            let secs = begin.elapsed().as_secs_f64();
-            self.cost("beat", BEATS, before, secs).await;
+            self.beat(&acts).await?;
         }
         Ok(())
     }
 
+    /// Each over its agent's own connection, where it has one.
+    pub async fn beat(&mut self, acts: &[Act]) -> Result<()> {
+        let links: Vec<Link> = self
+            .seats(acts.len())?
+            .into_iter()
+            .map(|it| it.own)
+            .collect();
+
+        let (before, begin) = (self.site.settled().await, Instant::now());
+        at_once(0..BEATS, async |n| {
+            let (act, link) = (&acts[n % acts.len()], &links[n % acts.len()]);
+            let beat = Heartbeat {
+                version: codec::VERSION,
+                boot: act.boot,
+                seq: 1000 + n as u64,
+                status: Status::Running {
+                    step: act.step,
+                    progress: Progress::default(),
+                },
+                nudge: None,
+            };
+            let node = hardware::node_id(n % acts.len());
+            let subject = subject::heartbeat(&link.prefix, &node);
+            match link.ask(subject, &beat).await? {
+                HeartbeatReply::Idle => Ok(()),
+                other => Err(Unanswered::Other(format!("{other:?}"))),
+            }
+        })
+        .await?;
+        let secs = begin.elapsed().as_secs_f64();
+        self.cost("beat", BEATS, before, secs).await;
+        Ok(())
+    }
+
+    fn seats(&self, nodes: usize) -> Result<Vec<Seat>> {
+        let seats = (0..nodes).map(|n| self.fleet.machine(n).seat());
+        seats
+            .collect::<Option<_>>()
+            .context("an agent is not welcome")
+    }
+
+    /// Lookups of agents that are welcome, over kept connections.
+    pub async fn lookups_of(&mut self, acts: &[Act]) -> Result<()> {
+        let mut asks = Vec::new();
+        for (n, seat) in self.seats(acts.len())?.into_iter().enumerate() {
+            let boot = acts[n].boot;
+            let door = self.fleet.entry(n).door(&seat.access, boot).await?;
+            let lookup = Lookup {
+                login: seat.access.request(&boot),
+                ..hardware::lookup(n, self.fleet.bmc_ip(n), boot)
+            };
+            asks.push((door, lookup));
+        }
+        let (before, begin) = (self.site.settled().await, Instant::now());
+        at_once(0..LOOKUPS, async |n| {
+            let (door, lookup) = &asks[n % asks.len()];
+            match door.ask(subject::lookup(&door.prefix), lookup).await? {
+                LookupReply::Welcome { .. } => Ok(()),
+                other => Err(Unanswered::Other(format!("{other:?}"))),
+            }
+        })
+        .await?;
+        let secs = begin.elapsed().as_secs_f64();
+        self.cost("lookup", LOOKUPS, before, secs).await;
+        Ok(())
+    }
+
     /// The image step of each of these, once all of them have begun it.
-    async fn writing(&self, nodes: usize) -> Result<Vec<Act>> {
+    pub async fn writing(&self, nodes: usize) -> Result<Vec<Act>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let writes = |n| {
@@ -518,6 +584,11 @@ impl<'a> Bench<'a> {
             }
             tokio::time::sleep(LOOK).await;
         }
+        self.come_back(&agents).await
+    }
+
+    /// Until each of these has beaten after the server was killed.
+    pub async fn come_back(&mut self, agents: &[usize]) -> Result<()> {
         // Their beats go on: there is no quiet to wait for.
         tokio::time::sleep(REST).await;
         self.site.nats.kill();
@@ -552,8 +623,8 @@ impl<'a> Bench<'a> {
 
     /// Follows the records themselves: the end of a job is counted when it is saved.
     pub async fn follow(&self, state: &'static str) -> Result<Rests> {
-        let records = self.operator.nats.subscribe("$KV.ib.node.>").await?;
-        self.operator.nats.flush().await?;
+        let records = self.records.nats.subscribe("$KV.ib.node.>").await?;
+        self.records.nats.flush().await?;
         Ok(Rests {
             records,
             state,

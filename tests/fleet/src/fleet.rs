@@ -1,18 +1,18 @@
 //! Starts machines, BMCs and agents, and says what became of them.
 //! Leaves what is done to them to whoever started them.
 use crate::agent::{self, Agent, Pace};
+use crate::entry::Entry;
 use crate::hardware;
-use crate::link::Link;
+use crate::link::{Link, Servers, Who};
 use crate::machine::{Behind, Ledger, Machine};
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use ironbeat_bmc_sim::{Fleet as Bmcs, FleetConfig, Settings};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::node::{BmcAccess, BmcAddress, Secret};
 use ironbeat_ops::request::Enroll;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -21,11 +21,9 @@ use tokio::task::JoinHandle;
 /// What a fleet is like.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    pub servers: Vec<String>,
-    pub prefix: String,
+    pub servers: Servers,
     pub machines: usize,
-    /// NATS connections that the agents share.
-    pub connections: usize,
+    pub connections: Connections,
     pub pace: Pace,
     /// The address of BMC 0, where the host takes a whole net of them; none: on loopback.
     pub bmc_first: Option<Ipv4Addr>,
@@ -33,14 +31,22 @@ pub struct Spec {
     pub bmc_port: u16,
 }
 
+/// How the agents come to NATS.
+#[derive(Clone, Debug)]
+pub enum Connections {
+    /// Where servers ask nobody, they share so many.
+    Shared(usize),
+    /// Each has its own, with the login that it gets for the ticket of its boot script, which one of these workers serves.
+    Own(Vec<SocketAddr>),
+}
+
 impl Spec {
     /// Instant metal, but for the boot: an agent that calls before its BMC has confirmed the power is sent away for 20 s.
-    pub fn new(servers: &[String], machines: usize) -> Self {
+    pub fn new(servers: Servers, machines: usize) -> Self {
         Self {
-            servers: servers.into(),
-            prefix: DEFAULT_PREFIX.into(),
+            servers,
             machines,
-            connections: 8,
+            connections: Connections::Shared(8),
             pace: Pace {
                 boot: Duration::from_secs(1),
                 write: Duration::ZERO,
@@ -56,6 +62,7 @@ pub struct Fleet {
     machines: Vec<Arc<Machine>>,
     bmcs: Bmcs,
     links: Vec<Link>,
+    entry: Option<Entry>,
     nudges: Vec<Arc<Notify>>,
     held: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -72,11 +79,25 @@ impl Fleet {
     /// When no server can be reached, or the BMCs' port cannot be opened.
     pub async fn start(spec: &Spec) -> Result<Self> {
         ensure!(spec.machines > 0, "a fleet has a machine at least");
+        let served = match &spec.connections {
+            Connections::Shared(count) => *count,
+            Connections::Own(workers) => workers.len(),
+        };
+        ensure!(served > 0, "a fleet has a connection at least");
         let mut links = Vec::new();
-        for n in 0..spec.connections.max(1) {
-            let name = format!("simulated agents {n}");
-            links.push(Link::connect(&spec.servers, &spec.prefix, &name).await?);
-        }
+        let entry = match &spec.connections {
+            Connections::Shared(count) => {
+                for n in 0..*count {
+                    let name = format!("simulated agents {n}");
+                    links.push(Link::connect(&spec.servers, Who::Anybody, &name).await?);
+                }
+                None
+            }
+            Connections::Own(workers) => Some(Entry::Scripts {
+                servers: spec.servers.clone(),
+                workers: workers.clone().into(),
+            }),
+        };
         let machines: Vec<_> = (0..spec.machines).map(Machine::new).collect();
         let loopback = FleetConfig::loopback(spec.machines, spec.bmc_port);
         let range = match spec.bmc_first {
@@ -98,8 +119,11 @@ impl Fleet {
             nudges.push(Arc::clone(&nudge));
             let agent = Agent {
                 machine: Arc::clone(machine),
-                link: links[n % links.len()].clone(),
-                nudges_by: links[0].clone(),
+                entry: match &entry {
+                    Some(entry) => entry.clone(),
+                    None => Entry::Shared(links[n % links.len()].clone()),
+                },
+                nudges_by: links.first().cloned(),
                 bmc: bmcs.address(n).ip(),
                 pace: spec.pace.clone(),
                 nudge,
@@ -107,11 +131,14 @@ impl Fleet {
             };
             tasks.push(tokio::spawn(agent::live(agent)));
         }
-        tasks.push(tokio::spawn(listen(links[0].clone(), by_id).await?));
+        if let Some(link) = links.first() {
+            tasks.push(tokio::spawn(listen(link.clone(), by_id).await?));
+        }
         Ok(Self {
             machines,
             bmcs,
             links,
+            entry,
             nudges,
             held,
             tasks,
@@ -149,8 +176,19 @@ impl Fleet {
     }
 
     /// One of the connections that agents share, in turn.
+    ///
+    /// # Panics
+    /// When they share none.
     pub fn link(&self, n: usize) -> &Link {
         &self.links[n % self.links.len()]
+    }
+
+    /// The way in of machine n.
+    pub(crate) fn entry(&self, n: usize) -> Entry {
+        match &self.entry {
+            Some(entry) => entry.clone(),
+            None => Entry::Shared(self.link(n).clone()),
+        }
     }
 
     pub fn bmc_ip(&self, n: usize) -> IpAddr {

@@ -1,12 +1,17 @@
-//! A NATS connection that many agents share, and one that asks as operators do.
+//! A NATS connection: an agent's own, one that many share, or one that asks as operators do.
 //! What is asked, and when again, is decided by `agent` and by whoever drives a fleet.
 use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind};
+use ironbeat_agent::heart::pass::Pass;
+use ironbeat_auth::creds::Creds;
 use ironbeat_common::codec::{self, CONTENT_TYPE};
+use ironbeat_common::id::BootId;
+use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_ops::Question;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -17,6 +22,35 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// As the command line waits: a leader election takes up to 9 s.
 const OPERATOR_ANSWER: Duration = Duration::from_secs(15);
 const RECONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// NATS servers, and how their subjects begin.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    pub urls: Vec<String>,
+    pub prefix: String,
+    /// Of servers that take TLS only.
+    pub ca: Option<PathBuf>,
+}
+
+impl Servers {
+    /// With the usual prefix, and without TLS.
+    pub fn at(urls: Vec<String>) -> Self {
+        Self {
+            urls,
+            prefix: DEFAULT_PREFIX.into(),
+            ca: None,
+        }
+    }
+}
+
+/// As whom a connection is made.
+pub enum Who<'a> {
+    /// Where servers ask nobody.
+    Anybody,
+    /// Whose login is in this file.
+    Person(&'a Path),
+    Machine(Pass, BootId),
+}
 
 #[derive(Clone)]
 pub struct Link {
@@ -53,10 +87,34 @@ impl Link {
     /// Connects, and reconnects until it is dropped.
     ///
     /// # Errors
-    /// When no server can be reached now.
-    pub async fn connect(servers: &[String], prefix: &str, name: &str) -> Result<Self> {
+    /// When no server can be reached now, or takes this login. A machine goes on trying instead.
+    pub async fn connect(servers: &Servers, who: Who<'_>, name: &str) -> Result<Self> {
         let (connected, connects) = watch::channel(0);
-        let nats = ConnectOptions::new()
+        let mut options = match who {
+            Who::Anybody => ConnectOptions::new(),
+            Who::Person(file) => {
+                let creds = std::fs::read_to_string(file)
+                    .with_context(|| format!("read {}", file.display()))?;
+                let creds = Creds::parse(&creds)?;
+                let (key, inbox) = (creds.key.clone(), creds.inbox());
+                let sign = move |nonce: Vec<u8>| {
+                    let signed = key.sign(&nonce).map_err(async_nats::AuthError::new);
+                    async move { signed }
+                };
+                ConnectOptions::with_jwt(creds.jwt, sign).custom_inbox_prefix(inbox)
+            }
+            Who::Machine(pass, boot) => {
+                let inbox = pass.inbox(&boot);
+                let answer = move |nonce: Vec<u8>| std::future::ready(pass.answer(&nonce));
+                ConnectOptions::with_auth_callback(answer)
+                    .custom_inbox_prefix(inbox)
+                    .retry_on_initial_connect()
+            }
+        };
+        if let Some(ca) = &servers.ca {
+            options = options.add_root_certificates(ca.clone()).require_tls(true);
+        }
+        let nats = options
             .name(name)
             .max_reconnects(None)
             .ping_interval(PING_INTERVAL)
@@ -70,12 +128,12 @@ impl Link {
                 let tries = u32::try_from(attempt).unwrap_or(u32::MAX).min(10);
                 (Duration::from_millis(50) * 2u32.pow(tries)).min(RECONNECT_LIMIT)
             })
-            .connect(servers)
+            .connect(&servers.urls)
             .await
-            .with_context(|| format!("connect to NATS at {}", servers.join(", ")))?;
+            .with_context(|| format!("connect to NATS at {}", servers.urls.join(", ")))?;
         Ok(Self {
             nats,
-            prefix: prefix.into(),
+            prefix: servers.prefix.clone(),
             connects,
         })
     }

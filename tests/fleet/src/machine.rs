@@ -1,5 +1,7 @@
 //! One simulated machine: power, what its firmware boots, and the ledger of what was done to it.
 //! Its agent is in `agent`; its BMC is one of `ironbeat-bmc-sim`, which turns the power here.
+use crate::link::Link;
+use ironbeat_agent::heart::login::Access;
 use ironbeat_bmc_sim::{BootFlags, Chassis, Control};
 use ironbeat_common::id::{BootId, StepId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +60,14 @@ pub struct Machine {
     pub number: usize,
     state: Mutex<State>,
     life: watch::Sender<Runs>,
+    seat: Mutex<Option<Seat>>,
+}
+
+/// With what an agent that is welcome speaks, for whoever measures that.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    pub access: Arc<Access>,
+    pub own: Link,
 }
 
 #[derive(Default)]
@@ -73,6 +83,7 @@ impl Machine {
             number,
             state: Mutex::default(),
             life: watch::Sender::new(Runs::Nothing),
+            seat: Mutex::default(),
         })
     }
 
@@ -86,6 +97,15 @@ impl Machine {
 
     pub fn ledger(&self) -> Ledger {
         self.lock().ledger.clone()
+    }
+
+    pub(crate) fn sits(&self, seat: Seat) {
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = Some(seat);
+    }
+
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner);
+        seat.clone()
     }
 
     pub(crate) fn life(&self) -> watch::Receiver<Runs> {

@@ -2,7 +2,7 @@
 //! What is measured is in the library's `bench`.
 use clap::Parser;
 use ironbeat_fleet::bench::{HUGE, Measures, Plan, run};
-use ironbeat_fleet::scale;
+use ironbeat_fleet::{scale, secure};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +61,13 @@ async fn main() -> anyhow::Result<()> {
         };
         for (name, unit, values) in &measures.0 {
             print(&format!("fleet.{name}{suffix}"), unit, values);
+        }
+    }
+    if let Some(nodes) = largest
+        && plan.wants("secure")
+    {
+        for (name, unit, values) in &secure::run(&plan, nodes).await?.0 {
+            print(&format!("fleet.{name}"), unit, values);
         }
     }
     if plan.wants("workers") || plan.wants("scale") {

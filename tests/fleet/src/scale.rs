@@ -15,7 +15,7 @@ const PERCENT: u32 = 25;
 pub async fn run(plan: &Plan) -> Result<Measures> {
     let mut measures = Measures::default();
     for workers in WORKERS {
-        let mut bench = Bench::open(plan, NODES, workers).await?;
+        let mut bench = Bench::open(plan, NODES, workers, None).await?;
         bench.prepare(NODES).await?;
         for round in 0..plan.rounds {
             if round > 0 {

@@ -1,10 +1,13 @@
 //! What a fleet meets in the bench: a nats-server and workers as they ship, and what they have used.
 //! Leaves what is measured to `bench`.
+use crate::link::Servers;
 use anyhow::{Context, Result};
+use ironbeat_rack::logins::Logins;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::Process;
 use ironbeat_rack::secrets;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,6 +23,9 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Site {
     pub nats: NatsServer,
     pub workers: Vec<Process>,
+    /// Where the workers serve HTTP.
+    pub http: Vec<SocketAddr>,
+    pub logins: Option<Logins>,
     ironbeat: PathBuf,
     dir: TempDir,
 }
@@ -32,29 +38,42 @@ pub struct Cpu {
 }
 
 impl Site {
-    pub fn start(ironbeat: &Path, nats: Option<&Path>) -> Result<Self> {
+    /// With `logins` its server asks who is there, over TLS.
+    pub fn start(ironbeat: &Path, nats: Option<&Path>, logins: Option<Logins>) -> Result<Self> {
         let binary = nats.map_or(NatsBinary::Floor, |path| NatsBinary::At(path.into()));
+        let lines = logins.as_ref().map(Logins::server_lines).transpose()?;
         Ok(Self {
-            nats: NatsServer::start_loopback(binary)?,
+            nats: NatsServer::start_loopback_with(binary, &lines.unwrap_or_default())?,
             workers: Vec::new(),
+            http: Vec::new(),
+            logins,
             ironbeat: ironbeat.into(),
             dir: tempfile::tempdir()?,
         })
     }
 
-    pub fn servers(&self) -> Vec<String> {
-        vec![self.nats.url()]
+    /// Where machines and people find it.
+    pub fn servers(&self) -> Servers {
+        let ca = |logins: &Logins| logins.dir().join("people/ca.pem");
+        Servers {
+            ca: self.logins.as_ref().map(ca),
+            ..Servers::at(vec![self.nats.url()])
+        }
     }
 
     /// Returns how long it took until it was ready. `more` goes before the `[policy]` of its configuration.
     pub fn worker(&mut self, more: &str) -> Result<Duration> {
         let (id, http) = (format!("w{}", self.workers.len() + 1), PortLease::take()?);
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, http.keep()));
         let dir = self.dir.path().display();
+        let auth = match &self.logins {
+            Some(logins) => format!("login = {:?}", logins.worker()),
+            None => "auth = \"none\"".into(),
+        };
         let text = format!(
-            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\nauth = \"none\"\n[http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\n\
-             image_dir = \"{dir}\"\n{}{more}\n[policy]\nautomated_clean = false\n",
+            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n{auth}\n[http]\nlisten = \"{http}\"\nboot_dir = \"{dir}\"\n\
+             image_dir = \"{dir}\"\n[http.limits]\nper_address = 0\n{}{more}\n[policy]\nautomated_clean = false\n",
             self.nats.url(),
-            http.keep(),
             secrets::section(self.dir.path())?,
         );
         let config = self.dir.path().join(format!("{id}.toml"));
@@ -71,12 +90,14 @@ impl Site {
         let mut process = Process::start(&id, command, &log)?;
         process.wait_for_log(" ready ", START)?;
         self.workers.push(process);
+        self.http.push(http);
         Ok(begin.elapsed())
     }
 
     pub fn stop_workers(&mut self) {
         self.workers.iter_mut().for_each(Process::stop);
         self.workers.clear();
+        self.http.clear();
     }
 
     /// A directory of the site.

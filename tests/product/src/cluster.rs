@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use ironbeat_rack::dnsmasq::BUS_NAME;
 use ironbeat_rack::layout::{BOOT_PORT, GATEWAY, NATS_PORT};
 use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::logins::Logins;
 use ironbeat_rack::machine::KERNEL_ARGS;
 use ironbeat_rack::process::{Process, run, run_ok};
 use ironbeat_rack::rack::{Rack, RackSpec};
@@ -31,6 +32,7 @@ pub struct Cluster {
     policy: String,
     /// The rack; its nodes are enrolled by [`Self::enroll`].
     pub rack: Rack,
+    logins: Logins,
 }
 
 impl Cluster {
@@ -39,6 +41,12 @@ impl Cluster {
     /// # Errors
     /// When a part does not come up.
     pub fn start(product: Product, spec: RackSpec, workers: usize, policy: &str) -> Result<Self> {
+        let logins = Logins::init(&product.ironbeat, &[])?;
+        let nats_config = spec.nats_config + &logins.server_lines()?;
+        let spec = RackSpec {
+            nats_config,
+            ..spec
+        };
         let rack = Rack::start(spec)?;
         let images = rack.dir().join("images");
         std::fs::create_dir(&images).with_context(|| format!("make {}", images.display()))?;
@@ -49,6 +57,7 @@ impl Cluster {
             product,
             policy: policy.into(),
             rack,
+            logins,
         };
         for index in 0..workers {
             cluster.workers.push(None);
@@ -65,6 +74,11 @@ impl Cluster {
         &self.product.ironbeat
     }
 
+    /// Who may do what.
+    pub fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
     /// Starts worker `index` (from 0), or starts it again.
     ///
     /// # Errors
@@ -74,9 +88,10 @@ impl Cluster {
         let port = BOOT_PORT + u16::try_from(index).context("worker number")?;
         let dnsmasq = self.rack.dnsmasq();
         let config = format!(
-            "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\nauth = 'none'\n[http]\nlisten = '{GATEWAY}:{port}'\n\
+            "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\nlogin = '{}'\n[http]\nlisten = '{GATEWAY}:{port}'\n\
              boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n\
              [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n{}[policy]\n{}\n",
+            self.logins.worker().display(),
             self.product.boot_dir.display(),
             self.rack.dir().join("images").display(),
             dnsmasq.hosts_dir().display(),
@@ -89,7 +104,7 @@ impl Cluster {
         std::fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
         let mut command = Command::new(&self.product.ironbeat);
         command
-            .args(["conductor", "--i-know", "--config"])
+            .args(["conductor", "--config"])
             .arg(&path)
             .env("IRONBEAT_LOG", "info,ironbeat=debug");
         self.workers[index] = Some(self.rack.spawn_worker(&name, command)?);
@@ -130,7 +145,7 @@ impl Cluster {
     pub fn cli_command(&self, args: &[&str]) -> Result<Command> {
         let mut command = self.rack.command(&self.product.ironbeat)?;
         command.env("IRONBEAT_NATS", format!("nats://{GATEWAY}:{NATS_PORT}"));
-        command.args(["--no-auth", "--i-know"]);
+        command.env("IRONBEAT_CREDS", self.logins.admin());
         command.env("IRONBEAT_BMC_PASSWORD", &self.rack.login().password);
         command.args(args);
         Ok(command)

@@ -42,6 +42,7 @@ pub mod interop;
 pub mod layout;
 pub mod lldp;
 pub mod logfile;
+pub mod logins;
 pub mod lone_bmc;
 pub mod machine;
 pub mod nats;

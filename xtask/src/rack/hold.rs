@@ -12,6 +12,8 @@ pub fn print_next(cluster: &Cluster) {
         Some(name) => format!("ip netns exec {name} "),
         None => String::new(),
     };
+    let (admin, worker) = (cluster.logins().admin(), cluster.logins().worker());
+    let (admin, worker) = (admin.display(), worker.display());
     println!("\nTo try next, with `--keep` and in another terminal:");
     for line in [
         "node list",
@@ -23,16 +25,18 @@ pub fn print_next(cluster: &Cluster) {
         "node undeploy node1 --wait",
     ] {
         println!(
-            "  {enter}{} --nats nats://10.77.0.1:4222 --no-auth --i-know {line}",
+            "  {enter}{} --nats nats://10.77.0.1:4222 --creds {admin} {line}",
             cluster.ironbeat().display()
         );
     }
-    println!("  {enter}nats --server 10.77.0.1 micro info ironbeat");
+    println!("  {enter}nats --server 10.77.0.1 --creds {admin} micro info ironbeat");
     println!(
-        "  {enter}nats --server 10.77.0.1 sub 'ib.v1.>' --translate '{} decode'",
+        "  {enter}nats --server 10.77.0.1 --creds {admin} sub 'ib.v1.>' --translate '{} decode'",
         cluster.ironbeat().display()
     );
-    println!("  {enter}nats --server 10.77.0.1 kv watch ib 'node.*.<id>'");
+    println!(
+        "  {enter}nats --server 10.77.0.1 --creds {worker}/worker.creds kv watch ib 'node.*.<id>'"
+    );
 }
 
 /// Until Ctrl-C.

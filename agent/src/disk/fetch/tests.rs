@@ -552,7 +552,9 @@ fn a_foreign_server_does_not_lead_a_machine_to_itself_or_its_link() {
         let server = Server::start(move |_| Reply::status(302).with("Location", &location));
         // As a host outside it is known to a proxy alone.
         let (url, asked) = proxy(server.port(), 200);
-        let web = Web::new(Default::default(), Url::parse(&url).ok(), &[]);
+        // And this name is looked up here, as that of a worker is.
+        let near = Url::parse("http://localhost").unwrap();
+        let web = Web::new(Default::default(), Url::parse(&url).ok(), &[near]);
         let error = refused(&web, "http://images.example.org/o?sig=hidden");
         let asked = asked.lock().unwrap().clone();
         assert_eq!(
@@ -564,6 +566,7 @@ fn a_foreign_server_does_not_lead_a_machine_to_itself_or_its_link() {
     let here = Server::of(object());
     for location in [
         here.url("/o"),
+        here.url("/o").replace("127.0.0.1", "localhost"),
         here.url("/o").replace("127.0.0.1", "0.0.0.0"),
         here.url("/o").replace("127.0.0.1", "[::ffff:127.0.0.1]"),
         "http://169.254.169.254/latest/meta-data".into(),

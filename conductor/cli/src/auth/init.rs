@@ -67,15 +67,17 @@ pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {
             write_new(&dir.join(part).join(CA), &certificates.ca)?;
         }
     }
-    user::add(&dir, "admin", Role::Admin, None)?;
+    let admin = user::add(&dir, "admin", Role::Admin, None)?;
     let path = dir.display();
     out::line(format_args!(
         "{path}/operator/identity.seed is needed again only if another key is lost: take it offline.\n\
          {path}/operator makes logins: keep it from everybody but the admins.\n\
          {path}/server goes to the hosts of NATS: nats-server -c {}/nats-server.conf\n\
          {path}/worker goes to the hosts of workers: nats.login in their configuration is where it is.\n\
-         {path}/people/admin.creds is your own login: ironbeat --creds FILE, or IRONBEAT_CREDS, or ~/.config/ironbeat/creds.",
+         {path}/people/admin.creds is your own login: ironbeat --creds FILE, or IRONBEAT_CREDS, or ~/.config/ironbeat/creds.\n\
+         {}",
         server_dir(&dir, args).display(),
+        admin.for_nats(),
     ))
 }
 

@@ -72,6 +72,22 @@ struct Person {
     revoked: bool,
 }
 
+/// A login that was just made.
+pub(super) struct Made {
+    pub creds: PathBuf,
+    inbox: String,
+}
+
+impl Made {
+    /// How the `nats` command takes it: servers let nobody listen in another's inbox.
+    pub fn for_nats(&self) -> String {
+        let (creds, inbox) = (self.creds.display(), &self.inbox);
+        format!(
+            "nats context save ironbeat --creds {creds} --inbox-prefix {inbox}   # and --server, for the nats command"
+        )
+    }
+}
+
 pub async fn run(to: &Connect, command: UserCommand) -> anyhow::Result<()> {
     match command {
         UserCommand::Add {
@@ -85,10 +101,11 @@ pub async fn run(to: &Connect, command: UserCommand) -> anyhow::Result<()> {
                 PersonRole::Operator => Role::Operator,
                 PersonRole::Observer => Role::Observer,
             };
-            let file = add(&dir.dir, &name, role, days)?;
+            let made = add(&dir.dir, &name, role, days)?;
             out::line(format_args!(
-                "{} is the login of {name}, {role}: give it to nobody else",
-                file.display()
+                "{} is the login of {name}, {role}: give it to nobody else.\n{}",
+                made.creds.display(),
+                made.for_nats()
             ))
         }
         UserCommand::List { dir } => list(to, &dir.dir),
@@ -106,12 +123,7 @@ fn file(dir: &Path, name: &str, kind: &str) -> anyhow::Result<PathBuf> {
     Ok(dir.join("people").join(format!("{name}.{kind}")))
 }
 
-pub(super) fn add(
-    dir: &Path,
-    name: &str,
-    role: Role,
-    days: Option<u16>,
-) -> anyhow::Result<PathBuf> {
+pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyhow::Result<Made> {
     let (creds_file, about_file) = (file(dir, name, "creds")?, file(dir, name, "json")?);
     ensure!(
         !about_file.exists(),
@@ -136,7 +148,10 @@ pub(super) fn add(
     };
     write_new(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
     write_new(&creds_file, &creds.text()?)?;
-    Ok(creds_file)
+    Ok(Made {
+        creds: creds_file,
+        inbox: creds.inbox(),
+    })
 }
 
 fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {

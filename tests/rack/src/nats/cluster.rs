@@ -17,6 +17,7 @@ use super::{NatsServer, STORE};
 use crate::disk::SmallDisk;
 use crate::host::Host;
 use crate::layout::NATS_PORT;
+use crate::logins::Logins;
 use crate::netns::Netns;
 use crate::process::run_ok;
 
@@ -83,6 +84,19 @@ impl NatsCluster {
     /// # Errors
     /// When one does not come up, or they do not find each other.
     pub fn start(hub: &Arc<Netns>, program: &Path, count: u8) -> Result<Self> {
+        Self::start_with(hub, program, count, None)
+    }
+
+    /// As [`Self::start`], with servers that ask who is there.
+    ///
+    /// # Errors
+    /// When one does not come up, or they do not find each other.
+    pub fn start_with(
+        hub: &Arc<Netns>,
+        program: &Path,
+        count: u8,
+        logins: Option<&Logins>,
+    ) -> Result<Self> {
         let jetstream = match syncs_always(&version(program)?) {
             true => "  sync_interval: always\n",
             false => "",
@@ -103,6 +117,13 @@ impl NatsCluster {
                 name(n.into()),
                 routes.join(", "),
             );
+            let asks = match logins {
+                Some(logins) => {
+                    logins.server_lines_in(&logins.dir().join(format!("accounts{n}")))?
+                }
+                None => String::new(),
+            };
+            let extra = extra + &asks;
             let (program, on) = (program.to_owned(), Arc::clone(&host));
             let server = NatsServer::configure_with(
                 SocketAddr::from((address, NATS_PORT)),
