@@ -260,6 +260,7 @@ fn agent_that_tries(
         boot,
         name: "agent under test".into(),
         reached: Arc::default(),
+        tls: None,
     };
     let agent = async move {
         let access = Access::default();

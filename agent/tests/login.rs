@@ -95,6 +95,7 @@ impl Scripted {
             boot,
             name: "agent under test".into(),
             reached: Arc::default(),
+            tls: None,
         };
         tokio::spawn(async move {
             let access = Access::new(settings.login.as_ref(), settings.ticket.as_ref());

@@ -119,6 +119,7 @@ impl Switch {
             .args([
                 "--dhcp-option=option:router,10.77.0.1",
                 "--dhcp-option=option:dns-server,10.77.0.1,10.77.0.2",
+                "--dhcp-option=option:ntp-server,10.77.0.3",
             ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -257,7 +258,7 @@ impl Sysfs {
     }
 
     /// Starts the set-up with a boot from `agent0`; the second flag says that a server was reached.
-    fn start(&self, deaf_after: Duration) -> (oneshot::Receiver<()>, Arc<AtomicBool>) {
+    fn start(&self, deaf_after: Duration) -> (oneshot::Receiver<Vec<Ipv4Addr>>, Arc<AtomicBool>) {
         let boot = BootNetwork {
             booted: Some(MAC),
             address: None,
@@ -307,7 +308,8 @@ fn a_nic_that_fails_is_tried_again_and_one_that_returns_is_set_up_again() {
         ip("link delete agent0");
         switch = Switch::without_wire();
     }
-    assert_eq!(ready.blocking_recv(), Ok(()));
+    let time_servers = vec![Ipv4Addr::new(10, 77, 0, 3)];
+    assert_eq!(ready.blocking_recv(), Ok(time_servers));
 }
 
 #[test]
@@ -331,7 +333,8 @@ fn a_nic_that_leads_nowhere_does_not_stop_the_others() {
     // Nobody was reached by the first.
     has_address("agent1", "10.78.0.11/24");
     reached.store(true, Ordering::Relaxed);
-    assert_eq!(ready.blocking_recv(), Ok(()));
+    let time_servers = vec![Ipv4Addr::new(10, 77, 0, 3)];
+    assert_eq!(ready.blocking_recv(), Ok(time_servers));
     drop(switches);
 }
 
@@ -350,6 +353,7 @@ fn a_renewal_applies_what_it_brings() {
         prefix_len: 24,
         gateway: Some(gateway),
         name_servers: vec![gateway],
+        time_servers: vec![],
         renew_after: Duration::from_secs(60),
     };
     let gateways = || -> Vec<String> {

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserKey([u8; 32]);
 
+/// Where a worker's HTTP server has the CA of the site's NATS servers, in PEM: the boot script names its SHA-256, and a ramdisk
+/// fetches it before it has a login.
+pub const CA_PATH: &str = "/v1/ca.pem";
+
 /// What makes the first letter a `U`.
 const PREFIX: u8 = 20 << 3;
 

@@ -3,6 +3,7 @@
 use crate::bmc::Bmcs;
 use crate::clock;
 use crate::config::{Config, Nats};
+use crate::confirm;
 use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
 use crate::front::nats;
 use crate::login::{Connector, Login, Part, Refusals, watch};
@@ -276,8 +277,9 @@ async fn start(
             })
         },
     };
-    let answers = boot_answers(&boots, config, worker);
-    check_command_line(&longest(&answers, &boots)).map_err(anyhow::Error::msg)?;
+    let answers = boot_answers(&boots, config, worker)?;
+    let longest = longest(&answers, &boots, config.http.url());
+    check_command_line(&longest).map_err(anyhow::Error::msg)?;
     let http = http::start(answers).await.context("serve HTTP")?;
     let consoles = console::start(consoles, config.console.record_mib())
         .await
@@ -453,10 +455,23 @@ fn start_log() {
 }
 
 /// All that the HTTP side needs to answer a machine that boots.
-fn boot_answers(boots: &Boots, config: &Config, worker: &Arc<Worker>) -> BootAnswers {
+///
+/// # Errors
+/// When the CA of the NATS servers cannot be read.
+fn boot_answers(
+    boots: &Boots,
+    config: &Config,
+    worker: &Arc<Worker>,
+) -> anyhow::Result<BootAnswers> {
     let drive = Arc::clone(&worker.drive);
     let (of, on_fetch, workers) = (boots.clone(), boots.clone(), boots.clone());
-    BootAnswers {
+    let ca = worker.login.as_ref().and_then(|login| login.ca.as_ref());
+    let ca = ca.map(|path| {
+        let text = std::fs::read_to_string(path);
+        text.with_context(|| format!("read {}", path.display()))
+    });
+    let ca = ca.transpose()?;
+    Ok(BootAnswers {
         listen: config.http.listen,
         boot_dir: config.http.boot_dir.clone(),
         image_dir: config.http.image_dir.clone(),
@@ -464,6 +479,7 @@ fn boot_answers(boots: &Boots, config: &Config, worker: &Arc<Worker>) -> BootAns
         nats: config.nats.for_agents().to_vec(),
         prefix: config.nats.prefix.clone(),
         kernel_args: config.http.kernel_args.clone(),
+        ca: ca.map(Into::into),
         script_of: Arc::new(move |mac| {
             let of = of.clone();
             Box::pin(async move { of.script_of(mac).await })
@@ -474,17 +490,18 @@ fn boot_answers(boots: &Boots, config: &Config, worker: &Arc<Worker>) -> BootAns
             let drive = Arc::clone(&drive);
             Box::pin(async move { confirmed(&drive, node, sha256).await })
         }),
-    }
+    })
 }
 
 /// What makes a kernel's command line as long as it gets here.
-fn longest(answers: &BootAnswers, boots: &Boots) -> Facts {
+fn longest(answers: &BootAnswers, boots: &Boots, url: String) -> Facts {
     Facts {
         nats: answers.nats.clone(),
         prefix: answers.prefix.clone(),
         kernel_args: answers.kernel_args.clone(),
+        ca: answers.ca.as_deref().map(confirm::sha256),
+        workers: vec![url; 3],
         access: boots.access(Some(new_ticket().0)),
-        ..Facts::default()
     }
 }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_core::node::{Image, NewInstance};
-use ironbeat_fleet::{Fleet, Runs, Spec, hardware, name};
+use ironbeat_fleet::{Fleet, Runs, Servers, Spec, hardware, name};
 use ironbeat_ops::request::Deploy;
 use support::{SOON, Site};
 
@@ -14,7 +14,7 @@ async fn a_fleet_is_deployed_and_nothing_is_touched_twice() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "automated_clean = false");
     site.file("os.raw", "an image");
-    let fleet = Fleet::start(&Spec::new(&[site.nats.url()], MACHINES))
+    let fleet = Fleet::start(&Spec::new(Servers::at(vec![site.nats.url()]), MACHINES))
         .await
         .unwrap();
     for n in 0..MACHINES {

@@ -37,6 +37,7 @@ impl Worker {
             limits: ironbeat::config::HttpLimits::default(),
             nats: vec![format!("nats://{GATEWAY}:4222")],
             prefix: "ib.v1".into(),
+            ca: None,
             kernel_args: String::new(),
             script_of: Arc::new(move |_| {
                 let script = Some((boot, Access::default()));

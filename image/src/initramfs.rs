@@ -15,6 +15,10 @@ pub struct Spec<'a> {
     pub agent: &'a Path,
     pub kernel: &'a Kernel,
     pub flavour: Flavour,
+    /// The CA of the site's NATS servers and images, in PEM.
+    pub ca: Option<&'a Path>,
+    /// When it is made, in seconds since 1970: no clock is before that.
+    pub built: u64,
     /// zstd level: 19 for a release, 3 when time matters more. The kernel takes no window beyond 128 MiB; no level up to
     /// 19 asks for more than 8.
     pub level: i32,
@@ -45,9 +49,14 @@ pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
     }
     archive.char_device("dev/console", 0o600, 5, 1);
     archive.char_device("dev/null", 0o666, 1, 3);
-    // The agent looks for the first and the last file: with too little memory the kernel unpacks what it has room for.
+    // The agent looks for one of the first files and the last: with too little memory the kernel unpacks what it has room for.
     let needed = format!("{}\n", spec.flavour.memory_mib());
     archive.file("etc/ironbeat/memory-mib", 0o644, needed.into_bytes());
+    let built = format!("{}\n", spec.built);
+    archive.file("etc/ironbeat/built", 0o644, built.into_bytes());
+    if let Some(ca) = spec.ca {
+        archive.file("etc/ironbeat/ca.pem", 0o644, certificates(ca)?);
+    }
     let agent = fs::read(spec.agent).map_err(file("read the agent", spec.agent))?;
     archive.file("init", 0o755, agent);
 
@@ -93,6 +102,19 @@ pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
         modules: closure.files.len(),
         unknown: closure.unknown,
     })
+}
+
+/// A key that belongs to nobody else must not be served to every machine.
+fn certificates(path: &Path) -> Result<Vec<u8>> {
+    let text = fs::read_to_string(path).map_err(file("read the CA", path))?;
+    let is_public = text.contains("-----BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY");
+    match is_public {
+        true => Ok(text.into_bytes()),
+        false => Err(Error::Unfit(format!(
+            "{} is no CA for a ramdisk: it has to have certificates, and no private key",
+            path.display()
+        ))),
+    }
 }
 
 /// Renames it into place: a worker may be serving the old one.

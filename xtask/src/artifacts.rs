@@ -218,12 +218,20 @@ pub fn kernel(flavour: Flavour) -> Result<kernel::Kernel> {
 }
 
 /// Kernel and ramdisk; prints their sizes.
-fn ramdisk(agent: &Path, flavour: Flavour, level: i32, out_dir: &Path) -> Result<()> {
+fn ramdisk(
+    agent: &Path,
+    flavour: Flavour,
+    ca: Option<&Path>,
+    level: i32,
+    out_dir: &Path,
+) -> Result<()> {
     let kernel = kernel(flavour)?;
     let built = initramfs::build(&initramfs::Spec {
         agent,
         kernel: &kernel,
         flavour,
+        ca,
+        built: built(agent)?,
         level,
         out_dir,
     })?;
@@ -248,11 +256,28 @@ fn ramdisk(agent: &Path, flavour: Flavour, level: i32, out_dir: &Path) -> Result
     Ok(())
 }
 
-pub fn image_command(flavour: &str, out: Option<PathBuf>, build: AgentBuild) -> Result<()> {
+/// When the agent was compiled, or what whoever wants the same bytes again says: <https://reproducible-builds.org/specs/source-date-epoch/>.
+fn built(agent: &Path) -> Result<u64> {
+    if let Ok(said) = std::env::var("SOURCE_DATE_EPOCH") {
+        return said.parse().context("understand SOURCE_DATE_EPOCH");
+    }
+    let changed = std::fs::metadata(agent)?.modified()?;
+    let since = changed.duration_since(std::time::UNIX_EPOCH);
+    Ok(since
+        .context("understand when the agent was compiled")?
+        .as_secs())
+}
+
+pub fn image_command(
+    flavour: &str,
+    ca: Option<&Path>,
+    out: Option<PathBuf>,
+    build: AgentBuild,
+) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::IMAGE])?;
     let flavour: Flavour = flavour.parse()?;
     let out = out.unwrap_or_else(|| target().join("image").join(flavour.to_string()));
-    ramdisk(&agent(build)?, flavour, build.zstd_level(), &out)
+    ramdisk(&agent(build)?, flavour, ca, build.zstd_level(), &out)
 }
 
 /// The demo's operating system, with that flavour's drivers.
@@ -277,7 +302,7 @@ pub fn product(build: Build, flavour: Flavour) -> Result<Product> {
         (programs, os.flatten())
     });
     let ((ironbeat, agent, agent_build), os) = (programs?, os?);
-    ramdisk(&agent, flavour, agent_build.zstd_level(), &boot_dir)?;
+    ramdisk(&agent, flavour, None, agent_build.zstd_level(), &boot_dir)?;
     Ok(Product {
         ironbeat,
         boot_dir,

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const MAX_AGENT_BYTES: u64 = 3_500_000;
-const MAX_SMALL_RAMDISK_BYTES: u64 = 4_000_000;
+const MAX_SMALL_RAMDISK_BYTES: u64 = 2_200_000;
 
 /// Rack tests at a time. Most have one machine, which is one busy core.
 const RACK_TESTS_AT_ONCE: &str = "2";

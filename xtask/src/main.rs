@@ -40,6 +40,10 @@ enum Command {
         /// `generic` for real machines, `small` for virtual ones.
         #[arg(long, default_value = "generic")]
         flavour: String,
+        /// The CA of the site's NATS servers, in PEM: `DIR/worker/ca.pem` of `ironbeat auth init --tls DIR`. Without it the
+        /// boot script says which one it is.
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
         /// Where `vmlinuz` and `initrd` go; default: `target/image/<flavour>`.
         #[arg(long)]
         out: Option<PathBuf>,
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::TestRack { filter } => ci::rack_tests(filter.as_deref()),
         Command::Image {
             flavour,
+            ca,
             out,
             quick,
         } => {
@@ -79,7 +84,7 @@ fn main() -> ExitCode {
             } else {
                 AgentBuild::Small
             };
-            artifacts::image_command(&flavour, out, build)
+            artifacts::image_command(&flavour, ca.as_deref(), out, build)
         }
         Command::Rack(args) => rack::run(&args),
         Command::Simulate(args) => simulate::run(&args),

@@ -1,8 +1,9 @@
 //! Downloads one object from several mirrors: a broken transfer resumes where it stopped, at the same mirror or the next.
 //! Checking the bytes is left to `write`.
-use super::http::{self, Body, ByteRange, Head, Timeouts};
-use super::url::Url;
 use crate::context::MayPass;
+use crate::web::http::{self, Body, ByteRange, Floor, Head, Timeouts};
+use crate::web::url::Url;
+use crate::web::way::{Reach, Web};
 use anyhow::{Context, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Without a single byte: then the connection counts as broken.
     pub stall: Duration,
+    /// Slower than this counts as broken too.
+    pub floor: Floor,
     /// From the first failure in a row, without a new byte from any mirror.
     pub patience: Duration,
     /// Pause after the first round without a new byte; doubled after each further one.
@@ -35,6 +38,11 @@ impl Limits {
         Self {
             connect: Duration::from_secs(5),
             stall,
+            // 1 KiB/s: a worker lets nobody be slower than it is told to, but others' servers may send for ever.
+            floor: Floor {
+                bytes: 60 * 1024,
+                waiting: Duration::from_secs(60),
+            },
             patience: hung.saturating_sub(3 * stall).max(hung / 2),
             pause: Duration::from_millis(500),
             resumes: 256,
@@ -79,6 +87,7 @@ fn final_refusal(error: anyhow::Error) -> Refusal {
 pub type OnWait<'a> = &'a dyn Fn(Duration);
 
 pub struct Download<'a> {
+    web: &'a Web,
     mirrors: Vec<Mirror>,
     current: usize,
     limits: Limits,
@@ -98,6 +107,7 @@ pub struct Download<'a> {
 impl<'a> Download<'a> {
     /// Finds a mirror that answers; afterwards the size is known if the server gave it.
     pub fn open(
+        web: &'a Web,
         urls: &[String],
         limits: Limits,
         cancelled: &'a AtomicBool,
@@ -121,6 +131,7 @@ impl<'a> Download<'a> {
             bail!("the order names no image URL");
         }
         let mut download = Self {
+            web,
             mirrors,
             current: 0,
             limits,
@@ -300,18 +311,21 @@ impl<'a> Download<'a> {
     /// One try at the current mirror, redirects followed.
     fn request(&mut self) -> Result<Body<'a>, Refusal> {
         let first = self.mirrors[self.current].url.clone();
-        let mut url = first.clone();
-        for _ in 0..=MAX_REDIRECTS {
+        let (mut url, mut reach) = (first.clone(), Reach::Anywhere);
+        for hop in 0..=MAX_REDIRECTS {
             let timeouts = Timeouts {
                 connect: self.limits.connect,
                 stall: self.limits.stall,
+                floor: self.limits.floor,
                 cancelled: self.cancelled,
             };
             let version = self.mirrors[self.current].version.as_deref();
             // A weak tag or a date promises nothing about single bytes: compare it, but do not send it (RFC 9110 §13.1.5).
             let strong = version.filter(|version| self.position > 0 && version.starts_with('"'));
             let answer = http::get(
+                self.web,
                 &url,
+                reach,
                 &ByteRange {
                     from: self.position,
                     if_range: strong,
@@ -334,6 +348,9 @@ impl<'a> Download<'a> {
                             "GET {url}: HTTP status {status} without a Location"
                         )));
                     };
+                    if hop == 0 {
+                        reach = Reach::after(body.address());
+                    }
                     let next = url.join(&location);
                     url = next.map_err(|e| {
                         final_refusal(anyhow!(e).context(format!("GET {url} was redirected")))

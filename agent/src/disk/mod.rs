@@ -16,14 +16,12 @@ mod fetch;
 mod filesystem;
 mod gpt;
 mod hash;
-mod http;
 mod layout;
 mod load_option;
 mod mbr;
 mod stage;
 mod sys;
 mod target;
-mod url;
 mod write;
 mod writer;
 
@@ -31,6 +29,7 @@ mod writer;
 mod testing;
 
 use crate::context::StepContext;
+use crate::web::way::Web;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Written;
 use ironbeat_common::order::WriteImage;
@@ -43,9 +42,13 @@ use std::time::Duration;
 /// # Errors
 /// The disk is not the one meant, the image cannot be had, is damaged, or does not fit; in words, with what was expected.
 /// Until the first write the disk is untouched; from then to the last write it does not boot.
-pub fn write_image(order: &WriteImage, ctx: &StepContext<'_>) -> anyhow::Result<Written> {
+pub fn write_image(
+    order: &WriteImage,
+    ctx: &StepContext<'_>,
+    web: &Web,
+) -> anyhow::Result<Written> {
     let hung = Duration::from_secs(order.stall_secs.into());
-    let mut written = write::write_image(order, ctx, fetch::Limits::within(hung))?;
+    let mut written = write::write_image(order, ctx, web, fetch::Limits::within(hung))?;
     written.collisions = collisions::look(order, ctx);
     Ok(written)
 }

@@ -8,6 +8,7 @@ use super::stage::Stop;
 use super::writer::{Held, Writer};
 use super::{commit, config_drive, decode, target};
 use crate::context::StepContext;
+use crate::web::way::Web;
 use anyhow::{anyhow, bail};
 use ironbeat_common::heartbeat::{Progress, Written};
 use ironbeat_common::image::ImageFormat;
@@ -26,6 +27,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 pub fn write_image(
     order: &WriteImage,
     ctx: &StepContext<'_>,
+    web: &Web,
     limits: Limits,
 ) -> anyhow::Result<Written> {
     let started = Instant::now();
@@ -33,7 +35,7 @@ pub fn write_image(
     let drive = config_drive::build(&order.config_drive, device.sector())?;
     // It changes with each wait, so the step does not look hung.
     let in_line = |waited: Duration| report(ctx, "wait in line", waited.as_secs(), None);
-    let mut download = Download::open(&order.urls, limits, ctx.cancelled, &in_line)?;
+    let mut download = Download::open(web, &order.urls, limits, ctx.cancelled, &in_line)?;
     if let Some(total) = download.total()
         && order.format == ImageFormat::Raw
         && total > device.bytes()

@@ -4,6 +4,7 @@ use super::settle::{self, Look, Settling};
 use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem, undriven};
 use crate::context::StepContext;
 use crate::init::modules::load::Loaded;
+use crate::latch::Latch;
 use crate::net;
 use crate::net::lldp::Neighbours;
 use crate::netlink::Events;
@@ -11,7 +12,7 @@ use anyhow::Context;
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::id::Mac;
 use ironbeat_common::inventory::{DRIVERS, Disk, Inventory};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// For the inventory of a lookup: what takes longer (a BMC, a dying disk) is in the next one.
@@ -220,29 +221,6 @@ impl Hardware {
 fn add_disks(inventory: &mut Inventory, read: Inventory) {
     inventory.disks = read.disks;
     inventory.problems.extend(read.problems);
-}
-
-/// A flag that is set once, and that threads can wait for.
-#[derive(Default)]
-pub struct Latch {
-    is_set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Latch {
-    pub fn set(&self) {
-        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-    }
-
-    /// Whether it was set within `limit`.
-    fn wait(&self, limit: Duration) -> bool {
-        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .changed
-            .wait_timeout_while(is_set, limit, |is_set| !*is_set);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The connection to NATS: made once and kept for ever; requests in CBOR with a timeout.
 //! What to ask, and when to retry, is decided in `beat`.
+use super::away;
 use super::pass::Pass;
 use crate::random;
 use async_nats::connection::State;
@@ -10,9 +11,9 @@ use async_nats::{
 use ironbeat_common::codec;
 use ironbeat_common::codec::{CONTENT_TYPE, DecodeError};
 use ironbeat_common::id::BootId;
+use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,8 +35,6 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LIMIT: Duration = Duration::from_secs(8);
 /// Unread nudges kept: they all mean the same.
 const WAITING_NUDGES: usize = 16;
-/// A private CA's certificate, if the image has one.
-const AUTHORITY_FILE: &str = "/etc/ironbeat/ca.pem";
 /// How the client says that a server does not accept a login (`ConnectErrorKind::AuthorizationViolation`).
 const REFUSED: &str = "authorization violation";
 /// One server of a cluster may not have heard of the latest keys; so many refusals in a row are meant.
@@ -97,19 +96,22 @@ pub struct Servers {
     pub name: String,
     /// Set whenever there is a connection.
     pub reached: Arc<AtomicBool>,
+    /// Whom to believe; then nothing is sent but by TLS. None: what the servers ask for.
+    pub tls: Option<ClientConfig>,
 }
 
 impl Link {
     /// Starts connecting in the background and returns at once; reconnects until it is dropped.
     ///
     /// # Errors
-    /// When an address is invalid or the CA file is broken: a retry would not help.
+    /// When an address is invalid: a retry would not help.
     pub async fn start(servers: &Servers, pass: Pass) -> Result<Self, LinkError> {
         let Servers {
             urls,
             boot,
             name,
             reached,
+            tls,
         } = servers.clone();
         let servers = urls
             .iter()
@@ -123,6 +125,7 @@ impl Link {
         let (happened, events) = watch::channel(0);
         let (connected, connects) = watch::channel(0);
         let (refused, refusals) = watch::channel(0);
+        let (failed, failures) = watch::channel(0);
         let inbox = pass.inbox(&boot);
         let options = match pass {
             Pass::Nothing => ConnectOptions::new(),
@@ -157,13 +160,16 @@ impl Link {
                     Event::ClientError(ClientError::Other(what)) if what == REFUSED => {
                         refused.send_modify(|n| *n += 1);
                     }
+                    Event::ClientError(_) => failed.send_modify(|n| *n += 1),
                     _ => {}
                 }
                 happened.send_modify(|n| *n += 1);
                 std::future::ready(())
             });
-        if Path::new(AUTHORITY_FILE).exists() {
-            options = options.add_root_certificates(AUTHORITY_FILE.into());
+        // It ends with the client, which has the other end of `failures`.
+        tokio::spawn(away::watch(failures, servers.clone(), tls.is_some()));
+        if let Some(config) = tls {
+            options = options.require_tls(true).tls_client_config(config);
         }
         let client = options.connect(servers).await.map_err(LinkError::Connect)?;
         Ok(Self {

@@ -1,12 +1,14 @@
 //! Starts everything in order, as PID 1 or as an ordinary process, and reboots or powers off at the end.
 //! What each part does is left to its module.
+use super::authority;
 use super::beat::{self, Heart};
 use super::hardware::Hardware;
 use super::link::{Link, Servers};
 use super::login::Access;
 use super::perform::{Authority, perform};
+use super::set_clock::{self, Bounds, Sources};
 use super::steps::{Ending, Runner};
-use crate::clock::Timings;
+use crate::clock::{Timings, Wall};
 use crate::collect::undriven;
 use crate::context::StepContext;
 use crate::init::cmdline::{self, Settings};
@@ -15,10 +17,15 @@ use crate::log::{self, Lines};
 use crate::net::lldp::Neighbours;
 use crate::net::setup::{BootNetwork, Surroundings};
 use crate::netlink::Events;
+use crate::web::trust::Trust;
+use crate::web::url::Url;
+use crate::web::way::Web;
 use crate::{net, random};
 use anyhow::Context;
 use ironbeat_common::order::Order;
 use rustix::system::RebootCommand;
+use rustls::ClientConfig;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -139,7 +146,7 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
 /// The network that is being set up.
 struct Network {
     /// Fires when it is up.
-    ready: oneshot::Receiver<()>,
+    ready: oneshot::Receiver<Vec<Ipv4Addr>>,
     /// Where it is told that a server was reached.
     reached: Arc<AtomicBool>,
 }
@@ -156,6 +163,14 @@ fn live(
     for word in &settings.refused {
         tracing::warn!(word, "not understood");
     }
+    let wall = Arc::new(match network {
+        Some(_) => Wall::of_machine(),
+        None => Wall::default(),
+    });
+    let workers = urls(&settings.workers);
+    let proxy = urls(settings.proxy.as_slice()).pop();
+    let trust = Arc::new(Trust::new(wall.clone()));
+    let web = Arc::new(Web::new(trust, proxy, &workers));
     let boot = random::boot_id();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %boot, servers = settings.nats.join(","), "agent started");
     let inspect = {
@@ -166,13 +181,13 @@ fn live(
         let hardware = hardware.clone();
         move || hardware.disks()
     };
-    let variables = hardware.clone();
+    let (variables, fetching) = (hardware.clone(), web.clone());
     let runner = Runner::new(
         Arc::new(move |order, context| {
             if matches!(order, Order::SetBootEntry { .. }) {
                 variables.wait_for_variables();
             }
-            perform(order, context, authority, &inspect)
+            perform(order, context, authority, &inspect, &fetching)
         }),
         Arc::new(disks),
     );
@@ -183,11 +198,20 @@ fn live(
         .context("starting the runtime for sockets")?;
     runtime.block_on(async {
         let mut reached = Arc::default();
+        let (mut ntp, mut bounds) = (settings.ntp.clone(), None);
         if let Some(network) = network {
             let ready = network.ready.await;
-            ready.context("the network thread ended before there was a network")?;
+            let named = ready.context("the network thread ended before there was a network")?;
+            ntp.extend(named.iter().map(ToString::to_string));
+            bounds = Bounds::of_ramdisk(Path::new("/"));
             reached = network.reached;
         }
+        let sources = Sources {
+            ntp,
+            workers: workers.clone(),
+        };
+        set_clock::start(&wall, bounds, sources);
+        let tls = whom_to_believe(settings, web, workers).await?;
         let name = format!(
             "ironbeat-agent {}",
             settings
@@ -200,6 +224,7 @@ fn live(
             boot,
             name: name.trim_end().into(),
             reached,
+            tls,
         };
         let heart = Heart {
             link: Link::start(&servers, access.bootstrap()).await?,
@@ -215,6 +240,53 @@ fn live(
         };
         Ok(beat::run(heart).await)
     })
+}
+
+/// Those that can be used; the boot script has no others.
+fn urls(words: &[String]) -> Vec<Url> {
+    let read = |word: &String| match Url::parse(word) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            tracing::warn!(word, %error, "not understood");
+            None
+        }
+    };
+    words.iter().filter_map(read).collect()
+}
+
+/// Whom the connection to NATS believes, once that and the time are known; none: it may go without TLS.
+async fn whom_to_believe(
+    settings: &Settings,
+    web: Arc<Web>,
+    workers: Vec<Url>,
+) -> anyhow::Result<Option<ClientConfig>> {
+    let named = settings.ca;
+    let site = match authority::of_image(Path::new(authority::FILE), named.as_ref())? {
+        Some(site) => Some(site),
+        None => match named {
+            None => None,
+            Some(named) => {
+                let web = web.clone();
+                let fetch = move || authority::fetch(&web, &workers, &named);
+                let fetched = tokio::task::spawn_blocking(fetch).await;
+                Some(fetched.context("fetching the CA of the site")?)
+            }
+        },
+    };
+    let by_tls = |server: &String| server.starts_with("tls://");
+    if site.is_none() && !settings.nats.iter().any(by_tls) {
+        return Ok(None);
+    }
+    let believe = move || {
+        if let Some(site) = site {
+            web.trust.believe(site);
+        }
+        // The time says which certificates are good.
+        web.trust.wall().wait(set_clock::FIRST_ROUND);
+        web.trust.of_site()
+    };
+    let config = tokio::task::spawn_blocking(believe).await;
+    config.context("waiting for the time").map(Some)
 }
 
 /// Reboots or powers off. Returns only when the kernel refuses, or as an ordinary process in a container.

@@ -1,5 +1,7 @@
 //! What the agent does once it has a network: looks up, sends heartbeats and carries out steps.
 //! Which step is wanted is the conductor's decision; the work itself is done in `disk`, `collect` and `net`.
+pub mod authority;
+mod away;
 pub mod beat;
 mod hardware;
 pub mod link;
@@ -7,5 +9,6 @@ pub mod login;
 pub mod machine;
 pub mod pass;
 pub mod perform;
+pub mod set_clock;
 mod settle;
 pub mod steps;

@@ -2,6 +2,7 @@
 //! When to run it, and how to report it, is decided in `steps` and `beat`.
 use crate::context::StepContext;
 use crate::disk;
+use crate::web::way::Web;
 use anyhow::{Context, bail};
 use ironbeat_common::heartbeat::Outcome;
 use ironbeat_common::inventory::Inventory;
@@ -33,6 +34,7 @@ pub fn perform(
     context: &StepContext<'_>,
     authority: Authority,
     inspect: &Inspect,
+    web: &Web,
 ) -> anyhow::Result<Outcome> {
     if authority == Authority::LookOnly && !matches!(order, Order::Inspect { .. }) {
         bail!(
@@ -49,7 +51,7 @@ pub fn perform(
             }
             Ok(Outcome::Inventory(Box::new(inventory)))
         }
-        Order::WriteImage(image) => disk::write_image(image, context)
+        Order::WriteImage(image) => disk::write_image(image, context, web)
             .map(Outcome::Written)
             .with_context(|| format!("writing the image to {}", image.disk)),
         Order::SetBootEntry { disk, label } => disk::set_boot_entry(disk, label, context)
@@ -69,6 +71,7 @@ pub fn perform(
 mod tests {
     use super::*;
     use ironbeat_common::disk::DiskIdentity;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
     fn perform_here(
@@ -90,7 +93,8 @@ mod tests {
             inventory.cpu.count = u32::try_from(wait.as_secs()).unwrap();
             inventory
         };
-        perform(order, &context, authority, &inspect).map_err(|error| format!("{error:#}"))
+        let web = Web::new(Arc::default(), None, &[]);
+        perform(order, &context, authority, &inspect, &web).map_err(|error| format!("{error:#}"))
     }
 
     #[test]

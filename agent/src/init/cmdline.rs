@@ -1,6 +1,7 @@
 //! What the boot script passed on the kernel's command line (`ib.*`, `BOOTIF`), or a developer as arguments.
 //! What to do with it is decided in `heart::machine`, `net::setup` and `heart::link`.
 use crate::ipv4::{InterfaceAddress, mask_len};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use ironbeat_common::id::Mac;
 use ironbeat_common::subject;
 use nkeys::{KeyPair, KeyPairType};
@@ -11,6 +12,8 @@ use std::net::Ipv4Addr;
 const MAX_SERVERS: usize = 16;
 /// Addresses taken from a list.
 const MAX_NAME_SERVERS: usize = 3;
+/// Workers, and time servers, of which any will do.
+const MAX_OTHERS: usize = 3;
 /// Words that are never shown, well formed or not.
 const SECRET: [&str; 2] = ["ib.ticket", "ib.login"];
 /// Refused words kept: a hostile line must not fill the log.
@@ -31,6 +34,14 @@ pub struct Settings {
     pub ticket: Option<Hidden>,
     /// The token with which it may look up, and nothing else.
     pub login: Option<Hidden>,
+    /// SHA-256 of the file with the CA of the NATS servers.
+    pub ca: Option<[u8; 32]>,
+    /// Base URLs of workers, `http://10.77.0.1:8081`.
+    pub workers: Vec<String>,
+    /// Time servers, by name or address.
+    pub ntp: Vec<String>,
+    /// By which URLs of others are fetched, `http://10.77.0.1:3128`.
+    pub proxy: Option<String>,
     /// Words that were not understood: logged, never fatal.
     pub refused: Vec<String>,
 }
@@ -62,6 +73,10 @@ impl Default for Settings {
             debug: false,
             ticket: None,
             login: None,
+            ca: None,
+            workers: Vec::new(),
+            ntp: Vec::new(),
+            proxy: None,
             refused: Vec::new(),
         }
     }
@@ -99,6 +114,24 @@ pub fn parse(text: &str) -> Settings {
                 .is_some(),
             "ib.ticket" => set(&mut settings.ticket, ticket(value)),
             "ib.login" => set(&mut settings.login, token(value)),
+            "ib.ca" => {
+                let sha256 = fingerprint(value);
+                // Of no file: whoever was to believe a CA does not go on without one.
+                settings.ca = Some(sha256.unwrap_or_default());
+                sha256.is_some()
+            }
+            "ib.http" => others(value, |url| is_base(url, true))
+                .map(|list| settings.workers = list)
+                .is_some(),
+            "ib.ntp" => others(value, is_host)
+                .map(|list| settings.ntp = list)
+                .is_some(),
+            "ib.proxy" => {
+                is_base(value, false) && {
+                    settings.proxy = Some(value.to_string());
+                    true
+                }
+            }
             "ib.log" => {
                 ["debug", "info"].contains(&value) && {
                     settings.debug = value == "debug";
@@ -166,6 +199,39 @@ fn token(value: &str) -> Option<Hidden> {
     good.then(|| Hidden(value.into()))
 }
 
+/// `sha256:` and 64 hexadecimal digits.
+fn fingerprint(value: &str) -> Option<[u8; 32]> {
+    let digits = value.strip_prefix("sha256:")?;
+    let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
+    bytes.try_into().ok()
+}
+
+fn others(value: &str, good: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+    let list: Vec<&str> = value.split(',').collect();
+    let good = list.iter().all(|one| good(one));
+    good.then(|| {
+        list.into_iter()
+            .take(MAX_OTHERS)
+            .map(str::to_string)
+            .collect()
+    })
+}
+
+/// A URL to which paths can be added.
+fn is_base(value: &str, may_have_tls: bool) -> bool {
+    let rest = value.strip_prefix("http://");
+    let secure = value.strip_prefix("https://").filter(|_| may_have_tls);
+    let plain = |b: u8| b.is_ascii_graphic() && !b"@?#\\".contains(&b);
+    rest.or(secure)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain))
+}
+
+/// A name or an address.
+fn is_host(value: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".:-".contains(&b);
+    !value.is_empty() && value.len() <= 253 && value.bytes().all(plain)
+}
+
 fn addresses(value: &str) -> Option<Vec<Ipv4Addr>> {
     let list: Vec<Ipv4Addr> = value
         .split(',')
@@ -205,7 +271,9 @@ mod tests {
         let settings = parse(
             "initrd=ramdisk console=ttyS0 quiet ib.nats=nats://10.77.0.1:4222,tls://10.77.0.2:4222 ib.prefix=lab.v1 \
              ib.mac=52:54:00:77:01:0a BOOTIF=01-52-54-00-77-01-0b ib.ip=10.77.0.11 ib.mask=255.255.255.0 \
-             ib.gw=10.77.0.1 ib.dns=10.77.0.1,10.77.0.2 ib.log=debug\n",
+             ib.gw=10.77.0.1 ib.dns=10.77.0.1,10.77.0.2 ib.log=debug ib.http=http://10.77.0.1:8081,https://w2.lab \
+             ib.ntp=10.77.0.1,ntp.lab,fd77::1,ib.lab ib.proxy=http://10.77.0.9:3128 \
+             ib.ca=sha256:00000000000000000000000000000000000000000000000000000000000000fF\n",
         );
         assert_eq!(
             settings.nats,
@@ -227,6 +295,13 @@ mod tests {
             })
         );
         assert_eq!(settings.name_servers, [ip(1), ip(2)]);
+        assert_eq!(
+            settings.workers,
+            ["http://10.77.0.1:8081", "https://w2.lab"]
+        );
+        assert_eq!(settings.ntp, ["10.77.0.1", "ntp.lab", "fd77::1"]);
+        assert_eq!(settings.proxy.as_deref(), Some("http://10.77.0.9:3128"));
+        assert_eq!(settings.ca.map(|sha256| sha256[31]), Some(0xff));
         assert!(settings.refused.is_empty(), "{:?}", settings.refused);
     }
 
@@ -272,11 +347,21 @@ mod tests {
             "ib.dns=10.0.0.1,x",
             "ib.log=loud",
             "ib.colour=blue",
+            "ib.ca=sha256:00",
+            "ib.ca=md5:00000000000000000000000000000000",
+            "ib.http=10.0.0.1",
+            "ib.http=http://10.0.0.1,",
+            "ib.ntp=10.0.0.1,",
+            "ib.ntp=a/b",
+            "ib.proxy=https://10.0.0.1:3128",
+            "ib.proxy=http://me:hush@10.0.0.1:3128",
             "ib.nats",
         ] {
             assert_eq!(refused(wrong), [wrong]);
             assert_eq!(parse(&format!("{wrong} ib.log=debug")).refused, [wrong]);
         }
+        assert_eq!(parse("ib.ca=sha256:00").ca, Some([0; 32]));
+        assert_eq!(parse("ib.ca=").ca, None);
         assert_eq!(
             refused("ib.ip=10.0.0.2"),
             ["ib.ip=10.0.0.2 without ib.mask"]
@@ -305,7 +390,7 @@ mod tests {
 
     #[test]
     fn any_bytes_are_survived() {
-        let line = "ib.nats=nats://10.77.0.1:4222 ib.prefix=ib.v1 ib.ip=10.77.0.11 ib.mask=255.255.255.0 BOOTIF=01-52-54-00-77-01-0b";
+        let line = "ib.nats=nats://10.77.0.1:4222 ib.prefix=ib.v1 ib.ip=10.77.0.11 ib.mask=255.255.255.0 BOOTIF=01-52-54-00-77-01-0b ib.http=http://10.77.0.1:8081 ib.ntp=10.77.0.1 ib.ca=sha256:00000000000000000000000000000000000000000000000000000000000000ff";
         ironbeat_mutate::mutants(line.as_bytes(), 20_000, |bytes| {
             let settings = parse(&String::from_utf8_lossy(bytes));
             assert!(

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// The first file of the ramdisk, which says how much memory the rest needs, in MiB; and its last.
+/// One of the first files of the ramdisk, which says how much memory the rest needs, in MiB; and its last.
 const FIRST: &str = "etc/ironbeat/memory-mib";
 const LAST: &str = "var/ironbeat/complete";
 

@@ -1,4 +1,4 @@
-//! The machine's network interfaces: brings them up, gives the boot NIC its address, and asks the kernel about them.
+//! The machine's network interfaces: brings them up, gives the boot NIC its address, asks the kernel about them and others for the time.
 //! Talking to the conductor is left to `heart`.
 pub mod dhcp;
 pub mod interfaces;
@@ -6,6 +6,7 @@ pub mod lldp;
 mod packet;
 pub mod serving;
 pub mod setup;
+pub mod sntp;
 pub mod sys;
 
 use ironbeat_common::id::Mac;

@@ -32,12 +32,12 @@ const RESOLVER_FILE: &str = "/etc/resolv.conf";
 
 /// Fires once, when the first NIC with a link has an address.
 struct Ready {
-    tell: Mutex<Option<oneshot::Sender<()>>>,
+    tell: Mutex<Option<oneshot::Sender<Vec<Ipv4Addr>>>>,
     timings: Arc<Timings>,
 }
 
 impl Ready {
-    fn now(&self) {
+    fn now(&self, lease: &Lease) {
         let tell = self
             .tell
             .lock()
@@ -46,7 +46,7 @@ impl Ready {
         if let Some(tell) = tell {
             self.timings.note(|t, now| t.network_ms = now);
             // The receiver may be gone.
-            let _ = tell.send(());
+            let _ = tell.send(lease.time_servers.clone());
         }
     }
 }
@@ -122,7 +122,7 @@ impl Asker {
     }
 }
 
-/// Starts a thread for it; the receiver fires when the network can be used.
+/// Starts a thread for it; the receiver fires when the network can be used, with the time servers that DHCP named.
 ///
 /// # Errors
 /// When the kernel has no network or no thread to give.
@@ -131,7 +131,7 @@ pub fn start(
     around: Surroundings,
     neighbours: Arc<Neighbours>,
     timings: Arc<Timings>,
-) -> anyhow::Result<oneshot::Receiver<()>> {
+) -> anyhow::Result<oneshot::Receiver<Vec<Ipv4Addr>>> {
     let (tell, ready) = oneshot::channel();
     let events = Events::of_interfaces().context("listening for network interfaces")?;
     let server = Server::new(around.resolver.clone(), around.reached.clone())?;
@@ -321,11 +321,12 @@ impl Setup {
             prefix_len: address.prefix_len,
             gateway: address.gateway,
             name_servers: self.boot.name_servers.clone(),
+            time_servers: Vec::new(),
             renew_after: HINT_RENEWAL,
         };
         match self.server.take(name, &lease) {
             Ok(_) => {
-                self.ready.now();
+                self.ready.now(&lease);
                 self.spawn_dhcp(name, Some(lease));
             }
             Err(error) => tracing::error!("{error:#}"),
@@ -446,7 +447,7 @@ impl Asking {
         if !self.server.take(&self.name, &lease)? {
             return Ok(None);
         }
-        self.ready.now();
+        self.ready.now(&lease);
         Ok(Some(lease))
     }
 }

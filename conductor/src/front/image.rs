@@ -8,9 +8,17 @@ use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use ironbeat_core::node::ImageSource;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// For all questions to one server. An operator waits for it, and a server that needs longer is a warning, no more.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -30,9 +38,10 @@ pub(super) enum Look {
 
 /// Each place where an agent would look, in words, and what is there.
 pub(super) async fn look(worker: &Worker, source: &ImageSource) -> Vec<(String, Look)> {
+    let ca = worker.login.as_ref().and_then(|login| login.ca.as_deref());
     let name = match source {
         ImageSource::Http(_) => {
-            let found = over_http(source.as_str()).await;
+            let found = over_http(source.as_str(), ca).await;
             return vec![(without_query(source.as_str()).into(), found)];
         }
         ImageSource::Served(_) => source.as_str(),
@@ -40,7 +49,7 @@ pub(super) async fn look(worker: &Worker, source: &ImageSource) -> Vec<(String, 
     let places = worker.presence.heard().into_iter().map(|info| async move {
         let found = match info.id == worker.id {
             true => on_disk(worker, name).await,
-            false => over_http(&format!("{}/images/{name}", info.url)).await,
+            false => over_http(&format!("{}/images/{name}", info.url), ca).await,
         };
         (format!("worker {}", info.id), found)
     });
@@ -57,24 +66,36 @@ async fn on_disk(worker: &Worker, name: &str) -> Look {
     }
 }
 
-async fn over_http(url: &str) -> Look {
-    match tokio::time::timeout(PATIENCE, asked(url)).await {
+/// `ca`: the site's own, which ramdisks believe beside the public ones.
+async fn over_http(url: &str, ca: Option<&Path>) -> Look {
+    let asking = Asking {
+        ca,
+        is_near: &is_near,
+    };
+    match tokio::time::timeout(PATIENCE, asked(url, &asking)).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => Look::Unclear(format!("{error:#}")),
         Err(_) => Look::Unclear(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 
+/// How servers are asked: whom they are believed by, and what is this host's own.
+struct Asking<'a> {
+    ca: Option<&'a Path>,
+    is_near: &'a (dyn Fn(&SocketAddr) -> bool + Sync),
+}
+
 /// HEAD. What a server refuses to that it may still give to GET: signed URLs are good for one method.
-async fn asked(url: &str) -> anyhow::Result<Look> {
-    let head = followed(Method::HEAD, url).await?;
+async fn asked(url: &str, asking: &Asking<'_>) -> anyhow::Result<Look> {
+    let head = followed(Method::HEAD, url, asking).await?;
     match head {
         Look::There(_) => Ok(head),
-        Look::Missing(_) | Look::Unclear(_) => followed(Method::GET, url).await,
+        Look::Missing(_) | Look::Unclear(_) => followed(Method::GET, url, asking).await,
     }
 }
 
-async fn followed(method: Method, url: &str) -> anyhow::Result<Look> {
+async fn followed(method: Method, url: &str, asking: &Asking<'_>) -> anyhow::Result<Look> {
+    let Asking { ca, is_near } = *asking;
     let mut uri: Uri = url.parse()?;
     // Whether the operator has named this host or its neighbourhood. Nobody else sends a worker there.
     let mut near = None;
@@ -89,7 +110,7 @@ async fn followed(method: Method, url: &str) -> anyhow::Result<Look> {
                 "redirected to {host}, which is this host or its own wire: nobody but you may name that"
             )));
         }
-        let (status, headers) = exchange(&method, &uri, &there).await?;
+        let (status, headers) = exchange(&method, &uri, &there, ca).await?;
         let said = format!("HTTP status {}", status.as_u16());
         return Ok(match status.as_u16() {
             200 | 206 => Look::There(size(&headers)),
@@ -101,7 +122,7 @@ async fn followed(method: Method, url: &str) -> anyhow::Result<Look> {
                         continue;
                     }
                     None => Look::Missing(format!(
-                        "{said}, to where the ramdisk cannot go: it fetches by http alone"
+                        "{said}, to where the ramdisk does not go: to http or https, and not from https to http"
                     )),
                 }
             }
@@ -115,21 +136,60 @@ async fn followed(method: Method, url: &str) -> anyhow::Result<Look> {
     )))
 }
 
-/// An http URL, or a path on the same server.
+/// An http or https URL, or a path on the same server; what began with TLS goes on with it.
 fn redirected(from: &Uri, to: &str) -> Option<Uri> {
     let absolute = match to.starts_with('/') && !to.starts_with("//") {
-        true => format!("http://{}{to}", from.authority()?),
+        true => format!("{}://{}{to}", from.scheme_str()?, from.authority()?),
         false => to.into(),
     };
     let uri: Uri = absolute.parse().ok()?;
-    (uri.scheme_str() == Some("http") && uri.host().is_some()).then_some(uri)
+    let may = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => !is_secure(from),
+        _ => false,
+    };
+    (may && uri.host().is_some()).then_some(uri)
+}
+
+fn is_secure(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// With TLS, to whom this host's CAs vouch for, or the site's.
+async fn secured(
+    stream: TcpStream,
+    host: &str,
+    ca: Option<&Path>,
+) -> anyhow::Result<Box<dyn Stream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(ca) = ca {
+        for certificate in CertificateDer::pem_file_iter(ca)? {
+            roots.add(certificate?)?;
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_string())?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    Ok(Box::new(stream.await?))
 }
 
 async fn addresses(uri: &Uri) -> anyhow::Result<Vec<SocketAddr>> {
     let authority = uri.authority().ok_or_else(|| anyhow::anyhow!("no host"))?;
-    let host = authority.host().trim_matches(['[', ']']);
-    let found = tokio::net::lookup_host((host, authority.port_u16().unwrap_or(80))).await?;
-    Ok(found.collect())
+    let usual = if is_secure(uri) { 443 } else { 80 };
+    let port = authority.port_u16().unwrap_or(usual);
+    Ok(tokio::net::lookup_host((host(uri), port)).await?.collect())
+}
+
+fn host(uri: &Uri) -> &str {
+    let host = uri.host().unwrap_or_default();
+    host.trim_matches(['[', ']'])
 }
 
 /// Loopback, where a host's own services are; link-local, where clouds serve credentials and BMCs their hosts.
@@ -145,9 +205,14 @@ async fn exchange(
     method: &Method,
     uri: &Uri,
     there: &[SocketAddr],
+    ca: Option<&Path>,
 ) -> anyhow::Result<(StatusCode, HeaderMap)> {
     let authority = uri.authority().ok_or_else(|| anyhow::anyhow!("no host"))?;
     let stream = TcpStream::connect(there).await?;
+    let stream: Box<dyn Stream> = match is_secure(uri) {
+        true => secured(stream, host(uri), ca).await?,
+        false => Box::new(stream),
+    };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -189,7 +254,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     async fn check(url: &str, expected: Look) {
-        assert_eq!(over_http(url).await, expected, "{url}");
+        assert_eq!(over_http(url, None).await, expected, "{url}");
     }
 
     fn missing(said: &str) -> Look {
@@ -225,9 +290,9 @@ mod tests {
         check(&server.url("os.raw"), busy).await;
         let gone = server.url("os.raw");
         drop(server);
-        assert!(matches!(over_http(&gone).await, Look::Unclear(_)));
+        assert!(matches!(over_http(&gone, None).await, Look::Unclear(_)));
         // Not a name that anybody has.
-        let nobody = over_http("http://no-such-host.invalid/os.raw").await;
+        let nobody = over_http("http://no-such-host.invalid/os.raw", None).await;
         assert!(matches!(nobody, Look::Unclear(_)), "{nobody:?}");
     }
 
@@ -252,18 +317,20 @@ mod tests {
         check(&path, Look::There(Some(5))).await;
         let endless = scripted(&[&to("/other")]).await;
         check(&endless, missing("more than 5 redirects")).await;
-        let Look::Missing(why) = over_http(&scripted(&[&to("https://h/os.raw")]).await).await
+        let Look::Missing(why) = over_http(&scripted(&[&to("ftp://h/os.raw")]).await, None).await
         else {
-            panic!("the ramdisk has no TLS");
+            panic!("the ramdisk has no FTP");
         };
-        assert!(why.contains("by http alone"), "{why}");
-    }
-
-    /// An address of this machine that is not loopback; no datagram is sent for it.
-    fn own_address() -> IpAddr {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.connect("192.0.2.1:9").unwrap();
-        socket.local_addr().unwrap().ip()
+        assert!(why.contains("does not go"), "{why}");
+        let uri = |text: &str| text.parse::<Uri>().unwrap();
+        let led = |from: &str, to: &str| redirected(&uri(from), to).map(|uri| uri.to_string());
+        for (from, to, leads) in [
+            ("http://h/a", "https://g/b", Some("https://g/b")),
+            ("https://h:8443/a", "/b", Some("https://h:8443/b")),
+            ("https://h/a", "http://h/a", None),
+        ] {
+            assert_eq!(led(from, to).as_deref(), leads, "{from} {to}");
+        }
     }
 
     #[tokio::test]
@@ -274,7 +341,7 @@ mod tests {
         let to = format!("HTTP/1.1 302 Found\r\nLocation: {secret}\r\nContent-Length: 0\r\n\r\n");
         // From loopback to loopback, as in a lab.
         check(&scripted(&[&to]).await, Look::There(Some(5))).await;
-        let outside = TcpListener::bind((own_address(), 0)).await.unwrap();
+        let outside = TcpListener::bind("127.0.0.2:0").await.unwrap();
         let url = format!("http://{}/os.raw", outside.local_addr().unwrap());
         tokio::spawn(async move {
             loop {
@@ -283,7 +350,11 @@ mod tests {
                 let _ = stream.write_all(to.as_bytes()).await;
             }
         });
-        let Look::Missing(why) = over_http(&url).await else {
+        let asking = Asking {
+            ca: None,
+            is_near: &|it| it.ip() == std::net::Ipv4Addr::LOCALHOST,
+        };
+        let Look::Missing(why) = asked(&url, &asking).await.unwrap() else {
             panic!("a redirect has led a worker to its own host");
         };
         assert!(why.contains("redirected to 127.0.0.1"), "{why}");
@@ -312,6 +383,41 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_does_not_speak_http_is_unclear() {
         let url = scripted(&["SSH-2.0-x\r\n"]).await;
-        assert!(matches!(over_http(&url).await, Look::Unclear(_)));
+        assert!(matches!(over_http(&url, None).await, Look::Unclear(_)));
+    }
+
+    #[tokio::test]
+    async fn over_https_only_who_is_believed_is_asked() {
+        use tokio_rustls::TlsAcceptor;
+        use tokio_rustls::rustls::ServerConfig;
+        use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+        let site = ironbeat_rack::certificates::Authority::new();
+        let shown = site.certify(&["127.0.0.1"], ironbeat_rack::certificates::GOOD);
+        let key = PrivateKeyDer::Pkcs8(shown.key.into());
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![shown.certificate.into()], key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/os.raw", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let there = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+                let _ = stream.write_all(there).await;
+            }
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca.pem");
+        std::fs::write(&ca, site.pem()).unwrap();
+        assert_eq!(over_http(&url, Some(&ca)).await, Look::There(Some(5)));
+        let nobody = over_http(&url, None).await;
+        assert!(matches!(nobody, Look::Unclear(_)), "{nobody:?}");
     }
 }

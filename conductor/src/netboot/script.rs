@@ -1,6 +1,7 @@
 //! iPXE scripts: a pure function of what a machine boots and where it can get it.
 //! `ironbeat_core::boot` says what it boots; `http` serves the script, kernel and ramdisk.
 use crate::tickets::Seed;
+use ironbeat_common::image::Digest;
 use ironbeat_core::boot::Boot;
 use std::fmt;
 
@@ -27,8 +28,13 @@ pub struct Facts {
     pub prefix: String,
     /// More kernel arguments, from the configuration.
     pub kernel_args: String,
+    /// Of the CA of the NATS servers, if they have one of their own.
+    pub ca: Option<Digest<32>>,
     pub access: Access,
 }
+
+/// Workers that a ramdisk is told of: it asks them for the time, and for the CA.
+const MAX_WORKERS: usize = 3;
 
 /// With what a ramdisk comes to NATS. It is in its kernel's command line, and nowhere else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +71,8 @@ pub fn script_for(boot: Boot, facts: &Facts) -> String {
 
 /// The command line of the ramdisk's kernel, with iPXE's words for what it knows.
 fn command_line(facts: &Facts) -> String {
+    let told: Vec<&str> = facts.workers.iter().map(String::as_str).collect();
+    let told = &told[..told.len().min(MAX_WORKERS)];
     let arguments = [
         // The EFI stub finds its ramdisk by this name; a BIOS kernel ignores it.
         format!("initrd={RAMDISK}"),
@@ -76,8 +84,15 @@ fn command_line(facts: &Facts) -> String {
         "ib.dns=${netX/dns}".into(),
         format!("ib.nats={}", facts.nats.join(",")),
         format!("ib.prefix={}", facts.prefix),
+        format!("ib.http={}", told.join(",")),
+        // The first time server of DHCP, if firmware asked for it.
+        "ib.ntp=${netX/42:ipv4}".into(),
         ALWAYS.into(),
     ];
+    let ca = facts
+        .ca
+        .as_ref()
+        .map(|sha256| format!("ib.ca=sha256:{sha256}"));
     let Access { ticket, bootstrap } = &facts.access;
     let ticket = ticket
         .as_ref()
@@ -85,7 +100,7 @@ fn command_line(facts: &Facts) -> String {
     let login = bootstrap.as_ref().map(|it| format!("ib.login={}", it.0));
     // A line break in the configuration must not become a line of the script.
     let configured = facts.kernel_args.split_whitespace().map(str::to_string);
-    let arguments = arguments.into_iter().chain(ticket).chain(login);
+    let arguments = arguments.into_iter().chain(ca).chain(ticket).chain(login);
     let arguments: Vec<String> = arguments.chain(configured).collect();
     arguments.join(" ")
 }
@@ -94,13 +109,14 @@ fn command_line(facts: &Facts) -> String {
 /// off what is longer.
 const MAX_COMMAND_LINE: usize = 2048;
 /// What iPXE puts in, at its longest.
-const PUT_IN: [(&str, usize); 6] = [
+const PUT_IN: [(&str, usize); 7] = [
     ("${netX/mac:hexhyp}", 17),
     ("${netX/mac}", 17),
     ("${netX/ip}", 15),
     ("${netX/netmask}", 15),
     ("${netX/gateway}", 15),
     ("${netX/dns}", 15),
+    ("${netX/42:ipv4}", 15),
 ];
 
 /// # Errors
@@ -178,6 +194,7 @@ mod tests {
             nats: vec!["nats://n1:4222".into(), "nats://n2:4222".into()],
             prefix: "ib.v1".into(),
             kernel_args: " console=ttyS0\nloglevel=7 ".into(),
+            ca: None,
             access: Access::default(),
         }
     }
@@ -211,6 +228,7 @@ mod tests {
         let arguments = "initrd=initrd BOOTIF=01-${netX/mac:hexhyp} ib.mac=${netX/mac} ib.ip=${netX/ip} \
                          ib.mask=${netX/netmask} ib.gw=${netX/gateway} ib.dns=${netX/dns} \
                          ib.nats=nats://n1:4222,nats://n2:4222 ib.prefix=ib.v1 \
+                         ib.http=http://w1:8081,http://[fd77::2]:8081 ib.ntp=${netX/42:ipv4} \
                          quiet cryptomgr.notests panic=30 console=ttyS0 loglevel=7";
         let kernel = |url: &str, n: u32| {
             format!(
@@ -263,6 +281,21 @@ mod tests {
     }
 
     #[test]
+    fn a_ramdisk_is_told_which_ca_to_believe_and_of_a_few_workers() {
+        let workers = (1..=5).map(|n| format!("http://w{n}:8081"));
+        let facts = Facts {
+            ca: Some(Digest([0xab; 32])),
+            workers: workers.collect(),
+            ..facts()
+        };
+        let script = script_for(Boot::Ramdisk, &facts);
+        let ca = format!(" ib.ca=sha256:{} ", "ab".repeat(32));
+        assert_eq!(script.matches(&ca).count(), 5, "{script}");
+        let told = " ib.http=http://w1:8081,http://w2:8081,http://w3:8081 ";
+        assert_eq!(script.matches(told).count(), 5, "{script}");
+    }
+
+    #[test]
     fn a_kernel_takes_the_command_line_with_long_addresses_a_ticket_and_a_login() {
         let server = |n| format!("tls://nats-{n}.provisioning.rack-17.example-datacenter.com:4222");
         let (seed, _) = crate::tickets::new_ticket();
@@ -273,9 +306,13 @@ mod tests {
         let long = |bytes| Facts {
             nats: (0..5).map(server).collect(),
             prefix: "datacenter.ironbeat.v1".into(),
+            ca: Some(Digest([0xab; 32])),
+            workers: vec![
+                "http://worker-1.provisioning.rack-17.example-datacenter.com:8081".into();
+                3
+            ],
             kernel_args: "console=tty0 console=ttyS1,115200n8 loglevel=7 ib.log=debug".into(),
             access: login(bytes),
-            ..facts()
         };
         // A bootstrap token has some 600 bytes.
         assert_eq!(check_command_line(&long(800)), Ok(()));

@@ -115,6 +115,8 @@ fn host_name() -> String {
 /// What is wrong with a worker, as [`WorkerInfo`] has it.
 #[derive(Clone, Default)]
 pub struct Wrong {
+    /// Why it cannot open what the others seal.
+    pub keys: Option<String>,
     pub lacks: Vec<String>,
     pub lacks_images: Option<String>,
     pub records: Vec<String>,
@@ -197,13 +199,14 @@ impl Presence {
     pub fn own(&self) -> WorkerInfo {
         let started = lock(&self.sent).started;
         let Wrong {
+            keys,
             lacks,
             lacks_images,
             records,
             refused,
         } = lock(&self.wrong).clone();
         WorkerInfo {
-            stands_by: wrong_clock(clock::ahead_ms()),
+            stands_by: wrong_clock(clock::ahead_ms()).or(keys),
             started: started.unwrap_or(self.own.started),
             lacks,
             lacks_images,
@@ -211,6 +214,11 @@ impl Presence {
             refused,
             ..self.own.clone()
         }
+    }
+
+    /// Why it does nothing for nodes, whoever is there.
+    fn unfit(&self) -> Option<String> {
+        wrong_clock(clock::ahead_ms()).or_else(|| lock(&self.wrong).keys.clone())
     }
 
     /// Changes what it says of itself; the next renewal tells the others.
@@ -502,7 +510,7 @@ impl Presence {
         lock(&self.roster).liveness(worker, Moment::now())
     }
 
-    /// The fence: a worker that is cut off stops acting before others take over, and one whose clock is wrong stops too.
+    /// The fence: a worker that is cut off stops acting before others take over, and one that is unfit stops too.
     pub fn may_act(&self) -> bool {
         self.idle_because().is_none()
     }
@@ -511,13 +519,12 @@ impl Presence {
     pub fn idle_because(&self) -> Option<String> {
         let cut_off = || !lock(&self.roster).may_act(Moment::now());
         let lost = || cut_off().then(|| "it has lost touch with NATS".to_string());
-        wrong_clock(clock::ahead_ms()).or_else(lost)
+        self.unfit().or_else(lost)
     }
 
     /// The fence of an act that began then. See [`roster::Roster::may_act_since`].
     pub fn may_act_since(&self, begin: Moment) -> bool {
-        wrong_clock(clock::ahead_ms()).is_none()
-            && lock(&self.roster).may_act_since(begin, Moment::now())
+        self.unfit().is_none() && lock(&self.roster).may_act_since(begin, Moment::now())
     }
 
     /// Who owns which node as of now, for those who ask about many.

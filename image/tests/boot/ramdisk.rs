@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The agent has at most 3.5 MB, the small ramdisk 4.
+/// The agent has at most 3.5 MB, the small ramdisk 2.2.
 const AGENT_BYTES: usize = 3_500_000;
-const SMALL_BYTES: u64 = 4_000_000;
+const SMALL_BYTES: u64 = 2_200_000;
+const BUILT: u64 = 1_796_000_000;
 
 fn ramdisk(flavour: Flavour, agent: &Path, level: i32, out_dir: &Path) -> Built {
     let kernel = kernel(flavour);
@@ -18,6 +19,8 @@ fn ramdisk(flavour: Flavour, agent: &Path, level: i32, out_dir: &Path) -> Built 
         agent,
         kernel: &kernel,
         flavour,
+        ca: None,
+        built: BUILT,
         level,
         out_dir,
     })
@@ -148,4 +151,41 @@ fn the_small_flavour_is_small_with_any_agent() {
         fs::read(other.initrd).unwrap(),
         "same in, same out"
     );
+}
+
+#[test]
+fn a_ramdisk_has_the_ca_and_its_date_and_never_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(Flavour::Small);
+    let (agent, ca) = (dir.path().join("agent"), dir.path().join("ca.pem"));
+    fs::write(&agent, "agent").unwrap();
+    let make = |pem: &str| {
+        fs::write(&ca, pem).unwrap();
+        build(&Spec {
+            agent: &agent,
+            kernel: &kernel,
+            flavour: Flavour::Small,
+            ca: Some(&ca),
+            built: BUILT,
+            level: 1,
+            out_dir: dir.path(),
+        })
+    };
+    let certificate = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
+    let packed = fs::read(make(certificate).unwrap().initrd).unwrap();
+    let unpacked = zstd::stream::decode_all(&packed[..]).unwrap();
+    let has = |text: &str| {
+        let mut windows = unpacked.windows(text.len());
+        windows.any(|window| window == text.as_bytes())
+    };
+    assert!(has("etc/ironbeat/ca.pem") && has(certificate));
+    assert!(has("etc/ironbeat/built") && has("1796000000\n"));
+    for wrong in [
+        "",
+        "-----BEGIN PRIVATE KEY-----\n",
+        &format!("{certificate}-----BEGIN PRIVATE KEY-----\n"),
+    ] {
+        let error = make(wrong).unwrap_err().to_string();
+        assert!(error.contains("is no CA for a ramdisk"), "{error}");
+    }
 }

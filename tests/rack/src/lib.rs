@@ -31,6 +31,7 @@
 //! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 
 pub mod bmc;
+pub mod certificates;
 mod chassis;
 pub mod disk;
 pub mod dnsmasq;

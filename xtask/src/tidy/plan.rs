@@ -323,7 +323,7 @@ const AGENT: &[Room] = &[
     file("lib", May::ImportAll, ""),
     folder(
         "heart",
-        &["disk", "collect", "net", "init"],
+        &["disk", "collect", "net", "init", "web"],
         "the link to the conductor, the heartbeat, and the steps that are done for it",
     ),
     folder(
@@ -333,10 +333,15 @@ const AGENT: &[Room] = &[
     ),
     folder(
         "disk",
-        &[],
+        &["web"],
         "erases, downloads, writes and checks; the partition table last",
     ),
-    folder("net", &[], "interfaces, DHCP, LLDP"),
+    folder("net", &[], "interfaces, DHCP, LLDP, SNTP"),
+    folder(
+        "web",
+        &[],
+        "HTTP and TLS: one GET, by which way, and whom to believe",
+    ),
     folder("init", &[], "PID 1: mounts, drivers, the end of children"),
 ];
 
@@ -427,6 +432,10 @@ pub const LICENCES: &[(&str, &str)] = &[
     ),
     ("BSL-1.0", "no notice with binaries"),
     ("CC0-1.0", "no condition"),
+    (
+        "CDLA-Permissive-2.0",
+        "keep the agreement; webpki-roots, the list of public CAs",
+    ),
     (
         "MPL-2.0",
         "source of changed files; we change none of others' files",

@@ -2,10 +2,17 @@
 //! Single requests are tested in `http`.
 use super::super::testing::LIMITS;
 use super::super::testing::image::noise;
-use super::super::testing::server::{Reply, Request, Server};
 use super::{Download, Limits};
+use crate::clock::Wall;
 use crate::context::MayPass;
+use crate::web::testing::{Reply, Request, Server, proxy, trusting, web};
+use crate::web::url::Url;
+use crate::web::way::Web;
+use ironbeat_rack::certificates::{Authority, GOOD, OVER};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Duration;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -22,7 +29,11 @@ fn read_all(urls: &[String]) -> anyhow::Result<(Vec<u8>, u32)> {
 }
 
 fn read_within(urls: &[String], limits: Limits) -> anyhow::Result<(Vec<u8>, u32)> {
-    let mut download = Download::open(urls, limits, &NEVER, &|_| {})?;
+    read_by(&web(), urls, limits)
+}
+
+fn read_by(web: &Web, urls: &[String], limits: Limits) -> anyhow::Result<(Vec<u8>, u32)> {
+    let mut download = Download::open(web, urls, limits, &NEVER, &|_| {})?;
     let (mut all, mut piece) = (Vec::new(), vec![0; 50_000]);
     loop {
         match download.read(&mut piece)? {
@@ -280,7 +291,9 @@ fn being_full_is_no_failure_of_a_server_that_says_when_to_come_back() {
     let waits = std::cell::RefCell::new(Vec::new());
     let on_wait = |waited| waits.borrow_mut().push(waited);
     let urls = [server.url("/o")];
-    let mut download = Download::open(&urls, limits, &NEVER, &on_wait).expect("its turn comes");
+    let web = web();
+    let download = Download::open(&web, &urls, limits, &NEVER, &on_wait);
+    let mut download = download.expect("its turn comes");
     let (mut all, mut piece) = (0, vec![0; 50_000]);
     while let count @ 1.. = download.read(&mut piece).expect("all of it") {
         all += count;
@@ -377,10 +390,6 @@ fn redirects_are_followed_but_not_for_ever() {
     };
     check_refused(&to("/o"), "more than 5 redirects");
     check_refused(
-        &to("https://h/"),
-        "was redirected: https is not supported yet",
-    );
-    check_refused(
         &to("http:///x"),
         "was redirected: a URL without a valid host or port: empty host",
     );
@@ -414,14 +423,13 @@ fn a_redirect_to_another_port_is_followed_and_its_fragment_not_sent() {
 fn other_protocols_are_refused() {
     for (urls, words) in [
         (
-            vec!["https://h/i?sig=hidden".to_owned()],
-            "image URL https://h/i: https is not supported yet",
-        ),
-        (
             vec!["http://user:hidden@h/i".to_owned()],
             "(with credentials): a user or password",
         ),
-        (vec!["nfs://h/i".to_owned()], "not an http:// URL"),
+        (
+            vec!["nfs://h/i".to_owned()],
+            "not an http:// or https:// URL",
+        ),
         (vec![], "names no image URL"),
     ] {
         let error = download(&urls).expect_err("this must be refused");
@@ -430,4 +438,181 @@ fn other_protocols_are_refused() {
             "{error}"
         );
     }
+}
+
+/// The words with which a download over this way fails.
+fn refused(web: &Web, url: &str) -> String {
+    let error = read_by(web, &[url.to_owned()], LIMITS).expect_err(url);
+    format!("{error:#}")
+}
+
+#[test]
+fn an_image_comes_over_https_from_servers_that_are_believed() {
+    let (site, other) = (Authority::new(), Authority::new());
+    let web = |wall| Web::new(trusting(&site, wall), None, &[]);
+    let serve = |shown| {
+        let object = object();
+        Server::secure(&shown, move |request| {
+            let reply = Reply::object(&object, "one", request);
+            match request.number {
+                0 => reply.cut_at(CUT),
+                _ => reply,
+            }
+        })
+    };
+    let good = serve(site.certify(&["127.0.0.1"], GOOD));
+    let all = read_by(&web(Wall::default()), &[good.url("/o?x=y")], LIMITS);
+    let (all, resumed) = all.expect("it is believed");
+    assert!(all == object() && resumed == 1);
+    let second = &good.seen()[1];
+    assert_eq!(
+        (second.target.as_str(), second.range_from),
+        ("/o?x=y", Some(CUT))
+    );
+
+    let now = Wall::default;
+    let far = |year: i64| Wall::off_by((year - 2026) * 365 * 86_400);
+    for (server, wall, said) in [
+        (
+            serve(other.certify(&["127.0.0.1"], GOOD)),
+            now(),
+            "not of a CA",
+        ),
+        (serve(site.certify(&["h"], GOOD)), now(), "for another name"),
+        (
+            serve(site.certify(&["127.0.0.1"], OVER)),
+            now(),
+            "has ended; here it is 20",
+        ),
+        (
+            serve(site.certify(&["127.0.0.1"], GOOD)),
+            far(1971),
+            "not valid yet; here it is 19",
+        ),
+        (
+            serve(site.certify(&["127.0.0.1"], GOOD)),
+            far(2099),
+            "has ended; here it is 2099",
+        ),
+    ] {
+        let error = refused(&web(wall), &server.url("/o?sig=hidden"));
+        assert!(error.contains(said) && !error.contains("hidden"), "{error}");
+        // Not a word was said, and asking again would not help.
+        assert_eq!(server.seen(), []);
+        assert!(!error.contains("tried"), "{error}");
+    }
+    let error = refused(&web(now()), "https://127.0.0.1:1/o");
+    assert!(error.contains("Connection refused"), "{error}");
+    // One that knows no lines in what it is sent, and hangs up; and one that answers.
+    let plain = Server::of(object());
+    let error = refused(&web(now()), &plain.url("/o").replace("http:", "https:"));
+    assert!(
+        error.contains("the server ended the TLS handshake"),
+        "{error}"
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/o", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+    });
+    let error = refused(&web(now()), &url);
+    assert!(error.contains("it does not speak TLS"), "{error}");
+}
+
+#[test]
+fn a_redirect_leads_from_http_to_https_and_never_back() {
+    let site = Authority::new();
+    let web = Web::new(trusting(&site, Wall::default()), None, &[]);
+    let object = object();
+    let shown = site.certify(&["127.0.0.1"], GOOD);
+    let secure = Server::secure(&shown, move |request| {
+        Reply::object(&object, "one", request)
+    });
+    let location = secure.url("/o");
+    let plain = Server::start(move |_| Reply::status(302).with("Location", &location));
+    let (all, _) = read_by(&web, &[plain.url("/")], LIMITS).expect("it may");
+    assert!(all == self::object());
+    let location = Server::of(self::object()).url("/o");
+    let back = Server::secure(&shown, move |_| {
+        Reply::status(302).with("Location", &location)
+    });
+    let error = refused(&web, &back.url("/"));
+    assert!(
+        error.contains("was redirected: from https to http"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_foreign_server_does_not_lead_a_machine_to_itself_or_its_link() {
+    let led = |location: String| {
+        let server = Server::start(move |_| Reply::status(302).with("Location", &location));
+        // As a host outside it is known to a proxy alone.
+        let (url, asked) = proxy(server.port(), 200);
+        // And this name is looked up here, as that of a worker is.
+        let near = Url::parse("http://localhost").unwrap();
+        let web = Web::new(Default::default(), Url::parse(&url).ok(), &[near]);
+        let error = refused(&web, "http://images.example.org/o?sig=hidden");
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(
+            asked,
+            ["GET http://images.example.org/o?sig=hidden HTTP/1.1"]
+        );
+        error
+    };
+    let here = Server::of(object());
+    for location in [
+        here.url("/o"),
+        here.url("/o").replace("127.0.0.1", "localhost"),
+        here.url("/o").replace("127.0.0.1", "0.0.0.0"),
+        here.url("/o").replace("127.0.0.1", "[::ffff:127.0.0.1]"),
+        "http://169.254.169.254/latest/meta-data".into(),
+        "http://[fe80::1]/".into(),
+    ] {
+        let error = led(location);
+        assert!(
+            error.contains("which is this machine or its link"),
+            "{error}"
+        );
+    }
+    assert_eq!(here.seen(), []);
+    // Whoever is asked there to begin with may lead on there.
+    let location = here.url("/o");
+    let server = Server::start(move |_| Reply::status(302).with("Location", &location));
+    check(&server, 0);
+}
+
+#[test]
+fn what_is_outside_comes_by_the_proxy() {
+    let site = Authority::new();
+    let trust = trusting(&site, Wall::default());
+    let object = object();
+    let shown = site.certify(&["images.example.org"], GOOD);
+    let server = Server::secure(&shown, move |request| {
+        Reply::object(&object, "one", request)
+    });
+    let by = |proxy: &str| Web::new(trust.clone(), Url::parse(proxy).ok(), &[]);
+    let (url, asked) = proxy(server.port(), 200);
+    let image = "https://images.example.org/o".to_owned();
+    let (all, _) = read_by(&by(&url), std::slice::from_ref(&image), LIMITS).expect("it comes");
+    assert!(all == self::object());
+    assert_eq!(
+        *asked.lock().unwrap(),
+        ["CONNECT images.example.org:443 HTTP/1.1"]
+    );
+    assert_eq!(server.seen()[0].host, "images.example.org");
+    let (url, _) = proxy(server.port(), 403);
+    let error = refused(&by(&url), &image);
+    assert!(error.contains("answers with HTTP status 403"), "{error}");
+    let error = refused(&by("http://127.0.0.1:1"), &image);
+    assert!(
+        error.contains("by the proxy http://127.0.0.1:1/: Connection refused"),
+        "{error}"
+    );
+    // Loopback is near: no proxy is asked.
+    let near = Server::of(self::object());
+    read_by(&by("http://127.0.0.1:1"), &[near.url("/o")], LIMITS).expect("directly");
 }

@@ -1,12 +1,12 @@
-//! What the tests of `disk` share: disks (loop devices where they can be had), images, a web server with faults, a context.
+//! What the tests of `disk` share: disks (loop devices where they can be had), images, a context.
 //! The tests themselves are in `<module>/tests.rs`.
 pub mod image;
-pub mod server;
 
 use super::device::Device;
 use super::fetch::Limits;
 use super::target;
 use crate::context::StepContext;
+use crate::web::testing::NO_FLOOR;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::image::{Checksum, Digest, ImageFormat};
@@ -26,6 +26,7 @@ pub const MIB: u64 = 1 << 20;
 pub const LIMITS: Limits = Limits {
     connect: Duration::from_secs(5),
     stall: Duration::from_millis(600),
+    floor: NO_FLOOR,
     patience: Duration::from_millis(60),
     pause: Duration::from_millis(1),
     resumes: 50,

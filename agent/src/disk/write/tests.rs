@@ -1,12 +1,12 @@
 //! Whole writes onto dirty disks from a real server, with everything that can go wrong.
 //! Each stage alone is tested beside its own file.
 use super::super::testing::image::{self, noise};
-use super::super::testing::server::{Reply, Server};
 use super::super::testing::{
     Bench, LIMITS, MIB, TestDisk, gzip, order, run_alone, sha256, sha512, zstd,
 };
 use super::super::writer::TAIL_BYTES;
 use super::write_image;
+use crate::web::testing::{Reply, Server, web};
 use ironbeat_common::heartbeat::Written;
 use ironbeat_common::image::ImageFormat;
 use ironbeat_common::order::{ConfigFile, WriteImage};
@@ -27,7 +27,7 @@ fn config_drive() -> Vec<ConfigFile> {
 }
 
 fn run(bench: &Bench, order: &WriteImage) -> anyhow::Result<Written> {
-    bench.run(|ctx| write_image(order, ctx, LIMITS))
+    bench.run(|ctx| write_image(order, ctx, &web(), LIMITS))
 }
 
 /// Runs an order that must fail; returns the error text.
@@ -509,7 +509,7 @@ fn cancelling_is_prompt_and_leaves_nothing_that_boots() {
         };
         let order = order(&disk, &[server.url("/")], ImageFormat::Raw, &image);
         let error = bench
-            .run(|ctx| write_image(&order, ctx, limits))
+            .run(|ctx| write_image(&order, ctx, &web(), limits))
             .expect_err("it was cancelled");
         assert!(format!("{error:#}").contains("cancelled"), "{error:#}");
         disk.assert_does_not_boot();

@@ -36,6 +36,7 @@ pub struct Lease {
     pub prefix_len: u8,
     pub gateway: Option<Ipv4Addr>,
     pub name_servers: Vec<Ipv4Addr>,
+    pub time_servers: Vec<Ipv4Addr>,
     /// When to renew.
     pub renew_after: Duration,
 }
@@ -175,6 +176,7 @@ fn lease(ack: &Answer) -> Lease {
         prefix_len: ack.prefix_len.unwrap_or(24),
         gateway: ack.gateway,
         name_servers: ack.name_servers.clone(),
+        time_servers: ack.time_servers.clone(),
         renew_after: Duration::from_secs(u64::from(renew_secs)).max(SHORTEST_RENEWAL),
     }
 }

@@ -12,9 +12,9 @@ const SMALLEST: usize = 300;
 const BROADCAST: [u8; 2] = [0x80, 0];
 /// Identifies the agent (option 60) to servers with rules for it.
 const VENDOR_CLASS: &[u8] = b"ironbeat-agent";
-/// Options requested: mask, router, name servers, lease, server, T1, T2.
-const WANTED: [u8; 7] = [1, 3, 6, 51, 54, 58, 59];
-/// Name servers taken from one answer.
+/// Options requested: mask, router, name servers, time servers, lease, server, T1, T2.
+const WANTED: [u8; 8] = [1, 3, 6, 42, 51, 54, 58, 59];
+/// Name servers taken from one answer, and time servers.
 const MAX_NAME_SERVERS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ pub struct Answer {
     pub prefix_len: Option<u8>,
     pub gateway: Option<Ipv4Addr>,
     pub name_servers: Vec<Ipv4Addr>,
+    pub time_servers: Vec<Ipv4Addr>,
     pub lease_secs: Option<u32>,
     /// When to renew.
     pub renew_secs: Option<u32>,
@@ -99,6 +100,7 @@ pub fn decode(bytes: &[u8], mac: Mac, xid: u32) -> Option<Answer> {
         prefix_len: None,
         gateway: None,
         name_servers: Vec::new(),
+        time_servers: Vec::new(),
         lease_secs: None,
         renew_secs: None,
     };
@@ -151,19 +153,19 @@ fn read_options(
                     .and_then(address)
                     .filter(|ip| !ip.is_unspecified())
             }
-            (6, list) => {
-                answer.name_servers = list
-                    .chunks_exact(4)
-                    .filter_map(address)
-                    .take(MAX_NAME_SERVERS)
-                    .collect();
-            }
+            (6, list) => answer.name_servers = addresses(list),
+            (42, list) => answer.time_servers = addresses(list),
             (51, secs) => answer.lease_secs = number(secs),
             (58, secs) => answer.renew_secs = number(secs),
             (54, server) => answer.server = address(server),
             _ => {}
         }
     }
+}
+
+fn addresses(list: &[u8]) -> Vec<Ipv4Addr> {
+    let all = list.chunks_exact(4).filter_map(address);
+    all.take(MAX_NAME_SERVERS).collect()
 }
 
 fn address(bytes: &[u8]) -> Option<Ipv4Addr> {
@@ -205,6 +207,7 @@ mod tests {
             &[3, 8, 10, 77, 0, 1, 10, 77, 0, 2],
             &[6, 8, 10, 77, 0, 1, 1, 1, 1, 1],
             &[15, 3, b'l', b'a', b'b'],
+            &[42, 8, 10, 77, 0, 3, 10, 77, 0, 4],
         ])
     }
 
@@ -218,6 +221,7 @@ mod tests {
             prefix_len: Some(24),
             gateway: Some(ip(10, 77, 0, 1)),
             name_servers: vec![ip(10, 77, 0, 1), ip(1, 1, 1, 1)],
+            time_servers: vec![ip(10, 77, 0, 3), ip(10, 77, 0, 4)],
             lease_secs: Some(3600),
             renew_secs: Some(1800),
         };
@@ -311,6 +315,7 @@ mod tests {
         mutants(&offer(), 50_000, |bytes| {
             if let Some(answer) = decode(bytes, MAC, XID) {
                 assert!(answer.name_servers.len() <= MAX_NAME_SERVERS);
+                assert!(answer.time_servers.len() <= MAX_NAME_SERVERS);
             }
         });
     }

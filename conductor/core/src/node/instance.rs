@@ -248,10 +248,10 @@ impl FromStr for ImageSource {
             Err(BadSource(format!("image source {text:?}: {why}")))
         };
         match text.split_once("://") {
-            Some(("http", rest)) => {
+            Some(("http" | "https", rest)) => {
                 let plain = text.bytes().all(|b| b.is_ascii_graphic());
                 if rest.is_empty() || rest.starts_with('/') || !plain {
-                    return bad("this is not an http URL");
+                    return bad("this is not an http or https URL");
                 }
                 let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
                 if authority.contains('@') {
@@ -261,10 +261,7 @@ impl FromStr for ImageSource {
                 }
                 Ok(ImageSource::Http(HttpUrl(text.into())))
             }
-            Some(("https", _)) => bad(
-                "the ramdisk has no TLS yet: give an http URL (the image is checked by its checksum)",
-            ),
-            Some((scheme, _)) => bad(&format!("{scheme:?} is not http")),
+            Some((scheme, _)) => bad(&format!("{scheme:?} is neither http nor https")),
             None if is_file_name(text) => Ok(ImageSource::Served(FileName(text.into()))),
             None => bad("it is neither a URL nor the plain name of a served file"),
         }
@@ -282,6 +279,7 @@ mod tests {
         for (good, printed) in [
             ("http://h/os.zst?sig=1", "http://h/os.zst?******"),
             ("http://h/os.zst", "http://h/os.zst"),
+            ("https://h/os.zst?sig=1", "https://h/os.zst?******"),
             ("os.zst", "os.zst"),
         ] {
             let source: ImageSource = good.parse().unwrap();
@@ -299,17 +297,18 @@ mod tests {
         for (wrong, why) in [
             (
                 "ftp://h/os",
-                "image source \"ftp://h/os\": \"ftp\" is not http",
+                "image source \"ftp://h/os\": \"ftp\" is neither http nor https",
             ),
-            ("https://h/os", "the ramdisk has no TLS yet"),
+            ("https:///os", "not an http or https URL"),
+            ("https://u:hush@h/os", "a URL with a user or a password"),
             (
                 "ftp://h/os?sig=4711",
-                "\"ftp://h/os?******\": \"ftp\" is not http",
+                "\"ftp://h/os?******\": \"ftp\" is neither http",
             ),
             ("../shadow", "neither a URL nor the plain name"),
-            ("http://", "not an http URL"),
-            ("http:///os", "not an http URL"),
-            ("http://h/a b", "not an http URL"),
+            ("http://", "not an http or https URL"),
+            ("http:///os", "not an http or https URL"),
+            ("http://h/a b", "not an http or https URL"),
             ("http://u:hush@h/os", "a URL with a user or a password"),
             ("", "neither a URL nor the plain name"),
         ] {

@@ -22,6 +22,7 @@ use axum::routing::{get, post};
 use idle::Floor;
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_common::image::Digest;
+use ironbeat_common::login::CA_PATH;
 use ironbeat_core::boot::Boot;
 use serde::Deserialize;
 use serve::{Limits, Peer};
@@ -46,6 +47,8 @@ pub struct BootAnswers {
     pub nats: Vec<String>,
     pub prefix: String,
     pub kernel_args: String,
+    /// The CA of the NATS servers, in PEM.
+    pub ca: Option<Arc<str>>,
     pub script_of: Arc<dyn Fn(Mac) -> Script + Send + Sync>,
     /// Base URLs of live workers, this one first.
     pub workers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
@@ -138,6 +141,7 @@ fn router(answers: BootAnswers) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/v1/boot/{mac}", get(boot_script))
+        .route(CA_PATH, get(authority))
         .route(
             &format!("{}/{{node}}/{{token}}", confirm::PATH),
             post(confirmed),
@@ -167,6 +171,7 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
         nats: answers.nats.clone(),
         prefix: answers.prefix.clone(),
         kernel_args: answers.kernel_args.clone(),
+        ca: answers.ca.as_deref().map(confirm::sha256),
         access,
     };
     // True at this moment alone: the next step may want another script.
@@ -175,6 +180,19 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
         (header::CACHE_CONTROL, "no-store"),
     ];
     (headers, script_for(boot, &facts)).into_response()
+}
+
+/// What the boot script names by its hash. It is no secret, and believed by that hash alone.
+async fn authority(State(answers): State<Arc<BootAnswers>>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/x-pem-file")];
+    match &answers.ca {
+        Some(ca) => (headers, ca.to_string()).into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            "these NATS servers have no CA of their own\n",
+        )
+            .into_response(),
+    }
 }
 
 /// The instance of a node says that it runs. What else it says is not kept.

@@ -56,6 +56,7 @@ async fn site_with(limits: Limits, options: HttpLimits) -> Site {
         limits: options,
         nats: vec!["nats://n".into()],
         prefix: "ib.v1".into(),
+        ca: None,
         kernel_args: String::new(),
         script_of: Arc::new(|mac| {
             let script = match mac.as_bytes()[5] {

@@ -6,6 +6,7 @@ use crate::lab::{Lab, NODES};
 use anyhow::{Context, Result, ensure};
 use ironbeat_agent::context::StepContext;
 use ironbeat_agent::heart::perform::{Authority, perform};
+use ironbeat_agent::web::way::Web;
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Retry, Status, StepError};
 use ironbeat_common::inventory::{Disk, Inventory};
@@ -216,6 +217,7 @@ fn does(writing: &Writing, disk: &Loop) -> (Result<(), String>, u64, Duration) {
                 &context,
                 Authority::Full,
                 &inspect,
+                &Web::new(Arc::default(), None, &[]),
             );
             done.map(drop).map_err(|error| format!("{error:#}"))
         }

@@ -1,17 +1,23 @@
-//! One HTTP/1.1 GET (RFC 9110, 9112) over a plain TCP connection, its body read as it comes.
-//! Which URL to ask, and when to retry, is decided in `fetch`.
+//! One HTTP/1.1 GET (RFC 9110, 9112), its body read as it comes.
+//! Which URL to ask, and when to retry, is decided in `disk::fetch`; by which way it goes, in `way`.
+use super::stream::{Stream, is_wait};
 use super::url::Url;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use super::way::{Reach, Web};
+use std::io::{self, Read};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Bytes of status line and header fields together; servers themselves stop at 8 to 16 KiB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// A connection with TLS waits at most this long for the clock, which is asked for when the network comes up.
+const CLOCK_LIMIT: Duration = Duration::from_secs(30);
 /// Interim answers (100 Continue, 103 Early Hints) before the real one.
 const MAX_INTERIM: usize = 4;
 /// Bytes of a chunk-size line with its extensions.
 const MAX_CHUNK_LINE_BYTES: usize = 256;
+/// A head must be there after so many times the wait for a single byte, and so must a connection with TLS.
+const HEAD_STALLS: u32 = 2;
 /// How often a waiting read checks for cancellation.
 const CANCEL_POLL: Duration = Duration::from_millis(200);
 
@@ -21,7 +27,19 @@ pub struct Timeouts<'a> {
     pub connect: Duration,
     /// Without a single byte.
     pub stall: Duration,
+    pub floor: Floor,
     pub cancelled: &'a AtomicBool,
+}
+
+/// Of requests that nobody cancels.
+pub static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// How slow a server may be: whenever it has made us wait for `waiting` in all, so much must have come meanwhile. Time in
+/// which we were busy with what had come is not counted.
+#[derive(Clone, Copy)]
+pub struct Floor {
+    pub bytes: u64,
+    pub waiting: Duration,
 }
 
 /// The parts of an answer's head that `fetch` needs.
@@ -37,6 +55,8 @@ pub struct Head {
     pub location: Option<String>,
     /// Of a server that is busy now: ask again after so many seconds. The form with a date is not read.
     pub retry_after: Option<u64>,
+    /// The server's time, since 1970.
+    pub date: Option<Duration>,
 }
 
 /// Which part of the object to ask for; all of it by default.
@@ -49,8 +69,13 @@ pub struct ByteRange<'a> {
 }
 
 pub struct Body<'a> {
-    stream: TcpStream,
+    stream: Stream,
     timeouts: Timeouts<'a>,
+    /// Where the host of the URL was found; none: a proxy looked for it.
+    address: Option<IpAddr>,
+    /// Since the server's speed was judged last.
+    waited: Duration,
+    came: u64,
     /// Bytes that arrived together with the head.
     early: Vec<u8>,
     early_at: usize,
@@ -70,18 +95,22 @@ enum Framing {
 /// Sends the request and reads the answer up to its body. Refuses an answer with neither length nor chunks: a cut
 /// connection would look like its end.
 pub fn get<'a>(
+    web: &Web,
     url: &Url,
+    reach: Reach,
     range: &ByteRange<'_>,
     timeouts: Timeouts<'a>,
 ) -> io::Result<(Head, Body<'a>)> {
-    let mut stream = connect(url, timeouts)?;
-    stream.set_read_timeout(Some(CANCEL_POLL))?;
-    stream.set_write_timeout(Some(timeouts.stall))?;
+    let mut body = connect(web, url, reach, timeouts)?;
+    let by_proxy = web.proxy_for(url).is_some() && !url.is_secure();
+    let target = if by_proxy {
+        url.absolute()
+    } else {
+        url.target()
+    };
     let mut request = format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ironbeat-agent/{}\r\nAccept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n",
-        url.target(),
+        "GET {target} HTTP/1.1\r\nHost: {}\r\n{AGENT}Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n",
         url.authority(),
-        env!("CARGO_PKG_VERSION"),
     );
     if range.from > 0 {
         request += &format!("Range: bytes={}-\r\n", range.from);
@@ -89,17 +118,11 @@ pub fn get<'a>(
     if let Some(tag) = range.if_range {
         request += &format!("If-Range: {tag}\r\n");
     }
-    stream.write_all((request + "\r\n").as_bytes())?;
+    body.stream.send((request + "\r\n").as_bytes())?;
 
-    let mut body = Body {
-        stream,
-        timeouts,
-        early: Vec::new(),
-        early_at: 0,
-        framing: Framing::Ended,
-    };
+    let until = Instant::now() + timeouts.stall * HEAD_STALLS;
     for _ in 0..=MAX_INTERIM {
-        let head = body.read_head()?;
+        let head = body.read_head(until)?;
         if (100..200).contains(&head.status) {
             continue;
         }
@@ -121,16 +144,70 @@ pub fn get<'a>(
     Err(malformed("too many interim answers"))
 }
 
-fn connect(url: &Url, timeouts: Timeouts<'_>) -> io::Result<TcpStream> {
+const AGENT: &str = concat!(
+    "User-Agent: ironbeat-agent/",
+    env!("CARGO_PKG_VERSION"),
+    "\r\n"
+);
+
+/// A connection on which the request can be sent.
+fn connect<'a>(web: &Web, url: &Url, reach: Reach, timeouts: Timeouts<'a>) -> io::Result<Body<'a>> {
+    let proxy = web.proxy_for(url);
+    if let Some(ip) = url.address().filter(|ip| !reach.allows(*ip)) {
+        return Err(not_there(url, ip));
+    }
+    let (socket, address) = match proxy {
+        // It looks for the host, and answers for where that is.
+        Some(proxy) => open(proxy, Reach::Anywhere, timeouts)
+            .map(|(socket, _)| (socket, url.address()))
+            .map_err(|e| io::Error::new(e.kind(), format!("by the proxy {proxy}: {e}")))?,
+        None => open(url, reach, timeouts).map(|(socket, ip)| (socket, Some(ip)))?,
+    };
+    let mut body = Body {
+        stream: Stream::Plain(socket),
+        timeouts,
+        address,
+        waited: Duration::ZERO,
+        came: 0,
+        early: Vec::new(),
+        early_at: 0,
+        framing: Framing::Ended,
+    };
+    if url.is_secure() {
+        let until = Instant::now() + timeouts.stall * HEAD_STALLS;
+        if let Some(proxy) = proxy {
+            body.ask_for_way(proxy, url, until)?;
+        }
+        body.secure(url, web, until)?;
+    }
+    Ok(body)
+}
+
+fn open(url: &Url, reach: Reach, timeouts: Timeouts<'_>) -> io::Result<(TcpStream, IpAddr)> {
     let mut last = io::Error::other(format!("{} has no address", url.host()));
     for address in (url.host(), url.port()).to_socket_addrs()? {
         check_cancelled(timeouts)?;
+        if !reach.allows(address.ip()) {
+            last = not_there(url, address.ip());
+            continue;
+        }
         match TcpStream::connect_timeout(&address, timeouts.connect) {
-            Ok(stream) => return Ok(stream),
+            Ok(socket) => {
+                socket.set_read_timeout(Some(CANCEL_POLL))?;
+                socket.set_write_timeout(Some(timeouts.stall))?;
+                return Ok((socket, address.ip()));
+            }
             Err(e) => last = e,
         }
     }
     Err(last)
+}
+
+fn not_there(url: &Url, ip: IpAddr) -> io::Error {
+    malformed(&format!(
+        "a redirect from elsewhere leads to {} ({ip}), which is this machine or its link",
+        url.host()
+    ))
 }
 
 fn check_cancelled(timeouts: Timeouts<'_>) -> io::Result<()> {
@@ -152,6 +229,42 @@ fn cut() -> io::Error {
 }
 
 impl Body<'_> {
+    /// Where the URL's host was found; none: a proxy looked for it.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Has the proxy open a connection (RFC 9110 §9.3.6).
+    fn ask_for_way(&mut self, proxy: &Url, url: &Url, until: Instant) -> io::Result<()> {
+        let to = url.host_and_port();
+        let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{AGENT}\r\n");
+        self.stream.send(request.as_bytes())?;
+        let head = self.read_head(until)?;
+        let said = || format!("the proxy {proxy} answers with HTTP status {}", head.status);
+        match head.status {
+            200..300 if self.early.is_empty() => Ok(()),
+            200..300 => Err(malformed("the proxy speaks before the server does")),
+            // As those of a server: some may pass.
+            408 | 425 | 429 | 500.. => Err(io::Error::other(said())),
+            _ => Err(malformed(&said())),
+        }
+    }
+
+    fn secure(&mut self, url: &Url, web: &Web, until: Instant) -> io::Result<()> {
+        let Stream::Plain(socket) = &self.stream else {
+            return Ok(());
+        };
+        // A clock that is set a moment later would end this for good.
+        web.trust.wall().wait(CLOCK_LIMIT);
+        let timeouts = self.timeouts;
+        let wait = || {
+            check_cancelled(timeouts)?;
+            in_time(until, "TLS")
+        };
+        self.stream = Stream::secure(socket.try_clone()?, url.host(), &web.trust, &wait)?;
+        Ok(())
+    }
+
     /// Reads on; 0 only at the true end of the body.
     pub fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if let Framing::Chunk { left: 0, first } = self.framing {
@@ -214,7 +327,7 @@ impl Body<'_> {
     }
 
     /// Reads one head; the bytes after it stay in `early`.
-    fn read_head(&mut self) -> io::Result<Head> {
+    fn read_head(&mut self, until: Instant) -> io::Result<Head> {
         let mut bytes = self.early.split_off(self.early_at);
         loop {
             if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -225,6 +338,7 @@ impl Body<'_> {
             if bytes.len() > MAX_HEAD_BYTES {
                 return Err(malformed("the head of the answer does not end"));
             }
+            in_time(until, "the head of the answer")?;
             let mut piece = [0; 4096];
             match self.receive_from_stream(&mut piece)? {
                 0 => return Err(cut()),
@@ -249,21 +363,45 @@ impl Body<'_> {
         loop {
             check_cancelled(self.timeouts)?;
             match self.stream.read(out) {
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::WouldBlock
-                            | io::ErrorKind::TimedOut
-                            | io::ErrorKind::Interrupted
-                    ) =>
-                {
+                Err(e) if is_wait(&e) => {
                     if since.elapsed() >= self.timeouts.stall {
                         let why = format!("no data for {} s", self.timeouts.stall.as_secs());
                         return Err(io::Error::new(io::ErrorKind::TimedOut, why));
                     }
                 }
-                other => return other,
+                Ok(count) => {
+                    self.judge(count, since.elapsed())?;
+                    return Ok(count);
+                }
+                Err(e) => return Err(e),
             }
+        }
+    }
+
+    /// So many bytes came after so long.
+    fn judge(&mut self, count: usize, waited: Duration) -> io::Result<()> {
+        let Floor { bytes, waiting } = self.timeouts.floor;
+        self.came += count as u64;
+        self.waited += waited;
+        if self.waited < waiting {
+            return Ok(());
+        }
+        if self.came < bytes {
+            let (came, secs) = (self.came, self.waited.as_secs());
+            let why = format!("{came} bytes in {secs} s are too slow");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        (self.came, self.waited) = (0, Duration::ZERO);
+        Ok(())
+    }
+}
+
+fn in_time(until: Instant, what: &str) -> io::Result<()> {
+    match Instant::now() < until {
+        true => Ok(()),
+        false => {
+            let why = format!("{what} takes too long");
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
         }
     }
 }
@@ -307,11 +445,17 @@ pub fn parse_head(bytes: &[u8]) -> io::Result<Head> {
             "etag" => head.etag = Some(value.to_owned()),
             "last-modified" => head.last_modified = Some(value.to_owned()),
             "location" => head.location = Some(value.to_owned()),
+            "date" => head.date = date(value),
             "retry-after" => head.retry_after = value.parse().ok(),
             _ => {}
         }
     }
     Ok(head)
+}
+
+fn date(value: &str) -> Option<Duration> {
+    let date = httpdate::parse_http_date(value).ok()?;
+    date.duration_since(UNIX_EPOCH).ok()
 }
 
 /// `bytes 100-199/200`, or `/*` where the whole is not known. `bytes */200` (of a 416) has no range.

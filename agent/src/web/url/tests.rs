@@ -15,6 +15,7 @@ fn a_url_is_taken_apart_for_a_request_and_printed_without_its_query() {
         assert_eq!(url.to_string(), printed);
     };
     check("http://h/i.raw", "h", 80, "/i.raw", "http://h/i.raw");
+    check("HTTPS://h/i", "h", 443, "/i", "https://h/i");
     check(
         "HTTP://10.0.0.1:8080",
         "10.0.0.1",
@@ -50,7 +51,6 @@ fn a_url_is_taken_apart_for_a_request_and_printed_without_its_query() {
 fn a_url_that_an_order_should_not_have_is_refused() {
     let check =
         |text: &str, error: BadUrl| assert_eq!(Url::parse(text).err(), Some(error), "{text}");
-    check("https://h/i", BadUrl::Https);
     check("ftp://h/i", BadUrl::Scheme);
     check("/i", BadUrl::Scheme);
     check("http://", BadUrl::Host(EmptyHost));
@@ -110,8 +110,6 @@ fn a_redirect_that_cannot_be_followed_is_refused() {
     let check = |location: &str, error: BadUrl| {
         assert_eq!(from.join(location).err(), Some(error), "{location}");
     };
-    check("https://g/", BadUrl::Https);
-    check("HTTPS://h:81/a", BadUrl::Https);
     check("ftp://g/", BadUrl::Scheme);
     check("http:c", BadUrl::Scheme);
     check("c:d", BadUrl::Scheme);
@@ -174,4 +172,36 @@ fn the_examples_of_rfc_3986_resolve_as_printed() {
             "{location}"
         );
     }
+}
+
+#[test]
+fn what_began_with_tls_goes_on_with_it() {
+    let join = |from: &str, to: &str| Url::parse(from).expect(from).join(to);
+    for (from, to, leads) in [
+        ("http://h/a", "https://g/b", Ok("https://g/b")),
+        ("https://h/a", "https://g/b", Ok("https://g/b")),
+        ("https://h/a", "//g/b", Ok("https://g/b")),
+        ("https://h:8443/a", "b", Ok("https://h:8443/b")),
+        ("https://h/a", "http://h/a", Err(BadUrl::Downgrade)),
+        ("https://h/a", "HTTP://g/b", Err(BadUrl::Downgrade)),
+    ] {
+        let led = join(from, to).map(|url| url.to_string());
+        assert_eq!(led, leads.map(str::to_string), "{from} {to}");
+    }
+}
+
+#[test]
+fn a_worker_has_paths_below_its_base() {
+    let at = |base: &str| {
+        Url::parse(base)
+            .expect(base)
+            .at("/v1/x")
+            .expect(base)
+            .to_string()
+    };
+    assert_eq!(at("http://h:81"), "http://h:81/v1/x");
+    assert_eq!(at("https://h/ib/"), "https://h/ib/v1/x");
+    let url = Url::parse("https://[fd00::1]/a?b").expect("a URL");
+    assert_eq!(url.host_and_port(), "[fd00::1]:443");
+    assert_eq!(url.absolute(), "https://[fd00::1]/a?b");
 }

@@ -1,9 +1,8 @@
 //! Heads and chunks as servers send them, good and bad.
-//! Retries and mirrors are tested in `fetch`.
-use super::super::testing::image::noise;
-use super::super::testing::server::{Reply, Server};
-use super::{Body, ByteRange, Framing, Head, Timeouts, get, parse_head};
-use crate::disk::url::Url;
+//! Retries and mirrors are tested in `disk::fetch`.
+use super::super::testing::{NO_FLOOR, Reply, Server, web};
+use super::{Body, ByteRange, Floor, Framing, Head, Reach, Stream, Timeouts, parse_head};
+use crate::web::url::Url;
 use ironbeat_mutate::mutants;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -11,12 +10,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 const GOOD: &str = "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\ncontent-RANGE: bytes 5-9/10\r\nContent-Length:5\r\n\
-    Last-Modified: Mon\r\nLocation: /x\r\nRetry-After: 7\r\nX: y\r\n\r\n";
+    Last-Modified: Mon\r\nLocation: /x\r\nRetry-After: 7\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX: y\r\n\r\n";
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 const TIMEOUTS: Timeouts<'static> = Timeouts {
     connect: Duration::from_secs(5),
     stall: Duration::from_secs(30),
+    floor: NO_FLOOR,
     cancelled: &NEVER,
 };
 
@@ -32,11 +32,15 @@ fn a_head_is_read() {
         last_modified: Some("Mon".to_owned()),
         location: Some("/x".to_owned()),
         retry_after: Some(7),
+        date: Some(Duration::from_secs(784_111_777)),
     };
     assert_eq!(head, wanted);
     let dated = GOOD.replace("After: 7", "After: Sun, 29 Nov 2026 12:00:00 GMT");
     let head = parse_head(dated.as_bytes()).expect("it is good");
     assert_eq!(head.retry_after, None);
+    let undated = GOOD.replace("Sun, 06", "soon");
+    let head = parse_head(undated.as_bytes()).expect("it is good");
+    assert_eq!(head.date, None);
 }
 
 #[test]
@@ -76,6 +80,14 @@ fn broken_heads_do_not_panic() {
     mutants(GOOD.as_bytes(), 20_000, |bytes| drop(parse_head(bytes)));
 }
 
+fn get(
+    url: &Url,
+    range: &ByteRange<'_>,
+    timeouts: Timeouts<'static>,
+) -> std::io::Result<(Head, Body<'static>)> {
+    super::get(&web(), url, Reach::Anywhere, range, timeouts)
+}
+
 fn read_all(mut body: Body<'_>) -> std::io::Result<Vec<u8>> {
     let (mut all, mut piece) = (Vec::new(), [0; 1000]);
     loop {
@@ -88,7 +100,9 @@ fn read_all(mut body: Body<'_>) -> std::io::Result<Vec<u8>> {
 
 #[test]
 fn chunks_are_put_together() {
-    let object = noise(300_000, 3);
+    let object: Vec<u8> = (0..300_000u32)
+        .map(|n| (n.wrapping_mul(n) / 7) as u8)
+        .collect();
     let sent = object.clone();
     let server = Server::start(move |request| Reply::object(&sent, "one", request).chunked());
     let url = Url::parse(&server.url("/")).expect("a URL");
@@ -104,7 +118,10 @@ fn body_of(sent: &[u8], framing: Framing) -> Body<'static> {
     let (stream, _) = listener.accept().expect("it connected");
     peer.write_all(sent).expect("it fits into the socket");
     Body {
-        stream,
+        stream: Stream::Plain(stream),
+        address: None,
+        waited: Duration::ZERO,
+        came: 0,
         timeouts: TIMEOUTS,
         early: Vec::new(),
         early_at: 0,
@@ -165,4 +182,38 @@ fn a_head_without_an_end_is_refused() {
         .map(|_| ())
         .expect_err("it is too long");
     assert!(error.to_string().contains("does not end"), "{error}");
+}
+
+#[test]
+fn a_server_that_sends_one_byte_after_the_other_is_left() {
+    let server = Server::start(|_| {
+        let long = Reply::status(200).with("X", &"y".repeat(20_000));
+        long.drip(Duration::from_millis(5))
+    });
+    let url = Url::parse(&server.url("/")).expect("a URL");
+    let timeouts = Timeouts {
+        stall: Duration::from_millis(200),
+        ..TIMEOUTS
+    };
+    let error = get(&url, &ByteRange::default(), timeouts).map(|_| ());
+    let error = error.expect_err("its head does not come").to_string();
+    assert_eq!(error, "the head of the answer takes too long");
+    let floor = Floor {
+        bytes: 10_000,
+        waiting: Duration::from_millis(300),
+    };
+    let slow = Timeouts {
+        stall: Duration::from_secs(30),
+        floor,
+        ..TIMEOUTS
+    };
+    let object = vec![7; 50_000];
+    let server = Server::start(move |request| {
+        Reply::object(&object, "one", request).drip(Duration::from_millis(1))
+    });
+    let url = Url::parse(&server.url("/")).expect("a URL");
+    let answer = get(&url, &ByteRange::default(), slow);
+    let all = answer.and_then(|(_, body)| read_all(body));
+    let error = all.expect_err("it is too slow").to_string();
+    assert!(error.ends_with("are too slow"), "{error}");
 }
