@@ -54,9 +54,8 @@ impl Site {
 
     /// Where machines and people find it.
     pub fn servers(&self) -> Servers {
-        let ca = |logins: &Logins| logins.dir().join("people/ca.pem");
         Servers {
-            ca: self.logins.as_ref().map(ca),
+            ca: self.logins.as_ref().map(Logins::ca),
             ..Servers::at(vec![self.nats.url()])
         }
     }

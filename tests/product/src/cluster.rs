@@ -41,7 +41,8 @@ impl Cluster {
     /// # Errors
     /// When a part does not come up.
     pub fn start(product: Product, spec: RackSpec, workers: usize, policy: &str) -> Result<Self> {
-        let logins = Logins::init(&product.ironbeat, &[])?;
+        let host = GATEWAY.to_string();
+        let logins = Logins::init(&product.ironbeat, &["--tls", "--host", &host])?;
         let nats_config = spec.nats_config + &logins.server_lines()?;
         let spec = RackSpec {
             nats_config,
@@ -146,6 +147,7 @@ impl Cluster {
         let mut command = self.rack.command(&self.product.ironbeat)?;
         command.env("IRONBEAT_NATS", format!("nats://{GATEWAY}:{NATS_PORT}"));
         command.env("IRONBEAT_CREDS", self.logins.admin());
+        command.env("IRONBEAT_CA", self.logins.ca());
         command.env("IRONBEAT_BMC_PASSWORD", &self.rack.login().password);
         command.args(args);
         Ok(command)

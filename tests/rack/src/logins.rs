@@ -63,8 +63,28 @@ impl Logins {
         self.dir.join("worker")
     }
 
+    /// The certificate of the CA of its servers, where they have TLS.
+    pub fn ca(&self) -> PathBuf {
+        self.dir.join("people/ca.pem")
+    }
+
     /// For people who may do everything.
     pub fn admin(&self) -> PathBuf {
         self.dir.join("people/admin.creds")
+    }
+
+    /// Where their answers come to.
+    ///
+    /// # Errors
+    /// When their key cannot be read.
+    pub fn admin_inbox(&self) -> Result<String> {
+        let path = self.dir.join("people/admin.json");
+        let text = std::fs::read_to_string(&path)?;
+        let person: serde_json::Value = serde_json::from_str(&text)?;
+        let key = person["key"].as_str();
+        Ok(format!(
+            "_INBOX.{}",
+            key.with_context(|| format!("find a key in {}", path.display()))?
+        ))
     }
 }

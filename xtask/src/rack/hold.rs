@@ -12,9 +12,13 @@ pub fn print_next(cluster: &Cluster) {
         Some(name) => format!("ip netns exec {name} "),
         None => String::new(),
     };
-    let (admin, worker) = (cluster.logins().admin(), cluster.logins().worker());
-    let (admin, worker) = (admin.display(), worker.display());
+    let logins = cluster.logins();
+    let (admin, ca) = (logins.admin(), logins.ca());
+    let (admin, ca) = (admin.display(), ca.display());
+    let ironbeat = cluster.ironbeat().display();
     println!("\nTo try next, with `--keep` and in another terminal:");
+    println!("  export IRONBEAT_NATS=tls://10.77.0.1:4222 IRONBEAT_CREDS={admin} IRONBEAT_CA={ca}");
+    println!("  alias ironbeat='{enter}{ironbeat}'");
     for line in [
         "node list",
         "node show node1",
@@ -24,19 +28,16 @@ pub fn print_next(cluster: &Cluster) {
         "workers",
         "node undeploy node1 --wait",
     ] {
-        println!(
-            "  {enter}{} --nats nats://10.77.0.1:4222 --creds {admin} {line}",
-            cluster.ironbeat().display()
-        );
+        println!("  ironbeat {line}");
     }
-    println!("  {enter}nats --server 10.77.0.1 --creds {admin} micro info ironbeat");
     println!(
-        "  {enter}nats --server 10.77.0.1 --creds {admin} sub 'ib.v1.>' --translate '{} decode'",
-        cluster.ironbeat().display()
+        "  alias nats='{enter}nats --server tls://10.77.0.1 --creds {admin} --tlsca {ca} --inbox-prefix {}'",
+        logins
+            .admin_inbox()
+            .unwrap_or_else(|error| format!("({error:#})")),
     );
-    println!(
-        "  {enter}nats --server 10.77.0.1 --creds {worker}/worker.creds kv watch ib 'node.*.<id>'"
-    );
+    println!("  nats micro info ironbeat");
+    println!("  nats sub 'ib.v1.>' --translate '{ironbeat} decode'");
 }
 
 /// Until Ctrl-C.
