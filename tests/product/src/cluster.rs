@@ -42,6 +42,31 @@ impl Cluster {
     /// When a part does not come up.
     pub fn start(product: Product, spec: RackSpec, workers: usize, policy: &str) -> Result<Self> {
         let logins = Logins::init(&product.ironbeat, &[])?;
+        Self::start_as(product, spec, workers, policy, logins)
+    }
+
+    /// The same with a CA: NATS servers take TLS only.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub fn start_with_tls(
+        product: Product,
+        spec: RackSpec,
+        workers: usize,
+        policy: &str,
+    ) -> Result<Self> {
+        let host = GATEWAY.to_string();
+        let logins = Logins::init(&product.ironbeat, &["--tls", "--host", &host])?;
+        Self::start_as(product, spec, workers, policy, logins)
+    }
+
+    fn start_as(
+        product: Product,
+        spec: RackSpec,
+        workers: usize,
+        policy: &str,
+        logins: Logins,
+    ) -> Result<Self> {
         let nats_config = spec.nats_config + &logins.server_lines()?;
         let spec = RackSpec {
             nats_config,
@@ -146,6 +171,9 @@ impl Cluster {
         let mut command = self.rack.command(&self.product.ironbeat)?;
         command.env("IRONBEAT_NATS", format!("nats://{GATEWAY}:{NATS_PORT}"));
         command.env("IRONBEAT_CREDS", self.logins.admin());
+        if let Some(ca) = self.logins.ca() {
+            command.env("IRONBEAT_CA", ca);
+        }
         command.env("IRONBEAT_BMC_PASSWORD", &self.rack.login().password);
         command.args(args);
         Ok(command)

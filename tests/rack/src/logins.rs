@@ -63,6 +63,12 @@ impl Logins {
         self.dir.join("worker")
     }
 
+    /// Of servers with TLS.
+    pub fn ca(&self) -> Option<PathBuf> {
+        let ca = self.dir.join("people/ca.pem");
+        ca.exists().then_some(ca)
+    }
+
     /// For people who may do everything.
     pub fn admin(&self) -> PathBuf {
         self.dir.join("people/admin.creds")
