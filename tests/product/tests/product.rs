@@ -137,6 +137,28 @@ fn bios_and_uefi_machines_go_from_enroll_to_active_and_back() -> Result<()> {
     no_secret_was_printed(&cluster)
 }
 
+/// The clock of a machine without a battery begins anew at each start; certificates are of this year.
+#[test]
+fn a_machine_whose_clock_stood_still_is_deployed_over_tls() -> Result<()> {
+    let spec = RackSpec {
+        nodes: vec![NodeSpec {
+            dead_clock: Some("1970-01-02"),
+            ..bios()
+        }],
+        ..RackSpec::default()
+    };
+    let cluster = Cluster::start(Product::from_env()?, spec, 1, NO_CLEAN)?;
+    let mut console = console_from_now(&cluster, 1);
+    cluster.enroll(1, &[])?;
+    cluster.make_available(1, PATIENCE)?;
+    cluster.deploy(1, "host1")?;
+    let line = console.wait_for("which cannot be", PATIENCE)?.line;
+    ensure!(line.contains("the clock says 1970-01-0"), "{line}");
+    console.wait_for("got the CA of the site", PATIENCE)?;
+    cluster.wait_state(1, &["active"], PATIENCE)?;
+    says_who_it_is(&mut console, "host1")
+}
+
 /// Neither a master boot record nor a partition table, at either end.
 fn not_bootable(cluster: &Cluster, node: usize, when: &str) -> Result<()> {
     use std::io::Seek as _;

@@ -71,6 +71,9 @@ pub fn arguments(
     args.option("-smp", spec.cpus.to_string())
         .option("-m", spec.memory_mib.to_string());
     args.option("-display", "none").option("-vga", "none");
+    if let Some(day) = spec.dead_clock {
+        args.option("-rtc", format!("base={day}"));
+    }
     args.option("-chardev", format!("socket,id=qmp,fd={qmp_fd}"))
         .option("-mon", "chardev=qmp,mode=control");
     let (socket, log) = (value(&paths.console_socket()), value(&paths.console_log()));

@@ -24,6 +24,8 @@ pub struct NodeSpec {
     pub usb: bool,
     /// Whether the switch sends LLDP frames to the machine's NICs.
     pub lldp: bool,
+    /// What the clock says at each POST, as `1970-01-02`, if its battery is dead; else the host's time.
+    pub dead_clock: Option<&'static str>,
 }
 
 /// Firmware of a machine.
@@ -143,6 +145,7 @@ impl NodeSpec {
             in_band_ipmi: false,
             usb: false,
             lldp: true,
+            dead_clock: None,
         }
     }
 
