@@ -1,6 +1,6 @@
 //! Servers that are not ours: of another CA, with a certificate that has expired or names another, or without TLS. Each is a real
 //! nats-server that would take the logins, so that only the certificate tells it from ours.
-//! The ramdisk's agent has no row here yet: it comes when ramdisks bring the CA.
+//! Whom a ramdisk's agent believes is tried with the agent.
 use super::agent::now;
 use crate::book::{Book, Got};
 use crate::eyes::Eyes;

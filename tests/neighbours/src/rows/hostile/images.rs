@@ -71,6 +71,12 @@ fn serve(mut stream: TcpStream, answer: &Answer) -> std::io::Result<()> {
     let mut first = String::new();
     lines.read_line(&mut first)?;
     let path = first.split(' ').nth(1).unwrap_or_default().to_string();
+    // A worker asks by HEAD whether an image is there; to whoever comes for it, it is elsewhere.
+    let path = match path.strip_prefix("/sly-") {
+        Some(_) if first.starts_with("HEAD") => "/good.raw".into(),
+        Some(rest) => format!("/{rest}"),
+        None => path,
+    };
     let mut line = String::new();
     while lines.read_line(&mut line)? > 2 {
         line.clear();
@@ -242,6 +248,27 @@ fn packed(bytes: Vec<u8>) -> Result<Vec<u8>> {
     let fed = feeding.join();
     fed.map_err(|_| anyhow::anyhow!("feeding gzip panicked"))??;
     Ok(output.stdout)
+}
+
+/// Reports the step's failure as the agent does; the line of `explain` about it.
+fn fails(lab: &mut Lab, writing: Writing, why: &str) -> Result<Option<String>> {
+    let Writing {
+        agent,
+        mut wire,
+        step,
+        ..
+    } = writing;
+    let error = StepError {
+        what: why.into(),
+        retry: Retry::Useless,
+    };
+    jobs::says(&agent, &mut wire, Status::Failed { step, error })?;
+    let name = NODES[usize::from(NODE) - 1];
+    lab.is(name, "deploy failed")?;
+    match why.rsplit(": ").next() {
+        Some(words) if !words.is_empty() => lab.explained(name, words),
+        _ => Ok(None),
+    }
 }
 
 pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
@@ -446,28 +473,9 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
             Err(_) if first[510..512] == [0x55, 0xaa] => Some("a disk that boots".into()),
             Err(_) => None,
         };
-        // As the agent reports it.
         let why = done.err().unwrap_or_default();
-        let Writing {
-            agent,
-            mut wire,
-            step,
-            ..
-        } = writing;
-        let error = StepError {
-            what: why.clone(),
-            retry: Retry::Useless,
-        };
-        jobs::says(&agent, &mut wire, Status::Failed { step, error })?;
-        lab.is(NODES[usize::from(NODE) - 1], "deploy failed")?;
-        let words = why.rsplit(": ").next().unwrap_or_default().to_string();
-        let seen = lab.explained(NODES[usize::from(NODE) - 1], &words)?;
-        book.attempt(
-            &control,
-            tries,
-            Got::of(got),
-            seen.filter(|_| !words.is_empty()),
-        );
+        let seen = fails(lab, writing, &why)?;
+        book.attempt(&control, tries, Got::of(got), seen);
         jobs::undeploys(lab, NODE)?;
     }
     // Where the worker is sent to. The operator may name such an address.
@@ -516,6 +524,29 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
             lab.is(NODES[usize::from(NODE) - 1], "wait call-back")?;
             jobs::undeploys(lab, NODE)?;
         }
+    }
+    // And where the agent is sent to, when the worker saw nothing wrong.
+    for (path, tries) in [
+        (
+            "sly-near.raw",
+            "a redirect to a loopback address, after an honest HEAD",
+        ),
+        (
+            "sly-link.raw",
+            "a redirect to a link-local address, after an honest HEAD",
+        ),
+    ] {
+        let said = deploy(lab, &format!("http://{own}:{port}/{path}"))?;
+        ensure!(said.ok, "{path}: the worker sees through it: {}", said.err);
+        let writing = begun(lab)?;
+        secret.store(0, Ordering::Relaxed);
+        let (done, _, _) = does(&writing, &disk);
+        let hits = secret.load(Ordering::Relaxed);
+        let got = (hits > 0).then(|| format!("{hits} requests of the agent there"));
+        let why = done.err().unwrap_or_default();
+        let seen = fails(lab, writing, &why)?;
+        book.attempt(&control, tries, Got::of(got), seen);
+        jobs::undeploys(lab, NODE)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! A hostile image server, BMC or DHCP server: they send what nobody asked for, and lie.
-//! Redirects to loopback and link-local addresses, and slow drips, come when the agent's client knows them.
+//! Slow drips and false times are tried with the agent.
 mod bmcs;
 mod images;
 mod leases;
