@@ -131,24 +131,29 @@ pub fn bmc_load() -> Result<PathBuf> {
 /// The worker, and what breaks everything around it, in the profile of tests: the metal is simulated and the time goes
 /// into waiting, so that compiling for speed would not pay.
 pub fn chaos() -> Result<(PathBuf, PathBuf)> {
-    let packages = ["--package", "ironbeat", "--package", "ironbeat-chaos"];
-    let arguments = [&["build"][..], &packages, &["--bins"]].concat();
-    cargo(&arguments, None)?;
-    Ok((tested_ironbeat(), target().join("debug/ironbeat-chaos")))
+    let debug = troublemakers()?;
+    Ok((tested_ironbeat(), debug.join("ironbeat-chaos")))
 }
 
 /// The worker, the agent, and its bad neighbours, in the profile of tests.
 pub fn neighbours() -> Result<(PathBuf, PathBuf, PathBuf)> {
-    let packages = ["ironbeat", "ironbeat-agent", "ironbeat-neighbours"];
+    let debug = troublemakers()?;
+    let (agent, neighbours) = ("ironbeat-agent", "ironbeat-neighbours");
+    Ok((tested_ironbeat(), debug.join(agent), debug.join(neighbours)))
+}
+
+/// All in one command: cargo compiles a dependency once for each set of features that its packages ask for together.
+fn troublemakers() -> Result<PathBuf> {
+    let packages = [
+        "ironbeat",
+        "ironbeat-agent",
+        "ironbeat-chaos",
+        "ironbeat-neighbours",
+    ];
     let packages = packages.iter().flat_map(|package| ["--package", package]);
     let arguments: Vec<&str> = ["build", "--bins"].into_iter().chain(packages).collect();
     cargo(&arguments, None)?;
-    let debug = target().join("debug");
-    Ok((
-        tested_ironbeat(),
-        debug.join("ironbeat-agent"),
-        debug.join("ironbeat-neighbours"),
-    ))
+    Ok(target().join("debug"))
 }
 
 /// Where the last run of bad neighbours left its logs.

@@ -2,7 +2,6 @@
 //! The view and the connections find it, and say it in the log; `presence` tells the others.
 use crate::login::Refusals;
 use crate::records::{Store, StoreError};
-use crate::secrets::Broken;
 use crate::worker::Worker;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,11 +63,8 @@ enum Keys {
 async fn look_at_keys(store: &Store, before: Keys) -> Keys {
     match store.keys.ready().await {
         Ok(()) => Keys::Good,
-        Err(StoreError::Sealed {
-            why: why @ Broken::OtherMaster { .. },
-            ..
-        }) => Keys::Foreign(format!(
-            "give it the master keys of the other workers, and restart it: {why}"
+        Err(error) if error.is_foreign() => Keys::Foreign(format!(
+            "give it the master keys of the other workers, and restart it: {error}"
         )),
         Err(error @ StoreError::Sealed { .. }) => Keys::Bad(error.to_string()),
         // What the servers say when they can be asked again counts.

@@ -95,6 +95,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Other workers can open it: they have another master key.
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Self::Sealed { why, .. } => matches!(why, Broken::OtherMaster { .. }),
+            _ => false,
+        }
+    }
+
     /// The servers have no such stream.
     pub(super) fn no_stream(&self) -> bool {
         let StoreError::Kv(KvError::Read { source, .. } | KvError::Follow { source, .. }) = self

@@ -240,8 +240,10 @@ pub const CRATES: &[Crate] = &[
         name: "ironbeat-fleet",
         dir: "tests/fleet",
         owns: "thousands of simulated machines, agent and BMC each, over real NATS and RMCP+, with a ledger of what was touched; the load of `bench fleet`",
-        lacks: "the product's code, but for the types on the wire: it meets the programs that ship",
+        lacks: "the product's code, but for the types on the wire and how an agent shows who it is: it meets the programs that ship",
         may: &[
+            "ironbeat-agent",
+            "ironbeat-auth",
             "ironbeat-bmc-sim",
             "ironbeat-rack",
             "ironbeat-ops",
@@ -249,7 +251,7 @@ pub const CRATES: &[Crate] = &[
             "ironbeat-common",
         ],
         no_std: false,
-        never: &["ironbeat", "ironbeat-agent"],
+        never: &["ironbeat"],
         rooms: &[],
     },
     Crate {
