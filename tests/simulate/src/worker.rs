@@ -26,6 +26,8 @@ pub(crate) struct Worker {
     sent: (u64, Moment),
     pub up: Up,
     pub roster: Roster,
+    /// The revision of the renewal of each worker that it heard last.
+    heard: BTreeMap<WorkerId, u64>,
     pub index: Index,
     followed: BTreeMap<NodeId, Revision>,
     /// It has read all that was there at this revision.
@@ -119,6 +121,7 @@ impl Worker {
             sent: (0, Moment::since_boot(Duration::ZERO)),
             up: Up::Down,
             roster: Roster::new(info.actor(), Timing::DEFAULT),
+            heard: BTreeMap::new(),
             info,
             index: Index::default(),
             followed: BTreeMap::new(),
@@ -285,6 +288,12 @@ impl World {
     pub(crate) fn hears(&mut self, n: usize, info: WorkerInfo, revision: u64, stored: u64) {
         let now = self.now;
         let it = &mut self.workers[n];
+        // A stream is followed in its order, also by whoever was stopped and reads on.
+        let last = it.heard.entry(info.id.clone()).or_default();
+        if revision < *last {
+            return;
+        }
+        *last = revision;
         let at = it.at(now);
         if it.sent.0 == revision {
             let stored = Time::from_unix_ms(stored);
