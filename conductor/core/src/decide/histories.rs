@@ -141,7 +141,9 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
         let sign = rng.pick(&[Sign::Lease, Sign::Script, Sign::Kernel]);
         return Event::Seen { sign, at };
     }
-    if rng.below(12) == 0 {
+    // One that is fetched again voids the ticket of a machine that is on its way.
+    let again = node.boot.is_some() || node.tickets.open.is_some();
+    if rng.below(if again { 60 } else { 12 }) == 0 {
         let at = Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000)));
         let ticket = key(rng.below(6));
         return Event::Script { ticket, at };
@@ -346,13 +348,9 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             Verb::Deploy(instance()),
             Verb::Inspect,
         ]),
-        State::Busy(_) => rng.pick(&[
-            Verb::Undeploy,
-            renamed.clone(),
-            renamed.clone(),
-            Verb::Abort,
-            Verb::Power(PowerVerb::Off),
-        ]),
+        // Most jobs come far: what ends a deploy just before its end proves most.
+        State::Busy(_) if rng.below(3) > 0 => renamed.clone(),
+        State::Busy(_) => rng.pick(&[Verb::Undeploy, Verb::Abort, Verb::Power(PowerVerb::Off)]),
     };
     if rng.below(4) > 0 {
         return likely;
