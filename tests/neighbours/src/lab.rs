@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_ops::ENDPOINTS;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
+use ironbeat_rack::netns::Netns;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Node n has the machine n, from 1.
@@ -30,6 +32,8 @@ pub struct Lab {
     configs: Vec<Value>,
     /// Of observer, operator and admin, open from the start.
     pub ears: Vec<Ear>,
+    /// All of it is in there.
+    pub netns: Arc<Netns>,
     /// Less of what takes long.
     pub short: bool,
     /// Whatever nobody but its holder may learn, by name.
@@ -39,7 +43,7 @@ pub struct Lab {
 impl Lab {
     /// # Errors
     /// When a part does not come up.
-    pub fn start(programs: Programs, short: bool) -> Result<Self> {
+    pub fn start(programs: Programs, short: bool, netns: Arc<Netns>) -> Result<Self> {
         // One more for the real agent.
         let site = Site::start(programs, NODES.len() + 1)?;
         let ears = ["otto", "olga", "admin"].map(|login| Ear::open(&site, login));
@@ -81,6 +85,7 @@ impl Lab {
             streams,
             configs,
             ears,
+            netns,
             short,
             secrets: vec![bmc],
             site,

@@ -7,8 +7,11 @@ use ironbeat_neighbours::lab::Lab;
 use ironbeat_neighbours::rows::ROWS;
 use ironbeat_neighbours::site::Programs;
 use ironbeat_rack::nats::cluster::version;
+use ironbeat_rack::netns::Netns;
+use ironbeat_rack::owner::unique_name;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Parser)]
@@ -56,6 +59,12 @@ fn try_main(args: &Args) -> Result<()> {
         "neighbours: nats-server {version}; logs in {}",
         args.dir.display()
     );
+    // Its sockets and addresses are nobody else's.
+    let netns = Arc::new(Netns::create(&unique_name(), false)?);
+    netns.inside(|| play(args, &netns))
+}
+
+fn play(args: &Args, netns: &Arc<Netns>) -> Result<()> {
     let begin = Instant::now();
     let programs = Programs {
         ironbeat: args.ironbeat.clone(),
@@ -63,7 +72,7 @@ fn try_main(args: &Args) -> Result<()> {
         nats_server: args.nats_server.clone(),
         dir: args.dir.clone(),
     };
-    let mut lab = Lab::start(programs, args.short)?;
+    let mut lab = Lab::start(programs, args.short, Arc::clone(netns))?;
     let mut book = Book::default();
     for row in ROWS {
         if args.only.is_empty() || args.only.iter().any(|only| only == row.name) {

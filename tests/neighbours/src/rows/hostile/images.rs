@@ -11,10 +11,11 @@ use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Retry, Status, StepError};
 use ironbeat_common::inventory::{Disk, Inventory};
 use ironbeat_common::order::Order;
+use ironbeat_rack::layout::GATEWAY;
 use ironbeat_rack::ports::PortLease;
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -98,43 +99,8 @@ fn chunk(stream: &mut TcpStream, piece: &[u8]) -> std::io::Result<()> {
 
 /// An address of this machine's own wire, as clouds serve credentials on.
 const LINK_LOCAL: &str = "169.254.77.77";
-
-/// This machine has it.
-struct LinkLocal;
-
-impl LinkLocal {
-    fn add() -> Result<Self> {
-        let mut ip = Command::new("ip");
-        ip.args([
-            "address",
-            "replace",
-            &format!("{LINK_LOCAL}/32"),
-            "dev",
-            "lo",
-        ]);
-        let said = crate::site::said(ip)?;
-        ensure!(said.ok, "ip address: {}", said.err);
-        Ok(Self)
-    }
-}
-
-impl Drop for LinkLocal {
-    fn drop(&mut self) {
-        let address = format!("{LINK_LOCAL}/32");
-        let _ = Command::new("ip")
-            .args(["address", "delete", &address, "dev", "lo"])
-            .status();
-    }
-}
-
-/// An address of this machine that is not loopback; no datagram is sent for it.
-fn own_address() -> Result<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket
-        .connect("192.0.2.1:9")
-        .context("this machine has no address but loopback")?;
-    Ok(socket.local_addr()?.ip())
-}
+/// An address of this machine that is not loopback.
+const OWN: IpAddr = IpAddr::V4(GATEWAY);
 
 /// A disk that is a file.
 struct Loop {
@@ -479,7 +445,8 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
         jobs::undeploys(lab, NODE)?;
     }
     // Where the worker is sent to. The operator may name such an address.
-    let _there = LinkLocal::add()?;
+    lab.netns
+        .ip(&[format!("address replace {LINK_LOCAL}/32 dev lo")])?;
     secret.store(0, Ordering::Relaxed);
     let named = deploy(lab, &format!("http://{LINK_LOCAL}:{port}/secret.raw")).and_then(|said| {
         ensure!(
@@ -492,7 +459,6 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
     let (control, ()) = book.control("the operator names a link-local address", named)?;
     lab.is(NODES[usize::from(NODE) - 1], "wait call-back")?;
     jobs::undeploys(lab, NODE)?;
-    let own = own_address()?;
     for (path, tries) in [
         ("near.raw", "a redirect to a loopback address"),
         ("name.raw", "a redirect to localhost"),
@@ -501,7 +467,7 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
         ("link.raw", "a redirect to a link-local address"),
     ] {
         secret.store(0, Ordering::Relaxed);
-        let said = deploy(lab, &format!("http://{own}:{port}/{path}"))?;
+        let said = deploy(lab, &format!("http://{OWN}:{port}/{path}"))?;
         ensure!(
             said.ok || said.err.contains(path),
             "{path}: refused for another reason: {}",
@@ -536,7 +502,7 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
             "a redirect to a link-local address, after an honest HEAD",
         ),
     ] {
-        let said = deploy(lab, &format!("http://{own}:{port}/{path}"))?;
+        let said = deploy(lab, &format!("http://{OWN}:{port}/{path}"))?;
         ensure!(said.ok, "{path}: the worker sees through it: {}", said.err);
         let writing = begun(lab)?;
         secret.store(0, Ordering::Relaxed);
