@@ -2,6 +2,7 @@
 //! Only `drive::reconcile` saves a node, only `clock` reads the time, only `drive::act` touches the world.
 pub mod backup;
 pub mod bmc;
+mod bucket;
 pub mod clock;
 pub mod config;
 mod confirm;

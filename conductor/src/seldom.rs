@@ -1,18 +1,19 @@
 //! A log line that anybody on the network can cause: a few are told at once, then one a second with how many were not.
 //! What the line says is for whoever refuses something.
+use crate::bucket::Rate;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Enough to see what somebody is at: some 40 KB of log ...
-const BURST: u32 = 200;
-/// ... and 86,400 lines a day from whoever goes on.
-const EVERY: Duration = Duration::from_secs(1);
+/// Enough to see what somebody is at, some 40 KB of log; then 86,400 lines a day from whoever goes on.
+const RATE: Rate = Rate {
+    burst: 200,
+    every: Duration::from_secs(1),
+};
 
 pub struct Seldom(Mutex<State>);
 
 struct State {
-    /// When all of [`BURST`] is there again.
     full_at: Instant,
     untold: u64,
 }
@@ -30,12 +31,10 @@ impl Seldom {
     /// Whether this one is told; then how many were not since the last that was.
     pub fn told(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = state.full_at.max(now) + EVERY;
-        if next > now + EVERY * BURST {
+        if !RATE.take(&mut state.full_at, now) {
             state.untold += 1;
             return None;
         }
-        state.full_at = next;
         Some(std::mem::take(&mut state.untold))
     }
 }
@@ -49,11 +48,11 @@ mod tests {
         let seldom = Seldom::default();
         let begin = Instant::now();
         let told = (0..10_000).filter(|_| seldom.told(begin).is_some());
-        assert_eq!(told.count(), BURST as usize);
-        let later = begin + EVERY;
-        assert_eq!(seldom.told(later), Some(u64::from(10_000 - BURST)));
+        assert_eq!(told.count(), 200);
+        let later = begin + RATE.every;
+        assert_eq!(seldom.told(later), Some(9_800));
         assert_eq!(seldom.told(later), None);
-        let calm = later + EVERY * (BURST + 1);
+        let calm = later + RATE.every * 201;
         assert_eq!(seldom.told(calm), Some(1));
         assert_eq!(seldom.told(calm), Some(0));
     }

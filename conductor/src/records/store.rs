@@ -97,10 +97,13 @@ pub enum StoreError {
 impl StoreError {
     /// Other workers can open it: they have another master key.
     pub fn is_foreign(&self) -> bool {
-        match self {
-            Self::Sealed { why, .. } => matches!(why, Broken::OtherMaster { .. }),
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Sealed {
+                why: Broken::OtherMaster { .. },
+                ..
+            }
+        )
     }
 
     /// The servers have no such stream.
