@@ -203,7 +203,9 @@ impl Hands for RealHands {
 mod tests {
     use super::*;
     use crate::records::presence::roster::Timing;
-    use crate::records::tests::{DEADLINE, connect, enrolment, eventually, masters, node, server};
+    use crate::records::tests::{
+        DEADLINE, PATIENCE, connect, enrolment, eventually, masters, node, server,
+    };
     use crate::records::{KvError, Names};
     use ironbeat_core::id::Incarnation;
     use ironbeat_ops::reply::WorkerInfo;
@@ -263,8 +265,6 @@ mod tests {
         may_act: Duration::from_millis(1400),
         lapse: Duration::from_millis(2000),
     };
-    /// Nobody waits longer for an answer of the store.
-    const PATIENCE: Duration = Duration::from_millis(500);
 
     async fn hands(client: async_nats::Client, store: &Store) -> RealHands {
         let info = WorkerInfo {
@@ -316,7 +316,7 @@ mod tests {
             early = &mut login => panic!("nobody can know yet: {early:?}"),
             () = closed => {}
         }
-        let early = tokio::time::timeout(PATIENCE * 4, &mut login).await;
+        let early = tokio::time::timeout(PATIENCE * 2, &mut login).await;
         assert!(early.is_err(), "nobody can know yet: {early:?}");
         server.thaw().unwrap();
         assert_eq!(login.await.unwrap(), enrolment(1).bmc);

@@ -27,6 +27,9 @@ use std::time::Duration;
 
 /// No wait in these tests is longer, however loaded the machine: a condition that never comes true must fail.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a store waits for an answer where a test needs it to give up. Enough for a server that shares its cores with
+/// a compiler: the same store opens its buckets first.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn server() -> NatsServer {
     NatsServer::start_loopback(NatsBinary::Floor).expect("nats-server starts")

@@ -1,18 +1,16 @@
 //! What lies beside records and no record names goes, whoever died in the middle of what; what is named stays.
 //! `beside` tests how documents come and go when nothing goes wrong.
 use super::proxy::hold_back;
-use super::{DEADLINE, connect, create, eventually, id, masters, next, node, op, server, store};
+use super::{
+    DEADLINE, PATIENCE, connect, create, eventually, id, masters, next, node, op, server, store,
+};
 use crate::records::view::View;
 use crate::records::{Names, Store, StoreError};
 use ironbeat_core::node::{
     Beside, BesideKind, BmcSecrets, InstanceData, Node, Rest, Secret, State,
 };
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::watch;
-
-/// Short, so that a test need not wait for an answer that cannot come.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 fn secrets() -> Beside {
     Beside::BmcSecrets(BmcSecrets {
@@ -187,7 +185,7 @@ async fn a_save_that_landed_unheard_and_was_saved_on_top_of_leaves_no_old_passwo
     };
     let url = hold_back(server.address(), hold.clone(), hears).await;
     let client = connect(&url).await;
-    let slow = Store::open_patiently(client, &Names::default(), masters(), PATIENCE * 6).await;
+    let slow = Store::open_patiently(client, &Names::default(), masters(), PATIENCE).await;
     let slow = slow.unwrap();
     let second = changed(&first, "second");
     let saving = {

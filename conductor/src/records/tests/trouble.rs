@@ -1,7 +1,7 @@
 //! Acknowledgements that do not come, and a server that is killed while it is written to.
 //! `view` tests how the view takes a restart.
 use super::proxy::hold_back;
-use super::{DEADLINE, connect, create, id, masters, next, node, op, server};
+use super::{DEADLINE, PATIENCE, connect, create, id, masters, next, node, op, server};
 use crate::records::{Names, Store, StoreError};
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
@@ -9,9 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// Short, so that a test need not wait for an acknowledgement that cannot come.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn a_write_that_timed_out_and_landed_is_found_again() {
@@ -78,7 +75,7 @@ async fn a_save_in_the_middle_of_which_the_servers_die_is_known_when_they_are_ba
         // Until then what the server said before is only held back.
         hold.closed().await;
         hold.send_replace(false);
-        let early = tokio::time::timeout(PATIENCE * 4, &mut saving).await;
+        let early = tokio::time::timeout(PATIENCE * 2, &mut saving).await;
         assert!(early.is_err(), "nobody can know yet: {early:?}");
         server.start().unwrap();
         let saved = tokio::time::timeout(DEADLINE, saving).await;
