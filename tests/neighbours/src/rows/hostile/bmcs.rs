@@ -135,6 +135,20 @@ fn agrees_to_none(datagram: &[u8]) -> Vec<u8> {
     datagram
 }
 
+/// RMCP's own four bytes are authenticated by nobody, nor is what follows the end (IPMI 2.0 §13.1.3, §13.6): an answer that is
+/// whole but for them is the BMC's.
+fn damaged(by: &mut Mutator, datagram: &[u8]) -> Vec<u8> {
+    const RMCP: usize = 4;
+    let whole = datagram.get(RMCP..).unwrap_or_default();
+    loop {
+        let mutant = by.mutate(datagram);
+        let rest = mutant.get(RMCP..);
+        if whole.is_empty() || !rest.is_some_and(|rest| rest.starts_with(whole)) {
+            return mutant;
+        }
+    }
+}
+
 fn check(lab: &Lab, man: &MiddleMan) -> Result<Said> {
     let address = man.address.to_string();
     lab.site
@@ -205,12 +219,12 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
         (
             "to damage each of its answers",
             true,
-            Box::new(move |it| vec![damage.mutate(it)]),
+            Box::new(move |it| vec![damaged(&mut damage, it)]),
         ),
         (
             "to send a hundred damaged answers for each",
             true,
-            Box::new(move |it| (0..100).map(|_| noise.mutate(it)).collect()),
+            Box::new(move |it| (0..100).map(|_| damaged(&mut noise, it)).collect()),
         ),
         (
             "to send 60 KB for each answer",
