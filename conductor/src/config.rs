@@ -198,6 +198,24 @@ pub struct Http {
     pub kernel_args: String,
     #[serde(default)]
     pub limits: HttpLimits,
+    /// Serve the same over https too, and send ramdisks there for images. Firmware goes on with http.
+    pub tls: Option<HttpTls>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HttpTls {
+    /// Address and port.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub listen: SocketAddr,
+    /// How ramdisks reach it; default: `https://<listen>`, which needs an address there and not `0.0.0.0`.
+    pub url: Option<String>,
+    /// A PEM file: the worker's certificate, and those between it and the CA. `ironbeat auth certificate` makes one that
+    /// ramdisks believe. It is read at the start.
+    pub certificate: PathBuf,
+    /// A PEM file with its key.
+    pub key: PathBuf,
 }
 
 /// Scripts, kernels and ramdisks have places of their own, which images never take.
@@ -226,29 +244,51 @@ impl Default for HttpLimits {
 
 impl Http {
     pub fn url(&self) -> String {
-        match &self.url {
-            Some(url) => url.trim_end_matches('/').into(),
-            None => format!("http://{}", self.listen),
-        }
+        url("http", self.url.as_ref(), self.listen)
     }
 
-    /// Machines are told to come to this address.
     fn check(&self) -> anyhow::Result<()> {
-        let Some(url) = &self.url else {
-            anyhow::ensure!(
-                !self.listen.ip().is_unspecified(),
-                "http.listen is {}, which is no address that a machine can go to: say in http.url how machines reach this worker",
-                self.listen
-            );
-            return Ok(());
-        };
-        let parsed = url.parse::<axum::http::Uri>();
-        anyhow::ensure!(
-            parsed.is_ok_and(|url| url.scheme_str() == Some("http") && url.host().is_some()),
-            "http.url is {url:?}: it must begin with http:// and a host"
-        );
-        Ok(())
+        check_url("http", "http", self.url.as_ref(), self.listen)?;
+        match &self.tls {
+            None => Ok(()),
+            Some(tls) => check_url("https", "http.tls", tls.url.as_ref(), tls.listen),
+        }
     }
+}
+
+impl HttpTls {
+    pub fn url(&self) -> String {
+        url("https", self.url.as_ref(), self.listen)
+    }
+}
+
+fn url(scheme: &str, told: Option<&String>, listen: SocketAddr) -> String {
+    match told {
+        Some(url) => url.trim_end_matches('/').into(),
+        None => format!("{scheme}://{listen}"),
+    }
+}
+
+/// Machines are told to come to this address. `of`: the part of the configuration.
+fn check_url(
+    scheme: &str,
+    of: &str,
+    told: Option<&String>,
+    listen: SocketAddr,
+) -> anyhow::Result<()> {
+    let Some(url) = told else {
+        anyhow::ensure!(
+            !listen.ip().is_unspecified(),
+            "{of}.listen is {listen}, which is no address that a machine can go to: say in {of}.url how machines reach this worker",
+        );
+        return Ok(());
+    };
+    let parsed = url.parse::<axum::http::Uri>();
+    anyhow::ensure!(
+        parsed.is_ok_and(|url| url.scheme_str() == Some(scheme) && url.host().is_some()),
+        "{of}.url is {url:?}: it must begin with {scheme}:// and a host"
+    );
+    Ok(())
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -319,7 +359,7 @@ mod tests {
     /// Rows of one section.
     fn rows<'de, T: JsonSchema + Deserialize<'de>>(prefix: &str) -> Vec<Vec<String>> {
         let schema = schemars::schema_for!(T).to_value();
-        document::options::<T>(prefix, &schema, &["limits"])
+        document::options::<T>(prefix, &schema, &["limits", "tls"])
     }
 
     #[test]
@@ -328,6 +368,7 @@ mod tests {
             ("nats", rows::<Nats>("nats.")),
             ("http", rows::<Http>("http.")),
             ("http.limits", rows::<HttpLimits>("http.limits.")),
+            ("http.tls", rows::<HttpTls>("http.tls.")),
             ("dnsmasq", rows::<DnsmasqConfig>("dnsmasq.")),
             ("bmc", rows::<BmcOptions>("bmc.")),
             ("console", rows::<ConsoleOptions>("console.")),

@@ -2,7 +2,7 @@
 //! The parts do the work.
 use crate::bmc::Bmcs;
 use crate::clock;
-use crate::config::{Config, Nats};
+use crate::config::{Config, HttpTls, Nats};
 use crate::confirm;
 use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
 use crate::front::nats;
@@ -110,6 +110,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         id: id.clone(),
         incarnation,
         url: config.http.url(),
+        https: config.http.tls.as_ref().map(HttpTls::url),
         version: env!("CARGO_PKG_VERSION").into(),
         started: clock::now(),
         lacks: files::lacking(&config.http.boot_dir),
@@ -473,6 +474,7 @@ fn boot_answers(
     let ca = ca.transpose()?;
     Ok(BootAnswers {
         listen: config.http.listen,
+        tls: config.http.tls.clone(),
         boot_dir: config.http.boot_dir.clone(),
         image_dir: config.http.image_dir.clone(),
         limits: config.http.limits.clone(),

@@ -32,6 +32,7 @@ impl Worker {
         let told = Arc::clone(&fetched);
         let answers = BootAnswers {
             listen: SocketAddr::from((GATEWAY, BOOT_PORT)),
+            tls: None,
             boot_dir: dir.into(),
             image_dir: dir.into(),
             limits: ironbeat::config::HttpLimits::default(),

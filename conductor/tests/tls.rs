@@ -7,14 +7,26 @@ use ironbeat_agent::heart::perform::Authority;
 use ironbeat_agent::init::cmdline;
 use ironbeat_agent::log::Lines;
 use ironbeat_rack::nats::NatsBinary;
+use ironbeat_rack::ports::PortLease;
+use ironbeat_rack::secrets;
 use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
 use support::{Site, Worker, mac, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 async fn get(worker: &Worker, path: &str) -> String {
     let address = ("127.0.0.1", worker.http.port());
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask(TcpStream::connect(address).await.unwrap(), path).await
+}
+
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut reply = String::new();
@@ -64,4 +76,119 @@ async fn a_site_without_a_ca_names_none() {
     assert!(served.starts_with("HTTP/1.1 404"), "{served}");
     let script = get(&worker, &format!("/v1/boot/{}", mac(7))).await;
     assert!(!script.contains("ib.ca"), "{script}");
+}
+
+/// Whoever believes this CA and no other.
+fn believer(ca: &Path) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_had_over_tls_by_whoever_believes_the_sites_ca() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    let other = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    let (dir, made) = (
+        site.auth().display().to_string(),
+        site.file("disk.img", "0123"),
+    );
+    let made = Path::new(&made).parent().unwrap();
+    let to = made.display().to_string();
+    let certificate = [
+        "auth",
+        "certificate",
+        &dir,
+        "w1",
+        "--host",
+        "127.0.0.1",
+        "--to",
+        &to,
+    ];
+    site.cli(&certificate).await.good();
+    let (http, https) = (PortLease::take().unwrap(), PortLease::take().unwrap());
+    let port = https.port();
+    let tls = format!(
+        "{}[http.tls]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"{to}/w1.pem\"\nkey = \"{to}/w1.key\"\n",
+        secrets::section(made).unwrap(),
+    );
+    let mut worker = site.spawn_with("w1", "w1", &tls, http);
+    worker
+        .process
+        .wait_for_log(" ready ", support::SOON)
+        .unwrap();
+
+    let workers = site.ask("worker.list", json!({})).await.good();
+    assert_eq!(workers[0]["https"], format!("https://127.0.0.1:{port}"));
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connect = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let believer_of = |site: &Site| believer(&site.auth().join("worker/ca.pem"));
+    let stream = believer_of(&site).connect(name.clone(), connect().await);
+    let served = ask(stream.await.unwrap(), "/images/disk.img").await;
+    assert!(
+        served.starts_with("HTTP/1.1 200") && served.ends_with("0123"),
+        "{served}"
+    );
+    let served = get(&worker, "/images/disk.img").await;
+    assert!(served.starts_with("HTTP/1.1 200"), "{served}");
+
+    let stranger = believer_of(&other).connect(name, connect().await).await;
+    let why = stranger.expect_err("it is another site's").to_string();
+    assert!(
+        why.contains("UnknownIssuer") || why.contains("BadSignature"),
+        "{why}"
+    );
+    let mut plain = connect().await;
+    plain
+        .write_all(b"GET /images/disk.img HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    // What it says is a TLS alert, and then it hangs up.
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.windows(4).any(|some| some == b"0123"));
+    worker
+        .process
+        .wait_for_log("TLS handshake", support::SOON)
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_does_not_start_with_anothers_key() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    let to = Path::new(&site.file("here", ""))
+        .parent()
+        .unwrap()
+        .display()
+        .to_string();
+    let dir = site.auth().display().to_string();
+    for name in ["w1", "w2"] {
+        let certificate = [
+            "auth",
+            "certificate",
+            &dir,
+            name,
+            "--host",
+            "127.0.0.1",
+            "--to",
+            &to,
+        ];
+        site.cli(&certificate).await.good();
+        let again = site.cli(&certificate).await.bad();
+        assert!(again.contains(&format!("write {to}/{name}.pem")), "{again}");
+    }
+    let tls = format!(
+        "{}[http.tls]\nlisten = \"127.0.0.1:1\"\ncertificate = \"{to}/w1.pem\"\nkey = \"{to}/w2.key\"\n",
+        secrets::section(Path::new(&to)).unwrap(),
+    );
+    let mut worker = site.spawn_with("w1", "w1", &tls, PortLease::take().unwrap());
+    let said = format!("serve https with {to}/w1.pem and {to}/w2.key");
+    worker.process.wait_for_log(&said, support::SOON).unwrap();
 }

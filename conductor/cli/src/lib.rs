@@ -116,7 +116,11 @@ async fn workers(client: &Client) -> anyhow::Result<()> {
         vec![
             w.id.to_string(),
             w.host.clone(),
-            w.url.clone(),
+            [Some(&*w.url), w.https.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" "),
             w.version.clone(),
             w.started.to_string(),
             lacks(w),

@@ -153,6 +153,9 @@ pub struct WorkerInfo {
     pub incarnation: Incarnation,
     /// Its HTTP service, as machines reach it.
     pub url: String,
+    /// The same over TLS: ramdisks fetch images there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<String>,
     pub version: String,
     pub started: Time,
     /// Files that machines need to boot a ramdisk from it, and why it cannot serve them.

@@ -271,6 +271,7 @@ mod tests {
             id: "w1".parse().unwrap(),
             incarnation: Incarnation(1),
             url: String::new(),
+            https: None,
             version: String::new(),
             started: clock::now(),
             lacks: vec![],

@@ -9,7 +9,10 @@ pub fn urls(workers: &[WorkerInfo], source: &ImageSource) -> Vec<String> {
         ImageSource::Http(_) => vec![source.as_str().into()],
         ImageSource::Served(_) => workers
             .iter()
-            .map(|worker| format!("{}/images/{source}", worker.url))
+            .map(|worker| {
+                let url = worker.https.as_ref().unwrap_or(&worker.url);
+                format!("{url}/images/{source}")
+            })
             .collect(),
     }
 }
@@ -21,11 +24,12 @@ mod tests {
     use ironbeat_core::time::Time;
 
     #[test]
-    fn a_served_image_is_had_from_every_worker_in_their_order() {
+    fn a_served_image_is_had_from_every_worker_in_their_order_over_tls_where_it_speaks_it() {
         let worker = |name: &str| WorkerInfo {
             id: name.parse().unwrap(),
             incarnation: Incarnation::default(),
             url: format!("http://{name}"),
+            https: None,
             version: "1".into(),
             started: Time::from_unix_ms(1),
             lacks: vec![],
@@ -39,11 +43,19 @@ mod tests {
             dnsmasq: None,
         };
         let workers = [worker("w2"), worker("w1")];
+        let over_tls = WorkerInfo {
+            https: Some("https://w3".into()),
+            ..worker("w3")
+        };
         let of = |source: &str| urls(&workers, &source.parse().unwrap());
         assert_eq!(
             of("os.zst"),
             ["http://w2/images/os.zst", "http://w1/images/os.zst"]
         );
         assert_eq!(of("http://h/os.zst"), ["http://h/os.zst"]);
+        assert_eq!(
+            urls(&[over_tls], &"os.zst".parse().unwrap()),
+            ["https://w3/images/os.zst"]
+        );
     }
 }

@@ -1,13 +1,14 @@
 //! Owns the product in the rack: conductor workers as they ship, driven through the operator's command line.
 //! Leaves the rack's parts to `ironbeat-rack`, and what the product should do to the tests.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use ironbeat_rack::dnsmasq::BUS_NAME;
-use ironbeat_rack::layout::{BOOT_PORT, GATEWAY, NATS_PORT};
+use ironbeat_rack::layout::{BOOT_PORT, GATEWAY, HTTPS_PORT, NATS_PORT};
 use ironbeat_rack::logfile::LogCursor;
 use ironbeat_rack::logins::Logins;
 use ironbeat_rack::machine::KERNEL_ARGS;
@@ -86,11 +87,14 @@ impl Cluster {
     /// When it cannot be started.
     pub fn start_worker(&mut self, index: usize) -> Result<()> {
         let name = worker_name(index);
-        let port = BOOT_PORT + u16::try_from(index).context("worker number")?;
+        let n = u16::try_from(index).context("worker number")?;
+        let port = BOOT_PORT + n;
+        let https = SocketAddr::new(GATEWAY.into(), HTTPS_PORT + n);
+        let https = self.logins.https(&self.product.ironbeat, &name, https)?;
         let dnsmasq = self.rack.dnsmasq();
         let config = format!(
             "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\nlogin = '{}'\n[http]\nlisten = '{GATEWAY}:{port}'\n\
-             boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n\
+             boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n{https}\
              [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n{}[policy]\n{}\n",
             self.logins.worker().display(),
             self.product.boot_dir.display(),

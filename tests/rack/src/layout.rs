@@ -26,6 +26,8 @@ pub const NATS_PORT: u16 = 4222;
 pub const IMAGE_PORT: u16 = 8080;
 /// HTTP port the rack leaves free at [`GATEWAY`] for a conductor's boot scripts, kernel and ramdisk.
 pub const BOOT_PORT: u16 = 8081;
+/// Of a worker's images over TLS: the first worker's; the others count up.
+pub const HTTPS_PORT: u16 = 8443;
 /// IPMI over LAN (RMCP, IPMI 2.0 §13.1.2).
 pub const IPMI_PORT: u16 = 623;
 /// Loopback port in the namespace where a BMC's chassis script reaches the machines' supervisor.

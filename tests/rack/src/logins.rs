@@ -3,6 +3,7 @@
 use crate::owner::RunDir;
 use crate::process::run_ok;
 use anyhow::{Context, Result, ensure};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -30,6 +31,28 @@ impl Logins {
         command.args(["auth", "init"]).arg(&dir).args(options);
         run_ok(command, INIT_TIMEOUT)?;
         Ok(Self { _above: above, dir })
+    }
+
+    /// `[http.tls]` of a worker that listens there, under a certificate of the site's CA.
+    ///
+    /// # Errors
+    /// What `ironbeat auth certificate` said.
+    pub fn https(&self, ironbeat: &Path, worker: &str, listen: SocketAddr) -> Result<String> {
+        let file = |end: &str| self.dir.join(format!("{worker}.{end}"));
+        let (certificate, key) = (file("pem"), file("key"));
+        // A worker that starts again has one.
+        if !certificate.exists() {
+            let mut command = Command::new(ironbeat);
+            command.args(["auth", "certificate"]).arg(&self.dir);
+            command.args([worker, "--host", &listen.ip().to_string(), "--to"]);
+            command.arg(&self.dir);
+            run_ok(command, INIT_TIMEOUT)?;
+        }
+        Ok(format!(
+            "[http.tls]\nlisten = '{listen}'\ncertificate = '{}'\nkey = '{}'\n",
+            certificate.display(),
+            key.display()
+        ))
     }
 
     /// Where `auth init` made everything.

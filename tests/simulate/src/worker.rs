@@ -101,6 +101,7 @@ impl Worker {
         let id = World::worker_id(n);
         let info = WorkerInfo {
             url: format!("http://{id}"),
+            https: None,
             id,
             incarnation: Incarnation::default(),
             version: "simulated".into(),

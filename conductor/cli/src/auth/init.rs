@@ -31,7 +31,8 @@ pub struct InitArgs {
     server_dir: Option<PathBuf>,
 }
 
-const CA: &str = "ca.pem";
+pub const CA: &str = "ca.pem";
+pub const CA_KEY: &str = "operator/ca.key";
 
 pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {
     let dir = &args.dir;
@@ -104,7 +105,7 @@ fn operator(dir: &Path, site: &Site, tls: Option<&Certificates>) -> anyhow::Resu
         write_new(&dir.join(role_seed(*role)), &(seed(key)? + "\n"))?;
     }
     match tls {
-        Some(tls) => write_new(&operator.join("ca.key"), &tls.ca_key),
+        Some(tls) => write_new(&dir.join(CA_KEY), &tls.ca_key),
         None => Ok(()),
     }
 }
@@ -125,8 +126,8 @@ fn server(
     let (made, there) = (dir.join("server"), server_dir(dir, args));
     let (cert, key) = (there.join("server.pem"), there.join("server.key"));
     if let Some(tls) = tls {
-        write_new(&made.join("server.pem"), &tls.server)?;
-        write_new(&made.join("server.key"), &tls.server_key)?;
+        write_new(&made.join("server.pem"), &tls.server.certificate)?;
+        write_new(&made.join("server.key"), &tls.server.key)?;
     }
     let accounts = there.join("accounts");
     let server = Server {

@@ -1,6 +1,7 @@
 //! `ironbeat auth`: makes a site's keys and files, and people's logins.
 //! What the keys mean is in `ironbeat-auth`; only `revoke` asks a worker.
 mod about;
+mod certificate;
 mod certificates;
 mod files;
 mod init;
@@ -14,6 +15,8 @@ pub use files::write_new;
 pub enum AuthCommand {
     /// Make a site's keys, and the files of its NATS servers, workers and first admin.
     Init(init::InitArgs),
+    /// Make one more certificate with the site's CA: for a NATS server, or for a worker that serves images over https.
+    Certificate(certificate::CertificateArgs),
     /// Logins of people.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -24,6 +27,7 @@ pub enum AuthCommand {
 pub async fn run(to: &Connect, command: AuthCommand) -> anyhow::Result<()> {
     match command {
         AuthCommand::Init(args) => init::run(to, &args),
+        AuthCommand::Certificate(args) => certificate::run(&args),
         AuthCommand::User(command) => user::run(to, command).await,
     }
 }

@@ -6,7 +6,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use crate::config::HttpLimits;
+use crate::config::{HttpLimits, HttpTls};
 use crate::confirm;
 use crate::netboot::script::{Access, Facts, KERNEL, RAMDISK, script_for};
 use crate::seldom::Seldom;
@@ -25,7 +25,7 @@ use ironbeat_common::image::Digest;
 use ironbeat_common::login::CA_PATH;
 use ironbeat_core::boot::Boot;
 use serde::Deserialize;
-use serve::{Limits, Peer};
+use serve::{Doors, Limits, Peer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -33,6 +33,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 use tower_http::services::ServeDir;
 
@@ -40,6 +44,7 @@ use tower_http::services::ServeDir;
 #[derive(Clone)]
 pub struct BootAnswers {
     pub listen: SocketAddr,
+    pub tls: Option<HttpTls>,
     /// `vmlinuz` and `initrd`.
     pub boot_dir: PathBuf,
     pub image_dir: PathBuf,
@@ -85,15 +90,44 @@ impl Server {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn start(answers: BootAnswers) -> anyhow::Result<Server> {
-    let address = answers.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen on http://{address}"))?;
+    let tls = match &answers.tls {
+        None => None,
+        Some(tls) => {
+            let acceptor = acceptor(tls)?;
+            Some((listen("https", tls.listen).await?, acceptor))
+        }
+    };
+    let doors = Doors {
+        plain: listen("http", answers.listen).await?,
+        tls,
+    };
     let stop = CancellationToken::new();
     let limits = Limits::of(&answers.limits);
-    let serve = serve::serve(listener, router(answers), limits, stop.clone());
+    let serve = serve::serve(doors, router(answers), limits, stop.clone());
     let task = tokio::spawn(serve);
     Ok(Server { stop, task })
+}
+
+async fn listen(scheme: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {scheme}://{address}"))
+}
+
+fn acceptor(files: &HttpTls) -> anyhow::Result<TlsAcceptor> {
+    let read = |path: &PathBuf| format!("read {}", path.display());
+    let certificates = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| read(&files.certificate))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).with_context(|| read(&files.key))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key);
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    let config = config.with_context(|| format!("serve https with {certificate} and {key}"))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Kernels and ramdisks sent at once: with two descriptors each they are still few, and each is over in seconds.

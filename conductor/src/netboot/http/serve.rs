@@ -8,12 +8,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// The server's bounds.
@@ -106,13 +109,30 @@ impl Drop for Counted {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub SocketAddr);
 
+/// Where machines come in.
+pub(super) struct Doors {
+    pub plain: TcpListener,
+    pub tls: Option<(TcpListener, TlsAcceptor)>,
+}
+
+impl Doors {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<TlsAcceptor>)> {
+        let over_tls = async {
+            let Some((listener, acceptor)) = &self.tls else {
+                return std::future::pending().await;
+            };
+            let accepted = listener.accept().await;
+            accepted.map(|(stream, peer)| (stream, peer, Some(acceptor.clone())))
+        };
+        tokio::select! {
+            accepted = self.plain.accept() => accepted.map(|(stream, peer)| (stream, peer, None)),
+            accepted = over_tls => accepted,
+        }
+    }
+}
+
 /// Serves until `stop`, then lets what is in flight end in its grace.
-pub(super) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) {
+pub(super) async fn serve(doors: Doors, router: Router, limits: Limits, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let addresses = Addresses::default();
     let refuse =
@@ -122,8 +142,8 @@ pub(super) async fn serve(
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, peer)) => {
+            accepted = doors.accept(), if !full => match accepted {
+                Ok((stream, peer, acceptor)) => {
                     let (counted, of_address) = addresses.count(peer.ip().to_canonical());
                     if of_address > limits.per_address + TOLD {
                         continue;
@@ -137,7 +157,7 @@ pub(super) async fn serve(
                     let stop = stop.clone();
                     connections.spawn(async move {
                         let _counted = counted;
-                        let serve = serve_one(stream, peer, router, limits, stop);
+                        let serve = greet(stream, peer, acceptor, router, limits, stop);
                         if tokio::time::timeout(limits.life, serve).await.is_err() {
                             tracing::warn!(%peer, "a connection was cut after {} s", limits.life.as_secs());
                         }
@@ -150,22 +170,42 @@ pub(super) async fn serve(
             },
         }
     }
-    drop(listener);
+    drop(doors);
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.grace, ended).await.is_err() {
         connections.shutdown().await;
     }
 }
 
-async fn serve_one(
+async fn greet(
     stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let stream = Idle::new(stream, limits.silence, limits.floor);
+    let Some(acceptor) = acceptor else {
+        return serve_one(stream, peer, router, limits, stop).await;
+    };
+    let shaken = tokio::time::timeout(limits.request, acceptor.accept(stream)).await;
+    match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => serve_one(stream, peer, router, limits, stop).await,
+        // It says so itself if it does not believe us.
+        Err(error) => tracing::info!(%peer, "TLS handshake: {error}"),
+    }
+}
+
+async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
 ) {
     let router = router.layer(axum::Extension(Peer(peer)));
-    let io = TokioIo::new(Idle::new(stream, limits.silence, limits.floor));
+    let io = TokioIo::new(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request)

@@ -51,6 +51,7 @@ async fn site_with(limits: Limits, options: HttpLimits) -> Site {
     let told = Arc::clone(&fetched);
     let answers = BootAnswers {
         listen: address,
+        tls: None,
         boot_dir: dir.path().join("boot"),
         image_dir: dir.path().join("images"),
         limits: options,
@@ -79,12 +80,11 @@ async fn site_with(limits: Limits, options: HttpLimits) -> Site {
         }),
     };
     let stop = CancellationToken::new();
-    let task = tokio::spawn(serve::serve(
-        listener,
-        router(answers),
-        limits,
-        stop.clone(),
-    ));
+    let doors = Doors {
+        plain: listener,
+        tls: None,
+    };
+    let task = tokio::spawn(serve::serve(doors, router(answers), limits, stop.clone()));
     Site {
         dir,
         address,

@@ -257,6 +257,7 @@ mod tests {
             id: id(name),
             incarnation: Incarnation(1),
             url: format!("http://{name}"),
+            https: None,
             version: "1".into(),
             started: Time::from_unix_ms(1),
             lacks: vec![],

@@ -26,6 +26,7 @@ fn info(n: u8) -> WorkerInfo {
         id: name(n),
         incarnation: Incarnation(STARTS.fetch_add(1, Ordering::Relaxed)),
         url: format!("http://10.77.0.{n}:8080"),
+        https: None,
         version: "0.1.0".into(),
         started: Time::from_unix_ms(u64::from(n)),
         lacks: vec![],

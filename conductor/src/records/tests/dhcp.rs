@@ -12,6 +12,7 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
         info: WorkerInfo {
             id: name.parse().unwrap(),
             url: format!("http://{name}"),
+            https: None,
             version: "1".into(),
             started: Time::from_unix_ms(1),
             incarnation: Incarnation::default(),
