@@ -156,6 +156,12 @@ fn a_machine_whose_clock_stood_still_is_deployed_over_tls() -> Result<()> {
     ensure!(line.contains("the clock says 1970-01-0"), "{line}");
     console.wait_for("got the CA of the site", PATIENCE)?;
     cluster.wait_state(1, &["active"], PATIENCE)?;
+    let log = cluster.worker_log(0).text();
+    let mut lines = log.lines().filter(|line| line.contains("/images/"));
+    ensure!(
+        lines.any(|line| line.contains("tls=true")),
+        "the image did not come over TLS: {log}"
+    );
     says_who_it_is(&mut console, "host1")
 }
 

@@ -284,7 +284,8 @@ const SHOWN: usize = 200;
 /// One line per request, when its answer begins; what was refused is told unless there is too much of it.
 async fn log(State(refusals): State<Arc<Seldom>>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let peer = request.extensions().get::<Peer>().copied();
+    let (peer, tls) = peer.map(|peer| (peer.address, peer.tls)).unzip();
     let (method, path) = (request.method().clone(), request.uri().path());
     let path = without_token(path).to_string();
     let range = request.headers().get(header::RANGE).cloned();
@@ -296,6 +297,6 @@ async fn log(State(refusals): State<Arc<Seldom>>, request: Request, next: Next) 
         let path: String = path.chars().take(SHOWN).collect();
         tracing::info!(peer = ?peer, %method, path, status, untold, "http: refused");
     }
-    tracing::debug!(peer = ?peer, %method, path, ?range, status, micros, "http");
+    tracing::debug!(peer = ?peer, tls, %method, path, ?range, status, micros, "http");
     response
 }

@@ -107,7 +107,11 @@ impl Drop for Counted {
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub SocketAddr);
+pub(super) struct Peer {
+    pub address: SocketAddr,
+    /// It came in over TLS.
+    pub tls: bool,
+}
 
 /// Where machines come in.
 pub(super) struct Doors {
@@ -179,13 +183,17 @@ pub(super) async fn serve(doors: Doors, router: Router, limits: Limits, stop: Ca
 
 async fn greet(
     stream: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
 ) {
     let stream = Idle::new(stream, limits.silence, limits.floor);
+    let peer = Peer {
+        address,
+        tls: acceptor.is_some(),
+    };
     let Some(acceptor) = acceptor else {
         return serve_one(stream, peer, router, limits, stop).await;
     };
@@ -193,18 +201,18 @@ async fn greet(
     match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => serve_one(stream, peer, router, limits, stop).await,
         // It says so itself if it does not believe us.
-        Err(error) => tracing::info!(%peer, "TLS handshake: {error}"),
+        Err(error) => tracing::info!(peer = %address, "TLS handshake: {error}"),
     }
 }
 
 async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    peer: Peer,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let router = router.layer(axum::Extension(Peer(peer)));
+    let router = router.layer(axum::Extension(peer));
     let io = TokioIo::new(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -221,6 +229,6 @@ async fn serve_one(
     };
     if let Err(error) = ended {
         // Machines reset connections at every reboot.
-        tracing::debug!(%peer, "http connection: {error}");
+        tracing::debug!(peer = %peer.address, "http connection: {error}");
     }
 }
