@@ -1,6 +1,6 @@
 //! One worker process, from configuration to shutdown: what is started, in which order, and how it stops.
 //! The parts do the work.
-use crate::bmc::Bmcs;
+use crate::bmc::{Bmcs, Found};
 use crate::clock;
 use crate::config::{Config, Nats};
 use crate::confirm;
@@ -10,6 +10,7 @@ use crate::login::{Connector, Login, Part, Refusals, watch};
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::logins;
+use crate::loops::password;
 use crate::loops::power::{self, PowerSync};
 use crate::loops::revoke;
 use crate::loops::sweep;
@@ -49,6 +50,7 @@ use ironbeat_ops::policy::changed;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::fmt::format::Writer;
@@ -137,7 +139,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let logins = Logins::new(&store);
     let revocations = Revocations::new(&store, client.clone(), &config.nats.prefix);
     let spacing = Duration::from_millis(config.bmc.spacing_ms.into());
-    let bmcs = Arc::new(Bmcs::new(spacing));
+    let (found, passwords) = mpsc::channel(password::WAITING);
+    let bmcs = Arc::new(Bmcs::new(spacing, found));
     let (prefix, tasks) = (config.nats.prefix.clone(), TaskTracker::new());
     let lives_secs = config.policy.agent_login_secs;
     let tickets = login.as_ref().map(|login| {
@@ -190,7 +193,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let remembering = origin::answer(worker.front.clone(), &worker.prefix, id.clone(), origin)
         .await
         .context("answer other workers")?;
-    let started = start(&worker, &consoles, &config, &refusals).await;
+    let started = start(&worker, &consoles, &config, &refusals, passwords).await;
     let Started {
         http,
         background,
@@ -254,6 +257,7 @@ async fn start(
     consoles: &Consoles,
     config: &Config,
     refusals: &Refusals,
+    passwords: mpsc::Receiver<Found>,
 ) -> anyhow::Result<Started> {
     worker.view.ready().await;
     let boots = Boots {
@@ -298,6 +302,7 @@ async fn start(
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
         tokio::spawn(sweep::run(Arc::clone(worker))),
         tokio::spawn(logins::run(Arc::clone(worker))),
+        tokio::spawn(password::run(Arc::clone(worker), passwords)),
         tokio::spawn(revoke(
             Arc::clone(worker),
             config.nats.clone(),

@@ -21,8 +21,8 @@ async fn ask<T>(
     node: &Node,
     question: impl AsyncFnOnce(&Bmc) -> Result<T, Error>,
 ) -> Result<T, ApiError> {
-    let access = worker.logins.of(node).await?;
-    let lease = worker.bmcs.handle(&access).await;
+    let login = worker.logins.of(node).await?;
+    let lease = worker.bmcs.handle(&login).await;
     let lease = lease.map_err(|fault| fail(400, fault.what))?;
     question(&lease.bmc).await.map_err(|error| fail(502, error))
 }

@@ -2,7 +2,7 @@
 //! What the keys mean is in `ironbeat-auth`; only `revoke` asks a worker.
 mod about;
 mod certificates;
-mod files;
+pub(super) mod files;
 mod init;
 mod user;
 
