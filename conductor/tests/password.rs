@@ -52,7 +52,10 @@ async fn a_password_that_everybody_knows_is_named_and_another_one_is_set() {
     assert!(why.contains("write ") && has(&bmcs) == new, "{why}");
 
     let said = site.cli(&["bmc", "check", "box"]).await.good();
-    assert!(said.contains("can one log in?") && !said.contains(known), "{said}");
+    assert!(
+        said.contains("can one log in?") && !said.contains(known),
+        "{said}"
+    );
     let shown = site.show("box").await;
     assert_eq!(shown.get("bmc_error"), None);
     assert!(!shown.to_string().contains(new) && !worker.printed().contains(new));
@@ -65,13 +68,23 @@ async fn a_password_that_the_bmc_refuses_is_said_and_another_one_can_be_tried_at
     let mut worker = site.worker("w1", QUIET);
     bmcs.managed(&site, 0, "box").await;
     let file = site.file("given", GIVEN);
-    let set = ["bmc", "set-password", "box", "--wait", "--password-file", &file];
+    let set = [
+        "bmc",
+        "set-password",
+        "box",
+        "--wait",
+        "--password-file",
+        &file,
+    ];
     bmcs.fleet
         .with(0, |bmc, _| bmc.faults.refuses_password = true);
     let why = site.cli(&set).await.bad();
     assert!(why.contains("it refuses the password"), "{why}");
     let explained = site.cli(&["node", "explain", "box"]).await.good();
-    assert!(explained.contains("both are tried") || explained.contains("tries both"), "{explained}");
+    assert!(
+        explained.contains("both are tried") || explained.contains("tries both"),
+        "{explained}"
+    );
     bmcs.fleet
         .with(0, |bmc, _| bmc.faults.refuses_password = false);
     site.cli(&set).await.good();

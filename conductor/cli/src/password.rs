@@ -31,7 +31,10 @@ fn any() -> anyhow::Result<String> {
         getrandom::fill(&mut bytes)
             .map_err(|error| anyhow::anyhow!("{error}"))
             .context("make a random password")?;
-        let fair = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair);
+        let fair = bytes
+            .iter()
+            .map(|byte| usize::from(*byte))
+            .filter(|byte| *byte < fair);
         let signs = fair.map(|byte| char::from(SIGNS[byte % SIGNS.len()]));
         password.extend(signs.take(LENGTH - password.len()));
     }

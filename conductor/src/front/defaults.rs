@@ -53,7 +53,10 @@ pub(super) fn factory_password(access: &BmcAccess) -> Option<String> {
     let mut factory = FACTORY.iter();
     let factory = factory.find(|it| it.user == username && it.password == password);
     match factory {
-        Some(factory) => Some(format!("the one that BMCs of {} are delivered with", factory.vendor)),
+        Some(factory) => Some(format!(
+            "the one that BMCs of {} are delivered with",
+            factory.vendor
+        )),
         None if password.is_empty() => Some("an empty one".into()),
         None if password.eq_ignore_ascii_case(username) => Some("its user's name".into()),
         None => None,
@@ -78,10 +81,26 @@ mod tests {
             })
         };
         for (user, password, said) in [
-            ("ADMIN", "ADMIN", "the one that BMCs of Supermicro are delivered with"),
-            ("root", "calvin", "the one that BMCs of Dell are delivered with"),
-            ("root", "0penBmc", "the one that BMCs of OpenBMC are delivered with"),
-            ("USERID", "PASSW0RD", "the one that BMCs of Lenovo and IBM are delivered with"),
+            (
+                "ADMIN",
+                "ADMIN",
+                "the one that BMCs of Supermicro are delivered with",
+            ),
+            (
+                "root",
+                "calvin",
+                "the one that BMCs of Dell are delivered with",
+            ),
+            (
+                "root",
+                "0penBmc",
+                "the one that BMCs of OpenBMC are delivered with",
+            ),
+            (
+                "USERID",
+                "PASSW0RD",
+                "the one that BMCs of Lenovo and IBM are delivered with",
+            ),
             ("ops", "OPS", "its user's name"),
             ("ops", "", "an empty one"),
         ] {

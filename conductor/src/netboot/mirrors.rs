@@ -3,14 +3,26 @@
 use ironbeat_core::node::ImageSource;
 use ironbeat_ops::reply::WorkerInfo;
 
-/// URLs of an image, in the order of `workers`; what they serve is had from any of them.
-pub fn urls(workers: &[WorkerInfo], source: &ImageSource) -> Vec<String> {
+/// The name of a token in a URL's query.
+pub const QUERY: &str = "token";
+
+/// URLs of an image, in the order of `workers`; what they serve is had from any of them, with `token` if they ask for one.
+pub fn urls(workers: &[WorkerInfo], source: &ImageSource, token: Option<&str>) -> Vec<String> {
     match source {
         ImageSource::Http(_) => vec![source.as_str().into()],
         ImageSource::Served(_) => workers
             .iter()
-            .map(|worker| format!("{}/images/{source}", worker.url))
+            .map(|worker| url(worker, source.as_str(), token))
             .collect(),
+    }
+}
+
+/// Where a worker serves a file of its image directory.
+pub fn url(worker: &WorkerInfo, file: &str, token: Option<&str>) -> String {
+    let base = &worker.url;
+    match token {
+        Some(token) => format!("{base}/images/{file}?{QUERY}={token}"),
+        None => format!("{base}/images/{file}"),
     }
 }
 
@@ -39,11 +51,19 @@ mod tests {
             dnsmasq: None,
         };
         let workers = [worker("w2"), worker("w1")];
-        let of = |source: &str| urls(&workers, &source.parse().unwrap());
+        let of = |source: &str, token| urls(&workers, &source.parse().unwrap(), token);
         assert_eq!(
-            of("os.zst"),
+            of("os.zst", None),
             ["http://w2/images/os.zst", "http://w1/images/os.zst"]
         );
-        assert_eq!(of("http://h/os.zst"), ["http://h/os.zst"]);
+        assert_eq!(
+            of("os.zst", Some("t")),
+            [
+                "http://w2/images/os.zst?token=t",
+                "http://w1/images/os.zst?token=t"
+            ]
+        );
+        // A token of ours is nobody else's business.
+        assert_eq!(of("http://h/os.zst", Some("t")), ["http://h/os.zst"]);
     }
 }

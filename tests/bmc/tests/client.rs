@@ -757,7 +757,11 @@ async fn a_password_is_set_and_tested_in_both_lengths() {
         let error = client(config).set_password(2, &long).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::LoginTooLong(_)), "{error}");
     }
-    table_says("Ironbeat", "password set and tested, 16 and 20 bytes", "3, 17");
+    table_says(
+        "Ironbeat",
+        "password set and tested, 16 and 20 bytes",
+        "3, 17",
+    );
     for row in ["password set, 16 and 20 bytes", "password tested"] {
         table_says("simulated", row, "yes");
     }

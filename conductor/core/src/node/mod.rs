@@ -24,7 +24,7 @@ use crate::id::{NodeName, OpId, RequestId};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
-use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
+use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,20 @@ impl Node {
     pub fn is_held(&self) -> bool {
         let holds = |job: &Job| job.kind != JobKind::Bmc && !job.is_tidying();
         self.maintenance.is_some() && self.job().is_some_and(holds)
+    }
+
+    /// The step that its agent is to run now.
+    pub fn agent_step(&self) -> Option<StepId> {
+        match self.job().map(|job| &job.phase) {
+            Some(Phase::AgentStep { id, .. }) => Some(*id),
+            Some(
+                Phase::InLine { .. }
+                | Phase::Acting { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. },
+            )
+            | None => None,
+        }
     }
 
     pub(crate) fn job_mut(&mut self) -> Option<&mut Job> {
