@@ -34,6 +34,7 @@ impl Worker {
             listen: SocketAddr::from((GATEWAY, BOOT_PORT)),
             boot_dir: dir.into(),
             image_dir: dir.into(),
+            may_fetch: None,
             limits: ironbeat::config::HttpLimits::default(),
             nats: vec![format!("nats://{GATEWAY}:4222")],
             prefix: "ib.v1".into(),

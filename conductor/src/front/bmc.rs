@@ -23,7 +23,13 @@ async fn ask<T>(
 ) -> Result<T, ApiError> {
     let login = worker.logins.of(node).await?;
     let lease = worker.bmcs.handle(&login).await;
-    let lease = lease.map_err(|fault| fail(400, fault.what))?;
+    // While its password is in question, it was asked for that.
+    let code = if login.secrets.next.is_some() {
+        502
+    } else {
+        400
+    };
+    let lease = lease.map_err(|fault| fail(code, fault.what))?;
     question(&lease.bmc).await.map_err(|error| fail(502, error))
 }
 
