@@ -437,6 +437,9 @@ impl fmt::Display for Explanation {
         if let Some(netboot) = &self.netboot {
             writeln!(f, "netboot   {netboot}")?;
         }
+        if let Some(change) = &self.password_change {
+            writeln!(f, "password  {change}")?;
+        }
         if let Some(identity) = &self.identity {
             writeln!(f, "machine   {identity}")?;
         }

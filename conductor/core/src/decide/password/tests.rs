@@ -66,6 +66,8 @@ fn both_passwords_are_on_record_until_the_bmc_was_seen_to_take_the_new_one() {
     let story = changing();
     assert_eq!(passwords(&story), ["hush", NEW]);
     assert!(explained(&story).unwrap().contains("tries both"));
+    let printed = explain(&story.node, story.now, &Policy::default()).to_string();
+    assert!(printed.contains("password  open since"), "{printed}");
     let story = story.bmc_did().is("available");
     assert_eq!(passwords(&story), [NEW]);
     assert_eq!(
