@@ -1,4 +1,5 @@
 //! A BMC gets another password: how the change begins, and which password is kept when it ends.
+//! The conductor logs in, and says which password the BMC accepts.
 //!
 //! Both passwords are on record before the BMC hears of the new one, and until the BMC is seen to accept one of them when no
 //! command that sets the new one can be under way any longer. A crash in between loses neither; and the next change begins
