@@ -196,6 +196,11 @@ pub struct Http {
     /// `console=ttyS1,115200 loglevel=7` shows the kernel's own lines there.
     #[serde(default)]
     pub kernel_args: String,
+    /// `private`: images are sent to those alone who are to write one now, by a token in the URL that they are given. `open`, the
+    /// default: to whoever asks.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub images: Images,
     #[serde(default)]
     pub limits: HttpLimits,
     /// Serve the same over https too, and send ramdisks there for images. Firmware goes on with http.
@@ -216,6 +221,15 @@ pub struct HttpTls {
     pub certificate: PathBuf,
     /// A PEM file with its key.
     pub key: PathBuf,
+}
+
+/// Who may fetch images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Images {
+    #[default]
+    Open,
+    Private,
 }
 
 /// Scripts, kernels and ramdisks have places of their own, which images never take.
@@ -321,9 +335,20 @@ impl Config {
         let policy = config.policy.check().map_err(anyhow::Error::msg);
         let sensible = policy
             .and_then(|()| config.http.check())
-            .and_then(|()| config.secrets.check());
+            .and_then(|()| config.secrets.check())
+            .and_then(|()| config.check_images());
         sensible.with_context(|| format!("make sense of {}", path.display()))?;
         Ok(config)
+    }
+
+    /// Workers know each other's tokens by the master key that they share.
+    fn check_images(&self) -> anyhow::Result<()> {
+        let private = self.http.images == Images::Private;
+        anyhow::ensure!(
+            !private || self.secrets.encryption == Encryption::On,
+            "http.images is private, and secrets.encryption is none: tokens for images are made with the master key"
+        );
+        Ok(())
     }
 
     pub fn worker_id(&self) -> anyhow::Result<WorkerId> {

@@ -1,8 +1,8 @@
 //! One worker process, from configuration to shutdown: what is started, in which order, and how it stops.
 //! The parts do the work.
-use crate::bmc::Bmcs;
+use crate::bmc::{Bmcs, Found};
 use crate::clock;
-use crate::config::{Config, HttpTls, Nats};
+use crate::config::{Config, HttpTls, Images, Nats};
 use crate::confirm;
 use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
 use crate::front::nats;
@@ -10,6 +10,7 @@ use crate::login::{Connector, Login, Part, Refusals, watch};
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
 use crate::loops::logins;
+use crate::loops::password;
 use crate::loops::power::{self, PowerSync};
 use crate::loops::revoke;
 use crate::loops::sweep;
@@ -18,7 +19,7 @@ use crate::loops::turn;
 use crate::netboot::boots::Boots;
 use crate::netboot::budget::Budgets;
 use crate::netboot::files;
-use crate::netboot::http::{self, BootAnswers};
+use crate::netboot::http::{self, BootAnswers, Wish};
 use crate::netboot::script::{Facts, check_command_line};
 use crate::netboot::stage;
 use crate::records::dhcp::Dhcp;
@@ -31,7 +32,7 @@ use crate::records::revoked::Revocations;
 use crate::records::seen::Seen;
 use crate::records::view::View;
 use crate::records::{Names, StoreError};
-use crate::secrets;
+use crate::secrets::{self, ImageTokens, Purpose};
 use crate::seldom::Seldom;
 use crate::strangers::Strangers;
 use crate::tickets::{EndLogins, Tickets, new_ticket};
@@ -49,6 +50,7 @@ use ironbeat_ops::policy::changed;
 use ironbeat_ops::reply::WorkerInfo;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::fmt::format::Writer;
@@ -88,6 +90,10 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     files::check(&config.http)?;
     let id = config.worker_id()?;
     let masters = secrets::load(&config.secrets).await?;
+    let image_tokens = match config.http.images {
+        Images::Open => None,
+        Images::Private => ImageTokens::of(&masters),
+    };
     let login = Login::of(&config.nats, i_know)?.map(Arc::new);
     let refusals = Refusals::default();
     let (client, front) = connect(&config.nats, &id, login.as_deref(), &refusals).await?;
@@ -138,7 +144,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let logins = Logins::new(&store);
     let revocations = Revocations::new(&store, client.clone(), &config.nats.prefix);
     let spacing = Duration::from_millis(config.bmc.spacing_ms.into());
-    let bmcs = Arc::new(Bmcs::new(spacing));
+    let (found, passwords) = mpsc::channel(password::WAITING);
+    let bmcs = Arc::new(Bmcs::new(spacing, found));
     let (prefix, tasks) = (config.nats.prefix.clone(), TaskTracker::new());
     let lives_secs = config.policy.agent_login_secs;
     let tickets = login.as_ref().map(|login| {
@@ -184,6 +191,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         tickets,
         strangers: Strangers::default(),
         refusals: Seldom::default(),
+        image_tokens,
         image_dir: config.http.image_dir.clone(),
         tasks,
     });
@@ -191,7 +199,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let remembering = origin::answer(worker.front.clone(), &worker.prefix, id.clone(), origin)
         .await
         .context("answer other workers")?;
-    let started = start(&worker, &consoles, &config, &refusals).await;
+    let started = start(&worker, &consoles, &config, &refusals, passwords).await;
     let Started {
         http,
         background,
@@ -255,6 +263,7 @@ async fn start(
     consoles: &Consoles,
     config: &Config,
     refusals: &Refusals,
+    passwords: mpsc::Receiver<Found>,
 ) -> anyhow::Result<Started> {
     worker.view.ready().await;
     let boots = Boots {
@@ -299,6 +308,7 @@ async fn start(
         tokio::spawn(power::run(Arc::clone(worker), Arc::clone(&sync))),
         tokio::spawn(sweep::run(Arc::clone(worker))),
         tokio::spawn(logins::run(Arc::clone(worker))),
+        tokio::spawn(password::run(Arc::clone(worker), passwords)),
         tokio::spawn(revoke(
             Arc::clone(worker),
             config.nats.clone(),
@@ -422,6 +432,30 @@ async fn confirmed(drive: &Arc<RealDrive>, node: NodeId, sha256: Digest<32>) -> 
     }
 }
 
+/// Whether a token is for a step that its node's agent is at. The index may be a moment behind the answer that told the agent to
+/// begin: then the record says. None: it cannot be read.
+async fn may_fetch(worker: &Worker, wish: &Wish) -> Option<bool> {
+    let tokens = worker.image_tokens.as_ref();
+    let purpose = tokens.and_then(|it| it.read(&wish.token, &wish.file, clock::now()));
+    let (node, wanted) = match purpose {
+        None => return Some(false),
+        Some(Purpose::Look) => return Some(wish.is_look),
+        Some(Purpose::Step { node, step }) => (node, step),
+    };
+    let entry = worker.view.get(&node);
+    if entry.is_some_and(|entry| entry.agent.is_some_and(|at| at.step == wanted)) {
+        return Some(true);
+    }
+    match worker.store.nodes.load(node).await {
+        Ok(None) => Some(false),
+        Ok(Some((node, _))) => Some(node.agent_step() == Some(wanted)),
+        Err(error) => {
+            tracing::warn!(%node, "whether it may have its image is not known: {error}");
+            None
+        }
+    }
+}
+
 async fn leave(worker: &Worker) {
     if tokio::time::timeout(GOOD_BYE, worker.presence.leave())
         .await
@@ -477,6 +511,16 @@ fn boot_answers(
         tls: config.http.tls.clone(),
         boot_dir: config.http.boot_dir.clone(),
         image_dir: config.http.image_dir.clone(),
+        may_fetch: match config.http.images {
+            Images::Open => None,
+            Images::Private => {
+                let worker = Arc::clone(worker);
+                Some(Arc::new(move |wish| {
+                    let worker = Arc::clone(&worker);
+                    Box::pin(async move { may_fetch(&worker, &wish).await })
+                }))
+            }
+        },
         limits: config.http.limits.clone(),
         nats: config.nats.for_agents().to_vec(),
         prefix: config.nats.prefix.clone(),

@@ -11,6 +11,7 @@ use crate::records::presence::Presence;
 use crate::records::revoked::Revocations;
 use crate::records::seen::Seen;
 use crate::records::view::View;
+use crate::secrets::ImageTokens;
 use crate::seldom::Seldom;
 use crate::strangers::Strangers;
 use crate::tickets::Tickets;
@@ -46,6 +47,8 @@ pub struct Worker {
     pub strangers: Strangers,
     /// Lines about what machines are refused.
     pub refusals: Seldom,
+    /// With which images are fetched. None: they are everybody's.
+    pub image_tokens: Option<ImageTokens>,
     /// The images that it serves.
     pub image_dir: PathBuf,
     pub tasks: TaskTracker,

@@ -35,6 +35,7 @@ impl Worker {
             tls: None,
             boot_dir: dir.into(),
             image_dir: dir.into(),
+            may_fetch: None,
             limits: ironbeat::config::HttpLimits::default(),
             nats: vec![format!("nats://{GATEWAY}:4222")],
             prefix: "ib.v1".into(),

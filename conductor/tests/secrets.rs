@@ -193,6 +193,7 @@ async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line
     let (kg_file, changed) = (site.file("kg", &kg), site.file("pw", "sesame-changed-4712"));
     let data = site.file("user-data", "#cloud-config sesame-user-4713");
     let network = site.file("network-data", r#"{"key":"sesame-net-4714"}"#);
+    let given = site.file("pw-given", "sesame-set-4717");
     let again = site.file("user-data-2", "#cloud-config sesame-again-4715");
     let secrets = [
         OF_SIMULATOR,
@@ -203,6 +204,7 @@ async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line
         "sesame-user-4713",
         "sesame-net-4714",
         "sesame-again-4715",
+        "sesame-set-4717",
     ];
     // Of an image server that nobody asks, since there is none.
     const SIGNED: &str = "http://127.0.9.9:9/os.raw?sig=sesame-sig-4716";
@@ -240,6 +242,9 @@ async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line
     for verb in ["manage", "provide"] {
         site.cli(&["node", verb, "box", "--wait"]).await.good();
     }
+    let give = ["bmc", "set-password", "box", "--wait"];
+    let give = [&give[..], &["--password-file", &given]].concat();
+    site.cli(&give).await.good();
     let image = ["box", "--image", "os.raw", "--checksum", &sum];
     let deploy = ["--user-data", &data, "--network-data", &network];
     site.cli(&[&["node", "deploy"], &image[..], &deploy].concat())

@@ -1,14 +1,19 @@
-//! `ironbeat bmc`: what a BMC says, and what is wrong with it.
+//! `ironbeat bmc`: what a BMC says, what is wrong with it, and its password.
 //! The workers ask it, and put its answers into words.
+use super::auth::files::write_new;
 use super::client::Client;
-use super::login::BmcLogin;
+use super::login::{self, BmcLogin};
 use super::out;
+use super::password;
 use super::verb::{Success, Which, fresh_request, verb};
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use ironbeat_core::node::BmcAddress;
+use ironbeat_core::node::{BmcAddress, Secret};
 use ironbeat_ops::bmc::{Finding, Health, Part, Verdict};
-use ironbeat_ops::request::{BmcFru, BmcInfo, BmcSel, BmcSensors, CheckBmc, RawBmc, ResetBmc};
+use ironbeat_ops::request::{
+    BmcFru, BmcInfo, BmcSel, BmcSensors, CheckBmc, RawBmc, ResetBmc, SetBmcPassword,
+};
+use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum BmcCommand {
@@ -39,6 +44,11 @@ pub enum BmcCommand {
     },
     /// Restart the BMC itself; the machine goes on.
     Reset(Which),
+    /// Give the user that the workers log in as another password: a random one, or one from a file.
+    ///
+    /// The workers set it, prove it by a login, and keep it. A random one is in the records alone, unless `--keep` says where
+    /// else: nobody can read it there, and whoever deletes the node loses it.
+    SetPassword(SetPasswordArgs),
     /// Send it any command, as hex bytes: `06 01`.
     Raw {
         /// Id or name.
@@ -61,6 +71,18 @@ pub struct CheckArgs {
     login: BmcLogin,
 }
 
+#[derive(Args)]
+pub struct SetPasswordArgs {
+    #[command(flatten)]
+    which: Which,
+    /// File with the new password, `/dev/stdin` for a pipe. Never an argument: everybody can see those.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+    /// Write the random password into this file too, which must not be there yet.
+    #[arg(long, conflicts_with = "password_file")]
+    keep: Option<PathBuf>,
+}
+
 pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
     match command {
         BmcCommand::Check(args) => check(&client, args).await,
@@ -68,6 +90,7 @@ pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
             let (node, request) = (which.node.clone(), fresh_request());
             verb(&client, &which, Success::Back, &ResetBmc { node, request }).await
         }
+        BmcCommand::SetPassword(args) => set_password(&client, args).await,
         BmcCommand::Sensors { node } => sensors(&client, &node).await,
         BmcCommand::Info { node } => out::json(&client.ask(&BmcInfo { node }).await?),
         BmcCommand::Sel { node, clear } => out::json(&client.ask(&BmcSel { node, clear }).await?),
@@ -77,6 +100,23 @@ pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
             out::json(&client.ask(&RawBmc { node, raw }).await?)
         }
     }
+}
+
+async fn set_password(client: &Client, args: SetPasswordArgs) -> anyhow::Result<()> {
+    let password = match &args.password_file {
+        Some(path) => login::read("new BMC password", path)?,
+        None => password::random()?,
+    };
+    // Before anybody else has it: whatever happens then, it is not lost.
+    if let Some(path) = &args.keep {
+        write_new(path, &format!("{password}\n"))?;
+    }
+    let question = SetBmcPassword {
+        node: args.which.node.clone(),
+        request: fresh_request(),
+        password: Secret::new(password),
+    };
+    verb(client, &args.which, Success::Back, &question).await
 }
 
 async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {

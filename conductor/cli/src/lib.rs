@@ -11,6 +11,7 @@ mod login;
 mod node;
 pub mod out;
 mod parse;
+mod password;
 mod power;
 mod progress;
 mod seal;
@@ -33,7 +34,7 @@ pub enum Command {
     /// Switch machines on and off.
     #[command(subcommand)]
     Power(power::PowerCommand),
-    /// Ask BMCs what they are and what is wrong with them.
+    /// Ask BMCs what they are and what is wrong with them; give them passwords.
     #[command(subcommand)]
     Bmc(bmc::BmcCommand),
     /// Show who looked up, what was found, and why it was refused.

@@ -2,7 +2,7 @@
 //! `decide` says what follows from it.
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
-use crate::node::{BmcAccess, BootDevice, NewInstance, Sign};
+use crate::node::{BmcAccess, BootDevice, Candidate, NewInstance, Node, Secret, Sign};
 use crate::patch::Patch;
 use crate::time::Time;
 use alloc::string::String;
@@ -68,6 +68,12 @@ pub enum Event {
         result: Result<BmcReport, BmcFault>,
         troubles: u32,
     },
+    /// While the BMC's password is being changed, somebody logged in, with the secrets of this version: which password the
+    /// BMC accepts. None: none of them.
+    PasswordFound {
+        version: OpId,
+        found: Option<Candidate>,
+    },
 }
 
 /// How a ramdisk shows that it comes from this node's boot script.
@@ -101,13 +107,18 @@ pub struct Enrolment {
 
 impl Event {
     /// Whether the decision compares with the BMC's secrets, which lie beside the record.
-    pub fn needs_secrets(&self) -> bool {
+    pub fn needs_secrets(&self, node: &Node) -> bool {
         match self {
             Event::Enrolled(_) => true,
             Event::Asked {
                 verb: Verb::Set(patch),
                 ..
             } => patch.is_of_bmc(),
+            Event::Asked {
+                verb: Verb::SetPassword(_),
+                ..
+            } => true,
+            Event::Bmc { .. } | Event::PasswordFound { .. } => node.password_change.is_some(),
             Event::Asked { .. }
             | Event::Booted { .. }
             | Event::Seen { .. }
@@ -116,7 +127,6 @@ impl Event {
             | Event::Identified { .. }
             | Event::Confirmed { .. }
             | Event::Beat { .. }
-            | Event::Bmc { .. }
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }
             | Event::Turn { .. }
@@ -149,6 +159,7 @@ impl Event {
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }
             | Event::Turn { .. }
+            | Event::PasswordFound { .. }
             | Event::PowerRead { .. } => false,
         }
     }
@@ -193,6 +204,8 @@ pub enum Verb {
     },
     /// Restart the BMC; the machine goes on. Carried out at most once.
     ResetBmc,
+    /// Give the user that we log in as another password on the BMC.
+    SetPassword(Secret),
 }
 
 /// Ironic's power targets, and what else a BMC can do to the power.
@@ -243,6 +256,7 @@ impl Verb {
             Verb::Power(_) => "change the power of",
             Verb::BootDevice { .. } => "set the boot device of",
             Verb::ResetBmc => "reset the BMC of",
+            Verb::SetPassword(_) => "set the BMC password of",
         }
     }
 }

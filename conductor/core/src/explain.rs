@@ -3,7 +3,7 @@
 use crate::lookup::weak_identity;
 use crate::node::{
     AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, Node, OnFailure,
-    Phase, PowerSource, Rest, State, Step,
+    PasswordChange, Phase, PowerSource, Rest, State, Step,
 };
 use crate::plan::steps_of;
 use crate::policy::Policy;
@@ -54,6 +54,9 @@ pub struct Explanation {
     /// Since when, how often and why its power cannot be read, as the worker that owns it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_sync: Option<String>,
+    /// That its BMC may have one of two passwords, and what follows from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_change: Option<String>,
     /// What is missing to tell its machine from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
@@ -128,6 +131,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             format!("{}, last {ago} ago", astray.words())
         }),
         power_sync: None,
+        password_change: node.password_change.as_ref().map(password_change),
         identity: weak_identity(node),
         rival: node.tickets.rival.as_ref().map(|rival| {
             let ago = human(now.since(rival.at).as_secs());
@@ -147,6 +151,20 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             None => format!("since {}: {}", m.since, m.reason),
         }),
         worker: None,
+    }
+}
+
+fn password_change(change: &PasswordChange) -> String {
+    let since = change.since;
+    match change.refused {
+        None => format!(
+            "open since {since}: the BMC has the old password or the new one; whoever logs in tries both, and the one that is \
+             right is kept"
+        ),
+        Some(at) => format!(
+            "open since {since}: the BMC has refused the old password and the new one since {at}; both are tried further, or \
+             give the right one (ironbeat node set --bmc-password-file)"
+        ),
     }
 }
 
@@ -332,7 +350,9 @@ fn verbs(node: &Node) -> Vec<&'static str> {
         (None, Rest::Error) => vec!["node undeploy"],
     };
     // A BMC, a MAC address or a hint that is wrong is behind most failures.
-    if node.last_error.is_some() || node.bmc_error.is_some() {
+    let change = node.password_change.as_ref();
+    let refused = change.is_some_and(|change| change.refused.is_some());
+    if node.last_error.is_some() || node.bmc_error.is_some() || refused {
         verbs.push("node set");
     }
     verbs
@@ -363,6 +383,7 @@ fn act_words(act: BmcAct) -> &'static str {
         BmcAct::Diag => "send a diagnostic interrupt",
         BmcAct::SetBootDevice { .. } => "set the boot device",
         BmcAct::ResetBmc => "restart the BMC itself",
+        BmcAct::SetPassword => "set the BMC's password",
     }
 }
 
@@ -415,6 +436,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(netboot) = &self.netboot {
             writeln!(f, "netboot   {netboot}")?;
+        }
+        if let Some(change) = &self.password_change {
+            writeln!(f, "password  {change}")?;
         }
         if let Some(identity) = &self.identity {
             writeln!(f, "machine   {identity}")?;

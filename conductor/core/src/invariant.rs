@@ -2,8 +2,8 @@
 //! conductor before every save. `decide` keeps it true.
 use crate::boot::{Boot, boot_for};
 use crate::node::{
-    Goal, JobKind, MAX_ENDED, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES, MAX_REQUESTS,
-    MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
+    BmcAct, Goal, JobKind, MAX_ENDED, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES,
+    MAX_REQUESTS, MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
 };
 use alloc::string::String;
 use core::fmt;
@@ -61,6 +61,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         node.instance.is_some() || node.beside.instance_data.is_none(),
         "data of an instance belongs to an instance",
     )?;
+    holds(
+        node.password_change.is_none() || node.beside.bmc_secrets.is_some(),
+        "an open change has its passwords beside the record",
+    )?;
     let tickets = &node.tickets;
     holds(
         tickets.void.len() <= MAX_VOID && tickets.ended.len() <= MAX_ENDED,
@@ -117,6 +121,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             holds(
                 !job.is_tidying() || node.last_error.is_some(),
                 "a job that tidies up keeps the failure on record",
+            )?;
+            holds(
+                *job.step() != Step::Bmc(BmcAct::SetPassword) || node.password_change.is_some(),
+                "a password that is being set is on record",
             )?;
             holds(
                 job.goal != Goal::Clean || job.kind == JobKind::Delete,

@@ -66,6 +66,8 @@ pub enum ErrorKind {
     Malformed(&'static str),
     #[error("the user name, the password or the key K_g is longer than IPMI allows: {0}")]
     LoginTooLong(&'static str),
+    #[error("it refuses the password: {0}")]
+    PasswordRefused(CompletionCode),
     #[error("{0} commands are already waiting for it")]
     Overloaded(usize),
     #[error("it cannot do that: {0}")]
@@ -93,6 +95,7 @@ impl Error {
             | ErrorKind::CipherRefused(_)
             | ErrorKind::NoRmcpPlus
             | ErrorKind::Unsupported(_)
+            | ErrorKind::PasswordRefused(_)
             | ErrorKind::LoginTooLong(_) => true,
             ErrorKind::Unreachable { .. }
             | ErrorKind::Unconfirmed { .. }
@@ -125,6 +128,16 @@ fn pass_on(code: CompletionCode) -> String {
 /// IPMI 2.0 §5.2, table 5-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompletionCode(pub u8);
+
+impl CompletionCode {
+    /// It is about the BMC's present state, and not about what was asked.
+    pub(crate) fn may_pass(self) -> bool {
+        matches!(
+            self.0,
+            0xc0 | 0xc3 | 0xc4 | 0xce | 0xcf | 0xd1 | 0xd2 | 0xd3 | 0xff
+        )
+    }
+}
 
 impl fmt::Display for CompletionCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

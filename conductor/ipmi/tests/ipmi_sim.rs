@@ -85,6 +85,56 @@ async fn it_says_who_it_is() {
 }
 
 #[tokio::test]
+async fn a_password_that_was_set_lets_one_in_and_the_one_before_does_not() {
+    let sim = Sim::start();
+    let transport = Transport::new();
+    let mut login = sim.login();
+    for (password, kept) in [
+        ("sixteen-bytes-it", "sixteen-bytes-it"),
+        // It says that it has set it, too.
+        ("twenty-bytes-of-text", "twenty-bytes-of-"),
+    ] {
+        let bmc = transport.bmc(login.clone());
+        let user = bmc.own_user(0x0e).await.unwrap();
+        assert_eq!((user.id, user.name.as_str()), (2, "admin"));
+        let new = Secret::new(password);
+        // What it says of a password proves nothing.
+        assert_eq!(bmc.has_password(2, &new).await.unwrap(), Some(true));
+        bmc.set_password(2, &new).await.unwrap();
+        bmc.close().await;
+        let error = transport.bmc(login.clone()).device_id().await.unwrap_err();
+        assert!(
+            matches!(error.kind, ErrorKind::WrongPassword { .. }),
+            "{error}"
+        );
+        login.password = Secret::new(kept);
+        transport.bmc(login.clone()).device_id().await.unwrap();
+    }
+    table_says(PEER, "password set, 16 and 20 bytes", "16; it cuts 20");
+    table_says(PEER, "password tested", "it says yes to any");
+}
+
+#[tokio::test]
+async fn a_user_that_may_not_set_passwords_is_told_so() {
+    let sim = Sim::start();
+    let reader = Transport::new().bmc(BmcConfig {
+        username: "reader".into(),
+        password: Secret::new("Rack-pw-2"),
+        privilege: Privilege::User,
+        ..sim.login()
+    });
+    let error = reader
+        .set_password(3, &Secret::new("hush"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::PrivilegeTooLow { .. }),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("hush"), "{error}");
+}
+
+#[tokio::test]
 async fn without_a_login_it_answers_what_it_can() {
     let sim = Sim::start();
     let config = BmcConfig {

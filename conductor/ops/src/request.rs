@@ -10,7 +10,7 @@ use ironbeat_core::decide::{Patch, Policy, PowerVerb};
 use ironbeat_core::explain::Explanation;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{NodeName, RequestId};
-use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance};
+use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, Secret};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub enum Role {
     Observer,
     /// Changes nodes.
     Operator,
-    /// Speaks to BMCs past the node's state.
+    /// Speaks to BMCs past the node's state, and gives them passwords with which one can do so by other ways.
     Admin,
 }
 
@@ -140,6 +140,7 @@ questions! {
     BmcSel: "bmc.sel", Operator, "A BMC's event log; empties it after reading, if asked to.", Vec<LogEntry>;
     BmcFru: "bmc.fru", Observer, "A BMC's inventory: board, product, serial numbers.", FruInventory;
     ResetBmc: "bmc.reset", Operator, "Restart a BMC; the machine goes on.", Shown;
+    SetBmcPassword: "bmc.set_password", Admin, "Give the BMC's user that the workers log in as another password.", Shown;
     RawBmc: "bmc.raw", Admin, "Send a BMC any command.", RawAnswer;
     ConsoleHistory: "console.history", Observer, "The recording of a serial console, as plain bytes.", Vec<u8>;
     ListLookups: "lookup.list", Observer, "Machines that looked up, and the answers to them.", Vec<LookupEntry>;
@@ -235,6 +236,10 @@ verb! {
         persistent: bool
     }
     ResetBmc {}
+    SetBmcPassword {
+        /// 1 to 20 ASCII letters, digits and signs; 16 are what every BMC takes.
+        password: Secret
+    }
 }
 
 /// A new node. The client chooses `id`, so that a repeated request enrolls one node.

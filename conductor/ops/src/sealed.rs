@@ -8,6 +8,7 @@ use std::str::FromStr;
 pub fn secrets_of(endpoint: &str) -> &'static [&'static str] {
     match endpoint {
         "node.enroll" | "bmc.check" => &["/bmc/password", "/bmc/kg"],
+        "bmc.set_password" => &["/password"],
         "node.set" => &["/patch/bmc/password", "/patch/bmc/kg"],
         "node.deploy" | "node.rebuild" => {
             &["/instance/user_data", "/instance/network_data", SOURCE]
@@ -104,6 +105,7 @@ mod tests {
             "node.rebuild",
             "node.set",
             "bmc.check",
+            "bmc.set_password",
         ];
         assert_eq!(names, expected);
     }

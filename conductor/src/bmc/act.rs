@@ -111,6 +111,7 @@ pub(super) async fn carry_out(
             }
             look(bmc, permit).await
         }
+        BmcAct::SetPassword => unreachable!("it needs two logins: `password` carries it out"),
         BmcAct::ResetBmc => {
             permit.check("restart the BMC")?;
             let is_down = match bmc.reset_bmc(BmcReset::Cold).await {
@@ -248,7 +249,7 @@ async fn await_off(
     }
 }
 
-async fn look(bmc: &Bmc, permit: &Permit<'_>) -> Result<BmcReport, Stop> {
+pub(super) async fn look(bmc: &Bmc, permit: &Permit<'_>) -> Result<BmcReport, Stop> {
     permit.check("read the power state")?;
     let power_on = bmc.chassis_status().await?.power_on;
     Ok(BmcReport { power_on })

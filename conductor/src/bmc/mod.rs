@@ -1,18 +1,23 @@
 //! All BMCs of this worker: a kept handle for each, one act at a time under a permit that ends.
-//! `act` has the commands of an act, `login` reads addresses and logins; the core decides which act is due.
+//! `act` has the commands of an act, `login` reads addresses and logins, `password` finds the one that is right and sets
+//! another; the core decides which act is due.
 mod act;
 mod login;
+mod password;
 #[cfg(test)]
 mod tests;
 
+use crate::records::logins::BmcLogin;
 use act::Patience;
+use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::BootMode;
-use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::decide::{BmcFault, BmcReport, Event};
 use ironbeat_core::node::{BmcAccess, BmcAct, BmcAddress, Host};
 use ironbeat_ipmi::{Bmc, Error as IpmiError, Timing, Transport};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Handles kept, each with a session of its own; more than any one worker should look after.
@@ -44,7 +49,11 @@ pub struct Bmcs {
     timing: Timing,
     patience: Patience,
     handles: Mutex<HashMap<BmcAddress, Handle>>,
+    found: mpsc::Sender<Found>,
 }
+
+/// Which password a node's BMC was seen to accept, while that is in question.
+pub type Found = (NodeId, Event);
 
 /// By address: a BMC belongs to one node, and changed credentials replace the old ones.
 struct Handle {
@@ -72,21 +81,23 @@ pub struct Lease {
 }
 
 impl Bmcs {
-    /// `spacing`: between two packets to one BMC.
-    pub fn new(spacing: Duration) -> Self {
+    /// `spacing`: between two packets to one BMC. `found`: told which password is right, where that is in question; when it is
+    /// full, the next login tells it.
+    pub fn new(spacing: Duration, found: mpsc::Sender<Found>) -> Self {
         let timing = Timing {
             spacing,
             ..Timing::default()
         };
-        Self::with(timing, Patience::default())
+        Self::with(timing, Patience::default(), found)
     }
 
-    fn with(timing: Timing, patience: Patience) -> Self {
+    fn with(timing: Timing, patience: Patience, found: mpsc::Sender<Found>) -> Self {
         Self {
             transport: Transport::new(),
             timing,
             patience,
             handles: Mutex::default(),
+            found,
         }
     }
 
@@ -97,7 +108,7 @@ impl Bmcs {
     /// What was attempted on which BMC, and whether another try makes sense. Holds no secret.
     pub async fn perform(
         &self,
-        access: &BmcAccess,
+        login: &BmcLogin,
         act: BmcAct,
         wish: BootWish,
         until: Instant,
@@ -109,7 +120,10 @@ impl Bmcs {
             doing: Mutex::new("begin"),
         };
         let work = async {
-            let lease = self.handle(access).await?;
+            if act == BmcAct::SetPassword {
+                return password::set(self, login, &permit).await;
+            }
+            let lease = self.handle(login).await?;
             act::carry_out(&lease.bmc, act, wish, &permit, self.patience).await
         };
         let result = tokio::select! {
@@ -120,11 +134,11 @@ impl Bmcs {
         match result {
             Ok(report) => Ok(report),
             Err(Stop::Fault(fault)) => {
-                self.forget_if_named(access.address());
+                self.forget_if_named(login.address());
                 Err(fault)
             }
             Err(Stop::NotAllowed(why)) => {
-                let (address, doing) = (access.address(), permit.doing());
+                let (address, doing) = (login.address(), permit.doing());
                 let what = format!("BMC {address}: {doing}: stopped, because {why}");
                 Err(transient(what))
             }
@@ -135,14 +149,14 @@ impl Bmcs {
     ///
     /// # Errors
     /// What was attempted on which BMC, and whether another try makes sense. Holds no secret.
-    pub async fn read_power(&self, access: &BmcAccess) -> Result<BmcReport, BmcFault> {
-        let lease = self.handle(access).await?;
+    pub async fn read_power(&self, login: &BmcLogin) -> Result<BmcReport, BmcFault> {
+        let lease = self.handle(login).await?;
         match lease.bmc.chassis_status().await {
             Ok(status) => Ok(BmcReport {
                 power_on: status.power_on,
             }),
             Err(error) => {
-                self.forget_if_named(access.address());
+                self.forget_if_named(login.address());
                 Err(fault(&error))
             }
         }
@@ -183,11 +197,40 @@ impl Bmcs {
         Ok(self.transport.bmc(login::config(access, timing).await?))
     }
 
-    /// A BMC to speak with. Its session stays open while the lease lasts.
+    /// A BMC to speak with. Its session stays open while the lease lasts. While its password is being changed, this is where
+    /// each that it may have is tried, and whoever keeps the record told which is right.
     ///
     /// # Errors
-    /// When its address or login cannot be understood.
-    pub async fn handle(&self, access: &BmcAccess) -> Result<Lease, BmcFault> {
+    /// When its address or login cannot be understood; while its password is being changed, when it lets nobody in.
+    pub async fn handle(&self, login: &BmcLogin) -> Result<Lease, BmcFault> {
+        self.kept(&self.access(login).await?).await
+    }
+
+    /// With which password to log in.
+    ///
+    /// # Errors
+    /// As [`Bmcs::handle`].
+    pub async fn access(&self, login: &BmcLogin) -> Result<BmcAccess, BmcFault> {
+        if login.secrets.next.is_none() {
+            return Ok(login.present());
+        }
+        let tried = password::find(self, login).await?;
+        if let Some(event) = tried.event(login) {
+            let _ = self.found.try_send((login.node, event));
+        }
+        tried.access
+    }
+
+    /// For the record of a node whose BMC's password is being changed, from somebody who waits for it. None: there is nothing
+    /// to tell.
+    ///
+    /// # Errors
+    /// When the BMC cannot be asked.
+    pub async fn ask_password(&self, login: &BmcLogin) -> Result<Option<Event>, BmcFault> {
+        Ok(password::find(self, login).await?.event(login))
+    }
+
+    async fn kept(&self, access: &BmcAccess) -> Result<Lease, BmcFault> {
         let address = access.address();
         if let Some(handle) = self.lock().get_mut(address)
             && handle.access == *access

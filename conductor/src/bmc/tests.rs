@@ -6,12 +6,12 @@ use ironbeat_core::node::{CipherSuite, Secret};
 use ironbeat_rack::lone_bmc::{PASSWORD, Sim};
 use std::net::UdpSocket;
 
-const WISH: BootWish = BootWish {
+pub(super) const WISH: BootWish = BootWish {
     mode: BootMode::Bios,
 };
 
 /// The simulator may still be starting, and the machine may be busy.
-fn patient() -> Timing {
+pub(super) fn patient() -> Timing {
     Timing {
         first_timeout: Duration::from_millis(300),
         tries: 12,
@@ -19,7 +19,7 @@ fn patient() -> Timing {
     }
 }
 
-fn quick() -> Patience {
+pub(super) fn quick() -> Patience {
     Patience {
         confirm: Duration::from_secs(60),
         look_first: Duration::from_millis(1),
@@ -32,10 +32,25 @@ fn quick() -> Patience {
 }
 
 fn bmcs() -> Bmcs {
-    Bmcs::with(patient(), quick())
+    with(patient(), quick())
 }
 
-fn late() -> Instant {
+fn with(timing: Timing, patience: Patience) -> Bmcs {
+    Bmcs::with(timing, patience, mpsc::channel(1).0)
+}
+
+/// As the record of some node has it.
+pub(super) fn login(access: &BmcAccess) -> BmcLogin {
+    let (endpoint, secrets) = access.clone().split();
+    BmcLogin {
+        node: NodeId::from_bytes([1; 16]),
+        version: Some("w1-1".parse().unwrap()),
+        endpoint,
+        secrets,
+    }
+}
+
+pub(super) fn late() -> Instant {
     Instant::now() + Duration::from_secs(600)
 }
 
@@ -62,7 +77,8 @@ impl Reached for Sim {
 }
 
 async fn perform(bmcs: &Bmcs, access: &BmcAccess, act: BmcAct) -> Result<BmcReport, BmcFault> {
-    let result = bmcs.perform(access, act, WISH, late(), &|| None).await;
+    let login = login(access);
+    let result = bmcs.perform(&login, act, WISH, late(), &|| None).await;
     if let Err(fault) = &result {
         assert!(!fault.what.contains(PASSWORD), "{fault:?}");
         assert!(
@@ -137,7 +153,7 @@ async fn a_machine_that_never_obeys_is_reported() {
         confirm: Duration::from_millis(100),
         ..quick()
     };
-    let (sim, bmcs) = (Sim::start(true), Bmcs::with(patient(), patience));
+    let (sim, bmcs) = (Sim::start(true), with(patient(), patience));
     sim.write("deaf", "1000000");
     let fault = perform(&bmcs, &sim.access(), BmcAct::Netboot).await;
     let fault = fault.unwrap_err();
@@ -181,15 +197,19 @@ async fn refusals_are_permanent_and_each_says_why() {
 async fn an_act_stops_when_its_permit_ends() {
     let (sim, bmcs) = (Sim::start(true), bmcs());
     let fault = bmcs
-        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &|| {
-            Some(MAY_NOT_ACT)
-        })
+        .perform(
+            &login(&sim.access()),
+            BmcAct::Netboot,
+            WISH,
+            late(),
+            &|| Some(MAY_NOT_ACT),
+        )
         .await
         .unwrap_err();
     assert!(fault.what.contains("lost touch"), "{fault:?}");
     let fault = bmcs
         .perform(
-            &sim.access(),
+            &login(&sim.access()),
             BmcAct::Netboot,
             WISH,
             Instant::now(),
@@ -205,7 +225,7 @@ async fn an_act_stops_when_its_permit_ends() {
     // Between two commands: the machine is off, and a worker that lost the node does not boot it.
     let fence = || (!sim.commands().is_empty()).then_some(MAY_NOT_ACT);
     let fault = bmcs
-        .perform(&sim.access(), BmcAct::Netboot, WISH, late(), &fence)
+        .perform(&login(&sim.access()), BmcAct::Netboot, WISH, late(), &fence)
         .await
         .unwrap_err();
     assert!(
@@ -225,21 +245,21 @@ async fn an_act_stops_in_the_middle_of_a_command() {
         tries: 1_000_000,
         ..Timing::default()
     };
-    let bmcs = Bmcs::with(endless, Patience::default());
+    let bmcs = with(endless, Patience::default());
     let access = access(silent.local_addr().unwrap());
     let fence = || {
         silent.set_nonblocking(true).unwrap();
         silent.recv(&mut [0; 512]).ok().map(|_| MAY_NOT_ACT)
     };
     let fault = bmcs
-        .perform(&access, BmcAct::EnsureOn, WISH, late(), &fence)
+        .perform(&login(&access), BmcAct::EnsureOn, WISH, late(), &fence)
         .await
         .unwrap_err();
     let said = "read the power state: stopped, because this worker stops, lost touch";
     assert!(fault.what.contains(said), "{fault:?}");
     let soon = Instant::now() + Duration::from_millis(300);
     let fault = bmcs
-        .perform(&access, BmcAct::Check, WISH, soon, &|| None)
+        .perform(&login(&access), BmcAct::Check, WISH, soon, &|| None)
         .await
         .unwrap_err();
     let said = "ask for the device id: stopped, because the time";
@@ -270,7 +290,7 @@ fn hasty() -> Timing {
 #[tokio::test]
 async fn a_dead_bmc_is_worth_another_try_and_is_used_when_it_returns() {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let bmcs = Bmcs::with(hasty(), quick());
+    let bmcs = with(hasty(), quick());
     let access = access(nobody.local_addr().unwrap());
     let fault = perform(&bmcs, &access, BmcAct::Check).await.unwrap_err();
     assert!(
@@ -335,7 +355,7 @@ async fn a_mad_bmc_is_only_a_fault() {
             }
         }
     });
-    let bmcs = Bmcs::with(hasty(), quick());
+    let bmcs = with(hasty(), quick());
     for act in [BmcAct::Check, BmcAct::Netboot, BmcAct::PowerOff].repeat(20) {
         let result = perform(&bmcs, &access(address), act).await;
         assert!(result.is_err(), "{act:?}: {result:?}");
@@ -346,11 +366,11 @@ async fn a_mad_bmc_is_only_a_fault() {
 
 #[tokio::test]
 async fn handles_are_bounded() {
-    let bmcs = Bmcs::with(hasty(), quick());
+    let bmcs = with(hasty(), quick());
     for n in 0..MAX_HANDLES + 10 {
         let [_, a, b, c] = u32::try_from(n).unwrap().to_be_bytes();
         let access = access(([127, a, b, c], 623).into());
-        bmcs.handle(&access).await.unwrap();
+        bmcs.handle(&login(&access)).await.unwrap();
     }
     assert_eq!(bmcs.lock().len(), MAX_HANDLES);
     assert!(!bmcs.lock().contains_key(&"127.0.0.0".parse().unwrap()));
@@ -489,7 +509,7 @@ mod simulated {
             restart: Duration::from_millis(100),
             ..quick()
         };
-        let bmcs = Bmcs::with(steady(), patience);
+        let bmcs = with(steady(), patience);
         let fault = perform(&bmcs, &never.access(), BmcAct::ResetBmc)
             .await
             .unwrap_err();
@@ -505,7 +525,7 @@ mod simulated {
             goes_down: Duration::from_secs(3600),
             ..quick()
         };
-        let (sim, bmcs) = (machine(true), Bmcs::with(steady(), patience));
+        let (sim, bmcs) = (machine(true), with(steady(), patience));
         sim.ails(|faults| faults.restarts_late = true);
         let access = sim.access();
         let mut act = std::pin::pin!(perform(&bmcs, &access, BmcAct::ResetBmc));
@@ -533,7 +553,7 @@ mod simulated {
             goes_down: Duration::from_millis(20),
             ..quick()
         };
-        let (sim, bmcs) = (machine(true), Bmcs::with(steady(), patience));
+        let (sim, bmcs) = (machine(true), with(steady(), patience));
         sim.ails(|faults| faults.restarts_late = true);
         let report = perform(&bmcs, &sim.access(), BmcAct::ResetBmc).await;
         assert!(report.unwrap().power_on);
@@ -549,7 +569,7 @@ mod simulated {
         };
         let report = perform(&bmcs, &sim.access(), act).await.unwrap();
         assert!(report.power_on);
-        let lease = bmcs.handle(&sim.access()).await.unwrap();
+        let lease = bmcs.handle(&login(&sim.access())).await.unwrap();
         let flags = lease.bmc.boot_flags().await.unwrap();
         assert_eq!(flags.device, Some(ironbeat_ipmi::BootDevice::Bios));
         assert!(flags.flags.persistent);
@@ -564,7 +584,7 @@ mod simulated {
             look_first: Duration::from_millis(100),
             ..quick()
         };
-        let (sim, bmcs) = (machine(false), Bmcs::with(steady(), patience));
+        let (sim, bmcs) = (machine(false), with(steady(), patience));
         sim.ails(|faults| faults.power = PowerFault::Ignores);
         let access = sim.access();
         let silence = async {
@@ -583,7 +603,7 @@ mod simulated {
     async fn an_unused_session_is_given_back() {
         let (sim, bmcs) = (machine(true), bmcs());
         let sessions = || sim.fleet.with(0, |bmc, _| bmc.active_sessions());
-        let lease = bmcs.handle(&sim.access()).await.unwrap();
+        let lease = bmcs.handle(&login(&sim.access())).await.unwrap();
         lease.bmc.chassis_status().await.unwrap();
         assert_eq!(sessions(), 1);
         let idle = |bmcs: &Bmcs| {
@@ -598,7 +618,12 @@ mod simulated {
         idle(&bmcs);
         bmcs.close_idle().await;
         assert_eq!(sessions(), 0);
-        assert!(bmcs.read_power(&sim.access()).await.unwrap().power_on);
+        assert!(
+            bmcs.read_power(&login(&sim.access()))
+                .await
+                .unwrap()
+                .power_on
+        );
         assert_eq!(sessions(), 1);
     }
 }

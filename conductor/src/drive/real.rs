@@ -4,7 +4,7 @@ use super::ground::{Clock, Hands, Records};
 use crate::bmc::{Bmcs, BootWish, MAY_NOT_ACT, UNWANTED};
 use crate::clock::{self, Moment};
 use crate::records::events::Events;
-use crate::records::logins::Logins;
+use crate::records::logins::{BmcLogin, Logins};
 use crate::records::presence::Presence;
 use crate::records::view::View;
 use crate::records::{Revision, Store, StoreError};
@@ -16,7 +16,7 @@ use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BmcAccess, BmcAct, BmcSecrets, Ended, InstanceData, Node};
+use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ async fn wait_for_the_store<T, F: Future<Output = Result<T, StoreError>>>(
 }
 
 impl RealHands {
-    async fn login(&self, node: &Node, until: Instant) -> Result<BmcAccess, BmcFault> {
+    async fn login(&self, node: &Node, until: Instant) -> Result<BmcLogin, BmcFault> {
         let access = wait_for_the_store(until, || self.logins.of(node)).await;
         access.map_err(|error| BmcFault {
             what: format!(
@@ -156,7 +156,7 @@ impl Hands for RealHands {
         // The right to act must have held since it was decided to: this task may begin long after that.
         let age = node.job().map(|job| clock::now().since(job.phase.since()));
         let decided = Moment::now().earlier(age.unwrap_or_default());
-        let access = self.login(node, begin + budget / FOR_THE_STORE).await?;
+        let login = self.login(node, begin + budget / FOR_THE_STORE).await?;
         let wish = BootWish {
             mode: firmware_mode(node),
         };
@@ -169,7 +169,7 @@ impl Hands for RealHands {
             true => unwanted().then_some(UNWANTED),
         };
         self.bmcs
-            .perform(&access, act, wish, begin + budget, &fence)
+            .perform(&login, act, wish, begin + budget, &fence)
             .await
     }
 
@@ -211,6 +211,7 @@ mod tests {
     use ironbeat_ops::reply::WorkerInfo;
     use std::cell::Cell;
     use std::collections::BTreeMap;
+    use tokio::sync::mpsc;
 
     fn away() -> StoreError {
         StoreError::Kv(KvError::Read {
@@ -291,7 +292,7 @@ mod tests {
             view: View::start(store),
             events: Events::open(store).await.unwrap(),
             logins: Logins::new(store),
-            bmcs: Arc::new(Bmcs::new(Duration::ZERO)),
+            bmcs: Arc::new(Bmcs::new(Duration::ZERO, mpsc::channel(1).0)),
             tickets: None,
             tasks: TaskTracker::new(),
         }
@@ -320,6 +321,6 @@ mod tests {
         let early = tokio::time::timeout(PATIENCE * 2, &mut login).await;
         assert!(early.is_err(), "nobody can know yet: {early:?}");
         server.thaw().unwrap();
-        assert_eq!(login.await.unwrap(), enrolment(1).bmc);
+        assert_eq!(login.await.unwrap().present(), enrolment(1).bmc);
     }
 }

@@ -50,12 +50,13 @@ fn is_asked(event: &Event) -> bool {
         | Event::Turn { .. }
         | Event::Identified { .. }
         | Event::Confirmed { .. }
+        | Event::PasswordFound { .. }
         | Event::PowerRead { .. } => false,
     }
 }
 
 fn reads_beside(node: &Node, event: &Event) -> bool {
-    needs_inventory(node, event) || event.needs_secrets() || event.needs_instance_data()
+    needs_inventory(node, event) || event.needs_secrets(node) || event.needs_instance_data()
 }
 
 fn is_act(effect: &Effect) -> bool {
@@ -125,7 +126,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 Some(_) | None => None,
             };
             let secrets = match known {
-                Some((node, _)) if event.needs_secrets() => self.records.secrets(node).await?,
+                Some((node, _)) if event.needs_secrets(node) => self.records.secrets(node).await?,
                 Some(_) | None => None,
             };
             let instance_data = match known {

@@ -6,11 +6,12 @@ use crate::clock;
 use crate::confirm;
 use crate::drive::ReconcileError;
 use crate::netboot::mirrors::urls;
+use crate::secrets::Purpose;
 use crate::tickets::{self, Forged, Tickets};
 use crate::worker::Worker;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
-use ironbeat_common::id::{BootId, NodeId};
+use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_common::login::{Login, LoginRequest, Renewal, RenewalReply, UserKey};
 use ironbeat_common::lookup::{Introduction, Lookup, LookupReply};
 use ironbeat_core::decide::{Event, Proof, Rejected, Wanted, may_renew, refusal, wanted};
@@ -22,6 +23,7 @@ use ironbeat_ops::happening::{Happening, What};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A machine without work asks again after this long. Ironic's agent waits 1 to 60 s.
@@ -315,12 +317,17 @@ async fn reply(
         Wanted::LookUp => HeartbeatReply::LookUp,
         Wanted::Step { id, step } => HeartbeatReply::Step {
             id,
-            order: step.order(delivery(worker, node, step).await?),
+            order: step.order(delivery(worker, node, id, step).await?),
         },
     })
 }
 
-async fn delivery(worker: &Worker, node: &Node, step: &AgentStep) -> Result<Delivery, ApiError> {
+async fn delivery(
+    worker: &Worker,
+    node: &Node,
+    id: StepId,
+    step: &AgentStep,
+) -> Result<Delivery, ApiError> {
     let (AgentStep::WriteImage(write), Some(instance)) = (step, &node.instance) else {
         return Ok(Delivery::default());
     };
@@ -329,8 +336,16 @@ async fn delivery(worker: &Worker, node: &Node, step: &AgentStep) -> Result<Deli
     let token = data.token.as_ref().filter(|_| instance.confirm.is_some());
     let confirm_url = token.zip(workers.first());
     let confirm_url = confirm_url.map(|(token, info)| confirm::url(&info.url, node.id, token));
+    let step = Purpose::Step {
+        node: node.id,
+        step: id,
+    };
+    let budget = Duration::from_secs(worker.policy.step_budget_secs.into());
+    let until = clock::now().after(budget);
+    let tokens = worker.image_tokens.as_ref();
+    let token = tokens.map(|tokens| tokens.give(step, write.source.as_str(), until));
     Ok(Delivery {
-        urls: urls(&workers, &write.source),
+        urls: urls(&workers, &write.source, token.as_deref()),
         config_drive: config_drive(node, instance, &data, confirm_url.as_deref()),
         stall_secs: worker.policy.step_stall_secs,
     })

@@ -126,8 +126,13 @@ pub async fn answer(
         }
         Request::RevokeLogin(ask) => Reply::RevokeLogin(revoke(worker, ask).await?),
         Request::CheckBmc(ask) => {
-            let access = match (ask.node, ask.bmc) {
-                (Some(node), None) => worker.logins.of(&load(worker, &node).await?).await?,
+            let access = match (&ask.node, ask.bmc) {
+                (Some(node), None) => {
+                    let login = worker.logins.of(&load(worker, node).await?).await?;
+                    // One that lets nobody in is told why.
+                    let access = worker.bmcs.access(&login).await;
+                    access.unwrap_or_else(|_| login.present())
+                }
                 (None, Some(bmc)) => bmc,
                 (Some(_), Some(_)) | (None, None) => {
                     return Err(fail(400, "give exactly one of \"node\" and \"bmc\""));
@@ -135,7 +140,7 @@ pub async fn answer(
             };
             let bmc = worker.bmcs.hasty(&access).await;
             let bmc = bmc.map_err(|fault| fail(400, fault.what))?;
-            let found = check::check(&bmc, &access).await;
+            let found = check::check(&bmc, &access, ask.node.as_deref()).await;
             bmc.close().await;
             Reply::CheckBmc(found)
         }
@@ -145,6 +150,11 @@ pub async fn answer(
         Request::BmcFru(ask) => Reply::BmcFru(bmc::fru(worker, &ask.node).await?),
         Request::ResetBmc(ask) => {
             Reply::ResetBmc(verb(worker, &ask.node, ask.request, Verb::ResetBmc).await?)
+        }
+        Request::SetBmcPassword(ask) => {
+            settle_password(worker, &ask.node).await?;
+            let wanted = Verb::SetPassword(ask.password);
+            Reply::SetBmcPassword(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::RawBmc(ask) => Reply::RawBmc(bmc::raw(worker, &ask.node, &ask.raw).await?),
         Request::ConsoleHistory(ask) => {
@@ -287,6 +297,20 @@ async fn verb(
         warnings,
         ..Shown::of(&node)
     })
+}
+
+/// Another change of the password begins when the last one is over: whoever asks for one has it looked at first.
+async fn settle_password(worker: &Arc<Worker>, node: &str) -> Result<(), ApiError> {
+    let node = load(worker, node).await?;
+    if node.password_change.is_none() || node.job().is_some() {
+        return Ok(());
+    }
+    let login = worker.logins.of(&node).await?;
+    let asked = worker.bmcs.ask_password(&login).await;
+    if let Some(event) = asked.map_err(|fault| fail(502, fault.what))? {
+        worker.drive.deliver(node.id, &event).await?;
+    }
+    Ok(())
 }
 
 /// A node that is gone is not found, and what a delete that was cut short has left of it goes.

@@ -21,9 +21,15 @@ async fn ask<T>(
     node: &Node,
     question: impl AsyncFnOnce(&Bmc) -> Result<T, Error>,
 ) -> Result<T, ApiError> {
-    let access = worker.logins.of(node).await?;
-    let lease = worker.bmcs.handle(&access).await;
-    let lease = lease.map_err(|fault| fail(400, fault.what))?;
+    let login = worker.logins.of(node).await?;
+    let lease = worker.bmcs.handle(&login).await;
+    // While its password is in question, it was asked for that.
+    let code = if login.secrets.next.is_some() {
+        502
+    } else {
+        400
+    };
+    let lease = lease.map_err(|fault| fail(code, fault.what))?;
     question(&lease.bmc).await.map_err(|error| fail(502, error))
 }
 

@@ -1,18 +1,20 @@
 //! `ironbeat bmc check`: what is wrong with a BMC, in words: each question that can be asked, from the outside inwards.
 //! `ironbeat_ipmi` has the same questions without the words.
 use super::bmc::ANSWERING_CHANNEL;
+use super::defaults::factory_password;
 use super::translate::firmware;
 use ironbeat_core::node::BmcAccess;
 use ironbeat_ipmi::{Bmc, Error, ErrorKind};
 use ironbeat_ops::bmc::{Check, Verdict};
 
-/// Asks until an answer makes the next question pointless.
-pub async fn check(bmc: &Bmc, access: &BmcAccess) -> Check {
+/// Asks until an answer makes the next question pointless. `node`: whose BMC it is, if it is a node's.
+pub async fn check(bmc: &Bmc, access: &BmcAccess, node: Option<&str>) -> Check {
     let mut check = Check {
         address: bmc.address().to_string(),
         findings: Vec::new(),
     };
     if before_login(&mut check, bmc, access).await && login(&mut check, bmc).await {
+        password(&mut check, access, node);
         inside(&mut check, bmc).await;
     }
     check
@@ -134,6 +136,18 @@ async fn login(check: &mut Check, bmc: &Bmc) -> bool {
             false
         }
     }
+}
+
+/// Of a login that works: whether everybody knows it.
+fn password(check: &mut Check, access: &BmcAccess, node: Option<&str>) {
+    let Some(known) = factory_password(access) else {
+        return;
+    };
+    let node = node.unwrap_or("NODE");
+    let answer = format!(
+        "yes, {known}: whoever reaches the BMC can log in; give it another one (`ironbeat bmc set-password {node}`)"
+    );
+    check.note("is its password a known one?", Verdict::Odd, answer);
 }
 
 /// What to do about it.

@@ -62,7 +62,8 @@ fn boots_ramdisk(worker: &Worker, verb: &Verb) -> bool {
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
-        | Verb::ResetBmc => false,
+        | Verb::ResetBmc
+        | Verb::SetPassword(_) => false,
     }
 }
 
@@ -81,7 +82,8 @@ fn wanted(node: &Node, verb: &Verb) -> Option<Instance> {
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
-        | Verb::ResetBmc => None,
+        | Verb::ResetBmc
+        | Verb::SetPassword(_) => None,
     }
 }
 

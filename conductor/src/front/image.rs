@@ -1,5 +1,8 @@
 //! Whether an image is where a deploy will look for it, and how large it is: asked before a machine boots for it.
 //! `foresee` decides what that means. The agent asks again, and checks every byte.
+use crate::clock;
+use crate::netboot::mirrors::url;
+use crate::secrets::Purpose;
 use crate::worker::Worker;
 use axum::body::Body;
 use futures_util::future::join_all;
@@ -22,6 +25,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// For all questions to one server. An operator waits for it, and a server that needs longer is a warning, no more.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// For the token with which a worker looks: [`PATIENCE`], and what clocks differ by.
+const LOOK_TIME: Duration = Duration::from_secs(30);
 /// As many as the agent follows.
 const MAX_REDIRECTS: usize = 5;
 
@@ -46,10 +51,13 @@ pub(super) async fn look(worker: &Worker, source: &ImageSource) -> Vec<(String, 
         }
         ImageSource::Served(_) => source.as_str(),
     };
+    let tokens = worker.image_tokens.as_ref();
+    let token = tokens.map(|it| it.give(Purpose::Look, name, clock::now().after(LOOK_TIME)));
+    let token = token.as_deref();
     let places = worker.presence.heard().into_iter().map(|info| async move {
         let found = match info.id == worker.id {
             true => on_disk(worker, name).await,
-            false => over_http(&format!("{}/images/{name}", info.url), ca).await,
+            false => over_http(&url(&info, name, token), ca).await,
         };
         (format!("worker {}", info.id), found)
     });

@@ -5,6 +5,7 @@ mod answer;
 mod bmc;
 mod body;
 mod check;
+mod defaults;
 mod foresee;
 mod gate;
 mod identify;

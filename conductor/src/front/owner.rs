@@ -122,6 +122,7 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::ChangePower(_)
         | Request::SetBootDevice(_)
         | Request::ResetBmc(_)
+        | Request::SetBmcPassword(_)
         | Request::ConsoleHistory(_)
         | Request::ListLookups(_)
         | Request::ShowLookup(_)

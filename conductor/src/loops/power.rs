@@ -171,10 +171,10 @@ pub async fn read(
         node: node.id,
     };
     let at = clock::now();
-    let Some(access) = worker.logins.of_entry(node).await? else {
+    let Some(login) = worker.logins.of_entry(node).await? else {
         return Ok(None);
     };
-    let result = worker.bmcs.read_power(&access).await;
+    let result = worker.bmcs.read_power(&login).await;
     let troubles = count(&mut done.sync.lock(), node, at, &result);
     match &result {
         Ok(report) => tracing::trace!(node = %node.id, power_on = report.power_on, "power read"),

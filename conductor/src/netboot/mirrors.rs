@@ -3,17 +3,26 @@
 use ironbeat_core::node::ImageSource;
 use ironbeat_ops::reply::WorkerInfo;
 
-/// URLs of an image, in the order of `workers`; what they serve is had from any of them.
-pub fn urls(workers: &[WorkerInfo], source: &ImageSource) -> Vec<String> {
+/// The name of a token in a URL's query.
+pub const QUERY: &str = "token";
+
+/// URLs of an image, in the order of `workers`; what they serve is had from any of them, with `token` if they ask for one.
+pub fn urls(workers: &[WorkerInfo], source: &ImageSource, token: Option<&str>) -> Vec<String> {
     match source {
         ImageSource::Http(_) => vec![source.as_str().into()],
         ImageSource::Served(_) => workers
             .iter()
-            .map(|worker| {
-                let url = worker.https.as_ref().unwrap_or(&worker.url);
-                format!("{url}/images/{source}")
-            })
+            .map(|worker| url(worker, source.as_str(), token))
             .collect(),
+    }
+}
+
+/// Where a worker serves a file of its image directory.
+pub fn url(worker: &WorkerInfo, file: &str, token: Option<&str>) -> String {
+    let base = worker.https.as_ref().unwrap_or(&worker.url);
+    match token {
+        Some(token) => format!("{base}/images/{file}?{QUERY}={token}"),
+        None => format!("{base}/images/{file}"),
     }
 }
 
@@ -47,15 +56,23 @@ mod tests {
             https: Some("https://w3".into()),
             ..worker("w3")
         };
-        let of = |source: &str| urls(&workers, &source.parse().unwrap());
+        let of = |source: &str, token| urls(&workers, &source.parse().unwrap(), token);
         assert_eq!(
-            of("os.zst"),
+            of("os.zst", None),
             ["http://w2/images/os.zst", "http://w1/images/os.zst"]
         );
-        assert_eq!(of("http://h/os.zst"), ["http://h/os.zst"]);
         assert_eq!(
-            urls(&[over_tls], &"os.zst".parse().unwrap()),
-            ["https://w3/images/os.zst"]
+            of("os.zst", Some("t")),
+            [
+                "http://w2/images/os.zst?token=t",
+                "http://w1/images/os.zst?token=t"
+            ]
+        );
+        // A token of ours is nobody else's business.
+        assert_eq!(of("http://h/os.zst", Some("t")), ["http://h/os.zst"]);
+        assert_eq!(
+            urls(&[over_tls], &"os.zst".parse().unwrap(), Some("t")),
+            ["https://w3/images/os.zst?token=t"]
         );
     }
 }

@@ -124,6 +124,10 @@ impl MasterKeys {
         self.0.first()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &MasterKey> {
+        self.0.iter()
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<&MasterKey> {
         self.0.iter().find(|key| key.id == id)
     }

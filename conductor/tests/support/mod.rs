@@ -198,6 +198,11 @@ impl Site {
         self.dir.path().join(format!("{id}.log"))
     }
 
+    /// Where its files are: configurations, images, logs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A file that a command of the test reads.
     pub fn file(&self, name: &str, content: &str) -> String {
         let path = self.dir.path().join(name);

@@ -176,6 +176,7 @@ fn change(word: &str) -> Result<Change, String> {
         "no-retry-cache" => Some(|f| f.no_retry_cache = true),
         "no-boot-timer" => Some(|f| f.no_boot_timer = true),
         "drops-persistent" => Some(|f| f.drops_persistent = true),
+        "refuses-password" => Some(|f| f.refuses_password = true),
         _ => None,
     };
     if let Some(plain) = plain {
@@ -197,6 +198,7 @@ fn change(word: &str) -> Result<Change, String> {
         "forgets-after" => counted(value, |f, count| {
             f.forgets_after = Some(u32::try_from(count).unwrap_or(u32::MAX));
         })?,
+        "keeps-of-password" => counted(value, |f, count| f.keeps_of_password = Some(count))?,
         _ => return Err(format!("{name} is not known")),
     })
 }

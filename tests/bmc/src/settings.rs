@@ -169,6 +169,10 @@ pub struct Faults {
     pub drops_persistent: bool,
     /// Forgets a session after this many commands.
     pub forgets_after: Option<u32>,
+    /// Refuses to set any password.
+    pub refuses_password: bool,
+    /// Keeps so many bytes of a new password, and says that all is well.
+    pub keeps_of_password: Option<usize>,
 }
 
 /// How the power lies.
@@ -202,6 +206,8 @@ pub struct Counters {
     /// Of these, the ones after a BMC's first of its kind.
     pub control_again: u64,
     pub restarts: u64,
+    /// Passwords that were set.
+    pub passwords: u64,
     /// Datagrams that the loss fault took.
     pub lost: u64,
     /// Commands over the system interface.
@@ -225,6 +231,7 @@ impl Counters {
             control,
             control_again: self.control_again + other.control_again,
             restarts: self.restarts + other.restarts,
+            passwords: self.passwords + other.passwords,
             lost: self.lost + other.lost,
             in_band: self.in_band + other.in_band,
         }
@@ -242,12 +249,13 @@ impl Counters {
             control,
             control_again,
             restarts,
+            passwords,
             lost,
             in_band,
         } = self;
         format!(
             "{{\"datagrams\":{datagrams},\"commands\":{commands},\"power_reads\":{power_reads},\"repeated\":{repeated},\"logins\":{logins},\
-             \"refused_logins\":{refused_logins},\"control\":{control:?},\"control_again\":{control_again},\"restarts\":{restarts},\"lost\":{lost},\
+             \"refused_logins\":{refused_logins},\"control\":{control:?},\"control_again\":{control_again},\"restarts\":{restarts},\"passwords\":{passwords},\"lost\":{lost},\
              \"in_band\":{in_band}}}"
         )
     }

@@ -727,3 +727,71 @@ async fn a_login_that_is_cancelled_before_its_privilege_is_raised_leaves_no_sess
         .unwrap();
     assert_eq!((look(|c| c.logins), look(|c| c.control[3])), (2, 1));
 }
+
+#[tokio::test]
+async fn a_password_is_set_and_tested_in_both_lengths() {
+    for suite in [Suite::Three, Suite::Seventeen] {
+        let fleet = start(Settings::default(), Faults::default());
+        let transport = Transport::new();
+        let mut config = BmcConfig {
+            suite: Some(suite),
+            ..login(&fleet)
+        };
+        for password in ["short", "sixteen-bytes-it", "twenty-bytes-of-text"] {
+            let bmc = transport.bmc(config.clone());
+            let id = bmc.own_user(1).await.unwrap().id;
+            let new = Secret::new(password);
+            assert_eq!(bmc.has_password(id, &new).await.unwrap(), Some(false));
+            bmc.set_password(id, &new).await.unwrap();
+            assert_eq!(bmc.has_password(id, &new).await.unwrap(), Some(true));
+            bmc.close().await;
+            let former = client(config.clone()).device_id().await.unwrap_err();
+            assert!(
+                matches!(former.kind, ErrorKind::WrongPassword { .. }),
+                "{former}"
+            );
+            config.password = new;
+            transport.bmc(config.clone()).device_id().await.unwrap();
+        }
+        let long = Secret::new("one-and-twenty-bytes!");
+        let error = client(config).set_password(2, &long).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::LoginTooLong(_)), "{error}");
+    }
+    table_says(
+        "Ironbeat",
+        "password set and tested, 16 and 20 bytes",
+        "3, 17",
+    );
+    for row in ["password set, 16 and 20 bytes", "password tested"] {
+        table_says("simulated", row, "yes");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_refused_or_cut_is_noticed() {
+    let password = Secret::new("sixteen-bytes-and-3");
+    let fleet = faulty(Faults {
+        refuses_password: true,
+        ..Faults::default()
+    });
+    let error = client(login(&fleet))
+        .set_password(2, &password)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::PasswordRefused(_)),
+        "{error}"
+    );
+    assert!(error.is_permanent(), "{error}");
+    assert_eq!(counters(&fleet).passwords, 0);
+
+    let fleet = faulty(Faults {
+        keeps_of_password: Some(16),
+        ..Faults::default()
+    });
+    let bmc = client(login(&fleet));
+    bmc.set_password(2, &password).await.unwrap();
+    assert_eq!(bmc.has_password(2, &password).await.unwrap(), Some(false));
+    let kept = Secret::new("sixteen-bytes-an");
+    assert_eq!(bmc.has_password(2, &kept).await.unwrap(), Some(true));
+}

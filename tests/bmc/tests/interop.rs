@@ -112,6 +112,22 @@ fn ipmitool_drives_power_and_boot() {
 }
 
 #[test]
+fn ipmitool_sets_and_tests_passwords() {
+    let rows = ["password set and tested, 16 and 20 bytes"];
+    with_ipmitool(&rows, |fleet, tool| {
+        for (bytes, password) in [(16, "sixteen-bytes-it"), (20, "twenty-bytes-of-text")] {
+            tool(&format!("user set password 3 {password} {bytes}"));
+            has(
+                &tool(&format!("user test 3 {bytes} {password}")),
+                &["Success"],
+            );
+            let set = fleet.with(0, |bmc, _| bmc.settings.users[1].password.clone());
+            assert_eq!(set, password.as_bytes());
+        }
+    });
+}
+
+#[test]
 fn ipmitool_reads_sensors_inventory_and_log() {
     let rows = [
         "device id, GUIDs",

@@ -8,7 +8,7 @@ use crate::{Shared, lock};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Accepted, BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{BMC_RESTART_SECS, BmcAct, BootDevice, Node};
+use ironbeat_core::node::{BMC_RESTART_SECS, BmcAct, BootDevice, Candidate, Node};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ struct Doing {
     /// By the servers' clock.
     decided: u64,
     until: u64,
+    /// What the BMC's password may be, in the order in which it is tried.
+    passwords: Vec<(Candidate, u64)>,
+    /// With which it is logged in; none: there is one only.
+    login: Option<u64>,
 }
 
 fn transient(what: &str) -> BmcFault {
@@ -52,7 +56,7 @@ pub(crate) async fn perform(
     act: BmcAct,
     budget: Duration,
 ) -> Result<BmcReport, BmcFault> {
-    let doing = {
+    let mut doing = {
         let inside = lock(world);
         let since = node.job().map(|job| job.phase.since());
         let age = since.map(|since| inside.clock_of(worker).since(since));
@@ -66,12 +70,59 @@ pub(crate) async fn perform(
             op: op.clone(),
             decided: inside.now - u64::try_from(age).unwrap_or_default(),
             until: inside.now + budget,
+            passwords: match &node.beside.bmc_secrets {
+                Some(version) => inside.store.passwords(node.id, version),
+                None => Vec::new(),
+            },
+            login: None,
         }
     };
-    doing.carry_out(act).await
+    let found = match doing.passwords.len() < 2 {
+        true => Candidate::Present,
+        false => doing.log_in().await?,
+    };
+    match act {
+        BmcAct::SetPassword => doing.set_password(found).await,
+        act => doing.carry_out(act).await,
+    }
 }
 
 impl Doing {
+    /// Tries each password until one is right.
+    async fn log_in(&mut self) -> Result<Candidate, BmcFault> {
+        for (candidate, password) in self.passwords.clone() {
+            self.login = Some(password);
+            match self.look().await {
+                Ok(_) => return Ok(candidate),
+                Err(fault) if fault.permanent => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(permanent("wrong password"))
+    }
+
+    async fn set_password(&mut self, found: Candidate) -> Result<BmcReport, BmcFault> {
+        let [(_, old), (_, new)] = self.passwords[..] else {
+            return Err(permanent("no new password is on record"));
+        };
+        if found == Candidate::Next {
+            return self.look().await;
+        }
+        let told = self.tell(Command::Password(new)).await;
+        self.login = Some(new);
+        match self.look().await {
+            Err(fault) if fault.permanent => {}
+            proof => return proof,
+        }
+        told?;
+        self.login = Some(old);
+        self.tell(Command::Password(old)).await?;
+        self.look().await?;
+        Err(permanent(
+            "it says that it has set the new password, and then refuses it",
+        ))
+    }
+
     async fn carry_out(&self, act: BmcAct) -> Result<BmcReport, BmcFault> {
         match act {
             BmcAct::Check => self.look().await,
@@ -121,6 +172,7 @@ impl Doing {
                 self.boot(device, persistent).await?;
                 self.look().await
             }
+            BmcAct::SetPassword => unreachable!("it needs two logins"),
             BmcAct::ResetBmc => {
                 match self.tell(Command::Restart).await {
                     Err(fault) if fault.permanent => return Err(fault),
@@ -149,6 +201,7 @@ impl Doing {
             machine: self.machine,
             node: self.node,
             op: Some(self.op.clone()),
+            password: self.login,
             command,
         };
         match ask(&self.world, command).await {

@@ -26,6 +26,8 @@ pub(crate) enum Ask {
         node: NodeId,
         /// None: nobody decided on it, it is a look at the power.
         op: Option<OpId>,
+        /// Of the login. None: the one on record, of which nobody doubts that it is right.
+        password: Option<u64>,
         command: Command,
     },
 }
@@ -44,6 +46,7 @@ pub(crate) enum Command {
         device: BootDevice,
         persistent: bool,
     },
+    Password(u64),
 }
 
 #[derive(Clone)]
@@ -203,8 +206,12 @@ impl crate::World {
                 machine,
                 node,
                 op,
+                password,
                 command,
-            } => machine.and_then(|n| self.commanded(n, node, op.as_ref(), command)),
+            } => machine.and_then(|n| match password {
+                Some(wrong) if wrong != self.machines[n].password => self.refuses_login(n),
+                Some(_) | None => self.commanded(n, node, op.as_ref(), command),
+            }),
             ask => self.stored(ask, task),
         };
         match answer {

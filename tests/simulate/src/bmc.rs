@@ -9,6 +9,12 @@ use ironbeat_core::id::OpId;
 const RESTART_MS: u64 = 90_000;
 
 impl World {
+    /// Somebody comes with another password. None: the BMC is silent.
+    pub(crate) fn refuses_login(&self, machine: usize) -> Option<Answer> {
+        let it = &self.machines[machine];
+        (self.now >= it.bmc_silent_until).then_some(Answer::WrongPassword)
+    }
+
     /// A command arrives. None: the BMC is silent.
     pub(crate) fn commanded(
         &mut self,
@@ -60,6 +66,11 @@ impl World {
                         false => it.once = Some(device),
                     }
                 }
+            }
+            Command::Password(new) => {
+                self.machines[machine].password = new;
+                self.tally.passwords[0] += 1;
+                self.judge_password(machine);
             }
             Command::Soft | Command::Cycle | Command::Diag => {}
         }

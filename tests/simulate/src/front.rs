@@ -305,6 +305,46 @@ async fn alarm(world: &Shared, drive: &Arc<SimDrive>, node: NodeId, event: Event
     }
 }
 
+/// Whoever logs in while a BMC's password is in question finds out which is right, and tells it. Whether it could log in.
+async fn settle_password(world: &Shared, drive: &Arc<SimDrive>, node: &Entry) -> bool {
+    let Some(version) = node.bmc_secrets.clone() else {
+        return true;
+    };
+    let (machine, candidates) = {
+        let inside = lock(world);
+        let candidates = inside.store.passwords(node.id, &version);
+        (inside.machine_at(&node.bmc), candidates)
+    };
+    if candidates.len() < 2 {
+        return true;
+    }
+    let mut found = None;
+    for (candidate, password) in candidates {
+        let look = Ask::Bmc {
+            machine,
+            node: node.id,
+            op: None,
+            password: Some(password),
+            command: Command::Status,
+        };
+        match ask(world, look).await {
+            Answer::Power(_) => {
+                found = Some(candidate);
+                break;
+            }
+            Answer::WrongPassword => {}
+            _ => return false,
+        }
+    }
+    let event = Event::PasswordFound { version, found };
+    if let Ok(node) = deliver(world, drive, node.id, &event).await
+        && node.password_change.is_none()
+    {
+        lock(world).tally.passwords[1] += 1;
+    }
+    found.is_some()
+}
+
 async fn read_power(world: Shared, worker: usize, drive: Arc<SimDrive>, node: Arc<Entry>) {
     let (at, look) = {
         let inside = lock(&world);
@@ -312,10 +352,14 @@ async fn read_power(world: Shared, worker: usize, drive: Arc<SimDrive>, node: Ar
             machine: inside.machine_at(&node.bmc),
             node: node.id,
             op: None,
+            password: None,
             command: Command::Status,
         };
         (inside.clock_of(worker), look)
     };
+    if !settle_password(&world, &drive, &node).await {
+        return;
+    }
     let fault = |what: &str, permanent| BmcFault {
         what: what.into(),
         permanent,

@@ -12,10 +12,11 @@
 use crate::agent::ANSWER_MS;
 use crate::asks::Command;
 use crate::disks::Content;
+use crate::scene::FIRST_PASSWORD;
 use crate::{World, scene};
 use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_common::login::UserKey;
-use ironbeat_core::decide::Proof;
+use ironbeat_core::decide::{Proof, power_is_synced};
 use ironbeat_core::explain::explain;
 use ironbeat_core::id::OpId;
 use ironbeat_core::invariant;
@@ -132,6 +133,15 @@ impl World {
             && let Err(broken) = invariant::check(after)
         {
             self.judge.violation(format!("{}: {broken}", after.id));
+        }
+        if before.is_none() && after.is_some() {
+            // Whoever enrols it has looked which password it has.
+            if let Some(it) = self.machines.get_mut(machine) {
+                it.password = FIRST_PASSWORD;
+            }
+        }
+        if machine < self.machines.len() {
+            self.judge_password(machine);
         }
         // A place among the jobs of a kind is one too, so there are never more of them than may be.
         let place = |job: &Job| (job.kind, job.place);
@@ -266,6 +276,28 @@ impl World {
         }
     }
 
+    /// Somebody can always log in: the BMC has a password that is on record.
+    pub(crate) fn judge_password(&mut self, machine: usize) {
+        let it = &self.machines[machine];
+        let Some(node) = self.store.node(it.node) else {
+            return;
+        };
+        let version = node.beside.bmc_secrets.as_ref();
+        let known = version.map(|version| self.store.passwords(it.node, version));
+        let known = known.unwrap_or_default();
+        let is_right = |(_, password): &(_, u64)| *password == it.password;
+        let open = node.password_change.is_some();
+        let what = match (known.iter().any(is_right), open == (known.len() > 1)) {
+            (true, true) => return,
+            (false, _) => "nobody can log in to its BMC",
+            (true, false) => "what is on record of a change of its password is not so",
+        };
+        let op = node.op.clone();
+        let has = it.password;
+        self.judge
+            .violation(format!("machine {machine}: {what}: {has}, {known:?}, {op}"));
+    }
+
     pub(crate) fn judge_touch(&mut self, machine: usize, step: StepId, begins: bool) {
         let it = &self.machines[machine];
         let Some(boot) = it.ramdisk() else { return };
@@ -302,6 +334,12 @@ impl World {
             .values()
             .any(|(node, _)| is_an_operators(node));
         for (node, _) in self.store.nodes.values() {
+            let maintenance = node.maintenance.as_ref();
+            let synced = power_is_synced(node.state.resting(), maintenance);
+            if let Some(change) = node.password_change.as_ref().filter(|_| synced) {
+                let words = format!("{}: {change:?} is not settled", node.id);
+                self.judge.violations.push(words);
+            }
             let in_line = matches!(node.job().map(|job| &job.phase), Some(Phase::InLine { .. }));
             if node.job().is_some() && !is_an_operators(node) && !(in_line && holds) {
                 let words = explain(node, now, &self.policy);

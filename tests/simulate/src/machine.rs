@@ -36,6 +36,7 @@ pub(crate) struct Machine {
     pub seen_off_wrongly: bool,
     pub bmc_silent_until: u64,
     pub wrong_password_until: u64,
+    pub password: u64,
     pub asks: u64,
     /// Of the boot script that it asked for last, and whether it got it.
     pub ticket: Option<UserKey>,

@@ -1,7 +1,7 @@
 //! Simulated operators: mostly they want what comes next in a good life; they repeat themselves and change their minds.
 //! What is possible when is decided in the core.
 use crate::front::Job;
-use crate::scene::{access, enrolment, instance};
+use crate::scene::{endpoint, enrolment, instance, password};
 use crate::{Happens, World};
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
@@ -130,6 +130,7 @@ impl World {
             timeout_secs: Some(60),
             then_hard: rng.below(2) == 0,
         };
+        let another = password(1 + self.requests);
         let set = |patch: Patch| Verb::Set(patch);
         rng.pick(&[
             Verb::Manage,
@@ -152,11 +153,11 @@ impl World {
                 ..Patch::default()
             }),
             set(Patch {
-                bmc: Some(access(machine).into()),
+                bmc: Some(endpoint(machine)),
                 ..Patch::default()
             }),
             set(Patch {
-                bmc: Some(access(taken).into()),
+                bmc: Some(endpoint(taken)),
                 ..Patch::default()
             }),
             Verb::Power(soft),
@@ -171,6 +172,8 @@ impl World {
                 persistent: false,
             },
             Verb::ResetBmc,
+            Verb::SetPassword(another.clone()),
+            Verb::SetPassword(another),
         ])
     }
 }

@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_common::image::{Checksum, Digest};
 use ironbeat_common::inventory::{BootFacts, BootMode, DRIVERS, Disk, Inventory, Nic, Problem};
-use ironbeat_core::decide::Enrolment;
+use ironbeat_core::decide::{BmcPatch, Enrolment};
 use ironbeat_core::hints::Hints;
 use ironbeat_core::node::{BmcAccess, BmcAddress, BootDevice, Image, NewInstance, Secret};
 
@@ -38,6 +38,7 @@ pub(crate) fn machine(n: usize, rng: &mut Rng) -> Machine {
         seen_off_wrongly: false,
         bmc_silent_until: 0,
         wrong_password_until: 0,
+        password: FIRST_PASSWORD,
         asks: 0,
         ticket: None,
         given: None,
@@ -53,11 +54,37 @@ fn mac(n: usize) -> Mac {
     Mac::from_bytes([2, 0, 0, 0, 0, n as u8])
 }
 
+/// Passwords are told apart by numbers.
+pub(crate) const FIRST_PASSWORD: u64 = 0;
+
+pub(crate) fn password(n: u64) -> Secret {
+    Secret::new(format!("hush-{n}"))
+}
+
+pub(crate) fn password_number(password: &Secret) -> u64 {
+    let number = password.reveal().strip_prefix("hush-");
+    number
+        .and_then(|n| n.parse().ok())
+        .expect("all are made here")
+}
+
+/// Where a BMC is and who logs in, without the password: that is nobody's to give while it may be changed.
+pub(crate) fn endpoint(n: usize) -> BmcPatch {
+    BmcPatch::Ipmi {
+        address: Some(address(n)),
+        username: Some("admin".into()),
+        password: None,
+        cipher_suite: None,
+        kg: None,
+        ipmi_1_5: Some(false),
+    }
+}
+
 pub(crate) fn access(n: usize) -> BmcAccess {
     BmcAccess::Ipmi {
         address: address(n),
         username: "admin".into(),
-        password: Secret::new("hush"),
+        password: password(FIRST_PASSWORD),
         cipher_suite: None,
         kg: None,
         ipmi_1_5: false,

@@ -1,13 +1,14 @@
 //! The record store as JetStream would be: revisions, compare-and-swap, claims, the last beats; away during elections.
 //! How a worker makes sense of lost acknowledgements is in `ground`, as it is in the conductor's `records/`.
 use crate::asks::{Answer, Ask};
+use crate::scene::password_number;
 use crate::{Happens, TaskId, World};
 use ironbeat::records::{Claims, Document, Revision};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::LastBeat;
 use ironbeat_core::id::OpId;
 use ironbeat_core::index::Entry;
-use ironbeat_core::node::{Beside, BesideKind, Node};
+use ironbeat_core::node::{Beside, BesideKind, Candidate, Node};
 use std::collections::BTreeMap;
 
 /// A leader that is cut off from the others notices within an election's time.
@@ -28,6 +29,17 @@ pub(crate) struct Store {
 impl Store {
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(&id).map(|(node, _)| node)
+    }
+
+    /// The passwords of this version, as numbers, in the order in which they are tried. None are left of one that is gone.
+    pub fn passwords(&self, id: NodeId, version: &OpId) -> Vec<(Candidate, u64)> {
+        let key = (id, BesideKind::BmcSecrets, version.clone());
+        let Some(Beside::BmcSecrets(secrets)) = self.beside.get(&key) else {
+            return Vec::new();
+        };
+        let all = secrets.candidates().into_iter();
+        all.map(|(candidate, password)| (candidate, password_number(&password)))
+            .collect()
     }
 
     /// Every name, MAC address, UUID and BMC has one owner, and it lists them.

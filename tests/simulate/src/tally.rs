@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// No node, eight rests, six kinds of jobs in the phases that each can have, and two of them in line.
 const STATES: usize = 1 + 8 + 3 * 2 + 3 * 4 + 2;
 const EVENTS: usize = EVENT_NAMES.len();
-const EVENT_NAMES: [&str; 30] = [
+const EVENT_NAMES: [&str; 32] = [
     "enrolled",
     "manage",
     "inspect",
@@ -39,6 +39,8 @@ const EVENT_NAMES: [&str; 30] = [
     "identified",
     "script",
     "logins-ended",
+    "set-password",
+    "password-found",
 ];
 
 /// Of the pairs below, how many could be.
@@ -53,6 +55,8 @@ pub struct Tally {
     pub timeouts: Vec<String>,
     /// Second machines that asked for a node's script, and that came with it.
     pub rivals: [u64; 2],
+    /// Passwords that BMCs took, and changes that a login settled.
+    pub passwords: [u64; 2],
     /// Ramdisks that were told to end, and are as silent as those that did.
     pub hung_on_the_way_down: u64,
 }
@@ -62,6 +66,9 @@ impl Tally {
         self.events += other.events;
         self.timeouts.extend(other.timeouts.iter().cloned());
         self.hung_on_the_way_down += other.hung_on_the_way_down;
+        for (sum, more) in self.passwords.iter_mut().zip(other.passwords) {
+            *sum += more;
+        }
         for (sum, more) in self.rivals.iter_mut().zip(other.rivals) {
             *sum += more;
         }
@@ -97,12 +104,14 @@ pub fn event_name(event: &Event) -> &'static str {
             Verb::Power(_) => 11,
             Verb::BootDevice { .. } => 12,
             Verb::ResetBmc => 13,
+            Verb::SetPassword(_) => 30,
         },
         Event::Seen { .. } => 25,
         Event::Identified { .. } => 26,
         Event::Confirmed { .. } => 27,
         Event::Script { .. } => 28,
         Event::LoginsEnded { .. } => 29,
+        Event::PasswordFound { .. } => 31,
         Event::Booted { .. } => 14,
         Event::Beat { status, .. } => match status {
             Status::Idle => 15,

@@ -42,6 +42,12 @@ fn a_hundred_thousand_events_break_nothing() {
         "second machines: {:?}",
         tally.rivals
     );
+    let [taken, settled] = tally.passwords;
+    assert!(
+        taken > 20 && settled > 5,
+        "passwords: {:?}",
+        tally.passwords
+    );
     let hung = tally.hung_on_the_way_down;
     assert!(hung > 0, "no ramdisk hung where it is to be left");
 }

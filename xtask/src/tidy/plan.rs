@@ -358,18 +358,21 @@ const CONDUCTOR: &[Room] = &[
     ),
     file(
         "worker",
-        May::Import(&["drive", "records", "bmc", "netboot"]),
+        May::Import(&["drive", "records", "bmc", "netboot", "secrets"]),
         "what one worker process holds",
     ),
     folder(
         "front",
-        &["drive", "records", "bmc", "netboot", "loops", "worker"],
+        &[
+            "drive", "records", "bmc", "netboot", "secrets", "loops", "worker",
+        ],
         "what comes in over NATS: lookups, heartbeats, the operators' requests, questions of other workers",
     ),
     folder(
         "loops",
         &["drive", "records", "bmc", "worker"],
-        "what a worker does of its own accord: alarms, lost workers, power sync, forgotten secrets, serial consoles, revoked logins",
+        "what a worker does of its own accord: alarms, lost workers, power sync, forgotten secrets, serial consoles, revoked logins, \
+         passwords in question",
     ),
     folder(
         "drive",
@@ -394,7 +397,7 @@ const CONDUCTOR: &[Room] = &[
     folder(
         "secrets",
         &[],
-        "master keys, and what is sealed with them; it knows no NATS",
+        "master keys, what is sealed with them, and tokens made with them; it knows no NATS",
     ),
 ];
 

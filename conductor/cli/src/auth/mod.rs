@@ -3,7 +3,7 @@
 mod about;
 mod certificate;
 mod certificates;
-mod files;
+pub(super) mod files;
 mod init;
 mod user;
 

@@ -53,6 +53,12 @@ pub enum Rejected {
     Invalid {
         why: String,
     },
+    /// The BMC may have one of two passwords: neither can be replaced before it is known which.
+    PasswordOpen {
+        since: Time,
+        /// Both are kept until then at least.
+        until: Time,
+    },
     /// The heartbeat comes from a boot that the node does not listen to.
     UnknownBoot,
     /// A later boot has already replaced the one that looks up.
@@ -114,6 +120,11 @@ impl fmt::Display for Rejected {
                 write!(f, "cannot {verb}: the node is in maintenance ({reason})")
             }
             Rejected::Invalid { why } => f.write_str(why),
+            Rejected::PasswordOpen { since, until } => write!(
+                f,
+                "a change of the BMC's password is open since {since}: it ends with the first login after \
+                 {until}, as of the power sync or `ironbeat bmc check`"
+            ),
             Rejected::UnknownBoot => f.write_str("this boot is not the node's current one"),
             Rejected::OldBoot => f.write_str("a later boot has replaced this one"),
             Rejected::WrongTicket { why } => f.write_str(why.words()),

@@ -2,6 +2,7 @@
 //! The conductor drives the BMC, and says which of its errors are worth another try.
 use super::draft::Draft;
 use super::job::FailureOf;
+use super::password;
 use crate::event::{Accepted, BmcFault, BmcReport};
 use crate::id::OpId;
 use crate::node::{BmcAct, Phase, Power, PowerSource, Step};
@@ -27,6 +28,9 @@ pub(super) fn reported(
         },
         None => return "the act was not the current one".into(),
     };
+    if act == BmcAct::SetPassword {
+        password::reported(draft, result);
+    }
     match result {
         Ok(report) => {
             if is_evidence(act) {
@@ -76,7 +80,11 @@ fn is_evidence(act: BmcAct) -> bool {
         | BmcAct::PowerOff
         | BmcAct::LeaveRamdisk { .. }
         | BmcAct::SoftOff { .. } => true,
-        BmcAct::SetBootDevice { .. } | BmcAct::Reset | BmcAct::ResetBmc | BmcAct::Diag => false,
+        BmcAct::SetBootDevice { .. }
+        | BmcAct::Reset
+        | BmcAct::ResetBmc
+        | BmcAct::Diag
+        | BmcAct::SetPassword => false,
     }
 }
 
@@ -87,7 +95,8 @@ fn contradiction(act: BmcAct, power_on: bool) -> Option<&'static str> {
         | BmcAct::SetBootDevice { .. }
         | BmcAct::Reset
         | BmcAct::ResetBmc
-        | BmcAct::Diag => None,
+        | BmcAct::Diag
+        | BmcAct::SetPassword => None,
         BmcAct::Netboot | BmcAct::EnsureOn | BmcAct::BootDisk | BmcAct::Cycle => {
             (!power_on).then_some("the machine was turned on, but its BMC says it is off")
         }

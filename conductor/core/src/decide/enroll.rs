@@ -43,7 +43,12 @@ pub(super) fn enrolled(
 
 pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
     let hinted = |hint: &str| Some(format!("{} ({hint})", words(&node.state)));
+    let change = node.password_change.as_ref();
+    let loses_password = change.is_some_and(|change| change.refused.is_none());
     let refused = match &node.state {
+        State::Resting(_) if loses_password && node.maintenance.is_none() => {
+            hinted("a change of its BMC's password is open: set maintenance to lose both passwords")
+        }
         State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available) => None,
         State::Resting(
             Rest::Active
@@ -183,6 +188,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         astray: None,
         collisions: Collisions::default(),
         left_alone: LeftAlone::default(),
+        password_change: None,
         beside: Versions {
             inventory: found.as_ref().and(version.clone()),
             instance_data: None,

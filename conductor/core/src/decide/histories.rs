@@ -10,7 +10,8 @@ use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
 use crate::node::{
-    AgentStep, Beside, BmcAct, BootDevice, Job, JobKind, Node, Phase, Rest, Sign, State, Step,
+    AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, Node, Phase, Rest,
+    Secret, Sign, State, Step,
 };
 use crate::time::Time;
 use alloc::string::String;
@@ -37,6 +38,21 @@ struct Moment {
     op: OpId,
     worker: WorkerId,
     event: Event,
+    /// Just before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metal: Option<Metal>,
+}
+
+/// What happens to the BMC's password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Metal {
+    /// A command that sets it arrives, from whichever worker.
+    Sets,
+    /// The same, and the BMC keeps 16 bytes of it.
+    SetsCut,
+    /// Somebody else sets it.
+    Foreign,
 }
 
 struct Rng(u64);
@@ -314,6 +330,32 @@ fn invent_inventory(rng: &mut Rng) -> Inventory {
     found
 }
 
+/// While a change of the password is open, somebody logs in.
+fn invent_found(world: &World, rng: &mut Rng) -> Option<Event> {
+    if world.node.password_change.is_none() || rng.below(6) > 0 {
+        return None;
+    }
+    let version = world.node.beside.bmc_secrets.clone();
+    let version = version.filter(|_| rng.below(8) > 0);
+    Some(Event::PasswordFound {
+        version: version.unwrap_or_else(|| "op1".parse().expect("a token")),
+        found: world.right(),
+    })
+}
+
+fn invent_metal(world: &World, rng: &mut Rng) -> Option<Metal> {
+    match world.bmc.told.is_empty() {
+        false if rng.below(4) == 0 => Some(rng.pick(&[Metal::Sets, Metal::Sets, Metal::SetsCut])),
+        true | false => (rng.below(200) == 0).then_some(Metal::Foreign),
+    }
+}
+
+/// The change is over, and it is the new one.
+fn is_new(world: &World) -> bool {
+    let has = world.secrets.password.reveal();
+    world.secrets.next.is_none() && (has.starts_with("new") || has.starts_with("sixteen"))
+}
+
 /// Of the power, mostly as it is known.
 fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
     let known = node.power.as_ref().is_some_and(|power| power.on);
@@ -365,6 +407,7 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         },
         PowerVerb::Cycle,
     ]));
+    let new = Secret::new(format!("new-{}", rng.below(5)));
     rng.pick(&[
         Verb::Manage,
         Verb::Inspect,
@@ -393,6 +436,8 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             persistent: false,
         },
         Verb::ResetBmc,
+        Verb::SetPassword(new),
+        Verb::SetPassword(Secret::new("sixteen-bytes-and-3")),
     ])
 }
 
@@ -403,11 +448,41 @@ fn rename(rng: &mut Rng) -> Verb {
     })
 }
 
-/// A node, and the inventory that lies beside its record.
+/// A node, what lies beside its record, and its BMC.
 #[derive(Clone)]
 struct World {
     node: Node,
     inventory: Option<Inventory>,
+    secrets: BmcSecrets,
+    bmc: Password,
+}
+
+/// The password that a BMC has.
+#[derive(Clone)]
+struct Password {
+    has: Secret,
+    /// Commands that set these may arrive until then.
+    told: Vec<(Secret, Time)>,
+    /// Nobody here can know it.
+    foreign: bool,
+}
+
+impl Password {
+    fn happens(&mut self, metal: Metal, now: Time) {
+        let mut told = self.told.iter().filter(|(_, until)| now < *until);
+        let told = told.next().map(|(password, _)| password.clone());
+        match (metal, told) {
+            (Metal::Foreign, _) => {
+                (self.has, self.foreign) = (Secret::new("foreign"), true);
+            }
+            (Metal::Sets, Some(password)) => (self.has, self.foreign) = (password, false),
+            (Metal::SetsCut, Some(password)) => {
+                let cut: String = password.reveal().chars().take(16).collect();
+                (self.has, self.foreign) = (Secret::new(cut), false);
+            }
+            (Metal::Sets | Metal::SetsCut, None) => {}
+        }
+    }
 }
 
 impl World {
@@ -415,7 +490,106 @@ impl World {
         Self {
             node: enrolled(),
             inventory: None,
+            secrets: access().split().1,
+            bmc: Password {
+                has: access().split().1.password,
+                told: Vec::new(),
+                foreign: false,
+            },
         }
+    }
+
+    /// Which of the passwords on record lets one in.
+    fn right(&self) -> Option<Candidate> {
+        let all = self.secrets.candidates().into_iter();
+        let mut right = all.filter(|(_, password)| *password == self.bmc.has);
+        right.next().map(|(candidate, _)| candidate)
+    }
+
+    fn secrets_after(&self, decision: &Decision) -> BmcSecrets {
+        let mut put = decision
+            .beside
+            .iter()
+            .filter_map(|document| match document {
+                Beside::BmcSecrets(secrets) => Some(secrets.clone()),
+                Beside::InstanceData(_) | Beside::Inventory(_) => None,
+            });
+        put.next().unwrap_or_else(|| self.secrets.clone())
+    }
+}
+
+/// The longest time after the end of an act in which a command of it may still arrive.
+const LATE: core::time::Duration = core::time::Duration::from_secs(180);
+
+/// What became of the BMC's password with this event.
+fn password_after(
+    world: &World,
+    moment: &Moment,
+    decision: &Decision,
+    secrets: &BmcSecrets,
+) -> Password {
+    let mut bmc = world.bmc.clone();
+    let acting = match world.node.job() {
+        Some(job) => match (&job.phase, job.step()) {
+            (Phase::Acting { op, .. }, Step::Bmc(BmcAct::SetPassword)) => Some((op, job.tries)),
+            (_, _) => None,
+        },
+        None => None,
+    };
+    match (&moment.event, acting) {
+        (Event::Bmc { op, result }, Some((acting, tries))) if op == acting => match result {
+            Err(fault) if !fault.permanent => {}
+            // Whoever says so sends nothing any more, and in the one case has logged in with it.
+            ended => {
+                if ended.is_ok() {
+                    bmc.has = world.secrets.next.clone().expect("it is being set");
+                    bmc.foreign = false;
+                }
+                if tries == 1 {
+                    bmc.told.clear();
+                }
+            }
+        },
+        // An operator is believed.
+        (
+            Event::Asked {
+                verb: Verb::Set(_), ..
+            },
+            _,
+        ) if secrets.password != world.secrets.password || secrets.next != world.secrets.next => {
+            bmc = Password {
+                has: secrets.password.clone(),
+                told: Vec::new(),
+                foreign: false,
+            };
+        }
+        (_, _) => {}
+    }
+    for effect in &decision.effects {
+        if let Effect::Bmc {
+            act: BmcAct::SetPassword,
+            until,
+            ..
+        } = effect
+            && let Some(next) = &secrets.next
+        {
+            bmc.told.push((next.clone(), until.after(LATE)));
+        }
+    }
+    bmc
+}
+
+/// Whoever is allowed to can always log in: one of the passwords on record is the BMC's, and there are two only while it
+/// is not known which.
+fn lets_us_in(world: &World) -> Result<(), String> {
+    let open = world.node.password_change.is_some();
+    if open != world.secrets.next.is_some() {
+        return Err(format!("a change is open: {open}; the passwords say other"));
+    }
+    match world.right() {
+        Some(_) => Ok(()),
+        None if world.bmc.foreign => Ok(()),
+        None => Err("nobody can log in to the BMC any more".into()),
     }
 }
 
@@ -480,7 +654,18 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let node = &world.node;
     let known = world.inventory.as_ref();
     let known = known.filter(|_| needs_inventory(node, &moment.event));
-    let secrets = Some(access().split().1);
+    let mut before = world.clone();
+    if let Some(metal) = moment.metal {
+        before.bmc.happens(metal, moment.now);
+    }
+    if let Event::PasswordFound { version, found } = &moment.event
+        && world.node.beside.bmc_secrets.as_ref() == Some(version)
+        && *found != before.right()
+    {
+        // In this history it would be untrue.
+        return Ok(before);
+    }
+    let secrets = Some(&world.secrets).filter(|_| moment.event.needs_secrets(node));
     let ctx = |op| Ctx {
         now: moment.now,
         op,
@@ -488,11 +673,11 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         incarnation: Incarnation::default(),
         policy: &policy,
         inventory: known,
-        secrets: secrets.as_ref(),
+        secrets,
         instance_data: None,
     };
     let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
-        return Ok(world.clone());
+        return Ok(before);
     };
     let inventory = inventory_after(world, &decision);
     let after = decision.node.as_ref();
@@ -515,8 +700,21 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         return Err(format!("no news, and yet: {}", decision.because));
     }
 
+    let secrets = world.secrets_after(&decision);
+    let after_it = World {
+        node: after.clone(),
+        inventory,
+        bmc: password_after(&before, moment, &decision, &secrets),
+        secrets,
+    };
+    lets_us_in(&after_it)?;
+
     let twice: OpId = "twice".parse().expect("a token");
-    if let Ok(again) = decide(Some(after), &moment.event, ctx(&twice)) {
+    let ctx = Ctx {
+        secrets: Some(&after_it.secrets).filter(|_| moment.event.needs_secrets(after)),
+        ..ctx(&twice)
+    };
+    if let Ok(again) = decide(Some(after), &moment.event, ctx) {
         let acts = again
             .effects
             .iter()
@@ -577,10 +775,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         return Err(format!("the alarm is still due: {}", decision.because));
     }
     let _ = explain(after, moment.now, &policy).to_string();
-    Ok(World {
-        node: after.clone(),
-        inventory,
-    })
+    Ok(after_it)
 }
 
 /// Left alone, with every alarm kept, a node comes to rest, once nobody has its job held.
@@ -602,6 +797,7 @@ fn rests(world: &World) -> Result<(), String> {
                 op,
                 worker: worker(1),
                 event: Event::Alarm { last_beat: None },
+                metal: None,
             },
         )?;
     }
@@ -676,13 +872,15 @@ fn ten_thousand_random_histories() {
                 rng.below(5_000)
             };
             now = Time::from_unix_ms(now.unix_ms() + step);
-            let event = invent(&world.node, now, &mut rng, count);
+            let event = invent_found(&world, &mut rng);
+            let event = event.unwrap_or_else(|| invent(&world.node, now, &mut rng, count));
             let op = format!("op{count}").parse().expect("a token");
             history.push(Moment {
                 now,
                 op,
                 worker: worker(rng.below(3)),
                 event,
+                metal: invent_metal(&world, &mut rng),
             });
             let outcome = live(&world, &history[count]).and_then(|after| {
                 if count % 10 == 9 {
@@ -700,6 +898,8 @@ fn ten_thousand_random_histories() {
                 ("a login", node.tickets.used.is_some()),
                 ("a rival", node.tickets.rival.is_some()),
                 ("a void ticket", !node.tickets.void.is_empty()),
+                ("an open password", node.password_change.is_some()),
+                ("a new password", is_new(&world)),
             ] {
                 *seen.entry(what).or_default() += u64::from(is);
             }
@@ -733,6 +933,8 @@ fn ten_thousand_random_histories() {
         "a login",
         "a rival",
         "a void ticket",
+        "an open password",
+        "a new password",
     ] {
         assert!(
             seen.get(state).is_some_and(|times| *times > 100),

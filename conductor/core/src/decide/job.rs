@@ -2,6 +2,7 @@
 //! `plan` makes the steps; `verbs`, `agent`, `bmc` and `alarm` move the job on.
 use super::answer::Effect;
 use super::draft::Draft;
+use super::password;
 use crate::node::{
     BMC_RESTART_SECS, BesideKind, BmcAct, Collisions, During, Goal, HardwareFault, Instead, Job,
     JobKind, LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step, Tickets,
@@ -106,6 +107,9 @@ impl Draft<'_> {
                 let (op, act) = (self.ctx.op.clone(), *act);
                 let until = now.after(budget(act, policy));
                 self.retire_boot();
+                if act == BmcAct::SetPassword {
+                    password::begun(self, until);
+                }
                 self.effects.push(Effect::Bmc {
                     op: op.clone(),
                     act,
@@ -393,7 +397,8 @@ fn budget(act: BmcAct, policy: &Policy) -> core::time::Duration {
         | BmcAct::Cycle
         | BmcAct::Reset
         | BmcAct::Diag
-        | BmcAct::SetBootDevice { .. } => 0,
+        | BmcAct::SetBootDevice { .. }
+        | BmcAct::SetPassword => 0,
     };
     secs(policy.bmc_budget_secs.saturating_add(patience))
 }

@@ -13,6 +13,7 @@ mod histories;
 mod identity;
 mod job;
 mod netboot;
+mod password;
 mod power;
 mod set;
 #[cfg(test)]
@@ -80,6 +81,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
             result,
             troubles,
         } => power::read(&mut draft, *at, result, *troubles),
+        Event::PasswordFound { version, found } => password::found(&mut draft, version, *found),
     };
     match event {
         // An abort is no failure.
@@ -96,6 +98,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
         | Event::Turn { .. }
+        | Event::PasswordFound { .. }
         | Event::PowerRead { .. } => draft.put_aside(node),
     }
     Ok(draft.finish(node, because))
@@ -118,6 +121,7 @@ pub fn needs_inventory(node: &Node, event: &Event) -> bool {
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
         | Event::Turn { .. }
+        | Event::PasswordFound { .. }
         | Event::PowerRead { .. } => false,
     }
 }

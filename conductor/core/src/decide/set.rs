@@ -7,6 +7,7 @@ use super::answer::Rejected;
 use super::answer::words;
 use super::draft::Draft;
 use super::enroll::{check_serial, tidy_macs};
+use super::password;
 use super::power::power_is_synced;
 use crate::disks;
 use crate::node::{Beside, BmcEndpoint, BmcSecrets, Maintenance, Node, Rest, State};
@@ -238,10 +239,16 @@ fn reach_bmc(draft: &mut Draft<'_>, patch: &Patch, changes: &mut Changes) -> Res
     let Some(new_password) = password.as_ref().or(known.map(|known| &known.password)) else {
         return Err(invalid("the BMC's password is not known: give it too"));
     };
+    let other_user = username.as_ref().is_some_and(|user| *user != old_username);
+    if password.is_some() || other_user {
+        password::may_be_replaced(draft)?;
+    }
     let old_kg = known.and_then(|known| known.kg.clone());
+    let next = known.and_then(|known| known.next.clone());
     let secrets = BmcSecrets {
         password: new_password.clone(),
         kg: after(patch, Clear::Kg, kg.as_ref(), &old_kg)?,
+        next: next.filter(|_| password.is_none()),
     };
     let suite = after(patch, Clear::CipherSuite, cipher_suite.as_ref(), &old_suite)?;
     let new_address = address.clone().unwrap_or_else(|| old_address.clone());
@@ -265,6 +272,11 @@ fn reach_bmc(draft: &mut Draft<'_>, patch: &Patch, changes: &mut Changes) -> Res
         known.map(|known| &known.password) != Some(&secrets.password),
     );
     changes.hidden("K_g", old_kg != secrets.kg);
+    let is_open = draft.node.password_change.is_some();
+    changes.hidden(
+        "the change of the BMC's password, which ends",
+        is_open && secrets.next.is_none(),
+    );
     if changes.0.len() == before {
         return Ok(());
     }
@@ -277,6 +289,9 @@ fn reach_bmc(draft: &mut Draft<'_>, patch: &Patch, changes: &mut Changes) -> Res
         cipher_suite: suite,
         ipmi_1_5: new_1_5,
     };
+    if secrets.next.is_none() {
+        draft.node.password_change = None;
+    }
     draft.put(Beside::BmcSecrets(secrets));
     Ok(())
 }

@@ -6,6 +6,7 @@ mod tests;
 use super::answer::{Rejected, words};
 use super::confirm;
 use super::draft::Draft;
+use super::password;
 use super::power;
 use super::set;
 use crate::event::{PowerVerb, Verb};
@@ -102,7 +103,8 @@ fn rows(verb: &Verb) -> &'static [Row] {
             | PowerVerb::Diag,
         )
         | Verb::BootDevice { .. }
-        | Verb::ResetBmc => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
+        | Verb::ResetBmc
+        | Verb::SetPassword(_) => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
         // These change the record alone, whatever the state, or end it (`enroll`).
         Verb::Maintenance(_) | Verb::Set(_) | Verb::Delete => &[],
     }
@@ -135,7 +137,12 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::Deploy(_)
         | Verb::Rebuild(_)
         | Verb::Undeploy => not_in_maintenance(draft, verb)?,
-        Verb::Abort | Verb::Delete | Verb::Power(_) | Verb::BootDevice { .. } | Verb::ResetBmc => {}
+        Verb::Abort
+        | Verb::Delete
+        | Verb::Power(_)
+        | Verb::BootDevice { .. }
+        | Verb::ResetBmc
+        | Verb::SetPassword(_) => {}
     }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
@@ -178,6 +185,9 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
         }
         JobKind::Bmc => {
             let steps = bmc_steps(verb, draft.ctx.policy.soft_power_off_secs)?;
+            if let Verb::SetPassword(next) = verb {
+                password::open(draft, next)?;
+            }
             (power::goal(draft), steps)
         }
     };
@@ -205,7 +215,8 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
-        | Verb::ResetBmc => (None, None),
+        | Verb::ResetBmc
+        | Verb::SetPassword(_) => (None, None),
     };
     let Some(given) = given else {
         // It was checked on arrival.
@@ -242,6 +253,7 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
             persistent: *persistent,
         })]),
         Verb::ResetBmc => Ok(vec![Step::Bmc(BmcAct::ResetBmc)]),
+        Verb::SetPassword(_) => Ok(vec![Step::Bmc(BmcAct::SetPassword)]),
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide

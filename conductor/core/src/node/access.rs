@@ -51,7 +51,12 @@ impl BmcAccess {
             cipher_suite,
             ipmi_1_5,
         };
-        (endpoint, BmcSecrets { password, kg })
+        let secrets = BmcSecrets {
+            password,
+            kg,
+            next: None,
+        };
+        (endpoint, secrets)
     }
 }
 
@@ -76,6 +81,9 @@ pub struct BmcSecrets {
     pub password: Secret,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kg: Option<KgKey>,
+    /// The password that the BMC is being given, while it is not known which one it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Secret>,
 }
 
 impl BmcSecrets {
@@ -84,6 +92,7 @@ impl BmcSecrets {
         Self {
             password: Secret::new(""),
             kg: None,
+            next: None,
         }
     }
 }

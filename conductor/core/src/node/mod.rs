@@ -12,6 +12,7 @@ mod hide;
 mod instance;
 mod job;
 mod kg;
+mod password;
 mod power;
 mod secret;
 mod spec;
@@ -23,7 +24,7 @@ use crate::id::{NodeName, OpId, RequestId};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
-use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
+use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,7 @@ pub use instance::{
 };
 pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};
+pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
@@ -123,6 +125,9 @@ pub struct Node {
     /// Disks that the last cleaning did not erase.
     #[serde(default, skip_serializing_if = "LeftAlone::is_empty")]
     pub left_alone: LeftAlone,
+    /// The BMC's password is being changed, and nobody knows yet which one it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_change: Option<PasswordChange>,
     /// What is large or secret lies in documents of its own; this says which.
     pub beside: Versions,
     /// Steps and acts are numbered from this.
@@ -139,6 +144,20 @@ impl Node {
     pub fn is_held(&self) -> bool {
         let holds = |job: &Job| job.kind != JobKind::Bmc && !job.is_tidying();
         self.maintenance.is_some() && self.job().is_some_and(holds)
+    }
+
+    /// The step that its agent is to run now.
+    pub fn agent_step(&self) -> Option<StepId> {
+        match self.job().map(|job| &job.phase) {
+            Some(Phase::AgentStep { id, .. }) => Some(*id),
+            Some(
+                Phase::InLine { .. }
+                | Phase::Acting { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. },
+            )
+            | None => None,
+        }
     }
 
     pub(crate) fn job_mut(&mut self) -> Option<&mut Job> {

@@ -153,6 +153,8 @@ pub enum BmcAct {
     },
     /// The BMC restarts, and answers again (confirmed) within [`BMC_RESTART_SECS`]; the machine goes on.
     ResetBmc,
+    /// The BMC gets the password that lies beside the record as the next one; confirmed by a login with it.
+    SetPassword,
 }
 
 /// The time that a ramdisk has to switch its machine off (Ironic's agent has six looks, 5 s apart).
@@ -214,6 +216,7 @@ impl BmcAct {
             BmcAct::Diag => "diagnostic_interrupt",
             BmcAct::SetBootDevice { .. } => "set_boot_device",
             BmcAct::ResetBmc => "reset_bmc",
+            BmcAct::SetPassword => "set_bmc_password",
         }
     }
 
@@ -228,7 +231,8 @@ impl BmcAct {
             | BmcAct::EnsureOn
             | BmcAct::PowerOff
             | BmcAct::SoftOff { .. }
-            | BmcAct::SetBootDevice { .. } => false,
+            | BmcAct::SetBootDevice { .. }
+            | BmcAct::SetPassword => false,
         }
     }
 }

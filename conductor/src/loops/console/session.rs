@@ -276,10 +276,10 @@ impl Serving {
     async fn attach(&self, take_over: bool) -> Result<Console, String> {
         let node = self.worker.view.get(&self.node);
         let node = node.ok_or("there is no such node")?;
-        let access = self.worker.logins.of_entry(&node).await;
-        let access = access.map_err(|error| error.to_string())?;
-        let access = access.ok_or("there is no such node")?;
-        let lease = self.worker.bmcs.handle(&access).await;
+        let login = self.worker.logins.of_entry(&node).await;
+        let login = login.map_err(|error| error.to_string())?;
+        let login = login.ok_or("there is no such node")?;
+        let lease = self.worker.bmcs.handle(&login).await;
         let lease = lease.map_err(|fault| fault.what)?;
         let console = lease.bmc.console(take_over).await;
         console.map_err(|error| error.to_string())

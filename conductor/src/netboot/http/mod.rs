@@ -2,6 +2,7 @@
 //! A closure says what a machine boots; this file deals with paths and bytes.
 mod admit;
 mod idle;
+mod private;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_common::image::Digest;
 use ironbeat_common::login::CA_PATH;
 use ironbeat_core::boot::Boot;
+pub use private::Wish;
 use serde::Deserialize;
 use serve::{Doors, Limits, Peer};
 use std::net::SocketAddr;
@@ -48,6 +50,8 @@ pub struct BootAnswers {
     /// `vmlinuz` and `initrd`.
     pub boot_dir: PathBuf,
     pub image_dir: PathBuf,
+    /// Who may fetch an image; none: everybody.
+    pub may_fetch: Option<Arc<MayFetch>>,
     pub limits: HttpLimits,
     pub nats: Vec<String>,
     pub prefix: String,
@@ -62,6 +66,10 @@ pub struct BootAnswers {
     /// Whoever has the token with this hash says that the instance of a node runs.
     pub on_confirm: Arc<dyn Fn(NodeId, Digest<32>) -> Heard + Send + Sync>,
 }
+
+/// Whether a token lets one have a file of the image directory; none: ask again.
+pub type MayFetch = dyn Fn(Wish) -> Allowed + Send + Sync;
+pub type Allowed = Pin<Box<dyn Future<Output = Option<bool>> + Send>>;
 
 /// What a machine boots, and with what; none: ask again, or another worker.
 pub type Script = Pin<Box<dyn Future<Output = Option<(Boot, Access)>> + Send>>;
@@ -171,6 +179,13 @@ fn router(answers: BootAnswers) -> Router {
     let images = Router::new()
         .fallback_service(ServeDir::new(&answers.image_dir))
         .layer(middleware::from_fn_with_state(at_once, admit));
+    let images = match &answers.may_fetch {
+        Some(may) => images.layer(middleware::from_fn_with_state(
+            Arc::clone(may),
+            private::ask,
+        )),
+        None => images,
+    };
     // Images are linked into their directory as often as copied, so links are followed.
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

@@ -32,6 +32,10 @@ async fn site_of_images(images: u32) -> Site {
 }
 
 async fn site_with(limits: Limits, options: HttpLimits) -> Site {
+    site_of(limits, options, None).await
+}
+
+async fn site_of(limits: Limits, options: HttpLimits, may_fetch: Option<Arc<MayFetch>>) -> Site {
     let dir = tempfile::tempdir().unwrap();
     for (path, content) in [
         ("boot/vmlinuz", "kernel"),
@@ -54,6 +58,7 @@ async fn site_with(limits: Limits, options: HttpLimits) -> Site {
         tls: None,
         boot_dir: dir.path().join("boot"),
         image_dir: dir.path().join("images"),
+        may_fetch,
         limits: options,
         nats: vec!["nats://n".into()],
         prefix: "ib.v1".into(),
@@ -452,4 +457,47 @@ fn tokens_differ_and_are_compared_by_their_hash() {
         without_token(&url["http://w1".len()..]),
         format!("{}/{}", confirm::PATH, node_with_instance())
     );
+}
+
+#[tokio::test]
+async fn a_private_image_is_sent_to_who_has_a_token_for_it() {
+    let may: Arc<MayFetch> = Arc::new(|wish: Wish| {
+        let good = match wish.token.as_str() {
+            "sesame" => Some(wish.file == "os.raw"),
+            "look" => Some(wish.is_look),
+            "away" => None,
+            _ => Some(false),
+        };
+        Box::pin(std::future::ready(good))
+    });
+    let site = site_of(Limits::default(), HttpLimits::default(), Some(may)).await;
+    let get = async |path: &str| site.get(path).await.0;
+    for (path, status) in [
+        ("/images/os.raw?token=sesame", 200),
+        ("/images/os.raw?x=1&token=sesame", 200),
+        ("/images/os.raw", 403),
+        ("/images/missing", 403),
+        ("/images/os.raw?token=", 403),
+        ("/images/os.raw?token=wrong", 403),
+        ("/images/os.raw?tokens=sesame", 403),
+        // Another spelling of the same file.
+        ("/images/os%2eraw?token=sesame", 403),
+        ("/images/big.raw?token=sesame", 403),
+        ("/images/os.raw?token=look", 403),
+        ("/images/os.raw?token=away", 503),
+        // What everybody may have.
+        ("/boot/vmlinuz", 200),
+        ("/healthz", 200),
+    ] {
+        assert_eq!(get(path).await, status, "{path}");
+    }
+    let range = "Range: bytes=4-\r\n";
+    let rest = site.ask("GET", "/images/os.raw?token=sesame", range).await;
+    assert_eq!(rest, (206, "456789".into()));
+    let look = "/images/os.raw?token=look";
+    assert_eq!(site.ask("HEAD", look, "").await.0, 200);
+    assert_eq!(site.ask("HEAD", "/images/os.raw", "").await.0, 403);
+    let first = site.ask("GET", look, "Range: bytes=0-0\r\n").await;
+    assert_eq!(first, (206, "0".into()));
+    assert_eq!(site.ask("GET", look, "Range: bytes=0-9\r\n").await.0, 403);
 }

@@ -18,6 +18,7 @@ async fn filled(store: &Store) {
     let secrets = BmcSecrets {
         password: Secret::new("hush-hush"),
         kg: None,
+        next: None,
     };
     let mut first = node(1);
     first.beside.bmc_secrets = Some(op("made-1"));

@@ -16,6 +16,7 @@ fn secrets() -> Beside {
     Beside::BmcSecrets(BmcSecrets {
         password: Secret::new("hush"),
         kg: None,
+        next: None,
     })
 }
 

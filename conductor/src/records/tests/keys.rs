@@ -15,6 +15,7 @@ fn password(text: &str) -> Beside {
     Beside::BmcSecrets(BmcSecrets {
         password: Secret::new(text),
         kg: Some("6b6579".parse().unwrap()),
+        next: None,
     })
 }
 

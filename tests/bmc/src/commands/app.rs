@@ -65,6 +65,9 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
         (0x42, [channel]) => channel_info(*channel & 0x0f, context),
         (0x44, [_channel, id]) => user_access(bmc, *id),
         (0x46, [id]) => user_name(bmc, *id),
+        (0x47, [id, operation, password @ ..]) => {
+            user_password(bmc, id & 0x3f, id & 0x80 != 0, *operation, password)
+        }
         (0x48, [kind, instance, ..]) => activate(bmc, [*kind, *instance], context),
         (0x49, [kind, instance, ..]) => deactivate(bmc, [*kind, *instance]),
         (0x4a, [kind, ..]) if kind & 0x3f == SOL[0] => {
@@ -77,8 +80,8 @@ pub(super) fn run(bmc: &mut Bmc, request: &Request, context: &Context) -> Answer
         (0x4e, _) => Ok(vec![0x03, 0x00, 0x3f, 0x00, 0x00, 0x00, 0x00, 0x00]),
         (0x54, [_channel, _payload, index]) => Ok(cipher_suites(bmc, index & 0x3f)),
         (
-            0x2e | 0x30 | 0x34 | 0x38 | 0x3b | 0x3c | 0x42 | 0x44 | 0x46 | 0x48 | 0x49 | 0x4b
-            | 0x54,
+            0x2e | 0x30 | 0x34 | 0x38 | 0x3b | 0x3c | 0x42 | 0x44 | 0x46 | 0x47 | 0x48 | 0x49
+            | 0x4b | 0x54,
             _,
         ) => Err(BAD_LENGTH),
         _ => Err(INVALID_COMMAND),
@@ -197,6 +200,35 @@ fn user_name(bmc: &Bmc, id: u8) -> Answer {
     let mut name = user.map_or(Vec::new(), |user| user.name.as_bytes().to_vec());
     name.resize(16, 0);
     Ok(name)
+}
+
+/// Set User Password (§22.30): disable, enable, set, test. `long`: the form with 20 bytes.
+fn user_password(bmc: &mut Bmc, id: u8, long: bool, operation: u8, password: &[u8]) -> Answer {
+    if id == 0 || id > 10 {
+        return Err(OUT_OF_RANGE);
+    }
+    let faults = &bmc.faults;
+    let user = bmc.settings.users.iter_mut().find(|user| user.id == id);
+    let user = user.ok_or(BAD_FIELD)?;
+    let room = if long { 20 } else { 16 };
+    let end = password.iter().rposition(|byte| *byte != 0);
+    let given = &password[..end.map_or(0, |last| last + 1)];
+    match operation {
+        0 | 1 => user.enabled = operation == 1,
+        2 | 3 if password.len() != room => return Err(BAD_LENGTH),
+        2 if faults.refuses_password => return Err(BAD_FIELD),
+        2 => {
+            let kept = faults.keeps_of_password.unwrap_or(room).min(given.len());
+            user.password = given[..kept].to_vec();
+            bmc.counters.passwords += 1;
+        }
+        // "Password test failed": other bytes, or another size.
+        3 if user.password == given => {}
+        3 if user.password.len() > room => return Err(0x81),
+        3 => return Err(0x80),
+        _ => return Err(BAD_FIELD),
+    }
+    Ok(Vec::new())
 }
 
 fn activate(bmc: &mut Bmc, payload: [u8; 2], context: &Context) -> Answer {

@@ -123,6 +123,7 @@ fn a_part_of_the_access_to_a_bmc_keeps_the_rest_and_is_a_new_version() {
     let secrets = BmcSecrets {
         password: Secret::new("hush-2"),
         kg: None,
+        next: None,
     };
     assert_eq!(story.secrets, Some(secrets));
     assert!(

@@ -5,7 +5,7 @@ use super::super::{BmcFault, Ctx, Event, Patch, PowerVerb, Verb, decide};
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation};
 use crate::index::Entry;
-use crate::node::{BmcAct, During, JobKind, LastError, Maintenance, Node, Rest, State};
+use crate::node::{BmcAct, During, JobKind, LastError, Maintenance, Node, Rest, Secret, State};
 use core::time::Duration;
 use ironbeat_common::id::Mac;
 use std::string::{String, ToString};
@@ -240,6 +240,9 @@ fn everywhere() -> Vec<Node> {
         Story::available().ask(power(SOFT_REBOOT)).bmc_did().node,
         Story::available().ask(power(PowerVerb::Off)).node,
         Story::available().ask(Verb::ResetBmc).node,
+        Story::available()
+            .ask(Verb::SetPassword(Secret::new("new")))
+            .node,
     ]);
     let kept = nodes.clone();
     for node in &kept {
