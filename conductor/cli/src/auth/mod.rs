@@ -15,7 +15,7 @@ pub use files::write_new;
 pub enum AuthCommand {
     /// Make a site's keys, and the files of its NATS servers, workers and first admin.
     Init(init::InitArgs),
-    /// Make one more certificate with the site's CA: for a NATS server, or for a worker that serves images over https.
+    /// Make one more certificate with the site's CA, for a NATS server or a worker
     Certificate(certificate::CertificateArgs),
     /// Logins of people.
     #[command(subcommand)]
