@@ -14,7 +14,7 @@ const DRIVE_BYTES: u64 = 4 * MIB;
 const UUID: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
 
 fn demo_os(flavour: Flavour) -> DemoOs {
-    build(&kernel(flavour), &cache().join("demo-os")).unwrap()
+    build(&kernel(flavour), flavour, &cache().join("demo-os")).unwrap()
 }
 
 /// The deployed disk, made with other people's tools.
