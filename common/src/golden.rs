@@ -60,6 +60,7 @@ fn lookup() -> Lookup {
             }],
             boot: BootFacts {
                 mode: BootMode::Uefi,
+                secure_boot: None,
                 interface: None,
                 kernel: "6.1".into(),
             },

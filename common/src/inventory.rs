@@ -213,6 +213,9 @@ pub enum BootMode {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BootFacts {
     pub mode: BootMode,
+    /// Whether Secure Boot is on, as the kernel's EFI stub found it; none: it does not say, or there is no UEFI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
     /// The NIC that the firmware booted from, as the boot script passed it on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<Mac>,
@@ -224,6 +227,7 @@ impl Default for BootFacts {
     fn default() -> Self {
         Self {
             mode: BootMode::Bios,
+            secure_boot: None,
             interface: None,
             kernel: String::new(),
         }

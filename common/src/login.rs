@@ -18,6 +18,11 @@ pub struct UserKey([u8; 32]);
 /// fetches it before it has a login.
 pub const CA_PATH: &str = "/v1/ca.pem";
 
+/// Where a worker serves the arguments (`ib.*`) that a boot script puts on the kernel's command line, to a ramdisk whose loader
+/// could not ask for that script: below it is the machine's MAC address. They are words with blanks between them, and each
+/// request is one for a boot script: it voids the ticket that was given before.
+pub const ARGUMENTS_PATH: &str = "/v1/arguments";
+
 /// What makes the first letter a `U`.
 const PREFIX: u8 = 20 << 3;
 

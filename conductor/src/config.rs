@@ -311,7 +311,7 @@ fn check_url(
 pub struct DnsmasqConfig {
     /// dnsmasq's `dhcp-hostsdir`.
     pub hosts_dir: PathBuf,
-    /// dnsmasq's `tftp-root`; `boot.ipxe` is written there.
+    /// dnsmasq's `tftp-root`; `boot.ipxe` and the folder `grub` are written there.
     pub tftp_dir: PathBuf,
     /// D-Bus address where dnsmasq is; default: the system bus.
     pub bus: Option<String>,

@@ -319,7 +319,12 @@ async fn start(
     let staging = match config.dnsmasq.clone() {
         Some(dnsmasq) => {
             let info = worker.presence.own();
-            Some(tokio::spawn(stage::run(boots, dnsmasq, dhcp, info)))
+            let site = stage::Site {
+                dnsmasq,
+                http: config.http.clone(),
+                policy: config.policy.clone(),
+            };
+            Some(tokio::spawn(stage::run(boots, site, dhcp, info)))
         }
         None => {
             let gone = dhcp.tell(&worker.id, None).await;

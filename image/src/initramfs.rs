@@ -65,7 +65,7 @@ pub fn build(spec: &Spec<'_>) -> anyhow::Result<Built> {
     for path in closure.files.values() {
         let from = spec.kernel.modules.join(path);
         let mut content = fs::read(&from).map_err(file("read", &from))?;
-        if !spec.flavour.keeps_signatures() {
+        if !spec.flavour.is_signed() {
             content.truncate(unsigned(&content).len());
         }
         archive.file(&format!("{base}/{path}"), 0o644, content);

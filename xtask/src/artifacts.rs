@@ -287,7 +287,7 @@ pub fn image_command(
 
 /// The demo's operating system, with that flavour's drivers.
 pub fn demo_os(flavour: Flavour) -> Result<demo_os::DemoOs> {
-    demo_os::build(&kernel(flavour)?, &cache().join("demo-os"))
+    demo_os::build(&kernel(flavour)?, flavour, &cache().join("demo-os"))
 }
 
 /// All that a rack needs, packages included: for virtual machines, or for such as have the disks and NICs of real ones.

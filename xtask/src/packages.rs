@@ -23,6 +23,8 @@ pub const DEMO_OS: Packages = &[
     ("busybox-static", "userland of the demo operating system"),
     ("grub-pc-bin", "its BIOS boot loader"),
     ("grub-efi-amd64-bin", "its UEFI boot loader"),
+    ("shim-signed", "the same for Secure Boot"),
+    ("grub-efi-amd64-signed", "what shim starts"),
     ("grub-common", "grub-mkimage"),
     ("mtools", "fill its EFI system partition without mounting"),
     ("dosfstools", "make its EFI system partition"),
@@ -41,6 +43,8 @@ pub const RACK: Packages = &[
     ("qemu-utils", "their disks"),
     ("ipxe-qemu", "network boot in their NICs"),
     ("ipxe", "network boot for firmware without it"),
+    ("shim-signed", "network boot with Secure Boot"),
+    ("grub-efi-amd64-signed", "what shim starts"),
     ("ovmf", "UEFI firmware"),
     ("seabios", "BIOS firmware"),
 ];

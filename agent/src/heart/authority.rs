@@ -2,30 +2,20 @@
 //! Believing it is left to `web::trust`.
 use super::link::{RETRY_FIRST, RETRY_LIMIT};
 use crate::random;
-use crate::web::http::{self, ByteRange, Floor, NEVER, Timeouts};
+use crate::web::document;
 use crate::web::trust::Authority;
 use crate::web::url::Url;
-use crate::web::way::{Reach, Web};
-use anyhow::{Context, bail, ensure};
+use crate::web::way::Web;
+use anyhow::{Context, bail};
 use data_encoding::HEXLOWER;
 use ironbeat_common::login::CA_PATH;
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use std::time::Duration;
 
 /// A private CA's certificate, if the image has one.
 pub const FILE: &str = "/etc/ironbeat/ca.pem";
 /// A few certificates.
 const MAX_BYTES: usize = 128 * 1024;
-const LIMITS: Timeouts<'static> = Timeouts {
-    connect: Duration::from_secs(5),
-    stall: Duration::from_secs(5),
-    floor: Floor {
-        bytes: MAX_BYTES as u64,
-        waiting: Duration::from_secs(20),
-    },
-    cancelled: &NEVER,
-};
 
 /// The CA of the image.
 ///
@@ -73,19 +63,7 @@ pub fn fetch(web: &Web, workers: &[Url], named: &[u8; 32]) -> Authority {
 fn fetch_from(web: &Web, worker: &Url, named: &[u8; 32]) -> anyhow::Result<Authority> {
     let url = worker.at(CA_PATH)?;
     let get = || format!("GET {url}");
-    let answer = http::get(web, &url, Reach::Anywhere, &ByteRange::default(), LIMITS);
-    let (head, mut body) = answer.with_context(get)?;
-    ensure!(head.status == 200, "{}: HTTP status {}", get(), head.status);
-    let mut pem = vec![0; MAX_BYTES + 1];
-    let mut length = 0;
-    loop {
-        match body.read(&mut pem[length..]).with_context(get)? {
-            0 => break,
-            count => length += count,
-        }
-        ensure!(length <= MAX_BYTES, "{}: it is too long", get());
-    }
-    pem.truncate(length);
+    let pem = document::get(web, &url, MAX_BYTES)?;
     if sha256(&pem) != *named {
         bail!(
             "{}: it has the SHA-256 {}, and the boot script says {}",

@@ -1,6 +1,5 @@
 //! Starts everything in order, as PID 1 or as an ordinary process, and reboots or powers off at the end.
 //! What each part does is left to its module.
-use super::authority;
 use super::beat::{self, Heart};
 use super::hardware::Hardware;
 use super::link::{Link, Servers};
@@ -8,6 +7,7 @@ use super::login::Access;
 use super::perform::{Authority, perform};
 use super::set_clock::{self, Bounds, Sources};
 use super::steps::{Ending, Runner};
+use super::{arguments, authority};
 use crate::clock::{Timings, Wall};
 use crate::collect::undriven;
 use crate::context::StepContext;
@@ -29,7 +29,6 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokio::sync::oneshot;
 
 /// Runs as an ordinary process on a machine that is in use.
 ///
@@ -55,12 +54,13 @@ pub fn run_as_init() -> ! {
     pid1::prepare();
     let timings = Arc::new(Timings::default());
     timings.note(|t, now| t.agent_ms = now);
-    let settings = cmdline::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let settings = cmdline::parse(&line);
     let lines = log::start(settings.debug);
     in_background("entropy", seed::when_needed);
     assert!(
-        !settings.nats.is_empty(),
-        "the kernel's command line names no NATS server (ib.nats=nats://HOST:PORT)"
+        !settings.nats.is_empty() || !settings.workers.is_empty(),
+        "the kernel's command line names no NATS server (ib.nats=nats://HOST:PORT), and no worker to ask for one (ib.http)"
     );
     let neighbours = Arc::new(Neighbours::default());
     let hardware = Arc::new(Hardware::new(settings.booted, neighbours.clone()));
@@ -74,7 +74,11 @@ pub fn run_as_init() -> ! {
     let around = Surroundings::of_machine(reached.clone(), no_network);
     let ended = net::setup::start(boot, around, neighbours, timings.clone())
         .and_then(|ready| {
-            let network = Network { ready, reached };
+            let ready = ready.blocking_recv();
+            let named = ready.context("the network thread ended before there was a network")?;
+            let workers = urls(&settings.workers);
+            let settings = arguments::complete(settings, &line, &workers)?;
+            let network = Network { named, reached };
             live(
                 &settings,
                 lines,
@@ -143,15 +147,15 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
     spawned.expect("a machine that just booted has threads");
 }
 
-/// The network that is being set up.
+/// The network that was set up.
 struct Network {
-    /// Fires when it is up.
-    ready: oneshot::Receiver<Vec<Ipv4Addr>>,
+    /// The time servers that DHCP named.
+    named: Vec<Ipv4Addr>,
     /// Where it is told that a server was reached.
     reached: Arc<AtomicBool>,
 }
 
-/// Connects and runs the heart; one thread serves all sockets. `network`: `None` if it is up already.
+/// Connects and runs the heart; one thread serves all sockets. `network`: `None` if it was up already.
 fn live(
     settings: &Settings,
     lines: Lines,
@@ -200,9 +204,7 @@ fn live(
         let mut reached = Arc::default();
         let (mut ntp, mut bounds) = (settings.ntp.clone(), None);
         if let Some(network) = network {
-            let ready = network.ready.await;
-            let named = ready.context("the network thread ended before there was a network")?;
-            ntp.extend(named.iter().map(ToString::to_string));
+            ntp.extend(network.named.iter().map(ToString::to_string));
             bounds = Bounds::of_ramdisk(Path::new("/"));
             reached = network.reached;
         }

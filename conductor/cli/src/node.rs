@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::login::BmcLogin;
 use super::out;
-use super::parse::{boot_mode, hint, hints, skip};
+use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::power::power_word;
 use super::verb::{Success, Which, about, fresh_request, verb};
 use anyhow::Context;
@@ -130,6 +130,9 @@ pub struct EnrollArgs {
     /// How its firmware boots: uefi or bios.
     #[arg(long, value_parser = boot_mode)]
     boot_mode: Option<BootMode>,
+    /// Whether its UEFI firmware has Secure Boot on, and starts signed loaders only: on or off.
+    #[arg(long, value_parser = on_off)]
+    secure_boot: Option<bool>,
     /// Root device hint, `serial=S1` or `size=>= 100`; may be given several times.
     #[arg(long = "root-device", value_parser = hint)]
     root_device: Vec<(String, String)>,
@@ -398,6 +401,7 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
         system_uuid: args.uuid,
         serial: args.serial,
         boot_mode: args.boot_mode,
+        secure_boot: args.secure_boot,
         root_device: hints(args.root_device)?,
         skip_block_devices: args.skip_disks,
         from: args.from,

@@ -11,6 +11,14 @@ pub(super) fn boot_mode(text: &str) -> Result<BootMode, String> {
     }
 }
 
+pub(super) fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off".into()),
+    }
+}
+
 pub(super) fn hint(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a hint is key=value")?;
     Ok((key.trim().into(), value.trim().into()))

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::login::{read, read_kg};
 use super::out;
-use super::parse::{boot_mode, hint, hints, skip};
+use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::verb::fresh_request;
 use clap::Args;
 use ironbeat_common::id::{Mac, SystemUuid};
@@ -43,6 +43,9 @@ pub struct SetArgs {
     /// How its firmware boots: uefi or bios.
     #[arg(long, value_parser = boot_mode)]
     boot_mode: Option<BootMode>,
+    /// Whether its UEFI firmware has Secure Boot on, and starts signed loaders only: on or off.
+    #[arg(long, value_parser = on_off)]
+    secure_boot: Option<bool>,
     /// Root device hint, in place of all that it has; may be given several times.
     #[arg(long = "root-device", value_parser = hint)]
     root_device: Vec<(String, String)>,
@@ -50,7 +53,7 @@ pub struct SetArgs {
     /// given several times.
     #[arg(long = "skip-disk", value_parser = skip)]
     skip_disks: Vec<Hints>,
-    /// What it shall have no longer: name, uuid, serial, boot-mode, root-device, skip-disks, cipher-suite or kg.
+    /// What it shall have no longer: name, uuid, serial, boot-mode, secure-boot, root-device, skip-disks, cipher-suite or kg.
     #[arg(long, value_parser = clear)]
     clear: Vec<Clear>,
 }
@@ -110,13 +113,14 @@ fn clear(text: &str) -> Result<Clear, String> {
         "uuid" => Clear::SystemUuid,
         "serial" => Clear::Serial,
         "boot-mode" => Clear::BootMode,
+        "secure-boot" => Clear::SecureBoot,
         "root-device" => Clear::RootDevice,
         "skip-disks" => Clear::SkipBlockDevices,
         "cipher-suite" => Clear::CipherSuite,
         "kg" => Clear::Kg,
         _ => {
             return Err(
-                "one of name, uuid, serial, boot-mode, root-device, skip-disks, cipher-suite, kg"
+                "one of name, uuid, serial, boot-mode, secure-boot, root-device, skip-disks, cipher-suite, kg"
                     .into(),
             );
         }
@@ -137,6 +141,7 @@ pub async fn run(client: &Client, args: SetArgs) -> anyhow::Result<()> {
         system_uuid: args.uuid,
         serial: args.serial,
         boot_mode: args.boot_mode,
+        secure_boot: args.secure_boot,
         root_device: hints,
         skip_block_devices: (!args.skip_disks.is_empty()).then_some(args.skip_disks),
         clear: args.clear,

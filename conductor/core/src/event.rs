@@ -99,6 +99,7 @@ pub struct Enrolment {
     pub system_uuid: Option<SystemUuid>,
     pub serial: Option<String>,
     pub boot_mode: Option<BootMode>,
+    pub secure_boot: Option<bool>,
     pub root_device: Hints,
     pub skip_block_devices: Vec<Hints>,
     /// From its machine's lookup before it was enrolled: fills in what is not given.

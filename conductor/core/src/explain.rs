@@ -1,13 +1,14 @@
 //! Says in words what a node is doing: what it waits for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
+use crate::boot;
 use crate::lookup::weak_identity;
 use crate::node::{
     AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, Node, OnFailure,
-    PasswordChange, Phase, PowerSource, Rest, State, Step,
+    PasswordChange, Phase, PowerSource, Rest, Sign, State, Step,
 };
 use crate::plan::steps_of;
 use crate::policy::Policy;
-use crate::time::Time;
+use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -15,6 +16,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+
+/// From its address to its boot script a machine takes seconds; by way of TFTP alone, some more.
+const QUIET_SECS: u32 = 30;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -117,7 +121,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         for_secs: now.since(node.since).as_secs(),
         power: power(node, now),
         target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
-        waiting_for: waiting_for(node, policy),
+        waiting_for: waiting_for(node, now, policy),
         since,
         until,
         attempt: node.job().map(|job| attempt(node, job, policy)),
@@ -199,7 +203,7 @@ fn power(node: &Node, now: Time) -> String {
     }
 }
 
-fn waiting_for(node: &Node, policy: &Policy) -> String {
+fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
     let bmc = node.bmc.address();
     let fault = node.maintenance.as_ref().and_then(|m| m.fault);
     let faulty = fault == Some(HardwareFault::Power);
@@ -239,9 +243,16 @@ fn waiting_for(node: &Node, policy: &Policy) -> String {
             (Phase::Backoff { because, .. }, _) => {
                 format!("a pause before another try, because: {because}")
             }
-            (Phase::AwaitingAgent { .. }, _) => {
-                "the machine to boot the ramdisk and look up (POST, DHCP, kernel, agent)"
-                    .to_string()
+            (Phase::AwaitingAgent { until, sign, .. }, _) => {
+                let quiet = secs(policy.boot_sign_secs).saturating_sub(until.since(now));
+                let refused = boot::refused_loader(node, policy)
+                    .filter(|_| *sign == Some(Sign::Lease) && quiet >= secs(QUIET_SECS));
+                let refused = refused.map_or_else(String::new, |why| {
+                    format!("; it got an address and asks for no boot script: {why}")
+                });
+                format!(
+                    "the machine to boot the ramdisk and look up (POST, DHCP, kernel, agent){refused}"
+                )
             }
             (Phase::AgentStep { id, mark, .. }, step) => {
                 let progress = mark

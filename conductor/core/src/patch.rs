@@ -31,6 +31,9 @@ pub struct Patch {
     pub serial: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<BootMode>,
+    /// Whether UEFI firmware starts signed loaders only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_device: Option<Hints>,
     /// Disks that are neither cleaned nor deployed to: these and no others.
@@ -92,6 +95,7 @@ pub enum Clear {
     SystemUuid,
     Serial,
     BootMode,
+    SecureBoot,
     RootDevice,
     SkipBlockDevices,
     CipherSuite,
@@ -99,11 +103,12 @@ pub enum Clear {
 }
 
 impl Clear {
-    pub const ALL: [Clear; 8] = [
+    pub const ALL: [Clear; 9] = [
         Clear::Name,
         Clear::SystemUuid,
         Clear::Serial,
         Clear::BootMode,
+        Clear::SecureBoot,
         Clear::RootDevice,
         Clear::SkipBlockDevices,
         Clear::CipherSuite,
@@ -117,6 +122,7 @@ impl Clear {
             Clear::SystemUuid => "system UUID",
             Clear::Serial => "serial",
             Clear::BootMode => "boot mode",
+            Clear::SecureBoot => "Secure Boot",
             Clear::RootDevice => "root device",
             Clear::SkipBlockDevices => "skip list",
             Clear::CipherSuite => "cipher suite",
@@ -132,6 +138,7 @@ impl Clear {
             | Clear::SystemUuid
             | Clear::Serial
             | Clear::BootMode
+            | Clear::SecureBoot
             | Clear::RootDevice
             | Clear::SkipBlockDevices => false,
         }

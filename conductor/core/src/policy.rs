@@ -37,6 +37,9 @@ pub struct Policy {
     pub step_stall_secs: u32,
     /// How long inspection waits for LLDP; switches send every 30 s by default.
     pub lldp_wait_secs: u32,
+    /// UEFI machines have Secure Boot on, unless `node set --secure-boot` says otherwise: they are given Debian's signed loaders
+    /// instead of iPXE, which firmware refuses then (see dnsmasq.md).
+    pub secure_boot: bool,
     /// Erase metadata on the way to `available` (Ironic `automated_clean`).
     pub automated_clean: bool,
     /// How long an operating system has to switch off (Ironic `soft_power_off_timeout`).
@@ -85,6 +88,7 @@ impl Default for Policy {
             step_budget_secs: 7200,
             step_stall_secs: 600,
             lldp_wait_secs: 32,
+            secure_boot: false,
             automated_clean: true,
             soft_power_off_secs: 600,
             power_sync_secs: 120,
@@ -142,6 +146,7 @@ impl Policy {
             step_budget_secs,
             step_stall_secs,
             lldp_wait_secs,
+            secure_boot: _,
             automated_clean: _,
             soft_power_off_secs,
             power_sync_secs,

@@ -260,6 +260,9 @@ pub struct Enroll {
     pub serial: Option<String>,
     #[serde(default)]
     pub boot_mode: Option<BootMode>,
+    /// Whether its UEFI firmware starts signed loaders only; default: `policy.secure_boot`.
+    #[serde(default)]
+    pub secure_boot: Option<bool>,
     #[serde(default)]
     pub root_device: Hints,
     /// Disks that are neither cleaned nor deployed to: those that all hints of one entry fit. One by `by_path` names a

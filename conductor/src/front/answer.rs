@@ -354,6 +354,7 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
         system_uuid: wish.system_uuid,
         serial: wish.serial,
         boot_mode: wish.boot_mode,
+        secure_boot: wish.secure_boot,
         root_device: wish.root_device,
         skip_block_devices: wish.skip_block_devices,
         inventory,

@@ -2,6 +2,7 @@
 //! `script` and `dnsmasq` turn this into scripts and rules.
 use super::budget::Budgets;
 use crate::clock;
+use crate::netboot::http::{RAMDISK_ARGUMENTS, RAMDISK_SCRIPT};
 use crate::netboot::script::{Access, Token};
 use crate::records::events::Events;
 use crate::records::presence::Presence;
@@ -89,7 +90,7 @@ impl Boots {
     pub fn fetched(&self, mac: Mac, what: &str) {
         let sign = match what {
             // With a ticket the node knows already.
-            "boot script: ramdisk" => self.tickets.is_none().then_some(Sign::Script),
+            RAMDISK_SCRIPT | RAMDISK_ARGUMENTS => self.tickets.is_none().then_some(Sign::Script),
             "kernel" => Some(Sign::Kernel),
             _ => None,
         };

@@ -1,4 +1,4 @@
-//! iPXE scripts: a pure function of what a machine boots and where it can get it.
+//! iPXE scripts, and what GRUB and the ramdisk have instead: a pure function of what a machine boots and where it can get it.
 //! `ironbeat_core::boot` says what it boots; `http` serves the script, kernel and ramdisk.
 use crate::tickets::Seed;
 use ironbeat_common::image::Digest;
@@ -71,8 +71,6 @@ pub fn script_for(boot: Boot, facts: &Facts) -> String {
 
 /// The command line of the ramdisk's kernel, with iPXE's words for what it knows.
 fn command_line(facts: &Facts) -> String {
-    let told: Vec<&str> = facts.workers.iter().map(String::as_str).collect();
-    let told = &told[..told.len().min(MAX_WORKERS)];
     let arguments = [
         // The EFI stub finds its ramdisk by this name; a BIOS kernel ignores it.
         format!("initrd={RAMDISK}"),
@@ -82,12 +80,34 @@ fn command_line(facts: &Facts) -> String {
         "ib.mask=${netX/netmask}".into(),
         "ib.gw=${netX/gateway}".into(),
         "ib.dns=${netX/dns}".into(),
-        format!("ib.nats={}", facts.nats.join(",")),
-        format!("ib.prefix={}", facts.prefix),
-        format!("ib.http={}", told.join(",")),
         // The first time server of DHCP, if firmware asked for it.
         "ib.ntp=${netX/42:ipv4}".into(),
         ALWAYS.into(),
+    ];
+    let told = told(facts).into_iter();
+    let arguments = arguments.into_iter().chain(told);
+    let arguments: Vec<String> = arguments.chain(configured(&facts.kernel_args)).collect();
+    arguments.join(" ")
+}
+
+/// A line break in the configuration must not become a line of the script.
+fn configured(kernel_args: &str) -> impl Iterator<Item = String> {
+    kernel_args.split_whitespace().map(str::to_string)
+}
+
+fn some_workers(workers: &[String]) -> String {
+    format!(
+        "ib.http={}",
+        workers[..workers.len().min(MAX_WORKERS)].join(",")
+    )
+}
+
+/// What a worker tells a ramdisk, whatever has loaded it.
+fn told(facts: &Facts) -> Vec<String> {
+    let always = [
+        format!("ib.nats={}", facts.nats.join(",")),
+        format!("ib.prefix={}", facts.prefix),
+        some_workers(&facts.workers),
     ];
     let ca = facts
         .ca
@@ -98,11 +118,35 @@ fn command_line(facts: &Facts) -> String {
         .as_ref()
         .map(|it| format!("ib.ticket={}", it.reveal()));
     let login = bootstrap.as_ref().map(|it| format!("ib.login={}", it.0));
-    // A line break in the configuration must not become a line of the script.
-    let configured = facts.kernel_args.split_whitespace().map(str::to_string);
-    let arguments = arguments.into_iter().chain(ca).chain(ticket).chain(login);
-    let arguments: Vec<String> = arguments.chain(configured).collect();
-    arguments.join(" ")
+    always
+        .into_iter()
+        .chain(ca)
+        .chain(ticket)
+        .chain(login)
+        .collect()
+}
+
+/// What a ramdisk asks for whose loader could not ask for a boot script: the words that the script would have.
+pub fn arguments(facts: &Facts) -> String {
+    format!("{}\n", told(facts).join(" "))
+}
+
+/// Of the signed GRUB, which reads this file by TFTP, from the folder `grub` where kernel and ramdisk are too. It is the same for
+/// every machine: Debian 12's GRUB has no `http`, so it cannot ask a worker for anything, and the ramdisk asks for the rest
+/// ([`arguments`]). Which machines get so far, DHCP decides.
+pub fn grub_config(workers: &[String], kernel_args: &str) -> String {
+    let quoted = |word: String| format!("'{}'", word.replace('\'', r"'\''"));
+    let ours = [some_workers(workers)].into_iter();
+    let words: Vec<String> = ours.chain(configured(kernel_args)).map(quoted).collect();
+    let words = words.join(" ");
+    format!(
+        "linux $prefix/{KERNEL} ib.mac=$net_default_mac {ALWAYS} {words}\n\
+         initrd $prefix/{RAMDISK}\n\
+         boot\n\
+         echo 'ironbeat: kernel and ramdisk could not be loaded: starting over in 10 s'\n\
+         sleep 10\n\
+         reboot\n"
+    )
 }
 
 /// What the kernel takes, in bytes (`COMMAND_LINE_SIZE` of `arch/x86/include/asm/setup.h`), with the zero at its end. It cuts
@@ -226,10 +270,10 @@ mod tests {
     #[test]
     fn the_ramdisk_is_fetched_from_any_worker() {
         let arguments = "initrd=initrd BOOTIF=01-${netX/mac:hexhyp} ib.mac=${netX/mac} ib.ip=${netX/ip} \
-                         ib.mask=${netX/netmask} ib.gw=${netX/gateway} ib.dns=${netX/dns} \
+                         ib.mask=${netX/netmask} ib.gw=${netX/gateway} ib.dns=${netX/dns} ib.ntp=${netX/42:ipv4} \
+                         quiet cryptomgr.notests panic=30 \
                          ib.nats=nats://n1:4222,nats://n2:4222 ib.prefix=ib.v1 \
-                         ib.http=http://w1:8081,http://[fd77::2]:8081 ib.ntp=${netX/42:ipv4} \
-                         quiet cryptomgr.notests panic=30 console=ttyS0 loglevel=7";
+                         ib.http=http://w1:8081,http://[fd77::2]:8081 console=ttyS0 loglevel=7";
         let kernel = |url: &str, n: u32| {
             format!(
                 "kernel {url}/boot/vmlinuz?mac=${{netX/mac:hexhyp}} {arguments} || goto next{n}"
@@ -269,13 +313,17 @@ mod tests {
         };
         let facts = Facts { access, ..facts() };
         let script = script_for(Boot::Ramdisk, &facts);
-        let words = format!(
-            "panic=30 ib.ticket={} ib.login=e.y.s console=ttyS0",
-            seed.reveal()
-        );
+        let words = format!(" ib.ticket={} ib.login=e.y.s console=ttyS0", seed.reveal());
         assert_eq!(script.matches(&words).count(), 2, "{script}");
         let disk = script_for(Boot::Disk, &facts);
         assert!(!disk.contains("ib."), "{disk}");
+        let asked = arguments(&facts);
+        let expected = format!(
+            "ib.nats=nats://n1:4222,nats://n2:4222 ib.prefix=ib.v1 ib.http=http://w1:8081,http://[fd77::2]:8081 \
+             ib.ticket={} ib.login=e.y.s\n",
+            seed.reveal()
+        );
+        assert_eq!(asked, expected);
         let shown = format!("{facts:?}");
         assert!(!shown.contains(seed.reveal()) && !shown.contains("e.y.s"));
     }
@@ -291,7 +339,7 @@ mod tests {
         let script = script_for(Boot::Ramdisk, &facts);
         let ca = format!(" ib.ca=sha256:{} ", "ab".repeat(32));
         assert_eq!(script.matches(&ca).count(), 5, "{script}");
-        let told = " ib.http=http://w1:8081,http://w2:8081,http://w3:8081 ";
+        let told = " ib.http=http://w1:8081,http://w2:8081,http://w3:8081 ib.ca=";
         assert_eq!(script.matches(told).count(), 5, "{script}");
     }
 
@@ -318,6 +366,23 @@ mod tests {
         assert_eq!(check_command_line(&long(800)), Ok(()));
         let why = check_command_line(&long(1800)).unwrap_err();
         assert!(why.contains("http.kernel_args"), "{why}");
+    }
+
+    #[test]
+    fn grub_loads_what_needs_no_worker_and_takes_no_word_of_the_configuration_for_its_own() {
+        let workers = ["http://w1:8081".to_string(), "http://[fd77::2]:8081".into()];
+        check(
+            &grub_config(&workers, "console=ttyS0\nib.x=$prefix;'reboot"),
+            &[
+                "linux $prefix/vmlinuz ib.mac=$net_default_mac quiet cryptomgr.notests panic=30 \
+                 'ib.http=http://w1:8081,http://[fd77::2]:8081' 'console=ttyS0' 'ib.x=$prefix;'\\''reboot'",
+                "initrd $prefix/initrd",
+                "boot",
+                "echo 'ironbeat: kernel and ramdisk could not be loaded: starting over in 10 s'",
+                "sleep 10",
+                "reboot",
+            ],
+        );
     }
 
     #[test]

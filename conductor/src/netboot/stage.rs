@@ -1,14 +1,14 @@
 //! Follows the nodes and the workers, and keeps dnsmasq's directories as they want them.
 //! `dnsmasq` and `script` write the files. One node's change costs its own NICs, however many nodes there are.
 use super::boots::Boots;
-use super::dnsmasq::Dnsmasq;
-use super::script::entry_script;
-use crate::config::DnsmasqConfig;
+use super::dnsmasq::{Dnsmasq, Host, TftpFiles};
+use super::script::{entry_script, grub_config};
+use crate::config::{DnsmasqConfig, Http};
 use crate::records::dhcp::{Dhcp, Server};
 use crate::records::view::Moved;
 use ironbeat_common::id::{Mac, NodeId};
-use ironbeat_core::boot::Boot;
 use ironbeat_core::index::Entry;
+use ironbeat_core::policy::Policy;
 use ironbeat_ops::reply::WorkerInfo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,13 +19,20 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 /// Workers come and go while no node changes: the entry script is looked at this often too.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// What the files are made of, beside the records.
+pub struct Site {
+    pub dnsmasq: DnsmasqConfig,
+    pub http: Http,
+    pub policy: Policy,
+}
+
 /// Runs until the worker stops.
-pub async fn run(boots: Boots, config: DnsmasqConfig, dhcp: Dhcp, info: WorkerInfo) {
+pub async fn run(boots: Boots, site: Site, dhcp: Dhcp, info: WorkerInfo) {
     let on_lease = {
         let boots = boots.clone();
         move |mac, ip| boots.leased(mac, ip)
     };
-    let mut dnsmasq = Dnsmasq::start(config, on_lease);
+    let mut dnsmasq = Dnsmasq::start(site.dnsmasq, on_lease);
     let mut news = boots.view.news();
     let mut nics = Nics::default();
     let mut moved = vec![Moved::All];
@@ -35,19 +42,24 @@ pub async fn run(boots: Boots, config: DnsmasqConfig, dhcp: Dhcp, info: WorkerIn
             match moved {
                 Moved::All => {
                     nics = Nics::of(boots.view.pick(|node| Some(Arc::clone(node))));
-                    dnsmasq.want_all(nics.boots());
+                    dnsmasq.want_all(nics.hosts(&site.policy));
                 }
                 Moved::Node(id) => {
                     for mac in nics.change(id, boots.view.get(&id)) {
                         let node = boots.view.of_mac(&mac);
-                        dnsmasq.want(mac, node.map(|node| node.boot));
+                        dnsmasq.want(mac, node.map(|node| Host::of(&node, &site.policy)));
                     }
                 }
             }
         }
         let mut urls = boots.workers();
         urls.sort();
-        let applied = dnsmasq.apply(&entry_script(&urls)).map_err(|error| {
+        let files = TftpFiles {
+            entry_script: entry_script(&urls),
+            grub_config: grub_config(&urls, &site.http.kernel_args),
+            boot_dir: site.http.boot_dir.clone(),
+        };
+        let applied = dnsmasq.apply(&files).map_err(|error| {
             tracing::warn!("dnsmasq: {error}");
             error.to_string()
         });
@@ -98,10 +110,10 @@ impl Nics {
         Self(nodes.into_iter().map(|node| (node.id, node)).collect())
     }
 
-    fn boots(&self) -> BTreeMap<Mac, Boot> {
+    fn hosts(&self, policy: &Policy) -> BTreeMap<Mac, Host> {
         let nics = self.0.values().flat_map(|node| {
-            let boot = node.boot;
-            node.macs.iter().map(move |mac| (*mac, boot))
+            let host = Host::of(node, policy);
+            node.macs.iter().map(move |mac| (*mac, host))
         });
         nics.collect()
     }
@@ -136,7 +148,7 @@ mod tests {
             Arc::new(Entry::of(&node))
         };
         let mut nics = Nics::of(vec![entry(1, &[1, 2]), entry(2, &[7])]);
-        let known: Vec<Mac> = nics.boots().into_keys().collect();
+        let known: Vec<Mac> = nics.hosts(&Policy::default()).into_keys().collect();
         assert_eq!(known, [mac(1), mac(2), mac(7)]);
         for (now, changed) in [
             (Some(entry(1, &[1, 2])), vec![mac(1), mac(2)]),
@@ -146,7 +158,7 @@ mod tests {
         ] {
             assert_eq!(nics.change(id(1), now), changed);
         }
-        assert_eq!(nics.boots().len(), 1);
+        assert_eq!(nics.hosts(&Policy::default()).len(), 1);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use super::grub::{GRUB, grub_config};
 use super::system;
 use crate::error::{Error, Result, file};
+use crate::flavour::Flavour;
 use crate::kernel::Kernel;
 use crate::run::run;
 use std::fs::{self, File};
@@ -21,8 +22,8 @@ const FILLED_BYTES: u64 = 76 * MIB;
 const TAIL_BYTES: u64 = MIB;
 
 /// The whole disk, as bytes.
-pub fn image(kernel: &Kernel, work: &Path) -> Result<Vec<u8>> {
-    let system = system::partition(kernel, SYSTEM_BYTES, FILLED_BYTES, work)?;
+pub fn image(kernel: &Kernel, flavour: Flavour, work: &Path) -> Result<Vec<u8>> {
+    let system = system::partition(kernel, flavour, SYSTEM_BYTES, FILLED_BYTES, work)?;
     let core = bios_core(work)?;
     let mut image = partition_table(&work.join("table"))?;
     place(&mut image, CORE_AT, &core);

@@ -1,5 +1,5 @@
 //! What both boot loaders of the demo image have in common: where Debian keeps GRUB, and what GRUB is told.
-//! The BIOS loader is made in `disk`, the UEFI one in `system`.
+//! The BIOS loader is made in `disk`, the UEFI ones are in `uefi`.
 
 pub const GRUB: &str = "/usr/lib/grub";
 

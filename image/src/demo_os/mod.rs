@@ -7,10 +7,12 @@
 mod disk;
 mod grub;
 mod system;
+mod uefi;
 mod userland;
 
 use crate::cache;
 use crate::error::{Error, Result, file};
+use crate::flavour::Flavour;
 use crate::kernel::Kernel;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -34,16 +36,16 @@ pub struct DemoOs {
 const FILES: [&str; 3] = ["demo.raw", "demo.raw.zst", "demo.raw.gz"];
 
 /// Builds the image, or returns the one that was built of the same parts before. With Debian's cloud kernel it boots from
-/// virtio, NVMe and SCSI disks, with the generic one from SATA and RAID controllers too.
+/// virtio, NVMe and SCSI disks, with the generic one from SATA and RAID controllers too, and with Secure Boot.
 ///
 /// # Errors
-/// When a program is missing (grub-common, grub-pc-bin, grub-efi-amd64-bin, busybox-static, mtools, dosfstools, gdisk) or
-/// fails.
-pub fn build(kernel: &Kernel, cache_dir: &Path) -> anyhow::Result<DemoOs> {
-    let name = format!("demo-{}-{}", kernel.version, key(kernel)?);
+/// When a program is missing (grub-common, grub-pc-bin, grub-efi-amd64-bin, shim-signed, grub-efi-amd64-signed,
+/// busybox-static, mtools, dosfstools, gdisk) or fails.
+pub fn build(kernel: &Kernel, flavour: Flavour, cache_dir: &Path) -> anyhow::Result<DemoOs> {
+    let name = format!("demo-{}-{}", kernel.version, key(kernel, flavour)?);
     let dir = cache::entry(cache_dir, &name, |dir| {
         eprintln!("demo image: build {name}");
-        fill(kernel, dir)
+        fill(kernel, flavour, dir)
     })?;
     let [raw, zst, gz] = FILES.map(|name| dir.join(name));
     Ok(DemoOs {
@@ -58,13 +60,14 @@ pub fn build(kernel: &Kernel, cache_dir: &Path) -> anyhow::Result<DemoOs> {
 }
 
 /// Of all that the image is made of: this code, busybox, GRUB, the kernel.
-fn key(kernel: &Kernel) -> Result<String> {
+fn key(kernel: &Kernel, flavour: Flavour) -> Result<String> {
     let mut key = Sha256::new();
     for part in [
         include_str!("mod.rs"),
         include_str!("disk.rs"),
         include_str!("grub.rs"),
         include_str!("system.rs"),
+        include_str!("uefi.rs"),
         include_str!("userland.rs"),
         include_str!("../cpio.rs"),
         include_str!("../modules.rs"),
@@ -80,16 +83,18 @@ fn key(kernel: &Kernel) -> Result<String> {
         "x86_64-efi/kernel.img",
     ]
     .map(|part| Path::new(grub::GRUB).join(part));
-    for path in grub.iter().chain([&kernel.vmlinuz]) {
+    let signed = uefi::SIGNED.map(|(from, _)| PathBuf::from(from));
+    let signed = signed.iter().filter(|_| flavour.is_signed());
+    for path in grub.iter().chain([&kernel.vmlinuz]).chain(signed) {
         key.update(fs::read(path).map_err(file("read", path))?);
     }
     Ok(hex(&key.finalize()[..6]))
 }
 
-fn fill(kernel: &Kernel, dir: &Path) -> Result<()> {
+fn fill(kernel: &Kernel, flavour: Flavour, dir: &Path) -> Result<()> {
     let work = dir.join("work");
     fs::create_dir(&work).map_err(file("make", &work))?;
-    let image = disk::image(kernel, &work)?;
+    let image = disk::image(kernel, flavour, &work)?;
     fs::remove_dir_all(&work).map_err(file("remove", &work))?;
     let compress = |source| Error::Compress {
         what: "the demo image",

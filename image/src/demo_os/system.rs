@@ -1,8 +1,8 @@
-//! The demo image's EFI system partition: kernel, ramdisk, UEFI loader, and modules until there is enough data.
-//! Where it lies on the disk, and the BIOS loader, are in `disk`.
-use super::grub::{GRUB, grub_config};
-use super::userland;
+//! The demo image's EFI system partition: kernel, ramdisk, UEFI loaders, and modules until there is enough data.
+//! Where it lies on the disk, and the BIOS loader, are in `disk`; the UEFI loaders are in `uefi`.
+use super::{uefi, userland};
 use crate::error::{Result, file};
+use crate::flavour::Flavour;
 use crate::kernel::Kernel;
 use crate::run::run;
 use std::fs::{self, File};
@@ -13,7 +13,13 @@ use std::process::Command;
 const AT_ONCE: usize = 200;
 
 /// A FAT file system of `bytes`, of which about `filled` are files.
-pub fn partition(kernel: &Kernel, bytes: u64, filled: u64, work: &Path) -> Result<Vec<u8>> {
+pub fn partition(
+    kernel: &Kernel,
+    flavour: Flavour,
+    bytes: u64,
+    filled: u64,
+    work: &Path,
+) -> Result<Vec<u8>> {
     let image = work.join("system");
     let made = File::create(&image).and_then(|image| image.set_len(bytes));
     made.map_err(file("make", &image))?;
@@ -23,46 +29,27 @@ pub fn partition(kernel: &Kernel, bytes: u64, filled: u64, work: &Path) -> Resul
         .arg("--invariant")
         .arg(&image))?;
     let initrd = work.join("initrd");
-    let content = userland::initrd(kernel, &userland::busybox()?)?;
+    let content = userland::initrd(kernel, flavour, &userland::busybox()?)?;
     fs::write(&initrd, content).map_err(file("write", &initrd))?;
-    let loader = uefi_loader(work)?;
-    mtools(
-        "mmd",
-        &image,
-        &["::/EFI", "::/EFI/BOOT", "::/ballast"].map(Path::new),
-    )?;
-    for (from, to) in [
-        (&kernel.vmlinuz, "::/vmlinuz"),
-        (&initrd, "::/initrd"),
-        (&loader, "::/EFI/BOOT/BOOTX64.EFI"),
-    ] {
+    let mut folders = vec![Path::new("::/ballast")];
+    folders.extend(uefi::FOLDERS.map(Path::new));
+    mtools("mmd", &image, &folders)?;
+    let mut files = vec![
+        (kernel.vmlinuz.clone(), "::/vmlinuz"),
+        (initrd, "::/initrd"),
+    ];
+    files.extend(uefi::loaders(flavour, work)?);
+    let mut used = 0;
+    for (from, to) in &files {
         mtools("mcopy", &image, &[from, Path::new(to)])?;
+        used += fs::metadata(from).map_err(file("look at", from))?.len();
     }
-    let used = [&kernel.vmlinuz, &initrd, &loader]
-        .into_iter()
-        .map(|path| Ok(fs::metadata(path).map_err(file("look at", path))?.len()))
-        .sum::<Result<u64>>()?;
     for some in ballast(kernel, filled.saturating_sub(used))?.chunks(AT_ONCE) {
         let mut arguments: Vec<&Path> = some.iter().map(PathBuf::as_path).collect();
         arguments.push(Path::new("::/ballast/"));
         mtools("mcopy", &image, &arguments)?;
     }
     fs::read(&image).map_err(file("read", &image))
-}
-
-fn uefi_loader(work: &Path) -> Result<PathBuf> {
-    let (config, out) = (work.join("uefi.cfg"), work.join("BOOTX64.EFI"));
-    fs::write(&config, grub_config("")).map_err(file("write", &config))?;
-    // A prefix without a device is taken to be on the partition that the loader came from.
-    run(Command::new("grub-mkimage")
-        .args(["-O", "x86_64-efi", "-p", "/boot/grub", "-c"])
-        .arg(&config)
-        .arg("-o")
-        .arg(&out)
-        .arg("-d")
-        .arg(Path::new(GRUB).join("x86_64-efi"))
-        .args(["part_gpt", "fat", "linux", "boot"]))?;
-    Ok(out)
 }
 
 fn mtools(program: &str, image: &Path, arguments: &[&Path]) -> Result<()> {

@@ -14,7 +14,7 @@ const DRIVE_BYTES: u64 = 4 * MIB;
 const UUID: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
 
 fn demo_os(flavour: Flavour) -> DemoOs {
-    build(&kernel(flavour), &cache().join("demo-os")).unwrap()
+    build(&kernel(flavour), flavour, &cache().join("demo-os")).unwrap()
 }
 
 /// The deployed disk, made with other people's tools.
@@ -133,7 +133,7 @@ fn the_demo_os_is_as_large_as_a_deploy_benchmark_wants_and_full() {
 fn the_same_parts_make_the_same_bytes() {
     let kernel = kernel(Flavour::Small);
     let other = tempfile::tempdir().unwrap();
-    let again = build(&kernel, other.path()).unwrap();
+    let again = build(&kernel, Flavour::Small, other.path()).unwrap();
     let os = demo_os(Flavour::Small);
     assert_eq!(again.raw_sha256, os.raw_sha256);
     assert_eq!(again.zst_sha256, os.zst_sha256);

@@ -223,6 +223,7 @@ pub fn enrolment(n: usize, bmc: &str) -> Enroll {
         system_uuid: Some(hardware::system_uuid(n)),
         serial: Some(hardware::serial(n)),
         boot_mode: None,
+        secure_boot: None,
         root_device: Default::default(),
         skip_block_devices: Vec::new(),
         from: None,

@@ -92,6 +92,7 @@ pub fn inventory(n: usize, bmc: IpAddr) -> Inventory {
         }),
         boot: BootFacts {
             mode: BootMode::Uefi,
+            secure_boot: None,
             interface: Some(mac(n, 0)),
             kernel: "6.12.9-amd64".into(),
         },

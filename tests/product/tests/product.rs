@@ -11,7 +11,7 @@ use ironbeat_product::product::Product;
 use ironbeat_rack::http::Fault;
 use ironbeat_rack::logfile::LogCursor;
 use ironbeat_rack::machine::spec::{
-    DiskContent, DiskKind, DiskSpec, NicModel, NicRom, NicSpec, NodeSpec,
+    DiskContent, DiskKind, DiskSpec, Firmware, NicModel, NicRom, NicSpec, NodeSpec,
 };
 use ironbeat_rack::rack::{BmcKind, RackSpec};
 
@@ -898,4 +898,63 @@ fn another_system_on_an_earlier_disk_is_not_booted_by_uefi() -> Result<()> {
         "the other disk was written to"
     );
     Ok(())
+}
+
+/// Firmware as servers are delivered: Secure Boot is on, with Microsoft's keys.
+#[test]
+fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -> Result<()> {
+    let machine = NodeSpec {
+        firmware: Firmware::SecureUefi,
+        memory_mib: 768,
+        nics: vec![NicSpec {
+            model: NicModel::VirtioNet,
+            rom: NicRom::None,
+        }],
+        ..uefi()
+    };
+    let spec = RackSpec {
+        nodes: vec![machine],
+        ..RackSpec::default()
+    };
+    let cluster = Cluster::start(Product::generic_from_env()?, spec, 1, NO_CLEAN)?;
+    cluster.enroll(1, &[])?;
+    cluster.cli(&["node", "manage", "node1"])?;
+    cluster.wait_state(1, &["manageable"], PATIENCE)?;
+
+    let mut console = console_from_now(&cluster, 1);
+    cluster.cli(&["node", "inspect", "node1"])?;
+    console.wait_for("snponly.efi", PATIENCE)?;
+    let line = console.wait_for("BdsDxe: failed to load", PATIENCE)?.line;
+    ensure!(
+        line.contains("PXEv4") && line.contains("Access Denied"),
+        "{line}"
+    );
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let hint = "refuse iPXE (its console says Access Denied or Security Violation): node set --secure-boot on";
+    loop {
+        let explained = cluster.cli_text(&["node", "explain", "node1"])?;
+        if explained.contains(hint) {
+            break;
+        }
+        ensure!(std::time::Instant::now() < deadline, "{explained}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let events = cluster.cli_text(&["events", "node1", "--last", "50"])?;
+    ensure!(!events.contains("boot script"), "{events}");
+    cluster.cli(&["node", "abort", "node1"])?;
+    cluster.wait_state(1, &["inspect failed"], PATIENCE)?;
+
+    cluster.cli(&["node", "set", "node1", "--secure-boot", "on"])?;
+    cluster.cli(&["node", "inspect", "node1"])?;
+    let shown = cluster.wait_state(1, &["manageable"], PATIENCE)?;
+    let boot = &shown["inventory"]["boot"];
+    ensure!(boot["secure_boot"] == true, "{boot:#}");
+    let events = cluster.cli_text(&["events", "node1", "--last", "50"])?;
+    ensure!(events.contains("boot arguments: ramdisk"), "{events}");
+    cluster.cli(&["node", "provide", "node1"])?;
+    cluster.wait_state(1, &["available"], PATIENCE)?;
+    let mut console = console_from_now(&cluster, 1);
+    cluster.deploy(1, "secure")?;
+    cluster.wait_state(1, &["active"], PATIENCE)?;
+    says_who_it_is(&mut console, "secure")
 }

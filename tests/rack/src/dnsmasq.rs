@@ -14,8 +14,21 @@ use crate::process::{Process, find_program};
 /// Both start in under 0.1 s on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where Debian's package `ipxe` puts its boot files.
-const IPXE_FILES: &str = "/usr/lib/ipxe";
+/// What firmware loads: where Debian's packages put it, what it is called in the TFTP directory, and the package.
+const LOADERS: [(&str, &str, &str); 4] = [
+    ("/usr/lib/ipxe/undionly.kpxe", "undionly.kpxe", "ipxe"),
+    ("/usr/lib/ipxe/snponly.efi", "snponly.efi", "ipxe"),
+    (
+        "/usr/lib/shim/shimx64.efi.signed",
+        "shimx64.efi",
+        "shim-signed",
+    ),
+    (
+        "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
+        "grubx64.efi",
+        "grub-efi-amd64-signed",
+    ),
+];
 
 /// The name dnsmasq owns on the bus.
 pub const BUS_NAME: &str = "uk.org.thekelleys.dnsmasq";
@@ -54,12 +67,14 @@ dhcp-match=set:ipxe,175
 
 # First stage: firmware loads iPXE, iPXE loads boot.ipxe, which the conductor keeps in the TFTP directory.
 # A machine that the conductor's host file tags `iblocal` gets no boot file and falls through to its disk; unknown
-# machines and those tagged `ibnetboot` get one.
+# machines and those tagged `ibnetboot` get one. With Secure Boot on, firmware refuses iPXE: a machine tagged `ibsecure` loads
+# Debian's shim, and that GRUB, which finds its configuration in grub/, where the conductor keeps it.
 enable-tftp
 tftp-root=@TFTP@
 dhcp-boot=tag:!iblocal,tag:ipxe,boot.ipxe
 dhcp-boot=tag:!iblocal,tag:!ipxe,tag:bios,undionly.kpxe
-dhcp-boot=tag:!iblocal,tag:!ipxe,tag:efi64,snponly.efi
+dhcp-boot=tag:!iblocal,tag:!ipxe,tag:efi64,tag:!ibsecure,snponly.efi
+dhcp-boot=tag:!iblocal,tag:!ipxe,tag:efi64,tag:ibsecure,shimx64.efi
 # Tells iPXE not to wait 2 s for a ProxyDHCP server (its option 176, no-pxedhcp).
 dhcp-option=tag:ipxe,encap:175,176,1b
 
@@ -79,19 +94,15 @@ impl Dnsmasq {
     /// Starts both inside `netns`, keeping everything under `dir`, and waits until DHCP is served.
     ///
     /// # Errors
-    /// When a program or iPXE's boot files are missing, or one of them doesn't come up.
+    /// When a program or a boot loader is missing, or one of them doesn't come up.
     pub fn start(netns: &Netns, dir: &Path) -> Result<Self> {
         for sub in ["hosts", "tftp"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         }
-        for file in ["undionly.kpxe", "snponly.efi"] {
-            let (from, to) = (
-                Path::new(IPXE_FILES).join(file),
-                dir.join("tftp").join(file),
-            );
-            fs::copy(&from, &to)
-                .with_context(|| format!("copy {} (package ipxe)", from.display()))?;
+        for (from, name, package) in LOADERS {
+            let to = dir.join("tftp").join(name);
+            fs::copy(from, to).with_context(|| format!("copy {from} (package {package})"))?;
         }
         let config = CONFIG_TEMPLATE
             .replace("@INTERFACE@", BRIDGE)

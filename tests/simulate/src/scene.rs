@@ -103,6 +103,7 @@ pub(crate) fn enrolment(n: usize, with_mac_of: usize) -> Enrolment {
         system_uuid: None,
         serial: None,
         boot_mode: None,
+        secure_boot: None,
         root_device: Hints::default(),
         skip_block_devices: Vec::new(),
         inventory: None,

@@ -3,6 +3,7 @@
 use super::draft::Draft;
 use super::job::FailureOf;
 use super::turn;
+use crate::boot;
 use crate::event::LastBeat;
 use crate::id::Actor;
 use crate::node::{Mark, Phase, Sign, Step};
@@ -39,7 +40,9 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
                 None => String::new(),
                 // Old systems ask for addresses too.
                 Some(Sign::Lease) => {
-                    ", though the machine got an address: it may have booted its disk".into()
+                    let refused = boot::refused_loader(&draft.node, draft.ctx.policy);
+                    let or = refused.map_or_else(String::new, |why| format!("; or {why}"));
+                    format!(", though the machine got an address: it may have booted its disk{or}")
                 }
                 Some(sign @ (Sign::Script | Sign::Kernel)) => {
                     format!(", though the machine {}", sign.words())

@@ -27,7 +27,7 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
         && !fits_a_job(patch)
     {
         return Err(Rejected::WrongState {
-            verb: "change anything but the name and further MAC addresses of".into(),
+            verb: "change anything but the name, Secure Boot and further MAC addresses of".into(),
             state: words(&draft.node.state),
         });
     }
@@ -48,16 +48,18 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
     })
 }
 
-/// What no step of a job depends on: a machine that is known by more addresses is still the same.
+/// What no step of a job depends on: a machine that is known by more addresses is still the same, and with another loader it
+/// comes to the same ramdisk.
 fn fits_a_job(patch: &Patch) -> bool {
     let rest = Patch {
         name: None,
+        secure_boot: None,
         add_macs: Vec::new(),
         clear: patch
             .clear
             .iter()
             .copied()
-            .filter(|clear| *clear != Clear::Name)
+            .filter(|clear| ![Clear::Name, Clear::SecureBoot].contains(clear))
             .collect(),
         ..patch.clone()
     };
@@ -96,6 +98,15 @@ impl Changes {
 
 fn or_none<T: Display>(value: &Option<T>) -> String {
     value.as_ref().map_or_else(|| "none".into(), T::to_string)
+}
+
+fn on_off(on: &Option<bool>) -> String {
+    match on {
+        None => "none",
+        Some(true) => "on",
+        Some(false) => "off",
+    }
+    .into()
 }
 
 fn mode(mode: &Option<BootMode>) -> String {
@@ -140,6 +151,7 @@ fn describe(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(),
         system_uuid,
         serial,
         boot_mode,
+        secure_boot,
         root_device,
         skip_block_devices,
         clear: _,
@@ -177,6 +189,15 @@ fn describe(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(),
     let firmware = after(patch, Clear::BootMode, boot_mode.as_ref(), &node.boot_mode)?;
     changes.of("boot mode", &node.boot_mode, &firmware, mode);
     node.boot_mode = firmware;
+
+    let secure = after(
+        patch,
+        Clear::SecureBoot,
+        secure_boot.as_ref(),
+        &node.secure_boot,
+    )?;
+    changes.of("Secure Boot", &node.secure_boot, &secure, on_off);
+    node.secure_boot = secure;
 
     let present = Some(node.root_device.clone());
     let hints =

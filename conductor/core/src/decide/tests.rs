@@ -18,7 +18,7 @@ use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::image::{Checksum, Digest};
-use ironbeat_common::inventory::{DISKS, DRIVERS, Disk, Inventory, Problem};
+use ironbeat_common::inventory::{BootMode, DISKS, DRIVERS, Disk, Inventory, Problem};
 use std::string::ToString;
 
 pub(super) fn access() -> BmcAccess {
@@ -41,6 +41,7 @@ pub(super) fn enrolment() -> Enrolment {
         system_uuid: None,
         serial: None,
         boot_mode: None,
+        secure_boot: None,
         root_device: Hints::default(),
         skip_block_devices: Vec::new(),
         inventory: None,
@@ -663,6 +664,46 @@ fn a_machine_that_is_seen_and_does_not_come_is_booted_again_soon() {
         let story = story.alarm(None).is("deploying");
         assert_eq!(story.acting().1, BmcAct::Netboot);
         assert!(story.because.contains(words), "{}", story.because);
+    }
+}
+
+/// An address is all that is seen of firmware with Secure Boot, which loads iPXE and does not start it.
+#[test]
+fn a_machine_that_gets_an_address_and_asks_for_no_boot_script_may_refuse_its_loader() {
+    const HINT: &str = "refuse iPXE (its console says Access Denied or Security Violation): node set --secure-boot on";
+    for (found, secure, words) in [
+        (None, None, Some(HINT)),
+        (
+            Some(BootMode::Uefi),
+            Some(true),
+            Some("shim or GRUB may not have got"),
+        ),
+        (Some(BootMode::Bios), None, None),
+    ] {
+        let after = |signs: &[Sign], secs| {
+            let mut story = Story::available().ask(Verb::Deploy(instance())).bmc_did();
+            story.node.found_boot_mode = found;
+            story.node.secure_boot = secure;
+            for sign in signs {
+                let event = seen(&story, *sign);
+                story = story.event(event);
+            }
+            story.now = story.now.after(Duration::from_secs(secs));
+            story
+        };
+        let told = |story: &Story| explain(&story.node, story.now, &story.policy).waiting_for;
+        let nothing = told(&after(&[], 30));
+        assert_eq!(
+            told(&after(&[Sign::Lease], 1)),
+            nothing,
+            "it has just got it"
+        );
+        assert_eq!(told(&after(&[Sign::Lease, Sign::Script], 30)), nothing);
+        let says = |text: &str| words.is_some_and(|words| text.contains(words));
+        let refused = after(&[Sign::Lease], 30);
+        assert_eq!(says(&told(&refused)), words.is_some(), "{}", told(&refused));
+        let story = refused.alarm(None);
+        assert_eq!(says(&story.because), words.is_some(), "{}", story.because);
     }
 }
 

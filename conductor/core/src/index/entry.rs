@@ -63,6 +63,9 @@ pub struct Entry {
     pub ended: Vec<Ended>,
     /// What it boots.
     pub boot: Boot,
+    /// See [`crate::boot::loader_of`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
     pub bmc: BmcAddress,
     /// See [`crate::node::Versions`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +151,7 @@ impl Entry {
             ticket: node.tickets.present(),
             ended: node.tickets.ended.clone(),
             boot: boot_for(node),
+            secure_boot: node.secure_boot,
             bmc: node.bmc.address().clone(),
             bmc_secrets: node.beside.bmc_secrets.clone(),
             macs: node.macs.clone(),

@@ -80,6 +80,9 @@ pub struct Node {
     /// How the firmware should boot; none: see `boot::firmware_mode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<BootMode>,
+    /// Whether UEFI firmware starts signed loaders only; none: see `boot::loader_of`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
     /// Choose the root device, unless the instance says otherwise.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,

@@ -1,7 +1,8 @@
-//! Keeps dnsmasq's hosts directory and the first boot script as the records want them.
+//! Keeps dnsmasq's hosts directory, the first boot script and GRUB's files as the records want them.
 //! dnsmasq does DHCP, `bus` is its D-Bus side. An existing DHCP server with static rules works too; then nothing
 //! of this is configured.
 mod bus;
+mod signed;
 #[cfg(test)]
 mod test_client;
 #[cfg(test)]
@@ -9,7 +10,9 @@ mod tests;
 
 use crate::config::DnsmasqConfig;
 use ironbeat_common::id::Mac;
-use ironbeat_core::boot::Boot;
+use ironbeat_core::boot::{Boot, Loader, loader_of};
+use ironbeat_core::index::Entry;
+use ironbeat_core::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -18,11 +21,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Tags that dnsmasq's configuration knows: boot from the network, or fall through to the disk.
-const NETBOOT: &str = "ibnetboot";
-const LOCAL: &str = "iblocal";
 /// What dnsmasq's configuration gives to unknown machines.
-const UNKNOWN: Boot = Boot::Ramdisk;
+const UNKNOWN: Host = Host::Ramdisk(Loader::Ipxe);
 /// Our files in the hosts directory begin with this; we change no others.
 const FILE_PREFIX: &str = "ironbeat-";
 /// The script that dnsmasq gives to iPXE.
@@ -44,6 +44,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum DnsmasqError {
     #[error("write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("{} cannot be read, and machines with Secure Boot boot nothing without it: {source}", path.display())]
+    Lacks { path: PathBuf, source: io::Error },
     #[error("delete {}: {source}", path.display())]
     Delete { path: PathBuf, source: io::Error },
     #[error("list {}: {source}", path.display())]
@@ -58,19 +60,62 @@ pub enum DnsmasqError {
     TimedOut { attempt: String },
 }
 
+/// What DHCP sends a machine to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    Disk,
+    Ramdisk(Loader),
+}
+
+impl Host {
+    const ALL: [Host; 3] = [
+        Host::Disk,
+        Host::Ramdisk(Loader::Ipxe),
+        Host::Ramdisk(Loader::Shim),
+    ];
+
+    pub fn of(node: &Entry, policy: &Policy) -> Self {
+        match node.boot {
+            Boot::Disk => Host::Disk,
+            Boot::Ramdisk => Host::Ramdisk(loader_of(node.secure_boot, policy)),
+        }
+    }
+
+    /// As dnsmasq's configuration knows them.
+    fn tags(self) -> &'static str {
+        match self {
+            Host::Disk => "set:iblocal",
+            Host::Ramdisk(Loader::Ipxe) => "set:ibnetboot",
+            Host::Ramdisk(Loader::Shim) => "set:ibnetboot,set:ibsecure",
+        }
+    }
+}
+
+/// What the TFTP directory shall have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TftpFiles {
+    /// iPXE's first script.
+    pub entry_script: String,
+    /// The signed GRUB's configuration.
+    pub grub_config: String,
+    /// Where GRUB's kernel and ramdisk are.
+    pub boot_dir: PathBuf,
+}
+
 /// Follows the records. Several workers may follow them into the same directories: they agree sooner or later, because
 /// each writes what the same records say.
 pub struct Dnsmasq {
     config: DnsmasqConfig,
     /// What each known NIC shall boot.
-    wanted: BTreeMap<Mac, Boot>,
+    wanted: BTreeMap<Mac, Host>,
     /// What our host files say, as far as we know; none: something else.
-    hosts: BTreeMap<Mac, Option<Boot>>,
+    hosts: BTreeMap<Mac, Option<Host>>,
     /// Files that do not say what is wanted.
     due: BTreeSet<Mac>,
     /// Forgotten machines, whose files said so already at the last look.
     fading: BTreeSet<Mac>,
-    entry_script: String,
+    /// None: they may say anything.
+    tftp: Option<TftpFiles>,
     looked: Option<Instant>,
     leases: JoinHandle<()>,
     health: watch::Receiver<Option<String>>,
@@ -100,7 +145,7 @@ impl Dnsmasq {
             hosts: BTreeMap::new(),
             due: BTreeSet::new(),
             fading: BTreeSet::new(),
-            entry_script: String::new(),
+            tftp: None,
             looked: None,
             leases,
             health,
@@ -129,16 +174,16 @@ impl Dnsmasq {
     }
 
     /// From now on that NIC boots this; none: it is no node's any more. Costs the same however many others there are.
-    pub fn want(&mut self, mac: Mac, boot: Option<Boot>) {
-        match boot {
-            Some(boot) => drop(self.wanted.insert(mac, boot)),
+    pub fn want(&mut self, mac: Mac, host: Option<Host>) {
+        match host {
+            Some(host) => drop(self.wanted.insert(mac, host)),
             None => drop(self.wanted.remove(&mac)),
         }
         self.compare(mac);
     }
 
     /// From now on these NICs boot this, and no others are known.
-    pub fn want_all(&mut self, wanted: BTreeMap<Mac, Boot>) {
+    pub fn want_all(&mut self, wanted: BTreeMap<Mac, Host>) {
         self.wanted = wanted;
         self.compare_all();
     }
@@ -162,7 +207,7 @@ impl Dnsmasq {
     }
 
     /// What the file of this NIC has to say; none: it needs no file.
-    fn content(&self, mac: Mac) -> Option<Boot> {
+    fn content(&self, mac: Mac) -> Option<Host> {
         let forgotten = self.hosts.contains_key(&mac).then_some(UNKNOWN);
         self.wanted.get(&mac).copied().or(forgotten)
     }
@@ -177,7 +222,7 @@ impl Dnsmasq {
     ///
     /// # Errors
     /// The first file that could not be written; all others were, and the next call tries again.
-    pub fn apply(&mut self, entry_script: &str) -> Result<(), DnsmasqError> {
+    pub fn apply(&mut self, tftp: &TftpFiles) -> Result<(), DnsmasqError> {
         let mut result = Ok(());
         let look = self
             .looked
@@ -185,19 +230,19 @@ impl Dnsmasq {
         if look {
             result = result.and(self.look());
         }
-        result = result.and(self.write_entry_script(entry_script));
+        result = result.and(self.write_tftp(tftp));
         let batch: Vec<Mac> = self.due.iter().copied().take(MAX_WRITES).collect();
         for mac in batch {
-            let boot = self.content(mac);
-            let written = match boot {
-                Some(boot) => put(&self.host_file(mac), &rule(mac, boot)),
+            let host = self.content(mac);
+            let written = match host {
+                Some(host) => put(&self.host_file(mac), &rule(mac, host)),
                 None => Ok(()),
             };
             match written {
                 Ok(()) => {
                     self.due.remove(&mac);
-                    if boot.is_some() {
-                        self.hosts.insert(mac, boot);
+                    if host.is_some() {
+                        self.hosts.insert(mac, host);
                     }
                 }
                 Err(error) => result = result.and(Err(error)),
@@ -210,7 +255,7 @@ impl Dnsmasq {
     fn look(&mut self) -> Result<(), DnsmasqError> {
         self.looked = Some(Instant::now());
         self.hosts.clear();
-        self.entry_script.clear();
+        self.tftp = None;
         let faded = std::mem::take(&mut self.fading);
         let result = self.read_hosts(&faded);
         self.compare_all();
@@ -229,9 +274,7 @@ impl Dnsmasq {
             let Some(mac) = mac_of(&path) else { continue };
             // An unreadable file is written anew.
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let says = [Boot::Ramdisk, Boot::Disk]
-                .into_iter()
-                .find(|boot| text == rule(mac, *boot));
+            let says = Host::ALL.into_iter().find(|host| text == rule(mac, *host));
             if !self.wanted.contains_key(&mac) && says == Some(UNKNOWN) {
                 if faded.contains(&mac) {
                     result = result.and(delete(&path));
@@ -244,11 +287,21 @@ impl Dnsmasq {
         result
     }
 
-    fn write_entry_script(&mut self, script: &str) -> Result<(), DnsmasqError> {
-        if self.entry_script != script {
-            put(&self.config.tftp_dir.join(ENTRY_SCRIPT), script)?;
-            self.entry_script = script.into();
+    fn write_tftp(&mut self, files: &TftpFiles) -> Result<(), DnsmasqError> {
+        if self.tftp.as_ref() == Some(files) {
+            return Ok(());
         }
+        let dir = &self.config.tftp_dir;
+        put(&dir.join(ENTRY_SCRIPT), &files.entry_script)?;
+        signed::write(dir, files)?;
+        let is_used = self
+            .wanted
+            .values()
+            .any(|host| *host == Host::Ramdisk(Loader::Shim));
+        if is_used {
+            signed::check(dir)?;
+        }
+        self.tftp = Some(files.clone());
         Ok(())
     }
 
@@ -264,12 +317,8 @@ fn mac_of(path: &Path) -> Option<Mac> {
     name.strip_prefix(FILE_PREFIX)?.parse().ok()
 }
 
-fn rule(mac: Mac, boot: Boot) -> String {
-    let tag = match boot {
-        Boot::Ramdisk => NETBOOT,
-        Boot::Disk => LOCAL,
-    };
-    format!("{mac},set:{tag}\n")
+fn rule(mac: Mac, host: Host) -> String {
+    format!("{mac},{}\n", host.tags())
 }
 
 /// Replaces a file whole; leaves one alone that says so already, perhaps written by another worker.
@@ -277,22 +326,25 @@ fn put(path: &Path, text: &str) -> Result<(), DnsmasqError> {
     if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
         return Ok(());
     }
-    let replace = || {
-        let staging = path.with_file_name(STAGING);
-        match std::fs::create_dir(&staging) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Each worker stages for itself.
-        let staged = staging.join(format!("{name}.{}", std::process::id()));
-        std::fs::write(&staged, text)?;
-        std::fs::rename(&staged, path)
-    };
-    replace().map_err(|source| DnsmasqError::Write {
+    let write = |staged: &Path| std::fs::write(staged, text);
+    replace(path, write).map_err(|source| DnsmasqError::Write {
         path: path.into(),
         source,
     })
+}
+
+/// `make` makes it where nobody looks, and it takes its place whole.
+fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let staging = path.with_file_name(STAGING);
+    match std::fs::create_dir(&staging) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Each worker stages for itself.
+    let staged = staging.join(format!("{name}.{}", std::process::id()));
+    make(&staged)?;
+    std::fs::rename(&staged, path)
 }
 
 fn delete(path: &Path) -> Result<(), DnsmasqError> {

@@ -20,6 +20,8 @@ const ACK: u8 = 5;
 pub enum Asker {
     /// The PXE client of a BIOS (option 93 is 0).
     Bios,
+    /// The same of UEFI firmware (7).
+    Uefi,
     /// iPXE on the same machine (option 175).
     Ipxe,
 }
@@ -80,9 +82,10 @@ impl Client {
         bootp.extend(self.mac.as_bytes());
         bootp.resize(236, 0);
         bootp.extend([0x63, 0x82, 0x53, 0x63]);
-        bootp.extend([53, 1, kind, 93, 2, 0, 0, 55, 4, 1, 3, 66, 67]);
+        let arch = if asker == Asker::Uefi { 7 } else { 0 };
+        bootp.extend([53, 1, kind, 93, 2, 0, arch, 55, 4, 1, 3, 66, 67]);
         match asker {
-            Asker::Bios => {}
+            Asker::Bios | Asker::Uefi => {}
             Asker::Ipxe => bootp.extend([175, 3, 1, 1, 1]),
         }
         bootp.extend(options);

@@ -11,6 +11,16 @@ use ironbeat_rack::packet::PacketSocket;
 use std::fs;
 use tokio::sync::mpsc;
 
+const RAMDISK: Host = Host::Ramdisk(Loader::Ipxe);
+
+fn scripts(entry_script: &str) -> TftpFiles {
+    TftpFiles {
+        entry_script: entry_script.into(),
+        grub_config: "boot\n".into(),
+        boot_dir: "/srv/boot".into(),
+    }
+}
+
 /// Local answers take milliseconds; the machine may be busy.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -73,9 +83,9 @@ impl Dirs {
 }
 
 impl Dnsmasq {
-    fn told(&mut self, wanted: &BTreeMap<Mac, Boot>, script: &str) -> Result<(), DnsmasqError> {
+    fn told(&mut self, wanted: &BTreeMap<Mac, Host>, script: &str) -> Result<(), DnsmasqError> {
         self.want_all(wanted.clone());
-        self.apply(script)
+        self.apply(&scripts(script))
     }
 }
 
@@ -92,7 +102,7 @@ async fn files_follow_the_records() {
     fs::write(dirs.path("hosts/site"), "of the operator\n").unwrap();
     let site = ("site".to_string(), "of the operator\n".to_string());
     let mut first = dirs.follower();
-    let both = BTreeMap::from([(mac(1), Boot::Ramdisk), (mac(2), Boot::Disk)]);
+    let both = BTreeMap::from([(mac(1), RAMDISK), (mac(2), Host::Disk)]);
     first.told(&both, "#!ipxe\n").unwrap();
     let as_wanted = [file(1, "ibnetboot"), file(2, "iblocal"), site.clone()];
     assert_eq!(dirs.hosts(), as_wanted);
@@ -116,7 +126,7 @@ async fn files_follow_the_records() {
     assert_eq!(touched(), before);
     // A worker that starts later finds what an earlier one wrote.
     second
-        .told(&BTreeMap::from([(mac(1), Boot::Disk)]), "#!ipxe\n")
+        .told(&BTreeMap::from([(mac(1), Host::Disk)]), "#!ipxe\n")
         .unwrap();
     assert_eq!(
         dirs.hosts(),
@@ -125,13 +135,61 @@ async fn files_follow_the_records() {
 }
 
 #[tokio::test]
+async fn a_machine_with_secure_boot_has_a_tag_and_loaders_that_must_be_there() {
+    let dirs = Dirs::new();
+    let boot = dirs.path("boot");
+    fs::create_dir(&boot).unwrap();
+    let files = TftpFiles {
+        boot_dir: boot.clone(),
+        ..scripts("")
+    };
+    let mut follower = dirs.follower();
+    follower.want(mac(1), Some(RAMDISK));
+    follower.apply(&files).unwrap();
+    // GRUB's files are there for whoever wants them; what is put in their place counts.
+    let grub = |name: &str| fs::read_to_string(dirs.path("tftp/grub").join(name));
+    assert_eq!(grub("grub.cfg").unwrap(), "boot\n");
+    assert!(grub("vmlinuz").is_err());
+    for name in ["vmlinuz", "initrd"] {
+        for content in ["old", "new"] {
+            fs::write(boot.join(name), content).unwrap();
+            assert_eq!(grub(name).unwrap(), content);
+        }
+    }
+    let secure = Host::Ramdisk(Loader::Shim);
+    follower.want(mac(1), Some(secure));
+    for (missing, next) in [("shimx64.efi", "shim"), ("grubx64.efi", "grub")] {
+        follower.looked = None;
+        let error = follower.apply(&files).unwrap_err().to_string();
+        assert!(error.contains(missing), "{error}");
+        fs::write(dirs.path("tftp").join(missing), next).unwrap();
+    }
+    follower.apply(&files).unwrap();
+    let expected = [file(1, "ibnetboot,set:ibsecure")];
+    assert_eq!(dirs.hosts(), expected);
+    // A worker that starts later reads what the file says.
+    let mut second = dirs.follower();
+    second.want(mac(1), Some(secure));
+    second.apply(&files).unwrap();
+    assert_eq!(second.hosts[&mac(1)], Some(secure));
+    // Another folder for kernel and ramdisk.
+    let moved = TftpFiles {
+        boot_dir: dirs.path("moved"),
+        ..files
+    };
+    second.apply(&moved).unwrap();
+    let link = fs::read_link(dirs.path("tftp/grub/initrd")).unwrap();
+    assert_eq!(link, dirs.path("moved/initrd"));
+}
+
+#[tokio::test]
 async fn foreign_changes_to_the_files_are_undone_at_the_next_look() {
     let dirs = Dirs::new();
     let mut follower = dirs.follower();
     let desired = BTreeMap::from([
-        (mac(1), Boot::Disk),
-        (mac(2), Boot::Disk),
-        (mac(3), Boot::Disk),
+        (mac(1), Host::Disk),
+        (mac(2), Host::Disk),
+        (mac(3), Host::Disk),
     ]);
     follower.told(&desired, "a\n").unwrap();
     let as_wanted = dirs.hosts();
@@ -150,7 +208,7 @@ async fn the_file_of_a_forgotten_machine_goes_a_look_later() {
     let mut follower = dirs.follower();
     let none = BTreeMap::new();
     follower
-        .told(&BTreeMap::from([(mac(1), Boot::Disk)]), "")
+        .told(&BTreeMap::from([(mac(1), Host::Disk)]), "")
         .unwrap();
     for (looks, expected) in [
         (0, vec![file(1, "ibnetboot")]),
@@ -165,7 +223,7 @@ async fn the_file_of_a_forgotten_machine_goes_a_look_later() {
         assert_eq!(dirs.hosts(), expected);
     }
     // A machine that is enrolled again in between keeps its file.
-    let again = BTreeMap::from([(mac(1), Boot::Ramdisk)]);
+    let again = BTreeMap::from([(mac(1), RAMDISK)]);
     follower.told(&again, "").unwrap();
     for desired in [&none, &again, &none, &again] {
         follower.looked = None;
@@ -180,7 +238,7 @@ async fn one_file_that_cannot_be_written_does_not_hold_up_the_others() {
     let obstacle = dirs.path("hosts/ironbeat-525400770001");
     fs::create_dir_all(obstacle.join("full")).unwrap();
     let mut follower = dirs.follower();
-    let desired = BTreeMap::from([(mac(1), Boot::Disk), (mac(2), Boot::Disk)]);
+    let desired = BTreeMap::from([(mac(1), Host::Disk), (mac(2), Host::Disk)]);
     let error = follower.told(&desired, "").unwrap_err().to_string();
     assert!(error.contains("ironbeat-525400770001"), "{error}");
     let written = fs::read_to_string(dirs.path("hosts/ironbeat-525400770002")).unwrap();
@@ -201,9 +259,9 @@ async fn many_machines_are_written_in_portions() {
     let dirs = Dirs::new();
     let many = |n: usize| {
         let [high, low] = u16::try_from(n).unwrap().to_be_bytes();
-        (Mac::from_bytes([2, 0, 0, 0, high, low]), Boot::Disk)
+        (Mac::from_bytes([2, 0, 0, 0, high, low]), Host::Disk)
     };
-    let desired: BTreeMap<Mac, Boot> = (0..2 * MAX_WRITES + 1).map(many).collect();
+    let desired: BTreeMap<Mac, Host> = (0..2 * MAX_WRITES + 1).map(many).collect();
     let mut follower = dirs.follower();
     for expected in [MAX_WRITES, 2 * MAX_WRITES, desired.len()] {
         follower.told(&desired, "").unwrap();
@@ -222,9 +280,9 @@ async fn one_change_among_ten_thousand_nodes_compares_and_writes_one_file() {
         Mac::from_bytes([2, 0, 0, 0, high, low])
     };
     let mut follower = dirs.follower();
-    follower.want_all((0..10_000).map(|n| (many(n), Boot::Disk)).collect());
+    follower.want_all((0..10_000).map(|n| (many(n), Host::Disk)).collect());
     while follower.looked.is_none() || !follower.due.is_empty() {
-        follower.apply("").unwrap();
+        follower.apply(&scripts("")).unwrap();
     }
     let inodes = || -> BTreeMap<PathBuf, u64> {
         let entries = fs::read_dir(dirs.path("hosts"))
@@ -238,14 +296,14 @@ async fn one_change_among_ten_thousand_nodes_compares_and_writes_one_file() {
     let mut before = inodes();
     assert_eq!(before.len(), 10_000);
     for (boot, writes) in [
-        (Some(Boot::Ramdisk), 1),
-        (Some(Boot::Ramdisk), 0),
+        (Some(RAMDISK), 1),
+        (Some(RAMDISK), 0),
         (None, 0),
-        (Some(Boot::Disk), 1),
+        (Some(Host::Disk), 1),
     ] {
         let compared = follower.compared;
         follower.want(many(4711), boot);
-        follower.apply("").unwrap();
+        follower.apply(&scripts("")).unwrap();
         let after = inodes();
         let written = after
             .iter()
@@ -331,10 +389,19 @@ async fn a_machine_is_sent_from_the_network_to_its_disk_and_back_without_a_resta
     // Unknown machines boot from the network.
     assert_eq!(client.offer(Asker::Bios).boot_file, name("undionly.kpxe"));
     assert_eq!(client.offer(Asker::Ipxe).boot_file, name("boot.ipxe"));
+    assert_eq!(client.offer(Asker::Uefi).boot_file, name("snponly.efi"));
+    // With Secure Boot, UEFI firmware loads shim; whoever is no UEFI firmware is sent where it always is.
+    let secure = BTreeMap::from([(mac(1), Host::Ramdisk(Loader::Shim))]);
+    let secure = || follower.told(&secure, "#!ipxe\n").unwrap();
+    let offered = network.offered_after(&client, Asker::Uefi, secure);
+    assert_eq!(offered, name("shimx64.efi"));
+    assert_eq!(other.offer(Asker::Uefi).boot_file, name("snponly.efi"));
+    assert_eq!(client.offer(Asker::Bios).boot_file, name("undionly.kpxe"));
+    assert_eq!(client.offer(Asker::Ipxe).boot_file, name("boot.ipxe"));
     for (boot, expected) in [
-        (Boot::Disk, None),
-        (Boot::Ramdisk, name("boot.ipxe")),
-        (Boot::Disk, None),
+        (Host::Disk, None),
+        (RAMDISK, name("boot.ipxe")),
+        (Host::Disk, None),
     ] {
         let apply = || {
             follower

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::config::{HttpLimits, HttpTls};
 use crate::confirm;
-use crate::netboot::script::{Access, Facts, KERNEL, RAMDISK, script_for};
+use crate::netboot::script::{Access, Facts, KERNEL, RAMDISK, arguments, script_for};
 use crate::seldom::Seldom;
 use admit::{Places, admit};
 use anyhow::Context;
@@ -23,7 +23,7 @@ use axum::routing::{get, post};
 use idle::Floor;
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_common::image::Digest;
-use ironbeat_common::login::CA_PATH;
+use ironbeat_common::login::{ARGUMENTS_PATH, CA_PATH};
 use ironbeat_core::boot::Boot;
 pub use private::Wish;
 use serde::Deserialize;
@@ -61,7 +61,7 @@ pub struct BootAnswers {
     pub script_of: Arc<dyn Fn(Mac) -> Script + Send + Sync>,
     /// Base URLs of live workers, this one first.
     pub workers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// A machine fetched something on its way to the ramdisk: its boot script, the kernel, the ramdisk.
+    /// A machine fetched something on its way to the ramdisk: its boot script or arguments, the kernel, the ramdisk.
     pub on_fetch: Arc<dyn Fn(Mac, &'static str) + Send + Sync>,
     /// Whoever has the token with this hash says that the instance of a node runs.
     pub on_confirm: Arc<dyn Fn(NodeId, Digest<32>) -> Heard + Send + Sync>,
@@ -138,6 +138,11 @@ fn acceptor(files: &HttpTls) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// What a machine fetched that is to boot the ramdisk.
+pub const RAMDISK_SCRIPT: &str = "boot script: ramdisk";
+/// The same of a ramdisk that runs already.
+pub const RAMDISK_ARGUMENTS: &str = "boot arguments: ramdisk";
+
 /// Kernels and ramdisks sent at once: with two descriptors each they are still few, and each is over in seconds.
 const BOOT_FILES: usize = 100;
 /// How long a machine waits in line for one: firmware is patient for so long, and starts over much later.
@@ -190,6 +195,7 @@ fn router(answers: BootAnswers) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/v1/boot/{mac}", get(boot_script))
+        .route(&format!("{ARGUMENTS_PATH}/{{mac}}"), get(boot_arguments))
         .route(CA_PATH, get(authority))
         .route(
             &format!("{}/{{node}}/{{token}}", confirm::PATH),
@@ -202,17 +208,47 @@ fn router(answers: BootAnswers) -> Router {
 }
 
 async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<String>) -> Response {
-    let mac: Mac = match mac.parse() {
-        Ok(mac) => mac,
-        Err(bad) => return (StatusCode::BAD_REQUEST, format!("{bad}\n")).into_response(),
-    };
-    let Some((boot, access)) = (answers.script_of)(mac).await else {
-        return serve::busy("no boot script at the moment\n");
-    };
-    let what = match boot {
-        Boot::Ramdisk => "boot script: ramdisk",
+    let what = |boot| match boot {
+        Boot::Ramdisk => RAMDISK_SCRIPT,
         Boot::Disk => "boot script: disk",
     };
+    match boot_facts(&answers, &mac, what).await {
+        Ok((boot, facts)) => for_now(script_for(boot, &facts)),
+        Err(refused) => refused,
+    }
+}
+
+/// What a ramdisk asks for whose loader could not ask for a boot script.
+async fn boot_arguments(
+    State(answers): State<Arc<BootAnswers>>,
+    Path(mac): Path<String>,
+) -> Response {
+    let what = |boot| match boot {
+        Boot::Ramdisk => RAMDISK_ARGUMENTS,
+        Boot::Disk => "boot arguments: none, it boots its disk",
+    };
+    match boot_facts(&answers, &mac, what).await {
+        Ok((Boot::Ramdisk, facts)) => for_now(arguments(&facts)),
+        Ok((Boot::Disk, _)) => {
+            (StatusCode::CONFLICT, "this machine boots its disk\n").into_response()
+        }
+        Err(refused) => refused,
+    }
+}
+
+/// What a machine boots, told as `what`.
+async fn boot_facts(
+    answers: &BootAnswers,
+    mac: &str,
+    what: impl Fn(Boot) -> &'static str,
+) -> Result<(Boot, Facts), Response> {
+    let mac: Mac = mac
+        .parse()
+        .map_err(|bad| (StatusCode::BAD_REQUEST, format!("{bad}\n")).into_response())?;
+    let Some((boot, access)) = (answers.script_of)(mac).await else {
+        return Err(serve::busy("no boot script at the moment\n"));
+    };
+    let what = what(boot);
     tracing::info!(%mac, what, "netboot");
     (answers.on_fetch)(mac, what);
     let facts = Facts {
@@ -223,12 +259,16 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
         ca: answers.ca.as_deref().map(confirm::sha256),
         access,
     };
-    // True at this moment alone: the next step may want another script.
+    Ok((boot, facts))
+}
+
+/// True at this moment alone: the next step may want another script.
+fn for_now(text: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/plain"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, script_for(boot, &facts)).into_response()
+    (headers, text).into_response()
 }
 
 /// What the boot script names by its hash. It is no secret, and believed by that hash alone.

@@ -155,6 +155,28 @@ async fn a_machine_gets_what_its_record_says() {
 }
 
 #[tokio::test]
+async fn a_ramdisk_gets_the_arguments_that_its_loader_could_not_ask_for() {
+    let site = site(Limits::default()).await;
+    let (status, words) = site.get("/v1/arguments/525400770001").await;
+    let expected = "ib.nats=nats://n ib.prefix=ib.v1 ib.http=http://w1\n";
+    assert_eq!((status, words.as_str()), (200, expected));
+    for (mac, status) in [("525400770002", 409), ("525400770009", 503), ("x", 400)] {
+        let (got, said) = site.get(&format!("/v1/arguments/{mac}")).await;
+        assert!(
+            got == status && !said.contains("ib."),
+            "{mac}: {got} {said}"
+        );
+    }
+    assert_eq!(
+        *site.fetched.lock().unwrap(),
+        [
+            "52:54:00:77:00:01 boot arguments: ramdisk",
+            "52:54:00:77:00:02 boot arguments: none, it boots its disk"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_fetch_is_reported_once_the_machine_has_it() {
     let site = site(Limits::default()).await;
     for path in [

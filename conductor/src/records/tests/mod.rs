@@ -94,6 +94,7 @@ pub fn enrolment(n: u16) -> Enrolment {
         system_uuid: None,
         serial: None,
         boot_mode: None,
+        secure_boot: None,
         root_device: Default::default(),
         skip_block_devices: Vec::new(),
         inventory: None,

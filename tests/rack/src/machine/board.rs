@@ -109,8 +109,8 @@ impl Machine {
         for (i, disk) in spec.disks.iter().enumerate() {
             disk::make(disk, &paths.disk(i))?;
         }
-        if spec.firmware != Firmware::Bios {
-            std::fs::copy(qemu::OVMF_VARS, paths.vars())
+        if let Some(variables) = qemu::variables(spec.firmware) {
+            std::fs::copy(variables, paths.vars())
                 .context("copy OVMF's variables (package ovmf)")?;
         }
         let state = State {
@@ -296,6 +296,7 @@ impl Machine {
         let flags = state.next.take().unwrap_or(state.standing);
         let firmware = match (inner.spec.firmware, flags.efi) {
             (Firmware::Uefi, _) | (Firmware::Auto, true) => PostFirmware::Uefi,
+            (Firmware::SecureUefi, _) => PostFirmware::SecureUefi,
             (Firmware::Bios, _) | (Firmware::Auto, false) => PostFirmware::Bios,
         };
         state.posts += 1;

@@ -4,13 +4,26 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::spec::{BootDevice, DiskKind, NicModel, NicRom, NodeSpec};
+use super::spec::{BootDevice, DiskKind, Firmware, NicModel, NicRom, NodeSpec};
 use crate::layout::NodeNumber;
 
 /// Debian's `ovmf`: the code is shared, the variables are a template.
-pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// The empty variable store.
-pub const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The same with Secure Boot, which system management mode protects.
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+/// With Microsoft's keys, and Secure Boot on.
+const SECURE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+
+/// The template of a machine's UEFI variables; none: it has none.
+pub fn variables(firmware: Firmware) -> Option<&'static str> {
+    match firmware {
+        Firmware::Bios => None,
+        Firmware::Uefi | Firmware::Auto => Some(OVMF_VARS),
+        Firmware::SecureUefi => Some(SECURE_VARS),
+    }
+}
 
 /// Firmware of one POST: `Auto` has been decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +32,8 @@ pub enum PostFirmware {
     Bios,
     /// OVMF.
     Uefi,
+    /// OVMF with Secure Boot.
+    SecureUefi,
 }
 
 /// Where a machine keeps its files.
@@ -66,7 +81,11 @@ pub fn arguments(
         .flag("-no-reboot");
     args.option("-name", format!("ironbeat-node{node}"));
     // `graphics=off` sends SeaBIOS and option ROMs to the serial port; OVMF writes there by itself.
-    args.option("-machine", "q35,accel=tcg,graphics=off")
+    let smm = match firmware {
+        PostFirmware::SecureUefi => ",smm=on",
+        PostFirmware::Bios | PostFirmware::Uefi => "",
+    };
+    args.option("-machine", format!("q35,accel=tcg,graphics=off{smm}"))
         .option("-cpu", "qemu64");
     args.option("-smp", spec.cpus.to_string())
         .option("-m", spec.memory_mib.to_string());
@@ -83,10 +102,19 @@ pub fn arguments(
     );
     args.option("-serial", "chardev:con");
     args.option("-device", "virtio-rng-pci");
-    if firmware == PostFirmware::Uefi {
+    let code = match firmware {
+        PostFirmware::Bios => None,
+        PostFirmware::Uefi => Some(OVMF_CODE),
+        PostFirmware::SecureUefi => {
+            // Only the firmware changes variables, in system management mode.
+            args.option("-global", "driver=cfi.pflash01,property=secure,value=on");
+            Some(SECURE_CODE)
+        }
+    };
+    if let Some(code) = code {
         args.option(
             "-drive",
-            format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"),
+            format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"),
         );
         args.option(
             "-drive",
@@ -285,6 +313,22 @@ mod tests {
             pxe.contains("e1000e,id=nic1,netdev=net1,mac=52:54:00:77:01:03,bootindex=1,romfile=")
         );
         assert!(!pxe.contains("pflash"));
+    }
+
+    #[test]
+    fn secure_boot_has_firmware_of_its_own_and_system_management_mode() {
+        let spec = NodeSpec::uefi();
+        let secure = line(&spec, PostFirmware::SecureUefi, BootDevice::Disk);
+        let needed = [
+            "smm=on",
+            "OVMF_CODE_4M.secboot.fd",
+            "property=secure,value=on",
+        ];
+        assert!(needed.iter().all(|word| secure.contains(word)), "{secure}");
+        let usual = line(&spec, PostFirmware::Uefi, BootDevice::Disk);
+        assert!(!needed.iter().any(|word| usual.contains(word)), "{usual}");
+        assert_eq!(variables(Firmware::Bios), None);
+        assert_eq!(variables(Firmware::SecureUefi), Some(SECURE_VARS));
     }
 
     #[test]

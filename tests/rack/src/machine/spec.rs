@@ -35,6 +35,8 @@ pub enum Firmware {
     Bios,
     /// OVMF, with a variable store per machine that survives power cycles.
     Uefi,
+    /// The same with Secure Boot on and Microsoft's keys, as servers are delivered.
+    SecureUefi,
     /// UEFI when the boot flags of that POST ask for it, else BIOS. `ipmi_sim` drops that flag, so this is for other BMCs.
     Auto,
 }

@@ -43,14 +43,14 @@ fn refused(mut story: Story, json: &str) -> String {
 fn everything_but_the_id_can_be_changed_and_taken_away() {
     let story = set(
         Story::new(),
-        r#"{"name": "box", "macs": ["02:00:00:00:00:02", "02:00:00:00:00:03"], "boot_mode": "bios", "serial": "SN-1",
+        r#"{"name": "box", "macs": ["02:00:00:00:00:02", "02:00:00:00:00:03"], "boot_mode": "bios", "secure_boot": true, "serial": "SN-1",
             "system_uuid": "07070707-0707-0707-0707-070707070707", "root_device": {"serial": "S1"}, "skip_block_devices": [{"serial": "S2"}]}"#,
     );
     assert_eq!(
         story.because,
         "the operator changed name (none → box), \
          MAC addresses (02:00:00:00:00:01 → 02:00:00:00:00:02 02:00:00:00:00:03), \
-         system UUID (none → 07070707-0707-0707-0707-070707070707), serial (none → SN-1), boot mode (none → bios), \
+         system UUID (none → 07070707-0707-0707-0707-070707070707), serial (none → SN-1), boot mode (none → bios), Secure Boot (none → on), \
          root device hints, skip list"
     );
     assert_eq!(story.node.macs, [mac(2), mac(3)]);
@@ -62,11 +62,12 @@ fn everything_but_the_id_can_be_changed_and_taken_away() {
     assert_eq!(story.node.macs, [mac(3), mac(4)]);
     let story = set(
         story,
-        r#"{"clear": ["name", "system_uuid", "serial", "boot_mode", "root_device", "skip_block_devices"]}"#,
+        r#"{"clear": ["name", "system_uuid", "serial", "boot_mode", "secure_boot", "root_device", "skip_block_devices"]}"#,
     );
     let (node, bare) = (&story.node, Story::new().node);
     assert_eq!((&node.name, &node.serial), (&None, &None));
     assert_eq!((node.system_uuid, node.boot_mode), (None, None));
+    assert_eq!(node.secure_boot, None);
     assert_eq!(node.root_device, bare.root_device);
     assert_eq!(node.skip_block_devices, []);
     let again = set(story, r#"{"clear": ["name"]}"#);
@@ -202,18 +203,19 @@ fn a_job_under_way_is_not_broken() {
     ] {
         assert_eq!(
             refused(Story::cleaning(), json),
-            "cannot change anything but the name and further MAC addresses of a node that is clean wait \
+            "cannot change anything but the name, Secure Boot and further MAC addresses of a node that is clean wait \
              (abort that first)",
             "{json}"
         );
     }
     let story = set(
         Story::cleaning(),
-        r#"{"name": "box", "add_macs": ["02:00:00:00:00:09"]}"#,
+        r#"{"name": "box", "add_macs": ["02:00:00:00:00:09"], "secure_boot": true}"#,
     );
     assert_eq!(story.node.macs, [mac(1), mac(9)]);
-    let story = set(story, r#"{"clear": ["name"]}"#).is("clean wait");
-    assert_eq!(story.node.name, None);
+    assert_eq!(story.node.secure_boot, Some(true));
+    let story = set(story, r#"{"clear": ["name", "secure_boot"]}"#).is("clean wait");
+    assert_eq!((&story.node.name, story.node.secure_boot), (&None, None));
     let story = Story::available().ask(Verb::Power(PowerVerb::On));
     assert_eq!(
         set(story, r#"{"name": "box"}"#).acting().1.name(),
