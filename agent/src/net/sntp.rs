@@ -118,21 +118,9 @@ fn number(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_mutate::good::sntp::{NONCE, answer};
     use ironbeat_mutate::mutants;
     use std::thread;
-
-    const NONCE: u64 = 0x0123_4567_89ab_cdef;
-
-    /// 2026-11-30 03:35:53.5 by a server of stratum 2.
-    fn answer() -> Vec<u8> {
-        let mut out = vec![0; HEADER];
-        out[..4].copy_from_slice(&[0x24, 2, 6, 0xe9]);
-        out[24..32].copy_from_slice(&NONCE.to_be_bytes());
-        let secs = u32::try_from(1_796_009_753 + UNTIL_1970).unwrap();
-        out[40..44].copy_from_slice(&secs.to_be_bytes());
-        out[44..48].copy_from_slice(&0x8000_0000u32.to_be_bytes());
-        out
-    }
 
     fn check(change: impl Fn(&mut Vec<u8>), expected: Option<Answer>) {
         let mut bytes = answer();

@@ -203,13 +203,11 @@ impl Bmc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_mutate::good::bmc::SEL;
 
     #[test]
     fn entries_are_read() {
-        let sensor = [
-            0x01, 0x00, 0x02, 0x00, 0x2f, 0x68, 0x5e, 0x20, 0x00, 0x04, 0x01, 0x30, 0x81, 0x57,
-            0x5a, 0x50,
-        ];
+        let sensor = SEL;
         let entry = parse(&sensor);
         assert_eq!(entry.id, 1);
         assert_eq!(entry.time, Some(SelTime::SinceEpoch(0x5e68_2f00)));
