@@ -7,5 +7,7 @@ pub mod dhcp;
 pub mod http;
 pub mod image;
 pub mod lldp;
+pub mod pem;
 pub mod smbios;
 pub mod sntp;
+pub mod wire;
