@@ -29,7 +29,7 @@ pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
 }
 
 /// Reads x86's and arm64's form of the file. Only the first processor's model and flags are taken: they do not differ.
-fn parse(text: &str) -> Cpu {
+pub(crate) fn parse(text: &str) -> Cpu {
     let mut cpu = Cpu::default();
     let mut sockets = BTreeSet::new();
     for line in text.lines() {
@@ -84,7 +84,6 @@ mod tests {
     use super::*;
     use ironbeat_common::inventory::Inventory;
     use ironbeat_mutate::good::cpuinfo::{ARM, X86};
-
 
     fn tree(cpuinfo: &str) -> (tempfile::TempDir, Roots) {
         let root = tempfile::tempdir().unwrap();

@@ -39,7 +39,7 @@ pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
     }))
 }
 
-fn parse(table: Vec<u8>) -> (System, Vec<MemoryModule>) {
+pub(crate) fn parse(table: Vec<u8>) -> (System, Vec<MemoryModule>) {
     let data = SMBiosData::from_vec_and_version(table, None);
     let mut system = System::default();
     if let Some(info) = data.first::<SMBiosSystemInformation<'_>>() {

@@ -81,14 +81,14 @@ fn request(nonce: u64) -> [u8; HEADER] {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(crate) enum Answer {
     Time(Duration),
     /// It is not synchronised, or wants to be left alone.
     Refused,
 }
 
 /// The answer to our request; `None` for whatever else comes.
-fn decode(bytes: &[u8], nonce: u64) -> Option<Answer> {
+pub(crate) fn decode(bytes: &[u8], nonce: u64) -> Option<Answer> {
     let header: &[u8; HEADER] = bytes.get(..HEADER)?.try_into().ok()?;
     let (leap, version, mode) = (header[0] >> 6, header[0] >> 3 & 7, header[0] & 7);
     let ours = header[24..32] == nonce.to_be_bytes();

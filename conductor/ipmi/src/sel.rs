@@ -73,7 +73,7 @@ fn time(seconds: u32) -> Option<SelTime> {
     }
 }
 
-fn parse(record: &[u8; RECORD]) -> SelEntry {
+pub(crate) fn parse(record: &[u8; RECORD]) -> SelEntry {
     let r = record;
     let stamp = time(u32::from_le_bytes([r[3], r[4], r[5], r[6]]));
     let kind = r[2];
@@ -110,7 +110,7 @@ fn parse(record: &[u8; RECORD]) -> SelEntry {
     }
 }
 
-fn parse_info(data: &[u8]) -> Option<SelInfo> {
+pub(crate) fn parse_info(data: &[u8]) -> Option<SelInfo> {
     let d: &[u8; 14] = data.first_chunk()?;
     let stamp = |at: usize| {
         let seconds = u32::from_le_bytes([d[at], d[at + 1], d[at + 2], d[at + 3]]);

@@ -6,6 +6,7 @@ mod bmc;
 mod body;
 mod check;
 mod foresee;
+pub mod fuzz;
 mod gate;
 mod identify;
 mod image;

@@ -10,7 +10,6 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-
 static NEVER: AtomicBool = AtomicBool::new(false);
 const TIMEOUTS: Timeouts<'static> = Timeouts {
     connect: Duration::from_secs(5),
@@ -153,7 +152,9 @@ fn broken_chunks_are_refused() {
         read_all(body_of(b"5\r\nhello\r\n0\r\n\r\n", chunked())).expect("good"),
         b"hello"
     );
-    mutants(CHUNKS, 300, |bytes| drop(read_all(body_of(bytes, chunked()))));
+    mutants(CHUNKS, 300, |bytes| {
+        drop(read_all(body_of(bytes, chunked())))
+    });
 }
 
 #[test]
