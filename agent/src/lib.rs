@@ -5,6 +5,8 @@ pub mod clock;
 mod collect;
 pub mod context;
 mod disk;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod heart;
 pub mod init;
 mod ipv4;

@@ -330,14 +330,17 @@ impl Config {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let config: Self =
-            toml::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
-        let policy = config.policy.check().map_err(anyhow::Error::msg);
-        let sensible = policy
-            .and_then(|()| config.http.check())
-            .and_then(|()| config.secrets.check())
-            .and_then(|()| config.check_images());
-        sensible.with_context(|| format!("make sense of {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("understand {}", path.display()))
+    }
+
+    /// # Errors
+    /// When a field is unknown, missing, wrong or nonsense.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        config.policy.check().map_err(anyhow::Error::msg)?;
+        config.http.check()?;
+        config.secrets.check()?;
+        config.check_images()?;
         Ok(config)
     }
 

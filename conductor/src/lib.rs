@@ -9,6 +9,8 @@ mod confirm;
 pub mod drive;
 mod fnv;
 pub mod front;
+#[doc(hidden)]
+pub mod fuzz;
 mod login;
 pub mod loops;
 pub mod netboot;

@@ -1,7 +1,7 @@
 //! What CI runs, which is what a person runs: format, lints, layout, docs, unit and integration tests, rack cycles.
 //! Leaves the tests themselves to the crates and to `tests/`.
 use crate::artifacts::{self, AgentBuild, Build};
-use crate::{chaos, neighbours, packages, simulate, tidy};
+use crate::{chaos, fuzz, neighbours, packages, simulate, tidy};
 use anyhow::{Context, Result, anyhow, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_product::product::Product;
@@ -63,6 +63,7 @@ fn all(parts: &mut Parts) -> Result<()> {
     })?;
     parts.0.append(&mut agent.0);
     parts.part("simulation", simulate::short)?;
+    parts.part("fuzz targets, the short form", fuzz::short)?;
     parts.part("chaos, the short form", chaos::short)?;
     parts.part("bad neighbours, the short form", neighbours::short)?;
     let products = parts.part("kernels, ramdisks, images", || {

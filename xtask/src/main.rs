@@ -5,6 +5,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod neighbours;
 mod packages;
@@ -62,6 +63,9 @@ enum Command {
     /// Bad neighbours, one after the other: nobody, unknown machines, agents, people, stolen keys, servers and BMCs that lie. A
     /// JSON line for each attempt on standard output. Needs root.
     Neighbours(neighbours::Args),
+    /// Damages good bytes and has everything read them that reads foreign bytes: ten million mutants for each target unless told
+    /// otherwise. Figures are JSON lines on standard output; bytes that something did not survive are kept.
+    Fuzz(fuzz::Args),
     /// Measure; results are JSON lines on standard output.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Neighbours(args) => neighbours::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(bench) => bench::run(bench),
     };
     match result {

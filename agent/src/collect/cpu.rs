@@ -29,7 +29,7 @@ pub fn read(roots: &Roots) -> anyhow::Result<Fill> {
 }
 
 /// Reads x86's and arm64's form of the file. Only the first processor's model and flags are taken: they do not differ.
-fn parse(text: &str) -> Cpu {
+pub(crate) fn parse(text: &str) -> Cpu {
     let mut cpu = Cpu::default();
     let mut sockets = BTreeSet::new();
     for line in text.lines() {
@@ -83,11 +83,7 @@ fn max_mhz(sys: &Path) -> Option<u32> {
 mod tests {
     use super::*;
     use ironbeat_common::inventory::Inventory;
-
-    const X86: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) Gold 6338 CPU @ 2.00GHz\n\
-        cpu MHz\t\t: 2793.438\nphysical id\t: 0\nflags\t\t: fpu vme sha_ni\n\nprocessor\t: 1\nmodel name\t: other\n\
-        physical id\t: 1\nflags\t\t: fpu\n\n";
-    const ARM: &str = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n\n";
+    use ironbeat_mutate::good::cpuinfo::{ARM, X86};
 
     fn tree(cpuinfo: &str) -> (tempfile::TempDir, Roots) {
         let root = tempfile::tempdir().unwrap();

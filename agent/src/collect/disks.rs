@@ -118,7 +118,7 @@ fn vpd_serial(device: &Path) -> Option<String> {
     parse_vpd_serial(&fs::read(device.join("vpd_pg80")).ok()?)
 }
 
-fn parse_vpd_serial(page: &[u8]) -> Option<String> {
+pub(crate) fn parse_vpd_serial(page: &[u8]) -> Option<String> {
     let [_, 0x80, high, low, rest @ ..] = page else {
         return None;
     };
@@ -140,7 +140,7 @@ fn ata_model(device: &Path) -> Option<String> {
     parse_ata_model(&fs::read(device.join("vpd_pg89")).ok()?)
 }
 
-fn parse_ata_model(page: &[u8]) -> Option<String> {
+pub(crate) fn parse_ata_model(page: &[u8]) -> Option<String> {
     const IDENTIFY: usize = 60;
     let [_, 0x89, ..] = page else { return None };
     let words = page.get(IDENTIFY + 2 * 27..IDENTIFY + 2 * 47)?;

@@ -14,6 +14,7 @@ mod fat;
 mod fat_read;
 mod fetch;
 mod filesystem;
+pub mod fuzz;
 mod gpt;
 mod hash;
 mod layout;

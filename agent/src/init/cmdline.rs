@@ -261,6 +261,7 @@ fn prefix_len(value: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_mutate::good::boot::COMMAND_LINE;
 
     fn refused(text: &str) -> Vec<String> {
         parse(text).refused
@@ -390,8 +391,7 @@ mod tests {
 
     #[test]
     fn any_bytes_are_survived() {
-        let line = "ib.nats=nats://10.77.0.1:4222 ib.prefix=ib.v1 ib.ip=10.77.0.11 ib.mask=255.255.255.0 BOOTIF=01-52-54-00-77-01-0b ib.http=http://10.77.0.1:8081 ib.ntp=10.77.0.1 ib.ca=sha256:00000000000000000000000000000000000000000000000000000000000000ff";
-        ironbeat_mutate::mutants(line.as_bytes(), 20_000, |bytes| {
+        ironbeat_mutate::mutants(COMMAND_LINE.as_bytes(), 20_000, |bytes| {
             let settings = parse(&String::from_utf8_lossy(bytes));
             assert!(
                 settings.refused.len() <= MAX_REFUSED + 1 && settings.nats.len() <= MAX_SERVERS

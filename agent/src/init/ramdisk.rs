@@ -22,8 +22,12 @@ pub fn is_incomplete(root: &Path) -> Option<String> {
 }
 
 fn total_mib(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let line = text
+    total_mib_of(&fs::read_to_string(root.join("proc/meminfo")).ok()?)
+}
+
+/// `meminfo`: the text of `/proc/meminfo`.
+pub(crate) fn total_mib_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;

@@ -81,14 +81,14 @@ fn request(nonce: u64) -> [u8; HEADER] {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(crate) enum Answer {
     Time(Duration),
     /// It is not synchronised, or wants to be left alone.
     Refused,
 }
 
 /// The answer to our request; `None` for whatever else comes.
-fn decode(bytes: &[u8], nonce: u64) -> Option<Answer> {
+pub(crate) fn decode(bytes: &[u8], nonce: u64) -> Option<Answer> {
     let header: &[u8; HEADER] = bytes.get(..HEADER)?.try_into().ok()?;
     let (leap, version, mode) = (header[0] >> 6, header[0] >> 3 & 7, header[0] & 7);
     let ours = header[24..32] == nonce.to_be_bytes();
@@ -118,21 +118,9 @@ fn number(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_mutate::good::sntp::{NONCE, answer};
     use ironbeat_mutate::mutants;
     use std::thread;
-
-    const NONCE: u64 = 0x0123_4567_89ab_cdef;
-
-    /// 2026-11-30 03:35:53.5 by a server of stratum 2.
-    fn answer() -> Vec<u8> {
-        let mut out = vec![0; HEADER];
-        out[..4].copy_from_slice(&[0x24, 2, 6, 0xe9]);
-        out[24..32].copy_from_slice(&NONCE.to_be_bytes());
-        let secs = u32::try_from(1_796_009_753 + UNTIL_1970).unwrap();
-        out[40..44].copy_from_slice(&secs.to_be_bytes());
-        out[44..48].copy_from_slice(&0x8000_0000u32.to_be_bytes());
-        out
-    }
 
     fn check(change: impl Fn(&mut Vec<u8>), expected: Option<Answer>) {
         let mut bytes = answer();

@@ -1,5 +1,7 @@
 //! One HTTP/1.1 GET (RFC 9110, 9112), its body read as it comes.
 //! Which URL to ask, and when to retry, is decided in `disk::fetch`; by which way it goes, in `way`.
+pub mod fuzz;
+
 use super::stream::{Stream, is_wait};
 use super::url::Url;
 use super::way::{Reach, Web};

@@ -43,6 +43,11 @@ impl Url {
         if authority.is_empty() {
             return Err(BadUrl::Host(url::ParseError::EmptyHost));
         }
+        // Names are ASCII here, as `idna_adapter` 1.0.0 has it, which panics at others in a build with debug assertions. The `url`
+        // crate would decode escapes first.
+        if !authority.is_ascii() || authority.contains('%') {
+            return Err(BadUrl::Host(url::ParseError::IdnaError));
+        }
         let mut url = url::Url::parse(text).map_err(BadUrl::Host)?;
         url.set_fragment(None);
         Ok(Self(url))

@@ -15,7 +15,7 @@ pub fn run() -> anyhow::Result<()> {
     out::line(to_json(&bytes)?)
 }
 
-fn to_json(bytes: &[u8]) -> anyhow::Result<String> {
+pub(crate) fn to_json(bytes: &[u8]) -> anyhow::Result<String> {
     if bytes.is_empty() {
         return Ok("{}".into());
     }

@@ -7,6 +7,8 @@ pub mod connect;
 mod console;
 mod decode;
 mod events;
+#[doc(hidden)]
+pub mod fuzz;
 mod login;
 mod node;
 pub mod out;

@@ -102,7 +102,7 @@ fn encode(device: BootDevice, flags: BootFlags, manufacturer: u32) -> Option<[u8
 }
 
 /// The answer to Get System Boot Options for parameter 5: version, parameter, then the flags.
-fn decode(data: &[u8]) -> Option<BootSelection> {
+pub(crate) fn decode(data: &[u8]) -> Option<BootSelection> {
     let [_version, parameter, first, second, ..] = *data else {
         return None;
     };

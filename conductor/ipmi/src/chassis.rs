@@ -38,7 +38,7 @@ pub enum ChassisControl {
     SoftShutdown,
 }
 
-fn parse_status(data: &[u8]) -> Option<ChassisStatus> {
+pub(crate) fn parse_status(data: &[u8]) -> Option<ChassisStatus> {
     let [power, _last_event, rest @ ..] = data else {
         return None;
     };

@@ -28,7 +28,7 @@ pub enum BmcReset {
     Warm,
 }
 
-fn parse_device_id(data: &[u8]) -> Option<DeviceId> {
+pub(crate) fn parse_device_id(data: &[u8]) -> Option<DeviceId> {
     let [
         device,
         revision,

@@ -39,11 +39,11 @@ pub struct LanIpv6 {
     pub is_static: bool,
 }
 
-fn ipv4(data: &[u8]) -> Option<Ipv4Addr> {
+pub(crate) fn ipv4(data: &[u8]) -> Option<Ipv4Addr> {
     data.first_chunk::<4>().map(|bytes| Ipv4Addr::from(*bytes))
 }
 
-fn source(data: &[u8]) -> Option<AddressSource> {
+pub(crate) fn source(data: &[u8]) -> Option<AddressSource> {
     data.first().map(|byte| match byte & 0x0f {
         0 => AddressSource::Unspecified,
         1 => AddressSource::Static,
@@ -53,7 +53,7 @@ fn source(data: &[u8]) -> Option<AddressSource> {
     })
 }
 
-fn vlan(data: &[u8]) -> Option<u16> {
+pub(crate) fn vlan(data: &[u8]) -> Option<u16> {
     let [low, high, ..] = *data else {
         return None;
     };
@@ -61,7 +61,7 @@ fn vlan(data: &[u8]) -> Option<u16> {
 }
 
 /// Set selector, source, address, prefix length, status (0: active).
-fn ipv6(data: &[u8], is_static: bool) -> Option<LanIpv6> {
+pub(crate) fn ipv6(data: &[u8], is_static: bool) -> Option<LanIpv6> {
     let [_, source, rest @ ..] = data else {
         return None;
     };

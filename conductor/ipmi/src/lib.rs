@@ -29,6 +29,8 @@ mod either;
 mod error;
 mod exchange;
 mod fru;
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 mod lan;
 mod line;

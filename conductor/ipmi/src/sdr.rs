@@ -319,20 +319,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
     use ironbeat_mutate::Mutator;
-
-    /// A full record of a temperature, laid out by hand from table 43-1.
-    pub(crate) fn full() -> Vec<u8> {
-        let mut record = vec![0x11, 0x00, 0x51, 0x01, 0x00];
-        record.extend([0x20, 0x10, 0x42, 0x07, 0x01, 0x7f, 0x68, 0x01, 0x01]);
-        record.extend([0x00, 0x70, 0x00, 0x70, 0x38, 0x38]);
-        // Two's complement, °C; linear; M = -3, B = 512 - 1024, R_exp = -1, B_exp = 2.
-        record.extend([0x80, 0x01, 0x00, 0x00, 0xfd, 0xc0, 0x00, 0x80, 0x00, 0xf2]);
-        record.extend([0; 17]);
-        record.push(0xc8);
-        record.extend(b"CPU Temp");
-        record[4] = (record.len() - HEADER) as u8;
-        record
-    }
+    use ironbeat_mutate::good::bmc::sdr as full;
 
     #[test]
     fn a_full_record_is_read() {

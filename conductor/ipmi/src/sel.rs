@@ -73,7 +73,7 @@ fn time(seconds: u32) -> Option<SelTime> {
     }
 }
 
-fn parse(record: &[u8; RECORD]) -> SelEntry {
+pub(crate) fn parse(record: &[u8; RECORD]) -> SelEntry {
     let r = record;
     let stamp = time(u32::from_le_bytes([r[3], r[4], r[5], r[6]]));
     let kind = r[2];
@@ -110,7 +110,7 @@ fn parse(record: &[u8; RECORD]) -> SelEntry {
     }
 }
 
-fn parse_info(data: &[u8]) -> Option<SelInfo> {
+pub(crate) fn parse_info(data: &[u8]) -> Option<SelInfo> {
     let d: &[u8; 14] = data.first_chunk()?;
     let stamp = |at: usize| {
         let seconds = u32::from_le_bytes([d[at], d[at + 1], d[at + 2], d[at + 3]]);
@@ -203,13 +203,11 @@ impl Bmc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ironbeat_mutate::good::bmc::SEL;
 
     #[test]
     fn entries_are_read() {
-        let sensor = [
-            0x01, 0x00, 0x02, 0x00, 0x2f, 0x68, 0x5e, 0x20, 0x00, 0x04, 0x01, 0x30, 0x81, 0x57,
-            0x5a, 0x50,
-        ];
+        let sensor = SEL;
         let entry = parse(&sensor);
         assert_eq!(entry.id, 1);
         assert_eq!(entry.time, Some(SelTime::SinceEpoch(0x5e68_2f00)));

@@ -80,7 +80,7 @@ impl Factors {
     }
 }
 
-fn parse_reading(
+pub(crate) fn parse_reading(
     data: &[u8],
     record: &SensorRecord,
     factors: Option<Factors>,
@@ -116,7 +116,7 @@ fn parse_reading(
     })
 }
 
-fn parse_thresholds(data: &[u8], factors: Factors) -> Option<Thresholds> {
+pub(crate) fn parse_thresholds(data: &[u8], factors: Factors) -> Option<Thresholds> {
     let (readable, rest) = data.split_first()?;
     let values: &[u8; 6] = rest.first_chunk()?;
     let at = |index: usize| {

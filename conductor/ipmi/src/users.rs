@@ -49,14 +49,14 @@ fn password_request(id: u8, operation: Operation, password: &Secret) -> Option<R
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Access {
+pub(crate) struct Access {
     slots: u8,
     enabled: Option<bool>,
     privilege: u8,
     messaging: bool,
 }
 
-fn parse_access(data: &[u8]) -> Option<Access> {
+pub(crate) fn parse_access(data: &[u8]) -> Option<Access> {
     let [slots, status, _fixed, access, ..] = *data else {
         return None;
     };
@@ -72,7 +72,7 @@ fn parse_access(data: &[u8]) -> Option<Access> {
     })
 }
 
-fn name(data: &[u8]) -> String {
+pub(crate) fn name(data: &[u8]) -> String {
     let end = data.iter().position(|byte| *byte == 0);
     let name = &data[..end.unwrap_or(data.len()).min(16)];
     String::from_utf8_lossy(name).into_owned()

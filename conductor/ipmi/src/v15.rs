@@ -1,5 +1,7 @@
 //! IPMI 1.5 sessions with MD5 (§6.11, §6.12, §22.16, §22.17), for a BMC that supports nothing better, and only when asked.
 //! Nothing is encrypted, and MD5 protects little; `handshake` and `session` do RMCP+.
+pub(crate) mod fuzz;
+
 use crate::config::Privilege;
 use crate::crypto::same;
 use crate::error::{CompletionCode, ErrorKind};

@@ -145,7 +145,7 @@ async fn followed(method: Method, url: &str, asking: &Asking<'_>) -> anyhow::Res
 }
 
 /// An http or https URL, or a path on the same server; what began with TLS goes on with it.
-fn redirected(from: &Uri, to: &str) -> Option<Uri> {
+pub(super) fn redirected(from: &Uri, to: &str) -> Option<Uri> {
     let absolute = match to.starts_with('/') && !to.starts_with("//") {
         true => format!("{}://{}{to}", from.scheme_str()?, from.authority()?),
         false => to.into(),
@@ -241,7 +241,7 @@ async fn exchange(
 }
 
 /// Of the whole: behind the slash of a partial answer.
-fn size(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn size(headers: &HeaderMap) -> Option<u64> {
     let text = |name| headers.get(name)?.to_str().ok();
     match text(CONTENT_RANGE) {
         Some(range) => range.rsplit_once('/')?.1.parse().ok(),

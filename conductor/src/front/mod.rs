@@ -7,6 +7,7 @@ mod body;
 mod check;
 mod defaults;
 mod foresee;
+pub mod fuzz;
 mod gate;
 mod identify;
 mod image;

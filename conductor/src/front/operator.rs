@@ -119,7 +119,7 @@ fn shown(reply: &mut Reply) -> Option<&mut Shown> {
 }
 
 /// Read once.
-struct Parsed(Cell<Option<Value>>);
+pub(super) struct Parsed(pub(super) Cell<Option<Value>>);
 
 impl Decode for Parsed {
     type Error = BadBody;

@@ -37,7 +37,7 @@ const LAST: &str = "backup.last";
 /// The lines of the file, each a JSON object: the head, keys in the order in which they were last written, the end.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+pub(super) enum Line {
     Head {
         ironbeat_backup: u32,
         bucket: String,

@@ -38,7 +38,7 @@ pub(super) fn key(kind: BesideKind, node: NodeId, version: &OpId) -> String {
     format!("{}.{version}", key_of(kind.name(), &node))
 }
 
-fn parse<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {
+pub(super) fn parse<T: DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(json).map_err(|error| StoreError::Corrupt {
         key: key.into(),
         why: without_values(&error),

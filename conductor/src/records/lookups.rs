@@ -300,7 +300,7 @@ fn named(key: &str, value: &[u8]) -> String {
     }
 }
 
-fn parse(key: &str, value: &[u8]) -> Option<LookupRecord> {
+pub(super) fn parse(key: &str, value: &[u8]) -> Option<LookupRecord> {
     serde_json::from_slice(value)
         .inspect_err(|error| tracing::warn!(key, "a lookup that is not understood: {error}"))
         .ok()

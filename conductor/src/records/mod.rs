@@ -8,6 +8,7 @@ mod document;
 mod documents;
 pub mod events;
 mod follow;
+pub mod fuzz;
 pub mod keys;
 mod kv;
 pub mod logins;

@@ -44,7 +44,7 @@ const FIRST_MEASURE: Duration = Duration::from_secs(5);
 
 /// Written at every renewal, for operators to read with `nats kv get`.
 #[derive(Serialize, Deserialize)]
-struct Renewal {
+pub(super) struct Renewal {
     #[serde(flatten)]
     info: WorkerInfo,
     renewed: Time,

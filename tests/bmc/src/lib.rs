@@ -8,6 +8,8 @@ mod commands;
 mod crypto;
 mod dice;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzz;
 mod inband;
 #[cfg(test)]
 mod mutate;

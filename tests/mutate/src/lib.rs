@@ -1,5 +1,6 @@
 //! Damages good bytes at random, for the tests of everything that reads bytes; the same seed gives the same damage.
 //! What must hold for damaged bytes is up to each test.
+pub mod good;
 
 /// Changes made to one copy, at most: with more of them little gets past the first check of a reader.
 const MAX_CHANGES: usize = 4;

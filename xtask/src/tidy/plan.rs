@@ -209,7 +209,7 @@ pub const CRATES: &[Crate] = &[
     Crate {
         name: "ironbeat-mutate",
         dir: "tests/mutate",
-        owns: "damage to good bytes, repeatable, for the tests of everything that reads bytes",
+        owns: "good bytes and repeatable damage to them, for the tests of everything that reads bytes",
         lacks: "a dependency: any crate's tests may use it, `common/` included",
         may: &[],
         no_std: false,
@@ -304,9 +304,31 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
+        name: "ironbeat-fuzz",
+        dir: "tests/fuzz",
+        owns: "a fuzz target for everything that reads foreign bytes, and a driver: mutants, bounds on time and memory, what is kept",
+        lacks: "a reader: those are the product's, which are under test",
+        may: &[
+            "ironbeat",
+            "ironbeat-agent",
+            "ironbeat-auth",
+            "ironbeat-bmc-sim",
+            "ironbeat-cli",
+            "ironbeat-common",
+            "ironbeat-core",
+            "ironbeat-fleet",
+            "ironbeat-ipmi",
+            "ironbeat-mutate",
+            "ironbeat-ops",
+        ],
+        no_std: false,
+        never: &[],
+        rooms: &[],
+    },
+    Crate {
         name: "xtask",
         dir: "xtask",
-        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `chaos`, `neighbours`, `bench`",
+        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `chaos`, `neighbours`, `fuzz`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",
@@ -323,6 +345,7 @@ pub const CRATES: &[Crate] = &[
 const AGENT: &[Room] = &[
     file("main", May::ImportAll, ""),
     file("lib", May::ImportAll, ""),
+    file("fuzz", May::ImportAll, ""),
     folder(
         "heart",
         &["disk", "collect", "net", "init", "web"],
@@ -350,6 +373,7 @@ const AGENT: &[Room] = &[
 const CONDUCTOR: &[Room] = &[
     file("main", May::ImportAll, ""),
     file("lib", May::ImportAll, ""),
+    file("fuzz", May::ImportAll, ""),
     file("run", May::ImportAll, "starts and ends a worker"),
     file(
         "backup",

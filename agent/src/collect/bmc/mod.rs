@@ -75,7 +75,7 @@ fn read(roots: &Roots) -> anyhow::Result<Option<BmcAddress>> {
 }
 
 /// The first LAN channel with an address; with none, the MAC of the first LAN channel.
-fn address(
+pub(crate) fn address(
     mut ask: impl FnMut(u8, u8, &[u8]) -> io::Result<Vec<u8>>,
 ) -> io::Result<Option<BmcAddress>> {
     let mut without_ip = None;

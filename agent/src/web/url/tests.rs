@@ -61,6 +61,8 @@ fn a_url_that_an_order_should_not_have_is_refused() {
     check("http://h:66000/", BadUrl::Host(InvalidPort));
     check("http://[::1/", BadUrl::Host(InvalidIpv6Address));
     check("http://[::1]80/", BadUrl::Host(InvalidIpv6Address));
+    check("http://A\u{e4}/", BadUrl::Host(IdnaError));
+    check("http://A%C3%A4/", BadUrl::Host(IdnaError));
     check("http://u:p@h/", BadUrl::Credentials);
     check("http://@h/", BadUrl::Credentials);
     check("http://g\\@h/", BadUrl::Text);

@@ -157,7 +157,7 @@ async fn watch_leases_once(
 
 /// A new or renewed lease of an Ethernet machine. DHCPv6 leases come with a DUID instead of a MAC, and are not for
 /// us.
-fn lease(signal: &zbus::Message) -> Option<(Mac, IpAddr)> {
+pub(super) fn lease(signal: &zbus::Message) -> Option<(Mac, IpAddr)> {
     let header = signal.header();
     match header.member()?.as_str() {
         "DhcpLeaseAdded" | "DhcpLeaseUpdated" => {}

@@ -2,6 +2,7 @@
 //! dnsmasq does DHCP, `bus` is its D-Bus side. An existing DHCP server with static rules works too; then nothing
 //! of this is configured.
 mod bus;
+pub mod fuzz;
 mod signed;
 #[cfg(test)]
 mod test_client;

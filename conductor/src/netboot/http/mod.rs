@@ -1,6 +1,7 @@
 //! What machines fetch: their boot script, kernel and ramdisk, images. Every worker serves all of it from the records.
 //! A closure says what a machine boots; this file deals with paths and bytes.
 mod admit;
+pub mod fuzz;
 mod idle;
 mod private;
 mod serve;

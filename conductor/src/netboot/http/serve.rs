@@ -205,8 +205,8 @@ async fn greet(
     }
 }
 
-async fn serve_one(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+pub(super) async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     router: Router,
     limits: Limits,
