@@ -76,7 +76,7 @@ pub fn other(bytes: &[u8]) -> bool {
             let subject = String::new();
             let event = Event { subject, body };
             let _ = event.name();
-            event.known().is_none_or(|known| again(known))
+            event.known().is_none_or(again)
         }),
         [] => false,
     }

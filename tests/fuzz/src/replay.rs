@@ -37,7 +37,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { target, why, kept } = self;
-        write!(f, "{target}: {why}\n")?;
+        writeln!(f, "{target}: {why}")?;
         match kept {
             Ok(path) => {
                 let path = path.display();

@@ -1,7 +1,7 @@
 //! URLs as operators write them and servers redirect to them.
 //! Fetching them is tested in `http` and `fetch`.
 use super::{BadUrl, Url};
-use url::ParseError::{EmptyHost, InvalidIpv6Address, InvalidPort};
+use url::ParseError::{EmptyHost, IdnaError, InvalidIpv6Address, InvalidPort};
 
 #[test]
 fn a_url_is_taken_apart_for_a_request_and_printed_without_its_query() {
