@@ -17,20 +17,9 @@ const fn of(vendor: &'static str, user: &'static str, password: &'static str) ->
     }
 }
 
-/// From the vendors' own manuals:
-/// - Supermicro, "BMC Unique Password Security Feature": `ADMIN`, until January 2020;
-/// - Dell, "iDRAC9 User's Guide", "Logging in to iDRAC": `calvin`, unless it was bought with a secure default password;
-/// - OpenBMC, `docs/development/dev-environment.md`: `0penBmc`, with a zero;
-/// - Lenovo, "XClarity Controller User's Guide", "Logging in": `PASSW0RD`, with a zero, as IBM's IMM before it;
-/// - Fujitsu, "iRMC S5 configuration and maintenance": `admin`; ASRock Rack and ASUS, in the manuals of boards with AMI MegaRAC,
-///   the same;
-/// - Cisco, "UCS C-Series GUI Configuration Guide", "Logging in to CIMC": `password`; GIGABYTE, "Management Console User's
-///   Guide", the same, until each machine had its own;
-/// - Huawei, "iBMC User Guide", "Default data": `Huawei12#$`, and `Admin@9000` of later ones;
-/// - Oracle, "ILOM Administrator's Guide", "Log in": `changeme`;
-/// - Tyan, in the manuals of boards with AMI MegaRAC: `superuser`.
-///
-/// HPE's iLO has one of its own for each machine, on a tag ("iLO 5 User Guide", "Default login").
+/// As they are widely published; each is the password of some models and years, before vendors gave each machine its own, as
+/// HPE's iLO always had. Those of Supermicro, Dell, IBM, Fujitsu, ASUS and Oracle are in a second list too, the
+/// others are not. A wrong one warns of nothing that is not weak anyway.
 const FACTORY: [Factory; 10] = [
     of("Supermicro", "ADMIN", "ADMIN"),
     of("Dell", "root", "calvin"),
