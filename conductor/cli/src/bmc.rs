@@ -44,7 +44,7 @@ pub enum BmcCommand {
     },
     /// Restart the BMC itself; the machine goes on.
     Reset(Which),
-    /// Give the user that the workers log in as another password: a random one, or one from a file.
+    /// Give the workers' user at the BMC another password, random or from a file.
     ///
     /// The workers set it, prove it by a login, and keep it. A random one is in the records alone, unless `--keep` says where
     /// else: nobody can read it there, and whoever deletes the node loses it.

@@ -229,9 +229,7 @@ impl NatsServer {
     /// # Errors
     /// When the kernel refuses the signal.
     pub fn freeze(&mut self) -> Result<()> {
-        self.process
-            .as_mut()
-            .map_or(Ok(()), |process| process.signal(Signal::STOP))
+        self.process.as_mut().map_or(Ok(()), Process::freeze)
     }
 
     /// Undoes [`Self::freeze`].

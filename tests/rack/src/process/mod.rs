@@ -10,9 +10,12 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open,
+    waitid,
+};
 
 mod run;
 
@@ -23,6 +26,8 @@ use crate::logfile::{Found, LogCursor};
 
 /// How long a program gets between SIGTERM and SIGKILL: nats-server and dnsmasq need milliseconds, QEMU is not asked.
 pub const STOP_GRACE: Duration = Duration::from_secs(3);
+/// Threads that wait for a core have not seen SIGSTOP yet.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running child program whose output goes to a file. Killed on drop, and by the kernel when this process dies.
 #[derive(Debug)]
@@ -124,6 +129,32 @@ impl Process {
         // Not reaped yet (is_running), so the id still is the child's.
         kill_process(pid_of(&self.child), signal)
             .with_context(|| format!("send {signal:?} to {}", self.name))
+    }
+
+    /// SIGSTOP, and waits until none of its threads runs any more: on a loaded machine they go on for a while.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or some thread does not stop.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        if !self.is_running() {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        let pid = pid_of(&self.child);
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        while waitid(WaitId::Pid(pid), stopped)
+            .with_context(|| format!("wait until {} is frozen", self.name))?
+            .is_none()
+        {
+            ensure!(
+                begin.elapsed() < FREEZE_TIMEOUT,
+                "{} is not frozen after {FREEZE_TIMEOUT:?}",
+                self.name
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// SIGTERM, then SIGKILL after [`STOP_GRACE`], and reaps it.
