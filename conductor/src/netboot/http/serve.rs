@@ -1,6 +1,7 @@
 //! Serves connections within bounds: how many, how long they may be silent, how long they may last, how they end.
 //! The router answers.
 use super::idle::{Floor, Idle};
+use crate::seldom::Seldom;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -139,6 +140,7 @@ impl Doors {
 pub(super) async fn serve(doors: Doors, router: Router, limits: Limits, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let addresses = Addresses::default();
+    let failures = Arc::<Seldom>::default();
     let refuse =
         Router::new().fallback(|| async { busy("too many connections of this address\n") });
     loop {
@@ -158,10 +160,10 @@ pub(super) async fn serve(doors: Doors, router: Router, limits: Limits, stop: Ca
                     };
                     // A connection works without it too, a little slower.
                     let _ = stream.set_nodelay(true);
-                    let stop = stop.clone();
+                    let (stop, failures) = (stop.clone(), Arc::clone(&failures));
                     connections.spawn(async move {
                         let _counted = counted;
-                        let serve = greet(stream, peer, acceptor, router, limits, stop);
+                        let serve = greet(stream, peer, acceptor, &failures, router, limits, stop);
                         if tokio::time::timeout(limits.life, serve).await.is_err() {
                             tracing::warn!(%peer, "a connection was cut after {} s", limits.life.as_secs());
                         }
@@ -185,6 +187,7 @@ async fn greet(
     stream: TcpStream,
     address: SocketAddr,
     acceptor: Option<TlsAcceptor>,
+    failures: &Seldom,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
@@ -200,8 +203,12 @@ async fn greet(
     let shaken = tokio::time::timeout(limits.request, acceptor.accept(stream)).await;
     match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => serve_one(stream, peer, router, limits, stop).await,
-        // It says so itself if it does not believe us.
-        Err(error) => tracing::info!(peer = %address, "TLS handshake: {error}"),
+        Err(error) => {
+            // Whoever connects can make one fail.
+            if let Some(untold) = failures.told(tokio::time::Instant::now()) {
+                tracing::info!(peer = %address, untold, "TLS handshake: {error}");
+            }
+        }
     }
 }
 
