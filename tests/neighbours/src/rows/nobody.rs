@@ -142,6 +142,9 @@ fn paths(lab: &mut Lab, book: &mut Book) -> Result<()> {
         ("GET", "/boot/"),
         ("GET", "/v1/"),
         ("GET", "/v1/boot/"),
+        ("GET", "/v1/arguments/"),
+        // A node that waits for nothing.
+        ("GET", &format!("/v1/arguments/{}", mac(1))),
         ("GET", "/v1/nodes"),
         ("GET", "/metrics"),
         ("GET", "/debug/pprof/"),
