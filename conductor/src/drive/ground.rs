@@ -60,6 +60,9 @@ pub trait Hands: Send + Sync + 'static {
     /// The revision of the node's record that this worker has heard of, perhaps a moment ago. None: it has heard of none.
     fn heard(&self, node: NodeId) -> Option<Revision>;
 
+    /// The record of that revision, if it has come with it: that of a node in the middle of a job.
+    fn followed(&self, node: NodeId) -> Option<(Node, Revision)>;
+
     /// Does it within `budget`, unless this worker may no longer act, or the record says that it shall let go of `op`.
     fn drive_bmc(
         &self,

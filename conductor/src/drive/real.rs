@@ -145,6 +145,10 @@ impl Hands for RealHands {
         self.view.revision(&node)
     }
 
+    fn followed(&self, node: NodeId) -> Option<(Node, Revision)> {
+        self.view.record(&node)
+    }
+
     async fn drive_bmc(
         &self,
         node: &Node,

@@ -1,4 +1,5 @@
 //! What this worker saved or read last, of nodes in the middle of a job: their next event begins there without a read.
+//! What other workers saved comes with the view, which is a moment behind.
 //! Only the save tells whether that was still the record; `reconcile` reads what it could not save.
 use crate::records::Revision;
 use ironbeat_common::id::NodeId;
@@ -6,7 +7,7 @@ use ironbeat_core::node::Node;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Records in each of two generations, some 5 KB each: the jobs that one worker drives at once, and some.
+/// Records in each of two generations, some 3 KB of JSON each: the jobs that one worker drives at once, and some.
 const GENERATION: usize = 1024;
 
 #[derive(Default)]

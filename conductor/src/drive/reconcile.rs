@@ -98,7 +98,10 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         id: NodeId,
         event: &Event,
     ) -> Result<(Arc<Node>, Vec<Effect>), ReconcileError> {
-        let mut recent = self.recent.take(id, self.hands.heard(id));
+        let mut recent = self.recent.take(id, self.hands.heard(id)).or_else(|| {
+            let (node, at) = self.hands.followed(id)?;
+            Some((Arc::new(node), at))
+        });
         let mut lost: Option<Lost> = None;
         for _ in 0..MAX_RACES {
             let saved = recent.take().filter(|(node, _)| !reads_beside(node, event));

@@ -112,6 +112,7 @@ struct Notes {
     tasks: Mutex<Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>,
     tied: Mutex<bool>,
     heard: Mutex<Option<Revision>>,
+    followed: Mutex<Option<(Node, Revision)>>,
 }
 
 impl Hands for Notes {
@@ -124,6 +125,10 @@ impl Hands for Notes {
 
     fn heard(&self, _: NodeId) -> Option<Revision> {
         *self.heard.lock().unwrap()
+    }
+
+    fn followed(&self, _: NodeId) -> Option<(Node, Revision)> {
+        self.followed.lock().unwrap().clone()
     }
 
     async fn drive_bmc(
@@ -348,6 +353,50 @@ async fn what_is_known_to_be_old_is_not_decided_on() {
     assert_eq!(writes(), before + 1, "no write is in vain");
     let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
     assert_eq!(node.serial.as_deref(), Some("S1"));
+    assert_eq!(node.state, State::Resting(Rest::Manageable));
+}
+
+#[tokio::test]
+async fn a_job_goes_on_from_what_another_worker_saved_without_a_read() {
+    let drive = drive();
+    enrolled(&drive).await;
+    drive
+        .deliver(id(1), &ask("r1", Verb::Manage))
+        .await
+        .unwrap();
+    let by_another = |serial: &str| {
+        let mut nodes = drive.records.nodes.lock().unwrap();
+        let (node, at) = nodes.get_mut(&id(1)).unwrap();
+        node.serial = Some(serial.into());
+        *at += 1;
+        (node.clone(), *at)
+    };
+    let (node, at) = by_another("S1");
+    *drive.hands.heard.lock().unwrap() = Some(at);
+    *drive.hands.followed.lock().unwrap() = Some((node, at));
+    let counts = || {
+        let (loads, writes) = (&drive.records.loads, &drive.records.writes);
+        (*loads.lock().unwrap(), *writes.lock().unwrap())
+    };
+    let (loads, writes) = counts();
+    work_off(&drive).await;
+    assert_eq!(counts(), (loads, writes + 1));
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.serial.as_deref(), Some("S1"));
+    assert_eq!(node.state, State::Resting(Rest::Manageable));
+
+    // What was followed may be behind.
+    drive
+        .deliver(id(1), &ask("r2", Verb::Power(PowerVerb::On)))
+        .await
+        .unwrap();
+    let followed = by_another("S2");
+    by_another("S3");
+    *drive.hands.heard.lock().unwrap() = Some(followed.1);
+    *drive.hands.followed.lock().unwrap() = Some(followed);
+    work_off(&drive).await;
+    let (node, _) = drive.records.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(node.serial.as_deref(), Some("S3"), "its change is kept");
     assert_eq!(node.state, State::Resting(Rest::Manageable));
 }
 

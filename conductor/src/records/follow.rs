@@ -71,13 +71,24 @@ pub(crate) struct Follow {
 impl Kv {
     /// `keys` may have wildcards: `node.>`.
     pub async fn follow(&self, keys: &str, depth: Depth) -> Result<Follow, KvError> {
+        // The server's own count of what is still to come is no use: nats-server 2.9 gets it wrong when keys are purged
+        // meanwhile, and a purge that finds nothing makes it pass over all that it has not shown yet.
+        let last = self.last(keys).await?;
+        self.consume(keys, depth, 0, Load::Until(last)).await
+    }
+
+    /// Shows what comes after revision `after`.
+    async fn consume(
+        &self,
+        keys: &str,
+        depth: Depth,
+        after: Revision,
+        load: Load,
+    ) -> Result<Follow, KvError> {
         let fail = |source: Cause| KvError::Follow {
             keys: keys.into(),
             source,
         };
-        // The server's own count of what is still to come is no use: nats-server 2.9 gets it wrong when keys are purged
-        // meanwhile, and a purge that finds nothing makes it pass over all that it has not shown yet.
-        let last = self.last(keys).await?;
         let client = self.js.client();
         let inbox = client.new_inbox();
         let subscriber = client
@@ -86,7 +97,9 @@ impl Kv {
             .map_err(|error| fail(error.into()))?;
         let config = push::Config {
             deliver_subject: inbox,
-            deliver_policy: DeliverPolicy::All,
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after + 1,
+            },
             ack_policy: AckPolicy::None,
             max_deliver: 1,
             filter_subject: format!("{}{keys}", self.prefix),
@@ -105,8 +118,8 @@ impl Kv {
             subscriber,
             keys: keys.into(),
             delivered: 0,
-            revision: 0,
-            load: Load::Until(last),
+            revision: after,
+            load,
             idle_beats: 0,
         })
     }
@@ -124,6 +137,14 @@ impl Kv {
 }
 
 impl Follow {
+    /// From here on with values, once all that was there has been shown.
+    pub async fn whole(self) -> Result<Self, KvError> {
+        let (keys, after) = (&self.keys, self.revision);
+        self.kv
+            .consume(keys, Depth::Whole, after, Load::Reported)
+            .await
+    }
+
     /// Waits for the next change. After an error nothing more comes.
     pub async fn next(&mut self) -> Result<Followed, KvError> {
         loop {

@@ -1,6 +1,7 @@
 //! The index of all nodes, followed from the bucket: for lists, lookups, boot scripts and alarms. May be a moment behind.
-//! Entries travel in the records' headers; decisions are made on what `documents` loads.
-use super::document::{id_of, without_values};
+//! Entries travel in the records' headers. Decisions are made on what `documents` loads, or on the records of nodes in the
+//! middle of a job, which are kept as they come: only a save tells whether one is still the record.
+use super::document::{id_of, key, parse, without_values};
 use super::origin::{self, Origin};
 use super::{Change, Depth, Followed, Records, Revision, Store, StoreError};
 use ironbeat_common::id::{Mac, NodeId};
@@ -21,6 +22,9 @@ const KEYS: &str = "node.>";
 /// started may not know it yet.
 const SURE: u32 = 3;
 
+/// So many bytes of records are kept: of some 3,000 nodes. The others are read when they are needed.
+const KEPT: usize = 8 * 1024 * 1024;
+
 /// News that wait for one who follows them; whoever falls further behind looks at all nodes.
 const NEWS: usize = 1024;
 
@@ -37,12 +41,37 @@ struct Seen {
     index: Index,
     /// Of each node's record.
     revisions: HashMap<NodeId, Revision>,
+    kept: Kept,
     /// Why a record that is there cannot be read, by key. What was known of it before stays in the index.
     unreadable: BTreeMap<String, String>,
     /// Why changes are not seen at the moment.
     interrupted: Option<String>,
     /// The bucket is gone, or is another one.
     lost: Option<String>,
+}
+
+/// Records of busy nodes that came as they were written, of the revisions in `revisions`.
+#[derive(Clone, Default)]
+struct Kept {
+    records: HashMap<NodeId, Box<[u8]>>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn remove(&mut self, id: NodeId) {
+        if let Some(record) = self.records.remove(&id) {
+            self.bytes -= record.len();
+        }
+    }
+
+    fn put(&mut self, id: NodeId, record: &[u8]) {
+        if record.is_empty() || self.bytes + record.len() > KEPT {
+            return;
+        }
+        self.bytes += record.len();
+        // Of its own, or all that came with it would stay too.
+        self.records.insert(id, record.into());
+    }
 }
 
 #[derive(Clone)]
@@ -92,6 +121,15 @@ impl View {
     /// The revision of the node's record, as far as this worker has heard.
     pub fn revision(&self, id: &NodeId) -> Option<Revision> {
         read(&self.seen).revisions.get(id).copied()
+    }
+
+    /// The record of that revision, of a node in the middle of a job, if it has come.
+    pub fn record(&self, id: &NodeId) -> Option<(Node, Revision)> {
+        let (record, revision) = {
+            let seen = read(&self.seen);
+            (seen.kept.records.get(id)?.clone(), *seen.revisions.get(id)?)
+        };
+        Some((parse(&key::<Node>(*id), &record).ok()?, revision))
     }
 
     /// The node that this NIC belongs to.
@@ -227,6 +265,10 @@ async fn follow_once(
             Err(error) => return error.into(),
             Ok(Followed::Loaded) => {
                 if let Some(fresh) = fresh.take() {
+                    follow = match follow.whole().await {
+                        Ok(follow) => follow,
+                        Err(error) => return error.into(),
+                    };
                     // An emptied bucket is no reason to forget every machine.
                     if let Err(error) = origin::same(&nodes.kv, known).await {
                         return error;
@@ -307,6 +349,12 @@ impl Seen {
         earlier: impl FnOnce() -> Option<Arc<Entry>>,
     ) {
         self.unreadable.remove(&change.key);
+        self.kept.remove(id);
+        if let (News::Known(entry), Some(record)) = (&news, &change.value)
+            && entry.wake_at.is_some()
+        {
+            self.kept.put(id, record);
+        }
         match news {
             News::Gone => self.revisions.remove(&id),
             News::Known(_) | News::Unreadable(_) => self.revisions.insert(id, change.revision),

@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 
 pub(crate) enum Ask {
     Load(NodeId),
+    /// Asks for the revision at which a node that is not there can be made.
+    Vacancy(NodeId),
     Beside(NodeId, BesideKind, OpId),
     Put(NodeId, OpId, Box<Beside>),
     Save {
@@ -54,6 +56,7 @@ pub(crate) enum Answer {
     Loaded(Option<Box<(Node, Revision)>>),
     Beside(Option<Box<Beside>>),
     Put,
+    Vacant(Revision),
     Saved(Revision),
     Conflict,
     Claimed {

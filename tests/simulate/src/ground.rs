@@ -97,6 +97,14 @@ impl Records for SimRecords {
         let Some(id) = after.or(before.map(|(node, _)| node)).map(|node| node.id) else {
             return Ok(0);
         };
+        let at = match before {
+            Some((_, at)) => at,
+            None => match ask(&self.0, Ask::Vacancy(id)).await {
+                Answer::Vacant(at) => at,
+                Answer::Conflict => return Err(conflict(id)),
+                _ => return Err(read_error(id)),
+            },
+        };
         if let Some(after) = after {
             for document in beside {
                 let document = Box::new(document.clone());
@@ -106,7 +114,6 @@ impl Records for SimRecords {
                 };
             }
         }
-        let at = before.map_or(0, |(_, at)| at);
         for _ in 0..WRITES {
             let save = Ask::Save {
                 node: id,
@@ -131,7 +138,7 @@ impl Records for SimRecords {
                 (None, None) => return Ok(at),
                 (Some((present, at)), Some(after)) if present.op == after.op => return Ok(at),
                 (present, _) => {
-                    let same = present.map_or(0, |(_, at)| at) == at;
+                    let same = present.map_or(before.is_none(), |(_, present)| present == at);
                     if certain || !same {
                         return Err(conflict(id));
                     }
@@ -172,6 +179,10 @@ impl Hands for SimHands {
     }
 
     fn heard(&self, node: NodeId) -> Option<Revision> {
+        lock(&self.world).followed_at(self.worker, node)
+    }
+
+    fn followed(&self, node: NodeId) -> Option<(Node, Revision)> {
         lock(&self.world).followed(self.worker, node)
     }
 

@@ -40,7 +40,7 @@ use ironbeat_common::login::UserKey;
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_core::decide::Verb;
 use ironbeat_core::id::{Incarnation, RequestId, WorkerId};
-use ironbeat_core::index::Entry;
+use ironbeat_core::node::Node;
 use ironbeat_core::policy::Policy;
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
@@ -98,7 +98,7 @@ enum Happens {
     Follows {
         to: usize,
         node: NodeId,
-        entry: Option<Box<Entry>>,
+        record: Option<Box<Node>>,
         revision: u64,
     },
     /// A worker that missed changes of the records has all of them again.

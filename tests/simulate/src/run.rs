@@ -287,9 +287,9 @@ impl World {
             Happens::Follows {
                 to,
                 node,
-                entry,
+                record,
                 revision,
-            } => self.follows(to, node, entry, revision),
+            } => self.follows(to, node, record, revision),
             Happens::Comes { to, job } => self.comes(to, job),
             Happens::Machine {
                 machine,

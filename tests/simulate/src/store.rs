@@ -7,7 +7,6 @@ use ironbeat::records::{Claims, Document, Revision};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::LastBeat;
 use ironbeat_core::id::OpId;
-use ironbeat_core::index::Entry;
 use ironbeat_core::node::{Beside, BesideKind, Candidate, Node};
 use std::collections::BTreeMap;
 
@@ -17,6 +16,8 @@ const DEPOSED_MS: u64 = 9_000;
 #[derive(Default)]
 pub(crate) struct Store {
     pub nodes: BTreeMap<NodeId, (Node, Revision)>,
+    /// Of the markers that deleted records leave.
+    ended: BTreeMap<NodeId, Revision>,
     claims: BTreeMap<String, NodeId>,
     beside: BTreeMap<(NodeId, BesideKind, OpId), Beside>,
     /// What each record was before its last change, and until when.
@@ -27,6 +28,11 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    fn at(&self, id: NodeId) -> Revision {
+        let present = self.nodes.get(&id).map(|(_, at)| *at);
+        present.or(self.ended.get(&id).copied()).unwrap_or(0)
+    }
+
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(&id).map(|(node, _)| node)
     }
@@ -82,6 +88,10 @@ impl World {
                 }
                 Answer::Loaded(found.map(Box::new))
             }
+            Ask::Vacancy(id) => match self.store.nodes.contains_key(&id) {
+                true => Answer::Conflict,
+                false => Answer::Vacant(self.store.at(id)),
+            },
             Ask::Beside(id, kind, version) => {
                 let found = self.store.beside.get(&(id, kind, version)).cloned();
                 Answer::Beside(found.map(Box::new))
@@ -122,7 +132,7 @@ impl World {
         after: Option<Box<Node>>,
     ) -> Answer {
         let present = self.store.nodes.get(&id);
-        if present.map_or(0, |(_, at)| *at) != expected {
+        if self.store.at(id) != expected {
             return Answer::Conflict;
         }
         let had = present.map(|(node, _)| node.clone());
@@ -147,7 +157,10 @@ impl World {
         let now = after.map(|after| *after);
         match &now {
             Some(after) => drop(self.store.nodes.insert(id, (after.clone(), revision))),
-            None => drop(self.store.nodes.remove(&id)),
+            None => {
+                self.store.nodes.remove(&id);
+                self.store.ended.insert(id, revision);
+            }
         }
         let earlier = (had.clone(), expected, self.now);
         self.store.earlier.insert(id, earlier);
@@ -160,14 +173,14 @@ impl World {
         self.saved(task.0, had.as_ref(), now.as_ref());
         for to in 0..self.workers.len() {
             self.may_miss(to);
-            let entry = now.as_ref().map(|node| Box::new(Entry::of(node)));
+            let record = now.clone().map(Box::new);
             let lag = self.rng.between(1, 20) + u64::from(self.rng.below(50) == 0) * 2_000;
             self.after(
                 lag,
                 Happens::Follows {
                     to,
                     node: id,
-                    entry,
+                    record,
                     revision,
                 },
             );

@@ -12,6 +12,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Event, power_is_synced};
 use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::index::{Entry, Index};
+use ironbeat_core::node::Node;
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(crate) struct Worker {
     heard: BTreeMap<WorkerId, u64>,
     pub index: Index,
     followed: BTreeMap<NodeId, Revision>,
+    /// The records of those revisions that came one by one, of nodes in the middle of a job.
+    kept: BTreeMap<NodeId, Node>,
     /// It has read all that was there at this revision.
     read_at: Revision,
     /// Changes do not reach it.
@@ -126,6 +129,7 @@ impl Worker {
             info,
             index: Index::default(),
             followed: BTreeMap::new(),
+            kept: BTreeMap::new(),
             read_at: 0,
             misses: false,
             alarms: 0,
@@ -168,8 +172,14 @@ impl World {
     }
 
     /// The revision of a node's record that has reached a worker.
-    pub(crate) fn followed(&self, worker: usize, node: NodeId) -> Option<Revision> {
+    pub(crate) fn followed_at(&self, worker: usize, node: NodeId) -> Option<Revision> {
         self.workers[worker].followed.get(&node).copied()
+    }
+
+    /// That record, if it came with it.
+    pub(crate) fn followed(&self, worker: usize, node: NodeId) -> Option<(Node, Revision)> {
+        let record = self.workers[worker].kept.get(&node)?.clone();
+        Some((record, self.followed_at(worker, node)?))
     }
 
     /// The fence of an act that was decided on then, as this worker's roster has it.
@@ -319,7 +329,7 @@ impl World {
         &mut self,
         n: usize,
         node: NodeId,
-        entry: Option<Box<Entry>>,
+        record: Option<Box<Node>>,
         revision: Revision,
     ) {
         let it = &mut self.workers[n];
@@ -328,8 +338,14 @@ impl World {
             return;
         }
         it.followed.insert(node, revision);
-        match entry {
-            Some(entry) => it.index.put(*entry),
+        it.kept.remove(&node);
+        match record {
+            Some(record) => {
+                it.index.put(Entry::of(&record));
+                if record.wake_at.is_some() {
+                    it.kept.insert(node, *record);
+                }
+            }
             None => it.index.remove(&node),
         }
     }
@@ -338,6 +354,7 @@ impl World {
         let it = &mut self.workers[n];
         (it.misses, it.read_at) = (false, self.store.last);
         (it.index, it.followed) = (Index::default(), BTreeMap::new());
+        it.kept.clear();
         for (node, revision) in self.store.nodes.values() {
             it.followed.insert(node.id, *revision);
             it.index.put(Entry::of(node));

@@ -46,6 +46,31 @@ async fn an_empty_bucket_is_a_ready_view_that_follows() {
     until(&view, "the node is gone", |view| view.get(&id(1)).is_none()).await;
 }
 
+#[tokio::test]
+async fn the_record_of_a_busy_node_comes_with_its_change() {
+    let server = server();
+    let store = store(&server).await;
+    let mut before = node(1);
+    let mut revision = create(&store, &before).await.unwrap();
+    let view = ready(&store).await;
+    for (round, wake_at) in [None, Some(Time::from_unix_ms(1)), None]
+        .into_iter()
+        .enumerate()
+    {
+        let mut changed = next(&before, format!("round-{round}"));
+        changed.wake_at = wake_at;
+        let saved = store.nodes.save(&before, &changed, revision).await;
+        revision = saved.unwrap();
+        until(&view, "the change is seen", |view| {
+            view.revision(&id(1)) == Some(revision)
+        })
+        .await;
+        let kept = wake_at.map(|_| (changed.clone(), revision));
+        assert_eq!(view.record(&id(1)), kept, "round {round}");
+        before = changed;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_server_is_followed_again() {
     let mut server = server();
