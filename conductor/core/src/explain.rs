@@ -4,7 +4,7 @@ use crate::boot;
 use crate::lookup::weak_identity;
 use crate::node::{
     AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, Node, OnFailure,
-    PasswordChange, Phase, PowerSource, Rest, Sign, State, Step,
+    PasswordChange, Phase, PowerSource, Rest, Sign, State, Step, deaths,
 };
 use crate::plan::steps_of;
 use crate::policy::Policy;
@@ -243,7 +243,12 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
             (Phase::Backoff { because, .. }, _) => {
                 format!("a pause before another try, because: {because}")
             }
-            (Phase::AwaitingAgent { until, sign, .. }, _) => {
+            (
+                Phase::AwaitingAgent {
+                    until, sign, died, ..
+                },
+                _,
+            ) => {
                 let quiet = secs(policy.boot_sign_secs).saturating_sub(until.since(now));
                 let refused = boot::refused_loader(node, policy)
                     .filter(|_| *sign == Some(Sign::Lease) && quiet >= secs(QUIET_SECS));
@@ -251,7 +256,8 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
                     format!("; it got an address and asks for no boot script: {why}")
                 });
                 format!(
-                    "the machine to boot the ramdisk and look up (POST, DHCP, kernel, agent){refused}"
+                    "the machine to boot the ramdisk and look up (POST, DHCP, kernel, agent){refused}{}",
+                    deaths(*died)
                 )
             }
             (Phase::AgentStep { id, mark, .. }, step) => {

@@ -230,6 +230,13 @@ impl Bmcs {
         Ok(password::find(self, login).await?.event(login))
     }
 
+    /// Whether the last that spoke with this BMC logged in so.
+    fn keeps(&self, access: &BmcAccess) -> bool {
+        let handles = self.lock();
+        let handle = handles.get(access.address());
+        handle.is_some_and(|handle| handle.access == *access)
+    }
+
     async fn kept(&self, access: &BmcAccess) -> Result<Lease, BmcFault> {
         let address = access.address();
         if let Some(handle) = self.lock().get_mut(address)

@@ -37,17 +37,23 @@ fn is_refusal(error: &IpmiError) -> bool {
     )
 }
 
+/// Each by a login of its own: a session that was opened with a password outlives it. The one that worked last comes first, since
+/// a BMC may lock out whoever is wrong too often.
+///
 /// # Errors
 /// When the BMC cannot be asked, for another reason than the password.
 pub(super) async fn find(bmcs: &Bmcs, login: &BmcLogin) -> Result<Tried, BmcFault> {
+    let candidates = login.secrets.candidates().into_iter();
+    let mut each: Vec<(Candidate, BmcAccess)> = candidates
+        .filter_map(|(candidate, _)| Some((candidate, login.with(candidate)?)))
+        .collect();
+    each.sort_by_key(|(_, access)| !bmcs.keeps(access));
     let mut refused = None;
-    for (candidate, _) in login.secrets.candidates() {
-        let Some(access) = login.with(candidate) else {
-            continue;
-        };
-        let lease = bmcs.kept(&access).await?;
-        match lease.bmc.chassis_status().await {
+    for (candidate, access) in each {
+        let bmc = fresh(bmcs, &access).await?;
+        match bmc.chassis_status().await {
             Ok(_) => {
+                bmc.close().await;
                 return Ok(Tried {
                     found: Some(candidate),
                     access: Ok(access),

@@ -6,7 +6,7 @@ use super::turn;
 use crate::boot;
 use crate::event::LastBeat;
 use crate::id::Actor;
-use crate::node::{Mark, Phase, Sign, Step};
+use crate::node::{Mark, Phase, Sign, Step, deaths};
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
@@ -35,7 +35,9 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
             draft.begin();
             format!("another try after: {because}")
         }
-        Phase::AwaitingAgent { since, sign, .. } => {
+        Phase::AwaitingAgent {
+            since, sign, died, ..
+        } => {
             let seen = match sign {
                 None => String::new(),
                 // Old systems ask for addresses too.
@@ -50,7 +52,8 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
             };
             let waited = now.since(since).as_secs();
             draft.reboot_ramdisk(&format!(
-                "no ramdisk has called for {waited} s after power-on{seen}"
+                "no ramdisk has called for {waited} s after power-on{seen}{}",
+                deaths(died)
             ))
         }
         Phase::AgentStep { .. } => step_due(draft, last_beat),

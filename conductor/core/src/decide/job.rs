@@ -131,6 +131,7 @@ impl Draft<'_> {
                     since: now,
                     until: now.after(secs(policy.boot_timeout_secs)),
                     sign: None,
+                    died: 0,
                 }
             }
             Step::Agent(_) => {

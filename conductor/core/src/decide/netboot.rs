@@ -1,8 +1,8 @@
 //! What a machine does on its way to the ramdisk, as DHCP and HTTP see it: whether it still comes, or something else runs.
 //! `agent` hears the ramdisk itself; `alarm` notices that nothing follows.
 use super::draft::Draft;
-use super::job::{FailureOf, HELD};
-use crate::node::{Phase, Sign};
+use super::job::HELD;
+use crate::node::{Phase, Sign, deaths};
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
@@ -18,6 +18,7 @@ pub(super) fn seen(draft: &mut Draft<'_>, sign: Sign, at: Time) -> String {
         since,
         until,
         sign: known,
+        died,
     }) = draft.node.job_mut().map(|job| &mut job.phase)
     else {
         return "no ramdisk is waited for".into();
@@ -25,36 +26,16 @@ pub(super) fn seen(draft: &mut Draft<'_>, sign: Sign, at: Time) -> String {
     if at < *since {
         return "this was another boot".into();
     }
-    match (*known, sign) {
-        (Some(Sign::Kernel), Sign::Script) => return died(draft),
-        (Some(known), sign) if sign <= known => {}
-        (Some(_) | None, _) => {
-            *known = Some(sign);
-            let next = now.after(secs(policy.boot_sign_secs));
-            *until = next.min(since.after(whole));
-        }
+    // A kernel that runs cannot ask for a boot script: it ended, and the machine boots from the network again. Or somebody else
+    // asks, who needs to know no more than a MAC address: no job ends because of it.
+    let anew = *known == Some(Sign::Kernel) && sign == Sign::Script;
+    if anew {
+        *died = died.saturating_add(1);
     }
-    format!("the machine {}", sign.words())
-}
-
-/// A kernel that ran ended, for it cannot ask for a boot script. The machine loads the ramdisk again by itself.
-fn died(draft: &mut Draft<'_>) -> String {
-    let (now, policy) = (draft.ctx.now, draft.ctx.policy);
-    let until = now.after(secs(policy.boot_timeout_secs));
-    let job = draft.job();
-    let what = "the ramdisk died before it called, or could not be loaded (too little memory? its console says)";
-    if job.boots >= policy.max_boots {
-        let boots = job.boots;
-        return draft.fail(
-            FailureOf::Other,
-            format!("{what}, {boots} ramdisk boots were tried"),
-        );
+    if anew || known.is_none_or(|known| sign > known) {
+        *known = Some(sign);
+        let next = now.after(secs(policy.boot_sign_secs));
+        *until = next.min(since.after(whole));
     }
-    job.boots += 1;
-    job.phase = Phase::AwaitingAgent {
-        since: now,
-        until,
-        sign: Some(Sign::Script),
-    };
-    format!("{what}: the machine boots from the network again")
+    format!("the machine {}{}", sign.words(), deaths(*died))
 }

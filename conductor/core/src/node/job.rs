@@ -5,6 +5,7 @@ use super::step::{BmcAct, Step};
 use crate::id::{Incarnation, OpId, WorkerId};
 use crate::text::said;
 use crate::time::Time;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Progress;
@@ -82,6 +83,9 @@ pub enum Phase {
         /// How far the machine has come.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sign: Option<Sign>,
+        /// How often it had fetched a kernel and then began anew.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        died: u32,
     },
     /// `boot` shall run the step with this id.
     AgentStep {
@@ -95,6 +99,22 @@ pub enum Phase {
         mark: Option<Mark>,
         marked: Time,
     },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What to think of a machine that fetched a kernel so often and then began anew; nothing, if it did not.
+pub(crate) fn deaths(died: u32) -> String {
+    match died {
+        0 => String::new(),
+        died => format!(
+            "; {died} times it fetched the kernel and then began anew: the ramdisk died before it called, or could not be loaded \
+             (too little memory? its console says)"
+        ),
+    }
 }
 
 /// What is seen of a machine on its way to the ramdisk, in this order.

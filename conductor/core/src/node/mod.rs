@@ -40,6 +40,7 @@ pub use instance::{
     BadSource, Confirm, ConfirmToken, FileName, HttpUrl, Image, ImageSource, Instance,
     InstanceData, NewInstance,
 };
+pub(crate) use job::deaths;
 pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};

@@ -109,6 +109,27 @@ async fn a_password_that_an_earlier_try_has_set_is_not_set_again() {
     assert_eq!(sim.count().passwords, 1);
 }
 
+/// The session was opened with the old password, and its BMC goes on answering over it.
+#[tokio::test]
+async fn a_session_that_has_outlived_its_password_proves_nothing() {
+    let sim = Simulated::ailing(Faults::default());
+    let (here, _told) = bmcs();
+    let old = login(&access(&sim.address(), PASSWORD));
+    let lease = here.handle(&old).await.unwrap();
+    lease.bmc.chassis_status().await.unwrap();
+    let change = changing(&sim.address(), PASSWORD, NEW);
+    set(&bmcs().0, &change).await.unwrap();
+    lease.bmc.chassis_status().await.unwrap();
+    for _ in 0..2 {
+        let found = match here.ask_password(&change).await.unwrap() {
+            Some(Event::PasswordFound { found, .. }) => found,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, Some(Candidate::Next));
+        here.read_power(&change).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_reported_and_the_old_password_stays() {
     let sim = Simulated::ailing(Faults {
