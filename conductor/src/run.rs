@@ -191,6 +191,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         tickets,
         strangers: Strangers::default(),
         refusals: Seldom::default(),
+        knocks: Seldom::default(),
         image_tokens,
         image_dir: config.http.image_dir.clone(),
         tasks,
@@ -277,6 +278,7 @@ async fn start(
         },
         discovery: config.discovery,
         budgets: Arc::new(Budgets::of_events()),
+        lines: Arc::default(),
         tickets: worker.tickets.clone(),
         scripts: Arc::new(Budgets::of_scripts()),
         on_script: {

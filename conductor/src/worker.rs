@@ -47,6 +47,8 @@ pub struct Worker {
     pub strangers: Strangers,
     /// Lines about what machines are refused.
     pub refusals: Seldom,
+    /// Lines about lookups of machines that are no node's ramdisk.
+    pub knocks: Seldom,
     /// With which images are fetched. None: they are everybody's.
     pub image_tokens: Option<ImageTokens>,
     /// The images that it serves.

@@ -19,6 +19,6 @@ pub mod node;
 pub mod patch;
 pub mod plan;
 pub mod policy;
-mod text;
+pub mod text;
 pub mod time;
 pub mod turn;

@@ -18,6 +18,7 @@ use ironbeat_core::decide::{Event, Proof, Rejected, Wanted, may_renew, refusal, 
 use ironbeat_core::lookup::{Identity, MAX_NAMED, Match};
 use ironbeat_core::node::{AgentStep, Delivery, Node};
 use ironbeat_core::plan::config_drive;
+use ironbeat_core::text::said;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, What};
 use serde::Deserialize;
@@ -66,6 +67,17 @@ fn of_another_version(theirs: u32) -> String {
     )
 }
 
+/// Of a serial number that anybody can make up, in the log.
+const SHOWN: usize = 64;
+
+/// A lookup that is not a node's ramdisk's own: anybody who knocks causes it.
+fn told(worker: &Worker, boot: BootId, machine: &Identity, matched: &Match, outcome: &str) {
+    if let Some(untold) = worker.knocks.told(Instant::now()) {
+        let serial = machine.serial.as_deref().map(|it| said(it, SHOWN));
+        tracing::info!(%boot, serial, ?matched, outcome, untold, "lookup");
+    }
+}
+
 pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u8>, ApiError> {
     let head = read("lookup", payload, |head: &Introduction| head.version)?;
     let (boot, machine) = (head.boot, Identity::of_marks(head.inventory));
@@ -82,7 +94,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
         && let Some(why) = refusal_at_rest(worker, node, boot).await?
     {
         let outcome = format!("refused, by {by}: {why}");
-        tracing::info!(%boot, serial = machine.serial, ?matched, outcome, "lookup");
+        told(worker, boot, &machine, &matched, &outcome);
         let inventory = || codec::decode::<Lookup>(payload).ok().map(|it| it.inventory);
         let remembered = worker
             .lookups
@@ -143,7 +155,11 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
             }
         }
     };
-    tracing::info!(%boot, serial = machine.serial, ?matched, outcome, "lookup");
+    match &welcome {
+        // With its ticket, where there are logins.
+        Some(node) => tracing::info!(%boot, node = %node.id, outcome, "lookup"),
+        None => told(worker, boot, &machine, &matched, &outcome),
+    }
     if let Some(node) = &welcome {
         let what = What::Lookup {
             boot,

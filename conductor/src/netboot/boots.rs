@@ -7,6 +7,7 @@ use crate::netboot::script::{Access, Token};
 use crate::records::events::Events;
 use crate::records::presence::Presence;
 use crate::records::view::View;
+use crate::seldom::Seldom;
 use crate::tickets::{Seed, Tickets, new_ticket};
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_common::login::UserKey;
@@ -33,6 +34,8 @@ pub struct Boots {
     /// None: nobody needs a login.
     pub tickets: Option<Arc<Tickets>>,
     pub scripts: Arc<Budgets>,
+    /// Lines that whoever reaches the HTTP port can cause.
+    pub lines: Arc<Seldom>,
     /// Gives a node the ticket of a script that its machine asked for. The record says whether it is to boot the ramdisk
     /// with it.
     pub on_script: Arc<dyn Fn(NodeId, UserKey) -> Given + Send + Sync>,
@@ -59,7 +62,9 @@ impl Boots {
         let mut ticket = None;
         if let Some(node) = self.view.of_mac(&mac) {
             if !self.scripts.take(mac, Instant::now()) {
-                tracing::warn!(%mac, node = %node.id, "it asks for boot scripts too often, and has to wait");
+                if let Some(untold) = self.lines.told(Instant::now()) {
+                    tracing::warn!(%mac, node = %node.id, untold, "it asks for boot scripts too often, and has to wait");
+                }
                 return None;
             }
             let (seed, key) = new_ticket();
@@ -94,8 +99,11 @@ impl Boots {
             "kernel" => Some(Sign::Kernel),
             _ => None,
         };
-        let what = what.into();
-        self.report(mac, sign, What::Netboot { mac, what });
+        let netboot = What::Netboot {
+            mac,
+            what: what.into(),
+        };
+        self.report(mac, sign, netboot);
     }
 
     /// A machine got an address.
@@ -103,9 +111,12 @@ impl Boots {
         self.report(mac, Some(Sign::Lease), What::Lease { mac, ip });
     }
 
-    /// For a machine that is a node's. Only its time names the event, so it counts once a millisecond.
+    /// A line, and for a machine that is a node's an event. Only its time names it, so it counts once a millisecond.
     fn report(&self, mac: Mac, sign: Option<Sign>, what: What) {
         let Some(node) = self.view.of_mac(&mac) else {
+            if let Some(untold) = self.lines.told(Instant::now()) {
+                tracing::info!(%mac, ?what, untold, "netboot");
+            }
             return;
         };
         let waits = node.boot == Boot::Ramdisk && node.acting.is_none();
@@ -116,6 +127,7 @@ impl Boots {
             tracing::debug!(%mac, "it boots in a loop: this is not told");
             return;
         }
+        tracing::info!(%mac, node = %node.id, ?what, "netboot");
         let now = clock::now();
         let happening = Happening {
             node: node.id,

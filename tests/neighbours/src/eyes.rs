@@ -28,6 +28,16 @@ impl Eyes {
         self.see_any(&[words])
     }
 
+    /// How many new lines have this word.
+    pub fn count(&self, word: &str) -> usize {
+        let new = self.0.iter().map(|(_, log, from)| {
+            let text = log.text();
+            let new = text.get(*from..).unwrap_or(&text);
+            new.lines().filter(|line| line.contains(word)).count()
+        });
+        new.sum()
+    }
+
     /// The first new line with all words of one of these.
     pub fn see_any(&self, choices: &[&[&str]]) -> Option<String> {
         let until = Instant::now() + PATIENCE;

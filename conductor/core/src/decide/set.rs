@@ -261,7 +261,9 @@ fn reach_bmc(draft: &mut Draft<'_>, patch: &Patch, changes: &mut Changes) -> Res
         return Err(invalid("the BMC's password is not known: give it too"));
     };
     let other_user = username.as_ref().is_some_and(|user| *user != old_username);
-    if password.is_some() || other_user {
+    // Another BMC may have the old password too, and say nothing about this one.
+    let other_bmc = address.as_ref().is_some_and(|to| *to != old_address);
+    if password.is_some() || other_user || other_bmc {
         password::may_be_replaced(draft)?;
     }
     let old_kg = known.and_then(|known| known.kg.clone());

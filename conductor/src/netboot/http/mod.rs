@@ -249,9 +249,7 @@ async fn boot_facts(
     let Some((boot, access)) = (answers.script_of)(mac).await else {
         return Err(serve::busy("no boot script at the moment\n"));
     };
-    let what = what(boot);
-    tracing::info!(%mac, what, "netboot");
-    (answers.on_fetch)(mac, what);
+    (answers.on_fetch)(mac, what(boot));
     let facts = Facts {
         workers: (answers.workers)(),
         nats: answers.nats.clone(),
@@ -320,7 +318,6 @@ async fn tell_of_boot_files(
     let mac = fetcher.and_then(|fetcher| fetcher.0.mac?.parse::<Mac>().ok());
     let response = next.run(request).await;
     if let (true, Some(mac), Some(what)) = (response.status().is_success(), mac, what) {
-        tracing::info!(%mac, what, "netboot");
         (answers.on_fetch)(mac, what);
     }
     response

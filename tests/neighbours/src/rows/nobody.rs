@@ -13,6 +13,8 @@ use nkeys::KeyPair;
 use serde_json::json;
 
 const WHO: &str = "nobody";
+/// More than a worker logs of what anybody can cause.
+const FLOOD: usize = 600;
 
 pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
     book.turn(WHO);
@@ -169,6 +171,17 @@ fn paths(lab: &mut Lab, book: &mut Book) -> Result<()> {
         let seen = eyes.see(&["http", "refused"]);
         book.attempt(&control, &format!("{method} {path}"), Got::of(got), seen);
     }
+    // Whoever asks for much is told of in part.
+    let eyes = lab.eyes();
+    for n in 0..FLOOD {
+        let path = format!("/v1/boot/0e:00:00:00:{:02x}:{:02x}", n / 256, n % 256);
+        web::get(to, &path)?;
+    }
+    let lines = eyes.count("0e:00:00:00");
+    let filled = (lines > FLOOD / 2).then(|| format!("{lines} lines"));
+    let tries = format!("to fill the log with {FLOOD} requests for boot scripts");
+    let seen = eyes.see(&["netboot", "0e:00:00:00"]);
+    book.attempt(&control, &tries, Got::of(filled), seen);
     // A node that waits for nothing: its script says so, and no more.
     let eyes = lab.eyes();
     let script = lab.script(&mac(1).to_string())?;

@@ -5,6 +5,7 @@ use crate::eyes::Eyes;
 use crate::jobs;
 use crate::lab::{self, Lab, NODES};
 use crate::machine::{Machine, Mark, mac};
+use crate::web;
 use crate::wire::{Act, Pass, Wire};
 use anyhow::{Context, Result, ensure};
 use ironbeat_common::lookup::LookupReply;
@@ -124,6 +125,14 @@ fn lookups(lab: &mut Lab, book: &mut Book) -> Result<()> {
 /// The script of a node that waits is for whoever names its MAC address: docs/security.md says so, and what comes of it.
 fn script(lab: &mut Lab, book: &mut Book) -> Result<()> {
     lab.inspects(1)?;
+    for _ in 0..3 {
+        let kernel = format!("/boot/vmlinuz?mac={}", mac(1));
+        web::ask(lab.site.http(), "HEAD", &kernel, "", "")?;
+        lab.script(&mac(1).to_string())?;
+    }
+    let anew = lab.explained(NODES[0], "began anew")?;
+    let state = lab.show(NODES[0])?["provision_state"].clone();
+    let ended = (state != "inspect wait").then(|| state.to_string());
     let eyes = lab.eyes();
     let stolen = lab.ticket(1)?;
     let seen = eyes.see(&["netboot", &mac(1).to_string()]);
@@ -136,6 +145,8 @@ fn script(lab: &mut Lab, book: &mut Book) -> Result<()> {
     let rightful = Machine::new(1, Mark::All, Some(&ticket))?.welcome(lab);
     let (control, agent) =
         book.control("to look up with the ticket of the last script", rightful)?;
+    let tries = "to end a job by fetching the kernel and the script again and again";
+    book.attempt(&control, tries, Got::of(ended), anew);
     let first = Got::Known("a script with a ticket, while the node waits for its ramdisk".into());
     book.attempt(
         &control,

@@ -148,6 +148,23 @@ fn no_other_password_is_taken_while_it_is_not_known_which_is_right() {
             "{refused}"
         );
     }
+    // Another BMC that lets somebody in with the old one would end the change.
+    let moved = Verb::Set(Patch {
+        bmc: Some(BmcPatch::Ipmi {
+            address: Some("198.51.100.77".parse().unwrap()),
+            username: None,
+            password: None,
+            cipher_suite: None,
+            kg: None,
+            ipmi_1_5: None,
+        }),
+        ..Patch::default()
+    });
+    let refused = story.try_event(asks(moved)).unwrap_err();
+    assert!(
+        matches!(refused, Rejected::PasswordOpen { .. }),
+        "{refused}"
+    );
     let deleted = story.try_event(asks(Verb::Delete)).unwrap_err();
     assert!(
         format!("{deleted}").contains("lose both passwords"),
