@@ -47,6 +47,8 @@ fn secrets(dir: &Path) -> Vec<String> {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let json = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        found.extend(json["seed"].as_str().map(String::from));
         found.extend(
             text.lines()
                 .filter(|line| line.len() > 50 && !line.contains(' ') && !line.contains('{'))

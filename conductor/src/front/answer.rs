@@ -21,7 +21,7 @@ use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
 use ironbeat_ops::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
-use ironbeat_ops::request::{Enroll, ListNodes, RevokeLogin};
+use ironbeat_ops::request::{Enroll, ListNodes, RevokeLogin, ShowSealKey};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ const MAX_NODES: usize = 500;
 const MAX_EVENTS: usize = 1000;
 /// The first byte of a public key of nkeys that is a user's: its text begins with `U`.
 const USER_KEY: u8 = 20 << 3;
+/// A public key of nkeys has 56.
+const MAX_NONCE: usize = 64;
 /// Events in a reply when the request does not say how many.
 const USUAL_EVENTS: usize = 100;
 
@@ -173,12 +175,24 @@ pub async fn answer(
             let last = ask.last.unwrap_or(USUAL_EVENTS).min(MAX_EVENTS);
             Reply::ListEvents(worker.events.read(id, last).await?)
         }
-        Request::ShowSealKey(_) => Reply::ShowSealKey(SealKey {
-            key: worker.store.keys.seal_key().await?,
-        }),
+        Request::ShowSealKey(ask) => Reply::ShowSealKey(seal_key(worker, ask).await?),
         Request::RotateKey(_) => Reply::RotateKey(rotate(worker).await?),
         Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
     })
+}
+
+async fn seal_key(worker: &Worker, ask: ShowSealKey) -> Result<SealKey, ApiError> {
+    let key = worker.store.keys.seal_key().await?;
+    let sealer = worker.login.as_ref().and_then(|it| it.sealer.as_ref());
+    let proof = match (ask.nonce, sealer) {
+        (Some(nonce), _) if nonce.len() > MAX_NONCE => {
+            return Err(fail(400, format!("a nonce has at most {MAX_NONCE} bytes")));
+        }
+        (Some(nonce), Some(sealer)) => Some(sealer.prove(key.as_deref(), &nonce)),
+        (None, _) | (_, None) => None,
+    };
+    let proof = proof.transpose().map_err(|error| fail(500, error))?;
+    Ok(SealKey { key, proof })
 }
 
 /// Not before every worker would wrap with the same key.
