@@ -2,7 +2,7 @@
 //! The subcommands choose the question and print the answer.
 use super::seal;
 use crate::connect::{Connect, Connected};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{Stream, StreamExt};
 use ironbeat_auth::refused::Refused;
@@ -197,7 +197,8 @@ impl Client {
             };
             let code = header("Nats-Service-Error-Code").and_then(|code| code.parse().ok());
             if code != Some(ASK_ANOTHER) {
-                bail!("{why}");
+                let why = why.to_string();
+                return Err(Refusal { code, why }.into());
             }
             // The server chooses the worker, by chance.
             asked += 1;
@@ -253,9 +254,22 @@ fn not_sent(why: Unproven) -> anyhow::Error {
         }
         Unproven::Stranger | Unproven::Forged => "",
     };
-    anyhow::anyhow!(
-        "the secrets were not sent, for want of a key to seal them to: {why}{advice}"
-    )
+    anyhow::anyhow!("the secrets were not sent, for want of a key to seal them to: {why}{advice}")
+}
+
+/// A worker has refused, in its words.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    code: Option<usize>,
+    why: String,
+}
+
+impl Refusal {
+    /// Not now, or not by this worker.
+    pub fn is_conflict(&self) -> bool {
+        self.code == Some(409)
+    }
 }
 
 /// Nobody answered: whoever waits for something may ask again.

@@ -398,7 +398,8 @@ async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> 
     if login.keys().contains(&ask.key) {
         return Err(fail(
             409,
-            "this is a login of the workers themselves: without it they cannot be reached, and nobody can give it back",
+            "the worker that was asked has this login itself: another one ends it, and where all share it nobody does, since nobody \
+             could give it back",
         ));
     }
     let logins = worker.revocations.revoke(&[(ask.key, ask.until)]).await?;
