@@ -3,6 +3,7 @@
 use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
+use super::shared::shared_password;
 use super::{bmc, check};
 use crate::clock;
 use crate::confirm;
@@ -128,21 +129,23 @@ pub async fn answer(
         }
         Request::RevokeLogin(ask) => Reply::RevokeLogin(revoke(worker, ask).await?),
         Request::CheckBmc(ask) => {
-            let access = match (&ask.node, ask.bmc) {
+            let (access, shared) = match (&ask.node, ask.bmc) {
                 (Some(node), None) => {
-                    let login = worker.logins.of(&load(worker, node).await?).await?;
+                    let node = load(worker, node).await?;
+                    let login = worker.logins.of(&node).await?;
                     // One that lets nobody in is told why.
                     let access = worker.bmcs.access(&login).await;
-                    access.unwrap_or_else(|_| login.present())
+                    let access = access.unwrap_or_else(|_| login.present());
+                    (access, shared_password(worker, &node).await)
                 }
-                (None, Some(bmc)) => bmc,
+                (None, Some(bmc)) => (bmc, None),
                 (Some(_), Some(_)) | (None, None) => {
                     return Err(fail(400, "give exactly one of \"node\" and \"bmc\""));
                 }
             };
             let bmc = worker.bmcs.hasty(&access).await;
             let bmc = bmc.map_err(|fault| fail(400, fault.what))?;
-            let found = check::check(&bmc, &access, ask.node.as_deref()).await;
+            let found = check::check(&bmc, &access, ask.node.as_deref(), shared).await;
             bmc.close().await;
             Reply::CheckBmc(found)
         }
