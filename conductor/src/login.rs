@@ -9,6 +9,8 @@ use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::jwt::{self, User};
 use ironbeat_auth::refused::Refused;
+use ironbeat_auth::sealing::Sealer;
+use ironbeat_cli::auth::SEALING;
 use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusal};
 use ironbeat_cli::servers;
 use ironbeat_core::id::WorkerId;
@@ -36,6 +38,8 @@ pub struct Login {
     bootstrap_key: String,
     /// The CA of the NATS servers, if they have one of their own.
     pub ca: Option<PathBuf>,
+    /// Proves to which key secrets are sealed. None: the site was made before there was such a proof.
+    pub sealer: Option<Sealer>,
     /// Ends logins, where the operator has left that to workers.
     pub revoker: Option<Revoker>,
 }
@@ -113,6 +117,21 @@ impl Login {
                 None
             }
         };
+        let sealing = dir.join(SEALING);
+        let sealer = match sealing.exists() {
+            true => {
+                let sealer = Sealer::parse(&word(SEALING)?);
+                Some(sealer.with_context(|| format!("understand {}", sealing.display()))?)
+            }
+            false => {
+                tracing::warn!(
+                    "{} is not there: commands send no secrets to this worker. Run `ironbeat auth worker sign` where the site's keys \
+                     are, and copy what it makes",
+                    sealing.display()
+                );
+                None
+            }
+        };
         let bootstrap = word("bootstrap.jwt")?;
         let claims = jwt::read::<User>(&bootstrap);
         let claims =
@@ -125,6 +144,7 @@ impl Login {
             bootstrap,
             bootstrap_key: claims.sub,
             ca: ca.exists().then_some(ca),
+            sealer,
             revoker,
         })
     }

@@ -26,6 +26,7 @@ use crate::records::dhcp::Dhcp;
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
+use crate::records::marks::Marks;
 use crate::records::origin;
 use crate::records::presence::Presence;
 use crate::records::revoked::Revocations;
@@ -178,6 +179,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         front,
         login,
         revocations,
+        marks: Marks::start(&store),
         store,
         view,
         presence,

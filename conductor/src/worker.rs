@@ -7,6 +7,7 @@ use crate::records::Store;
 use crate::records::events::Events;
 use crate::records::logins::Logins;
 use crate::records::lookups::Lookups;
+use crate::records::marks::Marks;
 use crate::records::presence::Presence;
 use crate::records::revoked::Revocations;
 use crate::records::seen::Seen;
@@ -33,6 +34,7 @@ pub struct Worker {
     pub revocations: Revocations,
     pub store: Store,
     pub view: View,
+    pub marks: Marks,
     pub presence: Presence,
     pub seen: Seen,
     pub events: Events,

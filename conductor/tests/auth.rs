@@ -47,6 +47,8 @@ fn secrets(dir: &Path) -> Vec<String> {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let json = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        found.extend(json["seed"].as_str().map(String::from));
         found.extend(
             text.lines()
                 .filter(|line| line.len() > 50 && !line.contains(' ') && !line.contains('{'))
@@ -295,7 +297,7 @@ async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
         for own in ["worker/worker.creds", "worker/front.creds"] {
             let key = creds(&site, own).key.public_key();
             let said = site.cli(&["auth", "user", "revoke", &key]).await.bad();
-            assert!(said.contains("of the workers themselves"), "{said}");
+            assert!(said.contains("has this login itself"), "{said}");
         }
         let said = site.ask("auth.revoke", json!({ "key": "UNONSENSE" })).await;
         assert!(said.refused(400).contains("no public key"));
@@ -496,4 +498,52 @@ async fn a_worker_whose_login_allows_too_little_says_what_it_lacks() {
     })
     .await;
     good.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_logins_of_its_own_is_shut_out_alone() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let shared = site.worker("w1", "power_sync_secs = 0");
+    let secrets = ironbeat_rack::secrets::section(site.dir()).unwrap();
+    let own = |name: &str| {
+        let (login, http) = (format!("workers/{name}"), PortLease::take().unwrap());
+        let more = format!("{secrets}[policy]\npower_sync_secs = 0\n");
+        let mut worker = site.spawn_by(&login, name, name, &more, http);
+        worker.process.wait_for_log(" ready ", SOON).unwrap();
+        worker
+    };
+    let add = ["auth", "worker", "add", "w2"];
+    let said = site.cli(&add).await.good();
+    assert!(said.contains("goes to the host of worker w2"), "{said}");
+    let why = site.cli(&add).await.bad();
+    assert!(why.contains("w2 has logins already"), "{why}");
+    assert!(!site.auth().join("workers/w2/revoke").exists());
+    let _second = own("w2");
+    drop(shared);
+    let enroll = |name| ["node", "enroll", "--name", name, "--bmc", "127.0.9.1"];
+    // It is believed with secrets.
+    site.cli_as("hush", &enroll("box")).await.good();
+    let revoke = ["auth", "worker", "revoke", "w2"];
+    let why = site.cli(&revoke).await.bad();
+    assert!(why.contains("has this login itself"), "{why}");
+
+    let add = ["auth", "worker", "add", "w3", "--may-revoke"];
+    site.cli(&add).await.good();
+    let mut third = own("w3");
+    let said = site.cli(&revoke).await.good();
+    assert!(said.contains("w2 is out"), "{said}");
+    for (creds, may) in [
+        ("workers/w2/worker.creds", false),
+        ("workers/w2/front.creds", false),
+        ("workers/w3/worker.creds", true),
+        ("worker/worker.creds", true),
+    ] {
+        let came = connect_as(&site.nats, site.auth(), creds).await;
+        assert_eq!(came.is_ok(), may, "{creds}");
+    }
+    let listed = site.cli(&["auth", "worker", "list"]).await.good();
+    let line = |name| listed.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(line("w2").contains("revoked") && !line("w3").contains("revoked"));
+    site.cli(&["node", "explain", "box"]).await.good();
+    third.assert_well();
 }

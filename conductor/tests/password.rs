@@ -63,6 +63,46 @@ async fn a_password_that_everybody_knows_is_named_and_another_one_is_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_share_a_password_are_named_without_it_until_each_has_its_own() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(3));
+    let mut worker = site.worker("w1", QUIET);
+    for (n, name) in ["one", "two", "three"].into_iter().enumerate() {
+        bmcs.managed(&site, n, name).await;
+    }
+    let question = "do other nodes have the same password?";
+    // What is followed may be a moment behind.
+    let check = async |expected: Option<&str>| {
+        let what = format!("bmc check says {expected:?}");
+        let said = until(&what, async || {
+            let said = site.cli(&["bmc", "check", "one"]).await.good();
+            assert!(!said.contains(PASSWORD), "{said}");
+            let line = said.lines().find(|line| line.contains(question));
+            let is_it = match expected {
+                Some(words) => line.is_some_and(|line| line.contains(words)),
+                None => line.is_none(),
+            };
+            is_it.then_some(said)
+        });
+        said.await
+    };
+    check(Some("two")).await;
+    let said = check(Some("three")).await;
+    assert!(said.contains("give each its own"), "{said}");
+    // A rotation gives all of them other marks, and a worker that starts finds them.
+    site.cli(&["auth", "rotate-key"]).await.good();
+    check(Some("two")).await;
+    let give = |name| ["bmc", "set-password", name, "--wait"];
+    site.cli(&give("two")).await.good();
+    let second = site.worker("w2", QUIET);
+    worker.process.stop();
+    let said = check(Some("three")).await;
+    assert!(!said.contains("two"), "{said}");
+    site.cli(&["node", "delete", "three"]).await.good();
+    check(None).await;
+    assert!(!second.printed().contains(PASSWORD) && !worker.printed().contains("panicked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_the_bmc_refuses_is_said_and_another_one_can_be_tried_at_once() {
     let (site, bmcs) = (Site::start().await, Bmcs::start(1));
     let mut worker = site.worker("w1", QUIET);

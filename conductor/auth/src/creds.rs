@@ -91,6 +91,14 @@ impl Creds {
         Ok(self.claims()?.nats.issuer_account)
     }
 
+    /// The public key that signed it: the account's for the role.
+    ///
+    /// # Errors
+    /// When the token is none of a user.
+    pub fn issuer(&self) -> Result<String, ReadError> {
+        Ok(self.claims()?.iss)
+    }
+
     /// Where it is answered, and nobody else may listen.
     pub fn inbox(&self) -> String {
         inbox(&self.key.public_key())

@@ -6,4 +6,5 @@ pub mod jwt;
 pub mod refused;
 pub mod revoke;
 pub mod roles;
+pub mod sealing;
 pub mod site;

@@ -121,38 +121,6 @@ impl Site {
             .map(|creds| creds.jwt)
     }
 
-    /// A login to the system account that may read and replace the account, and nothing else. Without the signer it is of no
-    /// use: servers take an account only with its signature.
-    pub fn revoker(&self, now: i64) -> Result<Creds, SignError> {
-        let key = KeyPair::new_user();
-        let account = &self.account;
-        let template = Template {
-            publish: Subjects {
-                allow: ["LOOKUP", "UPDATE"]
-                    .map(|verb| format!("$SYS.REQ.ACCOUNT.{account}.CLAIMS.{verb}"))
-                    .into(),
-                deny: vec![],
-            },
-            hear: Subjects {
-                allow: vec![format!("_INBOX.{}.>", key.public_key())],
-                deny: vec![],
-            },
-            subs: -1,
-            data: -1,
-            payload: -1,
-            bearer_token: false,
-        };
-        // Signed by the account itself, it has no issuer_account; its permissions are its own.
-        let nats = Unscoped {
-            template,
-            kind: jwt::UserKind::User,
-            version: 2,
-        };
-        let jwt = claims("revoker", key.public_key(), now, None, nats);
-        let jwt = jwt::sign(jwt, &self.system)?;
-        Ok(Creds { jwt, key })
-    }
-
     /// The lines of nats-server's configuration that make it ask who is there. `accounts` is its directory of accounts.
     pub fn server_lines(
         &self,
@@ -199,6 +167,40 @@ pub fn login(
     user.tags = vec![creds::tag(role)];
     let jwt = claims(name, key.public_key(), now, until, user);
     let jwt = jwt::sign(jwt, signer)?;
+    Ok(Creds { jwt, key })
+}
+
+/// A login to the system account that may read and replace the account, and nothing else. Without the signer it is of no
+/// use: servers take an account only with its signature.
+///
+/// # Errors
+/// When `system`, the key of that account, has no private half.
+pub fn revoker(system: &KeyPair, account: &str, now: i64) -> Result<Creds, SignError> {
+    let key = KeyPair::new_user();
+    let template = Template {
+        publish: Subjects {
+            allow: ["LOOKUP", "UPDATE"]
+                .map(|verb| format!("$SYS.REQ.ACCOUNT.{account}.CLAIMS.{verb}"))
+                .into(),
+            deny: vec![],
+        },
+        hear: Subjects {
+            allow: vec![format!("_INBOX.{}.>", key.public_key())],
+            deny: vec![],
+        },
+        subs: -1,
+        data: -1,
+        payload: -1,
+        bearer_token: false,
+    };
+    // Signed by the account itself, it has no issuer_account; its permissions are its own.
+    let nats = Unscoped {
+        template,
+        kind: jwt::UserKind::User,
+        version: 2,
+    };
+    let jwt = claims("revoker", key.public_key(), now, None, nats);
+    let jwt = jwt::sign(jwt, system)?;
     Ok(Creds { jwt, key })
 }
 

@@ -346,7 +346,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         let (bad, good) = (login(&site, Agent), login(&site, Observer));
         let mut dropped = Wire::login(&server, &bad).unwrap();
         let mut stays = Wire::login(&server, &good).unwrap();
-        let revoker = site.revoker(now()).unwrap();
+        let revoker = ironbeat_auth::site::revoker(&site.system, &site.account, now()).unwrap();
         let mut wire = Wire::login(&server, &revoker).unwrap();
         for subject in [
             "$SYS.REQ.SERVER.PING",

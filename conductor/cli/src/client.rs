@@ -2,10 +2,11 @@
 //! The subcommands choose the question and print the answer.
 use super::seal;
 use crate::connect::{Connect, Connected};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{Stream, StreamExt};
 use ironbeat_auth::refused::Refused;
+use ironbeat_auth::sealing::{self, Unproven};
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::NodeId;
@@ -13,6 +14,7 @@ use ironbeat_ops::happening::Event;
 use ironbeat_ops::reply::{SealKey, Summary};
 use ironbeat_ops::request::{ListNodes, ShowSealKey};
 use ironbeat_ops::{ASK_ANOTHER, Question};
+use nkeys::XKey;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -37,19 +39,27 @@ pub struct Client {
     pub json: bool,
     refused: watch::Receiver<Vec<Refused>>,
     who: String,
+    /// Whose word is taken for the workers' key.
+    believed: Option<String>,
 }
 
 impl Client {
     /// # Errors
     /// When there is no login, or no server.
     pub async fn open(to: &Connect) -> anyhow::Result<Self> {
-        let Connected { nats, refused, who } = to.open().await?;
+        let Connected {
+            nats,
+            refused,
+            who,
+            believed,
+        } = to.open().await?;
         Ok(Self {
             nats,
             prefix: to.prefix().into(),
             json: to.json,
             refused,
             who,
+            believed,
         })
     }
 
@@ -123,17 +133,29 @@ impl Client {
     pub async fn ask_raw<Q: Question>(&self, question: &Q) -> anyhow::Result<bytes::Bytes> {
         let mut body = serde_json::to_value(question)?;
         if seal::has_secrets(Q::ENDPOINT, &body) {
-            let asked = self.send::<ShowSealKey>(&json!({})).await?;
-            let SealKey { key } = serde_json::from_slice(&asked)
-                .context("understand to which key secrets are sealed")?;
-            match key {
-                Some(key) => seal::seal(Q::ENDPOINT, &mut body, &key)?,
+            // For this request alone: nobody can tell two of them to be from the same person. Nobody has asked with its public
+            // half before.
+            let own = XKey::new();
+            match self.seal_key(&own.public_key()).await? {
+                Some(key) => seal::seal(Q::ENDPOINT, &mut body, &key, &own)?,
                 None => eprintln!(
                     "ironbeat: the workers have no master key: secrets travel and are kept in the clear"
                 ),
             }
         }
         self.send::<Q>(&body).await
+    }
+
+    /// To which key secrets are sealed, by the word of whoever signed our login.
+    async fn seal_key(&self, nonce: &str) -> anyhow::Result<Option<String>> {
+        let ask = json!({ "nonce": nonce });
+        let asked = self.send::<ShowSealKey>(&ask).await?;
+        let answered: SealKey =
+            serde_json::from_slice(&asked).context("understand to which key secrets are sealed")?;
+        if let Some(believed) = &self.believed {
+            sealing::check(&answered, nonce, believed).map_err(not_sent)?;
+        }
+        Ok(answered.key)
     }
 
     async fn send<Q: Question>(&self, body: &Value) -> anyhow::Result<bytes::Bytes> {
@@ -175,7 +197,8 @@ impl Client {
             };
             let code = header("Nats-Service-Error-Code").and_then(|code| code.parse().ok());
             if code != Some(ASK_ANOTHER) {
-                bail!("{why}");
+                let why = why.to_string();
+                return Err(Refusal { code, why }.into());
             }
             // The server chooses the worker, by chance.
             asked += 1;
@@ -220,6 +243,32 @@ impl Client {
             .with_context(|| format!("watch {subject}"))?;
         self.heard(&subject).await?;
         Ok(EventWatch { live, name })
+    }
+}
+
+fn not_sent(why: Unproven) -> anyhow::Error {
+    let advice = match why {
+        Unproven::NoProof => {
+            "; for a site that was made before there was one, run `ironbeat auth worker sign` where its keys are, copy \
+             worker/sealing.json to the workers' hosts and restart the workers"
+        }
+        Unproven::Stranger | Unproven::Forged => "",
+    };
+    anyhow::anyhow!("the secrets were not sent, for want of a key to seal them to: {why}{advice}")
+}
+
+/// A worker has refused, in its words.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    code: Option<usize>,
+    why: String,
+}
+
+impl Refusal {
+    /// Not now, or not by this worker.
+    pub fn is_conflict(&self) -> bool {
+        self.code == Some(409)
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Connected {
     pub refused: watch::Receiver<Vec<Refused>>,
     /// `anna, observer`.
     pub who: String,
+    /// The public key that signed the login, and so may vouch for workers. None: there is no login, and nobody to believe.
+    pub believed: Option<String>,
 }
 
 impl Connect {
@@ -104,7 +106,14 @@ impl Connect {
                 return Err(error).context(format!("connect to NATS at {tried}"));
             }
         };
-        Ok(Connected { nats, refused, who })
+        let believed = creds.as_ref().map(Creds::issuer);
+        let believed = believed.transpose().context("read the login")?;
+        Ok(Connected {
+            nats,
+            refused,
+            who,
+            believed,
+        })
     }
 
     fn login(&self) -> anyhow::Result<Option<Creds>> {

@@ -17,16 +17,14 @@ fn secret<'a>(body: &'a Value, field: &str) -> Option<&'a str> {
     is_secret(field, text).then_some(text)
 }
 
-/// Each secret of `body` in its sealed form. `key`: the workers'.
+/// Each secret of `body` in its sealed form. `key`: the workers'; `own`: made for this request alone.
 ///
 /// # Errors
 /// When the key is none.
-pub fn seal(endpoint: &str, body: &mut Value, key: &str) -> anyhow::Result<()> {
+pub fn seal(endpoint: &str, body: &mut Value, key: &str, own: &XKey) -> anyhow::Result<()> {
     let Ok(to) = XKey::from_public_key(key) else {
         bail!("a worker says that secrets are sealed to {key:?}, which is no public key");
     };
-    // For this request alone: nobody can tell two of them to be from the same person.
-    let own = XKey::new();
     let plain = body.clone();
     for field in secrets_of(endpoint) {
         let Some(secret) = secret(&plain, field) else {
@@ -62,7 +60,13 @@ mod tests {
             "bmc": { "protocol": "ipmi", "address": "10.0.0.1", "username": "u", "password": "hush", "cipher_suite": 3 },
         });
         assert!(has_secrets("node.enroll", &body));
-        seal("node.enroll", &mut body, &workers.public_key()).unwrap();
+        seal(
+            "node.enroll",
+            &mut body,
+            &workers.public_key(),
+            &XKey::new(),
+        )
+        .unwrap();
         let sealed = body["bmc"]["password"].take();
         assert_eq!(
             body,
@@ -96,10 +100,16 @@ mod tests {
         ] {
             assert!(!has_secrets(endpoint, &body));
             let mut sealed = body.clone();
-            seal(endpoint, &mut sealed, &XKey::new().public_key()).unwrap();
+            seal(
+                endpoint,
+                &mut sealed,
+                &XKey::new().public_key(),
+                &XKey::new(),
+            )
+            .unwrap();
             assert_eq!(sealed, body);
         }
         let mut body = json!({});
-        assert!(seal("node.show", &mut body, "hush").is_err());
+        assert!(seal("node.show", &mut body, "hush", &XKey::new()).is_err());
     }
 }

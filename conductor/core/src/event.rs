@@ -2,7 +2,7 @@
 //! `decide` says what follows from it.
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
-use crate::node::{BmcAccess, BootDevice, Candidate, NewInstance, Node, Secret, Sign};
+use crate::node::{BmcAccess, BootDevice, Candidate, ImageSource, NewInstance, Node, Secret, Sign};
 use crate::patch::Patch;
 use crate::time::Time;
 use alloc::string::String;
@@ -136,7 +136,7 @@ impl Event {
     }
 
     /// Whether the decision keeps a part of the instance's data, which lies beside the record.
-    pub fn needs_instance_data(&self) -> bool {
+    pub fn needs_instance_data(&self, node: &Node) -> bool {
         match self {
             Event::Asked {
                 verb: Verb::Rebuild(Some(instance)),
@@ -144,8 +144,11 @@ impl Event {
             } => {
                 let kept = [&instance.user_data, &instance.network_data];
                 let kept = kept.iter().filter(|given| given.is_none()).count();
-                // With neither given and no token, the document stays as it is.
-                kept == 1 || kept == 2 && instance.token.is_some()
+                let present = node.instance.as_ref().map(|present| &present.image.source);
+                let signed = present.is_some_and(ImageSource::is_masked)
+                    || instance.image.source != instance.image.source.without_query();
+                // With neither given, no token, and no query that comes or goes, the document stays as it is.
+                kept == 1 || kept == 2 && (instance.token.is_some() || signed)
             }
             Event::Enrolled(_)
             | Event::Asked { .. }

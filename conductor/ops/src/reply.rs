@@ -195,6 +195,22 @@ pub struct SealKey {
     /// A public xkey of NATS; none: these workers have no master key, and secrets travel in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// For a request with a nonce; none: nobody has a login, or the worker lacks the file `sealing.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<KeyProof>,
+}
+
+/// That a [`SealKey`] is the workers' answer, as `ironbeat_auth::sealing` checks it. Signatures are Ed25519, in base64.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct KeyProof {
+    /// The worker's public nkey that signed the key and the nonce.
+    pub signer: String,
+    /// Of the three lines `ironbeat: secrets are sealed to this key`, the key or `none`, and the nonce; no line break ends them.
+    pub signature: String,
+    /// Of the two lines `ironbeat: this key proves to which key secrets are sealed` and the signer, by the public keys that
+    /// sign people's logins: one's own login names one of them as its issuer.
+    pub vouchers: BTreeMap<String, String>,
 }
 
 /// What became of the secrets in the store.

@@ -162,7 +162,16 @@ macro_rules! empty {
         pub struct $name {}
     )*};
 }
-empty!(ListLookups, ListWorkers, RotateKey, ShowSealKey, ShowPolicy);
+empty!(ListLookups, ListWorkers, RotateKey, ShowPolicy);
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct ShowSealKey {
+    /// What nobody has asked with before, at most 64 bytes: the proof in the answer is made for it. None: no proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+}
 
 /// One page of the nodes, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -56,7 +56,7 @@ fn is_asked(event: &Event) -> bool {
 }
 
 fn reads_beside(node: &Node, event: &Event) -> bool {
-    needs_inventory(node, event) || event.needs_secrets(node) || event.needs_instance_data()
+    needs_inventory(node, event) || event.needs_secrets(node) || event.needs_instance_data(node)
 }
 
 fn is_act(effect: &Effect) -> bool {
@@ -133,7 +133,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 Some(_) | None => None,
             };
             let instance_data = match known {
-                Some((node, _)) if event.needs_instance_data() => {
+                Some((node, _)) if event.needs_instance_data(node) => {
                     self.records.instance_data(node).await?
                 }
                 Some(_) | None => None,

@@ -349,6 +349,10 @@ async fn delivery(
     };
     let data = worker.store.beside.instance_data(node).await?;
     let (data, workers) = (data.unwrap_or_default(), worker.presence.heard());
+    let source = data.image_source(&write.source).ok_or_else(|| ApiError {
+        code: 500,
+        why: format!("heartbeat: the query of {} is lost", write.source),
+    })?;
     let token = data.token.as_ref().filter(|_| instance.confirm.is_some());
     let confirm_url = token.zip(workers.first());
     let confirm_url = confirm_url.map(|(token, info)| confirm::url(&info.url, node.id, token));
@@ -361,7 +365,7 @@ async fn delivery(
     let tokens = worker.image_tokens.as_ref();
     let token = tokens.map(|tokens| tokens.give(step, write.source.as_str(), until));
     Ok(Delivery {
-        urls: urls(&workers, &write.source, token.as_deref()),
+        urls: urls(&workers, &source, token.as_deref()),
         config_drive: config_drive(node, instance, &data, confirm_url.as_deref()),
         stall_secs: worker.policy.step_stall_secs,
     })

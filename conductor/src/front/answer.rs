@@ -3,6 +3,7 @@
 use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
+use super::shared::shared_password;
 use super::{bmc, check};
 use crate::clock;
 use crate::confirm;
@@ -21,7 +22,7 @@ use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
 use ironbeat_ops::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
-use ironbeat_ops::request::{Enroll, ListNodes, RevokeLogin};
+use ironbeat_ops::request::{Enroll, ListNodes, RevokeLogin, ShowSealKey};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ const MAX_NODES: usize = 500;
 const MAX_EVENTS: usize = 1000;
 /// The first byte of a public key of nkeys that is a user's: its text begins with `U`.
 const USER_KEY: u8 = 20 << 3;
+/// A public key of nkeys has 56.
+const MAX_NONCE: usize = 64;
 /// Events in a reply when the request does not say how many.
 const USUAL_EVENTS: usize = 100;
 
@@ -126,21 +129,23 @@ pub async fn answer(
         }
         Request::RevokeLogin(ask) => Reply::RevokeLogin(revoke(worker, ask).await?),
         Request::CheckBmc(ask) => {
-            let access = match (&ask.node, ask.bmc) {
+            let (access, shared) = match (&ask.node, ask.bmc) {
                 (Some(node), None) => {
-                    let login = worker.logins.of(&load(worker, node).await?).await?;
+                    let node = load(worker, node).await?;
+                    let login = worker.logins.of(&node).await?;
                     // One that lets nobody in is told why.
                     let access = worker.bmcs.access(&login).await;
-                    access.unwrap_or_else(|_| login.present())
+                    let access = access.unwrap_or_else(|_| login.present());
+                    (access, shared_password(worker, &node).await)
                 }
-                (None, Some(bmc)) => bmc,
+                (None, Some(bmc)) => (bmc, None),
                 (Some(_), Some(_)) | (None, None) => {
                     return Err(fail(400, "give exactly one of \"node\" and \"bmc\""));
                 }
             };
             let bmc = worker.bmcs.hasty(&access).await;
             let bmc = bmc.map_err(|fault| fail(400, fault.what))?;
-            let found = check::check(&bmc, &access, ask.node.as_deref()).await;
+            let found = check::check(&bmc, &access, ask.node.as_deref(), shared).await;
             bmc.close().await;
             Reply::CheckBmc(found)
         }
@@ -173,12 +178,24 @@ pub async fn answer(
             let last = ask.last.unwrap_or(USUAL_EVENTS).min(MAX_EVENTS);
             Reply::ListEvents(worker.events.read(id, last).await?)
         }
-        Request::ShowSealKey(_) => Reply::ShowSealKey(SealKey {
-            key: worker.store.keys.seal_key().await?,
-        }),
+        Request::ShowSealKey(ask) => Reply::ShowSealKey(seal_key(worker, ask).await?),
         Request::RotateKey(_) => Reply::RotateKey(rotate(worker).await?),
         Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
     })
+}
+
+async fn seal_key(worker: &Worker, ask: ShowSealKey) -> Result<SealKey, ApiError> {
+    let key = worker.store.keys.seal_key().await?;
+    let sealer = worker.login.as_ref().and_then(|it| it.sealer.as_ref());
+    let proof = match (ask.nonce, sealer) {
+        (Some(nonce), _) if nonce.len() > MAX_NONCE => {
+            return Err(fail(400, format!("a nonce has at most {MAX_NONCE} bytes")));
+        }
+        (Some(nonce), Some(sealer)) => Some(sealer.prove(key.as_deref(), &nonce)),
+        (None, _) | (_, None) => None,
+    };
+    let proof = proof.transpose().map_err(|error| fail(500, error))?;
+    Ok(SealKey { key, proof })
 }
 
 /// Not before every worker would wrap with the same key.
@@ -384,7 +401,8 @@ async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> 
     if login.keys().contains(&ask.key) {
         return Err(fail(
             409,
-            "this is a login of the workers themselves: without it they cannot be reached, and nobody can give it back",
+            "the worker that was asked has this login itself: another one ends it, and where all share it nobody does, since nobody \
+             could give it back",
         ));
     }
     let logins = worker.revocations.revoke(&[(ask.key, ask.until)]).await?;

@@ -7,14 +7,24 @@ use ironbeat_core::node::BmcAccess;
 use ironbeat_ipmi::{Bmc, Error, ErrorKind};
 use ironbeat_ops::bmc::{Check, Verdict};
 
-/// Asks until an answer makes the next question pointless. `node`: whose BMC it is, if it is a node's.
-pub async fn check(bmc: &Bmc, access: &BmcAccess, node: Option<&str>) -> Check {
+/// Asks until an answer makes the next question pointless. `node`: whose BMC it is, if it is a node's; `shared`: who else has
+/// its password.
+pub async fn check(
+    bmc: &Bmc,
+    access: &BmcAccess,
+    node: Option<&str>,
+    shared: Option<String>,
+) -> Check {
     let mut check = Check {
         address: bmc.address().to_string(),
         findings: Vec::new(),
     };
     if before_login(&mut check, bmc, access).await && login(&mut check, bmc).await {
         password(&mut check, access, node);
+        if let Some(shared) = shared {
+            let question = "do other nodes have the same password?";
+            check.note(question, Verdict::Odd, shared);
+        }
         inside(&mut check, bmc).await;
     }
     check

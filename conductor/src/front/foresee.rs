@@ -40,11 +40,11 @@ pub(super) async fn foresee(
     if !matches!(verb, Verb::Inspect) {
         warnings.extend(weak_identity(&node));
     }
-    if let Some(instance) = wanted(&node, verb) {
+    if let Some((instance, image)) = wanted(worker, &node, verb).await? {
         let inventory = worker.store.beside.inventory(&node).await?;
         let disk = root_disk(&node, &instance, inventory.as_ref())?;
-        let looks = image::look(worker, &instance.image.source).await;
-        warnings.extend(judge(&instance.image, disk.as_ref(), &looks)?);
+        let looks = image::look(worker, &image.source).await;
+        warnings.extend(judge(&image, disk.as_ref(), &looks)?);
     }
     Ok(warnings)
 }
@@ -67,11 +67,21 @@ fn boots_ramdisk(worker: &Worker, verb: &Verb) -> bool {
     }
 }
 
-/// What a deploy would write.
-fn wanted(node: &Node, verb: &Verb) -> Option<Instance> {
-    match verb {
-        Verb::Deploy(instance) | Verb::Rebuild(Some(instance)) => Some(instance.clone().split().0),
-        Verb::Rebuild(None) => node.instance.clone(),
+/// What a deploy would write, and its image with a whole URL.
+async fn wanted(
+    worker: &Worker,
+    node: &Node,
+    verb: &Verb,
+) -> Result<Option<(Instance, Image)>, ApiError> {
+    let (instance, data) = match verb {
+        Verb::Deploy(instance) | Verb::Rebuild(Some(instance)) => instance.clone().split(),
+        Verb::Rebuild(None) => {
+            let Some(instance) = node.instance.clone() else {
+                return Ok(None);
+            };
+            let data = worker.store.beside.instance_data(node).await?;
+            (instance, data.unwrap_or_default())
+        }
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide
@@ -83,8 +93,17 @@ fn wanted(node: &Node, verb: &Verb) -> Option<Instance> {
         | Verb::Power(_)
         | Verb::BootDevice { .. }
         | Verb::ResetBmc
-        | Verb::SetPassword(_) => None,
-    }
+        | Verb::SetPassword(_) => return Ok(None),
+    };
+    let mut image = instance.image.clone();
+    let lost = || {
+        fail(
+            409,
+            format!("the query of {} is lost: give the image anew", image.source),
+        )
+    };
+    image.source = data.image_source(&image.source).ok_or_else(lost)?;
+    Ok(Some((instance, image)))
 }
 
 /// Nothing is saved: the core says whether it would accept this now.

@@ -17,4 +17,5 @@ mod operator;
 mod owner;
 mod refusal;
 mod sealed;
+mod shared;
 mod translate;

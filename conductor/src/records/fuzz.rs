@@ -8,6 +8,7 @@ use super::keys::Keys;
 use super::lookups;
 use super::origin::Origin;
 use super::presence::Renewal;
+use crate::secrets::Mark;
 use ironbeat_auth::revoke::Revoked;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
@@ -72,6 +73,7 @@ pub fn other(bytes: &[u8]) -> bool {
         [4, json @ ..] => read::<Renewal>(json),
         [5, json @ ..] => lookups::parse("key", json).is_some_and(|it| again(&it)),
         [6, json @ ..] => read::<Line>(json),
+        [8, json @ ..] => read::<Mark>(json),
         [_, json @ ..] => serde_json::from_slice::<Body>(json).is_ok_and(|body| {
             let subject = String::new();
             let event = Event { subject, body };

@@ -1,7 +1,7 @@
 //! The data keys, wrapped, in one document of the bucket; and sealing and opening with them.
 //! `secrets` has the ciphers, `beside` the documents, `rotate` changes the keys.
 use super::kv::{Kv, KvError, Revision};
-use super::{StoreError, document::without_values};
+use super::{StoreError, document::without_values, marks};
 use crate::secrets::{Broken, DataKey, Envelope, MasterKey, MasterKeys, Wrapped};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -218,12 +218,13 @@ impl Keyring {
     ) -> Result<Revision, StoreError> {
         if self.masters.first().is_none() {
             self.unused().await?;
-            return put_over(&self.kv, at, json.to_vec()).await;
+            return put_over(&self.kv, at, json.to_vec(), None).await;
         }
         let mut key = self.probably_current().await?;
         for _ in 0..TRIES {
-            let envelope = key.seal(at, json.clone());
-            let revision = put_over(&self.kv, at, envelope.to_json()).await?;
+            let entry = marks::entry(&key, at, &json);
+            let sealed = key.seal(at, json.clone()).to_json();
+            let revision = put_over(&self.kv, at, sealed, entry.as_deref()).await?;
             let now = self.current().await?;
             if now.id == key.id {
                 return Ok(revision);
@@ -269,12 +270,17 @@ impl Keyring {
 
 /// Writes whatever was there. By compare-and-swap all the same: should an earlier attempt still be on its way, it does not
 /// land on top of this one.
-async fn put_over(kv: &Kv, key: &str, value: Vec<u8>) -> Result<Revision, StoreError> {
+async fn put_over(
+    kv: &Kv,
+    key: &str,
+    value: Vec<u8>,
+    entry: Option<&str>,
+) -> Result<Revision, StoreError> {
     for _ in 0..TRIES {
-        let written = match kv.write(key, value.clone(), 0).await {
+        let written = match kv.write_entry(key, value.clone(), entry, 0).await {
             Err(KvError::Conflict { .. }) => {
                 let (_, at) = kv.read(key).await?;
-                kv.write(key, value.clone(), at).await
+                kv.write_entry(key, value.clone(), entry, at).await
             }
             written => written,
         };

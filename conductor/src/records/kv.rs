@@ -186,6 +186,23 @@ impl Kv {
         self.publish(key, message).await
     }
 
+    /// As `write`, with an entry for followers of [`Depth::Entries`](super::Depth::Entries), if there is one.
+    pub(super) async fn write_entry(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        entry: Option<&str>,
+        expected: Revision,
+    ) -> Result<Revision, KvError> {
+        match entry {
+            Some(entry) => {
+                let headers = [(ENTRY, entry)];
+                self.write_with(key, value.into(), &headers, expected).await
+            }
+            None => self.write(key, value, expected).await,
+        }
+    }
+
     /// The revision of the key that was written last; zero where there is none. `keys` may have wildcards.
     pub(super) async fn last(&self, keys: &str) -> Result<Revision, KvError> {
         Ok(self.read(keys).await?.1)

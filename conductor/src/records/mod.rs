@@ -13,6 +13,7 @@ pub mod keys;
 mod kv;
 pub mod logins;
 pub mod lookups;
+pub mod marks;
 mod node;
 mod nodes;
 pub mod origin;

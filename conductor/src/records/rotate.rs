@@ -12,7 +12,7 @@
 use super::beside::is_secret;
 use super::keys::{KEY, Keyring};
 use super::kv::{Kv, KvError};
-use super::{Store, StoreError};
+use super::{Store, StoreError, marks};
 use crate::secrets::{Broken, DataKey, Envelope};
 use futures_util::{StreamExt, stream};
 use ironbeat_core::node::BesideKind;
@@ -112,8 +112,9 @@ async fn renew(
             Err(StoreError::Sealed { why, .. }) => return Ok(Renewed::Unreadable(named, why)),
             Err(error) => return Err(error),
         };
+        let entry = marks::entry(key, at, &json);
         let sealed = key.seal(at, json).to_json();
-        match kv.write(at, sealed, revision).await {
+        match kv.write_entry(at, sealed, entry.as_deref(), revision).await {
             Ok(_) => return Ok(Renewed::Anew),
             Err(KvError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! What lies in the bucket: documents sealed with a data key, and data keys wrapped by a master key.
 //! `records` has the places where they lie.
 use super::key::{KEY_BYTES, Key, Sealed, pad, random};
+use super::mark::Mark;
 use super::{MasterKey, MasterKeys};
 use data_encoding::{BASE64, HEXLOWER};
 use ironbeat_ops::sealed::{Letter, SealedText};
@@ -117,6 +118,10 @@ impl DataKey {
             id: id.into(),
             key: key.ok_or_else(|| Broken::Key(id.into()))?,
         })
+    }
+
+    pub fn mark(&self, password: &str) -> Mark {
+        Mark::of(&self.id, &self.key, password)
     }
 
     /// `json` lies at `at` from now on.

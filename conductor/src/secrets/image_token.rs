@@ -25,13 +25,7 @@ pub struct ImageTokens(Vec<hmac::Key>);
 impl ImageTokens {
     /// None: a worker without master keys has no secret in common with the others.
     pub fn of(masters: &MasterKeys) -> Option<Self> {
-        let keys = masters.iter().map(|master| {
-            // One block of HKDF-Expand (RFC 5869 §2.3): a master key is as random as its output would have to be.
-            let master = hmac::Key::new(hmac::HMAC_SHA256, master.key().reveal());
-            let mut block = LABEL.to_vec();
-            block.push(1);
-            hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&master, &block).as_ref())
-        });
+        let keys = masters.iter().map(|master| master.key().derive(LABEL));
         let keys: Vec<hmac::Key> = keys.collect();
         (!keys.is_empty()).then_some(Self(keys))
     }

@@ -1,6 +1,7 @@
 //! The cipher: ChaCha20-Poly1305 of `ring`, with 256-bit keys that are wiped when they are dropped.
 //! `master` and `envelope` say what is sealed with which key.
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
@@ -38,6 +39,14 @@ impl Key {
 
     pub fn reveal(&self) -> &[u8] {
         &*self.0
+    }
+
+    /// A key for another use, told apart by `label`: one block of HKDF-Expand (RFC 5869 §2.3), since a key is as random as its
+    /// output would have to be.
+    pub fn derive(&self, label: &[u8]) -> hmac::Key {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.reveal());
+        let block = [label, &[1]].concat();
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, &block).as_ref())
     }
 
     fn cipher(&self) -> LessSafeKey {

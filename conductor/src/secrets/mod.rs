@@ -4,10 +4,12 @@
 mod envelope;
 mod image_token;
 mod key;
+mod mark;
 mod master;
 mod source;
 
 pub use envelope::{Broken, DataKey, Envelope, Wrapped};
 pub use image_token::{ImageTokens, Purpose};
+pub use mark::Mark;
 pub use master::{BadKeys, MasterKey, MasterKeys};
 pub use source::{load, new_key};

@@ -160,10 +160,22 @@ impl Site {
 
     /// `more`: the rest of its configuration.
     pub fn spawn_with(&self, host: &str, id: &str, more: &str, http: PortLease) -> Worker {
+        self.spawn_by("worker", host, id, more, http)
+    }
+
+    /// With the logins of a directory in [`Site::auth`], should there be logins.
+    pub fn spawn_by(
+        &self,
+        login: &str,
+        host: &str,
+        id: &str,
+        more: &str,
+        http: PortLease,
+    ) -> Worker {
         let dir = self.dir.path().display();
         let config = self.dir.path().join(format!("{host}.toml"));
         let auth = match &self.auth {
-            Some(auth) => format!("login = \"{}\"", auth.join("worker").display()),
+            Some(auth) => format!("login = \"{}\"", auth.join(login).display()),
             None => "auth = \"none\"".into(),
         };
         let text = format!(

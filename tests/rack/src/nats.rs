@@ -10,7 +10,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::Signal;
 
 use crate::logfile::LogCursor;
 use crate::owner::RunDir;
@@ -237,9 +236,7 @@ impl NatsServer {
     /// # Errors
     /// When the kernel refuses the signal.
     pub fn thaw(&mut self) -> Result<()> {
-        self.process
-            .as_mut()
-            .map_or(Ok(()), |process| process.signal(Signal::CONT))
+        self.process.as_mut().map_or(Ok(()), Process::thaw)
     }
 }
 

@@ -1,7 +1,10 @@
 //! What later commands need to know of a site, beside its keys, and where it is.
-//! `init` writes it, `user` reads it.
+//! `init` writes it, `user` and `worker` read it.
+use super::files::read;
 use ironbeat_auth::roles::Role;
+use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 #[derive(Serialize, Deserialize)]
 pub struct About {
@@ -15,6 +18,25 @@ pub const ABOUT: &str = "operator/site.json";
 /// Where the key is that makes logins of a role.
 pub fn role_seed(role: Role) -> String {
     format!("operator/role-{role}.seed")
+}
+
+/// # Errors
+/// When it is not there, or is no key.
+pub fn role_key(dir: &Path, role: Role) -> anyhow::Result<KeyPair> {
+    key_in(&dir.join(role_seed(role)))
+}
+
+/// `signer` or `system`.
+///
+/// # Errors
+/// When it is not there, or is no key.
+pub fn operator_key(dir: &Path, name: &str) -> anyhow::Result<KeyPair> {
+    key_in(&dir.join(format!("operator/{name}.seed")))
+}
+
+fn key_in(file: &Path) -> anyhow::Result<KeyPair> {
+    let key = KeyPair::from_seed(read(file)?.trim());
+    key.map_err(|_| anyhow::anyhow!("{} is no key", file.display()))
 }
 
 #[expect(

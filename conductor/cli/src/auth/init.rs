@@ -4,6 +4,7 @@ use super::about::{ABOUT, About, now, role_seed};
 use super::certificates::{self, Certificates};
 use super::files::{make_dir, write_new};
 use super::user;
+use super::worker::{write, write_revoke};
 use crate::{Connect, out};
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -141,21 +142,8 @@ fn server(
 }
 
 fn worker(dir: &Path, site: &Site, now: i64) -> anyhow::Result<()> {
-    let worker = dir.join("worker");
-    for role in [Role::Worker, Role::Front] {
-        let creds = site.login(role, role.name(), now, None)?;
-        write_new(&worker.join(format!("{role}.creds")), &creds.text()?)?;
-    }
-    write_new(
-        &worker.join("agents.seed"),
-        &(seed(site.key(Role::Agent))? + "\n"),
-    )?;
-    write_new(
-        &worker.join("bootstrap.jwt"),
-        &(site.bootstrap_jwt(now)? + "\n"),
-    )?;
-    let revoke = worker.join("revoke");
-    make_dir(&revoke)?;
-    write_new(&revoke.join("system.creds"), &site.revoker(now)?.text()?)?;
-    write_new(&revoke.join("signer.seed"), &(seed(&site.signer)? + "\n"))
+    let (worker, account) = (dir.join("worker"), &site.account);
+    let key = |role| Ok(site.key(role).clone());
+    write(&worker, None, account, key, now)?;
+    write_revoke(&worker, &site.system, &site.signer, account, now)
 }

@@ -1,4 +1,4 @@
-//! `ironbeat auth`: makes a site's keys and files, and people's logins.
+//! `ironbeat auth`: makes a site's keys and files, and logins of people and workers.
 //! What the keys mean is in `ironbeat-auth`; only `revoke` asks a worker.
 mod about;
 mod certificate;
@@ -6,10 +6,12 @@ mod certificates;
 pub(super) mod files;
 mod init;
 mod user;
+mod worker;
 
 use crate::Connect;
 use clap::Subcommand;
 pub use files::write_new;
+pub use worker::SEALING;
 
 #[derive(Subcommand)]
 pub enum AuthCommand {
@@ -20,6 +22,9 @@ pub enum AuthCommand {
     /// Logins of people.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Logins of workers.
+    #[command(subcommand)]
+    Worker(worker::WorkerCommand),
 }
 
 /// # Errors
@@ -29,5 +34,6 @@ pub async fn run(to: &Connect, command: AuthCommand) -> anyhow::Result<()> {
         AuthCommand::Init(args) => init::run(to, &args),
         AuthCommand::Certificate(args) => certificate::run(&args),
         AuthCommand::User(command) => user::run(to, command).await,
+        AuthCommand::Worker(command) => worker::run(to, command).await,
     }
 }

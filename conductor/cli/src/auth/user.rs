@@ -1,14 +1,15 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
 //! A login ends when a worker has told the NATS servers; this asks one.
-use super::about::{ABOUT, About, now, role_seed};
+use super::about::{ABOUT, About, now, role_key};
 use super::files::{read, replace, write_new};
-use crate::client::{ASKED, Client};
+use crate::client::{ASKED, Client, Refusal};
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
+use ironbeat_ops::reply::Revoked;
 use ironbeat_ops::request::RevokeLogin;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ pub enum UserCommand {
 pub struct Dir {
     /// What `ironbeat auth init` made.
     #[arg(long, env = "IRONBEAT_AUTH_DIR", default_value = ".")]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -109,7 +110,7 @@ pub async fn run(to: &Connect, command: UserCommand) -> anyhow::Result<()> {
             ))
         }
         UserCommand::List { dir } => list(to, &dir.dir),
-        UserCommand::Revoke { name, dir } => revoke(to, &dir.dir, &name).await,
+        UserCommand::Revoke { name, dir } => end(to, &dir.dir, &name).await,
     }
 }
 
@@ -132,9 +133,7 @@ pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyh
     );
     let about: About = serde_json::from_str(&read(&dir.join(ABOUT))?)
         .with_context(|| format!("understand {}", dir.join(ABOUT).display()))?;
-    let seed_file = dir.join(role_seed(role));
-    let signer = KeyPair::from_seed(read(&seed_file)?.trim())
-        .map_err(|_| anyhow::anyhow!("{} is no key", seed_file.display()))?;
+    let signer = role_key(dir, role)?;
     let made = now();
     let until = days.map(|days| made + i64::from(days) * DAY_SECS);
     let creds: Creds = site::login(&signer, &about.account, role, name, made, until)?;
@@ -185,7 +184,40 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     out::table(&["NAME", "ROLE", "ENDS", "KEY"], rows)
 }
 
-async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
+/// Ends one login, `whose`.
+///
+/// # Errors
+/// When the NATS servers do not know of it.
+pub(super) async fn revoke(client: &Client, key: &str, whose: &str) -> anyhow::Result<Revoked> {
+    let ask = RevokeLogin {
+        key: key.into(),
+        until: None,
+    };
+    // Another worker may have the directory revoke/, and a worker does not end its own login. The server chooses which is
+    // asked, by chance.
+    let mut last = client.ask(&ask).await;
+    for _ in 1..ASKED {
+        let again = match &last {
+            Ok(revoked) => !revoked.pushed,
+            Err(error) => error
+                .downcast_ref::<Refusal>()
+                .is_some_and(Refusal::is_conflict),
+        };
+        if !again {
+            break;
+        }
+        last = client.ask(&ask).await;
+    }
+    let revoked = last?;
+    ensure!(
+        revoked.pushed,
+        "{whose} is on the list, and no worker that was asked could tell the NATS servers: {whose} is out when one that has the \
+         directory revoke/ does. Look at the workers' logs, and run this again"
+    );
+    Ok(revoked)
+}
+
+async fn end(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
     let about_file = file(dir, name, "json")?;
     let known = about_file.exists();
     let key = match known {
@@ -201,30 +233,14 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
         ),
     };
     let client = Client::open(to).await?;
-    let ask = RevokeLogin { key, until: None };
-    let mut revoked = client.ask(&ask).await?;
-    // Another worker may have the directory revoke/. The server chooses which is asked, by chance.
-    for _ in 1..ASKED {
-        if revoked.pushed {
-            break;
-        }
-        revoked = client.ask(&ask).await?;
-    }
-    if known && revoked.pushed {
+    let revoked = revoke(&client, &key, name).await?;
+    if known {
         let mut person: Person = serde_json::from_str(&read(&about_file)?)?;
         person.revoked = true;
         replace(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
     }
-    if to.json {
-        out::json(&revoked)?;
-    }
-    ensure!(
-        revoked.pushed,
-        "{name} is on the list, and no worker that was asked could tell the NATS servers: {name} is out when one that has the \
-         directory revoke/ does. Look at the workers' logs, and run this again"
-    );
     match to.json {
-        true => Ok(()),
+        true => out::json(&revoked),
         false => out::line(format_args!(
             "{name} is out: the NATS servers have dropped it"
         )),

@@ -227,10 +227,19 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
             }),
         };
     };
+    if given.image.source.is_masked() {
+        return Err(Rejected::Invalid {
+            why: format!(
+                "image {}: the mask is no query; give the whole URL",
+                given.image.source
+            ),
+        });
+    }
     let (mut instance, mut data) = given.clone().split();
     confirm::take_token(given, kept, draft.ctx.policy, &mut instance, &mut data);
-    // With none of it given, the document beside the record stays.
-    let keeps_data = kept.is_some() && data.is_empty();
+    // With none of it given, the document beside the record stays, unless it has the URL of the image before.
+    let had_url = kept.is_some_and(|kept| kept.image.source.is_masked());
+    let keeps_data = kept.is_some() && data.is_empty() && !had_url;
     if let Some(kept) = kept.cloned() {
         instance = instance.or(kept);
         data = data.or(draft.ctx.instance_data.cloned().unwrap_or_default());

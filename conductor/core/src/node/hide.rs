@@ -1,5 +1,5 @@
 //! A node as others than workers may see it: without the queries of its image's URL, which may be a signature.
-//! The record has them, for the agent.
+//! Records of before have them; of later ones they lie beside the record, sealed.
 use super::instance::ImageSource;
 use super::step::{AgentStep, Step};
 use super::{Node, State};

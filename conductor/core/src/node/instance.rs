@@ -74,7 +74,7 @@ pub struct Instance {
     pub confirm: Option<Confirm>,
 }
 
-/// The rest of the config drive. Often large, and often with a password in it.
+/// The rest of the config drive, often large and often with a password in it; and what the image's URL proves to its server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InstanceData {
     /// cloud-init's user data.
@@ -86,6 +86,9 @@ pub struct InstanceData {
     /// With which the instance says that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// The image's whole URL where it has a query, which may be a signature: the record has the mask in the query's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_url: Option<Secret>,
 }
 
 impl Instance {
@@ -109,26 +112,43 @@ impl Instance {
 }
 
 impl InstanceData {
-    /// What it does not say is as in `other`.
+    /// What it does not say is as in `other`, but for what belongs to this deploy's token and image.
     #[must_use]
     pub fn or(self, other: InstanceData) -> Self {
         Self {
             user_data: self.user_data.or(other.user_data),
             network_data: self.network_data.or(other.network_data),
             token: self.token,
+            image_url: self.image_url,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.user_data.is_none() && self.network_data.is_none() && self.token.is_none()
+        *self == Self::default()
+    }
+
+    /// The image's source with its query, if it has one; `recorded`: as the record has it. None: its query is lost.
+    pub fn image_source(&self, recorded: &ImageSource) -> Option<ImageSource> {
+        // A record of before has it whole.
+        if !recorded.is_masked() {
+            return Some(recorded.clone());
+        }
+        let whole: ImageSource = self.image_url.as_ref()?.reveal().parse().ok()?;
+        (whole.without_query() == *recorded).then_some(whole)
     }
 }
 
 impl NewInstance {
     /// Splits it into the part in the record and the part beside it. Whether its token counts is for a decision to say.
     pub fn split(self) -> (Instance, InstanceData) {
+        let source = self.image.source.without_query();
+        let image_url =
+            (source != self.image.source).then(|| Secret::new(self.image.source.as_str()));
         let instance = Instance {
-            image: self.image,
+            image: Image {
+                source,
+                ..self.image
+            },
             hostname: self.hostname,
             ssh_keys: self.ssh_keys,
             root_device: self.root_device,
@@ -138,6 +158,7 @@ impl NewInstance {
             user_data: self.user_data,
             network_data: self.network_data,
             token: None,
+            image_url,
         };
         (instance, data)
     }
@@ -161,7 +182,8 @@ pub enum ImageSource {
     Served(FileName),
 }
 
-/// A URL that starts with `http://`. Its query may be a signature: records and requests have it, and nothing that is printed.
+/// A URL that starts with `http://`. Its query may be a signature: requests have it, and nothing that is printed. Records have
+/// the mask in its place; [`InstanceData`] has the whole.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(String);
 
@@ -184,6 +206,12 @@ impl ImageSource {
             ImageSource::Http(url) => &url.0,
             ImageSource::Served(name) => &name.0,
         }
+    }
+
+    /// Whether it says that it has a query, and not which.
+    pub fn is_masked(&self) -> bool {
+        let query = self.as_str().split_once('?').map(|(_, query)| query);
+        query == Some(REDACTED)
     }
 
     /// The mask stands for the query.
@@ -215,7 +243,7 @@ impl fmt::Debug for ImageSource {
     }
 }
 
-/// Whole: for the record, the agent and a request.
+/// As it is: whole in a request, masked in a record.
 impl Serialize for ImageSource {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(self.as_str())
@@ -275,6 +303,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_query_lies_beside_the_record_and_comes_back_from_there() {
+        let split = |source: &str| {
+            let image = Image {
+                source: source.parse().unwrap(),
+                checksum: "0".repeat(64).parse().unwrap(),
+                format: None,
+            };
+            let order = serde_json::json!({ "image": image });
+            let order: NewInstance = serde_json::from_value(order).unwrap();
+            order.split()
+        };
+        let signed = "https://h/os.zst?sig=hush";
+        let (instance, data) = split(signed);
+        let recorded = &instance.image.source;
+        assert_eq!(recorded.as_str(), "https://h/os.zst?******");
+        assert!(!serde_json::to_string(&instance).unwrap().contains("hush"));
+        assert!(!alloc::format!("{data:?}").contains("hush"));
+        let whole = |data: &InstanceData, source: &ImageSource| {
+            let whole = data.image_source(source);
+            whole.map(|whole| String::from(whole.as_str()))
+        };
+        assert_eq!(whole(&data, recorded).as_deref(), Some(signed));
+        assert_eq!(whole(&InstanceData::default(), recorded), None);
+        assert_eq!(whole(&split("https://h/b?sig=1").1, recorded), None);
+        for plain in ["os.zst", "https://h/os.zst"] {
+            let (instance, data) = split(plain);
+            assert!(data.is_empty(), "{plain}");
+            let source = &instance.image.source;
+            assert_eq!(whole(&data, source).as_deref(), Some(plain));
+        }
+        let of_before: ImageSource = signed.parse().unwrap();
+        let whole = whole(&InstanceData::default(), &of_before);
+        assert_eq!(whole.as_deref(), Some(signed), "a record of before");
+    }
+
+    #[test]
     fn an_image_comes_by_http_or_is_served() {
         for (good, printed) in [
             ("http://h/os.zst?sig=1", "http://h/os.zst?******"),
@@ -289,7 +353,7 @@ mod tests {
             );
             assert_eq!(format!("{source:?}"), printed);
             assert_eq!(source.without_query().as_str(), printed);
-            // What is stored is whole.
+            // What is serialised is as it is.
             let json = serde_json::to_string(&source).unwrap();
             assert_eq!(json, format!("{good:?}"));
             assert_eq!(serde_json::from_str::<ImageSource>(&json).unwrap(), source);

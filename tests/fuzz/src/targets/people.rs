@@ -2,9 +2,11 @@
 //! What is done with a request is tried in the conductor.
 use super::wire::CBOR_BYTES;
 use super::{JSON, Target, behind};
+use data_encoding::BASE64;
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::jwt::{self, Claims, User};
 use ironbeat_auth::refused::Refused;
+use ironbeat_auth::sealing::{self, Sealer};
 use ironbeat_common::codec::encode;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::image::Checksum;
@@ -17,6 +19,7 @@ use ironbeat_core::node::{BmcAddress, CipherSuite, ImageSource, KgKey};
 use ironbeat_core::time::Time;
 use ironbeat_fleet::enrolment;
 use ironbeat_ops::console::Attach;
+use ironbeat_ops::reply::SealKey;
 use ironbeat_ops::request::ENDPOINTS;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
@@ -118,6 +121,43 @@ fn read_creds(bytes: &[u8]) -> bool {
         drop((creds.who(), creds.account(), creds.inbox()));
         true
     })
+}
+
+/// `sealing.json` of a worker, and what it answers to a nonce.
+fn sealing() -> [String; 2] {
+    let seed = key(KeyPairType::User, 3).seed().expect("it has one");
+    let role = key(KeyPairType::Account, 2);
+    let signer = key(KeyPairType::User, 3).public_key();
+    let text = format!("ironbeat: this key proves to which key secrets are sealed\n{signer}");
+    let voucher = BASE64.encode(&role.sign(text.as_bytes()).expect("it has a private half"));
+    let file = json!({ "seed": seed, "vouchers": { role.public_key(): voucher } }).to_string();
+    let sealer = Sealer::parse(&file).expect("it is one");
+    let answered = SealKey {
+        key: Some(SEALED_TO.into()),
+        proof: Some(
+            sealer
+                .prove(Some(SEALED_TO), NONCE)
+                .expect("it has a private half"),
+        ),
+    };
+    let answered = serde_json::to_string(&answered).expect("it is JSON");
+    [file, answered]
+}
+
+const SEALED_TO: &str = "XBTB3WZKXX2LL7BJ6BRK3S6ONHHVFYQZSPUWBSPWU5RDVJNFKQOTVY2C";
+const NONCE: &str = "n1";
+
+fn read_sealing(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(answered) = serde_json::from_slice::<SealKey>(bytes) else {
+        return Sealer::parse(&text).is_ok();
+    };
+    let believed = key(KeyPairType::Account, 2).public_key();
+    match sealing::check(&answered, NONCE, &believed) {
+        Ok(()) => assert_eq!(answered.key.as_deref(), Some(SEALED_TO)),
+        Err(why) => drop(why.to_string()),
+    }
+    Sealer::parse(&text).is_ok() || answered.proof.is_some()
 }
 
 fn refused(bytes: &[u8]) -> bool {
@@ -242,6 +282,9 @@ pub fn targets() -> Vec<Target> {
         Target::new("creds", "files with a login", "conductor/auth/src/creds.rs", read_creds)
             .seeds([creds()])
             .words(&["-----BEGIN USER NKEY SEED-----\n", "------END NATS USER JWT------\n", "---", "\n", "SU", "SA"]),
+        Target::new("sealing", "proofs of the key that secrets are sealed to", "conductor/auth/src/sealing.rs", read_sealing)
+            .seeds(sealing())
+            .words(JSON),
         Target::new("nats-refusal", "what a NATS server refuses, in its words", "conductor/auth/src/refused.rs", refused)
             .seeds([r#"nats: Permissions Violation for Subscription to "ib.v1.lookup" using queue "conductor""#, r#"Permissions Violation for Publish to "ib.v1.api.bmc.raw""#])
             .words(&["Permissions Violation for ", " to \"", "\"", "Publish"]),

@@ -222,6 +222,10 @@ fn others() -> Vec<Vec<u8>> {
             ),
         ),
         (7, happening("from the future", json!({}))),
+        (
+            8,
+            json!({ "key": "0011223344556677", "mark": "0123456789abcdef" }),
+        ),
     ];
     documents
         .iter()
@@ -270,7 +274,7 @@ pub fn targets() -> Vec<Target> {
         .words(JSON),
         Target::new(
             "other-documents",
-            "presence, lookups, events, DHCP servers, revoked logins, data keys, lines of backups",
+            "presence, lookups, events, DHCP servers, revoked logins, data keys, lines of backups, marks of passwords",
             "conductor/src/records/mod.rs",
             records::other,
         )

@@ -1,6 +1,7 @@
 //! The table of bad neighbours: a file for each, in the order in which they come.
 //! What they share is in `lab`.
 pub mod agent;
+pub mod front;
 pub mod hostile;
 pub mod mint;
 pub mod nobody;
@@ -47,6 +48,10 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "hostile",
         plays: hostile::plays,
+    },
+    Row {
+        name: "front",
+        plays: front::plays,
     },
     // Last, so that their ears have heard all others.
     Row {

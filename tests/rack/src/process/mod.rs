@@ -157,6 +157,14 @@ impl Process {
         Ok(())
     }
 
+    /// It goes on after [`Self::freeze`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn thaw(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// SIGTERM, then SIGKILL after [`STOP_GRACE`], and reaps it.
     pub fn stop(&mut self) {
         let asked = self.signal(Signal::TERM).is_ok();

@@ -273,16 +273,68 @@ fn a_rebuild_takes_another_image_and_keeps_what_is_not_given() {
         request: "r".parse().unwrap(),
         verb: Verb::Rebuild(Some(instance)),
     };
-    assert!(event(other.clone()).needs_instance_data());
+    assert!(event(other.clone()).needs_instance_data(&active().node));
     let story = active().ask(Verb::Rebuild(Some(other.clone())));
     let data = InstanceData {
         user_data: instance().user_data,
         network_data: Some("{}".into()),
-        token: None,
+        ..InstanceData::default()
     };
     assert_eq!(story.data, Some(data));
     other.user_data = Some("#!/bin/sh".into());
-    assert!(!event(other.clone()).needs_instance_data());
+    assert!(!event(other.clone()).needs_instance_data(&active().node));
     let story = active().ask(Verb::Rebuild(Some(other)));
     assert_eq!(story.data.unwrap().user_data.as_deref(), Some("#!/bin/sh"));
+}
+
+#[test]
+fn the_query_of_an_images_url_comes_and_goes_with_the_image() {
+    let active = |story: Story| {
+        let story = story.agent_did().agent_did().bmc_did().bmc_did();
+        story.is("active")
+    };
+    let rebuild = |source: &str| {
+        let mut other = instance();
+        other.image.source = source.parse().unwrap();
+        (other.user_data, other.ssh_keys) = (None, vec![]);
+        Verb::Rebuild(Some(other))
+    };
+    let url = |story: &Story| {
+        let url = story.data.as_ref().and_then(|data| data.image_url.clone());
+        url.map(|url| url.reveal().to_string())
+    };
+    let source = |story: &Story| {
+        let image = &story.node.instance.as_ref().unwrap().image;
+        image.source.as_str().to_string()
+    };
+    let story = active(Story::writing());
+    assert_eq!(url(&story), None);
+    let verb = rebuild("https://h/next.zst?sig=hush");
+    let signed = story.ask(verb).is("deploying");
+    assert_eq!(source(&signed), "https://h/next.zst?******");
+    assert_eq!(url(&signed).as_deref(), Some("https://h/next.zst?sig=hush"));
+    let data = signed.data.as_ref().unwrap();
+    assert_eq!(data.user_data, instance().user_data, "the rest is kept");
+    assert!(
+        !serde_json::to_string(&signed.node)
+            .unwrap()
+            .contains("hush")
+    );
+
+    // What is known of a URL ends with it, although nothing else of the data changes.
+    let signed = signed.ask(Verb::Abort).bmc_did().bmc_did();
+    let signed = signed.is("deploy failed");
+    let again = signed.ask(rebuild("plain.zst")).is("deploying");
+    assert_eq!((source(&again).as_str(), url(&again)), ("plain.zst", None));
+    assert_eq!(again.data.unwrap().user_data, instance().user_data);
+}
+
+#[test]
+fn a_url_that_was_copied_from_a_reply_is_refused() {
+    let mut masked = instance();
+    masked.image.source = "https://h/os.zst?******".parse().unwrap();
+    let (request, verb) = ("r".parse().unwrap(), Verb::Deploy(masked));
+    let refused = Story::available().try_event(Event::Asked { request, verb });
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("give the whole URL"), "{why}");
 }
