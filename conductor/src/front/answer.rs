@@ -5,6 +5,7 @@ use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::{bmc, check};
 use crate::clock;
+use crate::config::Scripts;
 use crate::confirm;
 use crate::loops;
 use crate::loops::power::PowerSync;
@@ -53,6 +54,9 @@ pub async fn answer(
             let now = clock::now();
             let mut explained = explain(&node, now, &worker.policy);
             explained = explained.in_line(worker.view.position_in_line(&node.id));
+            if worker.scripts_by == Scripts::Https {
+                explained = explained.over_tls(&node, now, &worker.policy);
+            }
             explained.power_sync = match node.job() {
                 None => power.trouble(node.id),
                 Some(_) => None,
@@ -270,7 +274,7 @@ async fn netboot(worker: &Worker, node: &Node, now: Time) -> Result<Option<Strin
         let words = if let What::Lease { mac, ip } = last.what {
             format!("{mac} got the address {ip} {ago} ago")
         } else if let What::Netboot { mac, what } = last.what {
-            format!("{what}, fetched by {mac} {ago} ago")
+            format!("{what} ({mac}), {ago} ago")
         } else {
             continue;
         };
