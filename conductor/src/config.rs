@@ -201,9 +201,14 @@ pub struct Http {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub images: Images,
+    /// `https`: boot scripts are sent over TLS alone, and machines are sent there for kernel and ramdisk. It needs `[http.tls]`, and
+    /// an iPXE that believes the site's CA (see dnsmasq.md). `http`, the default: all of that in the clear. The same on every worker.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub scripts: Scripts,
     #[serde(default)]
     pub limits: HttpLimits,
-    /// Serve the same over https too, and send ramdisks there for images. Firmware goes on with http.
+    /// Serve the same over https too, and send ramdisks there for images.
     pub tls: Option<HttpTls>,
 }
 
@@ -230,6 +235,15 @@ pub enum Images {
     #[default]
     Open,
     Private,
+}
+
+/// How machines get their boot scripts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scripts {
+    #[default]
+    Http,
+    Https,
 }
 
 /// Scripts, kernels and ramdisks have places of their own, which images never take.
@@ -264,9 +278,13 @@ impl Http {
     fn check(&self) -> anyhow::Result<()> {
         check_url("http", "http", self.url.as_ref(), self.listen)?;
         match &self.tls {
-            None => Ok(()),
-            Some(tls) => check_url("https", "http.tls", tls.url.as_ref(), tls.listen),
+            None => anyhow::ensure!(
+                self.scripts == Scripts::Http,
+                "http.scripts is https, and there is no [http.tls]: say there under which certificate this worker is reached"
+            ),
+            Some(tls) => check_url("https", "http.tls", tls.url.as_ref(), tls.listen)?,
         }
+        Ok(())
     }
 }
 
@@ -432,6 +450,21 @@ mod tests {
             let why = check(&format!("listen = '10.0.0.1:80'\nurl = '{wrong}'")).unwrap_err();
             assert!(why.contains("must begin with http://"), "{why}");
         }
+    }
+
+    #[test]
+    fn boot_scripts_go_over_tls_where_there_is_some() {
+        let check = |more: &str| {
+            let config: Config = toml::from_str(&format!("{SMALLEST}{more}")).unwrap();
+            let checked = config.http.check().map_err(|error| error.to_string());
+            checked.map(|()| config.http.scripts)
+        };
+        let tls = "[http.tls]\nlisten = '10.0.0.1:8443'\ncertificate = '/c'\nkey = '/k'\n";
+        assert_eq!(check(tls), Ok(Scripts::Http));
+        let over_tls = format!("scripts = 'https'\n{tls}");
+        assert_eq!(check(&over_tls), Ok(Scripts::Https));
+        let why = check("scripts = 'https'\n").unwrap_err();
+        assert!(why.contains("there is no [http.tls]"), "{why}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub use crate::netboot::http::fuzz as http;
 pub use crate::records::fuzz as records;
 
 use crate::config::Config;
-use crate::netboot::script::{Facts, check_command_line, script_for};
+use crate::netboot::script::{Facts, Workers, check_command_line, script_for};
 use crate::secrets::{DataKey, Envelope, MasterKeys, Wrapped};
 use ironbeat_core::boot::Boot;
 use ironbeat_ops::sealed::SealedText;
@@ -68,7 +68,10 @@ pub fn letter(bytes: &[u8]) -> bool {
 pub fn boot_script(bytes: &[u8]) -> bool {
     let lines = |kernel_args: &str| {
         let facts = Facts {
-            workers: vec!["http://w1:8081".into()],
+            workers: Workers {
+                plain: vec!["http://w1:8081".into()],
+                boot: vec!["https://w1:8443".into()],
+            },
             nats: vec!["nats://n1:4222".into()],
             prefix: "ib.v1".into(),
             kernel_args: kernel_args.into(),

@@ -20,7 +20,7 @@ use crate::netboot::boots::Boots;
 use crate::netboot::budget::Budgets;
 use crate::netboot::files;
 use crate::netboot::http::{self, BootAnswers, Wish};
-use crate::netboot::script::{Facts, check_command_line};
+use crate::netboot::script::{Facts, Workers, check_command_line};
 use crate::netboot::stage;
 use crate::records::dhcp::Dhcp;
 use crate::records::events::Events;
@@ -196,6 +196,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         knocks: Seldom::default(),
         image_tokens,
         image_dir: config.http.image_dir.clone(),
+        scripts_by: config.http.scripts,
         tasks,
     });
     let consoles = Consoles::new(&worker);
@@ -283,6 +284,8 @@ async fn start(
         lines: Arc::default(),
         tickets: worker.tickets.clone(),
         scripts: Arc::new(Budgets::of_scripts()),
+        scripts_by: config.http.scripts,
+        leases: Arc::default(),
         on_script: {
             let drive = Arc::clone(&worker.drive);
             Arc::new(move |node, ticket| {
@@ -292,6 +295,7 @@ async fn start(
         },
     };
     let answers = boot_answers(&boots, config, worker)?;
+    let ca = answers.ca.as_deref().map(confirm::sha256);
     let longest = longest(&answers, &boots, config.http.url());
     check_command_line(&longest).map_err(anyhow::Error::msg)?;
     let http = http::start(answers).await.context("serve HTTP")?;
@@ -327,6 +331,7 @@ async fn start(
                 dnsmasq,
                 http: config.http.clone(),
                 policy: config.policy.clone(),
+                ca,
             };
             Some(tokio::spawn(stage::run(boots, site, dhcp, info)))
         }
@@ -509,6 +514,7 @@ fn boot_answers(
 ) -> anyhow::Result<BootAnswers> {
     let drive = Arc::clone(&worker.drive);
     let (of, on_fetch, workers) = (boots.clone(), boots.clone(), boots.clone());
+    let on_distrust = boots.clone();
     let ca = worker.login.as_ref().and_then(|login| login.ca.as_ref());
     let ca = ca.map(|path| {
         let text = std::fs::read_to_string(path);
@@ -518,6 +524,7 @@ fn boot_answers(
     Ok(BootAnswers {
         listen: config.http.listen,
         tls: config.http.tls.clone(),
+        scripts: config.http.scripts,
         boot_dir: config.http.boot_dir.clone(),
         image_dir: config.http.image_dir.clone(),
         may_fetch: match config.http.images {
@@ -541,6 +548,7 @@ fn boot_answers(
         }),
         workers: Arc::new(move || workers.workers()),
         on_fetch: Arc::new(move |mac, what| on_fetch.fetched(mac, what)),
+        on_distrust: Arc::new(move |ip, why| on_distrust.distrusted(ip, why)),
         on_confirm: Arc::new(move |node, sha256| {
             let drive = Arc::clone(&drive);
             Box::pin(async move { confirmed(&drive, node, sha256).await })
@@ -555,7 +563,10 @@ fn longest(answers: &BootAnswers, boots: &Boots, url: String) -> Facts {
         prefix: answers.prefix.clone(),
         kernel_args: answers.kernel_args.clone(),
         ca: answers.ca.as_deref().map(confirm::sha256),
-        workers: vec![url; 3],
+        workers: Workers {
+            plain: vec![url; 3],
+            boot: vec![],
+        },
         access: boots.access(Some(new_ticket().0)),
     }
 }

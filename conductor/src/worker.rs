@@ -1,6 +1,7 @@
 //! What one worker process holds: its identity, its connections, its drive, and the tasks it has running.
 //! `front`, `loops` and `drive` use it.
 use crate::bmc::Bmcs;
+use crate::config::Scripts;
 use crate::drive::RealDrive;
 use crate::login::Login;
 use crate::records::Store;
@@ -55,6 +56,8 @@ pub struct Worker {
     pub image_tokens: Option<ImageTokens>,
     /// The images that it serves.
     pub image_dir: PathBuf,
+    /// How machines get boot scripts.
+    pub scripts_by: Scripts,
     pub tasks: TaskTracker,
 }
 

@@ -543,7 +543,7 @@ async fn whoever_waits_sees_what_the_machine_fetches_and_how_far_it_is() {
         }
         let explained = until("the explanation has it", async || {
             let words = site.cli(&["node", "explain", "box"]).await.good();
-            words.contains("fetched by").then_some(words)
+            words.contains("02:00:00:00:77:01)").then_some(words)
         });
         let explained = explained.await;
         assert!(explained.contains("attempt   step "), "{explained}");
@@ -578,8 +578,8 @@ async fn whoever_waits_sees_what_the_machine_fetches_and_how_far_it_is() {
     assert!(said.err.contains("the disk is on fire"), "{said:?}");
     for line in [
         "box: deploying (boot_ramdisk, step 1 of 7)",
-        "box: boot script: ramdisk, fetched by 02:00:00:00:77:01",
-        "box: kernel, fetched by 02:00:00:00:77:01",
+        "box: boot script: ramdisk (02:00:00:00:77:01)",
+        "box: kernel (02:00:00:00:77:01)",
         "box: the ramdisk is up, agent test",
         "(write_image, step 3 of 6)",
         "box: download 50 %",
@@ -597,7 +597,7 @@ async fn whoever_waits_sees_what_the_machine_fetches_and_how_far_it_is() {
     assert!((3..100).contains(&fetched), "{fetched} events");
     let explain = async || site.cli(&["node", "explain", "box"]).await.good();
     let words = explain().await;
-    assert!(words.contains("fetched by"), "{words}");
+    assert!(words.contains("(02:00:00:00:77:01)"), "{words}");
     // They are the last job's, and say nothing of the next one.
     deploy(&site).await;
     let words = explain().await;

@@ -1,7 +1,8 @@
 //! Machines obey their boot scripts: QEMU's SeaBIOS and OVMF, Debian's iPXE, a real dnsmasq, our HTTP server.
 //! `script` tests what the scripts say; the rack tests whole deployments.
+use ironbeat::config::{HttpLimits, Scripts};
 use ironbeat::netboot::http::{self, BootAnswers};
-use ironbeat::netboot::script::{Access, entry_script};
+use ironbeat::netboot::script::{Access, Workers, entry_script};
 use ironbeat_core::boot::Boot;
 use ironbeat_rack::layout::{BOOT_PORT, GATEWAY};
 use ironbeat_rack::machine::boot_sector;
@@ -33,10 +34,11 @@ impl Worker {
         let answers = BootAnswers {
             listen: SocketAddr::from((GATEWAY, BOOT_PORT)),
             tls: None,
+            scripts: Scripts::Http,
             boot_dir: dir.into(),
             image_dir: dir.into(),
             may_fetch: None,
-            limits: ironbeat::config::HttpLimits::default(),
+            limits: HttpLimits::default(),
             nats: vec![format!("nats://{GATEWAY}:4222")],
             prefix: "ib.v1".into(),
             ca: None,
@@ -45,8 +47,12 @@ impl Worker {
                 let script = Some((boot, Access::default()));
                 Box::pin(std::future::ready(script))
             }),
-            workers: Arc::new(move || workers.clone()),
+            workers: Arc::new(move || Workers {
+                plain: workers.clone(),
+                boot: workers.clone(),
+            }),
             on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),
+            on_distrust: Arc::new(|_, _| {}),
             on_confirm: Arc::new(|_, _| unreachable!("no instance is deployed here")),
         };
         let netns = Arc::clone(netns);

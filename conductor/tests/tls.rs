@@ -19,7 +19,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 async fn get(worker: &Worker, path: &str) -> String {
     let address = ("127.0.0.1", worker.http.port());
@@ -78,14 +79,35 @@ async fn a_site_without_a_ca_names_none() {
     assert!(!script.contains("ib.ca"), "{script}");
 }
 
+/// A certificate of the site's CA for a worker that also listens at `https`: lines of its configuration.
+async fn tls_section(site: &Site, to: &Path, worker: &str, https: &PortLease) -> String {
+    let (dir, path) = (site.auth().display().to_string(), to.display().to_string());
+    let certificate = [
+        "auth",
+        "certificate",
+        &dir,
+        worker,
+        "--host",
+        "127.0.0.1",
+        "--to",
+        &path,
+    ];
+    site.cli(&certificate).await.good();
+    let port = https.port();
+    format!(
+        "{}[http.tls]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"{path}/{worker}.pem\"\nkey = \"{path}/{worker}.key\"\n",
+        secrets::section(to).unwrap(),
+    )
+}
+
 /// Whoever believes this CA and no other.
-fn believer(ca: &Path) -> TlsConnector {
+fn believer(ca: &Path, version: &'static SupportedProtocolVersion) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(ca).unwrap())
         .unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -96,29 +118,11 @@ fn believer(ca: &Path) -> TlsConnector {
 async fn images_are_had_over_tls_by_whoever_believes_the_sites_ca() {
     let site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
     let other = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
-    let (dir, made) = (
-        site.auth().display().to_string(),
-        site.file("disk.img", "0123"),
-    );
+    let made = site.file("disk.img", "0123");
     let made = Path::new(&made).parent().unwrap();
-    let to = made.display().to_string();
-    let certificate = [
-        "auth",
-        "certificate",
-        &dir,
-        "w1",
-        "--host",
-        "127.0.0.1",
-        "--to",
-        &to,
-    ];
-    site.cli(&certificate).await.good();
     let (http, https) = (PortLease::take().unwrap(), PortLease::take().unwrap());
     let port = https.port();
-    let tls = format!(
-        "{}[http.tls]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"{to}/w1.pem\"\nkey = \"{to}/w1.key\"\n",
-        secrets::section(made).unwrap(),
-    );
+    let tls = tls_section(&site, made, "w1", &https).await;
     let mut worker = site.spawn_with("w1", "w1", &tls, http);
     worker
         .process
@@ -129,7 +133,7 @@ async fn images_are_had_over_tls_by_whoever_believes_the_sites_ca() {
     assert_eq!(workers[0]["https"], format!("https://127.0.0.1:{port}"));
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let connect = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let believer_of = |site: &Site| believer(&site.auth().join("worker/ca.pem"));
+    let believer_of = |site: &Site| believer(&site.auth().join("worker/ca.pem"), &TLS13);
     let stream = believer_of(&site).connect(name.clone(), connect().await);
     let served = ask(stream.await.unwrap(), "/images/disk.img").await;
     assert!(
@@ -138,6 +142,9 @@ async fn images_are_had_over_tls_by_whoever_believes_the_sites_ca() {
     );
     let served = get(&worker, "/images/disk.img").await;
     assert!(served.starts_with("HTTP/1.1 200"), "{served}");
+    let older = believer(&site.auth().join("worker/ca.pem"), &TLS12);
+    let older = older.connect(name.clone(), connect().await).await;
+    assert!(older.is_err(), "there is no iPXE to speak TLS 1.2 with");
 
     let stranger = believer_of(&other).connect(name, connect().await).await;
     let why = stranger.expect_err("it is another site's").to_string();
@@ -168,6 +175,50 @@ async fn images_are_had_over_tls_by_whoever_believes_the_sites_ca() {
     }
     let told = worker.printed().matches("TLS handshake").count();
     assert!((1..FAILURES * 3 / 4).contains(&told), "{told} lines");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boot_scripts_are_had_over_tls_and_refused_over_http_where_the_site_says_so() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    let made = site.file("here", "");
+    let made = Path::new(&made).parent().unwrap();
+    let (http, https) = (PortLease::take().unwrap(), PortLease::take().unwrap());
+    let (plain_port, port) = (http.port(), https.port());
+    let tls = tls_section(&site, made, "w1", &https).await;
+    let mut worker = site.spawn_with("w1", "w1", &format!("scripts = \"https\"\n{tls}"), http);
+    worker
+        .process
+        .wait_for_log(" ready ", support::SOON)
+        .unwrap();
+    // As iPXE speaks it.
+    let believer = believer(&site.auth().join("worker/ca.pem"), &TLS12);
+    let over_tls = async |path: &str| {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        ask(believer.connect(name, stream).await.unwrap(), path).await
+    };
+    for path in ["boot", "arguments"].map(|what| format!("/v1/{what}/{}", mac(7))) {
+        let refused = get(&worker, &path).await;
+        assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+        assert!(refused.contains("http.scripts is https"), "{refused}");
+        assert!(!refused.contains("ib."), "{refused}");
+        let served = over_tls(&path).await;
+        assert!(served.starts_with("HTTP/1.1 200"), "{served}");
+        assert!(served.contains("ib.login="), "{served}");
+        // Of no secret, and before a CA is known.
+        let asked = format!("ib.http=http://127.0.0.1:{plain_port} ");
+        assert!(served.contains(&asked), "{served}");
+    }
+    let script = over_tls(&format!("/v1/boot/{}", mac(7))).await;
+    for file in ["kernel ", "initrd --name initrd "] {
+        let line = format!("\n{file}https://127.0.0.1:{port}/boot/");
+        assert!(script.contains(&line), "{script}");
+    }
+    assert!(over_tls("/boot/vmlinuz").await.ends_with("vmlinuz"));
+    let printed = worker.printed();
+    let line = printed.lines().find(|line| line.contains("http: refused"));
+    let line = line.unwrap_or_else(|| panic!("{printed}"));
+    assert!(line.contains("load boot.ipxe from a worker's"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

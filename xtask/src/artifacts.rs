@@ -161,6 +161,16 @@ pub fn neighbours_dir() -> PathBuf {
     target().join("neighbours")
 }
 
+/// Where iPXE goes that believes a site's CA.
+pub fn ipxe_dir() -> PathBuf {
+    target().join("ipxe")
+}
+
+/// The same for rack tests, with the site.
+pub fn ipxe_rack_dir() -> PathBuf {
+    target().join("ipxe-rack")
+}
+
 /// Where the last chaos left its logs.
 pub fn chaos_dir() -> PathBuf {
     target().join("chaos")

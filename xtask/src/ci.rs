@@ -1,10 +1,11 @@
 //! What CI runs, which is what a person runs: format, lints, layout, docs, unit and integration tests, rack cycles.
 //! Leaves the tests themselves to the crates and to `tests/`.
 use crate::artifacts::{self, AgentBuild, Build};
-use crate::{chaos, fuzz, neighbours, packages, simulate, tidy};
+use crate::{chaos, fuzz, ipxe, neighbours, packages, simulate, tidy};
 use anyhow::{Context, Result, anyhow, ensure};
 use ironbeat_image::flavour::Flavour;
 use ironbeat_product::product::Product;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ fn all(parts: &mut Parts) -> Result<()> {
         Products::build(Build::Tested)
     })?;
     parts.part("rack tests", || {
-        run_rack_tests(&products, "--workspace", None)
+        run_rack_tests(&products, "--workspace", None, None)
     })
 }
 
@@ -133,11 +134,17 @@ fn compile_agent() -> Result<()> {
     artifacts::agent(AgentBuild::Small).map(drop)
 }
 
+/// `ipxe`: a clone of its repository, for the tests that `ci` leaves out.
+///
 /// # Errors
 /// When something cannot be built or a rack test fails.
-pub fn rack_tests(filter: Option<&str>) -> Result<()> {
+pub fn rack_tests(filter: Option<&str>, ipxe: Option<&Path>) -> Result<()> {
     let products = Products::build(Build::Test)?;
-    run_rack_tests(&products, "--package=ironbeat-product", filter)
+    let ipxe = ipxe
+        .map(|source| ipxe::of_rack(&products.small.ironbeat, source))
+        .transpose()?;
+    let package = "--package=ironbeat-product";
+    run_rack_tests(&products, package, filter, ipxe.as_deref())
 }
 
 /// What rack tests run, in both flavours.
@@ -155,7 +162,12 @@ impl Products {
     }
 }
 
-fn run_rack_tests(products: &Products, packages: &str, filter: Option<&str>) -> Result<()> {
+fn run_rack_tests(
+    products: &Products,
+    packages: &str,
+    filter: Option<&str>,
+    ipxe: Option<&Path>,
+) -> Result<()> {
     let mut command = cargo(&["test", packages, "--features", "ironbeat-product/rack"]);
     command.args(["--test", "product"]).args(filter).args([
         "--",
@@ -163,6 +175,10 @@ fn run_rack_tests(products: &Products, packages: &str, filter: Option<&str>) -> 
         "--test-threads",
         RACK_TESTS_AT_ONCE,
     ]);
+    // Those that need it are ignored otherwise, which is printed.
+    if let Some(ipxe) = ipxe {
+        command.arg("--include-ignored").env("IRONBEAT_IPXE", ipxe);
+    }
     for (name, product, flavour) in [
         ("IRONBEAT_PRODUCT", &products.small, Flavour::Small),
         (

@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod interrupt;
+mod ipxe;
 mod neighbours;
 mod packages;
 mod rack;
@@ -35,7 +36,14 @@ enum Command {
     /// Is the code laid out as planned (xtask/src/tidy/plan.rs)? Imports, circles, heads of files, licences, the map.
     Tidy(tidy::Args),
     /// Only the rack tests of `ci`, optionally those whose name contains FILTER.
-    TestRack { filter: Option<String> },
+    TestRack {
+        filter: Option<String>,
+        /// Also those that need an iPXE with HTTPS, which is built from this clone of its repository first.
+        #[arg(long, value_name = "DIR")]
+        ipxe: Option<PathBuf>,
+    },
+    /// An iPXE that gets boot scripts, kernel and ramdisk over HTTPS, from a site's CA alone.
+    Ipxe(ipxe::Args),
     /// Kernel and ramdisk for network boot.
     Image {
         /// `generic` for real machines, `small` for virtual ones.
@@ -76,7 +84,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Ci => ci::run(),
         Command::Tidy(args) => tidy::run(&args),
-        Command::TestRack { filter } => ci::rack_tests(filter.as_deref()),
+        Command::TestRack { filter, ipxe } => ci::rack_tests(filter.as_deref(), ipxe.as_deref()),
+        Command::Ipxe(args) => ipxe::run(&args),
         Command::Image {
             flavour,
             ca,

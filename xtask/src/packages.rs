@@ -49,6 +49,17 @@ pub const RACK: Packages = &[
     ("seabios", "BIOS firmware"),
 ];
 
+/// To build iPXE.
+pub const IPXE: Packages = &[
+    ("gcc", "compile it"),
+    ("libc6-dev", "compile its own tools"),
+    ("make", "its makefile"),
+    ("perl", "the same"),
+    ("binutils", "link it"),
+    ("liblzma-dev", "pack it for BIOS"),
+    ("openssl", "read the CA"),
+];
+
 /// To run a cluster of nats-servers on hosts of their own.
 pub const CLUSTER: Packages = &[
     ("iproute2", "network namespaces and their cables"),

@@ -2,9 +2,11 @@
 //! TFTP alone, and a ticket is made when it is asked for.
 //! What the words mean is in `init::cmdline`.
 use super::link::{RETRY_FIRST, RETRY_LIMIT};
+use super::{authority, set_clock};
 use crate::init::cmdline::{self, Settings};
 use crate::random;
 use crate::web::document;
+use crate::web::trust::Trust;
 use crate::web::url::Url;
 use crate::web::way::Web;
 use anyhow::{Context, bail, ensure};
@@ -18,21 +20,37 @@ const MAX_BYTES: usize = 8 * 1024;
 /// firmware and boot order their chance again, as a boot script does.
 const ROUNDS: u32 = 10;
 
-/// The settings of the command line `line`, and what it leaves to its workers. Blocks until one has answered.
+/// The settings of the command line `line`, and what it leaves to its workers. Blocks until one has answered. `over_tls`: where
+/// they are asked if they answer over TLS alone, since the answer has the ticket.
 ///
 /// # Errors
 /// When no worker lets this machine boot the ramdisk.
-pub fn complete(settings: Settings, line: &str, workers: &[Url]) -> anyhow::Result<Settings> {
+pub fn complete(
+    settings: Settings,
+    line: &str,
+    trust: &Arc<Trust>,
+    workers: &[Url],
+    over_tls: &[Url],
+) -> anyhow::Result<Settings> {
     if !settings.nats.is_empty() {
         return Ok(settings);
     }
     let mac = settings
         .booted
         .context("the kernel's command line does not say which NIC was booted from (ib.mac)")?;
-    // What the arguments say is whom to believe: nobody is known yet, and nothing is encrypted.
-    let web = Web::new(Arc::default(), None, workers);
+    let web = Web::new(trust.clone(), None, workers);
+    let asked = match over_tls {
+        [] => workers,
+        over_tls => {
+            if let Some(site) = authority::of_site(&web, workers, settings.ca.as_ref())? {
+                trust.believe(site);
+            }
+            trust.wall().wait(set_clock::FIRST_ROUND);
+            over_tls
+        }
+    };
     for round in 0..ROUNDS {
-        if let Some(settings) = ask_each(&web, workers, mac, line) {
+        if let Some(settings) = ask_each(&web, asked, mac, line) {
             return Ok(settings);
         }
         std::thread::sleep(random::back_off(RETRY_FIRST, round, RETRY_LIMIT));
@@ -69,6 +87,10 @@ fn ask(web: &Web, worker: &Url, mac: Mac, line: &str) -> anyhow::Result<Settings
 mod tests {
     use super::*;
     use crate::web::testing::{Reply, Server, web};
+    use data_encoding::HEXLOWER;
+    use ironbeat_common::login::CA_PATH;
+    use ironbeat_rack::certificates;
+    use sha2::{Digest, Sha256};
 
     const MAC: &str = "52:54:00:77:00:01";
     const LINE: &str = "quiet ib.mac=52:54:00:77:00:01 ib.log=debug ib.http=http://w1:8081";
@@ -114,11 +136,47 @@ mod tests {
     }
 
     #[test]
+    fn over_tls_they_are_had_from_a_worker_whom_the_named_ca_vouches_for() {
+        let authority = certificates::Authority::new();
+        let pem = authority.pem();
+        let named = HEXLOWER.encode(&Sha256::digest(&pem));
+        let by_http = Server::start(move |request| {
+            assert_eq!(request.target, CA_PATH);
+            Reply::object(pem.as_bytes(), "one", request)
+        });
+        let secure = |authority: &certificates::Authority| {
+            let shown = authority.certify(&["127.0.0.1"], certificates::GOOD);
+            Server::secure(&shown, |request| {
+                let words = b"ib.nats=nats://n:4222 ib.ticket=SUx";
+                Reply::object(words, "one", request)
+            })
+        };
+        let (stranger, ours) = (secure(&certificates::Authority::new()), secure(&authority));
+        let url = |server: &Server| Url::parse(&server.url("")).unwrap();
+        let line = format!("{LINE} ib.ca=sha256:{named}");
+        let trust = Arc::<Trust>::default();
+        trust.wall().was_asked();
+        let completed = complete(
+            cmdline::parse(&line),
+            &line,
+            &trust,
+            &[url(&by_http)],
+            &[url(&stranger), url(&ours)],
+        );
+        assert_eq!(completed.unwrap().nats, ["nats://n:4222"]);
+        assert!(stranger.seen().is_empty(), "no word is said to it");
+        assert_eq!(ours.seen().len(), 1);
+    }
+
+    #[test]
     fn a_command_line_that_says_all_asks_nobody_and_one_without_a_nic_cannot() {
         let whole = format!("{LINE} ib.nats=nats://n:4222");
         let settings = cmdline::parse(&whole);
-        assert_eq!(complete(settings.clone(), &whole, &[]).unwrap(), settings);
-        let error = complete(cmdline::parse("ib.http=http://w1"), "", &[]).unwrap_err();
+        let trust = Arc::default();
+        let completed = complete(settings.clone(), &whole, &trust, &[], &[]);
+        assert_eq!(completed.unwrap(), settings);
+        let error =
+            complete(cmdline::parse("ib.http=http://w1"), "", &trust, &[], &[]).unwrap_err();
         assert!(error.to_string().contains("ib.mac"), "{error}");
     }
 }

@@ -13,15 +13,28 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// A private CA's certificate, if the image has one.
-pub const FILE: &str = "/etc/ironbeat/ca.pem";
+const FILE: &str = "/etc/ironbeat/ca.pem";
 /// A few certificates.
 const MAX_BYTES: usize = 128 * 1024;
+
+/// That of the image, else the one that is named by its hash; none: the site has none. Blocks until a worker has it.
+///
+/// # Errors
+/// When the image's cannot be read or used.
+pub fn of_site(
+    web: &Web,
+    workers: &[Url],
+    named: Option<&[u8; 32]>,
+) -> anyhow::Result<Option<Authority>> {
+    let site = of_image(Path::new(FILE), named)?;
+    Ok(site.or_else(|| Some(fetch(web, workers, named?))))
+}
 
 /// The CA of the image.
 ///
 /// # Errors
 /// When the file cannot be read or used: a retry would not help.
-pub fn of_image(file: &Path, named: Option<&[u8; 32]>) -> anyhow::Result<Option<Authority>> {
+fn of_image(file: &Path, named: Option<&[u8; 32]>) -> anyhow::Result<Option<Authority>> {
     let pem = match std::fs::read(file) {
         Ok(pem) => pem,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -41,7 +54,7 @@ pub fn of_image(file: &Path, named: Option<&[u8; 32]>) -> anyhow::Result<Option<
 }
 
 /// The CA with this hash, from whichever worker has it. Blocks until one does: without it there is nobody to speak to.
-pub fn fetch(web: &Web, workers: &[Url], named: &[u8; 32]) -> Authority {
+fn fetch(web: &Web, workers: &[Url], named: &[u8; 32]) -> Authority {
     let mut failures = 0;
     loop {
         for worker in workers {

@@ -25,7 +25,6 @@ use anyhow::Context;
 use ironbeat_common::order::Order;
 use rustix::system::RebootCommand;
 use rustls::ClientConfig;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -76,9 +75,18 @@ pub fn run_as_init() -> ! {
         .and_then(|ready| {
             let ready = ready.blocking_recv();
             let named = ready.context("the network thread ended before there was a network")?;
-            let workers = urls(&settings.workers);
-            let settings = arguments::complete(settings, &line, &workers)?;
-            let network = Network { named, reached };
+            let named = named.iter().map(ToString::to_string);
+            let sources = Sources {
+                ntp: settings.ntp.iter().cloned().chain(named).collect(),
+                workers: urls(&settings.workers),
+            };
+            let wall = Arc::new(Wall::of_machine());
+            set_clock::start(&wall, Bounds::of_ramdisk(Path::new("/")), sources.clone());
+            let trust = Arc::new(Trust::new(wall));
+            let over_tls = urls(&settings.over_tls);
+            let settings =
+                arguments::complete(settings, &line, &trust, &sources.workers, &over_tls)?;
+            let network = Network { trust, reached };
             live(
                 &settings,
                 lines,
@@ -149,8 +157,8 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
 
 /// The network that was set up.
 struct Network {
-    /// The time servers that DHCP named.
-    named: Vec<Ipv4Addr>,
+    /// By a clock that the network sets.
+    trust: Arc<Trust>,
     /// Where it is told that a server was reached.
     reached: Arc<AtomicBool>,
 }
@@ -167,13 +175,12 @@ fn live(
     for word in &settings.refused {
         tracing::warn!(word, "not understood");
     }
-    let wall = Arc::new(match network {
-        Some(_) => Wall::of_machine(),
-        None => Wall::default(),
-    });
     let workers = urls(&settings.workers);
     let proxy = urls(settings.proxy.as_slice()).pop();
-    let trust = Arc::new(Trust::new(wall.clone()));
+    let (trust, reached) = match network {
+        Some(Network { trust, reached }) => (trust, reached),
+        None => (trust_of_process(settings, &workers), Arc::default()),
+    };
     let web = Arc::new(Web::new(trust, proxy, &workers));
     let boot = random::boot_id();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %boot, servers = settings.nats.join(","), "agent started");
@@ -201,18 +208,6 @@ fn live(
         .build()
         .context("starting the runtime for sockets")?;
     runtime.block_on(async {
-        let mut reached = Arc::default();
-        let (mut ntp, mut bounds) = (settings.ntp.clone(), None);
-        if let Some(network) = network {
-            ntp.extend(network.named.iter().map(ToString::to_string));
-            bounds = Bounds::of_ramdisk(Path::new("/"));
-            reached = network.reached;
-        }
-        let sources = Sources {
-            ntp,
-            workers: workers.clone(),
-        };
-        set_clock::start(&wall, bounds, sources);
         let tls = whom_to_believe(settings, web, workers).await?;
         let name = format!(
             "ironbeat-agent {}",
@@ -244,6 +239,17 @@ fn live(
     })
 }
 
+/// The time is that of the machine, with what others say of it.
+fn trust_of_process(settings: &Settings, workers: &[Url]) -> Arc<Trust> {
+    let wall = Arc::new(Wall::default());
+    let sources = Sources {
+        ntp: settings.ntp.clone(),
+        workers: workers.to_vec(),
+    };
+    set_clock::start(&wall, None, sources);
+    Arc::new(Trust::new(wall))
+}
+
 /// Those that can be used; the boot script has no others.
 fn urls(words: &[String]) -> Vec<Url> {
     let read = |word: &String| match Url::parse(word) {
@@ -262,18 +268,11 @@ async fn whom_to_believe(
     web: Arc<Web>,
     workers: Vec<Url>,
 ) -> anyhow::Result<Option<ClientConfig>> {
-    let named = settings.ca;
-    let site = match authority::of_image(Path::new(authority::FILE), named.as_ref())? {
-        Some(site) => Some(site),
-        None => match named {
-            None => None,
-            Some(named) => {
-                let web = web.clone();
-                let fetch = move || authority::fetch(&web, &workers, &named);
-                let fetched = tokio::task::spawn_blocking(fetch).await;
-                Some(fetched.context("fetching the CA of the site")?)
-            }
-        },
+    let site = {
+        let (web, named) = (web.clone(), settings.ca);
+        let find = move || authority::of_site(&web, &workers, named.as_ref());
+        let found = tokio::task::spawn_blocking(find).await;
+        found.context("fetching the CA of the site")??
     };
     let by_tls = |server: &String| server.starts_with("tls://");
     if site.is_none() && !settings.nats.iter().any(by_tls) {

@@ -38,6 +38,8 @@ pub struct Settings {
     pub ca: Option<[u8; 32]>,
     /// Base URLs of workers, `http://10.77.0.1:8081`.
     pub workers: Vec<String>,
+    /// The same over TLS, for arguments that the command line leaves out. None: those come from [`Self::workers`].
+    pub over_tls: Vec<String>,
     /// Time servers, by name or address.
     pub ntp: Vec<String>,
     /// By which URLs of others are fetched, `http://10.77.0.1:3128`.
@@ -75,6 +77,7 @@ impl Default for Settings {
             login: None,
             ca: None,
             workers: Vec::new(),
+            over_tls: Vec::new(),
             ntp: Vec::new(),
             proxy: None,
             refused: Vec::new(),
@@ -123,6 +126,11 @@ pub fn parse(text: &str) -> Settings {
             "ib.http" => others(value, |url| is_base(url, true))
                 .map(|list| settings.workers = list)
                 .is_some(),
+            "ib.https" => others(value, |url| {
+                url.starts_with("https://") && is_base(url, true)
+            })
+            .map(|list| settings.over_tls = list)
+            .is_some(),
             "ib.ntp" => others(value, is_host)
                 .map(|list| settings.ntp = list)
                 .is_some(),
@@ -273,7 +281,7 @@ mod tests {
             "initrd=ramdisk console=ttyS0 quiet ib.nats=nats://10.77.0.1:4222,tls://10.77.0.2:4222 ib.prefix=lab.v1 \
              ib.mac=52:54:00:77:01:0a BOOTIF=01-52-54-00-77-01-0b ib.ip=10.77.0.11 ib.mask=255.255.255.0 \
              ib.gw=10.77.0.1 ib.dns=10.77.0.1,10.77.0.2 ib.log=debug ib.http=http://10.77.0.1:8081,https://w2.lab \
-             ib.ntp=10.77.0.1,ntp.lab,fd77::1,ib.lab ib.proxy=http://10.77.0.9:3128 \
+             ib.ntp=10.77.0.1,ntp.lab,fd77::1,ib.lab ib.proxy=http://10.77.0.9:3128 ib.https=https://10.77.0.1:8443 \
              ib.ca=sha256:00000000000000000000000000000000000000000000000000000000000000fF\n",
         );
         assert_eq!(
@@ -300,6 +308,7 @@ mod tests {
             settings.workers,
             ["http://10.77.0.1:8081", "https://w2.lab"]
         );
+        assert_eq!(settings.over_tls, ["https://10.77.0.1:8443"]);
         assert_eq!(settings.ntp, ["10.77.0.1", "ntp.lab", "fd77::1"]);
         assert_eq!(settings.proxy.as_deref(), Some("http://10.77.0.9:3128"));
         assert_eq!(settings.ca.map(|sha256| sha256[31]), Some(0xff));
@@ -352,6 +361,7 @@ mod tests {
             "ib.ca=md5:00000000000000000000000000000000",
             "ib.http=10.0.0.1",
             "ib.http=http://10.0.0.1,",
+            "ib.https=http://10.0.0.1",
             "ib.ntp=10.0.0.1,",
             "ib.ntp=a/b",
             "ib.proxy=https://10.0.0.1:3128",

@@ -7,6 +7,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage, RootCertStore,
     SignatureScheme,
@@ -98,8 +99,8 @@ impl Trust {
         let verifier = Verifier::new(roots, &provider, self.wall.clone(), says_why);
         let time = Arc::new(Time(self.wall.clone()));
         ClientConfig::builder_with_details(provider, time)
-            .with_safe_default_protocol_versions()
-            .expect("the provider has ciphers for them")
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has ciphers for it")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth()

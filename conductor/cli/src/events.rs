@@ -66,7 +66,7 @@ pub fn words(what: &What) -> String {
             latency.micros / 1000,
             latency.micros % 1000
         ),
-        What::Netboot { mac, what } => format!("{what}, fetched by {mac}"),
+        What::Netboot { mac, what } => format!("{what} ({mac})"),
         What::Lease { mac, ip } => format!("{ip} for {mac}"),
     }
 }
@@ -118,7 +118,7 @@ mod tests {
                 "netboot",
                 Some("box"),
                 json!({ "mac": mac, "what": "kernel" }),
-                "kernel, fetched by 52:54:00:77:00:01",
+                "kernel (52:54:00:77:00:01)",
             ),
             (
                 "lease",

@@ -94,6 +94,17 @@ impl Explanation {
         self
     }
 
+    /// Adds what may keep iPXE from a boot script over TLS, where the site has no other and the machine has an address.
+    #[must_use]
+    pub fn over_tls(mut self, node: &Node, now: Time, policy: &Policy) -> Self {
+        let is_ipxe = boot::loader_of(node.secure_boot, policy) == boot::Loader::Ipxe;
+        if is_ipxe && asks_for_no_script(node, now, policy) {
+            self.waiting_for += "; boot scripts go over https (http.scripts), and its iPXE may not speak that, not believe the \
+                site's CA, or go by a wrong clock: its console says which";
+        }
+        self
+    }
+
     /// Adds what the record alone does not tell: how many are before it in line.
     #[must_use]
     pub fn in_line(mut self, position: Option<usize>) -> Self {
@@ -243,15 +254,9 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
             (Phase::Backoff { because, .. }, _) => {
                 format!("a pause before another try, because: {because}")
             }
-            (
-                Phase::AwaitingAgent {
-                    until, sign, died, ..
-                },
-                _,
-            ) => {
-                let quiet = secs(policy.boot_sign_secs).saturating_sub(until.since(now));
+            (Phase::AwaitingAgent { died, .. }, _) => {
                 let refused = boot::refused_loader(node, policy)
-                    .filter(|_| *sign == Some(Sign::Lease) && quiet >= secs(QUIET_SECS));
+                    .filter(|_| asks_for_no_script(node, now, policy));
                 let refused = refused.map_or_else(String::new, |why| {
                     format!("; it got an address and asks for no boot script: {why}")
                 });
@@ -271,6 +276,23 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
             }
             (Phase::Acting { .. }, step) => format!("a worker to {}", step_words(step)),
         },
+    }
+}
+
+/// It got an address, and then nothing was seen of it for a while.
+fn asks_for_no_script(node: &Node, now: Time, policy: &Policy) -> bool {
+    match node.job().map(|job| &job.phase) {
+        Some(Phase::AwaitingAgent { until, sign, .. }) => {
+            let quiet = secs(policy.boot_sign_secs).saturating_sub(until.since(now));
+            *sign == Some(Sign::Lease) && quiet >= secs(QUIET_SECS)
+        }
+        Some(
+            Phase::InLine { .. }
+            | Phase::Acting { .. }
+            | Phase::Backoff { .. }
+            | Phase::AgentStep { .. },
+        )
+        | None => false,
     }
 }
 

@@ -6,6 +6,7 @@ use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
 use super::{bmc, check};
 use crate::clock;
+use crate::config::Scripts;
 use crate::confirm;
 use crate::loops;
 use crate::loops::power::PowerSync;
@@ -56,6 +57,9 @@ pub async fn answer(
             let now = clock::now();
             let mut explained = explain(&node, now, &worker.policy);
             explained = explained.in_line(worker.view.position_in_line(&node.id));
+            if worker.scripts_by == Scripts::Https {
+                explained = explained.over_tls(&node, now, &worker.policy);
+            }
             explained.power_sync = match node.job() {
                 None => power.trouble(node.id),
                 Some(_) => None,
@@ -287,7 +291,7 @@ async fn netboot(worker: &Worker, node: &Node, now: Time) -> Result<Option<Strin
         let words = if let What::Lease { mac, ip } = last.what {
             format!("{mac} got the address {ip} {ago} ago")
         } else if let What::Netboot { mac, what } = last.what {
-            format!("{what}, fetched by {mac} {ago} ago")
+            format!("{what} ({mac}), {ago} ago")
         } else {
             continue;
         };

@@ -1,9 +1,11 @@
 //! Who boots what: a NIC's node, what it boots, which workers serve it, and the events on its way there.
 //! `script` and `dnsmasq` turn this into scripts and rules.
 use super::budget::Budgets;
+use super::leases::Leases;
 use crate::clock;
+use crate::config::Scripts;
 use crate::netboot::http::{RAMDISK_ARGUMENTS, RAMDISK_SCRIPT};
-use crate::netboot::script::{Access, Token};
+use crate::netboot::script::{Access, Token, Workers};
 use crate::records::events::Events;
 use crate::records::presence::Presence;
 use crate::records::view::View;
@@ -36,6 +38,9 @@ pub struct Boots {
     pub scripts: Arc<Budgets>,
     /// Lines that whoever reaches the HTTP port can cause.
     pub lines: Arc<Seldom>,
+    /// How machines get them.
+    pub scripts_by: Scripts,
+    pub leases: Arc<Leases>,
     /// Gives a node the ticket of a script that its machine asked for. The record says whether it is to boot the ramdisk
     /// with it.
     pub on_script: Arc<dyn Fn(NodeId, UserKey) -> Given + Send + Sync>,
@@ -85,10 +90,15 @@ impl Boots {
         }
     }
 
-    /// Base URLs of live workers, this one first.
-    pub fn workers(&self) -> Vec<String> {
-        let mirrors = self.presence.heard().into_iter();
-        mirrors.map(|info| info.url).collect()
+    /// Live workers, this one first. One that speaks no TLS gives no boot script where those want it.
+    pub fn workers(&self) -> Workers {
+        let heard = self.presence.heard();
+        let plain: Vec<String> = heard.iter().map(|info| info.url.clone()).collect();
+        let boot = match self.scripts_by {
+            Scripts::Http => plain.clone(),
+            Scripts::Https => heard.into_iter().filter_map(|info| info.https).collect(),
+        };
+        Workers { plain, boot }
     }
 
     /// A machine fetched something on its way to the ramdisk.
@@ -108,7 +118,17 @@ impl Boots {
 
     /// A machine got an address.
     pub fn leased(&self, mac: Mac, ip: IpAddr) {
+        self.leases.keep(ip, mac);
         self.report(mac, Some(Sign::Lease), What::Lease { mac, ip });
+    }
+
+    /// A TLS session with whoever has this address did not come about. dnsmasq beside this worker may have said whose it is.
+    pub fn distrusted(&self, ip: IpAddr, why: &str) {
+        let Some(mac) = self.leases.holder(ip) else {
+            return;
+        };
+        let what = format!("no TLS session: {why}");
+        self.report(mac, None, What::Netboot { mac, what });
     }
 
     /// A line, and for a machine that is a node's an event. Only its time names it, so it counts once a millisecond.

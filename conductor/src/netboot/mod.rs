@@ -5,6 +5,7 @@ pub mod budget;
 pub mod dnsmasq;
 pub mod files;
 pub mod http;
+pub mod leases;
 pub mod mirrors;
 pub mod script;
 pub mod stage;

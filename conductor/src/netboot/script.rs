@@ -21,8 +21,7 @@ const ALWAYS: &str = "quiet cryptomgr.notests panic=30";
 /// What a boot script needs beside what to boot.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Base URLs of live workers, the one that answers first.
-    pub workers: Vec<String>,
+    pub workers: Workers,
     /// NATS servers for the agent.
     pub nats: Vec<String>,
     pub prefix: String,
@@ -31,6 +30,15 @@ pub struct Facts {
     /// Of the CA of the NATS servers, if they have one of their own.
     pub ca: Option<Digest<32>>,
     pub access: Access,
+}
+
+/// Base URLs of live workers, the one that answers first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workers {
+    /// By http: what is believed by its hash, or by nobody.
+    pub plain: Vec<String>,
+    /// Where machines get boot scripts, kernels and ramdisks: the same, or over TLS alone.
+    pub boot: Vec<String>,
 }
 
 /// Workers that a ramdisk is told of: it asks them for the time, and for the CA.
@@ -59,7 +67,12 @@ impl fmt::Debug for Token {
 /// `netX` is the NIC that iPXE configured last, which is the one that it booted from.
 pub fn entry_script(workers: &[String]) -> String {
     let ask = |url| format!("chain --replace --autofree {url}/v1/boot/${{netX/mac:hexhyp}} ||");
-    script(again_and_again(workers.iter().map(ask).collect()))
+    let over_tls = workers.iter().any(|url| url.starts_with("https:"));
+    // When nobody was believed, the clock may be wrong: the next round goes by that of DHCP's time server, if it names one.
+    let set_clock = over_tls.then(|| "isset ${netX/42:ipv4} && ntp ${netX/42:ipv4} ||".into());
+    script(again_and_again(
+        workers.iter().map(ask).chain(set_clock).collect(),
+    ))
 }
 
 pub fn script_for(boot: Boot, facts: &Facts) -> String {
@@ -95,11 +108,13 @@ fn configured(kernel_args: &str) -> impl Iterator<Item = String> {
     kernel_args.split_whitespace().map(str::to_string)
 }
 
-fn some_workers(workers: &[String]) -> String {
-    format!(
-        "ib.http={}",
-        workers[..workers.len().min(MAX_WORKERS)].join(",")
-    )
+fn some_workers(word: &str, workers: &[String]) -> String {
+    let some = &workers[..workers.len().min(MAX_WORKERS)];
+    format!("{word}={}", some.join(","))
+}
+
+fn ca_word(sha256: &Digest<32>) -> String {
+    format!("ib.ca=sha256:{sha256}")
 }
 
 /// What a worker tells a ramdisk, whatever has loaded it.
@@ -107,12 +122,9 @@ fn told(facts: &Facts) -> Vec<String> {
     let always = [
         format!("ib.nats={}", facts.nats.join(",")),
         format!("ib.prefix={}", facts.prefix),
-        some_workers(&facts.workers),
+        some_workers("ib.http", &facts.workers.plain),
     ];
-    let ca = facts
-        .ca
-        .as_ref()
-        .map(|sha256| format!("ib.ca=sha256:{sha256}"));
+    let ca = facts.ca.as_ref().map(ca_word);
     let Access { ticket, bootstrap } = &facts.access;
     let ticket = ticket
         .as_ref()
@@ -134,9 +146,16 @@ pub fn arguments(facts: &Facts) -> String {
 /// Of the signed GRUB, which reads this file by TFTP, from the folder `grub` where kernel and ramdisk are too. It is the same for
 /// every machine: Debian 12's GRUB has no `http`, so it cannot ask a worker for anything, and the ramdisk asks for the rest
 /// ([`arguments`]). Which machines get so far, DHCP decides.
-pub fn grub_config(workers: &[String], kernel_args: &str) -> String {
+/// Over TLS, the ramdisk has to know whom to believe before it asks.
+pub fn grub_config(workers: &Workers, ca: Option<&Digest<32>>, kernel_args: &str) -> String {
     let quoted = |word: String| format!("'{}'", word.replace('\'', r"'\''"));
-    let ours = [some_workers(workers)].into_iter();
+    let over_tls = (workers.boot != workers.plain).then(|| {
+        let asked = some_workers("ib.https", &workers.boot);
+        [Some(asked), ca.map(ca_word)]
+    });
+    let over_tls = over_tls.into_iter().flatten().flatten();
+    let ours = [some_workers("ib.http", &workers.plain)].into_iter();
+    let ours = ours.chain(over_tls);
     let words: Vec<String> = ours.chain(configured(kernel_args)).map(quoted).collect();
     let words = words.join(" ");
     format!(
@@ -195,6 +214,7 @@ fn ramdisk(facts: &Facts) -> Vec<String> {
     };
     facts
         .workers
+        .boot
         .iter()
         .enumerate()
         .flat_map(from_worker)
@@ -232,9 +252,17 @@ fn script(lines: Vec<String>) -> String {
 mod tests {
     use super::*;
 
+    fn plain<const N: usize>(urls: [&str; N]) -> Workers {
+        let urls = urls.map(String::from).to_vec();
+        Workers {
+            plain: urls.clone(),
+            boot: urls,
+        }
+    }
+
     fn facts() -> Facts {
         Facts {
-            workers: vec!["http://w1:8081".into(), "http://[fd77::2]:8081".into()],
+            workers: plain(["http://w1:8081", "http://[fd77::2]:8081"]),
             nats: vec!["nats://n1:4222".into(), "nats://n2:4222".into()],
             prefix: "ib.v1".into(),
             kernel_args: " console=ttyS0\nloglevel=7 ".into(),
@@ -251,7 +279,7 @@ mod tests {
     #[test]
     fn a_machine_asks_every_worker_in_turn() {
         check(
-            &entry_script(&facts().workers),
+            &entry_script(&facts().workers.boot),
             &[
                 "#!ipxe",
                 "set tries:int32 0",
@@ -330,10 +358,10 @@ mod tests {
 
     #[test]
     fn a_ramdisk_is_told_which_ca_to_believe_and_of_a_few_workers() {
-        let workers = (1..=5).map(|n| format!("http://w{n}:8081"));
+        let workers = [1, 2, 3, 4, 5].map(|n| format!("http://w{n}:8081"));
         let facts = Facts {
             ca: Some(Digest([0xab; 32])),
-            workers: workers.collect(),
+            workers: plain(workers.each_ref().map(String::as_str)),
             ..facts()
         };
         let script = script_for(Boot::Ramdisk, &facts);
@@ -355,10 +383,7 @@ mod tests {
             nats: (0..5).map(server).collect(),
             prefix: "datacenter.ironbeat.v1".into(),
             ca: Some(Digest([0xab; 32])),
-            workers: vec![
-                "http://worker-1.provisioning.rack-17.example-datacenter.com:8081".into();
-                3
-            ],
+            workers: plain(["http://worker-1.provisioning.rack-17.example-datacenter.com:8081"; 3]),
             kernel_args: "console=tty0 console=ttyS1,115200n8 loglevel=7 ib.log=debug".into(),
             access: login(bytes),
         };
@@ -370,9 +395,13 @@ mod tests {
 
     #[test]
     fn grub_loads_what_needs_no_worker_and_takes_no_word_of_the_configuration_for_its_own() {
-        let workers = ["http://w1:8081".to_string(), "http://[fd77::2]:8081".into()];
+        let workers = facts().workers;
         check(
-            &grub_config(&workers, "console=ttyS0\nib.x=$prefix;'reboot"),
+            &grub_config(
+                &workers,
+                Some(&Digest([0xab; 32])),
+                "console=ttyS0\nib.x=$prefix;'reboot",
+            ),
             &[
                 "linux $prefix/vmlinuz ib.mac=$net_default_mac quiet cryptomgr.notests panic=30 \
                  'ib.http=http://w1:8081,http://[fd77::2]:8081' 'console=ttyS0' 'ib.x=$prefix;'\\''reboot'",
@@ -383,6 +412,37 @@ mod tests {
                 "reboot",
             ],
         );
+    }
+
+    #[test]
+    fn over_tls_go_the_script_the_kernel_the_ramdisk_and_what_grub_left_out() {
+        let workers = Workers {
+            plain: vec!["http://w1:8081".into()],
+            boot: vec!["https://w1:8443".into()],
+        };
+        let ca = Some(Digest([0xab; 32]));
+        let entry = entry_script(&workers.boot);
+        let lines = [
+            ":again",
+            "chain --replace --autofree https://w1:8443/v1/boot/${netX/mac:hexhyp} ||",
+            "isset ${netX/42:ipv4} && ntp ${netX/42:ipv4} ||",
+            "inc tries",
+        ];
+        assert!(entry.contains(&lines.join("\n")), "{entry}");
+        let told = " 'ib.http=http://w1:8081' 'ib.https=https://w1:8443' 'ib.ca=sha256:abab";
+        let grub = grub_config(&workers, ca.as_ref(), "");
+        assert!(grub.contains(told), "{grub}");
+        let facts = Facts {
+            workers,
+            ca,
+            ..facts()
+        };
+        let script = script_for(Boot::Ramdisk, &facts);
+        for file in ["kernel ", "initrd --name initrd "] {
+            assert!(script.contains(&format!("\n{file}https://w1:8443/boot/")));
+        }
+        assert_eq!(script.matches("http://").count(), 1, "{script}");
+        assert!(script.contains(" ib.http=http://w1:8081 "), "{script}");
     }
 
     #[test]

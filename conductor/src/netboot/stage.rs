@@ -7,6 +7,7 @@ use crate::config::{DnsmasqConfig, Http};
 use crate::records::dhcp::{Dhcp, Server};
 use crate::records::view::Moved;
 use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_common::image::Digest;
 use ironbeat_core::index::Entry;
 use ironbeat_core::policy::Policy;
 use ironbeat_ops::reply::WorkerInfo;
@@ -24,6 +25,8 @@ pub struct Site {
     pub dnsmasq: DnsmasqConfig,
     pub http: Http,
     pub policy: Policy,
+    /// Of the CA of the site.
+    pub ca: Option<Digest<32>>,
 }
 
 /// Runs until the worker stops.
@@ -52,11 +55,12 @@ pub async fn run(boots: Boots, site: Site, dhcp: Dhcp, info: WorkerInfo) {
                 }
             }
         }
-        let mut urls = boots.workers();
-        urls.sort();
+        let mut workers = boots.workers();
+        workers.plain.sort();
+        workers.boot.sort();
         let files = TftpFiles {
-            entry_script: entry_script(&urls),
-            grub_config: grub_config(&urls, &site.http.kernel_args),
+            entry_script: entry_script(&workers.boot),
+            grub_config: grub_config(&workers, site.ca.as_ref(), &site.http.kernel_args),
             boot_dir: site.http.boot_dir.clone(),
         };
         let applied = dnsmasq.apply(&files).map_err(|error| {

@@ -31,6 +31,8 @@ pub struct Cluster {
     product: Product,
     /// `[policy]` of every worker, as TOML lines.
     policy: String,
+    /// Lines of `[http]` of every worker.
+    http: String,
     /// The rack; its nodes are enrolled by [`Self::enroll`].
     pub rack: Rack,
     logins: Logins,
@@ -44,6 +46,21 @@ impl Cluster {
     pub fn start(product: Product, spec: RackSpec, workers: usize, policy: &str) -> Result<Self> {
         let host = GATEWAY.to_string();
         let logins = Logins::init(&product.ironbeat, &["--tls", "--host", &host])?;
+        Self::start_as(logins, product, spec, workers, policy, "")
+    }
+
+    /// The same as a site that there is. `http` is lines of the worker's `[http]`.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub fn start_as(
+        logins: Logins,
+        product: Product,
+        spec: RackSpec,
+        workers: usize,
+        policy: &str,
+        http: &str,
+    ) -> Result<Self> {
         let nats_config = spec.nats_config + &logins.server_lines()?;
         let spec = RackSpec {
             nats_config,
@@ -58,6 +75,7 @@ impl Cluster {
             workers: Vec::new(),
             product,
             policy: policy.into(),
+            http: http.into(),
             rack,
             logins,
         };
@@ -94,11 +112,12 @@ impl Cluster {
         let dnsmasq = self.rack.dnsmasq();
         let config = format!(
             "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\nlogin = '{}'\n[http]\nlisten = '{GATEWAY}:{port}'\n\
-             boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n{https}\
+             boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n{}\n{https}\
              [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n{}[policy]\n{}\n",
             self.logins.worker().display(),
             self.product.boot_dir.display(),
             self.rack.dir().join("images").display(),
+            self.http,
             dnsmasq.hosts_dir().display(),
             dnsmasq.tftp_dir().display(),
             dnsmasq.bus_address(),
@@ -321,6 +340,14 @@ impl Cluster {
             .unwrap_or_default()
             .to_owned())
     }
+}
+
+/// A site for racks in a directory that stays, for [`Cluster::start_as`].
+///
+/// # Errors
+/// What `ironbeat auth init` said.
+pub fn make_site(ironbeat: &Path, dir: &Path) -> Result<()> {
+    Logins::init_at(ironbeat, dir, &["--tls", "--host", &GATEWAY.to_string()])
 }
 
 fn worker_name(index: usize) -> String {

@@ -2,14 +2,17 @@
 //! Run by `cargo xtask ci`, or alone by `cargo xtask test-rack [FILTER]`, which build what is needed first.
 
 use std::io::Read as _;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use ironbeat_product::cluster::{Cluster, node_name};
 use ironbeat_product::other_system;
 use ironbeat_product::product::Product;
 use ironbeat_rack::http::Fault;
+use ironbeat_rack::layout::GATEWAY;
 use ironbeat_rack::logfile::LogCursor;
+use ironbeat_rack::logins::Logins;
 use ironbeat_rack::machine::spec::{
     DiskContent, DiskKind, DiskSpec, Firmware, NicModel, NicRom, NicSpec, NodeSpec,
 };
@@ -260,12 +263,9 @@ fn a_killed_worker_is_replaced_at_five_moments_of_a_deploy() -> Result<()> {
             cluster.rack.bmc(1).kill();
             begin(cluster)?;
             let first = acting(cluster, 1)?.context("nobody acts on a dead BMC")?;
-            let deadline = std::time::Instant::now() + PATIENCE;
+            let deadline = Instant::now() + PATIENCE;
             while cluster.show(1)?["state"]["busy"]["phase"]["backoff"].is_null() {
-                ensure!(
-                    std::time::Instant::now() < deadline,
-                    "the dead BMC was never given up"
-                );
+                ensure!(Instant::now() < deadline, "the dead BMC was never given up");
                 std::thread::sleep(Duration::from_millis(100));
             }
             Ok(first)
@@ -324,13 +324,13 @@ fn an_unknown_machine_is_discovered_and_enrolled_from_its_lookup() -> Result<()>
     let cluster = cluster(vec![bios()], NO_CLEAN)?;
     cluster.rack.ipmitool(1, &["chassis", "bootdev", "pxe"])?;
     cluster.rack.ipmitool(1, &["power", "on"])?;
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let lookup = loop {
         let lookups = cluster.cli(&["lookups"])?;
         if let Some(lookup) = lookups.as_array().and_then(|list| list.first()) {
             break lookup.clone();
         }
-        ensure!(std::time::Instant::now() < deadline, "nobody looked up");
+        ensure!(Instant::now() < deadline, "nobody looked up");
         std::thread::sleep(Duration::from_millis(200));
     };
     ensure!(
@@ -575,7 +575,7 @@ fn bmcs_that_refuse_are_silent_or_babble_are_told_apart() -> Result<()> {
     let mut cluster = cluster(vec![bios(), bios()], policy)?;
     let failed_manage = |cluster: &Cluster, name: &str| -> Result<String> {
         cluster.cli(&["node", "manage", name])?;
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let shown = cluster.cli(&["node", "show", name])?;
             if shown["provision_state"] == "enroll" && shown["last_error"].is_object() {
@@ -584,7 +584,7 @@ fn bmcs_that_refuse_are_silent_or_babble_are_told_apart() -> Result<()> {
                     .unwrap_or_default()
                     .to_owned());
             }
-            ensure!(std::time::Instant::now() < deadline, "{shown:#}");
+            ensure!(Instant::now() < deadline, "{shown:#}");
             ensure!(
                 shown["provision_state"] != "manageable",
                 "{name} should not be manageable"
@@ -729,13 +729,9 @@ fn a_stick_that_comes_late_is_seen_and_a_ramdisk_that_is_cut_short_says_so() -> 
         Ok(cluster.cli(&["lookups", key])?["inventory"]["disks"].to_string())
     };
     let wait_for = |serial: &str| -> Result<()> {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while !disks()?.contains(serial) {
-            ensure!(
-                std::time::Instant::now() < deadline,
-                "no {serial}: {}",
-                disks()?
-            );
+            ensure!(Instant::now() < deadline, "no {serial}: {}", disks()?);
             std::thread::sleep(Duration::from_millis(500));
         }
         Ok(())
@@ -900,7 +896,33 @@ fn another_system_on_an_earlier_disk_is_not_booted_by_uefi() -> Result<()> {
     Ok(())
 }
 
-/// Firmware as servers are delivered: Secure Boot is on, with Microsoft's keys.
+/// A site of its own whose boot scripts go over https alone.
+fn site_over_https(product: &Product) -> Result<Logins> {
+    Logins::init(
+        &product.ironbeat,
+        &["--tls", "--host", &GATEWAY.to_string()],
+    )
+}
+
+const OVER_HTTPS: &str = "scripts = 'https'";
+
+/// All that was asked for at `path`, of any worker, came over TLS, and something was.
+fn over_tls_alone(cluster: &Cluster, workers: usize, path: &str) -> Result<()> {
+    let logs: Vec<String> = (0..workers)
+        .map(|worker| cluster.worker_log(worker).text())
+        .collect();
+    let lines = logs.iter().flat_map(|log| log.lines());
+    let asked: Vec<&str> = lines
+        .filter(|line| line.contains(path) && line.contains("tls="))
+        .collect();
+    ensure!(!asked.is_empty(), "nobody asked for {path}");
+    let plain = asked.iter().find(|line| !line.contains("tls=true"));
+    ensure!(plain.is_none(), "{path} did not come over TLS: {plain:?}");
+    Ok(())
+}
+
+/// Firmware as servers are delivered: Secure Boot is on, with Microsoft's keys. GRUB loads by TFTP; the ramdisk, which asks for what
+/// is secret, has TLS.
 #[test]
 fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -> Result<()> {
     let machine = NodeSpec {
@@ -916,7 +938,9 @@ fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -
         nodes: vec![machine],
         ..RackSpec::default()
     };
-    let cluster = Cluster::start(Product::generic_from_env()?, spec, 1, NO_CLEAN)?;
+    let product = Product::generic_from_env()?;
+    let site = site_over_https(&product)?;
+    let cluster = Cluster::start_as(site, product, spec, 1, NO_CLEAN, OVER_HTTPS)?;
     cluster.enroll(1, &[])?;
     cluster.cli(&["node", "manage", "node1"])?;
     cluster.wait_state(1, &["manageable"], PATIENCE)?;
@@ -929,14 +953,14 @@ fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -
         line.contains("PXEv4") && line.contains("Access Denied"),
         "{line}"
     );
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let hint = "refuse iPXE (its console says Access Denied or Security Violation): node set --secure-boot on";
     loop {
         let explained = cluster.cli_text(&["node", "explain", "node1"])?;
         if explained.contains(hint) {
             break;
         }
-        ensure!(std::time::Instant::now() < deadline, "{explained}");
+        ensure!(Instant::now() < deadline, "{explained}");
         std::thread::sleep(Duration::from_millis(500));
     }
     let events = cluster.cli_text(&["events", "node1", "--last", "50"])?;
@@ -951,10 +975,84 @@ fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -
     ensure!(boot["secure_boot"] == true, "{boot:#}");
     let events = cluster.cli_text(&["events", "node1", "--last", "50"])?;
     ensure!(events.contains("boot arguments: ramdisk"), "{events}");
+    over_tls_alone(&cluster, 1, "/v1/arguments/")?;
     cluster.cli(&["node", "provide", "node1"])?;
     cluster.wait_state(1, &["available"], PATIENCE)?;
     let mut console = console_from_now(&cluster, 1);
     cluster.deploy(1, "secure")?;
     cluster.wait_state(1, &["active"], PATIENCE)?;
     says_who_it_is(&mut console, "secure")
+}
+
+/// Where `cargo xtask test-rack --ipxe` has put iPXE, and the site that it believes.
+fn ipxe() -> Result<PathBuf> {
+    let dir = std::env::var_os("IRONBEAT_IPXE");
+    let dir = dir.context("IRONBEAT_IPXE is not set: cargo xtask test-rack --ipxe DIR")?;
+    Ok(dir.into())
+}
+
+/// A site that has boot scripts over https alone, and gives that iPXE to `node`'s own PXE.
+fn over_https(node: NodeSpec, ipxe: &Path, site: Logins) -> Result<Cluster> {
+    let nodes = vec![NodeSpec {
+        nics: vec![NicSpec {
+            model: NicModel::VirtioNet,
+            rom: NicRom::None,
+        }],
+        ..node
+    }];
+    let spec = RackSpec {
+        nodes,
+        ..RackSpec::default()
+    };
+    let product = Product::from_env()?;
+    let cluster = Cluster::start_as(site, product, spec, 2, NO_CLEAN, OVER_HTTPS)?;
+    let tftp = cluster.rack.dnsmasq().tftp_dir();
+    std::fs::copy(ipxe.join("snponly.efi"), tftp.join("snponly.efi")).context("copy iPXE")?;
+    cluster.enroll(1, &[])?;
+    cluster.cli(&["node", "manage", "node1"])?;
+    cluster.wait_state(1, &["manageable"], PATIENCE)?;
+    Ok(cluster)
+}
+
+/// Its clock has no battery either, and iPXE goes by it. (OVMF would take 1970 for 2070.)
+#[test]
+#[ignore = "it needs an iPXE with HTTPS: cargo xtask test-rack --ipxe DIR"]
+fn a_machine_is_deployed_by_an_ipxe_that_gets_scripts_kernel_and_ramdisk_over_https() -> Result<()>
+{
+    let ipxe = ipxe()?;
+    let machine = NodeSpec {
+        dead_clock: Some("2000-01-02"),
+        ..uefi()
+    };
+    let cluster = over_https(machine, &ipxe, Logins::at(&ipxe.join("auth")))?;
+    cluster.cli(&["node", "provide", "node1"])?;
+    cluster.wait_state(1, &["available"], PATIENCE)?;
+    let mut console = console_from_now(&cluster, 1);
+    cluster.deploy(1, "over-https")?;
+    cluster.wait_state(1, &["active"], PATIENCE)?;
+    says_who_it_is(&mut console, "over-https")?;
+    for path in ["/v1/boot/", "/boot/vmlinuz", "/boot/initrd"] {
+        over_tls_alone(&cluster, 2, path)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "it needs an iPXE with HTTPS: cargo xtask test-rack --ipxe DIR"]
+fn an_ipxe_that_believes_another_site_gets_no_script_and_explain_says_why() -> Result<()> {
+    let site = site_over_https(&Product::from_env()?)?;
+    let cluster = over_https(uefi(), &ipxe()?, site)?;
+    cluster.cli(&["node", "inspect", "node1"])?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let explained = cluster.cli_text(&["node", "explain", "node1"])?;
+        if explained.contains("no TLS session: ") && explained.contains("site's CA") {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "{explained}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let events = cluster.cli_text(&["events", "node1", "--last", "50"])?;
+    ensure!(!events.contains("boot script: "), "{events}");
+    Ok(())
 }

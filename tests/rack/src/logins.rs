@@ -11,11 +11,11 @@ use std::time::Duration;
 /// It makes a few keys.
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Removed on drop.
+/// Those that [`Logins::init`] made are removed on drop.
 #[derive(Debug)]
 pub struct Logins {
-    // Keeps it there.
-    _above: RunDir,
+    // Keeps them there.
+    _above: Option<RunDir>,
     dir: PathBuf,
 }
 
@@ -27,10 +27,26 @@ impl Logins {
     pub fn init(ironbeat: &Path, options: &[&str]) -> Result<Self> {
         let above = RunDir::create()?;
         let dir = above.path().join("auth");
-        let mut command = Command::new(ironbeat);
-        command.args(["auth", "init"]).arg(&dir).args(options);
-        run_ok(command, INIT_TIMEOUT)?;
+        Self::init_at(ironbeat, &dir, options)?;
+        let above = Some(above);
         Ok(Self { _above: above, dir })
+    }
+
+    /// The same in a directory that stays.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn init_at(ironbeat: &Path, dir: &Path, options: &[&str]) -> Result<()> {
+        let mut command = Command::new(ironbeat);
+        command.args(["auth", "init"]).arg(dir).args(options);
+        run_ok(command, INIT_TIMEOUT)?;
+        Ok(())
+    }
+
+    /// What [`Self::init_at`] made.
+    pub fn at(dir: &Path) -> Self {
+        let dir = dir.into();
+        Self { _above: None, dir }
     }
 
     /// `[http.tls]` of a worker that listens there, under a certificate of the site's CA.

@@ -328,7 +328,7 @@ pub const CRATES: &[Crate] = &[
     Crate {
         name: "xtask",
         dir: "xtask",
-        owns: "`demo`, `ci`, `tidy`, `image`, `rack`, `simulate`, `chaos`, `neighbours`, `fuzz`, `bench`",
+        owns: "`demo`, `ci`, `tidy`, `image`, `ipxe`, `rack`, `simulate`, `chaos`, `neighbours`, `fuzz`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",

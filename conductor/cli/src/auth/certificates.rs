@@ -11,8 +11,6 @@ use time::{Duration, OffsetDateTime};
 /// A certificate that ends stops a site in one moment, so both live as long as the hardware. Who has reason to doubt a key makes
 /// another.
 const YEARS: i64 = 15;
-/// Clocks of machines that boot may be behind.
-const BEFORE_DAYS: i64 = 2;
 
 /// PEM, both.
 pub struct Certified {
@@ -55,7 +53,8 @@ pub fn another(ca_key: &str, name: &str, hosts: &[String], now: i64) -> anyhow::
 
 fn dated(mut params: CertificateParams, name: &str, now: i64) -> anyhow::Result<CertificateParams> {
     let now = OffsetDateTime::from_unix_timestamp(now).context("understand the time")?;
-    params.not_before = now - Duration::days(BEFORE_DAYS);
+    // iPXE goes by the machine's clock, and one without a battery begins anew years ago. Nobody has the key from before it was made.
+    params.not_before = OffsetDateTime::UNIX_EPOCH;
     params.not_after = now + Duration::days(365 * YEARS);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);

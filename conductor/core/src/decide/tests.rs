@@ -705,6 +705,14 @@ fn a_machine_that_gets_an_address_and_asks_for_no_boot_script_may_refuse_its_loa
         let says = |text: &str| words.is_some_and(|words| text.contains(words));
         let refused = after(&[Sign::Lease], 30);
         assert_eq!(says(&told(&refused)), words.is_some(), "{}", told(&refused));
+        let over_tls = |story: &Story| {
+            let explained = explain(&story.node, story.now, &story.policy);
+            let explained = explained.over_tls(&story.node, story.now, &story.policy);
+            explained.waiting_for.contains("not believe the site's CA")
+        };
+        assert_eq!(over_tls(&refused), secure != Some(true));
+        assert!(!over_tls(&after(&[Sign::Lease], 1)));
+        assert!(!over_tls(&after(&[Sign::Lease, Sign::Script], 30)));
         let story = refused.alarm(None);
         assert_eq!(says(&story.because), words.is_some(), "{}", story.because);
     }

@@ -2,8 +2,8 @@
 //! The router is the worker's own; what it is told to answer is made up here.
 use super::serve::{Limits, Peer, serve_one};
 use super::{BootAnswers, router};
-use crate::config::HttpLimits;
-use crate::netboot::script::Access;
+use crate::config::{HttpLimits, Scripts};
+use crate::netboot::script::{Access, Workers};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -84,6 +84,7 @@ fn worker() -> Option<(Runtime, Router)> {
     let answers = BootAnswers {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
         tls: None,
+        scripts: Scripts::Http,
         may_fetch: Some(Arc::new(|_| Box::pin(ready(Some(false))))),
         boot_dir: "/nonexistent".into(),
         image_dir: "/nonexistent".into(),
@@ -93,8 +94,9 @@ fn worker() -> Option<(Runtime, Router)> {
         kernel_args: String::new(),
         ca: Some("hello".into()),
         script_of: Arc::new(|_| Box::pin(ready(Some((Boot::Ramdisk, Access::default()))))),
-        workers: Arc::new(|| vec!["http://w1".into()]),
+        workers: Arc::new(Workers::default),
         on_fetch: Arc::new(|_, _| {}),
+        on_distrust: Arc::new(|_, _| {}),
         on_confirm: Arc::new(|_, _| Box::pin(ready(StatusCode::NO_CONTENT))),
     };
     let count = middleware::from_fn(|request: Request, next: Next| {

@@ -8,15 +8,15 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{HttpLimits, HttpTls};
+use crate::config::{HttpLimits, HttpTls, Scripts};
 use crate::confirm;
-use crate::netboot::script::{Access, Facts, KERNEL, RAMDISK, arguments, script_for};
+use crate::netboot::script::{Access, Facts, KERNEL, RAMDISK, Workers, arguments, script_for};
 use crate::seldom::Seldom;
 use admit::{Places, admit};
 use anyhow::Context;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -29,7 +29,7 @@ use ironbeat_core::boot::Boot;
 pub use private::Wish;
 use serde::Deserialize;
 use serve::{Doors, Limits, Peer};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_util::sync::CancellationToken;
 use tower_http::services::ServeDir;
 
@@ -48,6 +49,8 @@ use tower_http::services::ServeDir;
 pub struct BootAnswers {
     pub listen: SocketAddr,
     pub tls: Option<HttpTls>,
+    /// How machines get boot scripts; over https alone, where there is TLS.
+    pub scripts: Scripts,
     /// `vmlinuz` and `initrd`.
     pub boot_dir: PathBuf,
     pub image_dir: PathBuf,
@@ -60,10 +63,12 @@ pub struct BootAnswers {
     /// The CA of the NATS servers, in PEM.
     pub ca: Option<Arc<str>>,
     pub script_of: Arc<dyn Fn(Mac) -> Script + Send + Sync>,
-    /// Base URLs of live workers, this one first.
-    pub workers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// This one first.
+    pub workers: Arc<dyn Fn() -> Workers + Send + Sync>,
     /// A machine fetched something on its way to the ramdisk: its boot script or arguments, the kernel, the ramdisk.
     pub on_fetch: Arc<dyn Fn(Mac, &'static str) + Send + Sync>,
+    /// A TLS handshake with whoever has this address failed, and why.
+    pub on_distrust: Arc<dyn Fn(IpAddr, &str) + Send + Sync>,
     /// Whoever has the token with this hash says that the instance of a node runs.
     pub on_confirm: Arc<dyn Fn(NodeId, Digest<32>) -> Heard + Send + Sync>,
 }
@@ -102,7 +107,7 @@ pub async fn start(answers: BootAnswers) -> anyhow::Result<Server> {
     let tls = match &answers.tls {
         None => None,
         Some(tls) => {
-            let acceptor = acceptor(tls)?;
+            let acceptor = acceptor(tls, answers.scripts)?;
             Some((listen("https", tls.listen).await?, acceptor))
         }
     };
@@ -112,7 +117,8 @@ pub async fn start(answers: BootAnswers) -> anyhow::Result<Server> {
     };
     let stop = CancellationToken::new();
     let limits = Limits::of(&answers.limits);
-    let serve = serve::serve(doors, router(answers), limits, stop.clone());
+    let on_distrust = Arc::clone(&answers.on_distrust);
+    let serve = serve::serve(doors, router(answers), limits, on_distrust, stop.clone());
     let task = tokio::spawn(serve);
     Ok(Server { stop, task })
 }
@@ -123,7 +129,12 @@ async fn listen(scheme: &str, address: SocketAddr) -> anyhow::Result<TcpListener
         .with_context(|| format!("listen on {scheme}://{address}"))
 }
 
-fn acceptor(files: &HttpTls) -> anyhow::Result<TlsAcceptor> {
+/// Ramdisks speak TLS 1.3; iPXE 1.2, as of v2.0.0.
+fn acceptor(files: &HttpTls, scripts: Scripts) -> anyhow::Result<TlsAcceptor> {
+    let versions: &[_] = match scripts {
+        Scripts::Http => &[&TLS13],
+        Scripts::Https => &[&TLS13, &TLS12],
+    };
     let read = |path: &PathBuf| format!("read {}", path.display());
     let certificates = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -131,7 +142,7 @@ fn acceptor(files: &HttpTls) -> anyhow::Result<TlsAcceptor> {
     let key = PrivateKeyDer::from_pem_file(&files.key).with_context(|| read(&files.key))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_single_cert(certificates, key);
     let (certificate, key) = (files.certificate.display(), files.key.display());
@@ -143,6 +154,15 @@ fn acceptor(files: &HttpTls) -> anyhow::Result<TlsAcceptor> {
 pub const RAMDISK_SCRIPT: &str = "boot script: ramdisk";
 /// The same of a ramdisk that runs already.
 pub const RAMDISK_ARGUMENTS: &str = "boot arguments: ramdisk";
+/// What a machine did not get.
+pub const NO_PLAIN_SCRIPT: &str = "no boot script: it asks over http, and http.scripts is https";
+
+/// What to do then.
+const OVER_HTTPS_ALONE: &str = "http.scripts is https: load boot.ipxe from a worker's TFTP directory, or ask its https address, with an iPXE that believes the site's CA";
+
+/// Why something was refused, for the log.
+#[derive(Clone, Copy)]
+struct Why(&'static str);
 
 /// Kernels and ramdisks sent at once: with two descriptors each they are still few, and each is over in seconds.
 const BOOT_FILES: usize = 100;
@@ -208,12 +228,16 @@ fn router(answers: BootAnswers) -> Router {
         .layer(middleware::from_fn_with_state(Arc::default(), log))
 }
 
-async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<String>) -> Response {
+async fn boot_script(
+    State(answers): State<Arc<BootAnswers>>,
+    Extension(peer): Extension<Peer>,
+    Path(mac): Path<String>,
+) -> Response {
     let what = |boot| match boot {
         Boot::Ramdisk => RAMDISK_SCRIPT,
         Boot::Disk => "boot script: disk",
     };
-    match boot_facts(&answers, &mac, what).await {
+    match boot_facts(&answers, peer, &mac, what).await {
         Ok((boot, facts)) => for_now(script_for(boot, &facts)),
         Err(refused) => refused,
     }
@@ -222,13 +246,14 @@ async fn boot_script(State(answers): State<Arc<BootAnswers>>, Path(mac): Path<St
 /// What a ramdisk asks for whose loader could not ask for a boot script.
 async fn boot_arguments(
     State(answers): State<Arc<BootAnswers>>,
+    Extension(peer): Extension<Peer>,
     Path(mac): Path<String>,
 ) -> Response {
     let what = |boot| match boot {
         Boot::Ramdisk => RAMDISK_ARGUMENTS,
         Boot::Disk => "boot arguments: none, it boots its disk",
     };
-    match boot_facts(&answers, &mac, what).await {
+    match boot_facts(&answers, peer, &mac, what).await {
         Ok((Boot::Ramdisk, facts)) => for_now(arguments(&facts)),
         Ok((Boot::Disk, _)) => {
             (StatusCode::CONFLICT, "this machine boots its disk\n").into_response()
@@ -240,12 +265,19 @@ async fn boot_arguments(
 /// What a machine boots, told as `what`.
 async fn boot_facts(
     answers: &BootAnswers,
+    peer: Peer,
     mac: &str,
     what: impl Fn(Boot) -> &'static str,
 ) -> Result<(Boot, Facts), Response> {
     let mac: Mac = mac
         .parse()
         .map_err(|bad| (StatusCode::BAD_REQUEST, format!("{bad}\n")).into_response())?;
+    // Before there is a ticket, which whoever listens would read.
+    if answers.scripts == Scripts::Https && !peer.tls {
+        (answers.on_fetch)(mac, NO_PLAIN_SCRIPT);
+        let said = (StatusCode::FORBIDDEN, format!("{OVER_HTTPS_ALONE}\n"));
+        return Err((Extension(Why(OVER_HTTPS_ALONE)), said).into_response());
+    }
     let Some((boot, access)) = (answers.script_of)(mac).await else {
         return Err(serve::busy("no boot script at the moment\n"));
     };
@@ -348,7 +380,8 @@ async fn log(State(refusals): State<Arc<Seldom>>, request: Request, next: Next) 
         && let Some(untold) = refusals.told(tokio::time::Instant::now())
     {
         let path: String = path.chars().take(SHOWN).collect();
-        tracing::info!(peer = ?peer, %method, path, status, untold, "http: refused");
+        let why = response.extensions().get::<Why>().map(|why| why.0);
+        tracing::info!(peer = ?peer, %method, path, status, why, untold, "http: refused");
     }
     tracing::debug!(peer = ?peer, tls, %method, path, ?range, status, micros, "http");
     response

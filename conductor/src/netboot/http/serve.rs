@@ -114,6 +114,24 @@ pub(super) struct Peer {
     pub tls: bool,
 }
 
+/// Told with whom no TLS session came about, and why.
+pub(super) type OnDistrust = dyn Fn(IpAddr, &str) + Send + Sync;
+
+/// What becomes of handshakes that fail; whoever connects can make one.
+struct Failures {
+    log: Seldom,
+    tell: Arc<OnDistrust>,
+}
+
+impl Failures {
+    fn note(&self, peer: SocketAddr, error: &io::Error) {
+        if let Some(untold) = self.log.told(tokio::time::Instant::now()) {
+            tracing::info!(%peer, untold, "TLS handshake: {error}");
+        }
+        (self.tell)(peer.ip().to_canonical(), &error.to_string());
+    }
+}
+
 /// Where machines come in.
 pub(super) struct Doors {
     pub plain: TcpListener,
@@ -137,10 +155,19 @@ impl Doors {
 }
 
 /// Serves until `stop`, then lets what is in flight end in its grace.
-pub(super) async fn serve(doors: Doors, router: Router, limits: Limits, stop: CancellationToken) {
+pub(super) async fn serve(
+    doors: Doors,
+    router: Router,
+    limits: Limits,
+    on_distrust: Arc<OnDistrust>,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     let addresses = Addresses::default();
-    let failures = Arc::<Seldom>::default();
+    let failures = Arc::new(Failures {
+        log: Seldom::default(),
+        tell: on_distrust,
+    });
     let refuse =
         Router::new().fallback(|| async { busy("too many connections of this address\n") });
     loop {
@@ -187,7 +214,7 @@ async fn greet(
     stream: TcpStream,
     address: SocketAddr,
     acceptor: Option<TlsAcceptor>,
-    failures: &Seldom,
+    failures: &Failures,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
@@ -203,12 +230,7 @@ async fn greet(
     let shaken = tokio::time::timeout(limits.request, acceptor.accept(stream)).await;
     match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => serve_one(stream, peer, router, limits, stop).await,
-        Err(error) => {
-            // Whoever connects can make one fail.
-            if let Some(untold) = failures.told(tokio::time::Instant::now()) {
-                tracing::info!(peer = %address, untold, "TLS handshake: {error}");
-            }
-        }
+        Err(error) => failures.note(address, &error),
     }
 }
 

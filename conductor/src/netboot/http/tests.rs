@@ -1,6 +1,7 @@
 //! The server over real connections: what it serves, what it refuses, and its bounds.
 //! `script` tests the scripts, `idle` tests silence.
 use super::*;
+use ironbeat_rack::certificates;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,6 +57,7 @@ async fn site_of(limits: Limits, options: HttpLimits, may_fetch: Option<Arc<MayF
     let answers = BootAnswers {
         listen: address,
         tls: None,
+        scripts: Scripts::Http,
         boot_dir: dir.path().join("boot"),
         image_dir: dir.path().join("images"),
         may_fetch,
@@ -72,8 +74,12 @@ async fn site_of(limits: Limits, options: HttpLimits, may_fetch: Option<Arc<MayF
             };
             Box::pin(std::future::ready(script))
         }),
-        workers: Arc::new(|| vec!["http://w1".into()]),
+        workers: Arc::new(|| Workers {
+            plain: vec!["http://w1".into()],
+            boot: vec!["http://w1".into()],
+        }),
         on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),
+        on_distrust: Arc::new(|_, _| {}),
         on_confirm: Arc::new(|node, sha256| {
             let good = node == node_with_instance() && sha256 == confirm::sha256("sesame");
             let status = if good {
@@ -89,7 +95,9 @@ async fn site_of(limits: Limits, options: HttpLimits, may_fetch: Option<Arc<MayF
         plain: listener,
         tls: None,
     };
-    let task = tokio::spawn(serve::serve(doors, router(answers), limits, stop.clone()));
+    let on_distrust = Arc::clone(&answers.on_distrust);
+    let serve = serve::serve(doors, router(answers), limits, on_distrust, stop.clone());
+    let task = tokio::spawn(serve);
     Site {
         dir,
         address,
@@ -522,4 +530,37 @@ async fn a_private_image_is_sent_to_who_has_a_token_for_it() {
     let first = site.ask("GET", look, "Range: bytes=0-0\r\n").await;
     assert_eq!(first, (206, "0".into()));
     assert_eq!(site.ask("GET", look, "Range: bytes=0-9\r\n").await.0, 403);
+}
+
+#[tokio::test]
+async fn whose_tls_handshake_fails_is_told_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = certificates::Authority::new();
+    let shown = authority.certify(&["127.0.0.1"], certificates::GOOD).pem();
+    let [certificate, key] = ["certificate", "key"].map(|name| dir.path().join(name));
+    std::fs::write(&certificate, &shown[0]).unwrap();
+    std::fs::write(&key, &shown[1]).unwrap();
+    let listener = || TcpListener::bind("127.0.0.1:0");
+    let (plain, secure) = (listener().await.unwrap(), listener().await.unwrap());
+    let listen = secure.local_addr().unwrap();
+    let files = HttpTls {
+        listen,
+        url: None,
+        certificate,
+        key,
+    };
+    let tls = Some((secure, acceptor(&files, Scripts::Https).unwrap()));
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let on_distrust = Arc::new(move |ip: IpAddr, why: &str| drop(tell.send((ip, why.to_owned()))));
+    let stop = CancellationToken::new();
+    let (doors, limits) = (Doors { plain, tls }, Limits::default());
+    let serve = serve::serve(doors, Router::new(), limits, on_distrust, stop.clone());
+    let task = tokio::spawn(serve);
+    let mut stream = TcpStream::connect(listen).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let (ip, why) = told.recv().await.unwrap();
+    assert_eq!(ip, listen.ip());
+    assert!(why.contains("InvalidContentType"), "{why}");
+    stop.cancel();
+    task.await.unwrap();
 }

@@ -41,6 +41,7 @@ const COMMAND_LINE: &[&str] = &[
     "ib.login=",
     "ib.ca=sha256:",
     "ib.http=",
+    "ib.https=https://",
     "ib.ntp=",
     "ib.proxy=http://",
     "ib.log=debug",
