@@ -398,6 +398,7 @@ pub fn lookup(boot: BootId, inventory: Inventory) -> Lookup {
         inventory,
         timings: BootTimings::default(),
         login: None,
+        measured: None,
     }
 }
 
