@@ -268,7 +268,7 @@ fn agent_that_tries(
         let inventory = || {
             let mut inventory = Inventory::default();
             inventory.cpu.count = 7;
-            inventory
+            (inventory, None)
         };
         beat::run(Heart {
             link,
@@ -277,7 +277,7 @@ fn agent_that_tries(
             prefix: subject::DEFAULT_PREFIX.to_string(),
             boot,
             runner,
-            inventory: Arc::new(inventory),
+            machine: Arc::new(inventory),
             timings: Arc::new(Timings::default()),
             lines: Lines::default(),
             final_beat,

@@ -18,7 +18,6 @@ use ironbeat_auth::site::Site;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{HeartbeatReply, Outcome};
 use ironbeat_common::id::NodeId;
-use ironbeat_common::inventory::Inventory;
 use ironbeat_common::login::{Login, LoginRequest, Renewal, RenewalReply, UserKey, signed_text};
 use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_common::order::Order;
@@ -108,7 +107,7 @@ impl Scripted {
                 prefix: subject::DEFAULT_PREFIX.into(),
                 boot,
                 runner: Runner::new(Arc::new(perform), Arc::new(Vec::new)),
-                inventory: Arc::new(Inventory::default),
+                machine: Arc::new(Default::default),
                 timings: Arc::new(Timings::default()),
                 lines: Lines::default(),
                 final_beat: beat::FINAL_BEAT,

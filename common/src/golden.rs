@@ -11,14 +11,15 @@ use crate::image::{Checksum, Digest, ImageFormat};
 use crate::inventory::{BootFacts, BootMode, Disk, Inventory, Nic, System};
 use crate::login::{Login, LoginRequest, Renewal, RenewalReply, Signature, UserKey};
 use crate::lookup::{BootTimings, Lookup, LookupReply};
+use crate::measured::{EventLog, Measurements, Pcr};
 use crate::order::{ConfigFile, Order, WriteImage};
 use core::fmt;
 use data_encoding::HEXLOWER;
 use ironbeat_mutate::Mutator;
 use ironbeat_mutate::good::wire::{
     BEATS as GOLDEN_BEATS, BOOT_ENTRY as GOLDEN_BOOT_ENTRY, LOGIN_REQUEST as GOLDEN_LOGIN_REQUEST,
-    LOOKUP as GOLDEN_LOOKUP, RENEWAL as GOLDEN_RENEWAL, WELCOME as GOLDEN_WELCOME,
-    WELCOME_LOGIN as GOLDEN_WELCOME_LOGIN, WRITE as GOLDEN_WRITE,
+    LOOKUP as GOLDEN_LOOKUP, MEASUREMENTS as GOLDEN_MEASUREMENTS, RENEWAL as GOLDEN_RENEWAL,
+    WELCOME as GOLDEN_WELCOME, WELCOME_LOGIN as GOLDEN_WELCOME_LOGIN, WRITE as GOLDEN_WRITE,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,6 +80,7 @@ fn lookup() -> Lookup {
             lookup_ms: 5,
         },
         login: None,
+        measured: None,
     }
 }
 
@@ -87,6 +89,16 @@ fn login_request() -> LoginRequest {
         key: UserKey::from_bytes([1; 32]),
         ticket: UserKey::from_bytes([2; 32]),
         signature: Signature([3; 64]),
+    }
+}
+
+fn measurements() -> Measurements {
+    Measurements {
+        pcrs: vec![Pcr {
+            index: 4,
+            sha256: Digest([7; 32]),
+        }],
+        log: EventLog::Read(vec![1, 2]),
     }
 }
 
@@ -206,6 +218,7 @@ fn every_message_has_its_golden_bytes() {
         },
         GOLDEN_WELCOME_LOGIN,
     );
+    check(measurements(), GOLDEN_MEASUREMENTS);
     check(login_request(), GOLDEN_LOGIN_REQUEST);
     let renewal = Renewal {
         version: VERSION,

@@ -14,6 +14,7 @@ pub mod image;
 pub mod inventory;
 pub mod login;
 pub mod lookup;
+pub mod measured;
 pub mod order;
 pub mod subject;
 pub mod text_form;

@@ -3,6 +3,7 @@
 use crate::id::{BootId, Mac, NodeId, SystemUuid};
 use crate::inventory::{BmcAddress, Inventory};
 use crate::login::{Login, LoginRequest};
+use crate::measured::Measurements;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct Lookup {
     /// Of an agent whose boot script had a ticket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginRequest>,
+    /// None: the machine has no TPM 2.0, or the agent cannot read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measurements>,
 }
 
 /// The same message, read for what a machine is recognised by. Of a whole inventory most is text that nobody looks at when

@@ -6,9 +6,13 @@ pub use crate::netboot::http::fuzz as http;
 pub use crate::records::fuzz as records;
 
 use crate::config::Config;
+use crate::measured::{authenticode, compare, event_log};
 use crate::netboot::script::{Facts, Workers, check_command_line, script_for};
 use crate::secrets::{DataKey, Envelope, MasterKeys, Wrapped};
+use ironbeat_common::image::Digest;
+use ironbeat_common::measured::{EventLog, Measurements, PCRS, Pcr};
 use ironbeat_core::boot::Boot;
+use ironbeat_core::node::MeasuredBoot;
 use ironbeat_ops::sealed::SealedText;
 use std::sync::LazyLock;
 
@@ -62,6 +66,31 @@ pub fn letter(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let sealed: Result<SealedText, ()> = text.parse();
     sealed.is_ok_and(|sealed| DATA_KEY.open_letter(&sealed).is_some())
+}
+
+/// The event log of a TPM, and what is made of it.
+pub fn event_log(bytes: &[u8]) -> bool {
+    let Ok(events) = event_log::parse(bytes) else {
+        return false;
+    };
+    assert!(events.iter().all(|event| event.data.len() <= bytes.len()));
+    let pcr = |index| Pcr {
+        index,
+        sha256: Digest(event_log::replay(&events, index)),
+    };
+    let measurements = Measurements {
+        pcrs: PCRS.into_iter().map(pcr).collect(),
+        log: EventLog::Read(bytes.to_vec()),
+    };
+    let compared = compare(&measurements, &[]);
+    let is_compared = matches!(&compared, MeasuredBoot::Compared { .. });
+    assert!(is_compared, "a log contradicts itself: {compared}");
+    true
+}
+
+/// A kernel that is served.
+pub fn program(bytes: &[u8]) -> bool {
+    authenticode::sha256(bytes).is_some()
 }
 
 /// What goes into a boot script: kernel arguments as they are configured.

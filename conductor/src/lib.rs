@@ -13,6 +13,7 @@ pub mod front;
 pub mod fuzz;
 mod login;
 pub mod loops;
+pub mod measured;
 pub mod netboot;
 mod private;
 pub mod records;

@@ -16,6 +16,7 @@ use crate::loops::revoke;
 use crate::loops::sweep;
 use crate::loops::trouble;
 use crate::loops::turn;
+use crate::measured::files::{Files, watch as watch_files};
 use crate::netboot::boots::Boots;
 use crate::netboot::budget::Budgets;
 use crate::netboot::files;
@@ -113,6 +114,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         .context("open the keys of the node store")?;
     let view = View::start(&store);
     let incarnation = Incarnation(uuid::Uuid::new_v4().as_u128() as u32);
+    let keep = Duration::from_secs(config.policy.boot_timeout_secs.into());
+    let mut hashed = Files::new(&config.http.boot_dir, keep);
     let info = WorkerInfo {
         id: id.clone(),
         incarnation,
@@ -121,6 +124,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
         started: clock::now(),
         lacks: files::lacking(&config.http.boot_dir),
+        serves: hashed.look(Instant::now()),
         host: String::new(),
         stands_by: None,
         lacks_images: None,
@@ -203,6 +207,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let remembering = origin::answer(worker.front.clone(), &worker.prefix, id.clone(), origin)
         .await
         .context("answer other workers")?;
+    let served = tokio::spawn(watch_files(hashed, worker.presence.clone()));
     let started = start(&worker, &consoles, &config, &refusals, passwords).await;
     let Started {
         http,
@@ -226,6 +231,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     if let Err(error) = listening.service.stop().await {
         tracing::warn!("stop the service: {error}");
     }
+    served.abort();
     background.iter().for_each(|task| task.abort());
     worker.tasks.close();
     let in_flight = async {

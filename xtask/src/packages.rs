@@ -41,6 +41,7 @@ pub const RACK: Packages = &[
     ("ipmitool", "a second opinion on the BMCs"),
     ("qemu-system-x86", "the machines"),
     ("qemu-utils", "their disks"),
+    ("swtpm", "TPMs"),
     ("ipxe-qemu", "network boot in their NICs"),
     ("ipxe", "network boot for firmware without it"),
     ("shim-signed", "network boot with Secure Boot"),

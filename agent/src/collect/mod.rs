@@ -8,6 +8,7 @@ pub mod disks;
 pub mod memory;
 pub mod nics;
 pub mod smbios;
+pub mod tpm;
 pub mod undriven;
 
 use ironbeat_common::id::Mac;

@@ -14,14 +14,15 @@ use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::inventory::Inventory;
 use ironbeat_common::login::Login;
 use ironbeat_common::lookup::{Lookup, LookupReply};
+use ironbeat_common::measured::Measurements;
 use ironbeat_common::subject;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-/// Reads the inventory; called on its own thread.
-pub type ReadInventory = dyn Fn() -> Inventory + Send + Sync;
+/// Reads the inventory, and what the TPM has of this boot; called on its own thread.
+pub type ReadMachine = dyn Fn() -> (Inventory, Option<Measurements>) + Send + Sync;
 
 /// Timeouts a conductor may set, in seconds: less would be a storm, more a forgotten machine.
 const TIMEOUT_SECS: std::ops::RangeInclusive<u32> = 1..=3600;
@@ -52,7 +53,7 @@ pub struct Heart {
     pub prefix: String,
     pub boot: BootId,
     pub runner: Runner,
-    pub inventory: Arc<ReadInventory>,
+    pub machine: Arc<ReadMachine>,
     pub timings: Arc<Timings>,
     pub lines: Lines,
     /// [`FINAL_BEAT`], but for tests.
@@ -133,7 +134,7 @@ impl Heart {
         let mut failures = 0;
         loop {
             self.link.online().await;
-            let inventory = self.read_inventory().await;
+            let (inventory, measured) = self.read_machine().await;
             self.timings.note(|t, now| t.lookup_ms = now);
             let timings = self.timings.get();
             tracing::info!(
@@ -151,6 +152,7 @@ impl Heart {
                 inventory,
                 timings,
                 login: self.access.request(&self.boot),
+                measured,
             };
             let wait = match self.link.ask(subject::lookup(&self.prefix), &lookup).await {
                 Ok(LookupReply::Welcome {
@@ -181,13 +183,13 @@ impl Heart {
         }
     }
 
-    async fn read_inventory(&self) -> Inventory {
-        let read = self.inventory.clone();
+    async fn read_machine(&self) -> (Inventory, Option<Measurements>) {
+        let read = self.machine.clone();
         match tokio::task::spawn_blocking(move || read()).await {
-            Ok(inventory) => inventory,
+            Ok(machine) => machine,
             Err(error) => {
                 tracing::error!(%error, "reading the inventory");
-                Inventory::default()
+                Default::default()
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is read of this machine for a lookup, an inspection and a step, and how long each waits for it.
 //! How one kind of thing is read is in `collect`.
 use super::settle::{self, Look, Settling};
-use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem, undriven};
+use crate::collect::{Collector, Collectors, Roots, bmc, disks, nics, problem, tpm, undriven};
 use crate::context::StepContext;
 use crate::init::modules::load::Loaded;
 use crate::latch::Latch;
@@ -12,7 +12,8 @@ use anyhow::Context;
 use ironbeat_common::heartbeat::Progress;
 use ironbeat_common::id::Mac;
 use ironbeat_common::inventory::{DRIVERS, Disk, Inventory};
-use std::sync::{Arc, Mutex, PoisonError};
+use ironbeat_common::measured::Measurements;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// For the inventory of a lookup: what takes longer (a BMC, a dying disk) is in the next one.
@@ -39,6 +40,8 @@ pub struct Hardware {
     machine: Collectors,
     disks: Collectors,
     nics: Collectors,
+    /// Of firmware and loaders, whose measurements do not change while this kernel runs. Empty: not read yet.
+    measured: Arc<OnceLock<Option<Measurements>>>,
     pub drivers: Latch,
     /// The firmware's variables can be read and written.
     pub variables: Latch,
@@ -57,6 +60,15 @@ impl Hardware {
             name: "bmc",
             read: Arc::new(move || reader.read(&bmc_roots)),
         });
+        let (measured, tpm_roots) = (Arc::<OnceLock<_>>::default(), roots.clone());
+        let once = measured.clone();
+        machine.push(Collector {
+            name: "tpm",
+            read: Arc::new(move || {
+                once.get_or_init(|| tpm::read(&tpm_roots));
+                Ok(Box::new(|_| ()))
+            }),
+        });
         let (heard, nics_roots) = (neighbours.clone(), roots.clone());
         let nics = Collector {
             name: "nics",
@@ -73,6 +85,7 @@ impl Hardware {
             neighbours,
             machine: Collectors::new(machine),
             nics: Collectors::new(vec![nics]),
+            measured,
             drivers: Latch::default(),
             variables: Latch::default(),
             ahead: Mutex::default(),
@@ -144,7 +157,7 @@ impl Hardware {
         *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(inventory);
     }
 
-    pub fn for_lookup(&self) -> Inventory {
+    pub fn for_lookup(&self) -> (Inventory, Option<Measurements>) {
         let in_time = self
             .drivers
             .wait(DRIVERS_BOUND.saturating_sub(self.started.elapsed()));
@@ -164,7 +177,7 @@ impl Hardware {
             let what = format!("still loading after {} s", DRIVERS_BOUND.as_secs());
             problem(&mut inventory, DRIVERS, what);
         }
-        inventory
+        (inventory, self.measured.get().cloned().flatten())
     }
 
     pub fn inspect(&self, lldp_wait: Duration, context: &StepContext<'_>) -> Inventory {
@@ -235,7 +248,7 @@ mod tests {
         hardware.drivers.set();
         // The first was read ahead.
         for _ in 0..2 {
-            let inventory = hardware.for_lookup();
+            let (inventory, _) = hardware.for_lookup();
             let mut problems = inventory.disk_problems();
             let of_drivers = problems.find(|problem| problem.collector == DRIVERS);
             assert_eq!(of_drivers.map(|problem| problem.what.as_str()), Some(why));

@@ -230,7 +230,7 @@ fn live(
             prefix: settings.prefix.clone(),
             boot,
             runner,
-            inventory: Arc::new(move || hardware.for_lookup()),
+            machine: Arc::new(move || hardware.for_lookup()),
             timings,
             lines,
             final_beat: beat::FINAL_BEAT,

@@ -19,11 +19,20 @@ pub fn prepare() {
     ] {
         mount_at(kind, target);
     }
+    mount_security();
     open_console();
     on_panic_reboot();
     ignore_children();
     // A crash that skips the hook panics the kernel, which then restarts the machine.
     let _ = std::fs::write("/proc/sys/kernel/panic", PANIC_PAUSE.as_secs().to_string());
+}
+
+/// Where the kernel has the event log of a TPM.
+fn mount_security() {
+    const SECURITY: &str = "/sys/kernel/security";
+    if Path::new(SECURITY).is_dir() {
+        mount_at("securityfs", SECURITY);
+    }
 }
 
 /// The firmware's variables; their file system is a module, so this comes after those.

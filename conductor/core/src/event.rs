@@ -2,7 +2,9 @@
 //! `decide` says what follows from it.
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
-use crate::node::{BmcAccess, BootDevice, Candidate, ImageSource, NewInstance, Node, Secret, Sign};
+use crate::node::{
+    BmcAccess, BootDevice, Candidate, ImageSource, MeasuredBoot, NewInstance, Node, Secret, Sign,
+};
 use crate::patch::Patch;
 use crate::time::Time;
 use alloc::string::String;
@@ -33,6 +35,8 @@ pub enum Event {
         inventory: Inventory,
         #[serde(default)]
         proof: Proof,
+        #[serde(default)]
+        measured: MeasuredBoot,
     },
     /// The NATS servers accept logins with these keys no longer.
     LoginsEnded { keys: Vec<UserKey> },

@@ -3,11 +3,11 @@
 use crate::boot;
 use crate::lookup::weak_identity;
 use crate::node::{
-    AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, Node, OnFailure,
-    PasswordChange, Phase, PowerSource, Rest, Sign, State, Step, deaths,
+    AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, MeasuredBoot, Node,
+    OnFailure, PasswordChange, Phase, PowerSource, Rest, Sign, State, Step, deaths,
 };
 use crate::plan::steps_of;
-use crate::policy::Policy;
+use crate::policy::{OnMeasurement, Policy};
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -70,6 +70,9 @@ pub struct Explanation {
     /// Two machines claim the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rival: Option<String>,
+    /// What was measured of its last ramdisk, compared with what workers serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<String>,
     /// What other disks have that firmware, or the deployed system, may take for the deployed disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collisions: Option<String>,
@@ -152,6 +155,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
             let ago = human(now.since(rival.at).as_secs());
             format!("{}, {ago} ago", rival.sign.words())
         }),
+        measured: measured(node, policy),
         confirmed: confirmed(node, now),
         collisions: (!node.collisions.is_empty()).then(|| node.collisions.to_string()),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
@@ -181,6 +185,18 @@ fn password_change(change: &PasswordChange) -> String {
              give the right one (ironbeat node set --bmc-password-file)"
         ),
     }
+}
+
+/// That most machines have no TPM is worth a line only where one is wanted.
+fn measured(node: &Node, policy: &Policy) -> Option<String> {
+    let measured = node.measured_boot.as_ref()?;
+    let required = policy.measured_boot == OnMeasurement::Require;
+    let refused = match required && !measured.is_served() {
+        true => "; it is refused (policy measured_boot = \"require\")",
+        false => "",
+    };
+    let is_news = required || *measured != MeasuredBoot::NoTpm;
+    is_news.then(|| format!("{measured}{refused}"))
 }
 
 fn confirmed(node: &Node, now: Time) -> Option<String> {
@@ -487,6 +503,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(rival) = &self.rival {
             writeln!(f, "rival     {rival}")?;
+        }
+        if let Some(measured) = &self.measured {
+            writeln!(f, "booted    {measured}")?;
         }
         if let Some(confirmed) = &self.confirmed {
             writeln!(f, "instance  {confirmed}")?;

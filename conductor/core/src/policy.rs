@@ -63,6 +63,10 @@ pub struct Policy {
     /// deployed disk. `warn`: the node says so. `refuse`: the deploy fails. `neutralise`: they are made harmless, but for boot
     /// code in the first sector, unless cleaning would leave them alone (see operator.md).
     pub disk_collisions: OnCollision,
+    /// What becomes of a ramdisk whose firmware did not measure the kernel and the ramdisk that workers serve, as its agent says
+    /// (see security.md). `off`: nobody looks. `report`: `node show` and `node explain` say it. `require`: it gets none of its
+    /// node's steps, and `explain` says why; so no machine without a TPM 2.0 gets any.
+    pub measured_boot: OnMeasurement,
     /// Have each deployed instance say once that it runs, unless its deploy says otherwise: by cloud-init's `phone_home`,
     /// against a worker (see operator.md).
     pub confirm_instances: bool,
@@ -98,6 +102,7 @@ impl Default for Policy {
             max_concurrent_deploy: 0,
             max_concurrent_clean: 0,
             disk_collisions: OnCollision::Warn,
+            measured_boot: OnMeasurement::Report,
             confirm_instances: false,
             accept_plain_secrets: true,
             power_evidence_secs: 900,
@@ -112,6 +117,16 @@ pub enum OnCollision {
     Warn,
     Refuse,
     Neutralise,
+}
+
+/// What becomes of a ramdisk whose measurements are not those of what is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(rename_all = "snake_case")]
+pub enum OnMeasurement {
+    Off,
+    Report,
+    Require,
 }
 
 const HOUR: u32 = 3600;
@@ -157,6 +172,7 @@ impl Policy {
             max_concurrent_deploy: _,
             max_concurrent_clean: _,
             disk_collisions: _,
+            measured_boot: _,
             confirm_instances: _,
             accept_plain_secrets: _,
         } = *self;

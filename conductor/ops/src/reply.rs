@@ -1,6 +1,7 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
 use ironbeat_common::id::NodeId;
+use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::{Actor, Incarnation, NodeName, WorkerId};
 use ironbeat_core::index::Entry;
@@ -161,6 +162,9 @@ pub struct WorkerInfo {
     /// Files that machines need to boot a ramdisk from it, and why it cannot serve them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+    /// What machines boot from it, the newest first; and what they did until a while ago.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serves: Vec<Served>,
     /// Why it cannot serve images that a deploy names without a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacks_images: Option<String>,
@@ -186,6 +190,18 @@ pub struct WorkerInfo {
     /// does not live, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dnsmasq: Option<String>,
+}
+
+/// A kernel and a ramdisk, by their SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Served {
+    /// Of the file.
+    pub kernel: Digest<32>,
+    /// Of the kernel as firmware hashes a program, which leaves its signature out (Authenticode); none: it is no UEFI program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Digest<32>>,
+    pub ramdisk: Digest<32>,
 }
 
 /// With which a client seals secrets.

@@ -280,6 +280,7 @@ mod tests {
             version: String::new(),
             started: clock::now(),
             lacks: vec![],
+            serves: vec![],
             host: String::new(),
             stands_by: None,
             lacks_images: None,

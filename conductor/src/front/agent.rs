@@ -5,6 +5,7 @@ use super::refusal::{ApiError, fail};
 use crate::clock;
 use crate::confirm;
 use crate::drive::ReconcileError;
+use crate::measured::compare;
 use crate::netboot::mirrors::urls;
 use crate::secrets::Purpose;
 use crate::tickets::{self, Forged, Tickets};
@@ -14,13 +15,16 @@ use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
 use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_common::login::{Login, LoginRequest, Renewal, RenewalReply, UserKey};
 use ironbeat_common::lookup::{Introduction, Lookup, LookupReply};
+use ironbeat_common::measured::Measurements;
 use ironbeat_core::decide::{Event, Proof, Rejected, Wanted, may_renew, refusal, wanted};
 use ironbeat_core::lookup::{Identity, MAX_NAMED, Match};
-use ironbeat_core::node::{AgentStep, Delivery, Node};
+use ironbeat_core::node::{AgentStep, Delivery, MeasuredBoot, Node};
 use ironbeat_core::plan::config_drive;
+use ironbeat_core::policy::OnMeasurement;
 use ironbeat_core::text::said;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, What};
+use ironbeat_ops::reply::Served;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -123,6 +127,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
                 boot,
                 inventory: std::mem::take(&mut lookup.inventory),
                 proof: proof.unwrap_or(Proof::Missing),
+                measured: measured(worker, lookup.measured.take()),
             };
             let delivered = worker.drive.deliver(*node, &event).await;
             if let Event::Booted { inventory, .. } = event {
@@ -137,12 +142,20 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
                         false => vec![],
                     };
                     let rival = node.tickets.rival.as_ref();
-                    let first = match (welcome, rival) {
-                        (true, _) => format!("welcome, by {by}"),
-                        (false, Some(rival)) => format!("refused, by {by}: {}", rival.sign.words()),
-                        (false, None) => format!("refused, by {by}: the node is active"),
+                    let refused = refused_measured(worker, &node).filter(|_| !astray);
+                    let first = match (welcome, refused, rival) {
+                        (true, _, _) => format!("welcome, by {by}"),
+                        (false, Some(why), _) => format!("refused, by {by}: {why}"),
+                        (false, None, Some(rival)) => {
+                            format!("refused, by {by}: {}", rival.sign.words())
+                        }
+                        (false, None, None) => format!("refused, by {by}: the node is active"),
                     };
-                    let words: Vec<String> = std::iter::once(first).chain(of_others).collect();
+                    let suspect = node.measured_boot.as_ref();
+                    let suspect = suspect.filter(|it| welcome && it.is_suspect());
+                    let suspect = suspect.map(|it| format!("measured boot: {it}"));
+                    let words = std::iter::once(first).chain(suspect).chain(of_others);
+                    let words: Vec<String> = words.collect();
                     (words.join("; "), welcome.then_some(node))
                 }
                 Err(ReconcileError::Rejected(why)) => (format!("refused, by {by}: {why}"), None),
@@ -187,6 +200,24 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
         heartbeat_timeout_secs: worker.policy.heartbeat_timeout_secs,
         login,
     }))
+}
+
+/// Why a policy that wants a measured boot refuses the last one of this node.
+fn refused_measured<'a>(worker: &Worker, node: &'a Node) -> Option<&'a MeasuredBoot> {
+    let measured = node.measured_boot.as_ref()?;
+    let required = worker.policy.measured_boot == OnMeasurement::Require;
+    (required && !measured.is_served()).then_some(measured)
+}
+
+/// What was measured of this boot.
+fn measured(worker: &Worker, measurements: Option<Measurements>) -> MeasuredBoot {
+    let is_off = worker.policy.measured_boot == OnMeasurement::Off;
+    let Some(measurements) = measurements.filter(|_| !is_off) else {
+        return MeasuredBoot::NoTpm;
+    };
+    let heard = worker.presence.heard().into_iter();
+    let served: Vec<Served> = heard.flat_map(|worker| worker.serves).collect();
+    compare(&measurements, &served)
 }
 
 fn minted(tickets: &Tickets, node: NodeId, key: &UserKey, asked: Time) -> Result<Login, ApiError> {

@@ -15,7 +15,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::id::{Actor, WorkerId};
 use ironbeat_core::time::Time;
 use ironbeat_ops::policy::differences;
-use ironbeat_ops::reply::WorkerInfo;
+use ironbeat_ops::reply::{Served, WorkerInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +59,8 @@ pub struct Presence {
     timing: Timing,
     roster: Arc<Mutex<Roster>>,
     wrong: Arc<Mutex<Wrong>>,
+    /// See [`WorkerInfo`].
+    serves: Arc<Mutex<Vec<Served>>>,
     /// The last renewal, and when it was sent.
     sent: Arc<Mutex<Sent>>,
     changes: watch::Sender<u64>,
@@ -156,6 +158,7 @@ impl Presence {
                 lacks: own.lacks.clone(),
                 ..Wrong::default()
             })),
+            serves: Arc::new(Mutex::new(own.serves.clone())),
             sent: Arc::default(),
             own: WorkerInfo {
                 host: host_name(),
@@ -212,6 +215,7 @@ impl Presence {
             lacks_images,
             records,
             refused,
+            serves: lock(&self.serves).clone(),
             ..self.own.clone()
         }
     }
@@ -224,6 +228,11 @@ impl Presence {
     /// Changes what it says of itself; the next renewal tells the others.
     pub fn tell(&self, change: impl FnOnce(&mut Wrong)) {
         change(&mut lock(&self.wrong));
+    }
+
+    /// What machines may have booted from this worker; the next renewal tells the others.
+    pub fn serves(&self, serves: Vec<Served>) {
+        *lock(&self.serves) = serves;
     }
 
     /// One worker has the name at a time. One that crashed leaves it behind, and nobody can tell from afar whether it died

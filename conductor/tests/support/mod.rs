@@ -410,6 +410,7 @@ pub fn lookup(boot: BootId, inventory: Inventory) -> Lookup {
         inventory,
         timings: BootTimings::default(),
         login: None,
+        measured: None,
     }
 }
 

@@ -176,6 +176,7 @@ pub fn lookup(n: usize, bmc: IpAddr, boot: BootId) -> Lookup {
             lookup_ms: 6_250,
         },
         login: None,
+        measured: None,
     }
 }
 

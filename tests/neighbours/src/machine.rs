@@ -141,6 +141,7 @@ impl Machine {
             inventory: inventory(self.n, self.mark),
             timings: BootTimings::default(),
             login,
+            measured: None,
         })
     }
 }

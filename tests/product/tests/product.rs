@@ -927,6 +927,7 @@ fn over_tls_alone(cluster: &Cluster, workers: usize, path: &str) -> Result<()> {
 fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -> Result<()> {
     let machine = NodeSpec {
         firmware: Firmware::SecureUefi,
+        tpm: true,
         memory_mib: 768,
         nics: vec![NicSpec {
             model: NicModel::VirtioNet,
@@ -969,8 +970,24 @@ fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -
     cluster.wait_state(1, &["inspect failed"], PATIENCE)?;
 
     cluster.cli(&["node", "set", "node1", "--secure-boot", "on"])?;
+    // Somebody answers for TFTP, and serves a ramdisk of theirs: nothing on the way checks it.
+    let served = cluster.rack.dnsmasq().tftp_dir().join("grub/initrd");
+    let ours = served.with_extension("ours");
+    let mut theirs = std::fs::read(&served)?;
+    theirs.extend([0; 512]);
+    std::fs::rename(&served, &ours)?;
+    std::fs::write(&served, theirs)?;
     cluster.cli(&["node", "inspect", "node1"])?;
     let shown = cluster.wait_state(1, &["manageable"], PATIENCE)?;
+    let measured = &shown["measured_boot"]["compared"];
+    ensure!(measured["kernel"] == "served", "{measured:#}");
+    ensure!(measured["ramdisk"]["other"].is_object(), "{measured:#}");
+    let explained = cluster.cli_text(&["node", "explain", "node1"])?;
+    ensure!(
+        explained.contains("another ramdisk than we serve"),
+        "{explained}"
+    );
+    std::fs::rename(&ours, &served)?;
     let boot = &shown["inventory"]["boot"];
     ensure!(boot["secure_boot"] == true, "{boot:#}");
     let events = cluster.cli_text(&["events", "node1", "--last", "50"])?;
@@ -980,7 +997,12 @@ fn a_machine_with_secure_boot_refuses_ipxe_and_is_deployed_by_signed_loaders() -
     cluster.wait_state(1, &["available"], PATIENCE)?;
     let mut console = console_from_now(&cluster, 1);
     cluster.deploy(1, "secure")?;
-    cluster.wait_state(1, &["active"], PATIENCE)?;
+    let shown = cluster.wait_state(1, &["active"], PATIENCE)?;
+    let measured = &shown["measured_boot"]["compared"];
+    ensure!(
+        measured["kernel"] == "served" && measured["ramdisk"] == "served",
+        "{measured:#}"
+    );
     says_who_it_is(&mut console, "secure")
 }
 

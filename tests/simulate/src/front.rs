@@ -16,7 +16,7 @@ use ironbeat_core::decide::{
 use ironbeat_core::id::RequestId;
 use ironbeat_core::index::Entry;
 use ironbeat_core::lookup::{Identity, Match};
-use ironbeat_core::node::{Delivery, Node, Sign};
+use ironbeat_core::node::{Delivery, MeasuredBoot, Node, Sign};
 use std::sync::Arc;
 
 #[expect(
@@ -231,6 +231,7 @@ async fn look_up(
         boot,
         inventory,
         proof,
+        measured: MeasuredBoot::default(),
     };
     match deliver(world, drive, node, &event).await {
         Ok(node) if node.boot != Some(boot) => Ok(wait),

@@ -110,6 +110,7 @@ impl Worker {
             version: "simulated".into(),
             started: Time::from_unix_ms(scene::BEGIN),
             lacks: vec![],
+            serves: vec![],
             lacks_images: None,
             refused: vec![],
             host: String::new(),

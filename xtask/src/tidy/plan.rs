@@ -388,7 +388,7 @@ const CONDUCTOR: &[Room] = &[
     folder(
         "front",
         &[
-            "drive", "records", "bmc", "netboot", "secrets", "loops", "worker",
+            "drive", "records", "bmc", "netboot", "measured", "secrets", "loops", "worker",
         ],
         "what comes in over NATS: lookups, heartbeats, the operators' requests, questions of other workers",
     ),
@@ -407,6 +407,11 @@ const CONDUCTOR: &[Room] = &[
         "netboot",
         &["records"],
         "what machines boot: dnsmasq's files, boot scripts, HTTP",
+    ),
+    folder(
+        "measured",
+        &["netboot", "records"],
+        "what a machine's firmware measured, compared with what is served",
     ),
     folder(
         "bmc",

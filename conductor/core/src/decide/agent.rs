@@ -8,10 +8,11 @@ use super::ticket::{self, Admitted};
 use crate::disks;
 use crate::event::Proof;
 use crate::node::{
-    AgentStep, Beside, BmcAct, Collisions, Node, Phase, Power, PowerSource, Rest, State, Step,
+    AgentStep, Beside, BmcAct, Collisions, MeasuredBoot, Node, Phase, Power, PowerSource, Rest,
+    State, Step,
 };
 use crate::plan::{self, Plan};
-use crate::policy::OnCollision;
+use crate::policy::{OnCollision, OnMeasurement};
 use crate::text::said;
 use alloc::boxed::Box;
 use alloc::format;
@@ -28,6 +29,7 @@ pub(super) fn booted(
     boot: BootId,
     inventory: &Inventory,
     proof: Proof,
+    measured: &MeasuredBoot,
 ) -> Result<String, Rejected> {
     if is_active(&draft.node) {
         return match proof {
@@ -49,8 +51,12 @@ pub(super) fn booted(
             state: format!("{state}, in maintenance"),
         });
     }
+    let before = draft.node.clone();
     if let Admitted::Noted(words) = ticket::admit(draft, proof)? {
         return Ok(words);
+    }
+    if let Some(refused) = weigh(draft, before, measured) {
+        return refused;
     }
     draft.node.boot = Some(boot);
     draft.node.found_boot_mode = Some(inventory.boot.mode);
@@ -102,6 +108,28 @@ pub(super) fn booted(
     // The agent beats as soon as it is welcome: a nudge would make it beat twice.
     draft.effects.retain(|effect| *effect != Effect::Nudge);
     Ok(because)
+}
+
+/// Keeps what was measured of a boot that may come in; whether the policy lets it. A boot that it refuses leaves nothing else
+/// behind: its ticket is as good as it was.
+fn weigh(
+    draft: &mut Draft<'_>,
+    before: Node,
+    measured: &MeasuredBoot,
+) -> Option<Result<String, Rejected>> {
+    let policy = draft.ctx.policy.measured_boot;
+    let measured = (policy != OnMeasurement::Off).then_some(measured);
+    draft.node.measured_boot = measured.cloned();
+    let refused = measured.filter(|it| policy == OnMeasurement::Require && !it.is_served())?;
+    let refused = Rejected::NotMeasured {
+        why: refused.to_string(),
+    };
+    if before.measured_boot.as_ref() == measured {
+        return Some(Err(refused));
+    }
+    draft.node = before;
+    draft.node.measured_boot = measured.cloned();
+    Some(Ok(refused.to_string()))
 }
 
 /// Goes on with the steps after the lookup.

@@ -67,6 +67,10 @@ pub enum Rejected {
     WrongTicket {
         why: WrongTicket,
     },
+    /// Its firmware did not measure what is served, which the policy wants.
+    NotMeasured {
+        why: String,
+    },
     /// A later boot script was fetched before this one was ready.
     OldScript,
     /// Nobody deployed an instance with this token, or it cannot run yet.
@@ -128,6 +132,10 @@ impl fmt::Display for Rejected {
             Rejected::UnknownBoot => f.write_str("this boot is not the node's current one"),
             Rejected::OldBoot => f.write_str("a later boot has replaced this one"),
             Rejected::WrongTicket { why } => f.write_str(why.words()),
+            Rejected::NotMeasured { why } => write!(
+                f,
+                "the policy wants a measured boot (measured_boot = \"require\"): {why}"
+            ),
             Rejected::OldScript => f.write_str("a later boot script was fetched meanwhile"),
             Rejected::WrongToken => f.write_str("this is not the token of a deployed instance"),
             Rejected::AgentNotWanted { state } => {

@@ -10,8 +10,8 @@ use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
 use crate::node::{
-    AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, Node, Phase, Rest,
-    Secret, Sign, State, Step,
+    AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, MeasuredBoot, Node,
+    Phase, Rest, Secret, Sign, State, Step,
 };
 use crate::time::Time;
 use alloc::string::String;
@@ -217,6 +217,7 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
             boot: any_boot,
             inventory: invent_inventory(rng),
             proof: invent_proof(node, rng),
+            measured: MeasuredBoot::default(),
         },
         (6, _) => Event::Beat {
             boot: any_boot,

@@ -8,7 +8,7 @@ use crate::hints::Hints;
 use crate::id::{Actor, Incarnation, OpId, RequestId};
 use crate::node::{
     AgentStep, Beside, BesideKind, BmcAccess, BmcAct, BmcSecrets, ConfirmToken, HardwareFault,
-    Image, InstanceData, NewInstance, Node, Phase, Secret, Sign, Step,
+    Image, InstanceData, MeasuredBoot, NewInstance, Node, Phase, Secret, Sign, Step,
 };
 use crate::policy::OnCollision;
 use crate::time::Time;
@@ -219,6 +219,7 @@ impl Story {
             boot,
             inventory,
             proof: Proof::NotAsked,
+            measured: MeasuredBoot::default(),
         })
     }
 
@@ -393,6 +394,7 @@ fn what_a_switch_said_outlives_a_lookup_that_did_not_wait_for_it() {
         boot: NEXT_BOOT,
         inventory: with(None),
         proof: Proof::NotAsked,
+        measured: MeasuredBoot::default(),
     });
     let neighbour = story.inventory.unwrap().nics[0].lldp.clone().unwrap();
     assert_eq!(neighbour.port_id, "Ethernet1/1");
@@ -759,6 +761,7 @@ fn a_machine_that_reboots_in_the_middle_of_a_step_begins_it_again() {
             boot: BOOT,
             inventory: inventory(&["S1"]),
             proof: Proof::NotAsked,
+            measured: MeasuredBoot::default(),
         }),
         Err(Rejected::OldBoot)
     );
@@ -944,6 +947,7 @@ fn booted(inventory: Inventory) -> Event {
         boot,
         inventory,
         proof: Proof::NotAsked,
+        measured: MeasuredBoot::default(),
     }
 }
 
@@ -1176,6 +1180,7 @@ fn maintenance_holds_a_job_until_it_ends() {
         boot: NEXT_BOOT,
         inventory,
         proof: Proof::NotAsked,
+        measured: MeasuredBoot::default(),
     });
     let why = other.unwrap_err().to_string();
     assert!(why.ends_with("wait call-back, in maintenance"), "{why}");
@@ -1402,6 +1407,7 @@ fn what_is_made_harmless_is_chosen_anew_when_the_machine_reboots_in_the_middle_o
         boot: BootId::from_bytes([n; 16]),
         inventory: found(slots),
         proof: Proof::NotAsked,
+        measured: MeasuredBoot::default(),
     };
     let story = story.event(again(0xc1, ["slot1", "slot0"]));
     assert_eq!(neutralised(&story), ["/dev/sd2"]);
@@ -1439,6 +1445,7 @@ fn a_deploy_does_not_go_on_with_a_disk_that_the_skip_list_names_now() {
         boot: NEXT_BOOT,
         inventory: found(["slot1", "slot0"]),
         proof: Proof::NotAsked,
+        measured: MeasuredBoot::default(),
     });
     let words = "/dev/sd0, 1099511627776 bytes was to be written, and the skip list names it";
     assert!(story.error().contains(words), "{}", story.error());
@@ -1820,6 +1827,7 @@ fn an_active_machine_in_a_ramdisk_is_made_to_boot_its_disk_and_the_node_says_how
         boot,
         inventory: inventory(&["S1", "S2"]),
         proof: Proof::NotAsked,
+        measured: MeasuredBoot::default(),
     };
     let told = |story: &Story| explain(&story.node, story.now, &story.policy);
     for (n, boot) in [BOOT, NEXT_BOOT].into_iter().enumerate() {

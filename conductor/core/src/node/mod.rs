@@ -12,6 +12,7 @@ mod hide;
 mod instance;
 mod job;
 mod kg;
+mod measured;
 mod password;
 mod power;
 mod secret;
@@ -43,6 +44,7 @@ pub use instance::{
 pub(crate) use job::deaths;
 pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};
+pub use measured::{MeasuredBoot, Part};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::Secret;
@@ -120,6 +122,9 @@ pub struct Node {
     /// The firmware mode that the ramdisk found at its last lookup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_boot_mode: Option<BootMode>,
+    /// What was measured of the last ramdisk that looked up, with its ticket where it needs one. None: nobody compares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_boot: Option<MeasuredBoot>,
     /// Of a node that is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub astray: Option<Astray>,

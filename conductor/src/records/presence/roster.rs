@@ -261,6 +261,7 @@ mod tests {
             version: "1".into(),
             started: Time::from_unix_ms(1),
             lacks: vec![],
+            serves: vec![],
             host: "h".into(),
             stands_by: None,
             lacks_images: None,

@@ -30,6 +30,7 @@ fn info(n: u8) -> WorkerInfo {
         version: "0.1.0".into(),
         started: Time::from_unix_ms(u64::from(n)),
         lacks: vec![],
+        serves: vec![],
         host: String::new(),
         stands_by: None,
         lacks_images: None,

@@ -17,6 +17,7 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
             started: Time::from_unix_ms(1),
             incarnation: Incarnation::default(),
             lacks: vec![],
+            serves: vec![],
             host: String::new(),
             stands_by: None,
             lacks_images: None,

@@ -2,7 +2,7 @@
 //! TLS and NATS are read by libraries, which have fuzz targets of their own.
 use super::Target;
 use ironbeat_agent::fuzz as agent;
-use ironbeat_mutate::good::{boot, dhcp, http, lldp, pem, sntp};
+use ironbeat_mutate::good::{boot, dhcp, event_log, http, lldp, pem, sntp};
 
 const HTTP: &[&str] = &[
     "\r\n\r\n",
@@ -94,6 +94,12 @@ pub fn targets() -> Vec<Target> {
                 "HEAD /images/os.raw HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
             ])
             .words(HTTP),
+        Target::new("event-log", "event logs of TPMs", "conductor/src/measured/event_log.rs", ironbeat::fuzz::event_log)
+            .seeds([event_log::log(&event_log::BY_IPXE), event_log::log(&[])])
+            .words(&["Spec ID Event03\u{0}", "/initrd\u{0}", "/vmlinuz\u{0}"]),
+        Target::new("program", "kernels that are served (PE)", "conductor/src/measured/authenticode.rs", ironbeat::fuzz::program)
+            .seeds([event_log::program(b"code", b"sealed"), event_log::program(b"code", b"")])
+            .words(&["PE\u{0}\u{0}", "MZ"]),
         Target::new("lease", "leases that dnsmasq tells of", "conductor/src/netboot/dnsmasq/bus.rs", ironbeat::fuzz::dnsmasq::lease)
             .seeds(["DhcpLeaseAdded\n10.77.0.11\n52:54:00:77:01:01\nweb1", "DhcpLeaseUpdated\nfd77::1\n52:54:00:77:01:01\nironbeat-525400770101"])
             .words(&["DhcpLeaseDeleted", "\n", ":", "01-", "00:01:00:01:"]),

@@ -4,6 +4,7 @@ pub mod bmc;
 pub mod boot;
 pub mod cpuinfo;
 pub mod dhcp;
+pub mod event_log;
 pub mod http;
 pub mod image;
 pub mod lldp;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::qemu::{self, PostFirmware};
 use super::qmp::{self, End, Qmp, QmpEvents};
 use super::spec::{BootDevice, BootFlags, Firmware, NodeSpec};
-use super::{disk, qemu::Paths};
+use super::{disk, qemu::Paths, tpm};
 use crate::exec::inherit;
 use crate::layout::NodeNumber;
 use crate::logfile::LogCursor;
@@ -61,6 +61,8 @@ struct Running {
     post: u32,
     process: Process,
     qmp: Qmp,
+    /// Ends with QEMU's connection, or when it is dropped.
+    _tpm: Option<Process>,
 }
 
 /// One power-on self test: one start of one QEMU.
@@ -332,6 +334,10 @@ impl Machine {
         } = &*self.0;
         let (ours, theirs) = UnixStream::pair().context("make a socket pair for QMP")?;
         let theirs = OwnedFd::from(theirs);
+        let tpm = match spec.tpm {
+            true => Some(tpm::start(paths)?),
+            false => None,
+        };
         let mut command = netns.command(find_program("qemu-system-x86_64", Some("QEMU"))?)?;
         command.args(qemu::arguments(
             *node,
@@ -352,6 +358,7 @@ impl Machine {
                 post: post.number,
                 process,
                 qmp,
+                _tpm: tpm,
             },
             events,
         ))

@@ -6,6 +6,7 @@ mod disk;
 pub mod qemu;
 mod qmp;
 pub mod spec;
+mod tpm;
 
 pub use board::{Machine, Post, PowerEvent};
 pub use disk::boot_sector;

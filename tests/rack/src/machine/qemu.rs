@@ -60,6 +60,18 @@ impl Paths {
     pub fn console_socket(&self) -> PathBuf {
         self.dir.join("console.sock")
     }
+    /// What the TPM keeps while it is off.
+    pub fn tpm(&self) -> PathBuf {
+        self.dir.join("tpm")
+    }
+    /// Where the emulated TPM is driven.
+    pub fn tpm_socket(&self) -> PathBuf {
+        self.dir.join("tpm.sock")
+    }
+    /// What it complained about.
+    pub fn tpm_log(&self) -> PathBuf {
+        self.dir.join("tpm.log")
+    }
     /// What QEMU itself complained about.
     pub fn qemu_log(&self) -> PathBuf {
         self.dir.join("qemu.log")
@@ -130,6 +142,12 @@ pub fn arguments(
     nics(&mut args, node, spec, first_nic);
     if spec.usb {
         args.option("-device", "qemu-xhci,id=usb");
+    }
+    if spec.tpm {
+        let socket = value(&paths.tpm_socket());
+        args.option("-chardev", format!("socket,id=tpm,path={socket}"));
+        args.option("-tpmdev", "emulator,id=tpm0,chardev=tpm")
+            .option("-device", "tpm-crb,tpmdev=tpm0");
     }
     if spec.in_band_ipmi {
         let port = node.kcs_port();
@@ -329,6 +347,20 @@ mod tests {
         assert!(!needed.iter().any(|word| usual.contains(word)), "{usual}");
         assert_eq!(variables(Firmware::Bios), None);
         assert_eq!(variables(Firmware::SecureUefi), Some(SECURE_VARS));
+    }
+
+    #[test]
+    fn a_tpm_is_where_its_emulator_listens() {
+        let with = |tpm| {
+            let spec = NodeSpec {
+                tpm,
+                ..NodeSpec::uefi()
+            };
+            line(&spec, PostFirmware::Uefi, BootDevice::Disk)
+        };
+        let needed = ["path=/run/a,,b/tpm.sock", "tpm-crb,tpmdev=tpm0"];
+        assert!(needed.iter().all(|word| with(true).contains(word)));
+        assert!(!with(false).contains("tpm"));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct NodeSpec {
     pub identity: Identity,
     /// Whether the machine sees its BMC in-band (KCS at 0xCA2, `/dev/ipmi0`).
     pub in_band_ipmi: bool,
+    /// Whether it has a TPM 2.0, whose event log UEFI firmware keeps.
+    pub tpm: bool,
     /// Whether it has a USB controller, into which [`Machine::plug_usb_disk`](super::Machine::plug_usb_disk) plugs.
     pub usb: bool,
     /// Whether the switch sends LLDP frames to the machine's NICs.
@@ -145,6 +147,7 @@ impl NodeSpec {
                 ..Identity::default()
             },
             in_band_ipmi: false,
+            tpm: false,
             usb: false,
             lldp: true,
             dead_clock: None,

@@ -4,7 +4,8 @@ use super::*;
 use crate::decide::tests::{BOOT, NEXT_BOOT, Story, inventory};
 use crate::decide::{Effect, Event, Rejected};
 use crate::explain::explain;
-use crate::node::Ended;
+use crate::node::{Ended, MeasuredBoot, Part};
+use crate::policy::OnMeasurement;
 use ironbeat_common::heartbeat::Status;
 
 fn key(n: u8) -> UserKey {
@@ -32,6 +33,19 @@ impl Story {
             boot,
             inventory: inventory(&["S1", "S2"]),
             proof,
+            measured: MeasuredBoot::default(),
+        })
+    }
+
+    fn measures(&mut self, proof: Proof, ramdisk: Part) -> Result<(), Rejected> {
+        self.try_event(Event::Booted {
+            boot: BOOT,
+            inventory: inventory(&["S1", "S2"]),
+            proof,
+            measured: MeasuredBoot::Compared {
+                kernel: Part::Served,
+                ramdisk,
+            },
         })
     }
 
@@ -227,4 +241,53 @@ fn without_logins_no_ticket_is_asked_for() {
     assert_eq!(story.node.boot, Some(BOOT));
     assert_eq!(story.node.tickets, Default::default());
     story.shows(BOOT, Proof::NotAsked).unwrap();
+}
+
+#[test]
+fn what_was_measured_of_a_welcome_boot_is_told_and_refuses_nobody() {
+    let mut story = Story::cleaning().fetches(1);
+    story.shows(BOOT, shown(1)).unwrap();
+    let booted = |story: &Story| explain(&story.node, story.now, &story.policy).measured;
+    assert_eq!(story.node.measured_boot, Some(MeasuredBoot::NoTpm));
+    assert_eq!(booted(&story), None, "most machines have no TPM");
+    let mut story = Story::cleaning().fetches(1);
+    story.measures(shown(1), Part::NotMeasured).unwrap();
+    assert_eq!(story.node.boot, Some(BOOT));
+    let words = "the kernel that was served; a ramdisk that nothing measured";
+    assert_eq!(booted(&story).as_deref(), Some(words));
+    let mut story = Story::cleaning().fetches(1);
+    story.policy.measured_boot = OnMeasurement::Off;
+    story.measures(shown(1), Part::Served).unwrap();
+    assert_eq!(story.node.measured_boot, None);
+}
+
+#[test]
+fn a_policy_that_requires_a_measured_boot_lets_in_what_is_served_and_leaves_all_others_as_they_were()
+ {
+    let mut story = Story::cleaning().fetches(1);
+    story.policy.measured_boot = OnMeasurement::Require;
+    let before = story.node.clone();
+    assert_eq!(
+        story.measures(Proof::Missing, Part::Served),
+        wrong(WrongTicket::Missing)
+    );
+    assert_eq!(story.node, before, "a stranger's measurements are nobody's");
+    story.measures(shown(1), Part::NotMeasured).unwrap();
+    assert_eq!(
+        (story.node.boot, &story.node.tickets),
+        (None, &before.tickets)
+    );
+    let words = explain(&story.node, story.now, &story.policy).measured;
+    let words = words.unwrap();
+    assert!(
+        words.contains("nothing measured") && words.contains("measured_boot"),
+        "{words}"
+    );
+    let noted = story.node.clone();
+    let again = story.measures(shown(1), Part::NotMeasured).unwrap_err();
+    assert!(again.to_string().contains("nothing measured"), "{again}");
+    assert_eq!(story.node, noted, "it is written once");
+    story.measures(shown(1), Part::Served).unwrap();
+    assert_eq!(story.node.boot, Some(BOOT));
+    assert!(story.node.measured_boot.is_some_and(|it| it.is_served()));
 }
