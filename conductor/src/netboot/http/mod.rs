@@ -68,10 +68,13 @@ pub struct BootAnswers {
     /// A machine fetched something on its way to the ramdisk: its boot script or arguments, the kernel, the ramdisk.
     pub on_fetch: Arc<dyn Fn(Mac, &'static str) + Send + Sync>,
     /// A TLS handshake with whoever has this address failed, and why.
-    pub on_distrust: Arc<dyn Fn(IpAddr, &str) + Send + Sync>,
+    pub on_distrust: Arc<OnDistrust>,
     /// Whoever has the token with this hash says that the instance of a node runs.
     pub on_confirm: Arc<dyn Fn(NodeId, Digest<32>) -> Heard + Send + Sync>,
 }
+
+/// Told with whom no TLS session came about, and why.
+pub type OnDistrust = dyn Fn(IpAddr, &str) + Send + Sync;
 
 /// Whether a token lets one have a file of the image directory; none: ask again.
 pub type MayFetch = dyn Fn(Wish) -> Allowed + Send + Sync;

@@ -1,5 +1,6 @@
 //! Serves connections within bounds: how many, how long they may be silent, how long they may last, how they end.
 //! The router answers.
+use super::OnDistrust;
 use super::idle::{Floor, Idle};
 use crate::seldom::Seldom;
 use axum::Router;
@@ -113,9 +114,6 @@ pub(super) struct Peer {
     /// It came in over TLS.
     pub tls: bool,
 }
-
-/// Told with whom no TLS session came about, and why.
-pub(super) type OnDistrust = dyn Fn(IpAddr, &str) + Send + Sync;
 
 /// What becomes of handshakes that fail; whoever connects can make one.
 struct Failures {
