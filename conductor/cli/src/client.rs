@@ -35,6 +35,8 @@ pub struct Client {
     pub nats: async_nats::Client,
     pub prefix: String,
     pub json: bool,
+    /// The key of the login, as subjects have it under which nobody else may publish; without logins, a name of this run.
+    pub asker: String,
     refused: watch::Receiver<Vec<Refused>>,
     who: String,
 }
@@ -43,11 +45,17 @@ impl Client {
     /// # Errors
     /// When there is no login, or no server.
     pub async fn open(to: &Connect) -> anyhow::Result<Self> {
-        let Connected { nats, refused, who } = to.open().await?;
+        let Connected {
+            nats,
+            refused,
+            who,
+            asker,
+        } = to.open().await?;
         Ok(Self {
             nats,
             prefix: to.prefix().into(),
             json: to.json,
+            asker,
             refused,
             who,
         })

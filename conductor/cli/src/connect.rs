@@ -57,6 +57,8 @@ pub struct Connected {
     pub refused: watch::Receiver<Vec<Refused>>,
     /// `anna, observer`.
     pub who: String,
+    /// The public key of the login; without one, a name of this run.
+    pub asker: String,
 }
 
 impl Connect {
@@ -104,7 +106,16 @@ impl Connect {
                 return Err(error).context(format!("connect to NATS at {tried}"));
             }
         };
-        Ok(Connected { nats, refused, who })
+        let asker = match &creds {
+            Some(creds) => creds.key.public_key(),
+            None => uuid::Uuid::new_v4().simple().to_string(),
+        };
+        Ok(Connected {
+            nats,
+            refused,
+            who,
+            asker,
+        })
     }
 
     fn login(&self) -> anyhow::Result<Option<Creds>> {
