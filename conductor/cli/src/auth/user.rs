@@ -1,12 +1,13 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
 //! A login ends when a worker has told the NATS servers; this asks one.
-use super::about::{ABOUT, About, now, role_seed};
+use super::about::{ABOUT, About, SIGNER, now, role_seed};
 use super::files::{read, replace, write_new};
 use crate::client::{ASKED, Client};
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::revoke::Order;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
 use ironbeat_ops::request::RevokeLogin;
@@ -40,6 +41,9 @@ pub enum UserCommand {
     Revoke {
         /// A name, or the public key of a login of any kind.
         name: String,
+        /// Forget all others that were ended by hand, but for people of this directory: for a list that somebody has filled.
+        #[arg(long)]
+        forget_others: bool,
         #[command(flatten)]
         dir: Dir,
     },
@@ -109,7 +113,11 @@ pub async fn run(to: &Connect, command: UserCommand) -> anyhow::Result<()> {
             ))
         }
         UserCommand::List { dir } => list(to, &dir.dir),
-        UserCommand::Revoke { name, dir } => revoke(to, &dir.dir, &name).await,
+        UserCommand::Revoke {
+            name,
+            forget_others,
+            dir,
+        } => revoke(to, &dir.dir, &name, forget_others).await,
     }
 }
 
@@ -154,7 +162,7 @@ pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyh
     })
 }
 
-fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+fn people(dir: &Path) -> anyhow::Result<Vec<Person>> {
     let mut people = vec![];
     let entries = std::fs::read_dir(dir.join("people"));
     for entry in entries.with_context(|| format!("list {}/people", dir.display()))? {
@@ -166,6 +174,11 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
         }
     }
     people.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(people)
+}
+
+fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+    let people = people(dir)?;
     if to.json {
         return out::json(&people);
     }
@@ -185,27 +198,48 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     out::table(&["NAME", "ROLE", "ENDS", "KEY"], rows)
 }
 
-async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
+/// What a worker believes beyond the bounds of an admin's login: the key that signs accounts says it. None: it is not here.
+fn order(dir: &Path, key: &str, forget_others: bool) -> anyhow::Result<Option<String>> {
+    let file = dir.join(SIGNER);
+    if !file.exists() {
+        ensure!(
+            !forget_others,
+            "--forget-others needs {}, which `ironbeat auth init` made",
+            file.display()
+        );
+        return Ok(None);
+    }
+    let signer = KeyPair::from_seed(read(&file)?.trim())
+        .map_err(|_| anyhow::anyhow!("{} is no key", file.display()))?;
+    let but = match forget_others {
+        true => Some(people(dir)?.into_iter().map(|person| person.key).collect()),
+        false => None,
+    };
+    Ok(Some(Order::sign(key, but, now(), &signer)?))
+}
+
+async fn revoke(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyhow::Result<()> {
     let about_file = file(dir, name, "json")?;
     let known = about_file.exists();
-    let key = match known {
+    let (key, until) = match known {
         true => {
             let person: Person = serde_json::from_str(&read(&about_file)?)
                 .with_context(|| format!("understand {}", about_file.display()))?;
-            person.key
+            (person.key, person.until)
         }
-        false if KeyPair::from_public_key(name).is_ok() => name.into(),
+        false if KeyPair::from_public_key(name).is_ok() => (name.into(), None),
         false => bail!(
             "{name}: no login of that name was made in {}",
             dir.display()
         ),
     };
     let client = Client::open(to).await?;
-    let ask = RevokeLogin { key, until: None };
+    let order = order(dir, &key, forget_others)?;
+    let ask = RevokeLogin { key, until, order };
     let mut revoked = client.ask(&ask).await?;
     // Another worker may have the directory revoke/. The server chooses which is asked, by chance.
     for _ in 1..ASKED {
-        if revoked.pushed {
+        if revoked.pushed || revoked.trouble.is_some() {
             break;
         }
         revoked = client.ask(&ask).await?;
@@ -217,6 +251,12 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
     }
     if to.json {
         out::json(&revoked)?;
+    }
+    if let Some(why) = &revoked.trouble {
+        bail!(
+            "{name} is on the list, and the NATS servers could not be told: {}",
+            out::visible(why)
+        );
     }
     ensure!(
         revoked.pushed,
