@@ -17,8 +17,8 @@ pub const MAX_REVOKED: usize = 6_000;
 /// to fill the list. The rest is for agents.
 pub const MAX_BY_HAND: usize = 2_000;
 
-/// What ends later than this is no login of an agent (`policy.agent_login_secs` is a week at most).
-const LONGEST_AGENT_SECS: i64 = 7 * 86_400;
+/// What ends later than this is no login of an agent: `policy.agent_login_secs` is a week at most, and clocks differ.
+const LONGEST_AGENT_SECS: i64 = 8 * 86_400;
 
 /// What is ended by hand is on the list for this long at least, lest it be taken for an agent's.
 pub const SHORTEST_BY_HAND_SECS: i64 = 400 * 86_400;

@@ -148,7 +148,7 @@ pub const RAMDISK_ARGUMENTS: &str = "boot arguments: ramdisk";
 const BOOT_FILES: usize = 100;
 /// How long a machine waits in line for one: firmware is patient for so long, and starts over much later.
 const BOOT_FILE_PATIENCE: Duration = Duration::from_secs(10);
-/// Machines in that line; whoever comes later is told to come back, as firmware does, or iPXE's script.
+/// Machines in that line; whoever comes later is told to come back.
 const LINE: usize = 64;
 /// Connections beside those of [`BOOT_FILES`] and of images: the [`LINE`], scripts, and those who have not said what they want.
 /// The latter give way to each other, so that scripts and `/healthz` have a place whatever is fetched.
