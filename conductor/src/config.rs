@@ -254,7 +254,7 @@ pub struct HttpLimits {
     /// Images sent at once; an agent that comes later asks the other workers, and waits for its turn. Each takes two
     /// descriptors: for more than 300, give the worker more than the usual 1,024.
     pub images: u32,
-    /// Connections from one address; 0: any number, for machines behind a proxy or NAT.
+    /// Connections from one address, or from one /64 of IPv6; 0: any number, for machines behind a proxy or NAT.
     pub per_address: u32,
     /// A reader that is slower for a minute is cut; agents go on where they were. 0: as slow as it likes.
     pub min_kib_per_sec: u32,
@@ -354,7 +354,7 @@ impl Config {
     /// # Errors
     /// When a field is unknown, missing, wrong or nonsense.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| unquoted(&error, text))?;
         config.policy.check().map_err(anyhow::Error::msg)?;
         config.http.check()?;
         config.secrets.check()?;
@@ -382,6 +382,30 @@ impl Config {
             .replace('.', "-")
             .parse()
             .context("use the host name as worker id")
+    }
+}
+
+/// What is wrong, in which option and line, without a word of its value: a URL or the arguments of a command may have a
+/// password in it, and errors go to the journal.
+fn unquoted(error: &toml::de::Error, text: &str) -> anyhow::Error {
+    let mut bare = error.clone();
+    bare.set_input(None);
+    let what = without_values(bare.to_string().trim_end());
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before.map(|before| before.matches('\n').count() + 1) {
+        Some(line) => anyhow::anyhow!("line {line}: {what}"),
+        None => anyhow::anyhow!(what),
+    }
+}
+
+/// serde's words for a string that is none of what is expected are `string "VALUE", expected …`, with VALUE as `{:?}` has it.
+fn without_values(what: &str) -> String {
+    match (
+        what.split_once("string \""),
+        what.rsplit_once("\", expected "),
+    ) {
+        (Some((before, _)), Some((_, expected))) => format!("{before}string, expected {expected}"),
+        _ => what.into(),
     }
 }
 
@@ -494,6 +518,33 @@ mod tests {
         ] {
             let why = check(bad).unwrap_err();
             assert!(why.contains(expected), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_option_and_line_and_quotes_no_value() {
+        for (wrong, expected) in [
+            (
+                "[secrets]\nkey_command = 'vault --token hush'",
+                "line 6: invalid type: string, expected a sequence\nin `secrets.key_command`",
+            ),
+            ("[nats]\nservers = ['nats://u:hush@h'", "line 6: "),
+            (
+                "[nats]\nservers = 'nats://u:hush\", expected h'",
+                "line 6: ",
+            ),
+            (
+                "[nats]\nserver = ['nats://u:hush@h']",
+                "line 6: unknown field `server`",
+            ),
+            ("[secrets]\nkey_file = \"hush", "line 6: "),
+        ] {
+            let why = Config::parse(&format!("{SMALLEST}{wrong}\n")).unwrap_err();
+            let why = format!("{why:#}");
+            assert!(
+                why.starts_with(expected) && !why.contains("hush"),
+                "{wrong}: {why}"
+            );
         }
     }
 

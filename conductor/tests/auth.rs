@@ -4,6 +4,7 @@ mod support;
 
 use futures_util::StreamExt;
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::revoke::{FOR_GOOD, Order, Revoked, lookup_subject};
 use ironbeat_auth::roles::BOOT_INBOX;
 use ironbeat_common::codec;
 use ironbeat_common::lookup::LookupReply;
@@ -302,6 +303,75 @@ async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
         let said = site.ask("auth.revoke", json!({ "key": "UNONSENSE" })).await;
         assert!(said.refused(400).contains("no public key"));
     }
+}
+
+/// Whoever has stolen an admin's login ends logins that nobody made, until there is no room for real ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_somebody_filled_is_forgotten_by_the_operators_order() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let worker = site.worker("w1", "");
+    for name in ["bob", "eve"] {
+        site.cli(&["auth", "user", "add", name, "--role", "operator"])
+            .await
+            .good();
+    }
+    site.cli(&["auth", "user", "revoke", "eve"]).await.good();
+    let records = connect_as(&site.nats, site.auth(), "worker/worker.creds")
+        .await
+        .unwrap();
+    let js = async_nats::jetstream::new(records.clone());
+    let stream = js.get_stream("KV_ib").await.unwrap();
+    let list = async || -> Revoked {
+        let list = stream.get_last_raw_message_by_subject("$KV.ib.revoked");
+        serde_json::from_slice(&list.await.unwrap().payload).unwrap()
+    };
+    let mut filled = list().await;
+    assert_eq!(filled.len(), 1);
+    filled.extend((0..7_000).map(|n| (format!("U{n:055}"), FOR_GOOD)));
+    let filled = serde_json::to_vec(&filled).unwrap();
+    js.publish("$KV.ib.revoked", filled.into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    records
+        .publish("ib.v1.worker.revoked", "".into())
+        .await
+        .unwrap();
+    until("the servers have it", async || {
+        worker.printed().contains("logins=7001").then_some(())
+    })
+    .await;
+    let key = KeyPair::new_user().public_key();
+    let said = site.ask("auth.revoke", json!({ "key": key })).await;
+    let said = said.refused(409).to_string();
+    assert!(said.contains("there is room for 2000"), "{said}");
+    let said = site.cli(&["auth", "user", "revoke", "bob"]).await.bad();
+    assert!(
+        said.contains("room for 6000") && said.contains("--forget-others"),
+        "{said}"
+    );
+    // An order that is somebody else's.
+    let forged = Order::sign(&key, None, 0, &KeyPair::new_operator()).unwrap();
+    let said = site.ask("auth.revoke", json!({ "key": key, "order": forged }));
+    said.await.refused(403);
+    let revoke = ["auth", "user", "revoke", "bob", "--forget-others"];
+    let said = site.cli(&revoke).await.good();
+    assert!(said.contains("bob is out"), "{said}");
+    for gone in ["bob", "eve"] {
+        site.cli_by(gone, &["node", "list"]).await.bad();
+    }
+    assert_eq!(list().await.len(), 2);
+    let system = connect_as(&site.nats, site.auth(), "worker/revoke/system.creds")
+        .await
+        .unwrap();
+    let about = std::fs::read_to_string(site.auth().join("operator/site.json")).unwrap();
+    let about: Value = serde_json::from_str(&about).unwrap();
+    let subject = lookup_subject(about["account"].as_str().unwrap());
+    let account = system.request(subject, "".into()).await.unwrap();
+    assert!(account.payload.len() < 50_000, "{}", account.payload.len());
+    site.ask("auth.revoke", json!({ "key": key })).await.good();
+    assert_eq!(list().await.len(), 3);
 }
 
 /// A server that takes a new version of the account has no JetStream for a moment.

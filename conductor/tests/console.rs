@@ -9,7 +9,7 @@ use ironbeat_bmc_sim::{Fleet, Settings};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
 use ironbeat_ipmi::{BmcConfig, Secret, Transport};
-use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, header, subject};
+use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, header, subject, subject_by};
 use ironbeat_rack::ports::PortLease;
 use serde_json::json;
 use std::process::Stdio;
@@ -45,14 +45,14 @@ impl Machine {
             _port: port,
         };
         until("every worker knows the node", async || {
-            let answer = machine.ask(site, "probe", false, None).await?;
+            let answer = machine.ask(site, "probe").await?;
             header_of(&answer, "Nats-Service-Error")
                 .is_none()
                 .then_some(())
         })
         .await;
         site.client
-            .publish(machine.subject(Part::Detach), "probe".into())
+            .publish(machine.subject_by(Part::Detach, "probe"), "probe".into())
             .await
             .unwrap();
         machine
@@ -62,24 +62,32 @@ impl Machine {
         subject("ib.v1", &self.node, part)
     }
 
+    fn subject_by(&self, part: Part, asker: &str) -> String {
+        subject_by("ib.v1", &self.node, part, asker)
+    }
+
     /// None: nobody answers.
-    async fn ask(
+    async fn ask(&self, site: &Site, asker: &str) -> Option<Message> {
+        self.ask_for(site, Part::Attach, asker, asker, None).await
+    }
+
+    async fn ask_for(
         &self,
         site: &Site,
+        part: Part,
+        asker: &str,
         watcher: &str,
-        take_over: bool,
         before: Option<WorkerId>,
     ) -> Option<Message> {
         let attach = Attach {
             watcher: watcher.into(),
-            take_over,
             before,
         };
         let body = serde_json::to_vec(&attach).unwrap();
         let request = async_nats::Request::new()
             .payload(body.into())
             .timeout(Some(SOON / 4));
-        let subject = self.subject(Part::Attach);
+        let subject = self.subject_by(part, asker);
         site.client.send_request(subject, request).await.ok()
     }
 
@@ -138,14 +146,14 @@ async fn two_watchers_share_one_console_and_the_last_one_ends_it() {
     let (mut one, mut two) = (site.worker("w1", QUIET), site.worker("w2", QUIET));
     let machine = Machine::enroll(&site).await;
     let mut screen = machine.output(&site).await;
-    attached(&machine.ask(&site, "ann", false, None).await.unwrap());
-    let answer = machine.ask(&site, "bob", false, None).await.unwrap();
+    attached(&machine.ask(&site, "ann").await.unwrap());
+    let answer = machine.ask(&site, "bob").await.unwrap();
     attached(&answer);
     assert_eq!(header_of(&answer, header::WATCHERS), Some("2"));
     machine.types(&site, "from ann\r").await;
     screen.shows("from ann").await;
     // A late watcher sees what was before.
-    let late = machine.ask(&site, "carol", false, None).await.unwrap();
+    let late = machine.ask(&site, "carol").await.unwrap();
     let text = String::from_utf8_lossy(&late.payload);
     assert!(
         text.contains("console ready") && text.contains("from ann"),
@@ -158,7 +166,7 @@ async fn two_watchers_share_one_console_and_the_last_one_ends_it() {
     screen.shows("[break]").await;
     for watcher in ["ann", "bob", "carol"] {
         site.client
-            .publish(machine.subject(Part::Detach), watcher.into())
+            .publish(machine.subject_by(Part::Detach, watcher), watcher.into())
             .await
             .unwrap();
     }
@@ -231,8 +239,8 @@ async fn a_console_that_somebody_else_has_is_taken_over_only_on_request() {
         said.contains("somebody else has its serial console"),
         "{said}"
     );
-    let answer = machine.ask(&site, "ann", true, None).await.unwrap();
-    attached(&answer);
+    let take = machine.ask_for(&site, Part::Take, "ann", "ann", None);
+    attached(&take.await.unwrap());
     // They read its end, once they notice.
     let mut shown = Vec::new();
     let end = tokio::time::timeout(SOON, theirs.read_to_end(&mut shown));
@@ -247,13 +255,13 @@ async fn a_console_outlives_its_bmcs_restart() {
     let mut worker = site.worker("w1", QUIET);
     let machine = Machine::enroll(&site).await;
     let mut screen = machine.output(&site).await;
-    attached(&machine.ask(&site, "ann", false, None).await.unwrap());
+    attached(&machine.ask(&site, "ann").await.unwrap());
     machine.types(&site, "before\r").await;
     screen.shows("before").await;
     machine.fleet.with(0, |bmc, now| bmc.restart(now));
     let renewing = async {
         loop {
-            machine.ask(&site, "ann", false, None).await;
+            machine.ask(&site, "ann").await;
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
     };
@@ -273,16 +281,16 @@ async fn another_worker_takes_over_the_console_of_a_dead_one() {
     let mut workers = vec![site.worker("w1", QUIET), site.worker("w2", QUIET)];
     let machine = Machine::enroll(&site).await;
     let mut screen = machine.output(&site).await;
-    let answer = machine.ask(&site, "ann", false, None).await.unwrap();
+    let answer = machine.ask(&site, "ann").await.unwrap();
     attached(&answer);
     let served: WorkerId = header_of(&answer, header::WORKER).unwrap().parse().unwrap();
     let at = usize::from(served.as_str() == "w2");
     workers.remove(at).process.kill();
     // Its SOL session is still the BMC's only one.
     until("the other one serves it", async || {
-        let answer = machine
-            .ask(&site, "ann", false, Some(served.clone()))
-            .await?;
+        let before = Some(served.clone());
+        let answer = machine.ask_for(&site, Part::Take, "ann", "ann", before);
+        let answer = answer.await?;
         let by = header_of(&answer, header::WORKER)?;
         let well = header_of(&answer, header::TROUBLE).is_none();
         (by != served.as_str() && well).then_some(())
@@ -325,13 +333,14 @@ async fn nonsense_on_a_consoles_subjects_does_no_harm() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", QUIET);
     let machine = Machine::enroll(&site).await;
-    let attach = machine.subject(Part::Attach);
+    let attach = machine.subject_by(Part::Attach, "me");
     for body in [
         "",
         "{}",
         "\"x\"",
         "{\"watcher\":\"\"}",
         "{\"watcher\":\"a\",\"x\":1}",
+        "{\"watcher\":\"a\",\"take_over\":true}",
     ] {
         let reply = site.send(&attach, None, body.into()).await;
         reply.refused(400);
@@ -340,19 +349,25 @@ async fn nonsense_on_a_consoles_subjects_does_no_harm() {
     site.send(&attach, None, long.into()).await.refused(400);
     for watcher in 0..32 {
         let name = format!("w{watcher}");
-        attached(&machine.ask(&site, &name, false, None).await.unwrap());
+        attached(&machine.ask(&site, &name).await.unwrap());
     }
-    let answer = machine
-        .ask(&site, "one too many", false, None)
-        .await
-        .unwrap();
+    let answer = machine.ask(&site, "one-too-many").await.unwrap();
     let why = header_of(&answer, "Nats-Service-Error").unwrap();
     assert!(why.contains("too many watchers"), "{why}");
     let nobody = NodeId::from_bytes([0x55; 16]);
     let body = json!({ "watcher": "a" }).to_string();
-    let subject = subject("ib.v1", &nobody, Part::Attach);
+    let subject = subject_by("ib.v1", &nobody, Part::Attach, "me");
     site.send(&subject, None, body.into()).await.refused(404);
-    for name in ["in", "break", "detach", "out", "attach"] {
+    for name in [
+        "in",
+        "break",
+        "detach",
+        "detach.me",
+        "out",
+        "attach",
+        "attach.me",
+        "take.me",
+    ] {
         for node in [
             "nonsense",
             "0",

@@ -2,19 +2,115 @@
 //! Who keeps the list, and who hands the account to the servers, is in the conductor.
 use crate::jwt::{self, Claims, ReadError, SignError};
 use nkeys::KeyPair;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Tokens of a revoked key made until then are refused: all of them, whatever clock made them, in the year 9999 too. Who is
 /// to come back gets a new key.
 pub const FOR_GOOD: i64 = 253_402_300_799;
 
-/// With more, the account that servers read is larger than a message may be.
+/// The account that servers read has 96 bytes for each: 580 KB of the 1 MiB that a message may be.
 pub const MAX_REVOKED: usize = 6_000;
+
+/// Of these, the logins that were ended by hand, as far as only an admin's login says so: whoever has stolen one must not be able
+/// to fill the list. The rest is for agents.
+pub const MAX_BY_HAND: usize = 2_000;
+
+/// What ends later than this is no login of an agent: `policy.agent_login_secs` is a week at most, and clocks differ.
+const LONGEST_AGENT_SECS: i64 = 8 * 86_400;
+
+/// What is ended by hand is on the list for this long at least, lest it be taken for an agent's.
+pub const SHORTEST_BY_HAND_SECS: i64 = 400 * 86_400;
 
 /// Public keys, each with the second since 1970 up to which its tokens are refused: when the last of them ends by itself, or
 /// [`FOR_GOOD`].
 pub type Revoked = BTreeMap<String, i64>;
+
+/// How many were ended by hand.
+pub fn by_hand(revoked: &Revoked, now: i64) -> usize {
+    let is_by_hand = |until: &&i64| **until > now + LONGEST_AGENT_SECS;
+    revoked.values().filter(is_by_hand).count()
+}
+
+/// Drops what was ended by hand, but for these.
+pub fn forget(revoked: &mut Revoked, but: &BTreeSet<String>, now: i64) {
+    revoked.retain(|key, until| *until <= now + LONGEST_AGENT_SECS || but.contains(key));
+}
+
+/// A login is to end, as the key says that signs accounts: an admin's login cannot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    #[serde(rename = "type")]
+    kind: OrderKind,
+    /// All others that were ended by hand are forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forget_all_but: Option<BTreeSet<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OrderKind {
+    Revocation,
+}
+
+/// An order is carried out within this time, or never: it must not bring an old list back.
+const ORDER_SECS: i64 = 300;
+
+impl Order {
+    /// A token that says that the login with this key is to end.
+    ///
+    /// # Errors
+    /// When `signer` has no private half.
+    pub fn sign(
+        key: &str,
+        forget_all_but: Option<BTreeSet<String>>,
+        now: i64,
+        signer: &KeyPair,
+    ) -> Result<String, SignError> {
+        let order = Claims {
+            jti: String::new(),
+            iat: now,
+            iss: String::new(),
+            exp: Some(now + ORDER_SECS),
+            name: "revocation".into(),
+            sub: key.into(),
+            nats: Self {
+                kind: OrderKind::Revocation,
+                forget_all_but,
+            },
+        };
+        jwt::sign(order, signer)
+    }
+
+    /// # Errors
+    /// When it is not an order for this key, or not of this signer, or not of now.
+    pub fn read(token: &str, key: &str, now: i64, signer: &KeyPair) -> Result<Self, BadOrder> {
+        let order: Claims<Self> = jwt::read(token)?;
+        if order.iss != signer.public_key() || order.sub != key {
+            return Err(BadOrder::Foreign);
+        }
+        let age = now - order.iat;
+        match (-ORDER_SECS..ORDER_SECS).contains(&age) {
+            true => Ok(order.nats),
+            false => Err(BadOrder::Old { secs: age }),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BadOrder {
+    #[error("the signed order: {0}")]
+    Token(#[from] ReadError),
+    #[error(
+        "the signed order is for another login, or by another key than the one that signs this site's account"
+    )]
+    Foreign,
+    #[error(
+        "the signed order is {secs} s old, by this worker's clock, and is good for {ORDER_SECS} s"
+    )]
+    Old { secs: i64 },
+}
 
 /// Drops what has ended by itself. Of more than [`MAX_REVOKED`], those go that end first; they are returned.
 pub fn bound(revoked: &mut Revoked, now: i64) -> Vec<String> {
@@ -51,7 +147,8 @@ pub fn update_subject(account: &str) -> String {
     format!("$SYS.REQ.ACCOUNT.{account}.CLAIMS.UPDATE")
 }
 
-/// The account `present` with these keys revoked, too, signed by `signer`; none: it is so already. It is newer than `present`
+/// The account `present` with these keys revoked, too, signed by `signer`; none: it is so already. Of those that `present` has
+/// ended by hand, only `but` stay, where that is given. It is newer than `present`
 /// whatever the time is, since servers keep the newer one. Nobody is let in again because the list does not have them: it may
 /// have been lost, or be that of a backup.
 ///
@@ -61,6 +158,7 @@ pub fn update_subject(account: &str) -> String {
 pub fn revise(
     present: &str,
     revoked: &Revoked,
+    but: Option<&BTreeSet<String>>,
     now: i64,
     signer: &KeyPair,
 ) -> Result<Option<String>, ReviseError> {
@@ -71,11 +169,16 @@ pub fn revise(
     let nats = nats.ok_or_else(foreign)?;
     let before = nats.get("revocations").and_then(Value::as_object).cloned();
     let before = before.unwrap_or_default();
+    let until = |until: &Value| until.as_i64().unwrap_or(FOR_GOOD);
+    let known = before.iter().map(|(key, at)| (key.clone(), until(at)));
+    let mut known: Revoked = known.collect();
+    if let Some(but) = but {
+        forget(&mut known, but, now);
+    }
     let mut all = revoked.clone();
-    for (key, until) in &before {
-        let until = until.as_i64().unwrap_or(FOR_GOOD);
-        let known = all.entry(key.clone()).or_insert(until);
-        *known = until.max(*known);
+    for (key, until) in known {
+        let later = all.entry(key).or_insert(until);
+        *later = until.max(*later);
     }
     bound(&mut all, now);
     let list: serde_json::Map<_, _> = all.into_iter().map(|(key, at)| (key, at.into())).collect();
@@ -102,9 +205,9 @@ mod tests {
         let site = Site::new("ib.v1");
         let first = site.account_jwt(1_000).unwrap();
         // A clock that is behind that of whoever made the account.
-        let second = revise(&first, &keys(&["UA"]), 10, &site.signer).unwrap();
+        let second = revise(&first, &keys(&["UA"]), None, 10, &site.signer).unwrap();
         let second = second.expect("it is another list");
-        let third = revise(&second, &keys(&["UB"]), 5_000, &site.signer).unwrap();
+        let third = revise(&second, &keys(&["UB"]), None, 5_000, &site.signer).unwrap();
         let [first, mut second, third]: [Claims<Account>; 3] =
             [&first, &second, &third.unwrap()].map(|token| jwt::read(token).unwrap());
         assert_eq!((second.iat, third.iat), (1_001, 5_000));
@@ -119,12 +222,12 @@ mod tests {
         let site = Site::new("ib.v1");
         let agent = Revoked::from([("UA".into(), FOR_GOOD), ("UAGENT".into(), 3_000)]);
         let present = site.account_jwt(1_000).unwrap();
-        let present = revise(&present, &agent, 2_000, &site.signer)
+        let present = revise(&present, &agent, None, 2_000, &site.signer)
             .unwrap()
             .unwrap();
-        let again = revise(&present, &keys(&[]), 2_500, &site.signer).unwrap();
+        let again = revise(&present, &keys(&[]), None, 2_500, &site.signer).unwrap();
         assert!(again.is_none(), "all are refused as they were");
-        let later = revise(&present, &keys(&[]), 3_000, &site.signer).unwrap();
+        let later = revise(&present, &keys(&[]), None, 3_000, &site.signer).unwrap();
         let later: Claims<Account> = jwt::read(&later.unwrap()).unwrap();
         let left: Vec<&String> = later.nats.revocations.keys().collect();
         assert_eq!(left, ["UA"], "the other's tokens have ended by themselves");
@@ -144,16 +247,68 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_was_filled_is_forgotten_but_for_those_whom_the_signer_names() {
+        let site = Site::new("ib.v1");
+        let now = 1_000;
+        let mut all = keys(&["UEVE", "UBOGUS"]);
+        all.insert("UAGENT".into(), now + 60);
+        let present = site.account_jwt(now).unwrap();
+        let filled = revise(&present, &all, None, now, &site.signer).unwrap();
+        let eve = BTreeSet::from(["UEVE".to_string()]);
+        assert_eq!(by_hand(&all, now), 2);
+        forget(&mut all, &eve, now);
+        assert_eq!(by_hand(&all, now), 1);
+        let short = revise(&filled.unwrap(), &all, Some(&eve), now, &site.signer).unwrap();
+        let short: Claims<Account> = jwt::read(&short.unwrap()).unwrap();
+        let left: Vec<&String> = short.nats.revocations.keys().collect();
+        assert_eq!(left, ["UAGENT", "UEVE"]);
+    }
+
+    #[test]
+    fn an_order_is_its_signers_and_soon_over() {
+        let (site, other) = (Site::new("ib.v1"), Site::new("ib.v1"));
+        let but = Some(BTreeSet::from(["UEVE".to_string()]));
+        let token = Order::sign("UBOB", but.clone(), 1_000, &site.signer).unwrap();
+        let read = |key, now, signer| Order::read(&token, key, now, signer);
+        assert_eq!(
+            read("UBOB", 1_200, &site.signer).unwrap().forget_all_but,
+            but
+        );
+        for (key, now, signer, why) in [
+            ("UEVE", 1_200, &site.signer, "another login"),
+            ("UBOB", 1_200, &other.signer, "another key"),
+            ("UBOB", 1_300, &site.signer, "300 s old"),
+            ("UBOB", 600, &site.signer, "-400 s old"),
+        ] {
+            let said = read(key, now, signer).unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
+        }
+        let account = site.account_jwt(1_000).unwrap();
+        assert!(Order::read(&account, &site.account, 1_000, &site.signer).is_err());
+    }
+
+    /// With the largest list and every role, far below the 1 MiB that NATS servers take.
+    #[test]
+    fn the_account_with_a_full_list_fits_a_message() {
+        let site = Site::new("ib.v1");
+        let full = (0..MAX_REVOKED).map(|n| (format!("U{n:055}"), FOR_GOOD));
+        let present = site.account_jwt(1_000).unwrap();
+        let account = revise(&present, &full.collect(), None, 1_000, &site.signer);
+        let bytes = account.unwrap().unwrap().len();
+        assert!((500_000..700_000).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
     fn the_same_list_is_not_pushed_again() {
         let site = Site::new("ib.v1");
         let first = site.account_jwt(1_000).unwrap();
         assert!(
-            revise(&first, &keys(&[]), 2_000, &site.signer)
+            revise(&first, &keys(&[]), None, 2_000, &site.signer)
                 .unwrap()
                 .is_none()
         );
-        let second = revise(&first, &keys(&["UA"]), 2_000, &site.signer).unwrap();
-        let same = revise(&second.unwrap(), &keys(&["UA"]), 2_000, &site.signer);
+        let second = revise(&first, &keys(&["UA"]), None, 2_000, &site.signer).unwrap();
+        let same = revise(&second.unwrap(), &keys(&["UA"]), None, 2_000, &site.signer);
         assert!(same.unwrap().is_none());
     }
 
@@ -165,7 +320,7 @@ mod tests {
             (site.bootstrap_jwt(1).unwrap(), site.key(Role::Bootstrap)),
             (other.account_jwt(1).unwrap(), &site.signer),
         ] {
-            let revised = revise(&foreign, &keys(&["UA"]), 1, signer);
+            let revised = revise(&foreign, &keys(&["UA"]), None, 1, signer);
             assert!(
                 matches!(revised, Err(ReviseError::Foreign(_))),
                 "{revised:?}"

@@ -142,8 +142,8 @@ impl Role {
             .map(|endpoint| ironbeat_ops::subject::api(prefix, endpoint.name))
             .collect();
         publish.extend(of(&[
-            "P.console.*.attach",
-            "P.console.*.detach",
+            "P.console.*.attach.{{subject()}}",
+            "P.console.*.detach.{{subject()}}",
             "$SRV.PING",
             "$SRV.PING.>",
             "$SRV.INFO",
@@ -152,7 +152,11 @@ impl Role {
             "$SRV.STATS.>",
         ]));
         if rank >= Person::Operator {
-            publish.extend(of(&["P.console.*.in", "P.console.*.break"]));
+            publish.extend(of(&[
+                "P.console.*.take.{{subject()}}",
+                "P.console.*.in",
+                "P.console.*.break",
+            ]));
         }
         // To listen in a queue group is to take requests away from the workers.
         let mut deaf = vec!["> >".to_string()];

@@ -15,6 +15,8 @@ use support::{Wire, binaries, now, server};
 
 const NODE: &str = "6a1f8a0e-0000-4000-8000-000000000001";
 const OTHER: &str = "6a1f8a0e-0000-4000-8000-000000000002";
+/// The key of somebody else.
+const ANOTHERS: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
 
 /// A login of a role under the name of [`NODE`].
 fn login(site: &Site, role: Role) -> Creds {
@@ -58,7 +60,10 @@ fn the_broker_refuses_what_belongs_to_others() {
         (&format!("ib.v1.event.{NODE}.state"), &[Worker]),
         ("ib.v1.worker.w1.ask", &[Worker]),
         ("ib.v1.worker.origin", &[Worker]),
-        (&format!("ib.v1.console.{NODE}.attach"), &people),
+        (&format!("ib.v1.console.{NODE}.attach"), &nobody),
+        (&format!("ib.v1.console.{NODE}.attach.{ANOTHERS}"), &nobody),
+        (&format!("ib.v1.console.{NODE}.detach.{ANOTHERS}"), &nobody),
+        (&format!("ib.v1.console.{NODE}.take.{ANOTHERS}"), &nobody),
         (&format!("ib.v1.console.{NODE}.in"), &[Admin, Operator]),
         (&format!("ib.v1.console.{NODE}.break"), &[Admin, Operator]),
         (&format!("ib.v1.console.{NODE}.out"), &[Worker]),
@@ -140,6 +145,14 @@ fn the_broker_refuses_what_belongs_to_others() {
                 role != Bootstrap,
                 "{role} hears itself"
             );
+            for (part, who) in [
+                ("attach", &people[..]),
+                ("detach", &people),
+                ("take", &[Admin, Operator]),
+            ] {
+                let own = format!("ib.v1.console.{NODE}.{part}.{}", creds.key.public_key());
+                assert_eq!(wire.may_say(&own), all(who)(role), "{role} says {own}");
+            }
             assert!(!wire.may_say(&format!("$JS.API.STREAM.INFO.KV_ib.{role}")) || role == Worker);
             for subject in ["ib.v1.lookup", "ib.v1.api.node.enroll", "ib.v1.heartbeat.*"] {
                 let takes = wire.may_take(subject, "conductor");
@@ -377,7 +390,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         forged.iat = now() + 1;
         push(&jwt::sign(forged, site.key(Agent)).unwrap());
         assert!(Wire::login(&server, &good).is_ok());
-        let revised = revise(&present, &revoked, now() + 2, &site.signer);
+        let revised = revise(&present, &revoked, None, now() + 2, &site.signer);
         let said = push(&revised.unwrap().unwrap());
         assert!(said.contains("\"code\":200"), "{said}");
         let why = dropped.closed();
@@ -387,7 +400,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         // An older account, from a slower worker, would be taken: whoever pushes has to look again afterwards.
         push(&present);
         assert!(Wire::login(&server, &bad).is_ok());
-        let revised = revise(&present, &revoked, now() + 3, &site.signer);
+        let revised = revise(&present, &revoked, None, now() + 3, &site.signer);
         push(&revised.unwrap().unwrap());
         assert!(Wire::login(&server, &bad).is_err());
         // What the configuration says is older too.

@@ -37,6 +37,8 @@ pub struct Client {
     pub nats: async_nats::Client,
     pub prefix: String,
     pub json: bool,
+    /// The key of the login, as subjects have it under which nobody else may publish; without logins, a name of this run.
+    pub asker: String,
     refused: watch::Receiver<Vec<Refused>>,
     who: String,
     /// Whose word is taken for the workers' key.
@@ -52,11 +54,13 @@ impl Client {
             refused,
             who,
             believed,
+            asker,
         } = to.open().await?;
         Ok(Self {
             nats,
             prefix: to.prefix().into(),
             json: to.json,
+            asker,
             refused,
             who,
             believed,

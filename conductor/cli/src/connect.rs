@@ -59,6 +59,8 @@ pub struct Connected {
     pub who: String,
     /// The public key that signed the login, and so may vouch for workers. None: there is no login, and nobody to believe.
     pub believed: Option<String>,
+    /// The public key of the login; without one, a name of this run.
+    pub asker: String,
 }
 
 impl Connect {
@@ -108,11 +110,16 @@ impl Connect {
         };
         let believed = creds.as_ref().map(Creds::issuer);
         let believed = believed.transpose().context("read the login")?;
+        let asker = match &creds {
+            Some(creds) => creds.key.public_key(),
+            None => uuid::Uuid::new_v4().simple().to_string(),
+        };
         Ok(Connected {
             nats,
             refused,
             who,
             believed,
+            asker,
         })
     }
 

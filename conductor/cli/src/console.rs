@@ -9,7 +9,9 @@ use futures_util::StreamExt;
 use ironbeat_auth::refused::Refused;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
-use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, RENEW_SECS, header, subject};
+use ironbeat_ops::console::{
+    Attach, MAX_INPUT_BYTES, Part, RENEW_SECS, header, subject, subject_by,
+};
 use ironbeat_ops::request::{ConsoleHistory, ShowNode};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 use std::io::Read;
@@ -25,7 +27,7 @@ pub struct ConsoleArgs {
     /// Only look; nothing typed here reaches the machine.
     #[arg(long)]
     watch: bool,
-    /// Take the console from whoever else has it.
+    /// Take the console from whoever else has it; for operators.
     #[arg(long)]
     take_over: bool,
     /// Print the recording, and end (`console.record` in the workers' configuration).
@@ -83,7 +85,11 @@ impl<'a> Terminal<'a> {
             worker: None,
             trouble: None,
         };
-        let answer = terminal.ask(args.take_over, PATIENCE).await?;
+        let part = match args.take_over {
+            true => Part::Take,
+            false => Part::Attach,
+        };
+        let answer = terminal.ask(part, None, PATIENCE).await?;
         if let Some(why) = header_of(&answer, header::TROUBLE) {
             terminal.detach().await;
             bail!("{}: {why}", args.node);
@@ -99,13 +105,17 @@ impl<'a> Terminal<'a> {
     }
 
     /// Renews the lease, or takes it out.
-    async fn ask(&self, take_over: bool, patience: Duration) -> anyhow::Result<Message> {
+    async fn ask(
+        &self,
+        part: Part,
+        before: Option<WorkerId>,
+        patience: Duration,
+    ) -> anyhow::Result<Message> {
         let attach = Attach {
             watcher: self.watcher.clone(),
-            take_over,
-            before: self.worker.clone(),
+            before,
         };
-        let subject = subject(&self.client.prefix, &self.node, Part::Attach);
+        let subject = self.subject_by_me(part);
         let request = async_nats::Request::new()
             .payload(serde_json::to_vec(&attach)?.into())
             .timeout(Some(patience));
@@ -122,8 +132,12 @@ impl<'a> Terminal<'a> {
         }
     }
 
+    fn subject_by_me(&self, part: Part) -> String {
+        subject_by(&self.client.prefix, &self.node, part, &self.client.asker)
+    }
+
     async fn detach(&self) {
-        let subject = subject(&self.client.prefix, &self.node, Part::Detach);
+        let subject = self.subject_by_me(Part::Detach);
         let sent = self
             .client
             .nats
@@ -155,9 +169,15 @@ impl<'a> Terminal<'a> {
     }
 
     async fn renew(&mut self) -> anyhow::Result<()> {
-        let trouble = match self.ask(false, RENEWAL_PATIENCE).await {
+        let before = self.worker.clone();
+        let trouble = match self.ask(Part::Attach, None, RENEWAL_PATIENCE).await {
             Ok(answer) => {
                 self.take(&answer)?;
+                if self.worker != before && header_of(&answer, header::TROUBLE).is_some() {
+                    // A worker that died has left the console attached. To take it is for operators; for others the BMC
+                    // gives it up by itself.
+                    let _ = self.ask(Part::Take, before, RENEWAL_PATIENCE).await;
+                }
                 // The console itself shows what is wrong with the BMC.
                 None
             }

@@ -22,11 +22,13 @@ pub mod header {
     pub const TROUBLE: &str = "Ironbeat-Trouble";
 }
 
-/// The last token of a subject.
+/// A token of a subject: the last one, but where who asks comes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// A watcher's request, and its renewal: [`Attach`]. The answer is the last output, so that there is a screen.
     Attach,
+    /// The same, and to take the console from whoever else has it: [`Attach`].
+    Take,
     /// Bytes from the machine.
     Out,
     /// Bytes to the machine.
@@ -38,11 +40,27 @@ pub enum Part {
 }
 
 impl Part {
-    pub const TO_WORKER: [Part; 4] = [Part::Attach, Part::In, Part::Break, Part::Detach];
+    pub const TO_WORKER: [Part; 5] = [
+        Part::Attach,
+        Part::Take,
+        Part::In,
+        Part::Break,
+        Part::Detach,
+    ];
+
+    /// The subject ends with the public key of whoever asks, under which servers let nobody else publish. So a watcher is its
+    /// asker's, though everybody hears its name.
+    pub fn has_asker(self) -> bool {
+        match self {
+            Part::Attach | Part::Take | Part::Detach => true,
+            Part::Out | Part::In | Part::Break => false,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
             Part::Attach => "attach",
+            Part::Take => "take",
             Part::Out => "out",
             Part::In => "in",
             Part::Break => "break",
@@ -51,24 +69,39 @@ impl Part {
     }
 }
 
+/// Of output and input.
 pub fn subject(prefix: &str, node: &NodeId, part: Part) -> String {
     format!("{prefix}.console.{node}.{}", part.name())
 }
 
+/// Of a part that has an asker. Without logins that is any token.
+pub fn subject_by(prefix: &str, node: &NodeId, part: Part, asker: &str) -> String {
+    format!("{}.{asker}", subject(prefix, node, part))
+}
+
 /// The same of all nodes.
 pub fn subject_of_all(prefix: &str, part: Part) -> String {
-    format!("{prefix}.console.*.{}", part.name())
+    let asker = if part.has_asker() { ".*" } else { "" };
+    format!("{prefix}.console.*.{}{asker}", part.name())
+}
+
+/// Node and asker, of a subject of this part; an empty asker where there is none.
+pub fn read_subject(subject: &str, part: Part) -> Option<(NodeId, &str)> {
+    let (rest, asker) = match part.has_asker() {
+        true => subject.rsplit_once('.')?,
+        false => (subject, ""),
+    };
+    let (rest, _) = rest.rsplit_once('.')?;
+    let (_, node) = rest.rsplit_once('.')?;
+    Some((node.parse().ok()?, asker))
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
-    /// The watcher's name, of its own choice.
+    /// The watcher's name, of its asker's choice.
     pub watcher: String,
-    /// Take the console from whoever else has it.
-    #[serde(default)]
-    pub take_over: bool,
-    /// The worker that served this watcher before: what it left attached when it died is taken over.
+    /// With [`Part::Take`]: the worker that served this watcher before; the console is taken if that one is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<WorkerId>,
 }

@@ -256,6 +256,9 @@ pub struct Revoked {
     pub logins: usize,
     /// The NATS servers know. If not, a worker that may tell them does so when it can.
     pub pushed: bool,
+    /// Why this worker, which may tell them, could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 impl WorkerInfo {

@@ -325,6 +325,10 @@ pub struct RevokeLogin {
     /// The second since 1970 at which its last token ends by itself; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
+    /// The same, signed by the operator's key that signs accounts: then the list's bound for admins does not count, and the
+    /// signer may have others forgotten. `ironbeat auth user revoke` makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// A key of `lookup.list`, or the start of one.

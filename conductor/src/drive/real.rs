@@ -68,6 +68,7 @@ fn is_lost(error: &StoreError) -> bool {
         StoreError::Conflict { .. }
         | StoreError::Claimed { .. }
         | StoreError::Races { .. }
+        | StoreError::Full { .. }
         | StoreError::Config { .. }
         | StoreError::Emptied { .. }
         | StoreError::NoMasterKey

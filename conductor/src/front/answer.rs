@@ -12,8 +12,9 @@ use crate::loops;
 use crate::loops::power::PowerSync;
 use crate::records::dhcp::{Dhcp, Servers};
 use crate::records::presence::Liveness;
-use crate::records::{StoreError, rotate};
+use crate::records::{StoreError, revoked, rotate};
 use crate::worker::Worker;
+use ironbeat_auth::revoke::Order;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Enrolment, Event, Verb};
 use ironbeat_core::explain::{explain, human};
@@ -24,7 +25,7 @@ use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
 use ironbeat_ops::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
 use ironbeat_ops::request::{Enroll, ListNodes, RevokeLogin, ShowSealKey};
-use ironbeat_ops::{Reply, Request};
+use ironbeat_ops::{ASK_ANOTHER, Reply, Request};
 use std::sync::Arc;
 
 /// Nodes in one reply at most; with up to 2 KB each, most of it a long error, they fit a message.
@@ -409,7 +410,28 @@ async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> 
              could give it back",
         ));
     }
-    let logins = worker.revocations.revoke(&[(ask.key, ask.until)]).await?;
-    let pushed = login.revoker.is_some() && worker.revocations.is_pushed().await;
-    Ok(Revoked { logins, pushed })
+    let order = match (&ask.order, &login.revoker) {
+        (None, _) => None,
+        (Some(_), None) => {
+            let why = "this worker has no directory revoke/, and cannot tell whose order it is";
+            return Err(fail(ASK_ANOTHER, why));
+        }
+        (Some(order), Some(revoker)) => {
+            let order = Order::read(order, &ask.key, revoked::now(), &revoker.signer);
+            Some(order.map_err(|bad| fail(403, bad))?)
+        }
+    };
+    let revocations = &worker.revocations;
+    let logins = revocations
+        .revoke_by_hand(ask.key, ask.until, order)
+        .await?;
+    let pushed = match login.revoker {
+        Some(_) => revocations.pushed().await.map(|()| true),
+        None => Ok(false),
+    };
+    Ok(Revoked {
+        logins,
+        pushed: pushed == Ok(true),
+        trouble: pushed.err(),
+    })
 }

@@ -8,9 +8,6 @@ use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
 use ironbeat_ops::lookup::LookupRecord;
 
-/// Machines named in a refusal; an error travels in a header of 1,000 characters.
-const MAX_SHOWN: usize = 8;
-
 /// Names are read where they are claimed: the view may lag behind a node that was just enrolled or renamed.
 pub(super) async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
     if let Ok(id) = text.parse() {
@@ -50,18 +47,16 @@ pub(super) async fn looked_up(worker: &Worker, key: &str) -> Result<LookupRecord
     match worker.lookups.find(key).await? {
         Found::One(lookup) => Ok(*lookup),
         Found::None => Err(fail(404, format!("no machine {key:?} has looked up"))),
-        Found::Several(fitting) => {
-            let shown: Vec<&str> = fitting.iter().map(String::as_str).take(MAX_SHOWN).collect();
-            let more = match fitting.len() - shown.len() {
+        Found::Several { first, count } => {
+            let more = match count - first.len() {
                 0 => String::new(),
                 more => format!(", and {more} more"),
             };
             Err(fail(
                 409,
                 format!(
-                    "{key:?} fits {} machines: {}{more}: give more of the key",
-                    fitting.len(),
-                    shown.join(", ")
+                    "{key:?} fits {count} machines: {}{more}: give more of the key",
+                    first.join(", ")
                 ),
             ))
         }

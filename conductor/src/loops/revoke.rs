@@ -31,12 +31,11 @@ pub async fn run(
     let mut others = worker.front.subscribe(subject).await?;
     loop {
         let up_to = *asked.borrow_and_update();
-        match bring_up_to_date(revocations, &system, revoker).await {
-            Ok(()) => {
-                revocations.pushed(up_to);
-            }
-            Err(error) => tracing::warn!("tell the NATS servers who is revoked: {error:#}"),
+        let told = bring_up_to_date(revocations, &system, revoker).await;
+        if let Err(error) = &told {
+            tracing::warn!("tell the NATS servers who is revoked: {error:#}");
         }
+        revocations.told(up_to, told.map_err(|error| format!("{error:#}")));
         tokio::select! {
             changed = asked.changed() => changed?,
             Some(_) = others.next() => {}
@@ -54,12 +53,27 @@ async fn bring_up_to_date(
     revoker: &Revoker,
 ) -> anyhow::Result<()> {
     const ROUNDS: u32 = 8;
+    let but = list.forget_all_but();
     for _ in 0..ROUNDS {
         let revoked = list.all().await?;
         let present = ask(system, lookup_subject(&revoker.account), "").await?;
-        let Some(account) = revise(present.trim(), &revoked, now(), &revoker.signer)? else {
+        let Some(account) = revise(
+            present.trim(),
+            &revoked,
+            but.as_ref(),
+            now(),
+            &revoker.signer,
+        )?
+        else {
             return Ok(());
         };
+        let (bytes, most) = (account.len(), system.server_info().max_payload);
+        ensure!(
+            bytes <= most,
+            "the account has {bytes} bytes with its {} ended logins, and they take {most}: end one with `ironbeat auth user revoke \
+             NAME --forget-others`",
+            revoked.len()
+        );
         let said = ask(system, update_subject(&revoker.account), &account).await?;
         let said: serde_json::Value =
             serde_json::from_str(&said).context("understand the reply")?;

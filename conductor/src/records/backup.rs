@@ -11,7 +11,7 @@ use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -66,10 +66,16 @@ pub async fn backup(store: &Store, file: &Path, now: Time) -> anyhow::Result<u64
     unfinished.push(".unfinished");
     let unfinished = Path::new(&unfinished);
     let context = || format!("write {}", unfinished.display());
+    // What an earlier one left goes, and a link that lies there with it: neither its mode nor where it leads is ours to choose.
+    match std::fs::remove_file(unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(context);
+        }
+        Ok(()) | Err(_) => {}
+    }
     let open = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(unfinished);
     let mut out = BufWriter::new(open.with_context(context)?);

@@ -125,8 +125,18 @@ impl Kv {
     }
 
     /// Every key and value there is now, in the order in which they were written.
-    pub async fn scan(&self, keys: &str, mut each: impl FnMut(Change)) -> Result<(), KvError> {
-        let mut follow = self.follow(keys, Depth::Whole).await?;
+    pub async fn scan(&self, keys: &str, each: impl FnMut(Change)) -> Result<(), KvError> {
+        self.scan_to(keys, Depth::Whole, each).await
+    }
+
+    /// The same, so much of each.
+    pub async fn scan_to(
+        &self,
+        keys: &str,
+        depth: Depth,
+        mut each: impl FnMut(Change),
+    ) -> Result<(), KvError> {
+        let mut follow = self.follow(keys, depth).await?;
         loop {
             match follow.next().await? {
                 Followed::Change(change) => each(change),

@@ -2,22 +2,35 @@
 //! `front::agent` makes the match; a hostile network cannot fill more than the bucket's bound.
 use crate::clock;
 use crate::fnv::fnv1a;
-use crate::records::{Keep, Kv, KvError, Revision, Store, StoreError};
+use crate::records::{Depth, Keep, Kv, KvError, Revision, Store, StoreError};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::BootId;
-use ironbeat_common::inventory::Inventory;
+use ironbeat_common::inventory::{Inventory, Nic, Problem, System};
 use ironbeat_core::lookup::{Identity, Match};
 use ironbeat_ops::lookup::{LookupEntry, LookupRecord};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// A machine that has not looked up for a week is forgotten. When what is remembered is larger than this, those that looked
-/// up longest ago are forgotten first: it has room for 15,000 machines that nobody knows, or 60,000 nodes.
+/// up longest ago are forgotten first: it has room for 15,000 machines that nobody knows, or 60,000 nodes,
+/// and for 10,000 that were made up as large as they are kept.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_BYTES: i64 = 192 << 20;
+/// What is kept of a machine, as JSON: servers with two dozen disks have half as much. Whoever has the token of boot scripts, which
+/// is everybody, may send what he likes.
+const MAX_INVENTORY_BYTES: usize = 16 << 10;
+/// Of an inventory that is larger: NICs, and characters of a text.
+const MAX_NICS: usize = 16;
+const MAX_TEXT: usize = 64;
+/// What a list is made from: the last 500 machines at least. It has less of each, so that it is seldom longer.
+const MAX_READ_BYTES: usize = 8 << 20;
+/// Machines that are named of those whose keys begin alike.
+pub const MAX_FITTING: usize = 8;
+/// A reader waits for another to be done for so long.
+const TURN: Duration = Duration::from_secs(5);
 /// A list is one NATS message with room for its envelope; a stock server takes 1 MiB.
 const MAX_LIST_BYTES: usize = 512 << 10;
 /// The same machine with the same answer is written again only after this long.
@@ -26,7 +39,7 @@ const QUIET: Duration = Duration::from_secs(30);
 const GENERATION: usize = 1 << 15;
 /// Writes under way at once.
 const WRITES: usize = 64;
-/// Lookups that wait to be written. They carry inventories: these are some 2 MB, and 20 MB at worst.
+/// Lookups that wait to be written: at most some 10 MB with their inventories.
 const QUEUE: usize = 256;
 /// How long the answer to a machine waits for room among them. It is away for longer only when the store is.
 const ROOM: Duration = Duration::from_secs(3);
@@ -38,6 +51,8 @@ pub struct Lookups {
     bucket: Kv,
     remembered: Arc<Mutex<Memory>>,
     queue: mpsc::Sender<Queued>,
+    /// One reads the bucket at a time: it has up to 192 MiB, and reading is for whoever may look.
+    readers: Arc<Semaphore>,
 }
 
 struct Remembered {
@@ -138,6 +153,7 @@ impl Lookups {
             bucket,
             remembered,
             queue,
+            readers: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -161,6 +177,7 @@ impl Lookups {
         if let Match::One { .. } = matched {
             shorten(&mut inventory);
         }
+        fit(&mut inventory);
         let lookup = LookupRecord {
             at: clock::now(),
             boot,
@@ -221,29 +238,30 @@ impl Lookups {
     /// # Errors
     /// When the bucket does not answer.
     pub async fn list(&self) -> Result<Vec<LookupEntry>, StoreError> {
-        let mut entries = VecDeque::new();
-        let mut bytes = 0;
+        let _turn = turn(&self.readers).await?;
+        let (mut last, mut bytes) = (VecDeque::new(), 0);
         self.bucket
             .scan(">", |change| {
                 let Some(value) = change.value else { return };
-                let Some(mut lookup) = parse(&change.key, &value) else {
-                    return;
-                };
-                shorten(&mut lookup.inventory);
-                let entry = LookupEntry {
-                    key: change.key,
-                    lookup,
-                };
-                let size = serde_json::to_vec(&entry).map_or(0, |json| json.len());
-                bytes += size;
+                bytes += value.len();
                 // They come in the order of their writing: the first is the oldest.
-                entries.push_front((entry, size));
-                while bytes > MAX_LIST_BYTES {
-                    bytes -= entries.pop_back().map_or(bytes, |(_, size)| size);
+                last.push_front((change.key, value));
+                while bytes > MAX_READ_BYTES {
+                    bytes -= last.pop_back().map_or(bytes, |(_, value)| value.len());
                 }
             })
             .await?;
-        Ok(entries.into_iter().map(|(entry, _)| entry).collect())
+        let mut bytes = 0;
+        let entries = last.into_iter().filter_map(|(key, value)| {
+            let mut lookup = parse(&key, &value)?;
+            shorten(&mut lookup.inventory);
+            Some(LookupEntry { key, lookup })
+        });
+        let fitting = entries.take_while(|entry| {
+            bytes += serde_json::to_vec(entry).map_or(0, |json| json.len());
+            bytes <= MAX_LIST_BYTES
+        });
+        Ok(fitting.collect())
     }
 
     /// The machine whose key this is, or begins with this, with its whole inventory.
@@ -261,25 +279,35 @@ impl Lookups {
         if let (Some(value), _) = self.bucket.read(start).await? {
             return Ok(found(parse(start, &value)));
         }
-        let mut fitting = Vec::new();
-        self.bucket
-            .scan(">", |change| {
-                if let Some(value) = change.value
-                    && change.key.starts_with(start)
-                {
-                    fitting.push((change.key, value));
+        let _turn = turn(&self.readers).await?;
+        let (mut fitting, mut count) = (Vec::new(), 0);
+        let keys = self.bucket.scan_to(">", Depth::Entries, |change| {
+            if change.value.is_some() && change.key.starts_with(start) {
+                count += 1;
+                if fitting.len() < MAX_FITTING {
+                    fitting.push(change.key);
                 }
-            })
-            .await?;
-        Ok(match fitting.as_slice() {
-            [] => Found::None,
-            [(key, value)] => found(parse(key, value)),
-            several => Found::Several(
-                several
-                    .iter()
-                    .map(|(key, value)| named(key, value))
-                    .collect(),
-            ),
+            }
+        });
+        keys.await?;
+        let read = async |key: &str| -> Result<Option<LookupRecord>, StoreError> {
+            let (value, _) = self.bucket.read(key).await?;
+            Ok(value.and_then(|value| parse(key, &value)))
+        };
+        if let [key] = fitting.as_slice() {
+            return Ok(found(read(key).await?));
+        }
+        let mut first = Vec::new();
+        for key in fitting {
+            let serial = read(&key).await?.and_then(|it| it.inventory.system.serial);
+            first.push(match serial {
+                Some(serial) => format!("{key} (serial {serial})"),
+                None => key,
+            });
+        }
+        Ok(match first.is_empty() {
+            true => Found::None,
+            false => Found::Several { first, count },
         })
     }
 }
@@ -289,15 +317,21 @@ impl Lookups {
 pub enum Found {
     None,
     One(Box<LookupRecord>),
-    /// Keys that fit, with the serial numbers of their machines.
-    Several(Vec<String>),
+    /// How many keys fit, and [`MAX_FITTING`] of them, with the serial numbers of their machines.
+    Several {
+        first: Vec<String>,
+        count: usize,
+    },
 }
 
-fn named(key: &str, value: &[u8]) -> String {
-    match parse(key, value).and_then(|lookup| lookup.inventory.system.serial) {
-        Some(serial) => format!("{key} (serial {serial})"),
-        None => key.into(),
-    }
+/// One reader's turn.
+async fn turn(readers: &Semaphore) -> Result<SemaphorePermit<'_>, StoreError> {
+    let busy = || StoreError::Stream {
+        what: "read the lookups".into(),
+        source: format!("others have been reading them for {TURN:?}: ask again").into(),
+    };
+    let turn = tokio::time::timeout(TURN, readers.acquire()).await;
+    turn.map_err(|_| busy())?.map_err(|_| busy())
 }
 
 pub(super) fn parse(key: &str, value: &[u8]) -> Option<LookupRecord> {
@@ -312,6 +346,55 @@ fn shorten(inventory: &mut Inventory) {
     inventory.problems.clear();
     for nic in &mut inventory.nics {
         nic.lldp = None;
+    }
+}
+
+/// Shortens an inventory that is larger than what is kept, and if need be to what a machine is known and enrolled by; says so.
+fn fit(inventory: &mut Inventory) {
+    let size = |inventory: &Inventory| serde_json::to_vec(inventory).map_or(0, |json| json.len());
+    let bytes = size(inventory);
+    if bytes <= MAX_INVENTORY_BYTES {
+        return;
+    }
+    shorten(inventory);
+    // With room for the problem below.
+    if size(inventory) > MAX_INVENTORY_BYTES - 1024 {
+        *inventory = marks(inventory);
+    }
+    inventory.problems = vec![Problem {
+        collector: "lookup".into(),
+        what: format!(
+            "an inventory of {bytes} bytes is not remembered whole: {MAX_INVENTORY_BYTES} are"
+        ),
+        by_path: None,
+    }];
+}
+
+fn marks(inventory: &Inventory) -> Inventory {
+    let cut = |text: &Option<String>| -> Option<String> {
+        let text = text.as_deref()?;
+        Some(text.chars().take(MAX_TEXT).collect())
+    };
+    let system = &inventory.system;
+    let nics = inventory.nics.iter().take(MAX_NICS).map(|nic| Nic {
+        name: nic.name.chars().take(MAX_TEXT).collect(),
+        driver: None,
+        pci_address: None,
+        pci_id: None,
+        addresses: vec![],
+        lldp: None,
+        ..*nic
+    });
+    Inventory {
+        system: System {
+            uuid: system.uuid,
+            manufacturer: cut(&system.manufacturer),
+            product: cut(&system.product),
+            serial: cut(&system.serial),
+            ..System::default()
+        },
+        nics: nics.collect(),
+        ..Inventory::default()
     }
 }
 

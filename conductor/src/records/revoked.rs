@@ -3,7 +3,12 @@
 use super::kv::{Kv, KvError};
 use super::{Store, StoreError};
 use crate::clock;
-use ironbeat_auth::revoke::{FOR_GOOD, MAX_REVOKED, Revoked, bound};
+use ironbeat_auth::revoke::{
+    FOR_GOOD, MAX_BY_HAND, MAX_REVOKED, Order, Revoked, SHORTEST_BY_HAND_SECS, bound, by_hand,
+    forget,
+};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -24,7 +29,16 @@ pub struct Revocations {
     prefix: String,
     /// How often the list was changed here, and up to which change the servers know it.
     asked: watch::Sender<u64>,
-    pushed: watch::Sender<u64>,
+    pushed: watch::Sender<Pushed>,
+    /// Of those that the servers know, all but these are to be forgotten.
+    forget: Arc<Mutex<Option<BTreeSet<String>>>>,
+}
+
+#[derive(Clone, Default)]
+struct Pushed {
+    up_to: u64,
+    /// Why it failed, and up to which change.
+    failed: Option<(u64, String)>,
 }
 
 impl Revocations {
@@ -34,7 +48,8 @@ impl Revocations {
             client,
             prefix: prefix.into(),
             asked: watch::Sender::new(0),
-            pushed: watch::Sender::new(0),
+            pushed: watch::Sender::default(),
+            forget: Arc::default(),
         }
     }
 
@@ -48,23 +63,95 @@ impl Revocations {
     /// # Errors
     /// When the list cannot be written: nothing has ended then.
     pub async fn revoke(&self, logins: &[(String, Option<i64>)]) -> Result<usize, StoreError> {
-        let all = self.add(logins, now()).await?;
+        let change = |all: &mut Revoked| {
+            let until = |until: &Option<i64>| until.unwrap_or(FOR_GOOD);
+            all.extend(logins.iter().map(|(key, at)| (key.clone(), until(at))));
+            Ok(())
+        };
+        let all = self.change(change, now()).await?;
+        self.tell().await;
+        Ok(all.len())
+    }
+
+    /// The same of one login, for an admin, or by an order of the operator's.
+    ///
+    /// # Errors
+    /// When the list is full, or cannot be written: nothing has ended then.
+    pub async fn revoke_by_hand(
+        &self,
+        key: String,
+        until: Option<i64>,
+        order: Option<Order>,
+    ) -> Result<usize, StoreError> {
+        let now = now();
+        let until = until.map_or(FOR_GOOD, |until| until.max(now + SHORTEST_BY_HAND_SECS));
+        let but = order
+            .as_ref()
+            .and_then(|order| order.forget_all_but.as_ref());
+        let change = |all: &mut Revoked| {
+            if let Some(but) = but {
+                forget(all, but, now);
+            }
+            let is_new = all.insert(key.clone(), until).is_none();
+            let count = by_hand(all, now);
+            let bound = if order.is_some() {
+                MAX_REVOKED
+            } else {
+                MAX_BY_HAND
+            };
+            if is_new && count > bound {
+                let why = format!(
+                    "{} logins were ended by hand, and there is room for {bound}. Whoever has the directory of `ironbeat auth init` \
+                     can end this one and forget those that are none of its people: `ironbeat auth user revoke NAME --forget-others`",
+                    count - 1
+                );
+                return Err(StoreError::Full {
+                    what: "the list of ended logins",
+                    why,
+                });
+            }
+            Ok(())
+        };
+        let all = self.change(change, now).await?;
+        if let Some(but) = but {
+            *self.forget.lock().unwrap_or_else(PoisonError::into_inner) = Some(but.clone());
+        }
+        self.tell().await;
+        Ok(all.len())
+    }
+
+    /// Whom the servers are to know still, of those that were ended by hand. It is asked once.
+    pub fn forget_all_but(&self) -> Option<BTreeSet<String>> {
+        let mut forget = self.forget.lock().unwrap_or_else(PoisonError::into_inner);
+        forget.take()
+    }
+
+    async fn tell(&self) {
         self.asked.send_modify(|asked| *asked += 1);
         let subject = Self::changed(&self.prefix);
         if let Err(error) = self.client.publish(subject, bytes::Bytes::new()).await {
             tracing::warn!("tell other workers of a revocation: {error}");
         }
-        Ok(all.len())
     }
 
-    /// Whether this worker has told the servers of all that was revoked here until now.
-    pub async fn is_pushed(&self) -> bool {
+    /// Waits until this worker has told the servers of all that was revoked here until now.
+    ///
+    /// # Errors
+    /// Why it has not.
+    pub async fn pushed(&self) -> Result<(), String> {
         let asked = *self.asked.borrow();
         let mut pushed = self.pushed.subscribe();
-        let done = pushed.wait_for(|pushed| *pushed >= asked);
-        tokio::time::timeout(PUSHED, done)
-            .await
-            .is_ok_and(|done| done.is_ok())
+        let failed = |pushed: &Pushed| {
+            let (at, why) = pushed.failed.clone()?;
+            (at >= asked).then_some(why)
+        };
+        let done = pushed.wait_for(|pushed| pushed.up_to >= asked || failed(pushed).is_some());
+        match tokio::time::timeout(PUSHED, done).await {
+            Ok(Ok(pushed)) if pushed.up_to >= asked => Ok(()),
+            Ok(Ok(pushed)) => Err(failed(&pushed).unwrap_or_default()),
+            Ok(Err(_)) => Err("the worker stops".into()),
+            Err(_) => Err(format!("the NATS servers have not answered for {PUSHED:?}")),
+        }
     }
 
     /// Grows with each list that was changed here.
@@ -72,9 +159,17 @@ impl Revocations {
         self.asked.subscribe()
     }
 
-    /// The servers know the list up to this change.
-    pub fn pushed(&self, up_to: u64) {
-        self.pushed.send_replace(up_to);
+    /// The servers know the list up to this change, or why they do not.
+    pub fn told(&self, up_to: u64, told: Result<(), String>) {
+        self.pushed.send_modify(|pushed| match told {
+            Ok(()) => {
+                *pushed = Pushed {
+                    up_to,
+                    failed: None,
+                }
+            }
+            Err(why) => pushed.failed = Some((up_to, why)),
+        });
     }
 
     /// # Errors
@@ -95,19 +190,19 @@ impl Revocations {
         Ok((serde_json::from_slice(&value).map_err(corrupt)?, at))
     }
 
-    /// Adds logins, and drops those whose tokens have ended. Returns the list.
+    /// Changes the list, and drops those whose tokens have ended. Returns it.
     ///
     /// # Errors
-    /// When the store is away.
-    async fn add(&self, logins: &[(String, Option<i64>)], now: i64) -> Result<Revoked, StoreError> {
+    /// When the change is none, or the store is away.
+    async fn change(
+        &self,
+        change: impl Fn(&mut Revoked) -> Result<(), StoreError>,
+        now: i64,
+    ) -> Result<Revoked, StoreError> {
         for _ in 0..MAX_RACES {
             let (mut all, at) = self.read().await?;
             let before = all.clone();
-            all.extend(
-                logins
-                    .iter()
-                    .map(|(key, until)| (key.clone(), until.unwrap_or(FOR_GOOD))),
-            );
+            change(&mut all)?;
             for key in bound(&mut all, now) {
                 tracing::warn!(
                     key,

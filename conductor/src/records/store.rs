@@ -58,6 +58,8 @@ pub enum StoreError {
     Claimed { what: String, by: String },
     #[error("claim {what}: too many others claim it at the same time")]
     Races { what: String },
+    #[error("{what} is full: {why}")]
+    Full { what: &'static str, why: String },
     #[error("understand {key}: {why}")]
     Corrupt { key: String, why: String },
     #[error(
@@ -125,6 +127,7 @@ impl StoreError {
             | StoreError::Conflict { .. }
             | StoreError::Claimed { .. }
             | StoreError::Races { .. }
+            | StoreError::Full { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Config { .. }
             | StoreError::Emptied { .. }

@@ -15,6 +15,9 @@ pub struct About {
 
 pub const ABOUT: &str = "operator/site.json";
 
+/// The key that signs accounts.
+pub const SIGNER: &str = "operator/signer.seed";
+
 /// Where the key is that makes logins of a role.
 pub fn role_seed(role: Role) -> String {
     format!("operator/role-{role}.seed")

@@ -1,12 +1,14 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
 //! A login ends when a worker has told the NATS servers; this asks one.
-use super::about::{ABOUT, About, now, role_key};
+use super::about::{ABOUT, About, SIGNER, now, role_key};
 use super::files::{read, replace, write_new};
+use super::worker;
 use crate::client::{ASKED, Client, Refusal};
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::revoke::Order;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
 use ironbeat_ops::reply::Revoked;
@@ -41,6 +43,9 @@ pub enum UserCommand {
     Revoke {
         /// A name, or the public key of a login of any kind.
         name: String,
+        /// Forget all others that were ended by hand, but for people of this directory: for a list that somebody has filled.
+        #[arg(long)]
+        forget_others: bool,
         #[command(flatten)]
         dir: Dir,
     },
@@ -110,7 +115,11 @@ pub async fn run(to: &Connect, command: UserCommand) -> anyhow::Result<()> {
             ))
         }
         UserCommand::List { dir } => list(to, &dir.dir),
-        UserCommand::Revoke { name, dir } => end(to, &dir.dir, &name).await,
+        UserCommand::Revoke {
+            name,
+            forget_others,
+            dir,
+        } => end(to, &dir.dir, &name, forget_others).await,
     }
 }
 
@@ -153,7 +162,7 @@ pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyh
     })
 }
 
-fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+fn people(dir: &Path) -> anyhow::Result<Vec<Person>> {
     let mut people = vec![];
     let entries = std::fs::read_dir(dir.join("people"));
     for entry in entries.with_context(|| format!("list {}/people", dir.display()))? {
@@ -165,6 +174,11 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
         }
     }
     people.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(people)
+}
+
+fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+    let people = people(dir)?;
     if to.json {
         return out::json(&people);
     }
@@ -188,17 +202,17 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the NATS servers do not know of it.
-pub(super) async fn revoke(client: &Client, key: &str, whose: &str) -> anyhow::Result<Revoked> {
-    let ask = RevokeLogin {
-        key: key.into(),
-        until: None,
-    };
+pub(super) async fn revoke(
+    client: &Client,
+    ask: &RevokeLogin,
+    whose: &str,
+) -> anyhow::Result<Revoked> {
     // Another worker may have the directory revoke/, and a worker does not end its own login. The server chooses which is
     // asked, by chance.
-    let mut last = client.ask(&ask).await;
+    let mut last = client.ask(ask).await;
     for _ in 1..ASKED {
         let again = match &last {
-            Ok(revoked) => !revoked.pushed,
+            Ok(revoked) => !revoked.pushed && revoked.trouble.is_none(),
             Err(error) => error
                 .downcast_ref::<Refusal>()
                 .is_some_and(Refusal::is_conflict),
@@ -206,9 +220,15 @@ pub(super) async fn revoke(client: &Client, key: &str, whose: &str) -> anyhow::R
         if !again {
             break;
         }
-        last = client.ask(&ask).await;
+        last = client.ask(ask).await;
     }
     let revoked = last?;
+    if let Some(why) = &revoked.trouble {
+        bail!(
+            "{whose} is on the list, and the NATS servers could not be told: {}",
+            out::visible(why)
+        );
+    }
     ensure!(
         revoked.pushed,
         "{whose} is on the list, and no worker that was asked could tell the NATS servers: {whose} is out when one that has the \
@@ -217,23 +237,48 @@ pub(super) async fn revoke(client: &Client, key: &str, whose: &str) -> anyhow::R
     Ok(revoked)
 }
 
-async fn end(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
+/// What a worker believes beyond the bounds of an admin's login: the key that signs accounts says it. None: it is not here.
+pub(super) fn order(dir: &Path, key: &str, forget_others: bool) -> anyhow::Result<Option<String>> {
+    let file = dir.join(SIGNER);
+    if !file.exists() {
+        ensure!(
+            !forget_others,
+            "--forget-others needs {}, which `ironbeat auth init` made",
+            file.display()
+        );
+        return Ok(None);
+    }
+    let signer = KeyPair::from_seed(read(&file)?.trim())
+        .map_err(|_| anyhow::anyhow!("{} is no key", file.display()))?;
+    let but = match forget_others {
+        true => {
+            let people = people(dir)?.into_iter().map(|person| person.key);
+            Some(people.chain(worker::keys(dir)?).collect())
+        }
+        false => None,
+    };
+    Ok(Some(Order::sign(key, but, now(), &signer)?))
+}
+
+async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyhow::Result<()> {
     let about_file = file(dir, name, "json")?;
     let known = about_file.exists();
-    let key = match known {
+    let (key, until) = match known {
         true => {
             let person: Person = serde_json::from_str(&read(&about_file)?)
                 .with_context(|| format!("understand {}", about_file.display()))?;
-            person.key
+            (person.key, person.until)
         }
-        false if KeyPair::from_public_key(name).is_ok() => name.into(),
+        false if KeyPair::from_public_key(name).is_ok() => (name.into(), None),
         false => bail!(
             "{name}: no login of that name was made in {}",
             dir.display()
         ),
     };
     let client = Client::open(to).await?;
-    let revoked = revoke(&client, &key, name).await?;
+    let order = order(dir, &key, forget_others)?;
+    let ask = RevokeLogin { key, until, order };
+    let revoked = revoke(&client, &ask, name).await?;
     if known {
         let mut person: Person = serde_json::from_str(&read(&about_file)?)?;
         person.revoked = true;

@@ -3,7 +3,7 @@
 use super::about::{ABOUT, About, now, operator_key, role_key};
 use super::files::{make_dir, read, replace, write_new};
 use super::init::CA;
-use super::user::{Dir, revoke as revoke_key};
+use super::user::{Dir, order, revoke as revoke_key};
 use crate::client::Client;
 use crate::{Connect, out};
 use anyhow::{Context, ensure};
@@ -12,6 +12,7 @@ use ironbeat_auth::creds::seed;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::sealing::Sealer;
 use ironbeat_auth::site;
+use ironbeat_ops::request::RevokeLogin;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -185,7 +186,7 @@ fn made(path: &Path) -> anyhow::Result<Made> {
     serde_json::from_str(&read(path)?).with_context(|| format!("understand {}", path.display()))
 }
 
-fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+fn all(dir: &Path) -> anyhow::Result<Vec<Made>> {
     let (mut all, workers) = (vec![], dir.join(WORKERS));
     if workers.exists() {
         let entries = std::fs::read_dir(&workers);
@@ -197,6 +198,16 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
         }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// Public keys of all logins that workers have of their own.
+pub(super) fn keys(dir: &Path) -> anyhow::Result<Vec<String>> {
+    Ok(all(dir)?.into_iter().flat_map(|made| made.keys).collect())
+}
+
+fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+    let all = all(dir)?;
     if to.json {
         return out::json(&all);
     }
@@ -220,7 +231,12 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
     let mut made = made(&about_file)?;
     let client = Client::open(to).await?;
     for key in &made.keys {
-        revoke_key(&client, key, name).await?;
+        let ask = RevokeLogin {
+            key: key.clone(),
+            until: None,
+            order: order(dir, key, false)?,
+        };
+        revoke_key(&client, &ask, name).await?;
     }
     made.revoked = true;
     replace(&about_file, &(serde_json::to_string(&made)? + "\n"))?;

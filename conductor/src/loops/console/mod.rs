@@ -10,9 +10,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use ironbeat_common::id::NodeId;
+use ironbeat_core::id::WorkerId;
 use ironbeat_core::node::Rest;
-use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, subject_of_all};
-use session::{Input, Need, Session, one_line};
+use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, read_subject, subject_of_all};
+use session::{Input, Need, Session, Watcher, one_line};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +27,7 @@ const SETTLE: Duration = Duration::from_secs(8);
 const RECORD_LOOK: Duration = Duration::from_secs(5);
 /// At shutdown, the time to tell BMCs that their console is free.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
-/// Longest name of a watcher.
+/// Longest name of a watcher, and of who asks: a public key has 56 characters.
 const MAX_NAME: usize = 64;
 
 /// A handle: clones share the consoles.
@@ -71,10 +72,8 @@ fn lock(sessions: &Mutex<HashMap<NodeId, Session>>) -> MutexGuard<'_, HashMap<No
 fn open(consoles: &Consoles, node: NodeId, need: Need<'_>) -> Result<Session, &'static str> {
     let mut sessions = consoles.lock();
     if let Some(session) = sessions.get(&node) {
-        let room = session.needed(need);
-        return room
-            .then(|| session.clone())
-            .ok_or("too many watchers of this console");
+        session.needed(need)?;
+        return Ok(session.clone());
     }
     if sessions.len() >= MAX_SESSIONS {
         return Err("this worker serves too many consoles");
@@ -147,17 +146,17 @@ fn record_all(consoles: &Consoles) {
 }
 
 fn heard(consoles: &Consoles, part: Part, message: Message) {
-    let mut tokens = message.subject.rsplit('.');
-    let Some(Ok(node)) = tokens.nth(1).map(str::parse::<NodeId>) else {
+    let Some((node, asker)) = read_subject(&message.subject, part) else {
         return;
     };
     match part {
-        Part::Attach if consoles.worker.presence.owns(node) => {
+        Part::Attach | Part::Take if consoles.worker.presence.owns(node) => {
             let consoles_too = consoles.clone();
-            let answer = async move { attach(&consoles_too, node, &message).await };
+            let asker = asker.to_string();
+            let answer = async move { attach(&consoles_too, node, part, asker, &message).await };
             consoles.worker.spawn(answer);
         }
-        Part::Attach | Part::Out => {}
+        Part::Attach | Part::Take | Part::Out => {}
         Part::In if message.payload.len() <= MAX_INPUT_BYTES => {
             if let Some(session) = consoles.get(&node) {
                 session.input(Input::Bytes(message.payload));
@@ -170,20 +169,20 @@ fn heard(consoles: &Consoles, part: Part, message: Message) {
             }
         }
         Part::Detach => {
-            let watcher = std::str::from_utf8(&message.payload);
-            if let (Some(session), Ok(watcher)) = (consoles.get(&node), watcher) {
-                session.leave(watcher);
+            let name = std::str::from_utf8(&message.payload);
+            if let (Some(session), Ok(name)) = (consoles.get(&node), name) {
+                session.leave(&Watcher::of(asker, name));
             }
         }
     }
 }
 
-async fn attach(consoles: &Consoles, node: NodeId, message: &Message) {
+async fn attach(consoles: &Consoles, node: NodeId, part: Part, asker: String, message: &Message) {
     let worker = &consoles.worker;
     let Some(reply) = message.reply.clone() else {
         return;
     };
-    let (headers, body) = match take_in(consoles, node, &message.payload).await {
+    let (headers, body) = match take_in(consoles, node, part, &asker, &message.payload).await {
         Ok(session) => session.screen(worker),
         Err((code, why)) => {
             let mut headers = HeaderMap::new();
@@ -204,29 +203,27 @@ async fn attach(consoles: &Consoles, node: NodeId, message: &Message) {
 async fn take_in(
     consoles: &Consoles,
     node: NodeId,
+    part: Part,
+    asker: &str,
     body: &[u8],
 ) -> Result<Session, (&'static str, String)> {
     let worker = &consoles.worker;
-    let Attach {
-        watcher,
-        take_over,
-        before,
-    } = serde_json::from_slice(body).map_err(|error| ("400", error.to_string()))?;
-    if watcher.is_empty() || watcher.len() > MAX_NAME {
-        let why = format!("a watcher's name has 1 to {MAX_NAME} bytes");
+    let Attach { watcher, before } =
+        serde_json::from_slice(body).map_err(|error| ("400", error.to_string()))?;
+    if watcher.is_empty() || watcher.len() > MAX_NAME || asker.len() > MAX_NAME {
+        let why = format!("a watcher's name, and who asks, have 1 to {MAX_NAME} bytes");
         return Err(("400", why));
     }
     if worker.view.get(&node).is_none() {
         return Err(("404", format!("there is no node {node}")));
     }
-    let orphaned = before.is_some_and(|before| {
-        before != worker.id && worker.presence.is_live(&before) == Liveness::Lapsed
-    });
+    let takes = part == Part::Take && before.is_none_or(|before| is_dead(worker, &before));
+    let watcher = Watcher::of(asker, &watcher);
     // The session found may be about to end, because its last watcher has left; the next one is new.
     for _ in 0..2 {
         let session = open(consoles, node, Need::Watcher(&watcher));
         let session = session.map_err(|why| ("503", why.to_owned()))?;
-        if take_over || orphaned {
+        if takes {
             session.take_over();
         }
         session.settled(SETTLE).await;
@@ -236,4 +233,8 @@ async fn take_in(
         }
     }
     Err(("503", "the console ended while it was attached".into()))
+}
+
+fn is_dead(worker: &Worker, before: &WorkerId) -> bool {
+    *before != worker.id && worker.presence.is_live(before) == Liveness::Lapsed
 }

@@ -21,6 +21,8 @@ use tokio_util::task::TaskTracker;
 const BACKLOG: usize = 64 * 1024;
 /// Watchers of one console; more is a mistake.
 const MAX_WATCHERS: usize = 32;
+/// Watchers of one asker, so that nobody alone keeps others out.
+const MAX_OF_ASKER: usize = 4;
 /// Messages of input that wait for the machine; any more are dropped, as on a serial line without flow control.
 const INPUTS: usize = 64;
 /// Published at once.
@@ -46,11 +48,52 @@ pub(super) enum State {
     Trouble(String),
 }
 
+/// A name, of whoever chose it: nobody else renews or ends its lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Watcher {
+    asker: String,
+    name: String,
+}
+
+impl Watcher {
+    pub fn of(asker: &str, name: &str) -> Self {
+        let (asker, name) = (asker.into(), name.into());
+        Self { asker, name }
+    }
+}
+
+/// Those with a lease, and when they renewed it.
+#[derive(Default)]
+struct Watchers(HashMap<Watcher, Instant>);
+
+impl Watchers {
+    /// Renews a lease, or takes it out if there is a place.
+    fn renew(&mut self, watcher: &Watcher, now: Instant) -> Result<(), &'static str> {
+        let Self(all) = self;
+        if !all.contains_key(watcher) {
+            if all.len() >= MAX_WATCHERS {
+                return Err("too many watchers of this console");
+            }
+            let of_asker = all.keys().filter(|it| it.asker == watcher.asker);
+            if of_asker.count() >= MAX_OF_ASKER {
+                return Err("you watch this console in too many places");
+            }
+        }
+        all.insert(watcher.clone(), now);
+        Ok(())
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let lease = Duration::from_secs(LEASE_SECS);
+        self.0.retain(|_, renewed| now - *renewed < lease);
+    }
+}
+
 /// Why a console is served.
 #[derive(Clone, Copy)]
 pub(super) enum Need<'a> {
     /// This watcher has, or renews, a lease.
-    Watcher(&'a str),
+    Watcher(&'a Watcher),
     Record,
 }
 
@@ -65,7 +108,7 @@ pub(super) struct Session {
 struct Shared {
     state: watch::Sender<State>,
     log: Mutex<Log>,
-    watchers: Mutex<HashMap<String, Instant>>,
+    watchers: Mutex<Watchers>,
     recorded: AtomicBool,
     /// The next attempt takes the console from whoever has it.
     take_over: AtomicBool,
@@ -122,7 +165,8 @@ impl Session {
                 stop: CancellationToken::new(),
             }),
         };
-        session.needed(need);
+        // It is new, and has room for the first.
+        let _ = session.needed(need);
         let serving = Serving {
             worker: Arc::clone(worker),
             node,
@@ -136,25 +180,20 @@ impl Session {
         session
     }
 
-    /// `false`: too many watchers.
-    pub fn needed(&self, need: Need<'_>) -> bool {
+    /// Why not: too many watchers.
+    pub fn needed(&self, need: Need<'_>) -> Result<(), &'static str> {
         let watcher = match need {
             Need::Record => {
                 self.shared.recorded.store(true, Ordering::Relaxed);
-                return true;
+                return Ok(());
             }
             Need::Watcher(watcher) => watcher,
         };
-        let mut watchers = lock(&self.shared.watchers);
-        if watchers.len() >= MAX_WATCHERS && !watchers.contains_key(watcher) {
-            return false;
-        }
-        watchers.insert(watcher.into(), Instant::now());
-        true
+        lock(&self.shared.watchers).renew(watcher, Instant::now())
     }
 
-    pub fn leave(&self, watcher: &str) {
-        lock(&self.shared.watchers).remove(watcher);
+    pub fn leave(&self, watcher: &Watcher) {
+        lock(&self.shared.watchers).0.remove(watcher);
     }
 
     /// Takes the console from whoever has it, unless it is ours already.
@@ -187,7 +226,7 @@ impl Session {
         let log = lock(&self.shared.log);
         let mut headers = headers(&self.name, log.offset - log.backlog.len() as u64);
         headers.insert(header::WORKER, worker.id.as_str());
-        let watchers = lock(&self.shared.watchers).len();
+        let watchers = lock(&self.shared.watchers).0.len();
         headers.insert(header::WATCHERS, watchers.to_string());
         match &*self.shared.state.borrow() {
             State::Attached => {}
@@ -319,8 +358,8 @@ impl Serving {
     /// Whether anybody wants this node's console, and this worker is the one to serve it.
     fn is_needed(&self) -> bool {
         let mut watchers = lock(&self.shared.watchers);
-        watchers.retain(|_, seen| seen.elapsed() < Duration::from_secs(LEASE_SECS));
-        let wanted = !watchers.is_empty() || self.shared.recorded.load(Ordering::Relaxed);
+        watchers.expire(Instant::now());
+        let wanted = !watchers.0.is_empty() || self.shared.recorded.load(Ordering::Relaxed);
         wanted
             && !self.shared.stop.is_cancelled()
             && self.worker.presence.owns(self.node)
@@ -351,6 +390,38 @@ impl Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watcher_is_its_askers_and_nobody_takes_all_places() {
+        let (mut watchers, now) = (Watchers::default(), Instant::now());
+        let mut renew =
+            |asker: &str, name: &str, now| watchers.renew(&Watcher::of(asker, name), now);
+        renew("ann", "one", now).unwrap();
+        for n in 0..MAX_OF_ASKER {
+            renew("eve", &n.to_string(), now).unwrap();
+        }
+        // Another one of the same name is another one.
+        for name in ["4", "one"] {
+            let why = renew("eve", name, now).unwrap_err();
+            assert!(why.contains("in too many places"), "{why}");
+        }
+        renew("ann", "two", now).unwrap();
+        let later = now + Duration::from_secs(LEASE_SECS);
+        renew("ann", "one", later).unwrap();
+        watchers.0.remove(&Watcher::of("eve", "one"));
+        watchers.expire(later);
+        let left: Vec<_> = watchers.0.keys().collect();
+        assert_eq!(left, [&Watcher::of("ann", "one")]);
+        for n in watchers.0.len()..MAX_WATCHERS {
+            watchers
+                .renew(&Watcher::of(&n.to_string(), "x"), later)
+                .unwrap();
+        }
+        let why = watchers
+            .renew(&Watcher::of("last", "x"), later)
+            .unwrap_err();
+        assert!(why.contains("too many watchers"), "{why}");
+    }
 
     #[test]
     fn the_backlog_keeps_the_last_bytes_and_offsets_count_all() {

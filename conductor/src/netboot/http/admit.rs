@@ -11,24 +11,31 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// So many at a time; whoever comes later waits in line for this long, and is then told to come back.
+/// So many at a time; whoever comes later waits in line for this long, if the line is not too long, and is then told to come back.
 #[derive(Clone)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
+    line: Arc<Semaphore>,
     patience: Duration,
 }
 
 impl Places {
-    pub(super) fn new(places: usize, patience: Duration) -> Self {
-        let free = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self { free, patience }
+    pub(super) fn new(places: usize, line: usize, patience: Duration) -> Self {
+        let [free, line] =
+            [places, line].map(|n| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS))));
+        Self {
+            free,
+            line,
+            patience,
+        }
     }
 
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
         let free = Arc::clone(&self.free);
         if let Ok(place) = Arc::clone(&free).try_acquire_owned() {
             return Some(place);
         }
+        let _in_line = self.line.try_acquire().ok()?;
         let place = tokio::time::timeout(self.patience, free.acquire_owned());
         place.await.ok()?.ok()
     }

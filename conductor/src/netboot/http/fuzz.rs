@@ -1,6 +1,7 @@
 //! A connection of a machine, for `ironbeat-fuzz`. Nothing that ships calls it.
 //! The router is the worker's own; what it is told to answer is made up here.
-use super::serve::{Limits, Peer, serve_one};
+use super::seats::Seats;
+use super::serve::{Limits, Peer, seated, serve_one};
 use super::{BootAnswers, router};
 use crate::config::{HttpLimits, Scripts};
 use crate::netboot::script::{Access, Workers};
@@ -126,7 +127,8 @@ pub fn connection(bytes: &[u8]) -> bool {
         };
         let stop = CancellationToken::new();
         let limits = Limits::default();
-        runtime.block_on(serve_one(machine, peer, router.clone(), limits, stop));
+        let router = seated(router.clone(), &Seats::default().take(limits.request));
+        runtime.block_on(serve_one(machine, peer, router, limits, stop));
     });
     assert!(answered.get() < MAX_ANSWER_BYTES, "{answered:?} bytes");
     ROUTED.get() > 0

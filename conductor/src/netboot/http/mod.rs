@@ -4,6 +4,7 @@ mod admit;
 pub mod fuzz;
 mod idle;
 mod private;
+mod seats;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,6 @@ use crate::seldom::Seldom;
 use admit::{Places, admit};
 use anyhow::Context;
 use axum::Router;
-use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -29,6 +29,7 @@ use ironbeat_core::boot::Boot;
 pub use private::Wish;
 use serde::Deserialize;
 use serve::{Doors, Limits, Peer};
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -86,9 +87,6 @@ pub type Script = Pin<Box<dyn Future<Output = Option<(Boot, Access)>> + Send>>;
 /// Whether it was taken; a status says why not.
 pub type Heard = Pin<Box<dyn Future<Output = StatusCode> + Send>>;
 
-/// cloud-init posts a form with the instance's id; with its host keys, as it does unless told, it has some 3 KB.
-const MAX_FORM_BYTES: usize = 16 * 1024;
-
 pub struct Server {
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -139,10 +137,12 @@ fn acceptor(files: &HttpTls, scripts: Scripts) -> anyhow::Result<TlsAcceptor> {
         Scripts::Https => &[&TLS13, &TLS12],
     };
     let read = |path: &PathBuf| format!("read {}", path.display());
+    let mut key = File::open(&files.key).with_context(|| read(&files.key))?;
+    crate::private::check(&key, &files.key)?;
     let certificates = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| read(&files.certificate))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).with_context(|| read(&files.key))?;
+    let key = PrivateKeyDer::from_pem_reader(&mut key).with_context(|| read(&files.key))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
@@ -171,7 +171,10 @@ struct Why(&'static str);
 const BOOT_FILES: usize = 100;
 /// How long a machine waits in line for one: firmware is patient for so long, and starts over much later.
 const BOOT_FILE_PATIENCE: Duration = Duration::from_secs(10);
-/// Connections beside those of [`BOOT_FILES`] and of images: scripts, and those who wait in line.
+/// Machines in that line; whoever comes later is told to come back.
+const LINE: usize = 64;
+/// Connections beside those of [`BOOT_FILES`] and of images: the [`LINE`], scripts, and those who have not said what they want.
+/// The latter give way to each other, so that scripts and `/healthz` have a place whatever is fetched.
 const OTHERS: usize = 200;
 /// A reader's speed is judged when it has made us wait for this long.
 const JUDGED_AFTER: Duration = Duration::from_secs(60);
@@ -197,9 +200,9 @@ impl Limits {
 
 fn router(answers: BootAnswers) -> Router {
     let answers = Arc::new(answers);
-    let in_line = Places::new(BOOT_FILES, BOOT_FILE_PATIENCE);
+    let in_line = Places::new(BOOT_FILES, LINE, BOOT_FILE_PATIENCE);
     // An agent asks again by itself, and another worker may have a place now.
-    let at_once = Places::new(answers.limits.images as usize, Duration::ZERO);
+    let at_once = Places::new(answers.limits.images as usize, 0, Duration::ZERO);
     let tell = middleware::from_fn_with_state(Arc::clone(&answers), tell_of_boot_files);
     let boot_files = Router::new()
         .fallback_service(ServeDir::new(&answers.boot_dir))
@@ -322,11 +325,7 @@ async fn authority(State(answers): State<Arc<BootAnswers>>) -> Response {
 async fn confirmed(
     State(answers): State<Arc<BootAnswers>>,
     Path((node, token)): Path<(String, String)>,
-    form: Body,
 ) -> StatusCode {
-    if to_bytes(form, MAX_FORM_BYTES).await.is_err() {
-        return StatusCode::PAYLOAD_TOO_LARGE;
-    }
     match node.parse() {
         Ok(node) => (answers.on_confirm)(node, confirm::sha256(&token)).await,
         Err(_) => StatusCode::NOT_FOUND,

@@ -2,16 +2,18 @@
 //! The router answers.
 use super::OnDistrust;
 use super::idle::{Floor, Idle};
+use super::seats::{Seat, Seats, whole};
 use crate::seldom::Seldom;
 use axum::Router;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::IntoResponse;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,14 +26,15 @@ use tokio_util::sync::CancellationToken;
 /// The server's bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at a time; more wait in the listen queue. A download holds two descriptors, and a process has 1,024
-    /// unless somebody raised that.
+    /// Connections at a time; for more, those give way that have no whole request yet, or they wait in the listen queue. A
+    /// download holds two descriptors, and a process has 1,024 unless somebody raised that.
     pub connections: usize,
-    /// Connections of one address; the next few are told to come back later, and the rest is not listened to.
+    /// Connections of one address, or one /64 of IPv6, of which a host has as many addresses as it likes; the next few are told to come back later, and the rest is not listened to.
     pub per_address: usize,
     /// The slowest reader.
     pub floor: Floor,
-    /// A request must be complete after this long, as machines send theirs in one packet.
+    /// The head of a request must be complete after this long, as machines send theirs in one packet; so must its body after
+    /// as long again.
     pub request: Duration,
     /// No byte sent or received: the machine was switched off, or holds a connection for later.
     pub silence: Duration,
@@ -72,6 +75,14 @@ pub(super) const RETRY_SECS: u32 = 5;
 pub(super) fn busy(why: &'static str) -> axum::response::Response {
     let headers = [(header::RETRY_AFTER, RETRY_SECS.to_string())];
     (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()
+}
+
+/// What connections are counted by.
+fn counted_by(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(it) => Ipv6Addr::from_bits(it.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
 }
 
 /// Connections by address.
@@ -162,6 +173,7 @@ pub(super) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     let addresses = Addresses::default();
+    let seats = Seats::default();
     let failures = Arc::new(Failures {
         log: Seldom::default(),
         tell: on_distrust,
@@ -169,15 +181,21 @@ pub(super) async fn serve(
     let refuse =
         Router::new().fallback(|| async { busy("too many connections of this address\n") });
     loop {
-        let full = connections.len() >= limits.connections;
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            accepted = doors.accept(), if !full => match accepted {
+            accepted = doors.accept() => match accepted {
                 Ok((stream, peer, acceptor)) => {
-                    let (counted, of_address) = addresses.count(peer.ip().to_canonical());
+                    let (counted, of_address) = addresses.count(counted_by(peer.ip()));
                     if of_address > limits.per_address + TOLD {
                         continue;
+                    }
+                    if connections.len() >= limits.connections {
+                        seats.give_way();
+                        tokio::select! {
+                            () = stop.cancelled() => break,
+                            _ = connections.join_next() => {}
+                        }
                     }
                     let router = match of_address > limits.per_address {
                         true => refuse.clone(),
@@ -186,11 +204,16 @@ pub(super) async fn serve(
                     // A connection works without it too, a little slower.
                     let _ = stream.set_nodelay(true);
                     let (stop, failures) = (stop.clone(), Arc::clone(&failures));
+                    let seat = seats.take(limits.request);
                     connections.spawn(async move {
                         let _counted = counted;
+                        let router = seated(router, &seat);
                         let serve = greet(stream, peer, acceptor, &failures, router, limits, stop);
-                        if tokio::time::timeout(limits.life, serve).await.is_err() {
-                            tracing::warn!(%peer, "a connection was cut after {} s", limits.life.as_secs());
+                        tokio::select! {
+                            ended = tokio::time::timeout(limits.life, serve) => if ended.is_err() {
+                                tracing::warn!(%peer, "a connection was cut after {} s", limits.life.as_secs());
+                            },
+                            () = seat.given_away() => {}
                         }
                     });
                 }
@@ -206,6 +229,11 @@ pub(super) async fn serve(
     if tokio::time::timeout(limits.grace, ended).await.is_err() {
         connections.shutdown().await;
     }
+}
+
+/// Takes whole requests alone, and says when it waits for one.
+pub(super) fn seated(router: Router, seat: &Arc<Seat>) -> Router {
+    router.layer(middleware::from_fn_with_state(Arc::clone(seat), whole))
 }
 
 async fn greet(
@@ -257,5 +285,23 @@ pub(super) async fn serve_one(
     if let Err(error) = ended {
         // Machines reset connections at every reboot.
         tracing::debug!(peer = %peer.address, "http connection: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_host_is_counted_by_its_network() {
+        for (address, expected) in [
+            ("10.0.0.7", "10.0.0.7"),
+            ("::ffff:10.0.0.7", "10.0.0.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:3:3:4:5:6", "2001:db8:1:3::"),
+        ] {
+            let [address, expected] = [address, expected].map(|it| it.parse::<IpAddr>().unwrap());
+            assert_eq!(counted_by(address), expected);
+        }
     }
 }

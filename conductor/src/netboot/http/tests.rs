@@ -48,7 +48,7 @@ async fn site_of(limits: Limits, options: HttpLimits, may_fetch: Option<Arc<MayF
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
-    let big = std::fs::File::create(dir.path().join("images/big.raw")).unwrap();
+    let big = File::create(dir.path().join("images/big.raw")).unwrap();
     big.set_len(BIG as u64).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -323,6 +323,92 @@ async fn more_connections_than_the_bound_wait_for_their_turn() {
 
 const SMALL_REQUEST: &str = "GET /images/os.raw HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
+/// As whoever wants all places to himself does: each connection wants something, and never says all of it.
+#[tokio::test]
+async fn whoever_has_not_sent_a_whole_request_gives_way() {
+    let limits = Limits {
+        connections: 4,
+        request: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let site = site(limits).await;
+    let download = site.hold().await;
+    let node = node_with_instance();
+    let form = format!(
+        "POST {}/{node}/sesame HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx",
+        confirm::PATH
+    );
+    let mut dawdlers = Vec::new();
+    let kept = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    for (n, beginning) in ["", "GET /hea", kept, &form]
+        .into_iter()
+        .cycle()
+        .take(40)
+        .enumerate()
+    {
+        let held = site.send(beginning).await;
+        assert_eq!(
+            site.get("/v1/boot/52-54-00-77-00-01").await.0,
+            200,
+            "{n}: {beginning}"
+        );
+        assert_eq!(site.get("/healthz").await.0, 200, "{n}: {beginning}");
+        dawdlers.push(held);
+    }
+    assert!(
+        ended(download).await >= BIG - 1,
+        "what is answered is not cut"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let limits = Limits {
+        request: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let site = site(limits).await;
+    let confirm = format!("POST {}/{}/sesame", confirm::PATH, node_with_instance());
+    for request in [confirm.as_str(), "GET /healthz"] {
+        let request = format!("{request} HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx");
+        let said = site.reply_to(&request).await;
+        assert!(said.starts_with("HTTP/1.1 408 "), "{request}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_line_for_a_place_has_an_end() {
+    let places = Places::new(1, 1, Duration::from_secs(3600));
+    let place = places.take().await.expect("it is free");
+    let mut next = Box::pin(places.take());
+    assert!(futures_util::poll!(&mut next).is_pending());
+    assert!(places.take().await.is_none(), "one waits already");
+    drop(place);
+    assert!(next.await.is_some());
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["crt", "key"].map(|name| dir.path().join(name));
+    std::fs::write(&key, "").unwrap();
+    let files = HttpTls {
+        listen: "127.0.0.1:1".parse().unwrap(),
+        url: None,
+        certificate,
+        key,
+    };
+    for (mode, refused) in [(0o640, true), (0o604, true), (0o600, false)] {
+        std::fs::set_permissions(&files.key, PermissionsExt::from_mode(mode)).unwrap();
+        let why = acceptor(&files, Scripts::default())
+            .err()
+            .expect("there is no certificate");
+        let is_mode = why.to_string().contains("others may read or write");
+        assert_eq!(is_mode, refused, "{mode:o}: {why}");
+    }
+}
+
 #[tokio::test]
 async fn images_take_no_place_of_scripts_and_kernels_and_are_asked_for_again() {
     let site = site_of_images(2).await;
@@ -456,7 +542,7 @@ async fn an_instance_is_heard_with_its_token_and_nobody_else() {
     let good = format!("{}/{node}/sesame", confirm::PATH);
     assert_eq!(ask("POST", &good, 3000).await, "204");
     assert_eq!(ask("POST", &good, 0).await, "204");
-    assert_eq!(ask("POST", &good, MAX_FORM_BYTES + 1).await, "413");
+    assert_eq!(ask("POST", &good, seats::MAX_BODY_BYTES + 1).await, "413");
     assert_eq!(ask("GET", &good, 0).await, "405");
     let other = NodeId::from_bytes([8; 16]);
     for wrong in [

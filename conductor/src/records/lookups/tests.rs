@@ -1,6 +1,8 @@
 //! Lookups on a real nats-server: remembered, counted, found again, and bounded.
 //! `ironbeat_core::lookup` tests whose machine it was.
-use super::{Found, GENERATION, Lookups, MAX_LIST_BYTES, QUIET};
+use super::{
+    Found, GENERATION, Lookups, MAX_FITTING, MAX_INVENTORY_BYTES, MAX_LIST_BYTES, QUIET, turn,
+};
 use crate::records::tests::{DEADLINE, mac, server, store};
 use ironbeat_common::id::{BootId, SystemUuid};
 use ironbeat_common::inventory::{Inventory, Nic};
@@ -87,13 +89,13 @@ async fn lookups_are_listed_latest_first_and_found_by_the_start_of_their_key() {
         let found = lookups.find(wrong).await.unwrap();
         assert_eq!(found, Found::None, "{wrong:?}");
     }
-    let Found::Several(fitting) = lookups.find("1").await.unwrap() else {
+    let Found::Several { first, count } = lookups.find("1").await.unwrap() else {
         panic!("two fit");
     };
-    assert_eq!(fitting.len(), 2, "{fitting:?}");
+    assert_eq!((first.len(), count), (2, 2), "{first:?}");
     assert!(
-        fitting.iter().all(|key| key.contains("(serial SN")),
-        "{fitting:?}"
+        first.iter().all(|key| key.contains("(serial SN")),
+        "{first:?}"
     );
 }
 
@@ -138,20 +140,78 @@ async fn a_machine_that_repeats_itself_is_counted_and_rarely_written() {
 async fn a_list_fits_one_message() {
     let server = server();
     let lookups = Lookups::open(&store(&server).await).await.unwrap();
-    for n in 1..=40 {
+    for n in 1..=80 {
         let mut large = machine(n);
-        large.system.product = Some("x".repeat(30_000));
+        large.system.product = Some("x".repeat(15_000));
         lookup(&lookups, &large, "unknown").await;
     }
     flushed(&lookups).await;
     let list = lookups.list().await.unwrap();
     let bytes = serde_json::to_vec(&list).unwrap().len();
-    assert!((10..40).contains(&list.len()), "{} listed", list.len());
+    assert!((10..80).contains(&list.len()), "{} listed", list.len());
     assert!(bytes <= MAX_LIST_BYTES + list.len() + 1, "{bytes} bytes");
     assert_eq!(
         list[0].lookup.inventory.system.serial.as_deref(),
-        Some("SN40")
+        Some("SN80")
     );
+}
+
+#[tokio::test]
+async fn of_an_inventory_that_is_too_large_the_marks_are_kept() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    let long = || "x".repeat(200_000);
+    let mut shortened = machine(1);
+    shortened.cpu.flags = vec![long()];
+    let mut cut = machine(2);
+    cut.system.product = Some(long());
+    let mut serial = machine(3);
+    serial.system.serial = Some(long());
+    let mut nics = machine(4);
+    nics.nics = vec![nics.nics[0].clone(); 2_000];
+    for large in [&shortened, &cut, &serial, &nics] {
+        lookup(&lookups, large, "unknown").await;
+    }
+    flushed(&lookups).await;
+    for (n, large) in [(1, &shortened), (2, &cut), (3, &serial), (4, &nics)] {
+        let key = format!("000{n}2222-2222-2222-2222-222222222222");
+        let kept = one(lookups.find(&key).await.unwrap()).inventory;
+        let bytes = serde_json::to_vec(&kept).unwrap().len();
+        assert!(bytes <= MAX_INVENTORY_BYTES, "{n}: {bytes}");
+        assert_eq!(kept.system.uuid, large.system.uuid);
+        assert_eq!(kept.nics[0].mac, large.nics[0].mac);
+        assert!(
+            kept.problems[0].what.contains("is not remembered whole"),
+            "{:?}",
+            kept.problems
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_many_that_fit_a_few_are_named() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    for n in 1..=20 {
+        lookup(&lookups, &machine(n), "unknown").await;
+    }
+    flushed(&lookups).await;
+    let Found::Several { first, count } = lookups.find("00").await.unwrap() else {
+        panic!("twenty fit");
+    };
+    assert_eq!((first.len(), count), (MAX_FITTING, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_reads_the_lookups_at_a_time() {
+    let readers = tokio::sync::Semaphore::new(1);
+    let first = turn(&readers).await.unwrap();
+    let why = turn(&readers).await.unwrap_err().to_string();
+    assert!(why.contains("ask again"), "{why}");
+    let mut next = Box::pin(turn(&readers));
+    assert!(futures_util::poll!(&mut next).is_pending());
+    drop(first);
+    drop(next.await.unwrap());
 }
 
 /// A data centre comes up at once: more machines than may wait to be written.

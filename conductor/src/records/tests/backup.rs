@@ -8,6 +8,7 @@ use crate::records::{Names, Store, origin};
 use crate::secrets::MasterKey;
 use ironbeat_core::node::{Beside, BmcSecrets, Secret};
 use ironbeat_core::time::Time;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use tokio::sync::{mpsc, watch};
 
@@ -39,7 +40,13 @@ async fn a_backup_brings_back_records_what_lies_beside_them_and_claims() {
     filled(&from).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ib.backup");
+    // Somebody else's, where the backup is written first.
+    let theirs = dir.path().join("theirs");
+    std::fs::write(&theirs, "as it was").unwrap();
+    std::fs::set_permissions(&theirs, Permissions::from_mode(0o666)).unwrap();
+    std::os::unix::fs::symlink(&theirs, dir.path().join("ib.backup.unfinished")).unwrap();
     let keys = backup(&from, &file, NOW).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "as it was");
     let mut there = contents(&from.nodes.kv, ">").await;
     // It says when it was made, and that is no part of it.
     assert_eq!(there.remove(0).0, "backup.last");

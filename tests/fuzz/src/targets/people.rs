@@ -264,7 +264,7 @@ pub fn targets() -> Vec<Target> {
             .words(JSON)
             .max_bytes(CBOR_BYTES),
         Target::new("console-attach", "requests to watch a serial console", "conductor/ops/src/console.rs", attach)
-            .seeds([r#"{"watcher":"anna","take_over":true,"before":"w1"}"#])
+            .seeds([r#"{"watcher":"anna","before":"w1"}"#])
             .words(JSON),
         Target::new("root-device-hints", "root device hints", "conductor/core/src/hints.rs", hints)
             .seeds([

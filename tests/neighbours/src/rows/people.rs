@@ -96,6 +96,18 @@ fn theirs(lab: &mut Lab, book: &mut Book, login: &str, role: Role) -> Result<()>
     if role < Role::Operator {
         acts.push(Act::say(format!("ib.v1.console.{node}.in"), "x"));
         acts.push(Act::say(format!("ib.v1.console.{node}.break"), "x"));
+        let own = lab.site.creds(&file(login))?.key.public_key();
+        acts.push(Act::say(format!("ib.v1.console.{node}.take.{own}"), "x"));
+    }
+    // Somebody else's place at a console.
+    let admin = lab.site.creds(&file("admin"))?.key.public_key();
+    if login != "admin" {
+        for part in ["attach", "take", "detach"] {
+            acts.push(Act::say(
+                format!("ib.v1.console.{node}.{part}.{admin}"),
+                "x",
+            ));
+        }
     }
     acts.extend(lab::keys(lab)?.iter().map(|key| Act::say(key, "forged")));
     acts.extend(lab::of_streams(lab));
