@@ -1,10 +1,11 @@
 //! What later commands need to know of a site, beside its keys, and where it is.
 //! `init` writes it, `user` and `worker` read it.
 use super::files::read;
+use clap::Args;
 use ironbeat_auth::roles::Role;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Serialize, Deserialize)]
 pub struct About {
@@ -13,7 +14,17 @@ pub struct About {
     pub prefix: String,
 }
 
+/// Of a command, where the site is.
+#[derive(Args)]
+pub struct Dir {
+    /// What `ironbeat auth init` made.
+    #[arg(long, env = "IRONBEAT_AUTH_DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
 pub const ABOUT: &str = "operator/site.json";
+
+pub const CA: &str = "ca.pem";
 
 /// The key that signs accounts.
 pub const SIGNER: &str = "operator/signer.seed";

@@ -1,9 +1,10 @@
 //! `ironbeat auth certificate`: one more by the CA that `init --tls` made.
 //! `certificates` makes it.
+use super::about::CA;
 use super::about::now;
 use super::certificates::another;
 use super::files::{read, write_new};
-use super::init::{CA, CA_KEY};
+use super::init::CA_KEY;
 use crate::out;
 use anyhow::{Context, ensure};
 use clap::Args;

@@ -1,6 +1,6 @@
 //! `ironbeat auth init`: one directory with a part each for the operator, the NATS servers, the workers and the people.
 //! `ironbeat-auth` makes what is in it.
-use super::about::{ABOUT, About, now, role_seed};
+use super::about::{ABOUT, About, CA, now, role_seed};
 use super::certificates::{self, Certificates};
 use super::files::{make_dir, write_new};
 use super::user;
@@ -32,7 +32,6 @@ pub struct InitArgs {
     server_dir: Option<PathBuf>,
 }
 
-pub const CA: &str = "ca.pem";
 pub const CA_KEY: &str = "operator/ca.key";
 
 pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {

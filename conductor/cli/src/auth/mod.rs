@@ -3,6 +3,7 @@
 mod about;
 mod certificate;
 mod certificates;
+mod ending;
 pub(super) mod files;
 mod init;
 mod user;

@@ -1,17 +1,16 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
-//! A login ends when a worker has told the NATS servers; this asks one.
-use super::about::{ABOUT, About, SIGNER, now, role_key};
+//! `ending` asks a worker to end one.
+use super::about::{ABOUT, About, Dir, now, role_key};
+use super::ending::{order, revoke};
 use super::files::{read, replace, write_new};
 use super::worker;
-use crate::client::{ASKED, Client, Refusal};
+use crate::client::Client;
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use ironbeat_auth::creds::Creds;
-use ironbeat_auth::revoke::Order;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
-use ironbeat_ops::reply::Revoked;
 use ironbeat_ops::request::RevokeLogin;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
@@ -49,13 +48,6 @@ pub enum UserCommand {
         #[command(flatten)]
         dir: Dir,
     },
-}
-
-#[derive(Args)]
-pub struct Dir {
-    /// What `ironbeat auth init` made.
-    #[arg(long, env = "IRONBEAT_AUTH_DIR", default_value = ".")]
-    pub(super) dir: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -198,68 +190,6 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     out::table(&["NAME", "ROLE", "ENDS", "KEY"], rows)
 }
 
-/// Ends one login, `whose`.
-///
-/// # Errors
-/// When the NATS servers do not know of it.
-pub(super) async fn revoke(
-    client: &Client,
-    ask: &RevokeLogin,
-    whose: &str,
-) -> anyhow::Result<Revoked> {
-    // Another worker may have the directory revoke/, and a worker does not end its own login. The server chooses which is
-    // asked, by chance.
-    let mut last = client.ask(ask).await;
-    for _ in 1..ASKED {
-        let again = match &last {
-            Ok(revoked) => !revoked.pushed && revoked.trouble.is_none(),
-            Err(error) => error
-                .downcast_ref::<Refusal>()
-                .is_some_and(Refusal::is_conflict),
-        };
-        if !again {
-            break;
-        }
-        last = client.ask(ask).await;
-    }
-    let revoked = last?;
-    if let Some(why) = &revoked.trouble {
-        bail!(
-            "{whose} is on the list, and the NATS servers could not be told: {}",
-            out::visible(why)
-        );
-    }
-    ensure!(
-        revoked.pushed,
-        "{whose} is on the list, and no worker that was asked could tell the NATS servers: {whose} is out when one that has the \
-         directory revoke/ does. Look at the workers' logs, and run this again"
-    );
-    Ok(revoked)
-}
-
-/// What a worker believes beyond the bounds of an admin's login: the key that signs accounts says it. None: it is not here.
-pub(super) fn order(dir: &Path, key: &str, forget_others: bool) -> anyhow::Result<Option<String>> {
-    let file = dir.join(SIGNER);
-    if !file.exists() {
-        ensure!(
-            !forget_others,
-            "--forget-others needs {}, which `ironbeat auth init` made",
-            file.display()
-        );
-        return Ok(None);
-    }
-    let signer = KeyPair::from_seed(read(&file)?.trim())
-        .map_err(|_| anyhow::anyhow!("{} is no key", file.display()))?;
-    let but = match forget_others {
-        true => {
-            let people = people(dir)?.into_iter().map(|person| person.key);
-            Some(people.chain(worker::keys(dir)?).collect())
-        }
-        false => None,
-    };
-    Ok(Some(Order::sign(key, but, now(), &signer)?))
-}
-
 async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyhow::Result<()> {
     let about_file = file(dir, name, "json")?;
     let known = about_file.exists();
@@ -276,7 +206,14 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
         ),
     };
     let client = Client::open(to).await?;
-    let order = order(dir, &key, forget_others)?;
+    let but = match forget_others {
+        true => {
+            let people = people(dir)?.into_iter().map(|person| person.key);
+            Some(people.chain(worker::keys(dir)?).collect())
+        }
+        false => None,
+    };
+    let order = order(dir, &key, but)?;
     let ask = RevokeLogin { key, until, order };
     let revoked = revoke(&client, &ask, name).await?;
     if known {

@@ -1,9 +1,8 @@
 //! `ironbeat auth worker`: logins of workers, made from the site's keys, listed, and ended.
 //! `ironbeat-auth` says what they mean; `init` makes the first worker's.
-use super::about::{ABOUT, About, now, operator_key, role_key};
+use super::about::{ABOUT, About, CA, Dir, now, operator_key, role_key};
+use super::ending::{order, revoke as revoke_key};
 use super::files::{make_dir, read, replace, write_new};
-use super::init::CA;
-use super::user::{Dir, order, revoke as revoke_key};
 use crate::client::Client;
 use crate::{Connect, out};
 use anyhow::{Context, ensure};
@@ -234,7 +233,7 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
         let ask = RevokeLogin {
             key: key.clone(),
             until: None,
-            order: order(dir, key, false)?,
+            order: order(dir, key, None)?,
         };
         revoke_key(&client, &ask, name).await?;
     }
