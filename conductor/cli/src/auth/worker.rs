@@ -40,6 +40,7 @@ pub enum WorkerCommand {
     },
     /// End a worker's logins now: its connections too.
     Revoke {
+        /// Whose they are.
         name: String,
         #[command(flatten)]
         dir: Dir,

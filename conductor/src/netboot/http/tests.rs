@@ -2,6 +2,7 @@
 //! `script` tests the scripts, `idle` tests silence.
 use super::*;
 use ironbeat_rack::certificates;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -389,7 +390,6 @@ async fn the_line_for_a_place_has_an_end() {
 
 #[test]
 fn a_key_that_others_may_read_is_refused() {
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let [certificate, key] = ["crt", "key"].map(|name| dir.path().join(name));
     std::fs::write(&key, "").unwrap();
@@ -626,6 +626,7 @@ async fn whose_tls_handshake_fails_is_told_with_the_reason() {
     let [certificate, key] = ["certificate", "key"].map(|name| dir.path().join(name));
     std::fs::write(&certificate, &shown[0]).unwrap();
     std::fs::write(&key, &shown[1]).unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
     let listener = || TcpListener::bind("127.0.0.1:0");
     let (plain, secure) = (listener().await.unwrap(), listener().await.unwrap());
     let listen = secure.local_addr().unwrap();
