@@ -45,7 +45,9 @@ pub enum WorkerCommand {
         #[command(flatten)]
         dir: Dir,
     },
-    /// Make `worker/sealing.json`, for a site that was made without it: so that commands believe its workers with secrets.
+    /// Make `worker/sealing.json` for a site that was made without it.
+    ///
+    /// With it commands believe its workers, and send them secrets.
     Sign {
         #[command(flatten)]
         dir: Dir,
