@@ -42,14 +42,9 @@ pub fn sha256(file: &[u8]) -> Option<[u8; 32]> {
     let mut certificates = Bytes(file.get(entry..)?);
     // The only directory whose address is one in the file.
     let (at, bytes) = (certificates.u32()? as usize, certificates.u32()? as usize);
-    let end = match bytes {
-        0 => file.len(),
-        _ => at,
-    };
-    let after = if bytes == 0 {
-        file.len()
-    } else {
-        at.checked_add(bytes)?
+    let (end, after) = match bytes {
+        0 => (file.len(), file.len()),
+        _ => (at, at.checked_add(bytes)?),
     };
     hash.update(file.get(rest..entry)?);
     hash.update(file.get(entry + DIRECTORY_BYTES..end)?);

@@ -69,15 +69,20 @@ impl Seat {
     }
 
     fn wait(&self) {
-        let mut waiting = lock(&self.all.0);
-        let at = waiting.next;
-        waiting.next += 1;
-        waiting.cuts.insert(at, self.cut.clone());
+        // One lock at a time.
+        let at = {
+            let mut waiting = lock(&self.all.0);
+            let at = waiting.next;
+            waiting.next += 1;
+            waiting.cuts.insert(at, self.cut.clone());
+            at
+        };
         *lock(&self.since) = Some(at);
     }
 
     fn go_on(&self) {
-        if let Some(at) = lock(&self.since).take() {
+        let since = lock(&self.since).take();
+        if let Some(at) = since {
             lock(&self.all.0).cuts.remove(&at);
         }
     }
