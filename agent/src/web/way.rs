@@ -2,7 +2,7 @@
 //! the outside to this machine or its link. Sending it is left to `http`.
 use super::trust::Trust;
 use super::url::Url;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 /// How requests leave.
@@ -52,11 +52,17 @@ impl Reach {
     }
 }
 
+/// Where Amazon serves credentials over IPv6; no site has this network as its own.
+const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
 /// This machine itself, or its link: loopback, link-local, and "any", which Linux takes for loopback.
 fn is_here(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.octets()[0] == 0,
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => {
+            let local = ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified();
+            local || ip == METADATA
+        }
     }
 }
 
@@ -87,6 +93,7 @@ mod tests {
             ("febf::1", false),
             ("::ffff:127.0.0.1", false),
             ("::ffff:169.254.169.254", false),
+            ("fd00:ec2::254", false),
             ("10.0.0.1", true),
             ("192.0.2.1", true),
             ("fd00::1", true),

@@ -10,7 +10,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HOST, LOCATION, RANGE, USER_A
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use ironbeat_core::node::ImageSource;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) async fn look(worker: &Worker, source: &ImageSource) -> Vec<(String, 
     let ca = worker.login.as_ref().and_then(|login| login.ca.as_deref());
     let name = match source {
         ImageSource::Http(_) => {
-            let found = over_http(source.as_str(), ca).await;
+            let found = over_http(source.as_str(), ca, lives_near(worker)).await;
             return vec![(without_query(source.as_str()).into(), found)];
         }
         ImageSource::Served(_) => source.as_str(),
@@ -58,7 +58,7 @@ pub(super) async fn look(worker: &Worker, source: &ImageSource) -> Vec<(String, 
     let places = worker.presence.heard().into_iter().map(|info| async move {
         let found = match info.id == worker.id {
             true => on_disk(worker, name).await,
-            false => over_http(&url(&info, name, token), ca).await,
+            false => over_http(&url(&info, name, token), ca, true).await,
         };
         (format!("worker {}", info.id), found)
     });
@@ -75,10 +75,19 @@ async fn on_disk(worker: &Worker, name: &str) -> Look {
     }
 }
 
-/// `ca`: the site's own, which ramdisks believe beside the public ones.
-async fn over_http(url: &str, ca: Option<&Path>) -> Look {
+/// Whether machines reach this worker by an address that no other host has: a lab, with all of it on one host.
+fn lives_near(worker: &Worker) -> bool {
+    let heard = worker.presence.heard();
+    let own = heard.iter().find(|info| info.id == worker.id);
+    let uri = own.and_then(|own| own.url.parse::<Uri>().ok());
+    uri.is_some_and(|uri| address(&uri).is_some_and(is_near))
+}
+
+/// `ca`: the site's own, which ramdisks believe beside the public ones. `near`: whether the URL may lead to this host.
+async fn over_http(url: &str, ca: Option<&Path>, near: bool) -> Look {
     let asking = Asking {
         ca,
+        near,
         is_near: &is_near,
     };
     match tokio::time::timeout(PATIENCE, asked(url, &asking)).await {
@@ -91,7 +100,9 @@ async fn over_http(url: &str, ca: Option<&Path>) -> Look {
 /// How servers are asked: whom they are believed by, and what is this host's own.
 struct Asking<'a> {
     ca: Option<&'a Path>,
-    is_near: &'a (dyn Fn(&SocketAddr) -> bool + Sync),
+    /// Whether the first request may go there.
+    near: bool,
+    is_near: &'a (dyn Fn(IpAddr) -> bool + Sync),
 }
 
 /// HEAD. What a server refuses to that it may still give to GET: signed URLs are good for one method.
@@ -104,20 +115,32 @@ async fn asked(url: &str, asking: &Asking<'_>) -> anyhow::Result<Look> {
 }
 
 async fn followed(method: Method, url: &str, asking: &Asking<'_>) -> anyhow::Result<Look> {
-    let Asking { ca, is_near } = *asking;
+    let Asking { ca, near, is_near } = *asking;
     let mut uri: Uri = url.parse()?;
-    // Whether the operator has named this host or its neighbourhood. Nobody else sends a worker there.
-    let mut near = None;
-    for _ in 0..=MAX_REDIRECTS {
+    // In a lab what begins near may go on there. Nobody else sends a worker to what it alone reaches.
+    let mut may_be_near = None;
+    for redirects in 0..=MAX_REDIRECTS {
         let found = addresses(&uri).await?;
-        let may_be_near = *near.get_or_insert_with(|| found.iter().all(is_near));
-        let there = found.into_iter().filter(|it| may_be_near || !is_near(it));
+        let may_be_near =
+            *may_be_near.get_or_insert_with(|| near && found.iter().all(|it| is_near(it.ip())));
+        let there = found
+            .into_iter()
+            .filter(|it| may_be_near || !is_near(it.ip()));
         let there: Vec<SocketAddr> = there.collect();
         if there.is_empty() {
             let host = uri.host().unwrap_or_default();
-            return Ok(Look::Missing(format!(
-                "redirected to {host}, which is this host or its own wire: nobody but you may name that"
-            )));
+            return Ok(match (redirects, address(&uri)) {
+                (1.., _) => Look::Missing(format!(
+                    "redirected to {host}, which is this host or its own wire"
+                )),
+                (0, Some(_)) => Look::Missing(format!(
+                    "for a machine {host} is itself or its own wire, so there is nothing to fetch"
+                )),
+                // Machines may know it by another address.
+                (0, None) => Look::Unclear(format!(
+                    "for this worker {host} is itself or its own wire, so it does not ask"
+                )),
+            });
         }
         let (status, headers) = exchange(&method, &uri, &there, ca).await?;
         let said = format!("HTTP status {}", status.as_u16());
@@ -202,11 +225,22 @@ fn host(uri: &Uri) -> &str {
     host.trim_matches(['[', ']'])
 }
 
+/// None: a name.
+fn address(uri: &Uri) -> Option<IpAddr> {
+    host(uri).parse().ok()
+}
+
+/// Where Amazon serves credentials over IPv6; no site has this network as its own.
+const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
 /// Loopback, where a host's own services are; link-local, where clouds serve credentials and BMCs their hosts.
-fn is_near(address: &SocketAddr) -> bool {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.octets()[0] == 0,
+        IpAddr::V6(ip) => {
+            let local = ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified();
+            local || ip == METADATA
+        }
     }
 }
 
@@ -264,7 +298,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     async fn check(url: &str, expected: Look) {
-        assert_eq!(over_http(url, None).await, expected, "{url}");
+        assert_eq!(over_http(url, None, true).await, expected, "{url}");
     }
 
     fn missing(said: &str) -> Look {
@@ -300,9 +334,12 @@ mod tests {
         check(&server.url("os.raw"), busy).await;
         let gone = server.url("os.raw");
         drop(server);
-        assert!(matches!(over_http(&gone, None).await, Look::Unclear(_)));
+        assert!(matches!(
+            over_http(&gone, None, true).await,
+            Look::Unclear(_)
+        ));
         // Not a name that anybody has.
-        let nobody = over_http("http://no-such-host.invalid/os.raw", None).await;
+        let nobody = over_http("http://no-such-host.invalid/os.raw", None, true).await;
         assert!(matches!(nobody, Look::Unclear(_)), "{nobody:?}");
     }
 
@@ -327,7 +364,8 @@ mod tests {
         check(&path, Look::There(Some(5))).await;
         let endless = scripted(&[&to("/other")]).await;
         check(&endless, missing("more than 5 redirects")).await;
-        let Look::Missing(why) = over_http(&scripted(&[&to("ftp://h/os.raw")]).await, None).await
+        let Look::Missing(why) =
+            over_http(&scripted(&[&to("ftp://h/os.raw")]).await, None, true).await
         else {
             panic!("the ramdisk has no FTP");
         };
@@ -362,12 +400,38 @@ mod tests {
         });
         let asking = Asking {
             ca: None,
-            is_near: &|it| it.ip() == std::net::Ipv4Addr::LOCALHOST,
+            near: true,
+            is_near: &|it| it == std::net::Ipv4Addr::LOCALHOST,
         };
         let Look::Missing(why) = asked(&url, &asking).await.unwrap() else {
             panic!("a redirect has led a worker to its own host");
         };
         assert!(why.contains("redirected to 127.0.0.1"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_of_real_machines_does_not_look_at_its_own_host_for_anybody() {
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        let of =
+            async |host: &str| over_http(&format!("http://{host}:{port}/os"), None, false).await;
+        let Look::Missing(why) = of("127.0.0.1").await else {
+            panic!("it has looked at its own host");
+        };
+        assert!(why.contains("for a machine 127.0.0.1 is itself"), "{why}");
+        // As Debian's /etc/hosts says it of a host's own name.
+        let Look::Unclear(why) = of("localhost").await else {
+            panic!("machines may know that name by another address");
+        };
+        assert!(why.contains("does not ask"), "{why}");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -382,18 +446,24 @@ mod tests {
             ("[fe80::1]:80", true),
             ("[::ffff:127.0.0.1]:80", true),
             ("[::ffff:169.254.1.1]:80", true),
+            ("[fd00:ec2::254]:80", true),
+            ("0.1.2.3:80", true),
             ("10.0.0.1:80", false),
             ("192.0.2.1:80", false),
             ("[fd00::1]:80", false),
         ] {
-            assert_eq!(is_near(&address.parse().unwrap()), near, "{address}");
+            let parsed: SocketAddr = address.parse().unwrap();
+            assert_eq!(is_near(parsed.ip()), near, "{address}");
         }
     }
 
     #[tokio::test]
     async fn a_server_that_does_not_speak_http_is_unclear() {
         let url = scripted(&["SSH-2.0-x\r\n"]).await;
-        assert!(matches!(over_http(&url, None).await, Look::Unclear(_)));
+        assert!(matches!(
+            over_http(&url, None, true).await,
+            Look::Unclear(_)
+        ));
     }
 
     #[tokio::test]
@@ -426,8 +496,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, site.pem()).unwrap();
-        assert_eq!(over_http(&url, Some(&ca)).await, Look::There(Some(5)));
-        let nobody = over_http(&url, None).await;
+        assert_eq!(over_http(&url, Some(&ca), true).await, Look::There(Some(5)));
+        let nobody = over_http(&url, None, true).await;
         assert!(matches!(nobody, Look::Unclear(_)), "{nobody:?}");
     }
 }
