@@ -188,6 +188,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// How machines reach it; default: `http://<listen>`, which needs an address there and not `0.0.0.0`.
     pub url: Option<String>,
+    /// Other names by which it is asked, as that of a balancer before it. Requests by address, by a name without a dot and by any name
+    /// of a worker's URL are answered; other names are refused, so that no page in a browser passes itself off as a worker.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Holds `vmlinuz` and `initrd`, as `cargo xtask image` writes them.
     pub boot_dir: PathBuf,
     /// Images that a deploy names without a URL; keep it the same on every worker.

@@ -530,6 +530,7 @@ fn boot_answers(
     Ok(BootAnswers {
         listen: config.http.listen,
         tls: config.http.tls.clone(),
+        names: config.http.names.clone(),
         scripts: config.http.scripts,
         boot_dir: config.http.boot_dir.clone(),
         image_dir: config.http.image_dir.clone(),

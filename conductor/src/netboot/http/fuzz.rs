@@ -85,6 +85,7 @@ fn worker() -> Option<(Runtime, Router)> {
     let answers = BootAnswers {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
         tls: None,
+        names: vec![],
         scripts: Scripts::Http,
         may_fetch: Some(Arc::new(|_| Box::pin(ready(Some(false))))),
         boot_dir: "/nonexistent".into(),

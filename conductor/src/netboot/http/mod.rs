@@ -2,6 +2,7 @@
 //! A closure says what a machine boots; this file deals with paths and bytes.
 mod admit;
 pub mod fuzz;
+mod host;
 mod idle;
 mod private;
 mod seats;
@@ -50,6 +51,8 @@ use tower_http::services::ServeDir;
 pub struct BootAnswers {
     pub listen: SocketAddr,
     pub tls: Option<HttpTls>,
+    /// Names of this worker beside those in workers' URLs.
+    pub names: Vec<String>,
     /// How machines get boot scripts; over https alone, where there is TLS.
     pub scripts: Scripts,
     /// `vmlinuz` and `initrd`.
@@ -230,7 +233,8 @@ fn router(answers: BootAnswers) -> Router {
         )
         .nest("/boot", boot_files)
         .nest("/images", images)
-        .with_state(answers)
+        .with_state(Arc::clone(&answers))
+        .layer(middleware::from_fn_with_state(answers, host::check))
         .layer(middleware::from_fn_with_state(Arc::default(), log))
 }
 

@@ -58,6 +58,7 @@ async fn site_of(limits: Limits, options: HttpLimits, may_fetch: Option<Arc<MayF
     let answers = BootAnswers {
         listen: address,
         tls: None,
+        names: vec!["boot.example.org".into()],
         scripts: Scripts::Http,
         boot_dir: dir.path().join("boot"),
         image_dir: dir.path().join("images"),
@@ -77,7 +78,7 @@ async fn site_of(limits: Limits, options: HttpLimits, may_fetch: Option<Arc<MayF
         }),
         workers: Arc::new(|| Workers {
             plain: vec!["http://w1".into()],
-            boot: vec!["http://w1".into()],
+            boot: vec!["http://w1".into(), "http://w2.lab:8081".into()],
         }),
         on_fetch: Arc::new(move |mac, what| told.lock().unwrap().push(format!("{mac} {what}"))),
         on_distrust: Arc::new(|_, _| {}),
@@ -650,4 +651,39 @@ async fn whose_tls_handshake_fails_is_told_with_the_reason() {
     assert!(why.contains("InvalidContentType"), "{why}");
     stop.cancel();
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_workers_gets_nothing() {
+    let site = site(Limits::default()).await;
+    let names = [
+        ("evil.example", 421),
+        ("w1.evil.example:8081", 421),
+        ("10.0.0.1.evil.example", 421),
+        ("a b", 421),
+        ("", 421),
+        ("w1", 200),
+        ("w2.LAB:9", 200),
+        ("w2.lab.", 200),
+        ("boot.example.org", 200),
+        ("10.0.0.1:8081", 200),
+        ("[::1]:8081", 200),
+    ];
+    for (host, status) in names {
+        for path in ["/v1/boot/02:00:00:00:00:01", "/boot/vmlinuz", "/healthz"] {
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let reply = site.reply_to(&request).await;
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(reply.starts_with(&expected), "{host:?} {path}: {reply}");
+        }
+    }
+    let fetched = site.fetched.lock().unwrap().len();
+    assert_eq!(fetched, 6, "only who was answered has fetched");
+    // What a URI names counts before the header (RFC 9112, 3.2.2).
+    let absolute =
+        "GET http://evil.example/healthz HTTP/1.1\r\nHost: w1\r\nConnection: close\r\n\r\n";
+    assert!(site.reply_to(absolute).await.starts_with("HTTP/1.1 421 "));
+    let old = "GET /healthz HTTP/1.0\r\n\r\n";
+    assert!(site.reply_to(old).await.starts_with("HTTP/1.0 200 "));
 }
