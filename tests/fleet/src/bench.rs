@@ -14,9 +14,9 @@ use ironbeat_common::id::{BootId, NodeId};
 use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_common::subject;
 use ironbeat_core::id::RequestId;
-use ironbeat_core::index::Entry;
 use ironbeat_core::node::{Image, NewInstance};
 use ironbeat_core::patch::Patch;
+use ironbeat_ops::happening::{Happening, What};
 use ironbeat_ops::request::{Deploy, Manage, Provide, SetNode, Undeploy};
 use ironbeat_rack::logins::Logins;
 use std::collections::HashSet;
@@ -83,6 +83,9 @@ impl Measures {
     }
 }
 
+/// Connections of a fleet whose agents have none of their own.
+pub(crate) const SHARED: usize = 8;
+
 pub(crate) struct Bench<'a> {
     plan: &'a Plan,
     pub site: Site,
@@ -95,17 +98,18 @@ pub(crate) struct Bench<'a> {
 
 /// One size of the fleet.
 pub async fn run(plan: &Plan, nodes: usize) -> Result<Measures> {
-    let mut bench = Bench::open(plan, nodes, 1, None).await?;
+    let mut bench = Bench::open(plan, nodes, 1, SHARED, None).await?;
     bench.all(nodes).await?;
     Ok(bench.measures)
 }
 
 impl<'a> Bench<'a> {
-    /// With `logins` everybody has one, and the agents have connections of their own.
+    /// Agents share `connections`; with `logins` everybody has one, and each agent its own connection.
     pub async fn open(
         plan: &'a Plan,
         nodes: usize,
         workers: usize,
+        connections: usize,
         logins: Option<Logins>,
     ) -> Result<Self> {
         let mut site = Site::start(&plan.ironbeat, plan.nats.as_deref(), logins)?;
@@ -113,9 +117,10 @@ impl<'a> Bench<'a> {
             site.worker("")?;
         }
         let mut spec = Spec::new(site.servers(), nodes);
-        if site.logins.is_some() {
-            spec.connections = Connections::Own(site.http.clone());
-        }
+        spec.connections = match &site.logins {
+            Some(_) => Connections::Own(site.http.clone()),
+            None => Connections::Shared(connections),
+        };
         let fleet = Fleet::start(&spec).await?;
         let as_who = async |creds: fn(&Logins) -> PathBuf, name| {
             let creds = site.logins.as_ref().map(creds);
@@ -621,12 +626,13 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Follows the records themselves: the end of a job is counted when it is saved.
+    /// By events, which are told when a record is saved: no login but a worker's has the records.
     pub async fn follow(&self, state: &'static str) -> Result<Rests> {
-        let records = self.records.nats.subscribe("$KV.ib.node.>").await?;
-        self.records.nats.flush().await?;
+        let nats = &self.operator.nats;
+        let events = nats.subscribe("ib.v1.event.*.state").await?;
+        nats.flush().await?;
         Ok(Rests {
-            records,
+            events,
             state,
             seen: HashSet::new(),
         })
@@ -635,7 +641,7 @@ impl<'a> Bench<'a> {
 
 /// Nodes that come to rest in a state.
 pub(crate) struct Rests {
-    records: async_nats::Subscriber,
+    events: async_nats::Subscriber,
     state: &'static str,
     seen: HashSet<NodeId>,
 }
@@ -644,21 +650,19 @@ impl Rests {
     pub async fn wait(&mut self, nodes: usize) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self.seen.len() < nodes {
-            let Ok(record) = tokio::time::timeout_at(deadline, self.records.next()).await else {
+            let Ok(event) = tokio::time::timeout_at(deadline, self.events.next()).await else {
                 bail!("{} of {nodes} became {}", self.seen.len(), self.state);
             };
-            let record = record.context("the connection is closed")?;
-            let entry = record
-                .headers
-                .as_ref()
-                .and_then(|it| it.get("Ironbeat-Entry"));
-            let Some(entry) = entry else { continue };
-            let entry: Entry = serde_json::from_str(entry.as_str())?;
-            if let Some(error) = &entry.last_error {
-                bail!("node {}: {error}", entry.id);
+            let event = event.context("the connection is closed")?;
+            let Happening { node, what, .. } = serde_json::from_slice(&event.payload)?;
+            let What::State(transition) = what else {
+                continue;
+            };
+            if let Some(error) = &transition.error {
+                bail!("node {node}: {error}");
             }
-            if entry.rest.is_some_and(|rest| rest.name() == self.state) {
-                self.seen.insert(entry.id);
+            if transition.to == self.state {
+                self.seen.insert(node);
             }
         }
         Ok(())

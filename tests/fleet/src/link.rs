@@ -90,6 +90,7 @@ impl Link {
     /// When no server can be reached now, or takes this login. A machine goes on trying instead.
     pub async fn connect(servers: &Servers, who: Who<'_>, name: &str) -> Result<Self> {
         let (connected, connects) = watch::channel(0);
+        let loud = matches!(who, Who::Person(_));
         let mut options = match who {
             Who::Anybody => ConnectOptions::new(),
             Who::Person(file) => {
@@ -119,8 +120,11 @@ impl Link {
             .max_reconnects(None)
             .ping_interval(PING_INTERVAL)
             .event_callback(move |event| {
-                if matches!(event, Event::Connected) {
-                    connected.send_modify(|n| *n += 1);
+                match event {
+                    Event::Connected => connected.send_modify(|n| *n += 1),
+                    // What a login may not do would be waited for in vain.
+                    Event::ServerError(error) if loud => eprintln!("nats-server: {error}"),
+                    _ => {}
                 }
                 std::future::ready(())
             })

@@ -1,6 +1,6 @@
 //! `bench fleet`: what further workers cost and bring. Deploys with 1, 2 and 4 of them, free, then each held to a quarter of a core.
 //! Leaves one worker and everything else to `bench`.
-use crate::bench::{Bench, Measures, Plan};
+use crate::bench::{Bench, Measures, Plan, SHARED};
 use crate::quota::Quota;
 use anyhow::{Context, Result};
 use std::time::Instant;
@@ -15,7 +15,7 @@ const PERCENT: u32 = 25;
 pub async fn run(plan: &Plan) -> Result<Measures> {
     let mut measures = Measures::default();
     for workers in WORKERS {
-        let mut bench = Bench::open(plan, NODES, workers, None).await?;
+        let mut bench = Bench::open(plan, NODES, workers, SHARED, None).await?;
         bench.prepare(NODES).await?;
         for round in 0..plan.rounds {
             if round > 0 {

@@ -1,5 +1,5 @@
-//! `bench fleet`: what logins and TLS cost. The same agents in the middle of a step, first where servers ask nobody and a few
-//! connections are shared, then each with a login and a connection of its own.
+//! `bench fleet`: what logins and TLS cost. The same agents in the middle of a step, each with a connection of its own: first where
+//! servers ask nobody, then with logins and TLS.
 //! Leaves the measures themselves to `bench`.
 use crate::bench::{BEATERS, Bench, Measures, Plan};
 use anyhow::{Context, Result};
@@ -14,7 +14,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> Result<Measures> {
             "plain" => None,
             _ => Some(Logins::init(&plan.ironbeat, &["--tls"])?),
         };
-        let mut bench = Bench::open(plan, nodes, 1, logins).await?;
+        let mut bench = Bench::open(plan, nodes, 1, nodes, logins).await?;
         bench.prepare(nodes).await?;
         bench.measures = Measures::default();
         bench.fleet.hold(true);
