@@ -86,9 +86,27 @@ fn cargo(arguments: &[&str], rustflags: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Where cargo puts the worker of tests.
+/// Where cargo puts what it compiles in the profile of tests.
+fn debug() -> PathBuf {
+    target().join("debug")
+}
+
 fn tested_ironbeat() -> PathBuf {
-    target().join("debug/ironbeat")
+    debug().join("ironbeat")
+}
+
+/// Whether the programs of tests are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programs {
+    /// Compile them.
+    Needed,
+    /// With everything else: cargo compiles a dependency once for each set of features that its packages ask for together.
+    Compiled,
+}
+
+/// Programs of tests, all of the workspace; what `cargo test --workspace` needs is among it.
+pub fn workspace() -> Result<()> {
+    cargo(&["build", "--workspace", "--all-targets"], None)
 }
 
 /// Worker and command line, as they ship.
@@ -130,30 +148,59 @@ pub fn bmc_load() -> Result<PathBuf> {
 
 /// The worker, and what breaks everything around it, in the profile of tests: the metal is simulated and the time goes
 /// into waiting, so that compiling for speed would not pay.
-pub fn chaos() -> Result<(PathBuf, PathBuf)> {
-    let debug = troublemakers()?;
-    Ok((tested_ironbeat(), debug.join("ironbeat-chaos")))
+pub fn chaos(programs: Programs) -> Result<(PathBuf, PathBuf)> {
+    troublemakers(programs)?;
+    Ok((tested_ironbeat(), debug().join("ironbeat-chaos")))
 }
 
 /// The worker, the agent, and its bad neighbours, in the profile of tests.
-pub fn neighbours() -> Result<(PathBuf, PathBuf, PathBuf)> {
-    let debug = troublemakers()?;
+pub fn neighbours(programs: Programs) -> Result<(PathBuf, PathBuf, PathBuf)> {
+    troublemakers(programs)?;
     let (agent, neighbours) = ("ironbeat-agent", "ironbeat-neighbours");
-    Ok((tested_ironbeat(), debug.join(agent), debug.join(neighbours)))
+    Ok((
+        tested_ironbeat(),
+        debug().join(agent),
+        debug().join(neighbours),
+    ))
 }
 
-/// All in one command: cargo compiles a dependency once for each set of features that its packages ask for together.
-fn troublemakers() -> Result<PathBuf> {
+/// The simulation of workers.
+pub fn simulate(programs: Programs) -> Result<PathBuf> {
+    tested(programs, &["ironbeat-simulate"])?;
+    Ok(debug().join("ironbeat-simulate"))
+}
+
+/// The fuzz targets' driver: optimised, or as tests are compiled.
+pub fn fuzz(programs: Programs) -> Result<PathBuf> {
+    const NAME: &str = "ironbeat-fuzz";
+    let dir = match programs {
+        Programs::Compiled => "debug",
+        Programs::Needed => {
+            cargo(&["build", "--profile", "fuzz", "--package", NAME], None)?;
+            "fuzz"
+        }
+    };
+    Ok(target().join(dir).join(NAME))
+}
+
+fn troublemakers(programs: Programs) -> Result<()> {
     let packages = [
         "ironbeat",
         "ironbeat-agent",
         "ironbeat-chaos",
         "ironbeat-neighbours",
     ];
+    tested(programs, &packages)
+}
+
+/// All in one command.
+fn tested(programs: Programs, packages: &[&str]) -> Result<()> {
+    if programs == Programs::Compiled {
+        return Ok(());
+    }
     let packages = packages.iter().flat_map(|package| ["--package", package]);
     let arguments: Vec<&str> = ["build", "--bins"].into_iter().chain(packages).collect();
-    cargo(&arguments, None)?;
-    Ok(target().join("debug"))
+    cargo(&arguments, None)
 }
 
 /// Where the last run of bad neighbours left its logs.

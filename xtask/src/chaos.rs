@@ -1,6 +1,7 @@
 //! `cargo xtask chaos`: compiles the worker and the chaos once, fetches a current nats-server, and runs it.
 //! What is broken, and its options, are in `tests/chaos`.
-use crate::{artifacts, packages};
+use crate::artifacts::{self, Programs};
+use crate::packages;
 use anyhow::{Context, Result, ensure};
 use ironbeat_rack::nats::NatsBinary;
 use std::process::Command;
@@ -15,8 +16,20 @@ pub struct Args {
 /// # Errors
 /// When something was lost, seen twice or did not become well, or a part cannot be had.
 pub fn run(args: &Args) -> Result<()> {
+    with(Programs::Needed, &args.options)
+}
+
+/// What ci runs.
+///
+/// # Errors
+/// As [`run`].
+pub fn short() -> Result<()> {
+    with(Programs::Compiled, &["--short".into()])
+}
+
+fn with(programs: Programs, options: &[String]) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::CLUSTER])?;
-    let (ironbeat, chaos) = artifacts::chaos()?;
+    let (ironbeat, chaos) = artifacts::chaos(programs)?;
     let nats_server = match artifacts::current_nats_server() {
         Ok(path) => path,
         Err(error) => {
@@ -33,19 +46,9 @@ pub fn run(args: &Args) -> Result<()> {
     command.arg("--nats-server").arg(nats_server);
     command.arg("--dir").arg(artifacts::chaos_dir());
     let status = command
-        .args(&args.options)
+        .args(options)
         .status()
         .with_context(|| format!("start {command:?}"))?;
     ensure!(status.success(), "the chaos found something");
     Ok(())
-}
-
-/// What ci runs.
-///
-/// # Errors
-/// As [`run`].
-pub fn short() -> Result<()> {
-    run(&Args {
-        options: vec!["--short".into()],
-    })
 }

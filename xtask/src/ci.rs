@@ -45,31 +45,27 @@ fn all(parts: &mut Parts) -> Result<()> {
     parts.part("no unwrap in what ships", no_unwrap)?;
     parts.part("tidy", || tidy::run(&tidy::Args::default()))?;
     parts.part("docs", docs)?;
-    parts.part("compile tests", || {
-        run_cargo(&["test", "--workspace", "--no-run"])
-    })?;
-    // Tests wait for time-outs and servers; the agent is compiled meanwhile. Its profile has a directory of its own, so
-    // that neither cargo waits for the other.
-    let mut agent = Parts::default();
-    std::thread::scope(|scope| {
-        let agent = scope.spawn(|| agent.part("compile the agent (meanwhile)", compile_agent));
-        let tests = parts.part("unit and integration tests", || {
-            // All that fails, not the first of it: a run is half an hour.
-            run_cargo(&["test", "--workspace", "--no-fail-fast"])
-        });
-        let agent = agent
-            .join()
-            .map_err(|_| anyhow!("the thread that compiles the agent panicked"));
-        tests.and(agent.flatten())
-    })?;
-    parts.0.append(&mut agent.0);
-    parts.part("simulation", simulate::short)?;
-    parts.part("fuzz targets, the short form", fuzz::short)?;
+    parts.part(
+        "compile everything in the profile of tests",
+        artifacts::workspace,
+    )?;
+    // Tests wait for time-outs and servers; what ships in ramdisks is compiled and packed meanwhile. The agent's profile has a
+    // directory of its own, so that neither cargo waits for the other.
+    let (_, products) = parts.beside(
+        "unit and integration tests",
+        // All that fails, not the first of it: a run is half an hour.
+        || run_cargo(&["test", "--workspace", "--no-fail-fast"]),
+        "the agent, kernels, ramdisks, images (meanwhile)",
+        || Products::build(Build::Tested),
+    )?;
     parts.part("chaos, the short form", chaos::short)?;
-    parts.part("bad neighbours, the short form", neighbours::short)?;
-    let products = parts.part("kernels, ramdisks, images", || {
-        Products::build(Build::Tested)
-    })?;
+    // Neighbours are refused, which takes them time and no core.
+    parts.beside(
+        "simulation and fuzz targets, the short forms",
+        || simulate::short().and_then(|()| fuzz::short()),
+        "bad neighbours, the short form (meanwhile)",
+        neighbours::short,
+    )?;
     parts.part("rack tests", || {
         run_rack_tests(&products, "--workspace", None, None)
     })
@@ -86,6 +82,27 @@ impl Parts {
         let result = work();
         self.0.push((name, begin.elapsed()));
         result.context(name)
+    }
+
+    /// Two parts at the same time, the second in a thread of its own.
+    fn beside<A, B: Send>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<A>,
+        other_name: &'static str,
+        other: impl FnOnce() -> Result<B> + Send,
+    ) -> Result<(A, B)> {
+        let mut others = Parts::default();
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| others.part(other_name, other));
+            let first = self.part(name, work);
+            let second = second
+                .join()
+                .map_err(|_| anyhow!("the thread of {other_name:?} panicked"));
+            (first, second.flatten())
+        });
+        self.0.append(&mut others.0);
+        Ok((first?, second?))
     }
 
     fn print(&self) {
@@ -128,10 +145,6 @@ fn docs() -> Result<()> {
     let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     run_command(command)
-}
-
-fn compile_agent() -> Result<()> {
-    artifacts::agent(AgentBuild::Small).map(drop)
 }
 
 /// `ipxe`: a clone of its repository, for the tests that `ci` leaves out.

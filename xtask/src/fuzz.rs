@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: compiles the fuzz targets and runs them.
 //! What is tried, and its options, are in `tests/fuzz`.
-use crate::artifacts;
+use crate::artifacts::{self, Programs};
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
@@ -18,28 +18,18 @@ const MINUTES: &str = "0.75";
 /// # Errors
 /// As [`run`].
 pub fn short() -> Result<()> {
-    // As the tests were compiled: ci waits for no other profile.
     let options = ["--mutants", MUTANTS, "--minutes", MINUTES];
-    fuzz("dev", &options.map(String::from))
+    with(Programs::Compiled, &options.map(String::from))
 }
 
 /// # Errors
 /// When a target did not survive something, or it cannot be compiled.
 pub fn run(args: &Args) -> Result<()> {
-    fuzz("fuzz", &args.options)
+    with(Programs::Needed, &args.options)
 }
 
-fn fuzz(profile: &str, options: &[String]) -> Result<()> {
-    let mut command = Command::new(env!("CARGO"));
-    command.args([
-        "run",
-        "--quiet",
-        "--profile",
-        profile,
-        "--package",
-        "ironbeat-fuzz",
-        "--",
-    ]);
+fn with(programs: Programs, options: &[String]) -> Result<()> {
+    let mut command = Command::new(artifacts::fuzz(programs)?);
     let status = command
         .args(options)
         .current_dir(artifacts::root())

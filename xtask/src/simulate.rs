@@ -1,6 +1,6 @@
 //! `cargo xtask simulate`: compiles the simulation and runs it.
 //! What it simulates, and its options, are in `tests/simulate`.
-use crate::artifacts;
+use crate::artifacts::{self, Programs};
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
@@ -17,18 +17,20 @@ const EVENTS: &str = "1000000";
 /// # Errors
 /// As [`run`].
 pub fn short() -> Result<()> {
-    run(&Args {
-        options: ["--events", EVENTS].map(String::from).into(),
-    })
+    let options = ["--events", EVENTS].map(String::from);
+    with(Programs::Compiled, &options)
 }
 
 /// # Errors
 /// When something was found, or it cannot be compiled.
 pub fn run(args: &Args) -> Result<()> {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--package", "ironbeat-simulate"]);
-    command.arg("--").args(&args.options);
+    with(Programs::Needed, &args.options)
+}
+
+fn with(programs: Programs, options: &[String]) -> Result<()> {
+    let mut command = Command::new(artifacts::simulate(programs)?);
     let status = command
+        .args(options)
         .current_dir(artifacts::root())
         .status()
         .with_context(|| format!("start {command:?}"))?;
