@@ -129,8 +129,11 @@ impl Link {
                 std::future::ready(())
             })
             .reconnect_delay_callback(|attempt| {
-                let tries = u32::try_from(attempt).unwrap_or(u32::MAX).min(10);
-                (Duration::from_millis(50) * 2u32.pow(tries)).min(RECONNECT_LIMIT)
+                // The first one is number 1.
+                match u32::try_from(attempt).unwrap_or(u32::MAX).min(10) {
+                    0 | 1 => Duration::ZERO,
+                    more => (Duration::from_millis(50) * 2u32.pow(more)).min(RECONNECT_LIMIT),
+                }
             })
             .connect(&servers.urls)
             .await

@@ -4,6 +4,7 @@ mod bmc;
 mod cycle;
 mod fleet;
 mod floor;
+mod handover;
 
 use crate::artifacts;
 use anyhow::Result;
@@ -14,6 +15,12 @@ pub enum Bench {
     /// First BMC command to deployed system, beside a shell ramdisk that only downloads and writes.
     Cycle {
         /// Rounds; in each, floor and product take turns on either firmware.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
+    /// From the kernel's start to the agent's first heartbeat, with TLS and without.
+    Handover {
+        /// Deploys on either.
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
@@ -28,6 +35,7 @@ pub enum Bench {
 pub fn run(bench: Bench) -> Result<()> {
     match bench {
         Bench::Cycle { runs } => cycle::run(runs),
+        Bench::Handover { runs } => handover::run(runs),
         Bench::Bmc(args) => bmc::run(&args),
         Bench::Fleet(args) => fleet::run(&args),
         Bench::Sync => bmc::sync::measure(&artifacts::ironbeat()?),
