@@ -43,7 +43,7 @@ const STRANGERS: usize = 10_000;
 /// Something that should come by itself.
 const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(100);
-/// Before a storm.
+/// Before a storm, and for connections to end.
 const REST: Duration = Duration::from_secs(3);
 
 pub struct Plan {
@@ -100,7 +100,7 @@ pub(crate) struct Bench<'a> {
 pub async fn run(plan: &Plan, nodes: usize) -> Result<Measures> {
     let mut bench = Bench::open(plan, nodes, 1, SHARED, None).await?;
     bench.all(nodes).await?;
-    Ok(bench.measures)
+    Ok(bench.end().await)
 }
 
 impl<'a> Bench<'a> {
@@ -140,6 +140,22 @@ impl<'a> Bench<'a> {
     }
 
     /// All nodes are enrolled, and available.
+    /// The agents leave before the servers: a connection whose server has gone first is kept, and tried again for ever.
+    pub async fn end(self) -> Measures {
+        let Self {
+            site,
+            fleet,
+            operator,
+            records,
+            measures,
+            ..
+        } = self;
+        drop((fleet, operator, records));
+        tokio::time::sleep(REST).await;
+        drop(site);
+        measures
+    }
+
     pub async fn prepare(&mut self, nodes: usize) -> Result<()> {
         self.enrol(nodes).await?;
         self.manage(nodes).await

@@ -34,7 +34,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> Result<Measures> {
         }
         let rss = bench.site.rss_mib()?;
         bench.measures.add("rss_mib", "MiB", rss);
-        for (name, unit, values) in bench.measures.0 {
+        for (name, unit, values) in bench.end().await.0 {
             measures.0.push((format!("{way}_{name}"), unit, values));
         }
     }
