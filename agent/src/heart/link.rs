@@ -24,7 +24,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A dead or hanging server is noticed after two of them.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// For TCP and the NATS greeting, on a link that may have just come up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Thousands that come back at once are all served at the same time, so each is served late: whoever left earlier would have kept
+/// the others waiting for nothing.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Retry delay after the first failure, then doubled ...
 pub(super) const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// ... up to here: a conductor that comes back hears from every agent within half a minute.
@@ -307,7 +309,8 @@ impl Pace {
     }
 }
 
-fn reconnect_delay(attempt: usize) -> Duration {
+/// Before this attempt to connect; the first is number 1.
+pub fn reconnect_delay(attempt: usize) -> Duration {
     match u32::try_from(attempt).unwrap_or(u32::MAX) {
         0 | 1 => Duration::ZERO,
         n => random::back_off(RECONNECT_FIRST, n - 2, RECONNECT_LIMIT),

@@ -130,7 +130,7 @@ impl Site {
     ) -> Result<String, SignError> {
         let tls = tls.map_or(String::new(), |(cert, key)| {
             format!(
-                "tls {{\n  cert_file: \"{}\"\n  key_file: \"{}\"\n  timeout: 5\n}}\n",
+                "tls {{\n  cert_file: \"{}\"\n  key_file: \"{}\"\n  timeout: 15\n}}\n",
                 cert.display(),
                 key.display()
             )

@@ -2,6 +2,7 @@
 //! What is asked, and when again, is decided by `agent` and by whoever drives a fleet.
 use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind};
+use ironbeat_agent::heart::link::{CONNECT_TIMEOUT, reconnect_delay};
 use ironbeat_agent::heart::pass::Pass;
 use ironbeat_auth::creds::Creds;
 use ironbeat_common::codec::{self, CONTENT_TYPE};
@@ -21,7 +22,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// As the command line waits: a leader election takes up to 9 s.
 const OPERATOR_ANSWER: Duration = Duration::from_secs(15);
-const RECONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// NATS servers, and how their subjects begin.
 #[derive(Clone, Debug)]
@@ -128,13 +128,8 @@ impl Link {
                 }
                 std::future::ready(())
             })
-            .reconnect_delay_callback(|attempt| {
-                // The first one is number 1.
-                match u32::try_from(attempt).unwrap_or(u32::MAX).min(10) {
-                    0 | 1 => Duration::ZERO,
-                    more => (Duration::from_millis(50) * 2u32.pow(more)).min(RECONNECT_LIMIT),
-                }
-            })
+            .connection_timeout(CONNECT_TIMEOUT)
+            .reconnect_delay_callback(reconnect_delay)
             .connect(&servers.urls)
             .await
             .with_context(|| format!("connect to NATS at {}", servers.urls.join(", ")))?;
