@@ -451,7 +451,13 @@ impl Presence {
             Ok(renewal) if renewal.info.actor() == self.own.actor() => {
                 self.came_back(&renewal, stored);
             }
-            Ok(Renewal { info, .. }) if info.id == self.own.id => self.replaced_by(info),
+            // A server that is behind still tells of the life before this one.
+            Ok(Renewal { info, .. }) if info.id == self.own.id => {
+                let own = lock(&self.sent).revision;
+                if revision > own {
+                    self.replaced_by(info);
+                }
+            }
             Ok(Renewal { info, .. }) if info.id == id => {
                 self.compares(&info);
                 lock(&self.roster).saw(info, revision, Moment::now());

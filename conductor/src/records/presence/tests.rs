@@ -1,6 +1,6 @@
 //! Workers that come, leave, crash and are cut off, on a real nats-server.
 //! `roster` tests, without waiting, what follows from which renewals.
-use super::{Liveness, Lost, Presence, Timing, WorkerInfo, lock};
+use super::{Change, Liveness, Lost, Presence, Renewal, Timing, WorkerInfo, lock};
 use crate::records::tests::{DEADLINE, contents, eventually, id, server, store};
 use ironbeat_core::id::{Incarnation, WorkerId};
 use ironbeat_core::time::Time;
@@ -197,6 +197,27 @@ async fn a_worker_that_comes_back_to_a_name_that_was_taken_ends() {
     assert!(second.may_act() && !second.is_replaced());
     let found = contents(&second.bucket, "w1").await;
     assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_behind_takes_no_name_away() {
+    let server = server();
+    let worker = worker(&server, 1, QUICK).await;
+    lock(&worker.renewing).take().unwrap().abort();
+    let (value, own) = worker.bucket.read("w1").await.unwrap();
+    let mut renewal: Renewal = serde_json::from_slice(&value.unwrap()).unwrap();
+    renewal.info.incarnation = info(1).incarnation;
+    let of_another = |revision| Change {
+        key: "w1".into(),
+        value: Some(serde_json::to_vec(&renewal).unwrap().into()),
+        revision,
+        stored: Time::from_unix_ms(1),
+        entry: None,
+    };
+    worker.saw(of_another(own - 1));
+    assert!(worker.may_act() && !worker.is_replaced());
+    worker.saw(of_another(own + 1));
+    assert!(worker.is_replaced());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
