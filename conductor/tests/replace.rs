@@ -3,7 +3,7 @@
 //! What servers make of a key that is put in or taken out is tried in `ironbeat-auth`.
 mod support;
 
-use async_nats::{Client, ConnectError};
+use async_nats::{Client, ConnectError, ConnectErrorKind};
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::jwt::{self, User};
@@ -86,10 +86,18 @@ async fn come(site: &Site, jwt: &str, key: Option<&KeyPair>) -> Result<Client, C
         std::future::ready(Ok(auth))
     });
     let options = options.request_timeout(Some(SOON)).max_reconnects(Some(2));
-    let client = options.custom_inbox_prefix(inbox);
-    let client = client.connect(site.nats.url()).await?;
-    client.flush().await.unwrap();
-    Ok(client)
+    let options = options.custom_inbox_prefix(inbox);
+    // A busy server may be too late to say either.
+    until("the server lets it in or not", async || {
+        match options.clone().connect(site.nats.url()).await {
+            Ok(client) => client.flush().await.ok().map(|()| Ok(client)),
+            Err(error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
+                Some(Err(error))
+            }
+            Err(_) => None,
+        }
+    })
+    .await
 }
 
 /// An agent that is made with the key of a worker's directory.
