@@ -8,16 +8,18 @@ use ironbeat_agent::context::StepContext;
 use ironbeat_agent::heart::beat::{self, Heart};
 use ironbeat_agent::heart::link::{Link, Servers};
 use ironbeat_agent::heart::login::Access;
-use ironbeat_agent::heart::steps::{Ending, Runner};
+use ironbeat_agent::heart::steps::{Ending, Perform, Runner};
 use ironbeat_agent::init::cmdline;
 use ironbeat_agent::log::Lines;
 use ironbeat_agent::random;
 use ironbeat_auth::agent::Mint;
+use ironbeat_auth::grant::Grant;
+use ironbeat_auth::revoke::{FOR_GOOD, revise, update_subject};
 use ironbeat_auth::roles::Role;
-use ironbeat_auth::site::Site;
+use ironbeat_auth::site::{self, Site};
 use ironbeat_common::codec;
-use ironbeat_common::heartbeat::{HeartbeatReply, Outcome};
-use ironbeat_common::id::NodeId;
+use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Status};
+use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::login::{Login, LoginRequest, Renewal, RenewalReply, UserKey, signed_text};
 use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_common::order::Order;
@@ -27,7 +29,8 @@ use nkeys::KeyPair;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 
@@ -80,6 +83,11 @@ impl Scripted {
 
     /// An agent that booted from a script with this ticket.
     fn agent(&self, ticket: &KeyPair) -> JoinHandle<Ending> {
+        self.agent_that(ticket, Arc::new(|_, _| Ok(Outcome::Nothing)))
+    }
+
+    /// It does its steps so.
+    fn agent_that(&self, ticket: &KeyPair, perform: Arc<Perform>) -> JoinHandle<Ending> {
         let words = format!(
             "ib.nats={} ib.ticket={} ib.login={}",
             self.server.url(),
@@ -99,14 +107,13 @@ impl Scripted {
         tokio::spawn(async move {
             let access = Access::new(settings.login.as_ref(), settings.ticket.as_ref());
             let link = Link::start(&servers, access.bootstrap()).await.unwrap();
-            let perform = |_: &Order, _: &StepContext<'_>| Ok(Outcome::Nothing);
             beat::run(Heart {
                 link,
                 servers,
                 access,
                 prefix: subject::DEFAULT_PREFIX.into(),
                 boot,
-                runner: Runner::new(Arc::new(perform), Arc::new(Vec::new)),
+                runner: Runner::new(perform, Arc::new(Vec::new)),
                 machine: Arc::new(Default::default),
                 timings: Arc::new(Timings::default()),
                 lines: Lines::default(),
@@ -117,8 +124,12 @@ impl Scripted {
     }
 
     fn login(&self, key: &UserKey, lives_secs: u32) -> Login {
-        let seed = self.site.key(Role::Agent).seed().unwrap();
-        let mint = Mint::new(KeyPair::from_seed(&seed).unwrap(), &self.site.account);
+        self.login_by(self.site.key(Role::Agent), key, lives_secs)
+    }
+
+    /// Made by the worker with this key for agents.
+    fn login_by(&self, minting: &KeyPair, key: &UserKey, lives_secs: u32) -> Login {
+        let mint = Mint::new(minting.clone(), &self.site.account);
         let until = now() + i64::from(lives_secs);
         let jwt = mint.login(&NODE.to_string(), &key.to_string(), now(), until);
         Login {
@@ -165,6 +176,72 @@ impl Scripted {
         self.answer(&message, &HeartbeatReply::Idle).await;
         message.reply.unwrap().to_string()
     }
+
+    /// The status of the next beat, which is answered so.
+    async fn status(&mut self, reply: &HeartbeatReply) -> Status {
+        let (message, beat) = next::<Heartbeat>(&mut self.beats).await;
+        self.answer(&message, reply).await;
+        beat.status
+    }
+
+    /// The agent does this step.
+    async fn gives(&mut self, id: StepId) {
+        let order = Order::Inspect { lldp_wait_secs: 0 };
+        self.status(&HeartbeatReply::Step { id, order }).await;
+        until(&mut *self, async |scripted| {
+            let status = scripted.status(&HeartbeatReply::Idle).await;
+            matches!(status, Status::Running { step, .. } if step == id)
+        })
+        .await;
+    }
+
+    /// The servers learn that the key is over with which the first worker makes agents, and that `other` is good.
+    async fn revoke_first_worker(&self, other: &KeyPair) {
+        let Site {
+            system,
+            account,
+            signer,
+            ..
+        } = &self.site;
+        let creds = site::revoker(system, account, now()).unwrap();
+        let options = async_nats::ConnectOptions::new().custom_inbox_prefix(creds.inbox());
+        let options = options.credentials(&creds.text().unwrap()).unwrap();
+        let client = options.connect(self.server.url()).await.unwrap();
+        let key = other.public_key();
+        let grant = Grant::sign(Role::Agent, &key, "ib.v1", None, now(), signer).unwrap();
+        let grants = [Grant::read_of(&grant, signer).unwrap().nats];
+        let revoked = [(self.site.key(Role::Agent).public_key(), FOR_GOOD)].into();
+        let present = self.site.account_jwt(now()).unwrap();
+        let revised = revise(&present, &revoked, &grants, None, now(), signer);
+        let revised = revised.unwrap().unwrap();
+        let told = client
+            .request(update_subject(account), revised.into())
+            .await;
+        let told = String::from_utf8(told.unwrap().payload.to_vec()).unwrap();
+        assert!(told.contains("200"), "{told}");
+    }
+}
+
+async fn until(scripted: &mut Scripted, mut is_so: impl AsyncFnMut(&mut Scripted) -> bool) {
+    while !is_so(scripted).await {}
+}
+
+/// A step that goes on until it is told to end, or is cancelled; and what became of it.
+fn step_that_waits() -> (Arc<Perform>, mpsc::Sender<()>, mpsc::Receiver<bool>) {
+    const LOOK: Duration = Duration::from_millis(10);
+    let (end, ends) = mpsc::channel();
+    let (say, ended) = mpsc::channel();
+    let ends = Mutex::new(ends);
+    let perform = move |_: &Order, context: &StepContext<'_>| {
+        let ends = ends.lock().unwrap();
+        let mut was_told = false;
+        while !was_told && !context.cancelled.load(Ordering::Relaxed) {
+            was_told = ends.recv_timeout(LOOK).is_ok();
+        }
+        say.send(was_told).unwrap();
+        Ok(Outcome::Nothing)
+    };
+    (Arc::new(perform), end, ended)
 }
 
 async fn next<T: DeserializeOwned>(subscriber: &mut Subscriber) -> (Message, T) {
@@ -233,6 +310,72 @@ async fn an_agent_whose_login_ended_looks_up_again_with_what_its_script_brought(
     assert_eq!(again, request, "the same ticket, and the same key");
     let inbox = scripted.beat().await;
     assert!(inbox.starts_with(&format!("_INBOX.{}.", request.key)));
+    agent.abort();
+}
+
+/// The worker that made its login was revoked, and so was its key: another worker makes the next.
+#[tokio::test]
+async fn a_step_goes_on_while_another_worker_makes_the_login_that_was_ended() {
+    let mut scripted = Scripted::start().await;
+    let (perform, end, ended) = step_that_waits();
+    let agent = scripted.agent_that(&KeyPair::new_user(), perform);
+    let first = scripted.welcome(600).await;
+    scripted.gives(StepId(1)).await;
+
+    let other = KeyPair::new_account();
+    scripted.revoke_first_worker(&other).await;
+    let (message, again) = scripted.looked_up().await;
+    assert_eq!(again, first, "the same ticket, and the same key");
+    let reply = message.reply.clone().unwrap();
+    assert!(reply.starts_with("_INBOX.boot."), "{reply}");
+    let welcome = LookupReply::Welcome {
+        node: NODE,
+        heartbeat_timeout_secs: 1,
+        login: Some(scripted.login_by(&other, &again.key, 600)),
+    };
+    scripted.answer(&message, &welcome).await;
+    let status = scripted.status(&HeartbeatReply::Idle).await;
+    assert!(
+        matches!(
+            status,
+            Status::Running {
+                step: StepId(1),
+                ..
+            }
+        ),
+        "{status:?}"
+    );
+    end.send(()).unwrap();
+    until(&mut scripted, async |scripted| {
+        let status = scripted.status(&HeartbeatReply::Idle).await;
+        matches!(
+            status,
+            Status::Done {
+                step: StepId(1),
+                ..
+            }
+        )
+    })
+    .await;
+    assert_eq!(ended.recv(), Ok(true), "it was not cancelled");
+    agent.abort();
+}
+
+/// Its boot is over: there are others who may write to its disks now.
+#[tokio::test]
+async fn a_step_ends_when_the_login_was_ended_and_the_lookup_is_not_welcome() {
+    let mut scripted = Scripted::start().await;
+    let (perform, _end, ended) = step_that_waits();
+    let agent = scripted.agent_that(&KeyPair::new_user(), perform);
+    scripted.welcome(600).await;
+    scripted.gives(StepId(1)).await;
+    scripted.revoke_first_worker(&KeyPair::new_account()).await;
+    let (message, _) = scripted.looked_up().await;
+    scripted
+        .answer(&message, &LookupReply::Wait { retry_secs: 60 })
+        .await;
+    let ended = tokio::task::spawn_blocking(move || ended.recv_timeout(FOR_EVER));
+    assert_eq!(ended.await.unwrap(), Ok(false), "it was cancelled");
     agent.abort();
 }
 

@@ -2,15 +2,16 @@
 //! What each may do is in `ironbeat-auth`; `loops/revoke` uses what ends others' logins.
 use crate::config::{Auth, Nats};
 use crate::private;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use async_nats::ConnectErrorKind;
 use async_nats::connection::State;
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::grant::Grant;
 use ironbeat_auth::jwt::{self, User};
 use ironbeat_auth::refused::Refused;
 use ironbeat_auth::sealing::Sealer;
-use ironbeat_cli::auth::SEALING;
+use ironbeat_cli::auth::{GRANT, SEALING};
 use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusal};
 use ironbeat_cli::servers;
 use ironbeat_core::id::WorkerId;
@@ -33,7 +34,10 @@ pub struct Login {
     pub front: Creds,
     /// Makes the logins of agents.
     pub mint: Mint,
-    /// What machines show that have no login yet.
+    /// The operator's word that the key of `mint` makes agents, as [`Grant::sign`] writes it. None: it is the one that workers
+    /// share, and the account has had it from the start.
+    pub grant: Option<String>,
+    /// What machines show that have no login yet, until the site has a newer one.
     pub bootstrap: String,
     bootstrap_key: String,
     /// The CA of the NATS servers, if they have one of their own.
@@ -75,12 +79,12 @@ impl Login {
         }
     }
 
-    /// The public keys of the workers' own logins.
+    /// The public keys of the workers' own logins, and that of their minting key.
     pub fn keys(&self) -> Vec<String> {
         let revoker = self.revoker.as_ref().map(|revoker| &revoker.creds);
         let creds = [&self.worker, &self.front].into_iter().chain(revoker);
         let mut keys: Vec<String> = creds.map(|creds| creds.key.public_key()).collect();
-        keys.push(self.bootstrap_key.clone());
+        keys.extend([self.bootstrap_key.clone(), self.mint.key()]);
         keys
     }
 
@@ -137,10 +141,27 @@ impl Login {
         let claims =
             claims.with_context(|| format!("understand {}/bootstrap.jwt", dir.display()))?;
         let ca = dir.join("ca.pem");
+        let mint = Mint::new(key("agents.seed")?, account);
+        let granted = dir.join(GRANT);
+        let grant = match granted.exists() {
+            true => {
+                let grant = word(GRANT)?;
+                let key = Grant::read(&grant).map(|grant| grant.sub);
+                let key = key.with_context(|| format!("understand {}", granted.display()))?;
+                ensure!(
+                    key == mint.key(),
+                    "{} is for another key than agents.seed beside it",
+                    granted.display()
+                );
+                Some(grant)
+            }
+            false => None,
+        };
         Ok(Self {
             worker,
             front: read_creds(&secret("front.creds")?)?,
-            mint: Mint::new(key("agents.seed")?, account),
+            mint,
+            grant,
             bootstrap,
             bootstrap_key: claims.sub,
             ca: ca.exists().then_some(ca),
@@ -247,6 +268,27 @@ impl Connector<'_> {
             }
             away.say(servers::tried(&self.nats.servers).await);
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether the servers let this login in. A key that its token needs no signature of may be any.
+    ///
+    /// # Errors
+    /// When no server is reached.
+    pub async fn lets_in(&self, login: &Creds) -> anyhow::Result<bool> {
+        let options = options(Some(login), self.ca).name(format!("conductor/{}/try", self.id));
+        match options.connect(&self.nats.servers).await {
+            Ok(client) => {
+                // It is closed, whatever becomes of the last word.
+                let _ = client.drain().await;
+                Ok(true)
+            }
+            Err(error) => match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    Ok(false)
+                }
+                _ => Err(error).context("connect to NATS with another login"),
+            },
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::front::nats;
 use crate::login::{Connector, Login, Part, Refusals, watch};
 use crate::loops::alarm;
 use crate::loops::console::{self, Consoles};
+use crate::loops::grants;
 use crate::loops::logins;
 use crate::loops::password;
 use crate::loops::power::{self, PowerSync};
@@ -63,6 +64,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A worker that cannot say good-bye lapses, which others notice within seconds anyway.
 const GOOD_BYE: Duration = Duration::from_secs(3);
+
+/// Before a loop that could not begin is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// A bucket that another worker is just making, or whose leader is gone, answers after an election.
 const ELECTION: Duration = Duration::from_secs(60);
@@ -132,6 +136,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         records: vec![],
         policy: changed(&config.policy),
         master_keys: masters.ids(),
+        mints_with: login.as_ref().map(|login| login.mint.key()),
         dnsmasq: None,
     };
     let presence = elected(async || Presence::start(&store, info.clone()).await)
@@ -300,6 +305,11 @@ async fn start(
             })
         },
     };
+    if let (Some(login), Some(tickets)) = (&worker.login, &worker.tickets) {
+        // Its file may have a bootstrap login that was replaced since.
+        let connector = connector(worker, login, &config.nats, refusals);
+        grants::look(worker, &connector, login, tickets, &mut None).await;
+    }
     let answers = boot_answers(&boots, config, worker)?;
     let ca = answers.ca.as_deref().map(confirm::sha256);
     let longest = longest(&answers, &boots, config.http.url());
@@ -328,6 +338,11 @@ async fn start(
             config.nats.clone(),
             refusals.clone(),
         )),
+        tokio::spawn(granted(
+            Arc::clone(worker),
+            config.nats.clone(),
+            refusals.clone(),
+        )),
     ];
     let dhcp = Dhcp::new(&worker.store);
     let staging = match config.dnsmasq.clone() {
@@ -348,6 +363,10 @@ async fn start(
         }
     };
     let background = background.into_iter().chain(staging).collect();
+    if let Some(login) = &worker.login {
+        let connector = connector(worker, login, &config.nats, refusals);
+        grants::may_make_agents(&connector, login).await?;
+    }
     let listening = nats::start(worker, &sync).await?;
     Ok(Started {
         http,
@@ -364,18 +383,40 @@ async fn revoke(worker: Arc<Worker>, nats: Nats, refusals: Refusals) {
     let Some(revoker) = &login.revoker else {
         return;
     };
-    let connector = Connector {
-        nats: &nats,
-        id: &worker.id,
-        ca: login.ca.as_deref(),
-        refusals: &refusals,
-    };
-    const AGAIN: Duration = Duration::from_secs(60);
+    let connector = connector(&worker, login, &nats, &refusals);
     loop {
         if let Err(error) = revoke::run(&worker, &connector, revoker).await {
             tracing::error!("no login is ended before its time from here: {error:#}");
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Where there are logins.
+async fn granted(worker: Arc<Worker>, nats: Nats, refusals: Refusals) {
+    let (Some(login), Some(tickets)) = (&worker.login, &worker.tickets) else {
+        return;
+    };
+    let connector = connector(&worker, login, &nats, &refusals);
+    loop {
+        if let Err(error) = grants::run(&worker, &connector, login, tickets).await {
+            tracing::error!("granted keys are not looked after: {error:#}");
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn connector<'a>(
+    worker: &'a Worker,
+    login: &'a Login,
+    nats: &'a Nats,
+    refusals: &'a Refusals,
+) -> Connector<'a> {
+    Connector {
+        nats,
+        id: &worker.id,
+        ca: login.ca.as_deref(),
+        refusals,
     }
 }
 

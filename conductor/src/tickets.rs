@@ -10,7 +10,7 @@ use ironbeat_core::time::Time;
 use nkeys::KeyPair;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Has the NATS servers end logins; done when that is written down, whoever does it then.
 pub type EndLogins = dyn Fn(Vec<Ended>) -> Ending + Send + Sync;
@@ -19,6 +19,8 @@ pub type Ending = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 /// What a worker needs where agents log in.
 pub struct Tickets {
     login: Arc<Login>,
+    /// The token with which machines look up that have no login yet.
+    bootstrap: RwLock<String>,
     end: Arc<EndLogins>,
     lives_secs: u32,
 }
@@ -46,15 +48,25 @@ pub struct Forged;
 impl Tickets {
     pub fn new(login: Arc<Login>, end: Arc<EndLogins>, lives_secs: u32) -> Self {
         Self {
+            bootstrap: RwLock::new(login.bootstrap.clone()),
             login,
             end,
             lives_secs,
         }
     }
 
-    /// The token with which machines look up that have no login yet.
-    pub fn bootstrap(&self) -> &str {
-        &self.login.bootstrap
+    /// The token that boot scripts have.
+    pub fn bootstrap(&self) -> String {
+        let bootstrap = self.bootstrap.read();
+        bootstrap.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Boot scripts have this token from now on.
+    pub fn hand_out(&self, bootstrap: String) {
+        *self
+            .bootstrap
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = bootstrap;
     }
 
     /// A login for the agent of a node. `asked`: from before its record was read.

@@ -68,33 +68,40 @@ struct Welcome {
 
 /// Why the heartbeats stopped.
 enum Stopped {
+    /// The conductor does not want this boot.
     LookUpAgain,
+    /// The servers do not take its login any more. Whether its boot is over, or only who made the login, a lookup says.
+    Refused,
     Ends(Ending),
 }
 
 /// Runs until an order ends this agent.
 pub async fn run(mut heart: Heart) -> Ending {
     let mut seq = 0;
+    let mut node = None;
     loop {
         let welcome = heart.look_up().await;
+        if node.is_some_and(|node| node != welcome.node) {
+            heart.runner.forget();
+        }
+        node = Some(welcome.node);
         let renewing = heart.log_in(&welcome).await;
         let stopped = heart.beat(&welcome, &mut seq).await;
         let had_login = renewing.is_some();
         drop(renewing);
         match stopped {
-            Stopped::LookUpAgain if had_login => {
-                tracing::warn!(
-                    "no record names this boot, or its login was ended: its step ends, and it looks up again. \
-                     Unless the conductor still waits for it, this machine has to boot from the network anew"
-                );
-                heart.runner.forget();
-                heart.connect(heart.access.bootstrap()).await;
-            }
             Stopped::LookUpAgain => {
                 tracing::warn!("no record names this boot: its step ends, and it looks up again");
                 heart.runner.forget();
             }
+            Stopped::Refused => tracing::warn!(
+                "the servers do not take this agent's login any more: it looks up again. Unless the conductor still waits for it, \
+                 this machine has to boot from the network anew"
+            ),
             Stopped::Ends(ending) => return ending,
+        }
+        if had_login {
+            heart.connect(heart.access.bootstrap()).await;
         }
     }
 }
@@ -129,11 +136,17 @@ impl Heart {
         ))
     }
 
-    /// Looks up until welcomed.
-    async fn look_up(&self) -> Welcome {
+    /// Looks up until welcomed. A step that runs goes on until it is clear that nobody waits for it.
+    async fn look_up(&mut self) -> Welcome {
         let mut failures = 0;
         loop {
-            self.link.online().await;
+            tokio::select! {
+                () = self.link.online() => {}
+                () = self.link.refused() => {
+                    self.runner.forget();
+                    self.link.online().await;
+                }
+            }
             let (inventory, measured) = self.read_machine().await;
             self.timings.note(|t, now| t.lookup_ms = now);
             let timings = self.timings.get();
@@ -170,6 +183,7 @@ impl Heart {
                 }
                 Ok(LookupReply::Wait { retry_secs }) => {
                     tracing::info!(retry_secs, "the conductor asks to wait");
+                    self.runner.forget();
                     failures = 0;
                     random::jittered(seconds(retry_secs), 0.5, 1.5)
                 }
@@ -237,7 +251,7 @@ impl Heart {
                 () = link.refused() => {
                     return match runner.ending() {
                         Some(ending) => Stopped::Ends(ending),
-                        None => Stopped::LookUpAgain,
+                        None => Stopped::Refused,
                     };
                 }
                 () = link.online(), if offline => {}

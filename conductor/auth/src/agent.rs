@@ -19,6 +19,11 @@ impl Mint {
         }
     }
 
+    /// The public half of its key.
+    pub fn key(&self) -> String {
+        self.key.public_key()
+    }
+
     /// A token for the public key `agent` to speak for `node`, between the seconds `now` and `until` of the servers' clock.
     /// The name of the user is the node: the permissions of its role are made from it.
     ///

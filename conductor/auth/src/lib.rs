@@ -2,6 +2,7 @@
 //! It reads no file and opens no connection; the conductor and the command line do.
 pub mod agent;
 pub mod creds;
+pub mod grant;
 pub mod jwt;
 pub mod refused;
 pub mod revoke;

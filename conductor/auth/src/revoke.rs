@@ -1,9 +1,10 @@
-//! The end of logins before their time: the account as it is, with a list of keys that are not accepted any more.
+//! The end of logins and signing keys before their time: the account as it is, with a list of keys that are not accepted any more.
 //! Who keeps the list, and who hands the account to the servers, is in the conductor.
+use crate::grant::Grant;
 use crate::jwt::{self, Claims, ReadError, SignError};
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tokens of a revoked key made until then are refused: all of them, whatever clock made them, in the year 9999 too. Who is
@@ -147,8 +148,9 @@ pub fn update_subject(account: &str) -> String {
     format!("$SYS.REQ.ACCOUNT.{account}.CLAIMS.UPDATE")
 }
 
-/// The account `present` with these keys revoked, too, signed by `signer`; none: it is so already. Of those that `present` has
-/// ended by hand, only `but` stay, where that is given. It is newer than `present`
+/// The account `present` with these keys revoked, too, signed by `signer`; none: it is so already. A revoked key that signs
+/// logins is taken out, and with it the logins that it has signed; those of `grants` that are not revoked are put in. Of those
+/// that `present` has ended by hand, only `but` stay, where that is given. It is newer than `present`
 /// whatever the time is, since servers keep the newer one. Nobody is let in again because the list does not have them: it may
 /// have been lost, or be that of a backup.
 ///
@@ -158,6 +160,7 @@ pub fn update_subject(account: &str) -> String {
 pub fn revise(
     present: &str,
     revoked: &Revoked,
+    grants: &[Grant],
     but: Option<&BTreeSet<String>>,
     now: i64,
     signer: &KeyPair,
@@ -181,20 +184,87 @@ pub fn revise(
         *later = until.max(*later);
     }
     bound(&mut all, now);
+    let keys_before = nats.get("signing_keys").and_then(Value::as_array).cloned();
+    let keys_before = keys_before.unwrap_or_default();
+    let keys = signing_keys(&keys_before, &all, grants);
     let list: serde_json::Map<_, _> = all.into_iter().map(|(key, at)| (key, at.into())).collect();
-    if list == before {
+    if list == before && keys == keys_before {
         return Ok(None);
     }
     nats.insert("revocations".into(), list.into());
+    nats.insert("signing_keys".into(), keys.into());
     account.iat = now.max(account.iat + 1);
     Ok(Some(jwt::sign(account, signer)?))
+}
+
+/// Those of `before` that are not revoked, and the granted ones.
+fn signing_keys(before: &[Value], revoked: &Revoked, grants: &[Grant]) -> Vec<Value> {
+    // One without permissions of its own is only a text.
+    fn name(key: &Value) -> Option<&str> {
+        key.as_str().or_else(|| key["key"].as_str())
+    }
+    let is_revoked = |key: &Value| name(key).is_some_and(|name| revoked.contains_key(name));
+    let mut keys = before.to_vec();
+    for grant in grants {
+        let is_there = keys.iter().any(|key| name(key) == Some(&grant.scope.key));
+        if !is_there {
+            keys.push(json!(grant.scope));
+        }
+    }
+    keys.retain(|key| !is_revoked(key));
+    keys
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grant::MAX_GRANTS;
     use crate::roles::Role;
     use crate::site::{Account, Site};
+
+    fn grant(site: &Site, key: &KeyPair) -> Grant {
+        let token = Grant::sign(
+            Role::Agent,
+            &key.public_key(),
+            "ib.v1",
+            None,
+            1,
+            &site.signer,
+        );
+        Grant::read_of(&token.unwrap(), &site.signer).unwrap().nats
+    }
+
+    #[test]
+    fn a_granted_key_is_put_in_once_and_a_revoked_one_stays_out() {
+        let site = Site::new("ib.v1");
+        let keys = |token: &str| -> Vec<String> {
+            let account: Claims<Account> = jwt::read(token).unwrap();
+            let scopes = account.nats.signing_keys.into_iter();
+            scopes.map(|scope| scope.key).collect()
+        };
+        let (one, two) = (KeyPair::new_account(), KeyPair::new_account());
+        let grants = [grant(&site, &one), grant(&site, &two)];
+        let revise = |present: &str, revoked: &Revoked, grants: &[Grant]| {
+            revise(present, revoked, grants, None, 1_000, &site.signer).unwrap()
+        };
+        let first = site.account_jwt(1_000).unwrap();
+        let second = revise(&first, &Revoked::new(), &grants).expect("it has more keys");
+        let expected = [&keys(&first)[..], &[one.public_key(), two.public_key()]].concat();
+        assert_eq!(keys(&second), expected);
+        assert_eq!(revise(&second, &Revoked::new(), &grants), None);
+        // Grants that were lost take no key away.
+        assert_eq!(revise(&second, &Revoked::new(), &[]), None);
+        let shared = site.key(Role::Agent).public_key();
+        let ended = [one.public_key(), shared.clone()].map(|key| (key, FOR_GOOD));
+        let third = revise(&second, &ended.into(), &grants).expect("it has fewer keys");
+        let left: Vec<String> = expected
+            .into_iter()
+            .filter(|key| *key != one.public_key() && *key != shared)
+            .collect();
+        assert_eq!(keys(&third), left);
+        // A list that was lost lets no key in again, although it is granted.
+        assert_eq!(revise(&third, &Revoked::new(), &grants), None);
+    }
 
     fn keys(of: &[&str]) -> Revoked {
         of.iter().map(|key| (key.to_string(), FOR_GOOD)).collect()
@@ -205,9 +275,9 @@ mod tests {
         let site = Site::new("ib.v1");
         let first = site.account_jwt(1_000).unwrap();
         // A clock that is behind that of whoever made the account.
-        let second = revise(&first, &keys(&["UA"]), None, 10, &site.signer).unwrap();
+        let second = revise(&first, &keys(&["UA"]), &[], None, 10, &site.signer).unwrap();
         let second = second.expect("it is another list");
-        let third = revise(&second, &keys(&["UB"]), None, 5_000, &site.signer).unwrap();
+        let third = revise(&second, &keys(&["UB"]), &[], None, 5_000, &site.signer).unwrap();
         let [first, mut second, third]: [Claims<Account>; 3] =
             [&first, &second, &third.unwrap()].map(|token| jwt::read(token).unwrap());
         assert_eq!((second.iat, third.iat), (1_001, 5_000));
@@ -222,12 +292,12 @@ mod tests {
         let site = Site::new("ib.v1");
         let agent = Revoked::from([("UA".into(), FOR_GOOD), ("UAGENT".into(), 3_000)]);
         let present = site.account_jwt(1_000).unwrap();
-        let present = revise(&present, &agent, None, 2_000, &site.signer)
+        let present = revise(&present, &agent, &[], None, 2_000, &site.signer)
             .unwrap()
             .unwrap();
-        let again = revise(&present, &keys(&[]), None, 2_500, &site.signer).unwrap();
+        let again = revise(&present, &keys(&[]), &[], None, 2_500, &site.signer).unwrap();
         assert!(again.is_none(), "all are refused as they were");
-        let later = revise(&present, &keys(&[]), None, 3_000, &site.signer).unwrap();
+        let later = revise(&present, &keys(&[]), &[], None, 3_000, &site.signer).unwrap();
         let later: Claims<Account> = jwt::read(&later.unwrap()).unwrap();
         let left: Vec<&String> = later.nats.revocations.keys().collect();
         assert_eq!(left, ["UA"], "the other's tokens have ended by themselves");
@@ -253,12 +323,12 @@ mod tests {
         let mut all = keys(&["UEVE", "UBOGUS"]);
         all.insert("UAGENT".into(), now + 60);
         let present = site.account_jwt(now).unwrap();
-        let filled = revise(&present, &all, None, now, &site.signer).unwrap();
+        let filled = revise(&present, &all, &[], None, now, &site.signer).unwrap();
         let eve = BTreeSet::from(["UEVE".to_string()]);
         assert_eq!(by_hand(&all, now), 2);
         forget(&mut all, &eve, now);
         assert_eq!(by_hand(&all, now), 1);
-        let short = revise(&filled.unwrap(), &all, Some(&eve), now, &site.signer).unwrap();
+        let short = revise(&filled.unwrap(), &all, &[], Some(&eve), now, &site.signer).unwrap();
         let short: Claims<Account> = jwt::read(&short.unwrap()).unwrap();
         let left: Vec<&String> = short.nats.revocations.keys().collect();
         assert_eq!(left, ["UAGENT", "UEVE"]);
@@ -287,15 +357,24 @@ mod tests {
         assert!(Order::read(&account, &site.account, 1_000, &site.signer).is_err());
     }
 
-    /// With the largest list and every role, far below the 1 MiB that NATS servers take.
+    /// With the largest list, every role and every grant, below the 1 MiB that NATS servers take.
     #[test]
     fn the_account_with_a_full_list_fits_a_message() {
         let site = Site::new("ib.v1");
         let full = (0..MAX_REVOKED).map(|n| (format!("U{n:055}"), FOR_GOOD));
         let present = site.account_jwt(1_000).unwrap();
-        let account = revise(&present, &full.collect(), None, 1_000, &site.signer);
+        let grants = (0..MAX_GRANTS).map(|_| grant(&site, &KeyPair::new_account()));
+        let grants: Vec<Grant> = grants.collect();
+        let account = revise(
+            &present,
+            &full.collect(),
+            &grants,
+            None,
+            1_000,
+            &site.signer,
+        );
         let bytes = account.unwrap().unwrap().len();
-        assert!((500_000..700_000).contains(&bytes), "{bytes}");
+        assert!((600_000..900_000).contains(&bytes), "{bytes}");
     }
 
     #[test]
@@ -303,12 +382,19 @@ mod tests {
         let site = Site::new("ib.v1");
         let first = site.account_jwt(1_000).unwrap();
         assert!(
-            revise(&first, &keys(&[]), None, 2_000, &site.signer)
+            revise(&first, &keys(&[]), &[], None, 2_000, &site.signer)
                 .unwrap()
                 .is_none()
         );
-        let second = revise(&first, &keys(&["UA"]), None, 2_000, &site.signer).unwrap();
-        let same = revise(&second.unwrap(), &keys(&["UA"]), None, 2_000, &site.signer);
+        let second = revise(&first, &keys(&["UA"]), &[], None, 2_000, &site.signer).unwrap();
+        let same = revise(
+            &second.unwrap(),
+            &keys(&["UA"]),
+            &[],
+            None,
+            2_000,
+            &site.signer,
+        );
         assert!(same.unwrap().is_none());
     }
 
@@ -320,7 +406,7 @@ mod tests {
             (site.bootstrap_jwt(1).unwrap(), site.key(Role::Bootstrap)),
             (other.account_jwt(1).unwrap(), &site.signer),
         ] {
-            let revised = revise(&foreign, &keys(&["UA"]), None, 1, signer);
+            let revised = revise(&foreign, &keys(&["UA"]), &[], None, 1, signer);
             assert!(
                 matches!(revised, Err(ReviseError::Foreign(_))),
                 "{revised:?}"

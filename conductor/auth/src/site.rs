@@ -93,12 +93,8 @@ impl Site {
     }
 
     pub fn account_jwt(&self, now: i64) -> Result<String, SignError> {
-        let scopes = self.roles.iter().map(|(role, key)| Scope {
-            kind: "user_scope".into(),
-            key: key.public_key(),
-            role: role.name().into(),
-            template: role.template(&self.prefix),
-        });
+        let scopes = self.roles.iter();
+        let scopes = scopes.map(|(role, key)| Scope::of(*role, &key.public_key(), &self.prefix));
         let nats = Account::of(scopes.collect());
         let account = claims(ACCOUNT, self.account.clone(), now, None, nats);
         jwt::sign(account, &self.signer)
@@ -240,8 +236,9 @@ struct Unscoped {
 pub struct Account {
     limits: Limits,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    signing_keys: Vec<Scope>,
-    /// Public keys of users, each with a second: tokens made until then are not accepted any more.
+    pub(crate) signing_keys: Vec<Scope>,
+    /// Public keys of users, each with a second: tokens made until then are not accepted any more. Those of signing keys that
+    /// were taken out are among them, for whoever revises the account; servers look for users only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub revocations: BTreeMap<String, i64>,
     #[serde(rename = "type")]
@@ -263,11 +260,23 @@ impl Account {
 
 /// A signing key and what its users may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Scope {
+pub(crate) struct Scope {
     kind: String,
-    key: String,
+    pub(crate) key: String,
     role: String,
     template: Template,
+}
+
+impl Scope {
+    /// `key`: the public half.
+    pub(crate) fn of(role: Role, key: &str, prefix: &str) -> Self {
+        Self {
+            kind: "user_scope".into(),
+            key: key.into(),
+            role: role.name().into(),
+            template: role.template(prefix),
+        }
+    }
 }
 
 /// −1: unlimited. What an account leaves out is zero.

@@ -4,8 +4,9 @@ mod support;
 
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::grant::Grant;
 use ironbeat_auth::jwt::{self, Claims};
-use ironbeat_auth::revoke::{FOR_GOOD, revise, update_subject};
+use ironbeat_auth::revoke::{FOR_GOOD, Revoked, revise, update_subject};
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site::Site;
 use ironbeat_ops::ENDPOINTS;
@@ -351,6 +352,101 @@ fn a_token_without_its_key_or_after_its_time_is_worth_nothing() {
     }
 }
 
+/// Hands the servers another version of the account. What they say.
+fn push(wire: &mut Wire, site: &Site, revoker: &Creds, token: &str) -> String {
+    let inbox = format!("_INBOX.{}.1", revoker.key.public_key());
+    let (update, bytes) = (update_subject(&site.account), token.len());
+    wire.send(&format!(
+        "SUB {inbox} 1\r\nPUB {update} {inbox} {bytes}\r\n{token}"
+    ));
+    let said = wire.message();
+    wire.send("UNSUB 1");
+    wire.settle().unwrap();
+    said
+}
+
+/// The key of one worker for agents is taken out: what it signed is dropped, and nobody else is.
+#[test]
+fn a_signing_key_is_put_in_and_taken_out_with_all_that_it_signed() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let mut server = server(binary, &site);
+        let key = KeyPair::new_account();
+        let mint = Mint::new(key.clone(), site.account.clone());
+        let agent = KeyPair::new_user();
+        let token = mint.login(NODE, &agent.public_key(), now(), now() + 3_600);
+        let token = token.unwrap();
+        assert!(Wire::open(&server, &token, Some(&agent)).is_err());
+
+        let revoker = ironbeat_auth::site::revoker(&site.system, &site.account, now()).unwrap();
+        let mut wire = Wire::login(&server, &revoker).unwrap();
+        let grant = Grant::sign(Agent, &key.public_key(), "ib.v1", None, now(), &site.signer);
+        let grants = [Grant::read_of(&grant.unwrap(), &site.signer).unwrap().nats];
+        let mut present = site.account_jwt(now()).unwrap();
+        let mut revise_and_push = |revoked: &Revoked| {
+            let revised = revise(&present, revoked, &grants, None, now() + 2, &site.signer);
+            present = revised.unwrap().expect("it is another account");
+            let said = push(&mut wire, &site, &revoker, &present);
+            assert!(said.contains("\"code\":200"), "{said}");
+        };
+        revise_and_push(&Revoked::new());
+        let mut dropped = Wire::open(&server, &token, Some(&agent)).unwrap();
+        assert!(dropped.may_say(&format!("ib.v1.heartbeat.{NODE}")));
+        assert!(!dropped.may_say(&format!("ib.v1.heartbeat.{OTHER}")));
+        assert!(!dropped.may_say("ib.v1.lookup"));
+        let mut stays: Vec<Wire> = [Agent, Worker, Admin, Bootstrap]
+            .map(|role| Wire::login(&server, &login(&site, role)).unwrap())
+            .into();
+
+        revise_and_push(&[(key.public_key(), FOR_GOOD)].into());
+        // Its limits are those of no key, which are zero: that is what old servers complain of, if they say anything.
+        dropped.closed();
+        for wire in &mut stays {
+            assert_eq!(wire.settle().unwrap(), Vec::<String>::new());
+        }
+        // The key goes on signing, and signs for nobody.
+        let again = mint.login(NODE, &agent.public_key(), now(), now() + 3_600);
+        assert!(Wire::open(&server, &again.unwrap(), Some(&agent)).is_err());
+        server.restart().unwrap();
+        assert!(Wire::open(&server, &token, Some(&agent)).is_err());
+        assert!(Wire::login(&server, &login(&site, Agent)).is_ok());
+    }
+}
+
+/// A login of anybody is ended with the key that signed it: that of boot scripts, which has no key of its own, too.
+#[test]
+fn bootstrap_logins_of_the_next_key_work_beside_those_of_the_last_until_it_is_taken_out() {
+    for binary in binaries() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        let next = KeyPair::new_account();
+        let old = site.bootstrap_jwt(now()).unwrap();
+        let new =
+            ironbeat_auth::site::login(&next, &site.account, Bootstrap, "bootstrap", now(), None);
+        let new = new.unwrap().jwt;
+        let revoker = ironbeat_auth::site::revoker(&site.system, &site.account, now()).unwrap();
+        let mut wire = Wire::login(&server, &revoker).unwrap();
+        let key = next.public_key();
+        let grant = Grant::sign(Bootstrap, &key, "ib.v1", None, now(), &site.signer);
+        let grants = [Grant::read_of(&grant.unwrap(), &site.signer).unwrap().nats];
+        let present = site.account_jwt(now()).unwrap();
+        let none = Revoked::new();
+        let both = revise(&present, &none, &grants, None, now() + 2, &site.signer);
+        let both = both.unwrap().unwrap();
+        push(&mut wire, &site, &revoker, &both);
+        let mut dropped = Wire::open(&server, &old, None).unwrap();
+        let mut stays = Wire::open(&server, &new, None).unwrap();
+        assert!(dropped.may_say("ib.v1.lookup") && stays.may_say("ib.v1.lookup"));
+        assert!(!stays.may_say("ib.v1.api.node.list"));
+        let ended = [(site.key(Bootstrap).public_key(), FOR_GOOD)].into();
+        let one = revise(&both, &ended, &grants, None, now() + 3, &site.signer);
+        push(&mut wire, &site, &revoker, &one.unwrap().unwrap());
+        dropped.closed();
+        assert!(Wire::open(&server, &old, None).is_err());
+        assert!(stays.may_say("ib.v1.lookup"));
+    }
+}
+
 #[test]
 fn a_revoked_user_is_dropped_at_once_and_stays_out() {
     for binary in binaries() {
@@ -369,18 +465,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
             assert!(!wire.may_say(subject), "{subject}");
         }
         assert!(!wire.may_hear("$SYS.>"));
-        let inbox = format!("_INBOX.{}", revoker.key.public_key());
-        let update = update_subject(&site.account);
-        let mut push = |token: &str| {
-            wire.send(&format!(
-                "SUB {inbox}.1 1\r\nPUB {update} {inbox}.1 {}\r\n{token}",
-                token.len()
-            ));
-            let said = wire.message();
-            wire.send("UNSUB 1");
-            wire.settle().unwrap();
-            said
-        };
+        let mut push = |token: &str| push(&mut wire, &site, &revoker, token);
         let present = site.account_jwt(now()).unwrap();
         let revoked = [(bad.key.public_key(), FOR_GOOD)].into();
         // Who has only the login cannot sign: a key of the account is not the operator's. Old servers say that they take
@@ -390,7 +475,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         forged.iat = now() + 1;
         push(&jwt::sign(forged, site.key(Agent)).unwrap());
         assert!(Wire::login(&server, &good).is_ok());
-        let revised = revise(&present, &revoked, None, now() + 2, &site.signer);
+        let revised = revise(&present, &revoked, &[], None, now() + 2, &site.signer);
         let said = push(&revised.unwrap().unwrap());
         assert!(said.contains("\"code\":200"), "{said}");
         let why = dropped.closed();
@@ -400,7 +485,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         // An older account, from a slower worker, would be taken: whoever pushes has to look again afterwards.
         push(&present);
         assert!(Wire::login(&server, &bad).is_ok());
-        let revised = revise(&present, &revoked, None, now() + 3, &site.signer);
+        let revised = revise(&present, &revoked, &[], None, now() + 3, &site.signer);
         push(&revised.unwrap().unwrap());
         assert!(Wire::login(&server, &bad).is_err());
         // What the configuration says is older too.

@@ -186,6 +186,9 @@ pub struct WorkerInfo {
     /// Ids of its master keys: the first wraps data keys, all unwrap them. All workers are to have the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub master_keys: Vec<String>,
+    /// The public key with which it makes the logins of agents; none: nobody has a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mints_with: Option<String>,
     /// Of a worker beside dnsmasq: `ok`, or why machines may get no address or an old rule. Such a worker is listed when it
     /// does not live, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,7 +255,7 @@ pub struct Rotated {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Revoked {
-    /// Logins that are ended before their time, this one among them.
+    /// Logins and signing keys that are ended before their time; this one is among them, unless it was granted.
     pub logins: usize,
     /// The NATS servers know. If not, a worker that may tell them does so when it can.
     pub pushed: bool,

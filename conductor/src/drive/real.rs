@@ -289,6 +289,7 @@ mod tests {
             records: vec![],
             policy: BTreeMap::new(),
             master_keys: vec![],
+            mints_with: None,
             dnsmasq: None,
         };
         RealHands {

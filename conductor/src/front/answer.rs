@@ -4,7 +4,7 @@ use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
-use super::{bmc, check};
+use super::{bmc, check, login};
 use crate::clock;
 use crate::config::Scripts;
 use crate::confirm;
@@ -12,9 +12,8 @@ use crate::loops;
 use crate::loops::power::PowerSync;
 use crate::records::dhcp::{Dhcp, Servers};
 use crate::records::presence::Liveness;
-use crate::records::{StoreError, revoked, rotate};
+use crate::records::{StoreError, rotate};
 use crate::worker::Worker;
-use ironbeat_auth::revoke::Order;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Enrolment, Event, Verb};
 use ironbeat_core::explain::{explain, human};
@@ -23,17 +22,15 @@ use ironbeat_core::index::Entry;
 use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
-use ironbeat_ops::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
-use ironbeat_ops::request::{Enroll, ListNodes, RevokeLogin, ShowSealKey};
-use ironbeat_ops::{ASK_ANOTHER, Reply, Request};
+use ironbeat_ops::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
+use ironbeat_ops::request::{Enroll, ListNodes, ShowSealKey};
+use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
 
 /// Nodes in one reply at most; with up to 2 KB each, most of it a long error, they fit a message.
 const MAX_NODES: usize = 500;
 /// Events in one reply at most; with some 400 bytes each they fit a message.
 const MAX_EVENTS: usize = 1000;
-/// The first byte of a public key of nkeys that is a user's: its text begins with `U`.
-const USER_KEY: u8 = 20 << 3;
 /// A public key of nkeys has 56.
 const MAX_NONCE: usize = 64;
 /// Events in a reply when the request does not say how many.
@@ -132,7 +129,7 @@ pub async fn answer(
             let node = load(worker, &id.to_string()).await?;
             Reply::SyncPower(Summary::of(&Entry::of(&node)))
         }
-        Request::RevokeLogin(ask) => Reply::RevokeLogin(revoke(worker, ask).await?),
+        Request::RevokeLogin(ask) => Reply::RevokeLogin(login::revoke(worker, ask).await?),
         Request::CheckBmc(ask) => {
             let (access, shared) = match (&ask.node, ask.bmc) {
                 (Some(node), None) => {
@@ -390,48 +387,4 @@ async fn show(worker: &Worker, node: &str) -> Result<Shown, ApiError> {
     let node = load(worker, node).await?;
     let inventory = worker.store.beside.inventory(&node).await?;
     Ok(Shown::of(&node).with_inventory(inventory))
-}
-
-/// The servers are told in the background; who waits here is told whether they know.
-async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> {
-    if !matches!(nkeys::from_public_key(&ask.key), Ok((USER_KEY, _))) {
-        return Err(fail(
-            400,
-            format!("{} is no public key of a login", ask.key),
-        ));
-    }
-    let Some(login) = &worker.login else {
-        return Err(fail(409, "nobody has a login here: nats.auth is none"));
-    };
-    if login.keys().contains(&ask.key) {
-        return Err(fail(
-            409,
-            "the worker that was asked has this login itself: another one ends it, and where all share it nobody does, since nobody \
-             could give it back",
-        ));
-    }
-    let order = match (&ask.order, &login.revoker) {
-        (None, _) => None,
-        (Some(_), None) => {
-            let why = "this worker has no directory revoke/, and cannot tell whose order it is";
-            return Err(fail(ASK_ANOTHER, why));
-        }
-        (Some(order), Some(revoker)) => {
-            let order = Order::read(order, &ask.key, revoked::now(), &revoker.signer);
-            Some(order.map_err(|bad| fail(403, bad))?)
-        }
-    };
-    let revocations = &worker.revocations;
-    let logins = revocations
-        .revoke_by_hand(ask.key, ask.until, order)
-        .await?;
-    let pushed = match login.revoker {
-        Some(_) => revocations.pushed().await.map(|()| true),
-        None => Ok(false),
-    };
-    Ok(Revoked {
-        logins,
-        pushed: pushed == Ok(true),
-        trouble: pushed.err(),
-    })
 }

@@ -11,6 +11,7 @@ pub mod fuzz;
 mod gate;
 mod identify;
 mod image;
+mod login;
 mod named;
 pub mod nats;
 mod operator;

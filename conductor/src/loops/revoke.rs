@@ -1,10 +1,11 @@
-//! Tells the NATS servers which logins are ended before their time; they drop whoever is connected with one.
-//! The list is in `records/revoked`, what servers read is made in `ironbeat-auth`.
+//! Tells the NATS servers which logins are ended before their time, and with which keys logins are signed; they drop whoever
+//! is connected with another. The lists are in `records`, what servers read is made in `ironbeat-auth`.
 use crate::login::{Connector, Part, Revoker};
 use crate::records::revoked::{Revocations, now};
 use crate::worker::Worker;
 use anyhow::{Context, ensure};
 use futures_util::StreamExt;
+use ironbeat_auth::grant::Grant;
 use ironbeat_auth::revoke::{lookup_subject, revise, update_subject};
 use std::time::Duration;
 
@@ -56,10 +57,16 @@ async fn bring_up_to_date(
     let but = list.forget_all_but();
     for _ in 0..ROUNDS {
         let revoked = list.all().await?;
+        let grants = list.grants().await?;
+        let grants: Vec<Grant> = grants
+            .values()
+            .filter_map(|token| granted(token, revoker))
+            .collect();
         let present = ask(system, lookup_subject(&revoker.account), "").await?;
         let Some(account) = revise(
             present.trim(),
             &revoked,
+            &grants,
             but.as_ref(),
             now(),
             &revoker.signer,
@@ -84,10 +91,22 @@ async fn bring_up_to_date(
         );
         tracing::info!(
             logins = revoked.len(),
-            "the NATS servers know who is revoked"
+            keys = grants.len(),
+            "the NATS servers know who is revoked, and which keys sign"
         );
     }
     anyhow::bail!("others push other lists, again and again")
+}
+
+/// A grant that whoever can write records has made is none.
+fn granted(token: &str, revoker: &Revoker) -> Option<Grant> {
+    match Grant::read_of(token, &revoker.signer) {
+        Ok(grant) => Some(grant.nats),
+        Err(bad) => {
+            tracing::warn!("it is left out of the account: {bad}");
+            None
+        }
+    }
 }
 
 async fn ask(system: &async_nats::Client, subject: String, body: &str) -> anyhow::Result<String> {

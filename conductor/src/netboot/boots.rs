@@ -83,7 +83,7 @@ impl Boots {
 
     /// With what a ramdisk comes to NATS.
     pub fn access(&self, ticket: Option<Seed>) -> Access {
-        let bootstrap = self.tickets.as_ref().map(|it| Token(it.bootstrap().into()));
+        let bootstrap = self.tickets.as_ref().map(|it| Token(it.bootstrap()));
         Access {
             ticket: ticket.filter(|_| bootstrap.is_some()),
             bootstrap,

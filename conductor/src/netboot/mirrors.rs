@@ -50,6 +50,7 @@ mod tests {
             records: vec![],
             policy: std::collections::BTreeMap::new(),
             master_keys: vec![],
+            mints_with: None,
             dnsmasq: None,
         };
         let workers = [worker("w2"), worker("w1")];

@@ -9,6 +9,7 @@ use super::lookups;
 use super::origin::Origin;
 use super::presence::Renewal;
 use crate::secrets::Mark;
+use ironbeat_auth::grant::Grants;
 use ironbeat_auth::revoke::Revoked;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
@@ -74,6 +75,7 @@ pub fn other(bytes: &[u8]) -> bool {
         [5, json @ ..] => lookups::parse("key", json).is_some_and(|it| again(&it)),
         [6, json @ ..] => read::<Line>(json),
         [8, json @ ..] => read::<Mark>(json),
+        [9, json @ ..] => read::<Grants>(json),
         [_, json @ ..] => serde_json::from_slice::<Body>(json).is_ok_and(|body| {
             let subject = String::new();
             let event = Event { subject, body };

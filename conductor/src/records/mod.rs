@@ -9,6 +9,7 @@ mod documents;
 pub mod events;
 mod follow;
 pub mod fuzz;
+mod grants;
 pub mod keys;
 mod kv;
 pub mod logins;

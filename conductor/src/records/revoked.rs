@@ -1,8 +1,10 @@
-//! Logins that are ended before their time: one document, of which the NATS servers are told.
+//! Logins that are ended before their time: one document, of which the NATS servers are told. So they are of `grants`.
 //! `ironbeat-auth` makes of it what servers read; `loops/revoke` hands it to them.
+use super::grants::Grants;
 use super::kv::{Kv, KvError};
 use super::{Store, StoreError};
 use crate::clock;
+use ironbeat_auth::grant::Grants as AllGrants;
 use ironbeat_auth::revoke::{
     FOR_GOOD, MAX_BY_HAND, MAX_REVOKED, Order, Revoked, SHORTEST_BY_HAND_SECS, bound, by_hand,
     forget,
@@ -21,10 +23,11 @@ const PUSHED: Duration = Duration::from_secs(10);
 /// Other workers hear here that the list has changed.
 const CHANGED: &str = "worker.revoked";
 
-/// The way to end logins, for whoever retires a boot or a person.
+/// The way to end logins, for whoever retires a boot or a person; and to have the account sign with another key.
 #[derive(Clone)]
 pub struct Revocations {
     kv: Kv,
+    grants: Grants,
     client: async_nats::Client,
     prefix: String,
     /// How often the list was changed here, and up to which change the servers know it.
@@ -45,6 +48,7 @@ impl Revocations {
     pub fn new(store: &Store, client: async_nats::Client, prefix: &str) -> Self {
         Self {
             kv: store.nodes.kv.clone(),
+            grants: Grants::new(store),
             client,
             prefix: prefix.into(),
             asked: watch::Sender::new(0),
@@ -118,6 +122,24 @@ impl Revocations {
         }
         self.tell().await;
         Ok(all.len())
+    }
+
+    /// The account is to have this signing key, by its grant, unless it was revoked. The servers are told as of a revocation.
+    ///
+    /// # Errors
+    /// When there is no room, or the store is away: nothing has changed then.
+    pub async fn grant(&self, key: &str, grant: &str) -> Result<(), StoreError> {
+        self.grants.keep(key, grant, &self.all().await?).await?;
+        self.tell().await;
+        Ok(())
+    }
+
+    /// All that were granted.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn grants(&self) -> Result<AllGrants, StoreError> {
+        self.grants.all().await
     }
 
     /// Whom the servers are to know still, of those that were ended by hand. It is asked once.

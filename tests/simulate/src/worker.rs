@@ -117,6 +117,7 @@ impl Worker {
             stands_by: None,
             policy: BTreeMap::default(),
             master_keys: vec![],
+            mints_with: None,
             dnsmasq: None,
             records: vec![],
         };

@@ -396,7 +396,7 @@ const CONDUCTOR: &[Room] = &[
         "loops",
         &["drive", "records", "bmc", "worker"],
         "what a worker does of its own accord: alarms, lost workers, power sync, forgotten secrets, serial consoles, revoked logins, \
-         passwords in question",
+         granted keys, passwords in question",
     ),
     folder(
         "drive",

@@ -4,7 +4,7 @@ use ironbeat_auth::creds::Creds;
 use ironbeat_auth::site::Site;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use nkeys::KeyPair;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -145,10 +145,15 @@ impl Wire {
     /// Waits until the server closes, and returns the last that it said.
     pub fn closed(&mut self) -> String {
         let mut last = String::new();
-        while let Some(line) = self.line() {
-            last = line;
+        loop {
+            let mut line = String::new();
+            match self.0.read_line(&mut line) {
+                Ok(0) => return last,
+                Ok(_) => last = line.trim_end().into(),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return last,
+                Err(error) => panic!("the server does not close: {error}"),
+            }
         }
-        last
     }
 
     /// The body of the next message.

@@ -1,6 +1,7 @@
 //! What later commands need to know of a site, beside its keys, and where it is.
-//! `init` writes it, `user` and `worker` read it.
+//! `init` writes it, `user`, `worker` and `bootstrap` read it.
 use super::files::read;
+use anyhow::Context;
 use clap::Args;
 use ironbeat_auth::roles::Role;
 use nkeys::KeyPair;
@@ -26,6 +27,17 @@ pub const ABOUT: &str = "operator/site.json";
 
 pub const CA: &str = "ca.pem";
 
+/// The directory of all workers that have none of their own.
+pub const SHARED: &str = "worker";
+
+/// # Errors
+/// When it is not there, or not what `init` writes.
+pub fn about(dir: &Path) -> anyhow::Result<About> {
+    let file = dir.join(ABOUT);
+    let about = serde_json::from_str(&read(&file)?);
+    about.with_context(|| format!("understand {}", file.display()))
+}
+
 /// The key that signs accounts.
 pub const SIGNER: &str = "operator/signer.seed";
 
@@ -48,7 +60,9 @@ pub fn operator_key(dir: &Path, name: &str) -> anyhow::Result<KeyPair> {
     key_in(&dir.join(format!("operator/{name}.seed")))
 }
 
-fn key_in(file: &Path) -> anyhow::Result<KeyPair> {
+/// # Errors
+/// When it is not there, or is no key.
+pub fn key_in(file: &Path) -> anyhow::Result<KeyPair> {
     let key = KeyPair::from_seed(read(file)?.trim());
     key.map_err(|_| anyhow::anyhow!("{} is no key", file.display()))
 }

@@ -143,6 +143,6 @@ fn server(
 fn worker(dir: &Path, site: &Site, now: i64) -> anyhow::Result<()> {
     let (worker, account) = (dir.join("worker"), &site.account);
     let key = |role| Ok(site.key(role).clone());
-    write(&worker, None, account, key, now)?;
+    write(&worker, None, account, key, site.key(Role::Agent), now)?;
     write_revoke(&worker, &site.system, &site.signer, account, now)
 }

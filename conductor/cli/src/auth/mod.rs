@@ -1,6 +1,7 @@
 //! `ironbeat auth`: makes a site's keys and files, and logins of people and workers.
-//! What the keys mean is in `ironbeat-auth`; only `revoke` asks a worker.
+//! What the keys mean is in `ironbeat-auth`; only `revoke` and `bootstrap replace` ask a worker.
 mod about;
+mod bootstrap;
 mod certificate;
 mod certificates;
 mod ending;
@@ -12,7 +13,7 @@ mod worker;
 use crate::Connect;
 use clap::Subcommand;
 pub use files::write_new;
-pub use worker::SEALING;
+pub use worker::{GRANT, SEALING};
 
 #[derive(Subcommand)]
 pub enum AuthCommand {
@@ -26,6 +27,9 @@ pub enum AuthCommand {
     /// Logins of workers.
     #[command(subcommand)]
     Worker(worker::WorkerCommand),
+    /// The login in boot scripts, with which machines look up.
+    #[command(subcommand)]
+    Bootstrap(bootstrap::BootstrapCommand),
 }
 
 /// # Errors
@@ -36,5 +40,6 @@ pub async fn run(to: &Connect, command: AuthCommand) -> anyhow::Result<()> {
         AuthCommand::Certificate(args) => certificate::run(&args),
         AuthCommand::User(command) => user::run(to, command).await,
         AuthCommand::Worker(command) => worker::run(to, command).await,
+        AuthCommand::Bootstrap(command) => bootstrap::run(to, command).await,
     }
 }

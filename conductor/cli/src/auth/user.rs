@@ -1,9 +1,9 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
 //! `ending` asks a worker to end one.
-use super::about::{ABOUT, About, Dir, now, role_key};
+use super::about::{Dir, about, now, role_key};
 use super::ending::{order, revoke};
 use super::files::{read, replace, write_new};
-use super::worker;
+use super::{bootstrap, worker};
 use crate::client::Client;
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
@@ -132,8 +132,7 @@ pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyh
         "{name} has a login already: {}",
         about_file.display()
     );
-    let about: About = serde_json::from_str(&read(&dir.join(ABOUT))?)
-        .with_context(|| format!("understand {}", dir.join(ABOUT).display()))?;
+    let about = about(dir)?;
     let signer = role_key(dir, role)?;
     let made = now();
     let until = days.map(|days| made + i64::from(days) * DAY_SECS);
@@ -209,7 +208,10 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
     let but = match forget_others {
         true => {
             let people = people(dir)?.into_iter().map(|person| person.key);
-            Some(people.chain(worker::keys(dir)?).collect())
+            let keys = people
+                .chain(worker::keys(dir)?)
+                .chain(bootstrap::keys(dir)?);
+            Some(keys.collect())
         }
         false => None,
     };

@@ -1,23 +1,27 @@
-//! `ironbeat auth worker`: logins of workers, made from the site's keys, listed, and ended.
-//! `ironbeat-auth` says what they mean; `init` makes the first worker's.
-use super::about::{ABOUT, About, CA, Dir, now, operator_key, role_key};
+//! `ironbeat auth worker`: logins of workers and their keys for agents, made from the site's keys, listed, and ended.
+//! `ironbeat-auth` says what they mean; `init` makes those that all workers share.
+use super::about::{CA, Dir, SHARED, about, now, operator_key, role_key};
 use super::ending::{order, revoke as revoke_key};
 use super::files::{make_dir, read, replace, write_new};
 use crate::client::Client;
+use crate::connect::read_creds;
 use crate::{Connect, out};
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use ironbeat_auth::creds::seed;
+use ironbeat_auth::grant::Grant;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::sealing::Sealer;
 use ironbeat_auth::site;
-use ironbeat_ops::request::RevokeLogin;
+use ironbeat_ops::request::{ListWorkers, RevokeLogin};
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// With what a worker proves to which key secrets are sealed: in its directory.
 pub const SEALING: &str = "sealing.json";
+/// The operator's word for the key for agents beside it. Without it that key is the one that workers share.
+pub const GRANT: &str = "agents.grant";
 /// Where the directories of workers are that have logins of their own.
 const WORKERS: &str = "workers";
 
@@ -38,10 +42,16 @@ pub enum WorkerCommand {
         #[command(flatten)]
         dir: Dir,
     },
-    /// End a worker's logins now: its connections too.
+    /// End a worker's logins and its key for agents now: its connections too, and the logins of agents that it has made.
+    ///
+    /// Agents at work go on: they look up again, and another worker gives them a login.
     Revoke {
         /// Whose they are.
-        name: String,
+        #[arg(required_unless_present = "shared")]
+        name: Option<String>,
+        /// Those of the directory `worker`, which all workers share that have none of their own.
+        #[arg(long, conflicts_with = "name")]
+        shared: bool,
         #[command(flatten)]
         dir: Dir,
     },
@@ -60,6 +70,9 @@ struct Made {
     name: String,
     /// Public keys.
     keys: Vec<String>,
+    /// That of its key for agents; none: it has the one that workers share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    agents: Option<String>,
     made: i64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     may_revoke: bool,
@@ -75,9 +88,12 @@ pub async fn run(to: &Connect, command: WorkerCommand) -> anyhow::Result<()> {
             dir,
         } => add(&dir.dir, &name, may_revoke),
         WorkerCommand::List { dir } => list(to, &dir.dir),
-        WorkerCommand::Revoke { name, dir } => revoke(to, &dir.dir, &name).await,
+        WorkerCommand::Revoke { name, dir, .. } => match name {
+            Some(name) => revoke(to, &dir.dir, &name).await,
+            None => revoke_shared(to, &dir.dir).await,
+        },
         WorkerCommand::Sign { dir } => {
-            let worker = dir.dir.join("worker");
+            let worker = dir.dir.join(SHARED);
             sign(&worker, |role| role_key(&dir.dir, role))?;
             out::line(format_args!(
                 "{}: copy it into the directory nats.login of the workers' hosts, and restart the workers.",
@@ -104,8 +120,9 @@ fn add(dir: &Path, name: &str, may_revoke: bool) -> anyhow::Result<()> {
         "{name} has logins already: {}",
         about_file.display()
     );
-    let about: About = serde_json::from_str(&read(&dir.join(ABOUT))?)
-        .with_context(|| format!("understand {}", dir.join(ABOUT).display()))?;
+    let about = about(dir)?;
+    // Read first: what is missing leaves no half of a directory.
+    let signer = operator_key(dir, "signer")?;
     let workers = dir.join(WORKERS);
     if !workers.exists() {
         make_dir(&workers)?;
@@ -113,18 +130,23 @@ fn add(dir: &Path, name: &str, may_revoke: bool) -> anyhow::Result<()> {
     let (to, made) = (workers.join(name), now());
     make_dir(&to)?;
     let key = |role| role_key(dir, role);
-    let keys = write(&to, Some(name), &about.account, key, made)?;
+    let agents = KeyPair::new_account();
+    let keys = write(&to, Some(name), &about.account, key, &agents, made)?;
+    let agents = agents.public_key();
+    let grant = Grant::sign(Role::Agent, &agents, &about.prefix, None, made, &signer)?;
+    write_new(&to.join(GRANT), &(grant + "\n"))?;
     if may_revoke {
-        let (system, signer) = (operator_key(dir, "system")?, operator_key(dir, "signer")?);
+        let system = operator_key(dir, "system")?;
         write_revoke(&to, &system, &signer, &about.account, made)?;
     }
-    let ca = dir.join("worker").join(CA);
+    let ca = dir.join(SHARED).join(CA);
     if ca.exists() {
         write_new(&to.join(CA), &read(&ca)?)?;
     }
     let made = Made {
         name: name.into(),
         keys,
+        agents: Some(agents),
         made,
         may_revoke,
         revoked: false,
@@ -136,12 +158,14 @@ fn add(dir: &Path, name: &str, may_revoke: bool) -> anyhow::Result<()> {
     ))
 }
 
-/// What a worker shows, into its directory. Returns the public keys of its logins. `key`: the site's for a role.
+/// What a worker shows, into its directory. Returns the public keys of its logins. `key`: the site's for a role; `agents`: makes
+/// agents.
 pub(super) fn write(
     to: &Path,
     name: Option<&str>,
     account: &str,
     key: impl Fn(Role) -> anyhow::Result<KeyPair>,
+    agents: &KeyPair,
     now: i64,
 ) -> anyhow::Result<Vec<String>> {
     let login = |role: Role| {
@@ -155,8 +179,7 @@ pub(super) fn write(
         write_new(&to.join(format!("{role}.creds")), &creds.text()?)?;
         keys.push(creds.key.public_key());
     }
-    let minting = seed(&key(Role::Agent)?)?;
-    write_new(&to.join("agents.seed"), &(minting + "\n"))?;
+    write_new(&to.join("agents.seed"), &(seed(agents)? + "\n"))?;
     let bootstrap = login(Role::Bootstrap)?.jwt;
     write_new(&to.join("bootstrap.jwt"), &(bootstrap + "\n"))?;
     sign(to, key)?;
@@ -203,9 +226,28 @@ fn all(dir: &Path) -> anyhow::Result<Vec<Made>> {
     Ok(all)
 }
 
-/// Public keys of all logins that workers have of their own.
+/// Public keys of all logins and minting keys that workers have, or had.
 pub(super) fn keys(dir: &Path) -> anyhow::Result<Vec<String>> {
-    Ok(all(dir)?.into_iter().flat_map(|made| made.keys).collect())
+    let own = all(dir)?;
+    let own = own
+        .into_iter()
+        .flat_map(|made| made.keys.into_iter().chain(made.agents));
+    let shared = dir.join(SHARED).exists().then(|| shared(dir));
+    Ok(own
+        .chain(shared.transpose()?.into_iter().flatten())
+        .collect())
+}
+
+/// Of those that workers share, in the order in which they are ended.
+fn shared(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let worker = dir.join(SHARED);
+    let mut keys = vec![];
+    for role in [Role::Front, Role::Worker] {
+        let creds = read_creds(&worker.join(format!("{role}.creds")))?;
+        keys.push(creds.key.public_key());
+    }
+    keys.push(role_key(dir, Role::Agent)?.public_key());
+    Ok(keys)
 }
 
 fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
@@ -216,10 +258,21 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     let row = |worker: &Made| {
         let revoked = if worker.revoked { "revoked" } else { "-" };
         let may = if worker.may_revoke { "yes" } else { "-" };
+        let agents = if worker.agents.is_some() {
+            "own"
+        } else {
+            "shared"
+        };
         let keys = worker.keys.join(" ");
-        vec![worker.name.clone(), revoked.into(), may.into(), keys]
+        vec![
+            worker.name.clone(),
+            revoked.into(),
+            may.into(),
+            agents.into(),
+            keys,
+        ]
     };
-    let header = ["NAME", "ENDED", "MAY REVOKE", "KEYS"];
+    let header = ["NAME", "ENDED", "MAY REVOKE", "AGENTS BY", "KEYS"];
     out::table(&header, all.iter().map(row).collect())
 }
 
@@ -232,13 +285,8 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
     );
     let mut made = made(&about_file)?;
     let client = Client::open(to).await?;
-    for key in &made.keys {
-        let ask = RevokeLogin {
-            key: key.clone(),
-            until: None,
-            order: order(dir, key, None)?,
-        };
-        revoke_key(&client, &ask, name).await?;
+    for key in made.keys.iter().chain(&made.agents) {
+        end(&client, dir, key, name).await?;
     }
     made.revoked = true;
     replace(&about_file, &(serde_json::to_string(&made)? + "\n"))?;
@@ -246,7 +294,52 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
         return out::json(&made);
     }
     out::line(format_args!(
-        "{name} is out: the NATS servers have dropped it. It knows the master key and the key that makes agents: see \
-         docs/security.md if its host was taken"
+        "{name} is out: the NATS servers have dropped it{}. It knows the master key: see docs/security.md if its host was taken",
+        match made.agents {
+            Some(_) =>
+                ", and the agents that it has made: those at work get a login of another worker",
+            None =>
+                ". IT STILL HAS THE KEY THAT MAKES AGENTS, which it shares with other workers: it was made before each had its \
+                 own. Give all others a directory of their own (`ironbeat auth worker add`), then run `ironbeat auth worker \
+                 revoke --shared`",
+        }
     ))
+}
+
+/// No worker may need them any more: nobody could give them back.
+async fn revoke_shared(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+    let keys = shared(dir)?;
+    let client = Client::open(to).await?;
+    let agents = role_key(dir, Role::Agent)?.public_key();
+    let workers = client.ask(&ListWorkers {}).await?;
+    // One of a version that does not say it may share it, too.
+    let shares = |own: &Option<String>| own.as_ref().is_none_or(|own| *own == agents);
+    let sharing = workers.iter().filter(|it| shares(&it.mints_with));
+    let sharing: Vec<&str> = sharing.map(|worker| worker.id.as_str()).collect();
+    ensure!(
+        sharing.is_empty(),
+        "workers use what they share with others: {}. Give each a directory of its own first (`ironbeat auth worker add`), as \
+         nats.login in its configuration",
+        sharing.join(", ")
+    );
+    for key in &keys {
+        end(&client, dir, key, "what workers share").await?;
+    }
+    if to.json {
+        return out::json(&keys);
+    }
+    out::line(format_args!(
+        "{} is of no use any more: the NATS servers take neither its logins nor its key for agents. Agents at work get a login of \
+         another worker.",
+        dir.join(SHARED).display()
+    ))
+}
+
+async fn end(client: &Client, dir: &Path, key: &str, whose: &str) -> anyhow::Result<()> {
+    let ask = RevokeLogin {
+        key: key.into(),
+        until: None,
+        order: order(dir, key, None)?,
+    };
+    revoke_key(client, &ask, whose).await.map(drop)
 }

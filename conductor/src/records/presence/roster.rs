@@ -269,6 +269,7 @@ mod tests {
             records: vec![],
             policy: BTreeMap::default(),
             master_keys: vec![],
+            mints_with: None,
             dnsmasq: None,
         }
     }

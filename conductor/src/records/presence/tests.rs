@@ -38,6 +38,7 @@ fn info(n: u8) -> WorkerInfo {
         records: vec![],
         policy: std::collections::BTreeMap::new(),
         master_keys: vec![],
+        mints_with: None,
         dnsmasq: None,
     }
 }

@@ -25,6 +25,7 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
             records: vec![],
             policy: std::collections::BTreeMap::new(),
             master_keys: vec![],
+            mints_with: None,
             dnsmasq: None,
         },
         host: format!("host-of-{name}"),

@@ -4,8 +4,10 @@ use super::wire::CBOR_BYTES;
 use super::{JSON, Target, behind};
 use data_encoding::BASE64;
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::grant::Grant;
 use ironbeat_auth::jwt::{self, Claims, User};
 use ironbeat_auth::refused::Refused;
+use ironbeat_auth::roles::Role;
 use ironbeat_auth::sealing::{self, Sealer};
 use ironbeat_common::codec::encode;
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
@@ -108,11 +110,26 @@ fn creds() -> String {
     )
 }
 
+/// The operator's word for a signing key.
+fn grant() -> String {
+    let (signer, granted) = (key(KeyPairType::Operator, 4), key(KeyPairType::Account, 2));
+    let (key, login) = (granted.public_key(), Some(token()));
+    let grant = Grant::sign(
+        Role::Bootstrap,
+        &key,
+        "ib.v1",
+        login,
+        1_796_009_753,
+        &signer,
+    );
+    grant.expect("the key has a private half")
+}
+
 fn read_token(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    jwt::read::<User>(&text)
-        .inspect_err(|error| drop(error.to_string()))
-        .is_ok()
+    let user = jwt::read::<User>(&text).inspect_err(|error| drop(error.to_string()));
+    let grant = Grant::read(&text).inspect_err(|error| drop(error.to_string()));
+    user.is_ok() || grant.is_ok()
 }
 
 fn read_creds(bytes: &[u8]) -> bool {
@@ -277,7 +294,7 @@ pub fn targets() -> Vec<Target> {
             .seeds(words())
             .words(&["[::1]", ":", ".", "-", "%", "http://", "?", "sha512:", "U", "T", "Z", "+", "\u{ff10}", "::ffff:1.2.3.4"]),
         Target::new("token", "JSON Web Tokens of NATS logins", "conductor/auth/src/jwt.rs", read_token)
-            .seeds([token()])
+            .seeds([token(), grant()])
             .words(&[".", "eyJ", "=", "e30", "bnVsbA"]),
         Target::new("creds", "files with a login", "conductor/auth/src/creds.rs", read_creds)
             .seeds([creds()])

@@ -226,6 +226,7 @@ fn others() -> Vec<Vec<u8>> {
             8,
             json!({ "key": "0011223344556677", "mark": "0123456789abcdef" }),
         ),
+        (9, json!({ "ABC": "eyJ0.e30.AA" })),
     ];
     documents
         .iter()
@@ -274,7 +275,7 @@ pub fn targets() -> Vec<Target> {
         .words(JSON),
         Target::new(
             "other-documents",
-            "presence, lookups, events, DHCP servers, revoked logins, data keys, lines of backups, marks of passwords",
+            "presence, lookups, events, DHCP servers, revoked logins, granted keys, data keys, lines of backups, marks of passwords",
             "conductor/src/records/mod.rs",
             records::other,
         )

@@ -1,13 +1,16 @@
 //! A stolen minting key: it makes agents, and nobody else.
 //! What an agent may do is in `agent`.
 use super::agent::{mint, now};
-use crate::book::Book;
+use crate::book::{Book, Got};
 use crate::lab::{self, Lab};
 use crate::machine::{ask, beat, boot_id};
-use crate::wire::{Act, Pass, Wire};
+use crate::site::{start_worker, worker_config};
+use crate::wire::{Act, Pass, SOON, Wire};
 use anyhow::{Context, Result, bail};
+use ironbeat_auth::agent::Mint;
 use ironbeat_auth::jwt::{self, Claims};
 use ironbeat_common::heartbeat::HeartbeatReply;
+use ironbeat_rack::ports::PortLease;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
@@ -120,12 +123,59 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
         step @ HeartbeatReply::Step { .. } => Some(format!("{step:?}")),
     };
     let seen = eyes.see(&["heartbeat", "refused"]);
-    let got = crate::book::Got::of(got);
+    let got = Got::of(got);
     book.attempt(
         &control,
         "to be given a node's work by an agent of its own",
         got,
         seen,
     );
+    after_revocation(lab, book)?;
     lab.is_whole()
+}
+
+/// Of a worker with a key of its own: it makes agents until the worker is revoked.
+fn after_revocation(lab: &mut Lab, book: &mut Book) -> Result<()> {
+    const NAME: &str = "taken";
+    lab.site.cli("admin", &["auth", "worker", "add", NAME])?;
+    let dir = format!("workers/{NAME}");
+    let http = PortLease::take()?;
+    let (programs, login) = (&lab.site.programs, lab.site.auth().join(&dir));
+    let config = worker_config(programs, NAME, &lab.site.nats.url(), &login, http.port())?;
+    let mut worker = start_worker(programs, NAME, &config)?;
+    worker.wait_for_log(" ready ", SOON)?;
+    worker.stop();
+    let stolen = lab.site.key(&format!("{dir}/agents.seed"))?;
+    let stolen = KeyPair::from_seed(&stolen).context("read the worker's minting key")?;
+    let account = lab.site.creds("worker/worker.creds")?.account()?;
+    let (mint, key) = (Mint::new(stolen, account), KeyPair::new_user());
+    let agent = mint.login(&lab.nodes[0], &key.public_key(), now(), now() + 600)?;
+    let pass = Pass::bound(&agent, &key);
+    let made = Wire::login(lab.site.nats.address(), &pass);
+    let (control, mut before) =
+        book.control("to make an agent before its worker was revoked", made)?;
+    let eyes = lab.eyes();
+    lab.site.cli("admin", &["auth", "worker", "revoke", NAME])?;
+    let ended = before.closed(SOON);
+    let got = ended
+        .is_none()
+        .then(|| "a connection that goes on".to_string());
+    let seen = eyes.see_any(&[&["which keys sign"]]);
+    book.attempt(
+        &control,
+        "to go on as an agent that it made, after its worker was revoked",
+        Got::of(got),
+        seen,
+    );
+    let again = mint.login(&lab.nodes[0], &key.public_key(), now(), now() + 600)?;
+    for (tries, token) in [
+        (
+            "to come again as an agent that it made, after its worker was revoked",
+            &agent,
+        ),
+        ("to make an agent after its worker was revoked", &again),
+    ] {
+        lab.try_door(book, &control, tries, &Pass::bound(token, &key))?;
+    }
+    Ok(())
 }

@@ -1,0 +1,156 @@
+//! `ironbeat auth bootstrap`: another login for boot scripts, with another key, and the end of those before it.
+//! Workers hand it out; what they are asked is the operator's grant of its key.
+use super::about::{Dir, SIGNER, about, key_in, now, operator_key, role_key, role_seed};
+use super::ending::{order, revoke};
+use super::files::{read, replace as write, write_new};
+use crate::client::Client;
+use crate::{Connect, out};
+use anyhow::{Context, ensure};
+use clap::Subcommand;
+use ironbeat_auth::creds::seed;
+use ironbeat_auth::grant::Grant;
+use ironbeat_auth::roles::Role;
+use ironbeat_auth::site;
+use ironbeat_ops::request::RevokeLogin;
+use nkeys::KeyPair;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What was replaced.
+const REPLACED: &str = "operator/bootstrap.json";
+/// The next key, until the workers have its login.
+const NEXT: &str = "operator/role-bootstrap.next.seed";
+
+#[derive(Subcommand)]
+pub enum BootstrapCommand {
+    /// Make another login, which all workers put into boot scripts from now on. The one before goes on working.
+    Replace {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// End all logins of boot scripts that were replaced: machines that booted with one look up no more.
+    Revoke {
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+/// A key that signed bootstrap logins.
+#[derive(Debug, Serialize, Deserialize)]
+struct Replaced {
+    /// Its public half.
+    key: String,
+    replaced: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    revoked: bool,
+}
+
+pub async fn run(to: &Connect, command: BootstrapCommand) -> anyhow::Result<()> {
+    match command {
+        BootstrapCommand::Replace { dir } => replace(to, &dir.dir).await,
+        BootstrapCommand::Revoke { dir } => end(to, &dir.dir).await,
+    }
+}
+
+fn replaced(dir: &Path) -> anyhow::Result<Vec<Replaced>> {
+    let file = dir.join(REPLACED);
+    if !file.exists() {
+        return Ok(vec![]);
+    }
+    serde_json::from_str(&read(&file)?).with_context(|| format!("understand {}", file.display()))
+}
+
+/// Public keys of those that were replaced.
+///
+/// # Errors
+/// When the file that has them is none.
+pub(super) fn keys(dir: &Path) -> anyhow::Result<Vec<String>> {
+    Ok(replaced(dir)?.into_iter().map(|it| it.key).collect())
+}
+
+fn keep(dir: &Path, replaced: &[Replaced]) -> anyhow::Result<()> {
+    write(
+        &dir.join(REPLACED),
+        &(serde_json::to_string(replaced)? + "\n"),
+    )
+}
+
+/// What is done in part is gone on with when it is run again.
+async fn replace(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+    let (about, signer) = (about(dir)?, operator_key(dir, "signer")?);
+    let client = Client::open(to).await?;
+    let next: PathBuf = dir.join(NEXT);
+    if !next.exists() {
+        write_new(&next, &(seed(&KeyPair::new_account())? + "\n"))?;
+    }
+    let (key, made) = (key_in(&next)?, now());
+    let login = site::login(
+        &key,
+        &about.account,
+        Role::Bootstrap,
+        "bootstrap",
+        made,
+        None,
+    )?;
+    let (key, login) = (key.public_key(), Some(login.jwt));
+    let grant = Grant::sign(Role::Bootstrap, &key, &about.prefix, login, made, &signer)?;
+    let ask = RevokeLogin {
+        key: key.clone(),
+        until: None,
+        order: Some(grant),
+    };
+    revoke(&client, &ask, "the next bootstrap login").await?;
+    let before = role_key(dir, Role::Bootstrap)?.public_key();
+    let mut all = replaced(dir)?;
+    if all.iter().all(|it| it.key != before) {
+        all.push(Replaced {
+            key: before,
+            replaced: made,
+            revoked: false,
+        });
+        keep(dir, &all)?;
+    }
+    let seed = dir.join(role_seed(Role::Bootstrap));
+    std::fs::rename(&next, &seed)
+        .with_context(|| format!("rename {} to {}", next.display(), seed.display()))?;
+    if to.json {
+        return out::json(&all);
+    }
+    out::line(
+        "Boot scripts have another bootstrap login. Machines that booted before look up with the last one, until `ironbeat auth \
+         bootstrap revoke` ends it.",
+    )
+}
+
+async fn end(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+    ensure!(
+        dir.join(SIGNER).exists(),
+        "a key is ended by the operator's order, which {} signs",
+        dir.join(SIGNER).display()
+    );
+    let mut all = replaced(dir)?;
+    ensure!(
+        all.iter().any(|it| !it.revoked),
+        "no bootstrap login was replaced: run `ironbeat auth bootstrap replace` first"
+    );
+    let client = Client::open(to).await?;
+    for at in 0..all.len() {
+        if all[at].revoked {
+            continue;
+        }
+        let key = all[at].key.clone();
+        let order = order(dir, &key, None)?;
+        let ask = RevokeLogin {
+            key,
+            until: None,
+            order,
+        };
+        revoke(&client, &ask, "the last bootstrap login").await?;
+        all[at].revoked = true;
+        keep(dir, &all)?;
+    }
+    if to.json {
+        return out::json(&all);
+    }
+    out::line("The NATS servers take no bootstrap login but the one in boot scripts.")
+}
