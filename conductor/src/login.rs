@@ -1,7 +1,6 @@
 //! A worker's own logins: read from the directory that `ironbeat auth init` made, and connected with.
 //! What each may do is in `ironbeat-auth`; `loops/revoke` uses what ends others' logins.
 use crate::config::{Auth, Nats};
-use crate::private;
 use anyhow::{Context, bail};
 use async_nats::ConnectErrorKind;
 use async_nats::connection::State;
@@ -12,11 +11,11 @@ use ironbeat_auth::refused::Refused;
 use ironbeat_auth::sealing::Sealer;
 use ironbeat_cli::auth::SEALING;
 use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusal};
+use ironbeat_cli::private;
 use ironbeat_cli::servers;
 use ironbeat_core::id::WorkerId;
 use nkeys::KeyPair;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -85,27 +84,19 @@ impl Login {
     }
 
     fn read(dir: &Path) -> anyhow::Result<Self> {
-        let secret = |name: &str| {
-            let path = dir.join(name);
-            let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-            private::check(&file, &path)?;
-            Ok::<_, anyhow::Error>(path)
-        };
         let word = |name: &str| {
-            let path = secret(name)?;
-            let text = std::fs::read_to_string(&path);
-            let text = text.with_context(|| format!("read {}", path.display()))?;
+            let text = private::read(&dir.join(name))?;
             Ok::<_, anyhow::Error>(text.trim().to_owned())
         };
         let key = |name: &str| {
             let key = KeyPair::from_seed(&word(name)?);
             key.map_err(|_| anyhow::anyhow!("{} is no key", dir.join(name).display()))
         };
-        let worker = read_creds(&secret("worker.creds")?)?;
+        let worker = read_creds(&dir.join("worker.creds"))?;
         let account = worker.account()?;
         let revoker = match dir.join("revoke").exists() {
             true => Some(Revoker {
-                creds: read_creds(&secret("revoke/system.creds")?)?,
+                creds: read_creds(&dir.join("revoke/system.creds"))?,
                 signer: key("revoke/signer.seed")?,
                 account: account.clone(),
             }),
@@ -139,7 +130,7 @@ impl Login {
         let ca = dir.join("ca.pem");
         Ok(Self {
             worker,
-            front: read_creds(&secret("front.creds")?)?,
+            front: read_creds(&dir.join("front.creds"))?,
             mint: Mint::new(key("agents.seed")?, account),
             bootstrap,
             bootstrap_key: claims.sub,
