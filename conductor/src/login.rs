@@ -1,6 +1,7 @@
 //! A worker's own logins: read from the directory that `ironbeat auth init` made, and connected with.
 //! What each may do is in `ironbeat-auth`; `loops/revoke` uses what ends others' logins.
 use crate::config::{Auth, Nats};
+use crate::seldom::Seldom;
 use anyhow::{Context, bail};
 use async_nats::ConnectErrorKind;
 use async_nats::connection::State;
@@ -14,11 +15,13 @@ use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusa
 use ironbeat_cli::private;
 use ironbeat_cli::servers;
 use ironbeat_core::id::WorkerId;
+use ironbeat_core::text::said;
 use nkeys::KeyPair;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two looks at servers that are away.
 const LOOK: Duration = Duration::from_secs(1);
@@ -150,7 +153,6 @@ impl Refusals {
     const MAX: usize = 32;
 
     fn add(&self, refused: Refused) {
-        tracing::error!("nats: this worker lacks the {refused}");
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < Self::MAX {
             all.insert(refused);
@@ -191,7 +193,7 @@ impl Connector<'_> {
         part: Part,
         creds: Option<&Creds>,
     ) -> anyhow::Result<async_nats::Client> {
-        let refusals = self.refusals.clone();
+        let (refusals, lines) = (self.refusals.clone(), Seldom::default());
         let name = match part {
             Part::Worker => format!("conductor/{}", self.id),
             Part::Front => format!("conductor/{}/front", self.id),
@@ -202,16 +204,7 @@ impl Connector<'_> {
             .ping_interval(Duration::from_secs(10))
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
-                match (refusal(&event), event) {
-                    (Some(Refused::Publish(to)), _) if part == Part::Front => {
-                        tracing::warn!(
-                            "nats: somebody has asked for an answer to {to}, which is no inbox"
-                        );
-                    }
-                    (Some(refused), _) => refusals.add(refused),
-                    (None, async_nats::Event::Connected) => tracing::info!("nats: connected"),
-                    (None, other) => tracing::warn!("nats: {other}"),
-                }
+                report(part, &event, &refusals, &lines);
                 async {}
             });
         let mut away = Away::default();
@@ -239,6 +232,41 @@ impl Connector<'_> {
             away.say(servers::tried(&self.nats.servers).await);
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+/// Of what a server says, in the log and in a worker's list: it may quote a subject that somebody made up.
+const SHOWN: usize = 200;
+
+/// Tells what the client of a connection reports.
+fn report(part: Part, event: &async_nats::Event, refusals: &Refusals, lines: &Seldom) {
+    let untold = match event {
+        async_nats::Event::Connected => return tracing::info!("nats: connected"),
+        // Others can cause these without end.
+        async_nats::Event::ServerError(_) | async_nats::Event::SlowConsumer(_) => {
+            lines.told(Instant::now())
+        }
+        _ => Some(0),
+    };
+    let refused = refusal(event).map(|refused| match refused {
+        Refused::Publish(to) => Refused::Publish(said(&to, SHOWN)),
+        Refused::Hear(from) => Refused::Hear(said(&from, SHOWN)),
+    });
+    let what = match refused {
+        Some(Refused::Publish(to)) if part == Part::Front => {
+            format!("somebody has asked for an answer to {to}, which is no inbox")
+        }
+        Some(refused) => {
+            refusals.add(refused.clone());
+            if let Some(untold) = untold {
+                tracing::error!(untold, "nats: this worker lacks the {refused}");
+            }
+            return;
+        }
+        None => said(&event.to_string(), SHOWN),
+    };
+    if let Some(untold) = untold {
+        tracing::warn!(untold, "nats: {what}");
     }
 }
 

@@ -13,11 +13,13 @@ use async_nats::service::{Request as ServiceRequest, Service, ServiceExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use ironbeat_common::{codec, subject};
+use ironbeat_core::text::said;
 use ironbeat_ops::{ENDPOINTS, Role};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// An election keeps a server busy for up to 9 s.
 const ECHO: Duration = Duration::from_secs(15);
@@ -77,13 +79,17 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
         // It never waits for a request: what it does not take is refused, and nothing piles up in the subscription.
         tokio::spawn(async move {
             while let Some(request) = endpoint.next().await {
+                if worker.answer_to(&request.message).is_none() {
+                    drop_unanswered(&worker, &name, &request.message);
+                    continue;
+                }
                 let ticket = gate.admit(request.message.payload.len());
                 let (worker, power, name) = (Arc::clone(&worker), Arc::clone(&power), name.clone());
                 match ticket {
-                    Err(full) => respond(&name, &request, Err(full)).await,
+                    Err(full) => respond(&worker, &name, &request, Err(full)).await,
                     Ok(ticket) => worker.clone().spawn(async move {
                         match ticket.place().await {
-                            Err(late) => respond(&name, &request, Err(late)).await,
+                            Err(late) => respond(&worker, &name, &request, Err(late)).await,
                             Ok(_place) => serve(&worker, &power, &name, &request).await,
                         }
                     }),
@@ -97,6 +103,22 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
         service,
         handed_over,
     })
+}
+
+/// Of a subject that somebody made up, in the log.
+const SHOWN: usize = 200;
+
+/// Nothing is done for whoever is not to hear how it went.
+fn drop_unanswered(worker: &Worker, endpoint: &str, message: &Message) {
+    if let Some(untold) = worker.unanswered.told(Instant::now()) {
+        let reply = message.reply.as_ref().map(|to| said(to, SHOWN));
+        tracing::info!(
+            endpoint,
+            reply,
+            untold,
+            "dropped: it names no inbox for an answer"
+        );
+    }
 }
 
 /// Returns when the server has taken all that was sent before, subscriptions too: it works in order, and echoes this.
@@ -185,10 +207,15 @@ async fn serve(
             .map(cbor),
         api => operator(worker, power, api.replacen('-', ".", 1), message).await,
     };
-    respond(endpoint, request, reply).await;
+    respond(worker, endpoint, request, reply).await;
 }
 
-async fn respond(endpoint: &str, request: &ServiceRequest, reply: Result<Body, ApiError>) {
+async fn respond(
+    worker: &Worker,
+    endpoint: &str,
+    request: &ServiceRequest,
+    reply: Result<Body, ApiError>,
+) {
     let sent = match reply {
         Ok((body, content_type)) => {
             let mut headers = async_nats::HeaderMap::new();
@@ -201,8 +228,10 @@ async fn respond(endpoint: &str, request: &ServiceRequest, reply: Result<Body, A
             request.respond(Err(ServiceError { status, code })).await
         }
     };
-    if let Err(error) = sent {
-        tracing::warn!(endpoint, "reply: {error}");
+    if let Err(error) = sent
+        && let Some(untold) = worker.unanswered.told(Instant::now())
+    {
+        tracing::warn!(endpoint, untold, "reply: {error}");
     }
 }
 
