@@ -1,7 +1,7 @@
 //! The NATS service: machines' and operators' requests, and the replies to them.
 //! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; `agent` and `operator` answer.
 use super::agent;
-use super::gate::{Gate, Kind};
+use super::gate::{Gate, Kind, Place};
 use super::operator::{Asked, Body};
 use super::owner;
 use super::refusal::ApiError;
@@ -90,7 +90,7 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
                     Ok(ticket) => worker.clone().spawn(async move {
                         match ticket.place().await {
                             Err(late) => respond(&worker, &name, &request, Err(late)).await,
-                            Ok(_place) => serve(&worker, &power, &name, &request).await,
+                            Ok(place) => serve(&worker, &power, &name, &request, place).await,
                         }
                     }),
                 }
@@ -195,6 +195,7 @@ async fn serve(
     power: &Arc<PowerSync>,
     endpoint: &str,
     request: &ServiceRequest,
+    mut place: Place,
 ) {
     let message = &request.message;
     let reply = match endpoint {
@@ -205,7 +206,10 @@ async fn serve(
         LOGIN => agent::renew(worker, &message.subject, &message.payload)
             .await
             .map(cbor),
-        api => operator(worker, power, api.replacen('-', ".", 1), message).await,
+        api => {
+            let endpoint = api.replacen('-', ".", 1);
+            operator(worker, power, endpoint, message, &mut place).await
+        }
     };
     respond(worker, endpoint, request, reply).await;
 }
@@ -245,9 +249,11 @@ async fn operator(
     power: &PowerSync,
     endpoint: String,
     message: &Message,
+    place: &mut Place,
 ) -> Result<Body, ApiError> {
     let asked = Asked::of(endpoint, message);
     let question = asked.request(worker).await?;
+    place.was_read();
     match owner::elsewhere(worker, &asked, &question.request).await? {
         Some(answer) => Ok(answer),
         None => asked.answer(worker, power, question).await,
