@@ -105,7 +105,7 @@ async fn output(words: &[String]) -> anyhow::Result<Zeroizing<String>> {
         if !status.success() {
             let said = tokio::time::timeout(COMPLAINT_TIME, complaint).await;
             let said = said.map(Result::unwrap_or_default).unwrap_or_default();
-            bail!("it failed: {status} {said}");
+            bail!("it failed: {status}{said}");
         }
         text(&bytes)
     };
@@ -117,7 +117,7 @@ async fn output(words: &[String]) -> anyhow::Result<Zeroizing<String>> {
     }
 }
 
-/// The beginning of what a command prints on standard error, in quotes. Nothing else of it gets anywhere.
+/// The beginning of what a command prints on standard error, as the end of a sentence. Nothing else of it gets anywhere.
 async fn complaint(mut from: ChildStderr) -> String {
     let mut first = Vec::new();
     let beginning = (&mut from).take(MAX_COMPLAINT_BYTES);
@@ -125,7 +125,10 @@ async fn complaint(mut from: ChildStderr) -> String {
     // Whoever cannot print does not go on.
     tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
     let words = String::from_utf8_lossy(&first);
-    format!("{:?}", said(words.trim_end(), SHOWN))
+    match words.trim_end() {
+        "" => String::new(),
+        words => format!(", and said {:?}", said(words, SHOWN)),
+    }
 }
 
 fn text(bytes: &[u8]) -> anyhow::Result<Zeroizing<String>> {
@@ -228,11 +231,11 @@ mod tests {
             ("exit 3", "exit status: 3"),
             (
                 "printf 'sealed\\033[2J\\n' >&2; exit 3",
-                "exit status: 3 \"sealed\u{fffd}[2J\"",
+                "exit status: 3, and said \"sealed\u{fffd}[2J\"",
             ),
             (
                 "yes why | head -c 1000000 >&2; exit 4",
-                "exit status: 4 \"why",
+                "exit status: 4, and said \"why",
             ),
             ("echo hush", "line 1 is no master key"),
             ("yes", "it failed"),
