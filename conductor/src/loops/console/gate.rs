@@ -118,6 +118,6 @@ mod tests {
         let mut next = Box::pin(gate.backlog());
         assert!(futures_util::poll!(&mut next).is_pending());
         on_their_way.pop();
-        next.await;
+        drop(next.await);
     }
 }
