@@ -209,9 +209,9 @@ mod tests {
         ];
         assert_eq!(
             drawn(&["MACHINE", "ANSWER"], rows),
-            "MACHINE                         ANSWER\n\
+            "MACHINE                        ANSWER\n\
              X1\\u000aforged  welcome\\u0009  unknown\n\
-             X2                              \\u202e"
+             X2                             \\u202e"
         );
     }
 

@@ -187,7 +187,9 @@ mod tests {
         let mut first = Box::pin(waiting.next().unwrap());
         assert!((&mut first).now_or_never().is_none());
         working.pop();
-        working.push(first.await.unwrap());
+        let mut first = first.await.unwrap();
+        first.was_read();
+        working.push(first);
         gate.admit(10).unwrap();
     }
 
@@ -218,10 +220,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_waited_longer_than_the_agent_is_not_worked_on() {
         let gate = gate();
-        let working = [
+        let mut working = [
             gate.admit(1).unwrap().place().await.unwrap(),
             gate.admit(1).unwrap().place().await.unwrap(),
         ];
+        working.iter_mut().for_each(Place::was_read);
         let (late, later) = (gate.admit(1).unwrap(), gate.admit(1).unwrap());
         tokio::time::advance(AGENT_PATIENCE + Duration::from_millis(1)).await;
         let fresh = gate.admit(1).unwrap();
