@@ -319,10 +319,18 @@ fn check_url(
         );
         return Ok(());
     };
+    // It may have a password in it, so it is not quoted.
     let parsed = url.parse::<axum::http::Uri>();
     anyhow::ensure!(
-        parsed.is_ok_and(|url| url.scheme_str() == Some(scheme) && url.host().is_some()),
-        "{of}.url is {url:?}: it must begin with {scheme}:// and a host"
+        parsed
+            .as_ref()
+            .is_ok_and(|url| url.scheme_str() == Some(scheme) && url.host().is_some()),
+        "{of}.url must begin with {scheme}:// and a host"
+    );
+    let authority = parsed.as_ref().ok().and_then(|url| url.authority());
+    anyhow::ensure!(
+        authority.is_none_or(|it| !it.as_str().contains('@')),
+        "{of}.url has a user or a password before its host: every machine is told this URL, and workers ask for none; take it out",
     );
     Ok(())
 }
@@ -477,6 +485,14 @@ mod tests {
         for wrong in ["10.0.0.1:8081", "https://h", "http:///x", "h"] {
             let why = check(&format!("listen = '10.0.0.1:80'\nurl = '{wrong}'")).unwrap_err();
             assert!(why.contains("must begin with http://"), "{why}");
+        }
+        for (secret, expected) in [
+            ("ftp://u:hush@h", "must begin with http://"),
+            ("http://u:hush@h:8080", "take it out"),
+            ("http://hush@h", "take it out"),
+        ] {
+            let why = check(&format!("listen = '10.0.0.1:80'\nurl = '{secret}'")).unwrap_err();
+            assert!(why.contains(expected) && !why.contains("hush"), "{why}");
         }
     }
 

@@ -15,7 +15,6 @@ mod login;
 pub mod loops;
 pub mod measured;
 pub mod netboot;
-mod private;
 pub mod records;
 pub mod run;
 pub mod secrets;

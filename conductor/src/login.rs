@@ -1,7 +1,7 @@
 //! A worker's own logins: read from the directory that `ironbeat auth init` made, and connected with.
 //! What each may do is in `ironbeat-auth`; `loops/revoke` uses what ends others' logins.
 use crate::config::{Auth, Nats};
-use crate::private;
+use crate::seldom::Seldom;
 use anyhow::{Context, bail, ensure};
 use async_nats::ConnectErrorKind;
 use async_nats::connection::State;
@@ -13,14 +13,16 @@ use ironbeat_auth::refused::Refused;
 use ironbeat_auth::sealing::Sealer;
 use ironbeat_cli::auth::{GRANT, SEALING};
 use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusal};
+use ironbeat_cli::private;
 use ironbeat_cli::servers;
 use ironbeat_core::id::WorkerId;
+use ironbeat_core::text::said;
 use nkeys::KeyPair;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two looks at servers that are away.
 const LOOK: Duration = Duration::from_secs(1);
@@ -89,27 +91,19 @@ impl Login {
     }
 
     fn read(dir: &Path) -> anyhow::Result<Self> {
-        let secret = |name: &str| {
-            let path = dir.join(name);
-            let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-            private::check(&file, &path)?;
-            Ok::<_, anyhow::Error>(path)
-        };
         let word = |name: &str| {
-            let path = secret(name)?;
-            let text = std::fs::read_to_string(&path);
-            let text = text.with_context(|| format!("read {}", path.display()))?;
+            let text = private::read(&dir.join(name))?;
             Ok::<_, anyhow::Error>(text.trim().to_owned())
         };
         let key = |name: &str| {
             let key = KeyPair::from_seed(&word(name)?);
             key.map_err(|_| anyhow::anyhow!("{} is no key", dir.join(name).display()))
         };
-        let worker = read_creds(&secret("worker.creds")?)?;
+        let worker = read_creds(&dir.join("worker.creds"))?;
         let account = worker.account()?;
         let revoker = match dir.join("revoke").exists() {
             true => Some(Revoker {
-                creds: read_creds(&secret("revoke/system.creds")?)?,
+                creds: read_creds(&dir.join("revoke/system.creds"))?,
                 signer: key("revoke/signer.seed")?,
                 account: account.clone(),
             }),
@@ -159,7 +153,7 @@ impl Login {
         };
         Ok(Self {
             worker,
-            front: read_creds(&secret("front.creds")?)?,
+            front: read_creds(&dir.join("front.creds"))?,
             mint,
             grant,
             bootstrap,
@@ -180,7 +174,6 @@ impl Refusals {
     const MAX: usize = 32;
 
     fn add(&self, refused: Refused) {
-        tracing::error!("nats: this worker lacks the {refused}");
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < Self::MAX {
             all.insert(refused);
@@ -221,7 +214,7 @@ impl Connector<'_> {
         part: Part,
         creds: Option<&Creds>,
     ) -> anyhow::Result<async_nats::Client> {
-        let refusals = self.refusals.clone();
+        let (refusals, lines) = (self.refusals.clone(), Seldom::default());
         let name = match part {
             Part::Worker => format!("conductor/{}", self.id),
             Part::Front => format!("conductor/{}/front", self.id),
@@ -232,16 +225,7 @@ impl Connector<'_> {
             .ping_interval(Duration::from_secs(10))
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
-                match (refusal(&event), event) {
-                    (Some(Refused::Publish(to)), _) if part == Part::Front => {
-                        tracing::warn!(
-                            "nats: somebody has asked for an answer to {to}, which is no inbox"
-                        );
-                    }
-                    (Some(refused), _) => refusals.add(refused),
-                    (None, async_nats::Event::Connected) => tracing::info!("nats: connected"),
-                    (None, other) => tracing::warn!("nats: {other}"),
-                }
+                report(part, &event, &refusals, &lines);
                 async {}
             });
         let mut away = Away::default();
@@ -290,6 +274,41 @@ impl Connector<'_> {
                 _ => Err(error).context("connect to NATS with another login"),
             },
         }
+    }
+}
+
+/// Of what a server says, in the log and in a worker's list: it may quote a subject that somebody made up.
+const SHOWN: usize = 200;
+
+/// Tells what the client of a connection reports.
+fn report(part: Part, event: &async_nats::Event, refusals: &Refusals, lines: &Seldom) {
+    let untold = match event {
+        async_nats::Event::Connected => return tracing::info!("nats: connected"),
+        // Others can cause these without end.
+        async_nats::Event::ServerError(_) | async_nats::Event::SlowConsumer(_) => {
+            lines.told(Instant::now())
+        }
+        _ => Some(0),
+    };
+    let refused = refusal(event).map(|refused| match refused {
+        Refused::Publish(to) => Refused::Publish(said(&to, SHOWN)),
+        Refused::Hear(from) => Refused::Hear(said(&from, SHOWN)),
+    });
+    let what = match refused {
+        Some(Refused::Publish(to)) if part == Part::Front => {
+            format!("somebody has asked for an answer to {to}, which is no inbox")
+        }
+        Some(refused) => {
+            refusals.add(refused.clone());
+            if let Some(untold) = untold {
+                tracing::error!(untold, "nats: this worker lacks the {refused}");
+            }
+            return;
+        }
+        None => said(&event.to_string(), SHOWN),
+    };
+    if let Some(untold) = untold {
+        tracing::warn!(untold, "nats: {what}");
     }
 }
 

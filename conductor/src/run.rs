@@ -203,6 +203,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         strangers: Strangers::default(),
         refusals: Seldom::default(),
         knocks: Seldom::default(),
+        unanswered: Seldom::default(),
         image_tokens,
         image_dir: config.http.image_dir.clone(),
         scripts_by: config.http.scripts,
@@ -538,8 +539,9 @@ impl FormatTime for HostTime {
 fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("IRONBEAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // It would print whole records, which have the queries of image URLs.
-    let quiet = "async_nats=info".parse().expect("it is a directive");
+    // At debug it would print whole records, which have the queries of image URLs; at info, each time, what a connection
+    // reports, which the worker tells itself.
+    let quiet = "async_nats=warn".parse().expect("it is a directive");
     let filter = filter.add_directive(quiet);
     // A second subscriber is refused, which only tests that start several workers would meet.
     let _ = tracing_subscriber::fmt()

@@ -17,6 +17,8 @@ use crate::secrets::ImageTokens;
 use crate::seldom::Seldom;
 use crate::strangers::Strangers;
 use crate::tickets::Tickets;
+use async_nats::{Message, Subject};
+use ironbeat_auth::roles::INBOXES;
 use ironbeat_core::decide::Policy;
 use ironbeat_core::id::WorkerId;
 use std::path::PathBuf;
@@ -52,6 +54,8 @@ pub struct Worker {
     pub refusals: Seldom,
     /// Lines about lookups of machines that are no node's ramdisk.
     pub knocks: Seldom,
+    /// Lines about requests that cannot be answered.
+    pub unanswered: Seldom,
     /// With which images are fetched. None: they are everybody's.
     pub image_tokens: Option<ImageTokens>,
     /// The images that it serves.
@@ -65,5 +69,13 @@ impl Worker {
     /// Runs in the background; joined at shutdown.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Where the answer to a message goes. None: it asks for none, or for one where this worker may not write, which servers
+    /// would refuse, and note, each time.
+    pub fn answer_to<'m>(&self, message: &'m Message) -> Option<&'m Subject> {
+        let to = message.reply.as_ref()?;
+        let may = self.login.is_none() || to.starts_with(INBOXES);
+        may.then_some(to)
     }
 }

@@ -227,6 +227,80 @@ async fn an_answer_is_written_to_no_record() {
     }
 }
 
+/// The lines that a worker prints at its usual level.
+fn usual(printed: &str) -> Vec<&str> {
+    let lines = printed.lines();
+    lines
+        .filter(|line| {
+            [" ERROR ", " WARN ", " INFO "]
+                .iter()
+                .any(|it| line.contains(it))
+        })
+        .collect()
+}
+
+/// Everybody has the bootstrap login, and whoever asks makes up where the answer goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_cannot_be_answered_do_not_fill_the_log() {
+    const EACH: usize = 1000;
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let mut worker = site.worker("w1", "power_sync_secs = 0");
+    site.cli(&["auth", "user", "add", "otto", "--role", "observer"])
+        .await
+        .good();
+    let otto = connect_as(&site.nats, site.auth(), "people/otto.creds")
+        .await
+        .unwrap();
+    let jwt = std::fs::read_to_string(site.auth().join("worker/bootstrap.jwt")).unwrap();
+    let stranger = async_nats::ConnectOptions::new()
+        .jwt(jwt.trim().into(), |_| async { Ok(vec![]) })
+        .connect(site.nats.url())
+        .await
+        .unwrap();
+    let before = usual(&worker.printed()).len();
+    let nowhere = format!("x.{}", "y".repeat(3900));
+    for _ in 0..EACH {
+        stranger.publish("ib.v1.lookup", "x".into()).await.unwrap();
+        for (who, subject) in [
+            (&stranger, "ib.v1.lookup"),
+            (&otto, "ib.v1.api.node.list"),
+            // The client library answers this by itself, and the server refuses.
+            (&otto, "$SRV.PING.ironbeat"),
+        ] {
+            who.publish_with_reply(subject, nowhere.clone(), "{}".into())
+                .await
+                .unwrap();
+        }
+    }
+    // What was asked before was heard before.
+    for (who, subject) in [(&stranger, "ib.v1.lookup"), (&otto, "ib.v1.api.node.list")] {
+        who.flush().await.unwrap();
+        let body = codec::encode(&lookup(boot(1), machine(1))).into();
+        let inbox = match subject {
+            "ib.v1.lookup" => format!("{BOOT_INBOX}.mine"),
+            _ => who.new_inbox(),
+        };
+        let mut answers = who.subscribe(inbox.clone()).await.unwrap();
+        who.publish_with_reply(subject, inbox, body).await.unwrap();
+        let answer = tokio::time::timeout(SOON, answers.next()).await;
+        assert!(answer.unwrap().is_some(), "{subject}");
+    }
+    until("the server has refused", async || {
+        let printed = worker.printed();
+        printed
+            .contains("asked for an answer to x.yyy")
+            .then_some(())
+    })
+    .await;
+    let printed = worker.printed();
+    let lines = usual(&printed);
+    let more = lines.len() - before;
+    assert!((2..EACH).contains(&more), "{more} lines");
+    let longest = lines[before..].iter().map(|line| line.len()).max();
+    assert!(longest < Some(600), "{longest:?} bytes");
+    worker.assert_well();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
     for binary in binaries() {

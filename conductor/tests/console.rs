@@ -328,6 +328,48 @@ async fn a_consoles_output_is_recorded_where_that_is_configured() {
     worker.assert_well();
 }
 
+/// Each waits for a BMC that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_requests_to_watch_is_refused_and_others_are_served() {
+    const FLOOD: usize = 500;
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", QUIET);
+    let dead = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let bmc = json!({
+        "protocol": "ipmi", "address": dead.local_addr().unwrap().to_string(),
+        "username": "admin", "password": PASSWORD,
+    });
+    let node = site.enroll(json!({ "name": "box", "bmc": bmc })).await;
+    let node: NodeId = node.parse().unwrap();
+    let inbox = site.client.new_inbox();
+    let mut answers = site.client.subscribe(inbox.clone()).await.unwrap();
+    let body = Bytes::from(json!({ "watcher": "w" }).to_string());
+    let attach = subject_by("ib.v1", &node, Part::Attach, "eve");
+    for _ in 0..FLOOD {
+        let (subject, inbox) = (attach.clone(), inbox.clone());
+        let sent = site.client.publish_with_reply(subject, inbox, body.clone());
+        sent.await.unwrap();
+    }
+    let mut served = 0;
+    let why = loop {
+        let answer = tokio::time::timeout(SOON, answers.next()).await;
+        let answer = answer.unwrap().unwrap();
+        match header_of(&answer, "Nats-Service-Error") {
+            Some(why) => break why.to_owned(),
+            None => served += 1,
+        }
+        assert!(served < FLOOD, "nothing was refused");
+    };
+    assert!(why.contains("ask again"), "{why}");
+    let of_ann = subject_by("ib.v1", &node, Part::Attach, "ann");
+    let reply = site.send(&of_ann, None, body).await;
+    assert_eq!(reply.error(), None);
+    let long = json!({ "watcher": "w", "x": "x".repeat(1 << 19) }).to_string();
+    let why = site.send(&of_ann, None, long.into()).await.refused(400);
+    assert!(why.contains("at most"), "{why}");
+    worker.assert_well();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_on_a_consoles_subjects_does_no_harm() {
     let site = Site::start().await;

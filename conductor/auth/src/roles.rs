@@ -7,6 +7,8 @@ use std::fmt;
 
 /// The buckets and streams that are written by subject, as `records` in the conductor names them.
 const BUCKETS: [&str; 3] = ["ib", "ib_workers", "ib_lookups"];
+/// How the subjects of answers begin, which are all that the role front may write.
+pub const INBOXES: &str = "_INBOX.";
 /// The inbox of everybody who has a key of their own: nobody else may listen there.
 const OWN_INBOX: &str = "_INBOX.{{subject()}}.>";
 /// Inboxes of machines that have no login yet. They share one key, so what is answered there is of use to nobody else.

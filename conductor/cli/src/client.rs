@@ -211,7 +211,8 @@ impl Client {
             }
             let since = *idle_since.get_or_insert_with(|| {
                 eprintln!(
-                    "ironbeat: {why}; asking again for {} s",
+                    "ironbeat: {}; asking again for {} s",
+                    super::out::visible_line(why),
                     IDLE_PATIENCE.as_secs()
                 );
                 Instant::now()

@@ -1,5 +1,6 @@
 //! How a command finds NATS and says who it is; and how it hears at once that it may not.
 //! `client` asks workers; the worker's own login is in the conductor.
+use crate::private;
 use crate::servers;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -154,10 +155,9 @@ fn home() -> Option<PathBuf> {
 }
 
 /// # Errors
-/// When it cannot be read or is no login; nothing of it is quoted.
+/// When it cannot be read, others may read it, or it is no login; nothing of it is quoted.
 pub fn read_creds(path: &Path) -> anyhow::Result<Creds> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("read the login {}", path.display()))?;
+    let text = private::read(path).context("read the login")?;
     Creds::parse(&text).with_context(|| format!("understand the login {}", path.display()))
 }
 
@@ -218,6 +218,34 @@ pub fn refusal(event: &async_nats::Event) -> Option<Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_login_that_others_may_read_is_refused() {
+        let path = std::env::temp_dir().join(format!("ironbeat-creds-{}", std::process::id()));
+        let site = ironbeat_auth::site::Site::new("ib.v1");
+        let creds = site
+            .login(
+                ironbeat_auth::roles::Role::Observer,
+                "otto",
+                1_700_000_000,
+                None,
+            )
+            .unwrap();
+        std::fs::write(&path, creds.text().unwrap()).unwrap();
+        for (mode, good) in [(0o644, false), (0o640, false), (0o600, true), (0o400, true)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            match read_creds(&path) {
+                Ok(_) => assert!(good, "{mode:o}"),
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    assert!(!good && why.contains("run `chmod 0600"), "{mode:o}: {why}");
+                }
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn without_logins_a_server_must_be_on_this_machine() {

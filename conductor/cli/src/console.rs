@@ -97,8 +97,10 @@ impl<'a> Terminal<'a> {
         let watchers = header_of(&answer, header::WATCHERS).unwrap_or_default();
         let worker = header_of(&answer, header::WORKER).unwrap_or_default();
         eprint!(
-            "[serial console of {} through worker {worker}, watchers: {watchers}; ~. ends]\r\n",
-            args.node
+            "[serial console of {} through worker {}, watchers: {}; ~. ends]\r\n",
+            args.node,
+            out::visible_line(worker),
+            out::visible_line(watchers)
         );
         terminal.take(&answer)?;
         Ok(terminal)
@@ -185,7 +187,7 @@ impl<'a> Terminal<'a> {
         };
         if trouble != self.trouble {
             match &trouble {
-                Some(why) => eprint!("\r\n[{}; asking again]\r\n", out::visible(why)),
+                Some(why) => eprint!("\r\n[{}; asking again]\r\n", out::visible_line(why)),
                 None => eprint!("\r\n[a worker serves this console again]\r\n"),
             }
             self.trouble = trouble;

@@ -12,7 +12,7 @@ pub fn run() -> anyhow::Result<()> {
         .take(64 << 20)
         .read_to_end(&mut bytes)
         .context("read standard input")?;
-    out::line(to_json(&bytes)?)
+    out::lines(to_json(&bytes)?)
 }
 
 pub(crate) fn to_json(bytes: &[u8]) -> anyhow::Result<String> {

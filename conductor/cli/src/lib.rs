@@ -15,6 +15,7 @@ pub mod out;
 mod parse;
 mod password;
 mod power;
+pub mod private;
 mod progress;
 mod seal;
 pub mod servers;

@@ -221,7 +221,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             if client.json {
                 return out::json(&explanation);
             }
-            out::line(explanation.to_string().trim_end())
+            out::lines(explanation.to_string().trim_end())
         }
         NodeCommand::Manage(which) => {
             let (node, request) = (which.node.clone(), fresh_request());

@@ -10,29 +10,67 @@ use std::io::{ErrorKind, Write};
 #[error("nobody reads standard output any more")]
 pub struct NobodyReads;
 
+/// One line, whatever the text has in it.
+///
 /// # Errors
 /// [`NobodyReads`], or what is wrong with standard output.
 pub fn line(text: impl Display) -> anyhow::Result<()> {
-    line_to(std::io::stdout().lock(), text)
+    lines(visible_line(&text.to_string()))
 }
 
-fn line_to(out: impl Write, text: impl Display) -> anyhow::Result<()> {
-    let line = visible(&text.to_string()) + "\n";
-    bytes_to(out, line.as_bytes())
+/// A text of ours, in lines.
+///
+/// # Errors
+/// As of [`line()`].
+pub fn lines(text: impl Display) -> anyhow::Result<()> {
+    let text = visible(&text.to_string()) + "\n";
+    bytes_to(std::io::stdout().lock(), text.as_bytes())
 }
 
 /// What a terminal would obey is shown and not done: machines, disks and BMCs may call themselves anything. The form is JSON's,
-/// so JSON stays what it is.
+/// so JSON stays what it is. Lines are left.
 pub fn visible(text: &str) -> String {
+    escaped(text, |c| is_obeyed(c) && c != '\n' && c != '\t')
+}
+
+/// The same of what is to be one line, or a cell of a table.
+pub fn visible_line(text: &str) -> String {
+    escaped(text, is_obeyed)
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            c if c.is_control() => out += &format!("\\u{:04x}", u32::from(c)),
-            c => out.push(c),
+        match is_escaped(c) {
+            true => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out += &format!("\\u{unit:04x}");
+                }
+            }
+            false => out.push(c),
         }
     }
     out
+}
+
+/// Controls; what begins a line; and what has no shape of its own, but hides, joins or turns around what is beside it (Unicode's
+/// categories Cc, Zl, Zp and Cf, without the signs of single scripts).
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 /// An error and its causes, each once: some errors say their cause themselves.
@@ -56,7 +94,7 @@ pub fn warn(text: impl Display) -> anyhow::Result<()> {
     let written = writeln!(
         std::io::stderr().lock(),
         "warning: {}",
-        visible(&text.to_string())
+        visible_line(&text.to_string())
     );
     written.context("write to standard error")
 }
@@ -77,11 +115,17 @@ fn bytes_to(mut out: impl Write, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    line(serde_json::to_string_pretty(value)?)
+    lines(serde_json::to_string_pretty(value)?)
 }
 
 /// Makes columns as wide as their widest cell; the last one is not padded.
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
+    lines(drawn(head, rows))
+}
+
+fn drawn(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let cells = |row: Vec<String>| row.iter().map(|cell| visible_line(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.into_iter().map(cells).collect();
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
@@ -99,7 +143,7 @@ pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
         }
         lines.push(text.trim_end().to_string());
     }
-    line(lines.join("\n"))
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -137,24 +181,37 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_shown_and_not_done() {
-        let printed = |text: &str| {
-            let mut out = Vec::new();
-            line_to(&mut out, text).unwrap();
-            String::from_utf8(out).unwrap()
-        };
-        let evil = "\u{1b}[2J\u{9b}31m\r\u{7f}";
-        let shown = "\\u001b[2J\\u009b31m\\u000d\\u007f";
+        let evil =
+            "\u{1b}[2J\u{9b}31m\r\u{7f} \u{202e}\u{2028}\u{2029}\u{2066}\u{200b}\u{feff} \u{e0041}";
+        let shown = "\\u001b[2J\\u009b31m\\u000d\\u007f \\u202e\\u2028\\u2029\\u2066\\u200b\\ufeff \\udb40\\udc41";
+        let said = format!("größer\n\tb 東京 e\u{301} {evil}");
+        assert_eq!(visible(&said), format!("größer\n\tb 東京 e\u{301} {shown}"));
         assert_eq!(
-            printed(&format!("größer\n\tb {evil}")),
-            format!("größer\n\tb {shown}\n")
+            visible_line(&said),
+            format!("größer\\u000a\\u0009b 東京 e\u{301} {shown}")
         );
         // JSON stays what it is.
         let value = serde_json::json!({ "label": evil });
-        let json = printed(&serde_json::to_string_pretty(&value).unwrap());
+        let json = visible(&serde_json::to_string_pretty(&value).unwrap());
         assert!(json.is_ascii(), "{json:?}");
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&json).unwrap(),
             value
+        );
+    }
+
+    #[test]
+    fn a_row_of_a_table_is_a_line_whatever_is_in_its_cells() {
+        let row = |cells: [&str; 2]| cells.map(String::from).to_vec();
+        let rows = vec![
+            row(["X1\nforged  welcome\t", "unknown"]),
+            row(["X2", "\u{202e}"]),
+        ];
+        assert_eq!(
+            drawn(&["MACHINE", "ANSWER"], rows),
+            "MACHINE                        ANSWER\n\
+             X1\\u000aforged  welcome\\u0009  unknown\n\
+             X2                             \\u202e"
         );
     }
 

@@ -1,7 +1,7 @@
 //! The NATS service: machines' and operators' requests, and the replies to them.
 //! Every endpoint is in the service, so that `nats micro info ironbeat` is the index; `agent` and `operator` answer.
 use super::agent;
-use super::gate::{Gate, Kind};
+use super::gate::{Gate, Kind, Place};
 use super::operator::{Asked, Body};
 use super::owner;
 use super::refusal::ApiError;
@@ -13,11 +13,13 @@ use async_nats::service::{Request as ServiceRequest, Service, ServiceExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use ironbeat_common::{codec, subject};
+use ironbeat_core::text::said;
 use ironbeat_ops::{ENDPOINTS, Role};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// An election keeps a server busy for up to 9 s.
 const ECHO: Duration = Duration::from_secs(15);
@@ -77,14 +79,18 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
         // It never waits for a request: what it does not take is refused, and nothing piles up in the subscription.
         tokio::spawn(async move {
             while let Some(request) = endpoint.next().await {
+                if worker.answer_to(&request.message).is_none() {
+                    drop_unanswered(&worker, &name, &request.message);
+                    continue;
+                }
                 let ticket = gate.admit(request.message.payload.len());
                 let (worker, power, name) = (Arc::clone(&worker), Arc::clone(&power), name.clone());
                 match ticket {
-                    Err(full) => respond(&name, &request, Err(full)).await,
+                    Err(full) => respond(&worker, &name, &request, Err(full)).await,
                     Ok(ticket) => worker.clone().spawn(async move {
                         match ticket.place().await {
-                            Err(late) => respond(&name, &request, Err(late)).await,
-                            Ok(_place) => serve(&worker, &power, &name, &request).await,
+                            Err(late) => respond(&worker, &name, &request, Err(late)).await,
+                            Ok(place) => serve(&worker, &power, &name, &request, place).await,
                         }
                     }),
                 }
@@ -97,6 +103,22 @@ pub async fn start(worker: &Arc<Worker>, power: &Arc<PowerSync>) -> anyhow::Resu
         service,
         handed_over,
     })
+}
+
+/// Of a subject that somebody made up, in the log.
+const SHOWN: usize = 200;
+
+/// Nothing is done for whoever is not to hear how it went.
+fn drop_unanswered(worker: &Worker, endpoint: &str, message: &Message) {
+    if let Some(untold) = worker.unanswered.told(Instant::now()) {
+        let reply = message.reply.as_ref().map(|to| said(to, SHOWN));
+        tracing::info!(
+            endpoint,
+            reply,
+            untold,
+            "dropped: it names no inbox for an answer"
+        );
+    }
 }
 
 /// Returns when the server has taken all that was sent before, subscriptions too: it works in order, and echoes this.
@@ -173,6 +195,7 @@ async fn serve(
     power: &Arc<PowerSync>,
     endpoint: &str,
     request: &ServiceRequest,
+    mut place: Place,
 ) {
     let message = &request.message;
     let reply = match endpoint {
@@ -183,12 +206,20 @@ async fn serve(
         LOGIN => agent::renew(worker, &message.subject, &message.payload)
             .await
             .map(cbor),
-        api => operator(worker, power, api.replacen('-', ".", 1), message).await,
+        api => {
+            let endpoint = api.replacen('-', ".", 1);
+            operator(worker, power, endpoint, message, &mut place).await
+        }
     };
-    respond(endpoint, request, reply).await;
+    respond(worker, endpoint, request, reply).await;
 }
 
-async fn respond(endpoint: &str, request: &ServiceRequest, reply: Result<Body, ApiError>) {
+async fn respond(
+    worker: &Worker,
+    endpoint: &str,
+    request: &ServiceRequest,
+    reply: Result<Body, ApiError>,
+) {
     let sent = match reply {
         Ok((body, content_type)) => {
             let mut headers = async_nats::HeaderMap::new();
@@ -201,8 +232,10 @@ async fn respond(endpoint: &str, request: &ServiceRequest, reply: Result<Body, A
             request.respond(Err(ServiceError { status, code })).await
         }
     };
-    if let Err(error) = sent {
-        tracing::warn!(endpoint, "reply: {error}");
+    if let Err(error) = sent
+        && let Some(untold) = worker.unanswered.told(Instant::now())
+    {
+        tracing::warn!(endpoint, untold, "reply: {error}");
     }
 }
 
@@ -216,9 +249,11 @@ async fn operator(
     power: &PowerSync,
     endpoint: String,
     message: &Message,
+    place: &mut Place,
 ) -> Result<Body, ApiError> {
     let asked = Asked::of(endpoint, message);
     let question = asked.request(worker).await?;
+    place.was_read();
     match owner::elsewhere(worker, &asked, &question.request).await? {
         Some(answer) => Ok(answer),
         None => asked.answer(worker, power, question).await,

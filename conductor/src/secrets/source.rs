@@ -2,22 +2,28 @@
 //! `master` reads the lines.
 use super::{MasterKey, MasterKeys};
 use crate::config::{Encryption, Secrets};
-use crate::private;
 use anyhow::{Context, bail, ensure};
 use ironbeat_cli::auth::write_new;
+use ironbeat_cli::private;
+use ironbeat_core::text::said;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::process::Command;
+use tokio::process::{ChildStderr, Command};
 use zeroize::Zeroizing;
 
 /// More than the most keys that make sense, with room for comments.
 const MAX_BYTES: usize = 64 << 10;
 /// A command may ask a key server that is a continent away.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
+/// Of what a command that failed said on standard error, read and shown.
+const MAX_COMPLAINT_BYTES: u64 = 4096;
+const SHOWN: usize = 200;
+/// For the rest of it, when the command is over.
+const COMPLAINT_TIME: Duration = Duration::from_secs(1);
 /// Where systemd puts a unit's credentials, systemd.exec(5).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
@@ -84,17 +90,23 @@ async fn output(words: &[String]) -> anyhow::Result<Zeroizing<String>> {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .with_context(context)?;
     let out = child.stdout.take().with_context(context)?;
+    let complaint = tokio::spawn(complaint(child.stderr.take().with_context(context)?));
     let work = async {
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
         let mut out = out.take(MAX_BYTES as u64 + 1);
         out.read_to_end(&mut bytes).await?;
         drop(out);
         let status = child.wait().await?;
-        ensure!(status.success(), "it failed: {status}");
+        if !status.success() {
+            let said = tokio::time::timeout(COMPLAINT_TIME, complaint).await;
+            let said = said.map(Result::unwrap_or_default).unwrap_or_default();
+            bail!("it failed: {status}{said}");
+        }
         text(&bytes)
     };
     match tokio::time::timeout(COMMAND_TIME, work).await {
@@ -102,6 +114,20 @@ async fn output(words: &[String]) -> anyhow::Result<Zeroizing<String>> {
         Err(_) => {
             Err(anyhow::anyhow!("it ran for more than {COMMAND_TIME:?}")).with_context(context)
         }
+    }
+}
+
+/// The beginning of what a command prints on standard error, as the end of a sentence. Nothing else of it gets anywhere.
+async fn complaint(mut from: ChildStderr) -> String {
+    let mut first = Vec::new();
+    let beginning = (&mut from).take(MAX_COMPLAINT_BYTES);
+    let _ = { beginning }.read_to_end(&mut first).await;
+    // Whoever cannot print does not go on.
+    tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
+    let words = String::from_utf8_lossy(&first);
+    match words.trim_end() {
+        "" => String::new(),
+        words => format!(", and said {:?}", said(words, SHOWN)),
     }
 }
 
@@ -203,11 +229,20 @@ mod tests {
         assert_eq!(keys.unwrap().ids(), [key.id()]);
         for (script, expected) in [
             ("exit 3", "exit status: 3"),
+            (
+                "printf 'sealed\\033[2J\\n' >&2; exit 3",
+                "exit status: 3, and said \"sealed\u{fffd}[2J\"",
+            ),
+            (
+                "yes why | head -c 1000000 >&2; exit 4",
+                "exit status: 4, and said \"why",
+            ),
             ("echo hush", "line 1 is no master key"),
             ("yes", "it failed"),
         ] {
             let why = refused(&of_command(script)).await;
             assert!(why.contains(expected) && !why.contains("hush"), "{why}");
+            assert!(why.len() < 400, "{why}");
         }
         let none = Secrets {
             key_command: Some(vec!["/does/not/exist".into()]),

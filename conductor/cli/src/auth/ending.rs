@@ -38,7 +38,7 @@ pub(super) async fn revoke(
     if let Some(why) = &revoked.trouble {
         bail!(
             "{whose} is on the list, and the NATS servers could not be told: {}",
-            out::visible(why)
+            out::visible_line(why)
         );
     }
     ensure!(

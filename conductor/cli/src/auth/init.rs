@@ -70,7 +70,7 @@ pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {
     }
     let admin = user::add(&dir, "admin", Role::Admin, None)?;
     let path = dir.display();
-    out::line(format_args!(
+    out::lines(format_args!(
         "{path}/operator/identity.seed is needed again only if another key is lost: take it offline.\n\
          {path}/operator makes logins: keep it from everybody but the admins.\n\
          {path}/server goes to the hosts of NATS: nats-server -c {}/nats-server.conf\n\

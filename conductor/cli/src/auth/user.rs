@@ -100,7 +100,7 @@ pub async fn run(to: &Connect, command: UserCommand) -> anyhow::Result<()> {
                 PersonRole::Observer => Role::Observer,
             };
             let made = add(&dir.dir, &name, role, days)?;
-            out::line(format_args!(
+            out::lines(format_args!(
                 "{} is the login of {name}, {role}: give it to nobody else.\n{}",
                 made.creds.display(),
                 made.for_nats()

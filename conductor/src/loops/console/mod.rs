@@ -1,14 +1,16 @@
 //! Serial consoles over NATS: the worker that owns a node holds its one SOL session, any number of people share it.
-//! `session` serves one node, `record` keeps the output, `ironbeat_ops::console` has subjects and headers.
+//! `session` serves one node, `gate` bounds what is asked, `record` keeps the output, `ironbeat_ops::console` has subjects and headers.
+mod gate;
 pub mod record;
 mod session;
 
 use crate::records::presence::Liveness;
 use crate::worker::Worker;
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
+use gate::{Gate, Place};
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::WorkerId;
 use ironbeat_core::node::Rest;
@@ -17,6 +19,7 @@ use session::{Input, Need, Session, Watcher, one_line};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// Consoles that one worker serves at once: each is a session with a BMC and 64 KiB.
@@ -29,12 +32,15 @@ const RECORD_LOOK: Duration = Duration::from_secs(5);
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Longest name of a watcher, and of who asks: a public key has 56 characters.
 const MAX_NAME: usize = 64;
+/// Of a request to watch; they have some 100.
+const MAX_ATTACH_BYTES: usize = 1024;
 
 /// A handle: clones share the consoles.
 #[derive(Clone)]
 pub struct Consoles {
     worker: Arc<Worker>,
     sessions: Arc<Mutex<HashMap<NodeId, Session>>>,
+    gate: Arc<Gate>,
     tasks: TaskTracker,
 }
 
@@ -43,6 +49,7 @@ impl Consoles {
         Self {
             worker: Arc::clone(worker),
             sessions: Arc::default(),
+            gate: Arc::new(Gate::new()),
             tasks: TaskTracker::new(),
         }
     }
@@ -151,10 +158,7 @@ fn heard(consoles: &Consoles, part: Part, message: Message) {
     };
     match part {
         Part::Attach | Part::Take if consoles.worker.presence.owns(node) => {
-            let consoles_too = consoles.clone();
-            let asker = asker.to_string();
-            let answer = async move { attach(&consoles_too, node, part, asker, &message).await };
-            consoles.worker.spawn(answer);
+            attach(consoles, node, part, asker, &message);
         }
         Part::Attach | Part::Take | Part::Out => {}
         Part::In if message.payload.len() <= MAX_INPUT_BYTES => {
@@ -177,26 +181,80 @@ fn heard(consoles: &Consoles, part: Part, message: Message) {
     }
 }
 
-async fn attach(consoles: &Consoles, node: NodeId, part: Part, asker: String, message: &Message) {
+/// Why a request to watch is refused: a code, and words.
+type Refused = (&'static str, String);
+
+/// Begins to answer, with what is needed of the message alone.
+fn attach(consoles: &Consoles, node: NodeId, part: Part, asker: &str, message: &Message) {
     let worker = &consoles.worker;
-    let Some(reply) = message.reply.clone() else {
+    let Some(reply) = worker.answer_to(message).cloned() else {
         return;
     };
-    let (headers, body) = match take_in(consoles, node, part, &asker, &message.payload).await {
-        Ok(session) => session.screen(worker),
+    let attach = read_attach(asker, &message.payload);
+    // Names that are too long take no room at the gate.
+    let asker: String = asker.chars().take(MAX_NAME).collect();
+    let Some(place) = consoles.gate.admit(&asker) else {
+        return;
+    };
+    let consoles = consoles.clone();
+    worker.spawn(async move {
+        let watching = match attach {
+            Ok(attach) => take_in(&consoles, node, part, &asker, attach, &place).await,
+            Err(refused) => Err(refused),
+        };
+        answer(&consoles, node, reply, watching).await;
+        drop(place);
+    });
+}
+
+fn read_attach(asker: &str, body: &[u8]) -> Result<Attach, Refused> {
+    if body.len() > MAX_ATTACH_BYTES {
+        let why = format!("a request to watch has at most {MAX_ATTACH_BYTES} bytes");
+        return Err(("400", why));
+    }
+    let attach: Attach =
+        serde_json::from_slice(body).map_err(|error| ("400", error.to_string()))?;
+    let watcher = &attach.watcher;
+    if watcher.is_empty() || watcher.len() > MAX_NAME || asker.len() > MAX_NAME {
+        let why = format!("a watcher's name, and who asks, have 1 to {MAX_NAME} bytes");
+        return Err(("400", why));
+    }
+    Ok(attach)
+}
+
+async fn answer(
+    consoles: &Consoles,
+    node: NodeId,
+    reply: Subject,
+    watching: Result<Session, Refused>,
+) {
+    let Consoles { worker, gate, .. } = consoles;
+    let sent = match watching {
+        Ok(session) => {
+            let _on_its_way = gate.backlog().await;
+            let (headers, body) = session.screen(worker);
+            let sent = worker
+                .front
+                .publish_with_headers(reply, headers, body)
+                .await;
+            // The client has it now, and the server after this.
+            let _ = worker.front.flush().await;
+            sent
+        }
         Err((code, why)) => {
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Service-Error", one_line(&why));
             headers.insert("Nats-Service-Error-Code", code);
-            (headers, Bytes::new())
+            let front = &worker.front;
+            front
+                .publish_with_headers(reply, headers, Bytes::new())
+                .await
         }
     };
-    let sent = worker
-        .front
-        .publish_with_headers(reply, headers, body)
-        .await;
-    if let Err(error) = sent {
-        tracing::warn!(%node, "answer a watcher: {error}");
+    if let Err(error) = sent
+        && let Some(untold) = worker.unanswered.told(Instant::now())
+    {
+        tracing::warn!(%node, untold, "answer a watcher: {error}");
     }
 }
 
@@ -205,18 +263,18 @@ async fn take_in(
     node: NodeId,
     part: Part,
     asker: &str,
-    body: &[u8],
-) -> Result<Session, (&'static str, String)> {
+    attach: Attach,
+    place: &Place,
+) -> Result<Session, Refused> {
     let worker = &consoles.worker;
-    let Attach { watcher, before } =
-        serde_json::from_slice(body).map_err(|error| ("400", error.to_string()))?;
-    if watcher.is_empty() || watcher.len() > MAX_NAME || asker.len() > MAX_NAME {
-        let why = format!("a watcher's name, and who asks, have 1 to {MAX_NAME} bytes");
-        return Err(("400", why));
+    if place.surplus {
+        let why = "too many of your requests to watch consoles are under way: ask again";
+        return Err(("503", why.into()));
     }
     if worker.view.get(&node).is_none() {
         return Err(("404", format!("there is no node {node}")));
     }
+    let Attach { watcher, before } = attach;
     let takes = part == Part::Take && before.is_none_or(|before| is_dead(worker, &before));
     let watcher = Watcher::of(asker, &watcher);
     // The session found may be about to end, because its last watcher has left; the next one is new.

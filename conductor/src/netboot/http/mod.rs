@@ -141,7 +141,7 @@ fn acceptor(files: &HttpTls, scripts: Scripts) -> anyhow::Result<TlsAcceptor> {
     };
     let read = |path: &PathBuf| format!("read {}", path.display());
     let mut key = File::open(&files.key).with_context(|| read(&files.key))?;
-    crate::private::check(&key, &files.key)?;
+    ironbeat_cli::private::check(&key, &files.key)?;
     let certificates = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| read(&files.certificate))?;
@@ -170,7 +170,8 @@ const OVER_HTTPS_ALONE: &str = "http.scripts is https: load boot.ipxe from a wor
 #[derive(Clone, Copy)]
 struct Why(&'static str);
 
-/// Kernels and ramdisks sent at once: with two descriptors each they are still few, and each is over in seconds.
+/// Kernels and ramdisks sent at once: with two descriptors each they are still few, and each is over in seconds. A machine wants
+/// one at a time, so whoever takes many gives way.
 const BOOT_FILES: usize = 100;
 /// How long a machine waits in line for one: firmware is patient for so long, and starts over much later.
 const BOOT_FILE_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
 //! Who gives way when every connection is taken: whoever has been without a whole request for longest.
-//! `serve` accepts connections; what is being answered has places of its kind (`admit`).
+//! `serve` accepts connections; what is being answered has places of its kind (`admit`), and gives way there.
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -24,13 +24,28 @@ pub(super) struct Seats(Arc<Mutex<Waiting>>);
 struct Waiting {
     next: u64,
     /// Those who have waited longest come first.
-    cuts: BTreeMap<u64, CancellationToken>,
+    cuts: BTreeMap<u64, Cut>,
+}
+
+/// Ends a connection.
+#[derive(Clone, Default)]
+pub(super) struct Cut(CancellationToken);
+
+impl Cut {
+    pub(super) fn end(&self) {
+        self.0.cancel();
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.is_cancelled()
+    }
 }
 
 /// One connection's. It waits for a request from the beginning, and again after each answer.
 pub(super) struct Seat {
     all: Seats,
-    cut: CancellationToken,
+    cut: Cut,
     /// None while a request is answered.
     since: Mutex<Option<u64>>,
     /// For the rest of a request whose head is there.
@@ -46,7 +61,7 @@ impl Seats {
     pub(super) fn take(&self, patience: Duration) -> Arc<Seat> {
         let seat = Seat {
             all: self.clone(),
-            cut: CancellationToken::new(),
+            cut: Cut::default(),
             since: Mutex::new(None),
             patience,
         };
@@ -57,7 +72,7 @@ impl Seats {
     /// Ends the connection that has waited longest, if any waits.
     pub(super) fn give_way(&self) {
         if let Some((_, cut)) = lock(&self.0).cuts.pop_first() {
-            cut.cancel();
+            cut.end();
         }
     }
 }
@@ -65,7 +80,7 @@ impl Seats {
 impl Seat {
     /// Ends when the connection has to give way.
     pub(super) async fn given_away(&self) {
-        self.cut.cancelled().await;
+        self.cut.0.cancelled().await;
     }
 
     fn wait(&self) {
@@ -138,7 +153,9 @@ impl HttpBody for Answered {
 
 /// Answers a request when all of it is there.
 pub(super) async fn whole(State(seat): State<Arc<Seat>>, request: Request, next: Next) -> Response {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    // For whoever finds later that this one has to give way.
+    head.extensions.insert(seat.cut.clone());
     let body = match tokio::time::timeout(seat.patience, to_bytes(body, MAX_BODY_BYTES)).await {
         Ok(Ok(body)) => Body::from(body),
         Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
@@ -163,7 +180,7 @@ mod tests {
         let seats = Seats::default();
         let take = || seats.take(Duration::ZERO);
         let (first, second, third) = (take(), take(), take());
-        let is_cut = |seat: &Arc<Seat>| seat.cut.is_cancelled();
+        let is_cut = |seat: &Arc<Seat>| seat.cut.is_cut();
         let answer = Answer::begin(Arc::clone(&first));
         seats.give_way();
         assert!(!is_cut(&first) && is_cut(&second) && !is_cut(&third));

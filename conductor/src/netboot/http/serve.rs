@@ -78,7 +78,7 @@ pub(super) fn busy(why: &'static str) -> axum::response::Response {
 }
 
 /// What connections are counted by.
-fn counted_by(address: IpAddr) -> IpAddr {
+pub(super) fn counted_by(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(it) => Ipv6Addr::from_bits(it.to_bits() >> 64 << 64).into(),
         v4 => v4,

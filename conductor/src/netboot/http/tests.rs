@@ -378,15 +378,42 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     }
 }
 
+/// As a client on another host.
+async fn connect_from(last: [u8; 2], site: &Site) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket
+        .bind(SocketAddr::from(([127, 78, last[0], last[1]], 0)))
+        .unwrap();
+    socket.connect(site.address).await.unwrap()
+}
+
+/// As whoever wants machines to get no kernel does: each connection takes a little of a ramdisk.
 #[tokio::test]
-async fn the_line_for_a_place_has_an_end() {
-    let places = Places::new(1, 1, Duration::from_secs(3600));
-    let place = places.take().await.expect("it is free");
-    let mut next = Box::pin(places.take());
-    assert!(futures_util::poll!(&mut next).is_pending());
-    assert!(places.take().await.is_none(), "one waits already");
-    drop(place);
-    assert!(next.await.is_some());
+async fn a_few_addresses_do_not_keep_machines_from_their_kernels() {
+    let options = HttpLimits::default();
+    let (each, addresses) = (options.per_address as usize, 7);
+    assert!(each * addresses > BOOT_FILES);
+    let site = site_with(Limits::of(&options), options).await;
+    let ramdisk = File::create(site.dir.path().join("boot/big")).unwrap();
+    ramdisk.set_len(BIG as u64).unwrap();
+    let mut held = Vec::new();
+    for n in 0..BOOT_FILES {
+        let mut stream = connect_from([0, (n / each) as u8], &site).await;
+        let request = BIG_REQUEST.replace("/images/big.raw", "/boot/big");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        held.push(stream);
+    }
+    // Machines, one after the other.
+    for machine in 0..10 {
+        let request = "GET /boot/vmlinuz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let mut stream = connect_from([1, machine], &site).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{machine}: {reply}");
+        assert_eq!(site.get("/healthz").await.0, 200);
+    }
 }
 
 #[test]
@@ -456,9 +483,7 @@ async fn one_address_does_not_take_every_connection() {
     }
     assert_eq!(site.reply_to(SMALL_REQUEST).await, "");
     // Another address is served, and so is this one when it has let go.
-    let other = tokio::net::TcpSocket::new_v4().unwrap();
-    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let mut other = other.connect(site.address).await.unwrap();
+    let mut other = connect_from([0, 2], &site).await;
     other.write_all(SMALL_REQUEST.as_bytes()).await.unwrap();
     let mut reply = String::new();
     other.read_to_string(&mut reply).await.unwrap();

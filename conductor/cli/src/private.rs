@@ -1,7 +1,8 @@
 //! Files with secrets: nobody but their owner may read them, or write another secret into them.
 //! What is in them is for whoever reads.
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -17,4 +18,17 @@ pub fn check(file: &File, path: &Path) -> anyhow::Result<()> {
         mode = mode & 0o7777,
     );
     Ok(())
+}
+
+/// All of a file that is its owner's alone.
+///
+/// # Errors
+/// When it cannot be read, or as of [`check`].
+pub fn read(path: &Path) -> anyhow::Result<String> {
+    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    check(&file, path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)
+        .with_context(|| format!("read {}", path.display()))?;
+    Ok(text)
 }
