@@ -92,12 +92,50 @@ async fn a_key_that_fits_several_machines_names_them() {
     for args in [&enroll[..], &["lookups", "7"]] {
         let why = site.cli(args).await.bad();
         assert!(why.contains("\"7\" fits 2 machines: 7171"), "{why}");
-        for serial in ["(serial SN-113)", "(serial SN-114)"] {
+        for serial in ["(serial SN-113, MAC ", "(serial SN-114, MAC "] {
             assert!(why.contains(serial), "{why}");
         }
     }
     let shown = site.cli(&["lookups", "71"]).await.good();
     assert!(shown.contains("DISK-113"), "{shown}");
+    worker.assert_well();
+}
+
+/// Somebody sends what he has heard of a machine that waits to be enrolled, and his own MAC address.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_machines_that_claim_one_uuid_none_is_enrolled_unless_it_is_named() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    let mut theirs = machine(7);
+    theirs.nics[0].mac = mac(99);
+    for (n, inventory) in [(7, machine(7)), (8, theirs)] {
+        let _: LookupReply = site.agent(LOOKUP, &lookup(boot(n), inventory)).await;
+    }
+    let list = until("both are listed", async || {
+        let list = site.ask("lookup.list", json!({})).await.good();
+        let list = list.as_array()?.clone();
+        (list.len() == 2).then_some(list)
+    })
+    .await;
+    let table = site.cli(&["lookups"]).await.good();
+    assert_eq!(table.matches("conflict: also claimed by").count(), 2);
+    let uuid = machine(7).system.uuid.unwrap().to_string();
+    for start in ["07", uuid.as_str()] {
+        let args = ["node", "enroll", "--from", start, "--bmc", "127.0.9.7"];
+        let why = site.cli(&args).await.bad();
+        assert!(why.contains("claim to be the same one"), "{why}");
+        assert!(why.contains(&mac(7).to_string()), "{why}");
+        assert!(why.contains(&mac(99).to_string()), "{why}");
+    }
+    let ours = list
+        .iter()
+        .find(|it| it["inventory"]["nics"][0]["mac"] == json!(mac(7)))
+        .unwrap();
+    let ask = json!({ "name": "seven", "bmc": ipmi("127.0.9.7", "x"), "from": ours["key"] });
+    let shown = site.ask("node.enroll", ask).await.good();
+    assert_eq!(shown["macs"], json!([mac(7), mac(107)]));
+    let warning = shown["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("others claim to be"), "{warning}");
     worker.assert_well();
 }
 

@@ -25,6 +25,7 @@ mod verb;
 use clap::Subcommand;
 use client::Client;
 pub use connect::Connect;
+use ironbeat_ops::lookup::LookupEntry;
 use ironbeat_ops::policy::differences;
 use ironbeat_ops::reply::WorkerInfo;
 use ironbeat_ops::request::{ListLookups, ListWorkers, RotateKey, ShowLookup};
@@ -162,6 +163,15 @@ fn lacks(worker: &WorkerInfo) -> String {
     }
 }
 
+/// What the machine was told, and who else claims to be it.
+fn answer(entry: &LookupEntry) -> String {
+    let outcome = &entry.lookup.outcome;
+    match entry.conflicts.as_slice() {
+        [] => outcome.clone(),
+        others => format!("{outcome}; conflict: also claimed by {}", others.join(", ")),
+    }
+}
+
 async fn lookups(client: &Client) -> anyhow::Result<()> {
     let found = client.ask(&ListLookups {}).await?;
     if client.json {
@@ -184,7 +194,7 @@ async fn lookups(client: &Client) -> anyhow::Result<()> {
                 .nics
                 .first()
                 .map_or(String::new(), |nic| nic.mac.to_string()),
-            lookup.outcome.clone(),
+            answer(entry),
         ]
     });
     out::table(

@@ -407,6 +407,9 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
         from: args.from,
     };
     let shown: serde_json::Value = client.ask_as(&wish).await?;
+    for warning in shown["warnings"].as_array().into_iter().flatten() {
+        out::warn(warning.as_str().unwrap_or_default())?;
+    }
     if client.json {
         return out::json(&shown);
     }

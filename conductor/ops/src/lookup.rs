@@ -25,6 +25,9 @@ pub struct LookupRecord {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupEntry {
     pub key: String,
+    /// Keys of others, 8 at most, that claim its UUID; or, where it has none, its first MAC address, or its serial number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
     #[serde(flatten)]
     pub lookup: LookupRecord,
 }

@@ -2,7 +2,7 @@
 //! Fronts carry them; endpoint names, the service's index and the command line follow from here.
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
-use crate::lookup::{LookupEntry, LookupRecord};
+use crate::lookup::LookupEntry;
 use crate::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
@@ -144,7 +144,7 @@ questions! {
     RawBmc: "bmc.raw", Admin, "Send a BMC any command.", RawAnswer;
     ConsoleHistory: "console.history", Observer, "The recording of a serial console, as plain bytes.", Vec<u8>;
     ListLookups: "lookup.list", Observer, "Machines that looked up, and the answers to them.", Vec<LookupEntry>;
-    ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupRecord;
+    ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupEntry;
     ListWorkers: "worker.list", Observer, "Workers with a presence, and why one does nothing for nodes.", Vec<WorkerInfo>;
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
     ShowSealKey: "secrets.key", Observer, "The public key that secrets are sealed to on their way to a worker.", SealKey;

@@ -22,6 +22,7 @@ use ironbeat_core::index::Entry;
 use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
+use ironbeat_ops::lookup::LookupEntry;
 use ironbeat_ops::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
 use ironbeat_ops::request::{Enroll, ListNodes, ShowSealKey};
 use ironbeat_ops::{Reply, Request};
@@ -361,10 +362,12 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
     let id = wish
         .id
         .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
-    let inventory = match wish.from {
+    let entry = match wish.from {
         None => None,
-        Some(key) => Some(looked_up(worker, &key).await?.inventory),
+        Some(key) => Some(looked_up(worker, &key).await?),
     };
+    let warnings = entry.as_ref().and_then(contested).into_iter().collect();
+    let inventory = entry.map(|it| it.lookup.inventory);
     let event = Event::Enrolled(Enrolment {
         id,
         name: wish.name,
@@ -379,7 +382,21 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
         inventory,
     });
     let node = worker.drive.deliver(id, &event).await?;
-    Ok(Shown::of(&node))
+    Ok(Shown {
+        warnings,
+        ..Shown::of(&node)
+    })
+}
+
+/// Somebody else says that he is this machine.
+fn contested(entry: &LookupEntry) -> Option<String> {
+    let LookupEntry { key, conflicts, .. } = entry;
+    (!conflicts.is_empty()).then(|| {
+        format!(
+            "others claim to be the machine {key}: {}: compare the node's MAC addresses with what the machine has",
+            conflicts.join(", ")
+        )
+    })
 }
 
 /// A node with its inventory, which lies beside the record.

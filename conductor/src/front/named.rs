@@ -6,7 +6,7 @@ use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
-use ironbeat_ops::lookup::LookupRecord;
+use ironbeat_ops::lookup::LookupEntry;
 
 /// Names are read where they are claimed: the view may lag behind a node that was just enrolled or renamed.
 pub(super) async fn resolve(worker: &Worker, text: &str) -> Result<NodeId, ApiError> {
@@ -42,21 +42,32 @@ pub(super) async fn resolve_past(worker: &Worker, text: &str) -> Result<NodeId, 
     }
 }
 
-/// The machine that looked up under this key, or the start of it.
-pub(super) async fn looked_up(worker: &Worker, key: &str) -> Result<LookupRecord, ApiError> {
+/// The machine that looked up under this key, or the start of it. Of machines that claim the same marks none is chosen.
+pub(super) async fn looked_up(worker: &Worker, key: &str) -> Result<LookupEntry, ApiError> {
     match worker.lookups.find(key).await? {
-        Found::One(lookup) => Ok(*lookup),
+        Found::One(entry) => Ok(*entry),
         Found::None => Err(fail(404, format!("no machine {key:?} has looked up"))),
-        Found::Several { first, count } => {
+        Found::Several {
+            first,
+            count,
+            is_conflict,
+        } => {
             let more = match count - first.len() {
                 0 => String::new(),
                 more => format!(", and {more} more"),
             };
+            let first = first.join(", ");
+            let (claim, whose) = match is_conflict {
+                false => ("", ""),
+                true => (
+                    " that claim to be the same one",
+                    " of the one whose MAC addresses are the machine's",
+                ),
+            };
             Err(fail(
                 409,
                 format!(
-                    "{key:?} fits {count} machines: {}{more}: give more of the key",
-                    first.join(", ")
+                    "{key:?} fits {count} machines{claim}: {first}{more}: give more of the key{whose}"
                 ),
             ))
         }

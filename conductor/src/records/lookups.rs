@@ -5,10 +5,12 @@ use crate::fnv::fnv1a;
 use crate::records::{Depth, Keep, Kv, KvError, Revision, Store, StoreError};
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::BootId;
+use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::{Inventory, Nic, Problem, System};
 use ironbeat_core::lookup::{Identity, Match};
 use ironbeat_ops::lookup::{LookupEntry, LookupRecord};
-use std::collections::{HashMap, VecDeque};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
@@ -27,6 +29,11 @@ const MAX_NICS: usize = 16;
 const MAX_TEXT: usize = 64;
 /// What a list is made from: the last 500 machines at least. It has less of each, so that it is seldom longer.
 const MAX_READ_BYTES: usize = 8 << 20;
+/// Characters of a key; and those of its end, digits in hex of a hash that nobody finds twice.
+const MAX_KEY: usize = 64;
+const HASH: usize = 16;
+/// MAC addresses by which each of them is told from the others.
+const MAX_TOLD: usize = 4;
 /// Machines that are named of those whose keys begin alike.
 pub const MAX_FITTING: usize = 8;
 /// A reader waits for another to be done for so long.
@@ -115,18 +122,32 @@ struct News {
 fn token(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(64)
+        .take(MAX_KEY)
         .collect()
 }
 
-/// One key per machine: its UUID, else its first MAC, else its serial.
+/// One key per machine: its UUID, else its first MAC, else its serial; and a hash of all that it claims to be. Whoever claims
+/// the UUID of another, with NICs of his own, gets a key of his own: each would have the other's place otherwise.
 fn key_of(machine: &Identity) -> Option<String> {
+    let Identity { uuid, serial, .. } = machine;
     let mac = || machine.macs.first().map(|mac| mac.hex());
-    let serial = || machine.serial.as_deref().map(token);
-    let key = machine.uuid.map(|uuid| uuid.to_string());
-    key.or_else(mac)
-        .or_else(serial)
-        .filter(|key| !key.is_empty())
+    let mut name = uuid
+        .map(|uuid| uuid.to_string())
+        .or_else(mac)
+        .or_else(|| serial.as_deref().map(token))
+        .filter(|name| !name.is_empty())?;
+    name.truncate(MAX_KEY - 1 - HASH);
+    let mut macs = machine.macs.clone();
+    macs.sort_unstable();
+    macs.dedup();
+    let marks = serde_json::to_vec(&(uuid, macs, serial)).expect("marks are JSON");
+    let hash = Digest::<32>(Sha256::digest(marks).into()).to_string();
+    Some(format!("{name}-{}", &hash[..HASH]))
+}
+
+/// What the machine of this key claims to be, without the hash.
+fn name_of(key: &str) -> &str {
+    key.rsplit_once('-').map_or(key, |(name, _)| name)
 }
 
 impl Lookups {
@@ -252,10 +273,23 @@ impl Lookups {
             })
             .await?;
         let mut bytes = 0;
+        let mut named: HashMap<String, Vec<String>> = HashMap::new();
+        for (key, _) in &last {
+            let alike = named.entry(name_of(key).into()).or_default();
+            // One of them is the machine itself.
+            if alike.len() <= MAX_FITTING {
+                alike.push(key.clone());
+            }
+        }
         let entries = last.into_iter().filter_map(|(key, value)| {
             let mut lookup = parse(&key, &value)?;
             shorten(&mut lookup.inventory);
-            Some(LookupEntry { key, lookup })
+            let alike = named.get(name_of(&key)).into_iter().flatten();
+            Some(LookupEntry {
+                conflicts: others(&key, alike.cloned()),
+                key,
+                lookup,
+            })
         });
         let fitting = entries.take_while(|entry| {
             bytes += serde_json::to_vec(entry).map_or(0, |json| json.len());
@@ -272,20 +306,25 @@ impl Lookups {
         if start.is_empty() || token(start) != start {
             return Ok(Found::None);
         }
-        let found = |lookup: Option<LookupRecord>| match lookup {
-            Some(lookup) => Found::One(Box::new(lookup)),
-            None => Found::None,
-        };
-        if let (Some(value), _) = self.bucket.read(start).await? {
-            return Ok(found(parse(start, &value)));
-        }
         let _turn = turn(&self.readers).await?;
-        let (mut fitting, mut count) = (Vec::new(), 0);
+        let (mut fitting, mut count, mut is_whole) = (Vec::new(), 0, false);
+        let (mut alike, mut names) = (Vec::new(), BTreeSet::new());
         let keys = self.bucket.scan_to(">", Depth::Entries, |change| {
-            if change.value.is_some() && change.key.starts_with(start) {
+            if change.value.is_none() {
+                return;
+            }
+            let key = change.key;
+            is_whole |= key == start;
+            if name_of(&key) == name_of(start) && alike.len() <= MAX_FITTING {
+                alike.push(key.clone());
+            }
+            if key.starts_with(start) {
                 count += 1;
+                if names.len() < 2 {
+                    names.insert(name_of(&key).to_string());
+                }
                 if fitting.len() < MAX_FITTING {
-                    fitting.push(change.key);
+                    fitting.push(key);
                 }
             }
         });
@@ -294,20 +333,35 @@ impl Lookups {
             let (value, _) = self.bucket.read(key).await?;
             Ok(value.and_then(|value| parse(key, &value)))
         };
-        if let [key] = fitting.as_slice() {
-            return Ok(found(read(key).await?));
+        let chosen = match fitting.as_slice() {
+            _ if is_whole => Some(start),
+            [key] => Some(key.as_str()),
+            _ => None,
+        };
+        if let Some(key) = chosen {
+            return Ok(match read(key).await? {
+                Some(lookup) => Found::One(Box::new(LookupEntry {
+                    key: key.into(),
+                    conflicts: others(key, alike.into_iter()),
+                    lookup,
+                })),
+                None => Found::None,
+            });
         }
         let mut first = Vec::new();
         for key in fitting {
-            let serial = read(&key).await?.and_then(|it| it.inventory.system.serial);
-            first.push(match serial {
-                Some(serial) => format!("{key} (serial {serial})"),
+            first.push(match read(&key).await? {
+                Some(lookup) => format!("{key} ({})", told(&lookup.inventory)),
                 None => key,
             });
         }
         Ok(match first.is_empty() {
             true => Found::None,
-            false => Found::Several { first, count },
+            false => Found::Several {
+                first,
+                count,
+                is_conflict: names.len() == 1,
+            },
         })
     }
 }
@@ -316,12 +370,32 @@ impl Lookups {
 #[derive(Debug, PartialEq)]
 pub enum Found {
     None,
-    One(Box<LookupRecord>),
-    /// How many keys fit, and [`MAX_FITTING`] of them, with the serial numbers of their machines.
+    One(Box<LookupEntry>),
+    /// How many keys fit, and [`MAX_FITTING`] of them, with the serial numbers and MAC addresses of their machines.
     Several {
         first: Vec<String>,
         count: usize,
+        /// They all claim to be the same machine.
+        is_conflict: bool,
     },
+}
+
+/// Of keys with the same name, [`MAX_FITTING`] that are not this one.
+fn others(key: &str, alike: impl Iterator<Item = String>) -> Vec<String> {
+    alike.filter(|it| it != key).take(MAX_FITTING).collect()
+}
+
+/// By what an operator tells a machine from others.
+fn told(inventory: &Inventory) -> String {
+    let serial = inventory.system.serial.iter();
+    let serial = serial.map(|serial| {
+        let serial: String = serial.chars().take(MAX_TEXT).collect();
+        format!("serial {serial}")
+    });
+    let macs = inventory.nics.iter().take(MAX_TOLD);
+    let macs = macs.map(|nic| format!("MAC {}", nic.mac));
+    let words: Vec<String> = serial.chain(macs).collect();
+    words.join(", ")
 }
 
 /// One reader's turn.

@@ -1,13 +1,14 @@
 //! Lookups on a real nats-server: remembered, counted, found again, and bounded.
 //! `ironbeat_core::lookup` tests whose machine it was.
 use super::{
-    Found, GENERATION, Lookups, MAX_FITTING, MAX_INVENTORY_BYTES, MAX_LIST_BYTES, QUIET, turn,
+    Found, GENERATION, Lookups, MAX_FITTING, MAX_INVENTORY_BYTES, MAX_LIST_BYTES, QUIET, name_of,
+    turn,
 };
 use crate::records::tests::{DEADLINE, mac, server, store};
 use ironbeat_common::id::{BootId, SystemUuid};
 use ironbeat_common::inventory::{Inventory, Nic};
 use ironbeat_core::lookup::{Identity, Match};
-use ironbeat_ops::lookup::LookupRecord;
+use ironbeat_ops::lookup::{LookupEntry, LookupRecord};
 use tokio::time::Instant;
 
 /// A machine with a NIC, and a UUID unless it is machine 0.
@@ -46,11 +47,15 @@ async fn lookup(lookups: &Lookups, inventory: &Inventory, outcome: &str) {
         .await;
 }
 
-fn one(found: Found) -> LookupRecord {
+fn entry(found: Found) -> LookupEntry {
     match found {
-        Found::One(lookup) => *lookup,
+        Found::One(entry) => *entry,
         other => panic!("{other:?}"),
     }
+}
+
+fn one(found: Found) -> LookupRecord {
+    entry(found).lookup
 }
 
 async fn flushed(lookups: &Lookups) {
@@ -69,9 +74,9 @@ async fn lookups_are_listed_latest_first_and_found_by_the_start_of_their_key() {
     }
     flushed(&lookups).await;
     let list = lookups.list().await.unwrap();
-    let keys: Vec<&str> = list.iter().map(|entry| entry.key.as_str()).collect();
+    let names: Vec<&str> = list.iter().map(|entry| name_of(&entry.key)).collect();
     assert_eq!(
-        keys,
+        names,
         [
             "12342222-2222-2222-2222-222222222222",
             "11002222-2222-2222-2222-222222222222",
@@ -83,20 +88,29 @@ async fn lookups_are_listed_latest_first_and_found_by_the_start_of_their_key() {
     let found = one(lookups.find("12").await.unwrap());
     assert_eq!(found.inventory, machine(0x1234), "in full");
     assert_eq!((found.count, found.matched), (1, Match::None));
-    let exact = lookups.find("020000000000").await.unwrap();
-    assert_eq!(one(exact).inventory, machine(0));
+    let whole = lookups.find(&list[2].key).await.unwrap();
+    assert_eq!(one(whole).inventory, machine(0));
     for wrong in ["", "*", ">", "12342222.>", "9", "1 2"] {
         let found = lookups.find(wrong).await.unwrap();
         assert_eq!(found, Found::None, "{wrong:?}");
     }
-    let Found::Several { first, count } = lookups.find("1").await.unwrap() else {
+    let Found::Several {
+        first,
+        count,
+        is_conflict,
+    } = lookups.find("1").await.unwrap()
+    else {
         panic!("two fit");
     };
-    assert_eq!((first.len(), count), (2, 2), "{first:?}");
-    assert!(
-        first.iter().all(|key| key.contains("(serial SN")),
+    assert_eq!(
+        (first.len(), count, is_conflict),
+        (2, 2, false),
         "{first:?}"
     );
+    for (n, told) in [0x1100, 0x1234].into_iter().zip(&first) {
+        let words = format!(" (serial SN{n}, MAC {})", mac(n));
+        assert!(told.ends_with(&words), "{first:?}");
+    }
 }
 
 #[tokio::test]
@@ -120,9 +134,9 @@ async fn a_machine_that_repeats_itself_is_counted_and_rarely_written() {
         let lookups = lookups.clone();
         async move {
             flushed(&lookups).await;
-            let key = "00012222-2222-2222-2222-222222222222";
-            let (_, revision) = lookups.bucket.read(key).await.unwrap();
-            let lookup = one(lookups.find(key).await.unwrap());
+            let found = lookups.find("00012222-2222-2222-2222-222222222222");
+            let LookupEntry { key, lookup, .. } = entry(found.await.unwrap());
+            let (_, revision) = lookups.bucket.read(&key).await.unwrap();
             (revision, lookup.count, lookup.outcome)
         }
     };
@@ -196,7 +210,7 @@ async fn of_many_that_fit_a_few_are_named() {
         lookup(&lookups, &machine(n), "unknown").await;
     }
     flushed(&lookups).await;
-    let Found::Several { first, count } = lookups.find("00").await.unwrap() else {
+    let Found::Several { first, count, .. } = lookups.find("00").await.unwrap() else {
         panic!("twenty fit");
     };
     assert_eq!((first.len(), count), (MAX_FITTING, 20));
@@ -311,5 +325,54 @@ async fn a_machine_without_any_name_is_not_remembered() {
     flushed(&lookups).await;
     let list = lookups.list().await.unwrap();
     assert_eq!(list.len(), 1);
-    assert_eq!(list[0].key, "S-N-----7");
+    assert_eq!(name_of(&list[0].key), "S-N-----7");
+}
+
+/// Whoever has the token of boot scripts can claim any machine's UUID.
+#[tokio::test]
+async fn a_machine_that_claims_anothers_uuid_takes_no_place_and_is_not_chosen() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    let (real, mut false_macs, mut more_macs) = (machine(7), machine(7), machine(7));
+    false_macs.nics[0].mac = mac(99);
+    more_macs.nics.push(Nic {
+        mac: mac(98),
+        ..real.nics[0].clone()
+    });
+    let mut swapped = more_macs.clone();
+    swapped.nics.reverse();
+    for inventory in [&real, &false_macs, &more_macs, &swapped] {
+        lookup(&lookups, inventory, "unknown").await;
+    }
+    flushed(&lookups).await;
+    let list = lookups.list().await.unwrap();
+    assert_eq!(list.len(), 3, "the order of NICs does not matter");
+    for listed in &list {
+        assert_eq!(listed.conflicts.len(), 2, "{}", listed.key);
+        let found = entry(lookups.find(&listed.key).await.unwrap());
+        assert_eq!(found.lookup.inventory.nics, listed.lookup.inventory.nics);
+        assert_eq!(found.conflicts.len(), 2);
+        assert!(!found.conflicts.contains(&found.key));
+    }
+    for start in ["0007", "00072222-2222-2222-2222-222222222222"] {
+        let found = lookups.find(start).await.unwrap();
+        let Found::Several {
+            first,
+            count: 3,
+            is_conflict: true,
+        } = found
+        else {
+            panic!("{found:?}");
+        };
+        let all = first.join(" ");
+        assert!(all.contains(&mac(7).to_string()), "{all}");
+        assert!(all.contains(&mac(99).to_string()), "{all}");
+    }
+    // One whose serial number is the key of another.
+    let mut named = Inventory::default();
+    named.system.serial = Some(list[0].key.clone());
+    lookup(&lookups, &named, "unknown").await;
+    flushed(&lookups).await;
+    let found = entry(lookups.find(&list[0].key).await.unwrap());
+    assert_eq!(found.lookup.inventory.nics, list[0].lookup.inventory.nics);
 }
