@@ -23,6 +23,7 @@ mod turn;
 mod verbs;
 
 use crate::node::Node;
+use alloc::format;
 use draft::Draft;
 
 pub use crate::event::{
@@ -51,7 +52,7 @@ pub fn decide(node: Option<&Node>, event: &Event, ctx: Ctx<'_>) -> Result<Decisi
 
 fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejected> {
     let mut draft = Draft::new(node, ctx);
-    let because = match event {
+    let mut because = match event {
         Event::Enrolled(enrolment) => return enroll::enrolled(Some(node), enrolment, ctx),
         Event::Asked {
             verb: Verb::Delete, ..
@@ -101,6 +102,9 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         | Event::Turn { .. }
         | Event::PasswordFound { .. }
         | Event::PowerRead { .. } => draft.put_aside(node),
+    }
+    if let Some(over) = password::close_untold(&mut draft) {
+        because = format!("{because}; {over}");
     }
     Ok(draft.finish(node, because))
 }

@@ -201,6 +201,7 @@ impl Story {
                 what: "BMC 10.0.0.1: silent".into(),
                 permanent,
                 accepted: None,
+                untold: false,
             }),
         })
     }

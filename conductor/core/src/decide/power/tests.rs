@@ -30,6 +30,7 @@ fn silent() -> Result<BmcReport, BmcFault> {
         what: "BMC 10.0.0.1: silent".into(),
         permanent: false,
         accepted: None,
+        untold: false,
     })
 }
 
@@ -192,6 +193,7 @@ fn a_power_command_without_a_witness_is_evidence_of_the_command_alone() {
             what: "silent".into(),
             permanent: false,
             accepted: Some(Accepted::PowerOn),
+            untold: false,
         }),
     });
     let power = story.node.power.clone().unwrap();

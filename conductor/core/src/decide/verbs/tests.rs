@@ -31,6 +31,7 @@ fn stopped(story: Story) -> Story {
             what: "stopped".into(),
             permanent: false,
             accepted: None,
+            untold: false,
         }),
     })
 }
