@@ -114,6 +114,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
 pub fn needs_inventory(node: &Node, event: &Event) -> bool {
     match event {
         Event::Booted { boot, .. } => agent::is_awaited(node, *boot),
+        Event::Beat { status, .. } => agent::lacks_something(status),
         Event::Enrolled(_)
         | Event::Asked { .. }
         | Event::Seen { .. }
@@ -121,7 +122,6 @@ pub fn needs_inventory(node: &Node, event: &Event) -> bool {
         | Event::LoginsEnded { .. }
         | Event::Identified { .. }
         | Event::Confirmed { .. }
-        | Event::Beat { .. }
         | Event::Bmc { .. }
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }
