@@ -4,6 +4,7 @@ use super::answer::{Effect, Rejected};
 use super::astray;
 use super::draft::Draft;
 use super::job::{FailureOf, HELD};
+use super::power;
 use super::ticket::{self, Admitted};
 use crate::disks;
 use crate::event::Proof;
@@ -256,6 +257,7 @@ fn listen(draft: &mut Draft<'_>, status: &Status) -> String {
     };
     let ends = draft.node.job().is_some_and(|job| ends_agent(job.step()));
     let now = draft.ctx.now;
+    power::lives(&mut draft.node, now);
     let because = match status {
         Status::Done { step, outcome } if *step == id => done(draft, outcome),
         // Its BMC does it as well.

@@ -139,6 +139,7 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
                 phase: "download".to_string(),
                 done: rng.below(4),
                 total: None,
+                trouble: None,
             },
         },
     };
@@ -670,6 +671,12 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         && *found != before.right()
     {
         // In this history it would be untrue.
+        return Ok(before);
+    }
+    if let Event::WorkerLost { actor, .. } = &moment.event
+        && actor.worker == moment.worker
+    {
+        // Nobody says so of itself, but another incarnation, of which there is one here.
         return Ok(before);
     }
     if let Event::Bmc {

@@ -25,6 +25,7 @@ mod verbs;
 use crate::node::Node;
 use alloc::format;
 use draft::Draft;
+pub(crate) use draft::{ANSWER_SECS, wake_at};
 
 pub use crate::event::{
     Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, Marks, PowerVerb, Proof, Verb,
@@ -32,9 +33,10 @@ pub use crate::event::{
 pub use crate::patch::{BmcPatch, Clear, Patch};
 pub use crate::policy::Policy;
 pub use agent::{Wanted, refusal, wanted};
+pub use alarm::heard;
 pub use answer::{Decision, Effect, Rejected, WrongTicket};
 pub use draft::Ctx;
-pub use power::{is_news, power_is_synced};
+pub use power::{is_news, power_is_read, power_is_synced};
 pub use set::bmc_is_checked;
 pub use ticket::may_renew;
 
