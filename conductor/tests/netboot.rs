@@ -34,6 +34,7 @@ impl Worker {
         let answers = BootAnswers {
             listen: SocketAddr::from((GATEWAY, BOOT_PORT)),
             tls: None,
+            names: Vec::new(),
             scripts: Scripts::Http,
             boot_dir: dir.into(),
             image_dir: dir.into(),
