@@ -210,6 +210,7 @@ impl ScriptedSteps {
                 phase: "working".into(),
                 done: 1,
                 total: None,
+                trouble: None,
             });
             loop {
                 match released

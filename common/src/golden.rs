@@ -153,6 +153,16 @@ fn every_message_has_its_golden_bytes() {
                     phase: "download".into(),
                     done: 9,
                     total: Some(10),
+                    trouble: None,
+                },
+            },
+            "troubled" => Status::Running {
+                step: StepId(7),
+                progress: Progress {
+                    phase: "download".into(),
+                    done: 9,
+                    total: Some(10),
+                    trouble: Some("t".into()),
                 },
             },
             "done" => Status::Done {

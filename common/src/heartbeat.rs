@@ -48,6 +48,9 @@ pub struct Progress {
     pub done: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
+    /// What has last gone wrong without ending the step, such as a broken transfer; none: nothing, or it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

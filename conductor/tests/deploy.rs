@@ -268,6 +268,7 @@ async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
         phase: "download".into(),
         done: 1,
         total: Some(2),
+        trouble: None,
     };
     let running = Status::Running { step: id, progress };
     // An agent already at the step gets no new order.
@@ -555,6 +556,7 @@ async fn whoever_waits_sees_what_the_machine_fetches_and_how_far_it_is() {
                 phase: "download".into(),
                 done: done * 1_000_000,
                 total: Some(100_000_000),
+                trouble: None,
             };
             let status = codec::encode(&Status::Running { step, progress });
             for _ in 0..60 {

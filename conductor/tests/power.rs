@@ -138,6 +138,34 @@ async fn power_that_nobody_ordered_is_recorded_where_that_is_configured() {
     worker.assert_well();
 }
 
+/// It waits for a ramdisk that will not come any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_switched_off_in_a_job_is_said_to_be_off_by_whoever_asks_its_bmc() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let mut worker = site.worker("w1", "power_sync_secs = 0");
+    bmcs.managed(&site, 0, "box").await;
+    site.cli(&["node", "inspect", "box"]).await.good();
+    until("it waits for the ramdisk", async || {
+        (site.show("box").await["provision_state"] == "inspect wait").then_some(())
+    })
+    .await;
+    bmcs.fleet.with(0, |bmc, _| bmc.force_power(false));
+    let said = site
+        .ask("power.sync", json!({ "node": "box" }))
+        .await
+        .good();
+    assert_eq!(said["bmc_power_on"], false, "{said}");
+    assert_eq!(said["power_on"], false, "{said}");
+    let said = site.cli(&["power", "sync-now", "box"]).await.good();
+    assert!(said.contains(" off "), "{said}");
+    let explained = site.cli(&["node", "explain", "box"]).await.good();
+    assert!(
+        explained.contains("power     off, as the BMC said"),
+        "{explained}"
+    );
+    worker.assert_well();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bmc_that_falls_silent_puts_its_own_node_into_maintenance_until_it_speaks() {
     let (site, bmcs) = (Site::start().await, Bmcs::start(2));

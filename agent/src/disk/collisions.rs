@@ -82,6 +82,7 @@ fn report(ctx: &StepContext<'_>, done: u64, total: Option<u64>) {
         phase: "other disks".to_owned(),
         done,
         total,
+        trouble: None,
     });
 }
 

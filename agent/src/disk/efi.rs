@@ -21,6 +21,7 @@ pub fn set_boot_entry(
         phase: "boot entry".to_owned(),
         done: 0,
         total: None,
+        trouble: None,
     });
     let device = target::open(identity, &(ctx.disks)())?;
     let loader = esp::find(&device, ctx.cancelled)?;

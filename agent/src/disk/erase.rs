@@ -48,6 +48,7 @@ pub fn erase_metadata(disks: &[DiskIdentity], ctx: &StepContext<'_>) -> anyhow::
             phase: "erase".to_owned(),
             done: done as u64,
             total,
+            trouble: None,
         });
         if let Err(e) = wipe_by(paths, disk.wwn.is_some(), ctx.cancelled) {
             problems.push(format!("{e:#}"));

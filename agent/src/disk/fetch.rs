@@ -83,8 +83,23 @@ fn final_refusal(error: anyhow::Error) -> Refusal {
     Refusal::Final(Final { error, changed })
 }
 
-/// Hears how long a download has waited for its turn so far, each time it begins to wait.
-pub type OnWait<'a> = &'a dyn Fn(Duration);
+/// What keeps a download from its next byte.
+pub enum Snag {
+    /// It begins to wait for its turn, and has waited for so long before.
+    InLine { waited: Duration },
+    /// A transfer broke at this byte, or none began: why.
+    Broken {
+        position: u64,
+        total: Option<u64>,
+        why: String,
+    },
+}
+
+/// Hears of each.
+pub type OnSnag<'a> = &'a dyn Fn(Snag);
+
+/// Characters of why a transfer broke.
+const MAX_WHY: usize = 300;
 
 pub struct Download<'a> {
     web: &'a Web,
@@ -92,7 +107,7 @@ pub struct Download<'a> {
     current: usize,
     limits: Limits,
     cancelled: &'a AtomicBool,
-    on_wait: OnWait<'a>,
+    on_snag: OnSnag<'a>,
     /// For its turn, in all.
     waited: Duration,
     body: Option<Body<'a>>,
@@ -111,7 +126,7 @@ impl<'a> Download<'a> {
         urls: &[String],
         limits: Limits,
         cancelled: &'a AtomicBool,
-        on_wait: OnWait<'a>,
+        on_snag: OnSnag<'a>,
     ) -> anyhow::Result<Self> {
         let mirror = |text: &String| {
             let url =
@@ -136,7 +151,7 @@ impl<'a> Download<'a> {
             current: 0,
             limits,
             cancelled,
-            on_wait,
+            on_snag,
             waited: Duration::ZERO,
             body: None,
             position: 0,
@@ -218,7 +233,13 @@ impl<'a> Download<'a> {
         if self.cancelled.load(Ordering::Relaxed) {
             bail!("cancelled at {}", self.describe());
         }
-        tracing::warn!(image = %self.mirrors[self.current].url, position = self.position, error = format!("{error:#}"), "broken transfer");
+        let why = format!("{error:#}");
+        tracing::warn!(image = %self.mirrors[self.current].url, position = self.position, error = why, "broken transfer");
+        (self.on_snag)(Snag::Broken {
+            position: self.position,
+            total: self.total,
+            why: why.chars().take(MAX_WHY).collect(),
+        });
         let live = self
             .mirrors
             .iter()
@@ -260,7 +281,8 @@ impl<'a> Download<'a> {
                 return Err(anyhow::Error::msg(MayPass(busy)));
             }
             self.waited += pause;
-            (self.on_wait)(self.waited);
+            let waited = self.waited;
+            (self.on_snag)(Snag::InLine { waited });
             self.wait(pause);
         }
         self.next_mirror()

@@ -2,7 +2,7 @@
 //! The parts that make the disk bootable are held back by `writer` and written by `commit`.
 use super::buffer::{self, Buffer, Filler, Gone};
 use super::device::Device;
-use super::fetch::{Download, Limits};
+use super::fetch::{Download, Limits, Snag};
 use super::hash::Hasher;
 use super::stage::Stop;
 use super::writer::{Held, Writer};
@@ -33,9 +33,19 @@ pub fn write_image(
     let started = Instant::now();
     let device = target::open(&order.disk, &(ctx.disks)())?;
     let drive = config_drive::build(&order.config_drive, device.sector())?;
-    // It changes with each wait, so the step does not look hung.
-    let in_line = |waited: Duration| report(ctx, "wait in line", waited.as_secs(), None);
-    let mut download = Download::open(web, &order.urls, limits, ctx.cancelled, &in_line)?;
+    let on_snag = |snag| match snag {
+        // It changes with each wait, so the step does not look hung.
+        Snag::InLine { waited } => report(ctx, "wait in line", waited.as_secs(), None),
+        Snag::Broken {
+            position,
+            total,
+            why,
+        } => (ctx.progress)(Progress {
+            trouble: Some(why),
+            ..progress("download", position, total)
+        }),
+    };
+    let mut download = Download::open(web, &order.urls, limits, ctx.cancelled, &on_snag)?;
     if let Some(total) = download.total()
         && order.format == ImageFormat::Raw
         && total > device.bytes()
@@ -59,11 +69,16 @@ pub fn write_image(
 }
 
 fn report(ctx: &StepContext<'_>, phase: &str, done: u64, total: Option<u64>) {
-    (ctx.progress)(Progress {
+    (ctx.progress)(progress(phase, done, total));
+}
+
+fn progress(phase: &str, done: u64, total: Option<u64>) -> Progress {
+    Progress {
         phase: phase.to_owned(),
         done,
         total,
-    });
+        trouble: None,
+    }
 }
 
 /// Downloads, writes, flushes and verifies the image, except for its head and tail.

@@ -131,7 +131,7 @@ async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `on`, `off?` when nobody has seen it, `off → power on` on the way.
+/// `on`, `off?` when nobody has seen it, `off → power on` on the way, `on? (the BMC says off)` when it was just asked.
 pub fn power_word(node: &Summary) -> String {
     let now = match node.power_on {
         Some(true) => "on",
@@ -142,8 +142,15 @@ pub fn power_word(node: &Summary) -> String {
         true => "?",
         false => "",
     };
+    let said = match node.bmc_power_on {
+        Some(said) if node.power_on != Some(said) => {
+            let said = if said { "on" } else { "off" };
+            format!(" (the BMC says {said})")
+        }
+        Some(_) | None => String::new(),
+    };
     match &node.target_power_state {
-        Some(target) => format!("{now}{doubt} → {target}"),
-        None => format!("{now}{doubt}"),
+        Some(target) => format!("{now}{doubt}{said} → {target}"),
+        None => format!("{now}{doubt}{said}"),
     }
 }

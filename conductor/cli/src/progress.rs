@@ -23,6 +23,7 @@ pub struct Report {
 struct Sample {
     phase: String,
     done: u64,
+    trouble: Option<String>,
     at: Instant,
 }
 
@@ -68,7 +69,8 @@ impl Report {
             .last
             .as_ref()
             .filter(|last| last.phase == progress.phase);
-        if before.is_some_and(|last| now - last.at < EVERY) {
+        let is_new = before.is_some_and(|last| last.trouble != progress.trouble);
+        if !is_new && before.is_some_and(|last| now - last.at < EVERY) {
             return None;
         }
         let rate = before.and_then(|last| {
@@ -76,10 +78,14 @@ impl Report {
             let millis = u64::try_from((now - last.at).as_millis()).ok()?;
             moved.checked_mul(1000)?.checked_div(millis)
         });
-        let line = progress_line(progress, rate);
+        let mut line = progress_line(progress, rate);
+        if let Some(trouble) = &progress.trouble {
+            line += &format!(": {trouble}");
+        }
         self.last = Some(Sample {
             phase: progress.phase.clone(),
             done: progress.done,
+            trouble: progress.trouble.clone(),
             at: now,
         });
         Some(line)
@@ -106,6 +112,9 @@ fn step_line(node: &Shown) -> String {
     if job.boots > 1 {
         line += &format!(", ramdisk boot {}", job.boots);
     }
+    if let Some(why) = &job.again {
+        line += &format!(", booted again because {why}");
+    }
     line + &pause(job) + ")"
 }
 
@@ -123,7 +132,9 @@ fn pause(job: &Job) -> String {
 
 /// `download 42 %, 118.0 MB/s, 35 s left`. Steps that do not move bytes count disks or the like.
 fn progress_line(progress: &Progress, rate: Option<u64>) -> String {
-    let Progress { phase, done, total } = progress;
+    let Progress {
+        phase, done, total, ..
+    } = progress;
     if !matches!(phase.as_str(), "download" | "write" | "verify" | "commit") {
         return match total {
             Some(total) => format!("{phase} {done} of {total}"),
@@ -156,6 +167,7 @@ mod tests {
                 phase: phase.into(),
                 done,
                 total,
+                trouble: None,
             },
         }
     }
@@ -190,6 +202,29 @@ mod tests {
         let other = at(22, &running("erase", 2, Some(3)));
         assert_eq!(other.as_deref(), Some("erase 2 of 3"));
         assert_eq!(at(30, &Status::Idle), None);
+    }
+
+    #[test]
+    fn what_troubles_a_download_is_said_at_once_and_no_longer_than_it_lasts() {
+        let mut report = Report::default();
+        let begin = Instant::now();
+        let troubled = |trouble: Option<&str>| {
+            let mut status = running("download", 1_000_000, Some(10_000_000));
+            if let Status::Running { progress, .. } = &mut status {
+                progress.trouble = trouble.map(Into::into);
+            }
+            status
+        };
+        let refused = "GET http://w/os.zst: Connection refused";
+        let mut at = |secs: u64, trouble| {
+            report.agent(&troubled(trouble), begin + Duration::from_secs(secs))
+        };
+        assert_eq!(at(0, None).as_deref(), Some("download 10 %"));
+        let said = at(1, Some(refused)).unwrap();
+        assert!(said.ends_with(&format!(": {refused}")), "{said}");
+        assert_eq!(at(2, Some(refused)), None);
+        let over = at(3, None).unwrap();
+        assert!(!over.contains("refused"), "{over}");
     }
 
     fn shown(job: serde_json::Value) -> Shown {

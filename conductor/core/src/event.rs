@@ -124,6 +124,10 @@ impl Event {
                 ..
             } => true,
             Event::Bmc { .. } | Event::PasswordFound { .. } => node.password_change.is_some(),
+            // It may end one that no BMC has heard of.
+            Event::Asked {
+                verb: Verb::Abort, ..
+            } => node.password_change.is_some(),
             Event::Asked { .. }
             | Event::Booted { .. }
             | Event::Seen { .. }
@@ -286,6 +290,9 @@ pub struct BmcFault {
     /// The BMC accepted this power command, but nobody could see whether it was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
+    /// Of [`BmcAct::SetPassword`](crate::node::BmcAct::SetPassword): this try has not told the BMC the new password.
+    #[serde(default)]
+    pub untold: bool,
 }
 
 /// A power command that a BMC accepted.

@@ -1,6 +1,7 @@
 //! Says in words what a node is doing: what it waits for, since when, until when, which attempt, what comes next.
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::boot;
+use crate::decide::{ANSWER_SECS, LastBeat, wake_at};
 use crate::lookup::weak_identity;
 use crate::node::{
     AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, MeasuredBoot, Node,
@@ -8,6 +9,7 @@ use crate::node::{
 };
 use crate::plan::steps_of;
 use crate::policy::{OnMeasurement, Policy};
+use crate::text::said;
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,10 +17,16 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+use ironbeat_common::heartbeat::Status;
 use serde::{Deserialize, Serialize};
 
 /// From its address to its boot script a machine takes seconds; by way of TFTP alone, some more.
 const QUIET_SECS: u32 = 30;
+
+/// From its first power-on to the confirmation by cloud-init a system takes minutes: POST, boot, packages.
+const FIRST_BOOT_SECS: u32 = 600;
+/// Characters of what troubles an agent.
+const MAX_TROUBLE: usize = 500;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -35,9 +43,16 @@ pub struct Explanation {
     pub waiting_for: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
+    /// When the first time-out of this wait comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// `step 3 of 6, try 1 of 5, ramdisk boot 1 of 2`.
+    /// When its agent was heard last, and what it said, while it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What ends the wait for an agent at work, each with its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<String>,
+    /// `step 3 of 6, try 1 of 5, ramdisk boot 1 of 2`, and why it is booted again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<String>,
     /// What the network boot of its machine was seen to do last.
@@ -108,6 +123,19 @@ impl Explanation {
         self
     }
 
+    /// Adds what troubles its agent in its step, as its last heartbeat says.
+    #[must_use]
+    pub fn troubled(mut self, node: &Node, last_beat: &LastBeat) -> Self {
+        if let (Status::Running { step, progress }, Some(agent)) =
+            (&last_beat.status, &mut self.agent)
+            && (node.boot, node.agent_step()) == (Some(last_beat.boot), Some(*step))
+            && let Some(trouble) = &progress.trouble
+        {
+            *agent += &format!("; its last trouble: {}", said(trouble, MAX_TROUBLE));
+        }
+        self
+    }
+
     /// Adds what the record alone does not tell: how many are before it in line.
     #[must_use]
     pub fn in_line(mut self, position: Option<usize>) -> Self {
@@ -119,17 +147,8 @@ impl Explanation {
 }
 
 pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
-    let (since, until) = match node.job().map(|job| &job.phase) {
-        Some(
-            Phase::InLine { since, until }
-            | Phase::Acting { since, until, .. }
-            | Phase::Backoff { since, until, .. }
-            | Phase::AwaitingAgent { since, until, .. }
-            | Phase::AgentStep { since, until, .. },
-        ) => (Some(*since), Some(*until)),
-        None => (None, None),
-    };
-    let until = until.filter(|_| !node.is_held());
+    let since = node.job().map(|job| job.phase.since());
+    let until = wake_at(node, policy).filter(|_| !node.is_held());
     Explanation {
         provision_state: node.state.provision_state().to_string(),
         for_secs: now.since(node.since).as_secs(),
@@ -138,6 +157,8 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         waiting_for: waiting_for(node, now, policy),
         since,
         until,
+        agent: node.job().and_then(|job| agent(job, now)),
+        timeouts: timeouts(node, policy).filter(|_| !node.is_held()),
         attempt: node.job().map(|job| attempt(node, job, policy)),
         netboot: None,
         next: next(node, policy),
@@ -171,6 +192,42 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         }),
         worker: None,
     }
+}
+
+/// Of an agent at work.
+fn agent(job: &Job, now: Time) -> Option<String> {
+    match &job.phase {
+        Phase::AgentStep { seen, .. } => {
+            Some(format!("heard {} ago", human(now.since(*seen).as_secs())))
+        }
+        Phase::InLine { .. }
+        | Phase::Acting { .. }
+        | Phase::Backoff { .. }
+        | Phase::AwaitingAgent { .. } => None,
+    }
+}
+
+/// Each that may end a step of an agent, as `decide/alarm` does it.
+fn timeouts(node: &Node, policy: &Policy) -> Option<String> {
+    let Phase::AgentStep {
+        until,
+        seen,
+        marked,
+        ..
+    } = &node.job()?.phase
+    else {
+        return None;
+    };
+    let (silence, stall) = (policy.heartbeat_timeout_secs, policy.step_stall_secs);
+    let off = node.off_since().map_or_else(String::new, |at| {
+        let answer = at.after(secs(ANSWER_SECS));
+        format!("at {answer} without an answer, as the BMC says that the machine is off; ")
+    });
+    Some(format!(
+        "{off}at {} after {silence} s without a heartbeat; at {} after {stall} s without progress; at {until} in any case",
+        seen.after(secs(silence)),
+        marked.after(secs(stall)),
+    ))
 }
 
 fn password_change(change: &PasswordChange) -> String {
@@ -207,10 +264,17 @@ fn confirmed(node: &Node, now: Time) -> Option<String> {
             "confirmed by the instance at {at}, {} ago",
             ago(at)
         )),
-        (None, State::Resting(Rest::Active)) => Some(format!(
-            "not confirmed by the instance, {} after the node became active: look at its console, and whether it reaches a worker by HTTP",
-            ago(node.since)
-        )),
+        (None, State::Resting(Rest::Active)) => {
+            let late = now.since(node.since) >= secs(FIRST_BOOT_SECS);
+            let hint = match late {
+                true => ": look at its console, and whether it reaches a worker by HTTP",
+                false => "",
+            };
+            let ago = ago(node.since);
+            Some(format!(
+                "not confirmed by the instance, {ago} after the node became active{hint}"
+            ))
+        }
         (None, State::Resting(_) | State::Busy(_)) => None,
     }
 }
@@ -288,7 +352,14 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
                         Some(total) => format!(", {} {} of {total}", mark.phase, mark.done),
                         None => format!(", {} {}", mark.phase, mark.done),
                     });
-                format!("the agent to {} (step id {id}{progress})", step_words(step))
+                let off = match node.off_since() {
+                    Some(_) => "; but the BMC says that the machine is off",
+                    None => "",
+                };
+                format!(
+                    "the agent to {} (step id {id}{progress}){off}",
+                    step_words(step)
+                )
             }
             (Phase::Acting { .. }, step) => format!("a worker to {}", step_words(step)),
         },
@@ -313,8 +384,10 @@ fn asks_for_no_script(node: &Node, now: Time, policy: &Policy) -> bool {
 }
 
 fn attempt(node: &Node, job: &Job, policy: &Policy) -> String {
+    let again = job.again.as_ref();
+    let again = again.map_or_else(String::new, |why| format!(", because {why}"));
     format!(
-        "step {} of {}, try {} of {}, ramdisk boot {} of {}",
+        "step {} of {}, try {} of {}, ramdisk boot {} of {}{again}",
         job.at + 1,
         steps_of(job, node.found_boot_mode),
         job.tries,
@@ -342,9 +415,17 @@ fn next(node: &Node, policy: &Policy) -> String {
         let first = step_words(job.step());
         return format!("{first}, when its turn has come; an operator can abort it");
     }
-    let done = match job.steps.get(job.at + 1) {
-        Some(step) => step_words(step),
-        None => match job.goal {
+    let done = match (job.steps.get(job.at + 1), job.kind) {
+        (Some(step), _) => step_words(step),
+        // The lookup says which steps follow.
+        (None, JobKind::Deploy) if *job.step() == Step::AwaitAgent => "write the image".to_string(),
+        (None, JobKind::Inspect) if *job.step() == Step::AwaitAgent => {
+            "read the hardware".to_string()
+        }
+        (None, JobKind::Clean) if *job.step() == Step::AwaitAgent => {
+            "erase the metadata of its disks".to_string()
+        }
+        (None, _) => match job.goal {
             Goal::Clean => "be cleaned".to_string(),
             Goal::Rest(rest) if job.kind.spec().on_failure == OnFailure::Back => {
                 format!("be {} as before", rest.name())
@@ -389,6 +470,9 @@ fn verbs(node: &Node) -> Vec<&'static str> {
             if job.is_soft() {
                 verbs.extend(["power off", "power reboot"]);
             }
+            if node.maintenance.is_some() {
+                verbs.push("node maintenance unset");
+            }
             return verbs;
         }
     };
@@ -396,7 +480,7 @@ fn verbs(node: &Node) -> Vec<&'static str> {
         (Some(_), _) => vec!["node maintenance unset"],
         (None, Rest::Enroll) => vec!["node manage"],
         (None, Rest::Manageable) => vec!["node inspect", "node provide"],
-        (None, Rest::Available) => vec!["node deploy"],
+        (None, Rest::Available) => vec!["node deploy", "node manage"],
         (None, Rest::Active) => vec!["node undeploy", "node rebuild"],
         (None, Rest::InspectFailed) => vec!["node inspect", "node manage"],
         (None, Rest::DeployFailed) => vec!["node deploy", "node undeploy"],
@@ -409,6 +493,9 @@ fn verbs(node: &Node) -> Vec<&'static str> {
     let refused = change.is_some_and(|change| change.refused.is_some());
     if node.last_error.is_some() || node.bmc_error.is_some() || refused {
         verbs.push("node set");
+    }
+    if node.bmc_error.is_some() || refused {
+        verbs.push("bmc check");
     }
     verbs
 }
@@ -449,7 +536,13 @@ fn step_words(step: &Step) -> String {
         Step::Agent(AgentStep::Inspect { .. }) => {
             "read the hardware and listen for LLDP".to_string()
         }
-        Step::Agent(AgentStep::WriteImage(write)) => format!("write the image to {}", write.disk),
+        Step::Agent(AgentStep::WriteImage(write)) => {
+            format!(
+                "write the image {} to {}",
+                write.source.without_query(),
+                write.disk
+            )
+        }
         Step::Agent(AgentStep::SetBootEntry { .. }) => "make a UEFI boot entry".to_string(),
         Step::Agent(AgentStep::EraseMetadata { disks }) => {
             format!("erase the metadata of {} disks", disks.len())
@@ -483,8 +576,14 @@ impl fmt::Display for Explanation {
         if let (Some(since), Some(until)) = (self.since, self.until) {
             writeln!(f, "          since {since}, until {until}")?;
         }
+        if let Some(timeouts) = &self.timeouts {
+            writeln!(f, "          ends {timeouts}")?;
+        }
         if let Some(worker) = &self.worker {
             writeln!(f, "          {worker}")?;
+        }
+        if let Some(agent) = &self.agent {
+            writeln!(f, "agent     {agent}")?;
         }
         if let Some(attempt) = &self.attempt {
             writeln!(f, "attempt   {attempt}")?;

@@ -350,6 +350,7 @@ mod tests {
                     at: 0,
                     tries: 1,
                     boots: 1,
+                    again: None,
                     place: None,
                     phase: Phase::Backoff {
                         since: now,

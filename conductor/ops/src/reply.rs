@@ -27,6 +27,10 @@ pub struct Summary {
     /// Somebody saw it; otherwise it is the last command.
     #[serde(default)]
     pub power_confirmed: bool,
+    /// What the BMC said now, in the answer of `power.sync`: the record may have another word for a moment, while it is put right or
+    /// while the BMC is driven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_power_on: Option<bool>,
     #[serde(default)]
     pub target_power_state: Option<String>,
     pub maintenance: bool,
@@ -58,6 +62,14 @@ impl Summary {
         errors.join("; ")
     }
 
+    /// Adds what the BMC has just said. What it contradicts is not confirmed.
+    #[must_use]
+    pub fn bmc_says(mut self, on: bool) -> Self {
+        self.bmc_power_on = Some(on);
+        self.power_confirmed &= self.power_on == Some(on);
+        self
+    }
+
     pub fn of(node: &Entry) -> Self {
         Self {
             id: node.id,
@@ -67,6 +79,7 @@ impl Summary {
             since: node.since,
             power_on: node.power.as_ref().map(|power| power.on),
             power_confirmed: node.power.as_ref().is_some_and(Power::confirmed),
+            bmc_power_on: None,
             target_power_state: node.target_power_state.clone(),
             maintenance: node.maintenance.is_some(),
             fault: node.maintenance.as_ref().and_then(|m| m.fault),

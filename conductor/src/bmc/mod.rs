@@ -15,6 +15,7 @@ use ironbeat_core::decide::{BmcFault, BmcReport, Event};
 use ironbeat_core::node::{BmcAccess, BmcAct, BmcAddress, Host};
 use ironbeat_ipmi::{Bmc, Error as IpmiError, Timing, Transport};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -119,9 +120,10 @@ impl Bmcs {
             fence,
             doing: Mutex::new("begin"),
         };
+        let told = AtomicBool::new(act != BmcAct::SetPassword);
         let work = async {
             if act == BmcAct::SetPassword {
-                return password::set(self, login, &permit).await;
+                return password::set(self, login, &permit, &told).await;
             }
             let lease = self.handle(login).await?;
             act::carry_out(&lease.bmc, act, wish, &permit, self.patience).await
@@ -131,18 +133,22 @@ impl Bmcs {
             why = permit.end() => Err(why),
             result = work => result,
         };
-        match result {
-            Ok(report) => Ok(report),
+        let fault = match result {
+            Ok(report) => return Ok(report),
             Err(Stop::Fault(fault)) => {
                 self.forget_if_named(login.address());
-                Err(fault)
+                fault
             }
             Err(Stop::NotAllowed(why)) => {
                 let (address, doing) = (login.address(), permit.doing());
                 let what = format!("BMC {address}: {doing}: stopped, because {why}");
-                Err(transient(what))
+                transient(what)
             }
-        }
+        };
+        Err(BmcFault {
+            untold: !told.load(Ordering::Relaxed),
+            ..fault
+        })
     }
 
     /// Asks for the power state, once.
@@ -319,6 +325,7 @@ fn transient(what: String) -> BmcFault {
         what,
         permanent: false,
         accepted: None,
+        untold: false,
     }
 }
 

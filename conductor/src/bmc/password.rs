@@ -9,6 +9,7 @@ use crate::records::logins::BmcLogin;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event};
 use ironbeat_core::node::{BmcAccess, Candidate, SHORT_PASSWORD};
 use ironbeat_ipmi::{Bmc, Error as IpmiError, ErrorKind, Secret};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// "The channel this request came in on" (IPMI 2.0 §6.3).
 const ANSWERING_CHANNEL: u8 = 0x0e;
@@ -73,11 +74,12 @@ pub(super) async fn find(bmcs: &Bmcs, login: &BmcLogin) -> Result<Tried, BmcFaul
 }
 
 /// Sets the next password, and proves by a login of its own that the BMC has all of it; one that keeps something else gets
-/// the present one again.
+/// the present one again. `told`: set before the BMC hears of it, or once it is known to have heard.
 pub(super) async fn set(
     bmcs: &Bmcs,
     login: &BmcLogin,
     permit: &Permit<'_>,
+    told: &AtomicBool,
 ) -> Result<BmcReport, Stop> {
     let at = login.address();
     let (Some(next), Some(to_be)) = (&login.secrets.next, login.with(Candidate::Next)) else {
@@ -90,12 +92,14 @@ pub(super) async fn set(
     let lease = bmcs.kept(&access).await?;
     if tried.found == Some(Candidate::Next) {
         // By an earlier try.
+        told.store(true, Ordering::Relaxed);
         return look(&lease.bmc, permit).await;
     }
     permit.check("find the user")?;
     let user = lease.bmc.own_user(ANSWERING_CHANNEL).await?.id;
     permit.check("set the new password")?;
-    let told = lease
+    told.store(true, Ordering::Relaxed);
+    let answer = lease
         .bmc
         .set_password(user, &Secret::new(next.reveal()))
         .await;
@@ -110,7 +114,7 @@ pub(super) async fn set(
         Err(error) if is_refusal(&error) => {}
         Err(error) => return Err(error.into()),
     }
-    told?;
+    answer?;
     let (kept, back) = put_back(bmcs, login, &lease.bmc, user, permit).await?;
     let what =
         format!("BMC {at}: it says that it has set the new password, and then refuses it{kept}");

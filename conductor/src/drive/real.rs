@@ -133,6 +133,7 @@ impl RealHands {
             ),
             permanent: !matches!(error, StoreError::Kv(_)),
             accepted: None,
+            untold: false,
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::records::presence::Liveness;
 use crate::records::{StoreError, rotate};
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{Enrolment, Event, Verb};
+use ironbeat_core::decide::{Enrolment, Event, LastBeat, Verb, heard};
 use ironbeat_core::explain::{explain, human};
 use ironbeat_core::id::{RequestId, WorkerId};
 use ironbeat_core::index::Entry;
@@ -54,13 +54,21 @@ pub async fn answer(
         Request::ExplainNode(ask) => {
             let node = load(worker, &ask.node).await?;
             let now = clock::now();
+            let beat = last_beat(worker, &node).await;
+            let node = match &beat {
+                Some(beat) => heard(&node, beat, now),
+                None => node,
+            };
             let mut explained = explain(&node, now, &worker.policy);
+            if let Some(beat) = &beat {
+                explained = explained.troubled(&node, beat);
+            }
             explained = explained.in_line(worker.view.position_in_line(&node.id));
             if worker.scripts_by == Scripts::Https {
                 explained = explained.over_tls(&node, now, &worker.policy);
             }
             explained.power_sync = match node.job() {
-                None => power.trouble(node.id),
+                None => power.trouble(&node),
                 Some(_) => None,
             };
             explained.worker = worker.presence.idle_owner(node.id);
@@ -124,11 +132,14 @@ pub async fn answer(
             let node = load(worker, &ask.node).await?;
             let id = node.id;
             let read = loops::power::read(worker, power, &Entry::of(&node)).await?;
-            if let Some(Err(fault)) = read {
-                return Err(fail(502, fault.what));
-            }
+            let said = read.transpose();
+            let said = said.map_err(|fault| fail(502, fault.what))?;
             let node = load(worker, &id.to_string()).await?;
-            Reply::SyncPower(Summary::of(&Entry::of(&node)))
+            let summary = Summary::of(&Entry::of(&node));
+            Reply::SyncPower(match said {
+                Some(report) => summary.bmc_says(report.power_on),
+                None => summary,
+            })
         }
         Request::RevokeLogin(ask) => Reply::RevokeLogin(login::revoke(worker, ask).await?),
         Request::CheckBmc(ask) => {
@@ -236,6 +247,14 @@ async fn rotate(worker: &Worker) -> Result<Rotated, ApiError> {
         unreadable,
         more,
     })
+}
+
+/// Of an agent at work. An explanation must not fail with the stream of heartbeats.
+async fn last_beat(worker: &Worker, node: &Node) -> Option<LastBeat> {
+    node.agent_step()?;
+    let beat = worker.seen.last_beat(node.id).await;
+    beat.inspect_err(|error| tracing::warn!(node = %node.id, "explain: {error}"))
+        .ok()?
 }
 
 fn is_live(worker: &Worker, id: &WorkerId) -> bool {

@@ -5,8 +5,9 @@ use crate::drive::ReconcileError;
 use crate::fnv::fnv1a;
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, is_news, power_is_synced};
+use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, is_news, power_is_read};
 use ironbeat_core::index::Entry;
+use ironbeat_core::node::Node;
 use ironbeat_core::time::Time;
 use ironbeat_ipmi::Slots;
 use std::collections::HashMap;
@@ -37,8 +38,15 @@ struct Watch {
     /// When the node was last asked.
     asked: Option<Instant>,
     under_way: bool,
-    /// When the first of them was, and what the last one said.
-    trouble: Option<(Time, String)>,
+    trouble: Option<Trouble>,
+}
+
+struct Trouble {
+    /// When the first of them was, and the last one.
+    since: Time,
+    last: Time,
+    /// What the last one said.
+    what: String,
 }
 
 #[derive(Default)]
@@ -49,16 +57,22 @@ pub struct PowerSync {
 }
 
 impl PowerSync {
-    /// Since when, how often and why a node's readings are no good; only its owner knows.
-    pub fn trouble(&self, node: NodeId) -> Option<String> {
+    /// Since when, how often and why a node's readings are no good; only its owner knows. What was put right after the last one is
+    /// none.
+    pub fn trouble(&self, node: &Node) -> Option<String> {
         let watches = self.lock();
-        let watch = watches.get(&node)?;
-        let (since, last) = watch.trouble.as_ref()?;
+        let watch = watches.get(&node.id)?;
+        let trouble = watch.trouble.as_ref()?;
+        let seen = node.power.as_ref().filter(|power| power.confirmed());
+        if seen.is_some_and(|power| power.at > trouble.last) {
+            return None;
+        }
         let times = match watch.troubles {
             1 => "once".into(),
             n => format!("{n} times in a row"),
         };
-        Some(format!("no good reading since {since}, {times}: {last}"))
+        let Trouble { since, what, .. } = trouble;
+        Some(format!("no good reading since {since}, {times}: {what}"))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Watch>> {
@@ -102,9 +116,7 @@ fn due(worker: &Worker, sync: &PowerSync) -> Vec<Arc<Entry>> {
     let owners = worker.presence.owners();
     let (now, unix_ms) = (Instant::now(), clock::now().unix_ms());
     let period = period(&worker.policy);
-    let is_mine = |node: &Entry| {
-        power_is_synced(node.rest, node.maintenance.as_ref()) && owners.is_mine(node.id)
-    };
+    let is_mine = |node: &Entry| power_is_read(node) && owners.is_mine(node.id);
     let mut watches = sync.lock();
     let mut room = MAX_UNDER_WAY.saturating_sub(watches.values().filter(|w| w.under_way).count());
     let mut mine = 0;
@@ -223,8 +235,12 @@ fn count(
         Some(_) => watch.troubles.saturating_add(1),
         None => 0,
     };
-    let since = watch.trouble.take().map_or(at, |(since, _)| since);
-    watch.trouble = trouble.map(|last| (since, last));
+    let since = watch.trouble.take().map_or(at, |before| before.since);
+    watch.trouble = trouble.map(|what| Trouble {
+        since,
+        last: at,
+        what,
+    });
     watch.troubles
 }
 
@@ -245,9 +261,33 @@ impl Drop for UnderWay<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::tests::node;
+    use ironbeat_core::node::{Power, PowerSource};
 
     fn id(n: u8) -> NodeId {
         NodeId::from_bytes([n; 16])
+    }
+
+    /// A machine that was switched off by hand is on again before its next reading.
+    #[test]
+    fn what_was_put_right_after_a_bad_reading_is_no_trouble_any_more() {
+        let at = |secs: u64| Time::from_unix_ms(secs * 1000);
+        let mut node = node(1);
+        let power = |on, secs| {
+            Some(Power {
+                on,
+                at: at(secs),
+                source: PowerSource::Bmc,
+            })
+        };
+        node.power = power(true, 1);
+        let sync = PowerSync::default();
+        let off = Ok(BmcReport { power_on: false });
+        count(&mut sync.lock(), &Entry::of(&node), at(5), &off);
+        let said = sync.trouble(&node).unwrap();
+        assert!(said.ends_with("once: the BMC says off, the record on"));
+        node.power = power(true, 9);
+        assert_eq!(sync.trouble(&node), None);
     }
 
     #[test]

@@ -27,6 +27,9 @@ const MAX_INVENTORY_BYTES: usize = 16 << 10;
 /// Of an inventory that is larger: NICs, and characters of a text.
 const MAX_NICS: usize = 16;
 const MAX_TEXT: usize = 64;
+/// Problems of an inventory in a list, and characters of each.
+const MAX_PROBLEMS: usize = 8;
+const MAX_PROBLEM: usize = 200;
 /// What a list is made from: the last 500 machines at least. It has less of each, so that it is seldom longer.
 const MAX_READ_BYTES: usize = 8 << 20;
 /// Characters of a key; and those of its end, digits in hex of a hash that nobody finds twice.
@@ -417,7 +420,11 @@ pub(super) fn parse(key: &str, value: &[u8]) -> Option<LookupRecord> {
 fn shorten(inventory: &mut Inventory) {
     inventory.cpu.flags.clear();
     inventory.memory.modules.clear();
-    inventory.problems.clear();
+    // Why something is missing is what one looks for.
+    inventory.problems.truncate(MAX_PROBLEMS);
+    for problem in &mut inventory.problems {
+        problem.what = problem.what.chars().take(MAX_PROBLEM).collect();
+    }
     for nic in &mut inventory.nics {
         nic.lldp = None;
     }

@@ -167,6 +167,7 @@ mod tests {
             since: Time::from_unix_ms(1),
             power_on: None,
             power_confirmed: false,
+            bmc_power_on: None,
             target_power_state: None,
             maintenance: false,
             fault: None,

@@ -38,6 +38,7 @@ fn transient(what: &str) -> BmcFault {
         what: what.into(),
         permanent: false,
         accepted: None,
+        untold: false,
     }
 }
 

@@ -365,6 +365,7 @@ async fn read_power(world: Shared, worker: usize, drive: Arc<SimDrive>, node: Ar
         what: what.into(),
         permanent,
         accepted: None,
+        untold: false,
     };
     let result = match ask(&world, look).await {
         Answer::Power(power_on) => Ok(BmcReport { power_on }),

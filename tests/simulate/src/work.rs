@@ -42,6 +42,7 @@ impl Current {
                     phase: "work".into(),
                     done: *ticks,
                     total: Some(*of),
+                    trouble: None,
                 },
             },
             Current::Over { step, result, .. } => match &**result {

@@ -9,7 +9,7 @@ use ironbeat::records::Revision;
 use ironbeat::records::presence::roster::{Roster, Timing, owner};
 use ironbeat::records::presence::wrong_clock;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{Event, power_is_synced};
+use ironbeat_core::decide::{Event, power_is_read};
 use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::index::{Entry, Index};
 use ironbeat_core::node::Node;
@@ -437,7 +437,7 @@ impl World {
         let live = it.live(now);
         for node in it.index.all() {
             let mine = owner(node.id, live.iter()).is_some_and(|id| *id == it.info.id);
-            if !mine || !power_is_synced(node.rest, node.maintenance.as_ref()) {
+            if !mine || !power_is_read(node) {
                 continue;
             }
             let watch = it.watches.entry(node.id).or_default();

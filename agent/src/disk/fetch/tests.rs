@@ -2,7 +2,7 @@
 //! Single requests are tested in `http`.
 use super::super::testing::LIMITS;
 use super::super::testing::image::noise;
-use super::{Download, Limits};
+use super::{Download, Limits, Snag};
 use crate::clock::Wall;
 use crate::context::MayPass;
 use crate::web::testing::{Reply, Request, Server, proxy, trusting, web};
@@ -242,6 +242,34 @@ fn chunked_bodies_are_resumed_too() {
 }
 
 #[test]
+fn a_transfer_that_breaks_is_told_with_its_cause() {
+    let server = after_a_cut(|request, object| match request.number {
+        1 => Reply::status(502),
+        _ => Reply::object(object, "one", request),
+    });
+    let snags = std::cell::RefCell::new(Vec::new());
+    let on_snag = |snag| match snag {
+        Snag::Broken {
+            position,
+            total,
+            why,
+        } => snags.borrow_mut().push((position, total, why)),
+        Snag::InLine { .. } => panic!("nobody is full"),
+    };
+    let (urls, web) = ([server.url("/o?token=hidden")], web());
+    let download = Download::open(&web, &urls, LIMITS, &NEVER, &on_snag);
+    let (mut download, mut piece) = (download.expect("it begins"), vec![0; 50_000]);
+    while let 1.. = download.read(&mut piece).expect("it is resumed") {}
+    let snags = snags.into_inner();
+    let [cut, refused] = snags.as_slice() else {
+        panic!("{snags:?}");
+    };
+    assert_eq!((cut.0, cut.1), (CUT as u64, Some(BYTES as u64)));
+    assert!(refused.2.ends_with("HTTP status 502"), "{snags:?}");
+    assert!(!refused.2.contains("hidden"), "{snags:?}");
+}
+
+#[test]
 fn the_next_mirror_takes_over() {
     let cut = after_a_cut(|_, _| Reply::status(503));
     let good = Server::of(object());
@@ -289,7 +317,10 @@ fn being_full_is_no_failure_of_a_server_that_says_when_to_come_back() {
         ..LIMITS
     };
     let waits = std::cell::RefCell::new(Vec::new());
-    let on_wait = |waited| waits.borrow_mut().push(waited);
+    let on_wait = |snag| match snag {
+        Snag::InLine { waited } => waits.borrow_mut().push(waited),
+        Snag::Broken { why, .. } => panic!("{why}"),
+    };
     let urls = [server.url("/o")];
     let web = web();
     let download = Download::open(&web, &urls, limits, &NEVER, &on_wait);

@@ -551,6 +551,26 @@ fn progress_only_grows() {
     );
 }
 
+#[test]
+fn progress_has_what_troubles_the_download_until_it_goes_on() {
+    let image = image::gpt(IMAGE_BYTES, 512);
+    let disk = TestDisk::dirty(DISK_BYTES, 512);
+    let object = image.clone();
+    let server = Server::start(move |request| match request.number {
+        0 => Reply::status(502),
+        _ => Reply::object(&object, "one", request),
+    });
+    let bench = Bench::new(&[&disk]);
+    let order = order(&disk, &[server.url("/")], ImageFormat::Raw, &image);
+    run(&bench, &order).expect("it is asked again");
+    let reports = bench.reports.into_inner().expect("nobody panicked");
+    let first = reports.first().expect("a report");
+    let trouble = first.trouble.as_deref().expect("a trouble");
+    assert_eq!(first.phase, "download");
+    assert!(trouble.ends_with("HTTP status 502"), "{trouble}");
+    assert!(reports[1..].iter().all(|report| report.trouble.is_none()));
+}
+
 /// An image may end before its last partition does; the rest of the partition must not keep the last owner's data.
 #[test]
 fn a_short_image_leaves_no_old_data_in_its_partitions() {

@@ -4,6 +4,7 @@ use super::answer::{Effect, Rejected};
 use super::astray;
 use super::draft::Draft;
 use super::job::{FailureOf, HELD};
+use super::power;
 use super::ticket::{self, Admitted};
 use crate::disks;
 use crate::event::Proof;
@@ -64,7 +65,7 @@ pub(super) fn booted(
     // What lacks a disk does not take the place of what had it: the next try would miss nothing.
     let skips = &draft.node.skip_block_devices;
     if known.is_none() || disks::doubt(inventory, known, skips).is_none() {
-        let inventory_now = with_neighbours(inventory, known);
+        let inventory_now = completed(&with_neighbours(inventory, known), known);
         if known != Some(&inventory_now) {
             draft.put(Beside::Inventory(Box::new(inventory_now)));
         }
@@ -188,6 +189,48 @@ fn with_neighbours(fresh: &Inventory, known: Option<&Inventory>) -> Inventory {
     fresh
 }
 
+/// Where something could not be read, what is missing is as it was known, unless it is another machine now. The problem is kept, and
+/// says what is not fresh.
+fn completed(fresh: &Inventory, known: Option<&Inventory>) -> Inventory {
+    let mut fresh = fresh.clone();
+    let other = |known: &Inventory| {
+        let (was, is) = (known.system.uuid, fresh.system.uuid);
+        is.is_some() && was.is_some() && was != is
+    };
+    let Some(known) = known.filter(|known| !fresh.problems.is_empty() && !other(known)) else {
+        return fresh;
+    };
+    let (system, was) = (&mut fresh.system, &known.system);
+    system.uuid = system.uuid.or(was.uuid);
+    for (is, was) in [
+        (&mut system.manufacturer, &was.manufacturer),
+        (&mut system.product, &was.product),
+        (&mut system.serial, &was.serial),
+        (&mut system.sku, &was.sku),
+        (&mut system.board_serial, &was.board_serial),
+        (&mut system.chassis_serial, &was.chassis_serial),
+        (&mut system.asset_tag, &was.asset_tag),
+        (&mut system.firmware.vendor, &was.firmware.vendor),
+        (&mut system.firmware.version, &was.firmware.version),
+        (&mut system.firmware.date, &was.firmware.date),
+    ] {
+        if is.is_none() {
+            is.clone_from(was);
+        }
+    }
+    if fresh.memory.modules.is_empty() {
+        fresh.memory.modules.clone_from(&known.memory.modules);
+    }
+    fresh.memory.installed_bytes = fresh
+        .memory
+        .installed_bytes
+        .or(known.memory.installed_bytes);
+    if fresh.bmc.is_none() {
+        fresh.bmc.clone_from(&known.bmc);
+    }
+    fresh
+}
+
 pub(super) fn beat(
     draft: &mut Draft<'_>,
     boot: BootId,
@@ -214,6 +257,7 @@ fn listen(draft: &mut Draft<'_>, status: &Status) -> String {
     };
     let ends = draft.node.job().is_some_and(|job| ends_agent(job.step()));
     let now = draft.ctx.now;
+    power::lives(&mut draft.node, now);
     let because = match status {
         Status::Done { step, outcome } if *step == id => done(draft, outcome),
         // Its BMC does it as well.
@@ -279,7 +323,8 @@ fn inspected(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
             format!("the inspection could not see all disks ({doubt})"),
         );
     }
-    draft.put(Beside::Inventory(Box::new(inventory.clone())));
+    let inventory = completed(inventory, draft.ctx.inventory);
+    draft.put(Beside::Inventory(Box::new(inventory)));
     draft.advance()
 }
 
@@ -331,6 +376,19 @@ fn not_wanted(node: &Node) -> Rejected {
 /// Whether the lookup of this boot changes the node.
 pub(super) fn is_awaited(node: &Node, boot: BootId) -> bool {
     node.boot != Some(boot) && !is_active(node) && !node.is_held() && refusal(node, boot).is_none()
+}
+
+/// Whether it brings an inventory of which something could not be read.
+pub(super) fn lacks_something(status: &Status) -> bool {
+    match status {
+        Status::Done {
+            outcome: Outcome::Inventory(inventory),
+            ..
+        } => !inventory.problems.is_empty(),
+        Status::Idle | Status::Running { .. } | Status::Done { .. } | Status::Failed { .. } => {
+            false
+        }
+    }
 }
 
 /// Whether a ramdisk that calls now is of use: its boot is over and a later step needs it.

@@ -1,12 +1,13 @@
 //! The time in `wake_at` has come: a worker died, a pause is over, a machine is silent, a step hangs.
 //! The conductor watches the clock and brings the last heartbeat along.
-use super::draft::Draft;
+use super::draft::{ANSWER_SECS, Draft};
 use super::job::FailureOf;
+use super::power;
 use super::turn;
 use crate::boot;
 use crate::event::LastBeat;
 use crate::id::Actor;
-use crate::node::{Mark, Phase, Sign, Step, deaths};
+use crate::node::{Mark, Node, Phase, Sign, Step, deaths};
 use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
@@ -111,45 +112,73 @@ pub(super) fn worker_lost(
     }
 }
 
+/// The node when its last heartbeat is taken into account, which the stream of heartbeats keeps.
+#[must_use]
+pub fn heard(node: &Node, beat: &LastBeat, now: Time) -> Node {
+    let mut node = node.clone();
+    let boot = node.boot;
+    let Some(Phase::AgentStep {
+        id,
+        seen,
+        mark,
+        marked,
+        ..
+    }) = node.job_mut().map(|job| &mut job.phase)
+    else {
+        return node;
+    };
+    if boot != Some(beat.boot) {
+        return node;
+    }
+    *seen = (*seen).max(beat.at.min(now));
+    if let Status::Running { step, progress } = &beat.status
+        && step == id
+        && mark.as_ref() != Some(&Mark::from(progress))
+    {
+        *mark = Some(progress.into());
+        *marked = beat.at.min(now).max(*marked);
+    }
+    let seen = *seen;
+    power::lives(&mut node, seen);
+    node
+}
+
 fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
-    let (now, policy, boot) = (draft.ctx.now, draft.ctx.policy, draft.node.boot);
+    let (now, policy) = (draft.ctx.now, draft.ctx.policy);
+    if let Some(beat) = last_beat {
+        draft.node = heard(&draft.node, beat, now);
+    }
     let job = draft.job();
     let name = job.step().name();
     let ends = matches!(job.step(), Step::Agent(step) if step.ends_agent());
     let Phase::AgentStep {
-        id,
         since,
         until,
         seen,
-        mark,
         marked,
-    } = &mut job.phase
+        ..
+    } = &job.phase
     else {
         unreachable!("the caller matched on the phase");
     };
-    if let Some(beat) = last_beat.filter(|beat| Some(beat.boot) == boot) {
-        *seen = (*seen).max(beat.at.min(now));
-        if let Status::Running { step, progress } = &beat.status
-            && step == id
-            && mark.as_ref() != Some(&Mark::from(progress))
-        {
-            *mark = Some(progress.into());
-            *marked = beat.at.min(now).max(*marked);
-        }
-    }
     let silent = now.since(*seen);
     let hung = now.since(*marked);
     let ran = now.since(*since);
     let (over, seen) = (now >= *until, *seen);
-    if silent >= secs(policy.heartbeat_timeout_secs) {
+    let off = draft.node.off_since();
+    let off = off.filter(|off| now.since(*off) >= secs(ANSWER_SECS));
+    if silent >= secs(policy.heartbeat_timeout_secs) || off.is_some() {
         if ends {
             let because = draft.advance();
             return format!(
                 "the agent was told to switch the machine off, and has been silent since {seen}: {because}"
             );
         }
+        let but = off.map_or_else(String::new, |off| {
+            format!(", and the BMC says since {off} that the machine is off")
+        });
         return draft.reboot_ramdisk(&format!(
-            "the agent has been silent since {seen}, in the middle of {name}"
+            "the agent has been silent since {seen}, in the middle of {name}{but}"
         ));
     }
     if over {

@@ -110,8 +110,11 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The phase alone sets the alarm.
-fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
+/// An agent that is asked whether it lives answers at once; it may have to connect anew first.
+pub(crate) const ANSWER_SECS: u32 = 60;
+
+/// The phase sets the alarm, and a BMC that says that the machine is off.
+pub(crate) fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
     node.job().map(|job| match &job.phase {
         Phase::InLine { until, .. }
         | Phase::Acting { until, .. }
@@ -125,7 +128,8 @@ fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
         } => {
             let lost = seen.after(secs(policy.heartbeat_timeout_secs));
             let hung = marked.after(secs(policy.step_stall_secs));
-            (*until).min(lost).min(hung)
+            let off = node.off_since().map(|at| at.after(secs(ANSWER_SECS)));
+            (*until).min(lost).min(hung).min(off.unwrap_or(lost))
         }
     })
 }

@@ -139,6 +139,7 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
                 phase: "download".to_string(),
                 done: rng.below(4),
                 total: None,
+                trouble: None,
             },
         },
     };
@@ -198,11 +199,13 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
                                 Accepted::PowerOff
                             }),
                         ]),
+                        untold: act == BmcAct::SetPassword && rng.below(2) == 0,
                     }),
                     1 => Err(BmcFault {
                         what: "wrong password".to_string(),
                         permanent: true,
                         accepted: None,
+                        untold: act == BmcAct::SetPassword && rng.below(2) == 0,
                     }),
                     2 => Ok(BmcReport { power_on: !on }),
                     _ => Ok(BmcReport { power_on: on }),
@@ -364,6 +367,7 @@ fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
         what: "no answer".to_string(),
         permanent: false,
         accepted: None,
+        untold: false,
     };
     Event::PowerRead {
         at: Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000))),
@@ -539,6 +543,9 @@ fn password_after(
     };
     match (&moment.event, acting) {
         (Event::Bmc { op, result }, Some((acting, tries))) if op == acting => match result {
+            Err(fault) if fault.untold => {
+                bmc.told.pop();
+            }
             Err(fault) if !fault.permanent => {}
             // Whoever says so sends nothing any more, and in the one case has logged in with it.
             ended => {
@@ -664,6 +671,21 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         && *found != before.right()
     {
         // In this history it would be untrue.
+        return Ok(before);
+    }
+    if let Event::WorkerLost { actor, .. } = &moment.event
+        && actor.worker == moment.worker
+    {
+        // Nobody says so of itself, but another incarnation, of which there is one here.
+        return Ok(before);
+    }
+    if let Event::Bmc {
+        result: Err(fault), ..
+    } = &moment.event
+        && fault.untold
+        && Some(&before.bmc.has) != before.secrets.candidate(Candidate::Present).as_ref()
+    {
+        // Nor can this be: it was told, or somebody else is at work.
         return Ok(before);
     }
     let secrets = Some(&world.secrets).filter(|_| moment.event.needs_secrets(node));

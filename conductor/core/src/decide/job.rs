@@ -67,6 +67,7 @@ impl Draft<'_> {
             goal,
             began: now,
             boots: 0,
+            again: None,
             steps,
             at: 0,
             tries: 1,
@@ -305,6 +306,7 @@ impl Draft<'_> {
         match netboot {
             Some(index) if job.boots < max_boots => {
                 (job.at, job.tries) = (index, 0);
+                job.again = Some(because.to_string());
                 self.node.tickets.open = None;
                 self.begin();
                 format!("{because}: the ramdisk is booted again")

@@ -23,7 +23,9 @@ mod turn;
 mod verbs;
 
 use crate::node::Node;
+use alloc::format;
 use draft::Draft;
+pub(crate) use draft::{ANSWER_SECS, wake_at};
 
 pub use crate::event::{
     Accepted, BmcFault, BmcReport, Enrolment, Event, LastBeat, Marks, PowerVerb, Proof, Verb,
@@ -31,9 +33,10 @@ pub use crate::event::{
 pub use crate::patch::{BmcPatch, Clear, Patch};
 pub use crate::policy::Policy;
 pub use agent::{Wanted, refusal, wanted};
+pub use alarm::heard;
 pub use answer::{Decision, Effect, Rejected, WrongTicket};
 pub use draft::Ctx;
-pub use power::{is_news, power_is_synced};
+pub use power::{is_news, power_is_read, power_is_synced};
 pub use set::bmc_is_checked;
 pub use ticket::may_renew;
 
@@ -51,7 +54,7 @@ pub fn decide(node: Option<&Node>, event: &Event, ctx: Ctx<'_>) -> Result<Decisi
 
 fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejected> {
     let mut draft = Draft::new(node, ctx);
-    let because = match event {
+    let mut because = match event {
         Event::Enrolled(enrolment) => return enroll::enrolled(Some(node), enrolment, ctx),
         Event::Asked {
             verb: Verb::Delete, ..
@@ -102,6 +105,9 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
         | Event::PasswordFound { .. }
         | Event::PowerRead { .. } => draft.put_aside(node),
     }
+    if let Some(over) = password::close_untold(&mut draft) {
+        because = format!("{because}; {over}");
+    }
     Ok(draft.finish(node, because))
 }
 
@@ -110,6 +116,7 @@ fn of_a_node(node: &Node, event: &Event, ctx: Ctx<'_>) -> Result<Decision, Rejec
 pub fn needs_inventory(node: &Node, event: &Event) -> bool {
     match event {
         Event::Booted { boot, .. } => agent::is_awaited(node, *boot),
+        Event::Beat { status, .. } => agent::lacks_something(status),
         Event::Enrolled(_)
         | Event::Asked { .. }
         | Event::Seen { .. }
@@ -117,7 +124,6 @@ pub fn needs_inventory(node: &Node, event: &Event) -> bool {
         | Event::LoginsEnded { .. }
         | Event::Identified { .. }
         | Event::Confirmed { .. }
-        | Event::Beat { .. }
         | Event::Bmc { .. }
         | Event::Alarm { .. }
         | Event::WorkerLost { .. }

@@ -45,6 +45,7 @@ pub(super) fn open(draft: &mut Draft<'_>, next: &Secret) -> Result<(), Rejected>
         since: now,
         until: now,
         refused: None,
+        told: 0,
     });
     draft.put(Beside::BmcSecrets(BmcSecrets {
         next: Some(next.clone()),
@@ -75,19 +76,24 @@ pub(super) fn may_be_replaced(draft: &Draft<'_>) -> Result<(), Rejected> {
 pub(super) fn begun(draft: &mut Draft<'_>, until: Time) {
     if let Some(change) = &mut draft.node.password_change {
         change.until = until.after(secs(LATE_SECS));
+        change.told += 1;
     }
 }
 
 /// The outcome of the act that sets it.
 pub(super) fn reported(draft: &mut Draft<'_>, result: &Result<BmcReport, BmcFault>) {
     let (now, first) = (draft.ctx.now, draft.job().tries == 1);
+    let Some(change) = &mut draft.node.password_change else {
+        return;
+    };
+    match result {
+        Err(fault) if fault.untold => change.told = change.told.saturating_sub(1),
+        Ok(_) | Err(_) => {}
+    }
     match result {
         Err(fault) if !fault.permanent => return,
         Ok(_) | Err(_) => {}
     }
-    let Some(change) = &mut draft.node.password_change else {
-        return;
-    };
     // Whoever was to set it says that it is over, and nobody else was.
     if first {
         change.until = now;
@@ -100,6 +106,17 @@ pub(super) fn reported(draft: &mut Draft<'_>, result: &Result<BmcReport, BmcFaul
 fn is_being_set(node: &Node) -> bool {
     let set = |step: &Step| *step == Step::Bmc(BmcAct::SetPassword);
     node.job().is_some_and(|job| job.steps.iter().any(set))
+}
+
+/// A change that nobody sets any more, and of which the BMC has not heard, is over: nobody could log in to say so where its address
+/// or its user is wrong. What to add to why the event did what it did.
+pub(super) fn close_untold(draft: &mut Draft<'_>) -> Option<String> {
+    let change = draft.node.password_change.as_ref()?;
+    if change.told > 0 || is_being_set(&draft.node) || draft.ctx.secrets.is_none() {
+        return None;
+    }
+    settle(draft, Candidate::Present);
+    Some("the BMC has not heard of the new password, and the old one stays".into())
 }
 
 /// Somebody logged in, or was refused.

@@ -7,8 +7,8 @@ use super::draft::Draft;
 use crate::event::{BmcFault, BmcReport};
 use crate::index::Entry;
 use crate::node::{
-    BmcAct, During, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Power, PowerSource,
-    Rest, State, Step,
+    BmcAct, During, Goal, HardwareFault, JobKind, LastError, Maintenance, Node, Phase, Power,
+    PowerSource, Rest, State, Step,
 };
 use crate::policy::Policy;
 use crate::time::{Time, secs};
@@ -23,6 +23,13 @@ pub fn power_is_synced(rest: Option<Rest>, maintenance: Option<&Maintenance>) ->
         && maintenance.is_none_or(|maintenance| maintenance.fault == Some(HardwareFault::Power))
 }
 
+/// Whether the power of such a node is asked now and then: also while its agent works, since a machine that somebody switches off is
+/// silent in no other way than one whose network is away.
+pub fn power_is_read(node: &Entry) -> bool {
+    power_is_synced(node.rest, node.maintenance.as_ref())
+        || (node.agent.is_some() && node.maintenance.is_none())
+}
+
 /// Whether a reading may change a node that was last seen as `known`. When in doubt it may: then the record is read.
 pub fn is_news(
     known: &Entry,
@@ -32,7 +39,11 @@ pub fn is_news(
     policy: &Policy,
 ) -> bool {
     match result {
-        Err(_) => known.maintenance.is_none() && troubles > policy.power_sync_max_retries,
+        Err(_) => {
+            known.rest.is_some()
+                && known.maintenance.is_none()
+                && troubles > policy.power_sync_max_retries
+        }
         Ok(report) => !known.power.as_ref().is_some_and(|power| {
             known.maintenance.is_none()
                 && known.bmc_error.is_none()
@@ -51,6 +62,9 @@ pub(super) fn read(
     troubles: u32,
 ) -> String {
     let (state, maintenance) = (&draft.node.state, draft.node.maintenance.as_ref());
+    if let State::Busy(_) = state {
+        return read_while_busy(draft, at, result);
+    }
     if !power_is_synced(state.resting(), maintenance) {
         return "the power is not synced now".into();
     }
@@ -129,6 +143,55 @@ pub(super) fn read(
             draft.node.power = Some(seen);
             format!("the power became {} without an order", word(power_on))
         }
+    }
+}
+
+/// What the BMC says is put down, and nothing is put right: that is the job's. An agent whose machine is said to be off is asked
+/// whether it lives; its alarm hears the answer.
+fn read_while_busy(
+    draft: &mut Draft<'_>,
+    at: Time,
+    result: &Result<BmcReport, BmcFault>,
+) -> String {
+    let report = match result {
+        Ok(report) => report,
+        Err(fault) => return format!("the power could not be read: {}", fault.what),
+    };
+    if let Phase::Acting { .. } = draft.job().phase {
+        return "the BMC is driven, and the power with it".into();
+    }
+    let seen = Power {
+        on: report.power_on,
+        at,
+        source: PowerSource::Bmc,
+    };
+    let evidence = secs(draft.ctx.policy.power_evidence_secs);
+    let aged = |known: &Power| at.since(known.at) >= evidence;
+    match &draft.node.power {
+        Some(known) if known.at >= at => return "this reading is older than what is known".into(),
+        Some(known) if known.on == seen.on && known.confirmed() && !aged(known) => {
+            return format!("the power is {}, as known", word(seen.on));
+        }
+        Some(_) | None => {}
+    }
+    draft.node.power = Some(seen);
+    let name = draft.job().step().name();
+    if draft.node.off_since().is_some() {
+        draft.nudge();
+        return format!("the BMC says that the machine is off, in the middle of {name}");
+    }
+    format!("the power is {}, in {name}", word(report.power_on))
+}
+
+/// Its agent was heard at that time, which takes power.
+pub(super) fn lives(node: &mut Node, at: Time) {
+    let off = node.power.as_ref().filter(|power| !power.on);
+    if off.is_some_and(|off| off.at < at) {
+        node.power = Some(Power {
+            on: true,
+            at,
+            source: PowerSource::Agent,
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use super::enroll::{check_serial, tidy_macs};
 use super::password;
 use super::power::power_is_synced;
 use crate::disks;
-use crate::node::{Beside, BmcEndpoint, BmcSecrets, Maintenance, Node, Rest, State};
+use crate::node::{Beside, BmcEndpoint, BmcSecrets, During, Maintenance, Node, Rest, State};
 use crate::patch::{BmcPatch, Clear, Patch};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -315,6 +315,9 @@ fn reach_bmc(draft: &mut Draft<'_>, patch: &Patch, changes: &mut Changes) -> Res
     if secrets.next.is_none() {
         draft.node.password_change = None;
     }
+    let error = draft.node.bmc_error.take();
+    // All else speaks of an access that is no more.
+    draft.node.bmc_error = error.filter(|error| error.during == During::Astray);
     draft.put(Beside::BmcSecrets(secrets));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::{
     BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, Proof, Rejected,
-    Verb, Wanted, decide, wanted,
+    Verb, Wanted, decide, heard, needs_inventory, wanted,
 };
 use crate::explain::explain;
 use crate::hints::Hints;
@@ -201,6 +201,7 @@ impl Story {
                 what: "BMC 10.0.0.1: silent".into(),
                 permanent,
                 accepted: None,
+                untold: false,
             }),
         })
     }
@@ -835,6 +836,7 @@ fn an_agent_that_beats_without_progress_has_hung() {
         phase: "download".into(),
         done: 5,
         total: None,
+        trouble: None,
     };
     while story.node.state.provision_state() == "wait call-back" {
         let at = story.node.wake_at.unwrap();
@@ -857,6 +859,119 @@ fn an_agent_that_beats_without_progress_has_hung() {
     );
 }
 
+/// Of the three times that end the wait, `until` is the first, and the last heartbeat moves it.
+#[test]
+fn explain_says_when_an_agent_was_heard_what_troubles_it_and_which_times_act() {
+    let mut story = Story::writing();
+    let (began, step) = (story.now, story.step_id());
+    let policy = story.policy.clone();
+    let told = explain(&story.node, story.now, &policy);
+    assert_eq!(told.until, Some(began.after(Duration::from_secs(300))));
+    story.now = story.now.after(Duration::from_secs(200));
+    let at = began.after(Duration::from_secs(180));
+    let progress = Progress {
+        phase: "download".into(),
+        done: 5,
+        total: Some(10),
+        trouble: Some("GET http://w/os.zst: connect: Connection refused".into()),
+    };
+    let beat = LastBeat {
+        boot: BOOT,
+        at,
+        status: Status::Running { step, progress },
+    };
+    let node = heard(&story.node, &beat, story.now);
+    let told = explain(&node, story.now, &policy).troubled(&node, &beat);
+    assert_eq!(told.until, Some(at.after(Duration::from_secs(300))));
+    let stalled = at.after(Duration::from_secs(600));
+    let budget = began.after(Duration::from_secs(7200));
+    for words in [
+        "the agent to write the image os.zst to ",
+        ", download 5 of 10)",
+        "agent     heard 20 s ago; its last trouble: GET http://w/os.zst: connect: Connection refused\n",
+        &format!(
+            "after 300 s without a heartbeat; at {stalled} after 600 s without progress; at {budget} in any case"
+        ),
+    ] {
+        let told = told.to_string();
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // What another boot said, or of another step, is nothing to this one.
+    let other = LastBeat {
+        boot: NEXT_BOOT,
+        ..beat
+    };
+    assert_eq!(heard(&story.node, &other, story.now), story.node);
+    let told = explain(&story.node, story.now, &policy).troubled(&story.node, &other);
+    assert!(!told.agent.unwrap().contains("trouble"));
+}
+
+#[test]
+fn explain_says_why_the_ramdisk_is_booted_again_and_what_follows_the_lookup() {
+    let story = Story::available().ask(Verb::Deploy(instance())).bmc_did();
+    let told = explain(&story.node, story.now, &story.policy).next;
+    assert!(told.starts_with("write the image; otherwise "), "{told}");
+    let story = Story::writing().alarm(None).is("deploying");
+    let told = explain(&story.node, story.now, &story.policy).attempt;
+    let told = told.unwrap();
+    assert!(
+        told.contains("ramdisk boot 2 of 2, because the agent has been silent since"),
+        "{told}"
+    );
+    let story = Story::cleaning();
+    let told = explain(&story.node, story.now, &story.policy).next;
+    assert!(told.starts_with("erase the metadata"), "{told}");
+}
+
+/// A slow machine, of which SMBIOS could not be read in time.
+#[test]
+fn what_could_not_be_read_stays_as_it_was_known() {
+    let whole = |serial: &str| {
+        let mut whole = inventory(&["S1", "S2"]);
+        whole.system.uuid = Some("4c4c4544-0000-0000-0000-000000000001".parse().unwrap());
+        whole.system.serial = Some(serial.into());
+        whole.memory.installed_bytes = Some(1 << 30);
+        whole
+    };
+    let inspected = |story: Story, seen: Inventory| {
+        let status = Status::Done {
+            step: story.step_id(),
+            outcome: Outcome::Inventory(seen.into()),
+        };
+        story.event(Event::Beat { boot: BOOT, status })
+    };
+    let known = || {
+        let story = Story::available().ask(Verb::Manage).ask(Verb::Inspect);
+        let story = story.bmc_did().boots(BOOT, &["S1", "S2"]);
+        inspected(story, whole("SN1")).bmc_did().is("manageable")
+    };
+    let mut poor = with_problem("smbios", &["S1", "S2"]);
+    poor.cpu.count = 8;
+    let cleaned = known().ask(Verb::Provide).bmc_did();
+    let cleaned = cleaned.event(booted_as(NEXT_BOOT, poor.clone()));
+    let again = known().ask(Verb::Inspect).bmc_did();
+    let again = again.event(booted_as(NEXT_BOOT, whole("SN1")));
+    let status = Status::Done {
+        step: again.step_id(),
+        outcome: Outcome::Inventory(poor.clone().into()),
+    };
+    let boot = NEXT_BOOT;
+    let event = Event::Beat { boot, status };
+    assert!(needs_inventory(&again.node, &event));
+    let again = again.event(event);
+    for story in [cleaned, again] {
+        let inventory = story.inventory.unwrap();
+        assert_eq!(inventory.system, whole("SN1").system);
+        assert_eq!(inventory.memory.installed_bytes, Some(1 << 30));
+        assert_eq!((inventory.cpu.count, inventory.problems.len()), (8, 1));
+    }
+    // Another mainboard is another machine.
+    poor.system.uuid = Some("4c4c4544-0000-0000-0000-000000000002".parse().unwrap());
+    let other = known().ask(Verb::Provide).bmc_did();
+    let other = other.event(booted_as(NEXT_BOOT, poor.clone()));
+    assert_eq!(other.inventory.unwrap().system.serial, None);
+}
+
 #[test]
 fn an_agent_that_makes_progress_may_take_its_time() {
     let mut story = Story::writing();
@@ -869,6 +984,7 @@ fn an_agent_that_makes_progress_may_take_its_time() {
                 phase: "download".into(),
                 done,
                 total: None,
+                trouble: None,
             },
         };
         story = story
@@ -942,7 +1058,10 @@ fn with_problem(collector: &str, serials: &[&str]) -> Inventory {
 }
 
 fn booted(inventory: Inventory) -> Event {
-    let boot = BOOT;
+    booted_as(BOOT, inventory)
+}
+
+fn booted_as(boot: BootId, inventory: Inventory) -> Event {
     Event::Booted {
         boot,
         inventory,
@@ -1678,6 +1797,9 @@ fn an_active_node_says_when_its_instance_confirmed_that_it_runs_and_when_it_did_
         .is("active");
     let explained = |story: &Story| explain(&story.node, story.now, &story.policy).to_string();
     assert!(explained(&story).contains("instance  not confirmed by the instance, "));
+    assert!(!explained(&story).contains("look at its console"));
+    story.now = story.now.after(Duration::from_secs(600));
+    assert!(explained(&story).contains("look at its console"));
     assert_eq!(story.try_event(word(2)), Err(Rejected::WrongToken));
     let story = story.event(word(1)).is("active");
     assert_eq!(story.because, "the instance confirmed that it runs");

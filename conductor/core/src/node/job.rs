@@ -35,6 +35,9 @@ pub struct Job {
     pub tries: u32,
     /// How often this job has booted the ramdisk.
     pub boots: u32,
+    /// Why it boots the ramdisk again, the last time; none: it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
     /// Its place among the jobs of its kind that run at once, where their number is bounded. No other node has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u16>,
@@ -319,6 +322,7 @@ mod tests {
                 phase,
                 done: 1,
                 total: None,
+                trouble: None,
             })
         };
         assert_eq!(mark("download").phase, "download");

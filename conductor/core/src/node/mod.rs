@@ -155,6 +155,23 @@ impl Node {
         self.maintenance.is_some() && self.job().is_some_and(holds)
     }
 
+    /// When its BMC said that the machine is off, in the middle of a step of its agent, of which nobody has heard since.
+    pub fn off_since(&self) -> Option<Time> {
+        let seen = match self.job().map(|job| &job.phase) {
+            Some(Phase::AgentStep { seen, .. }) => *seen,
+            Some(
+                Phase::InLine { .. }
+                | Phase::Acting { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. },
+            )
+            | None => return None,
+        };
+        let power = self.power.as_ref()?;
+        let said = !power.on && power.source == PowerSource::Bmc && power.at > seen;
+        said.then_some(power.at)
+    }
+
     /// The step that its agent is to run now.
     pub fn agent_step(&self) -> Option<StepId> {
         match self.job().map(|job| &job.phase) {

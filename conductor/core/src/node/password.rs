@@ -17,6 +17,14 @@ pub struct PasswordChange {
     /// When the BMC was first seen to refuse both; none: it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Time>,
+    /// Tries that have begun to set it and are not known to have ended before the BMC heard of it. With none, the BMC has the old
+    /// one. A record of before does not say.
+    #[serde(default = "one")]
+    pub told: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// A password that a BMC may have while a change is open.

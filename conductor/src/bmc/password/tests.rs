@@ -142,6 +142,7 @@ async fn a_refusal_is_reported_and_the_old_password_stays() {
         fault.permanent && fault.what.contains("it refuses the password"),
         "{fault:?}"
     );
+    assert!(!fault.untold, "{fault:?}");
     assert!(opens(&sim.address(), PASSWORD).await);
 }
 
@@ -215,6 +216,8 @@ async fn a_bmc_that_cannot_be_asked_says_nothing_about_its_password() {
         .await;
     assert!(!fault.unwrap_err().permanent);
     assert!(told.try_recv().is_err());
+    let fault = set(&bmcs, &changing(&sim.address(), PASSWORD, NEW)).await;
+    assert!(fault.unwrap_err().untold);
 }
 
 #[tokio::test]
@@ -230,5 +233,6 @@ async fn a_worker_that_may_not_act_sets_nothing() {
         !fault.permanent && fault.what.contains("lost touch"),
         "{fault:?}"
     );
+    assert!(fault.untold, "{fault:?}");
     assert_eq!(sim.count().passwords, 0);
 }

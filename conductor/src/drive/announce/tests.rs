@@ -97,6 +97,7 @@ fn refused() -> Result<BmcReport, BmcFault> {
         what: "BMC 10.0.0.1: wrong password".into(),
         permanent: true,
         accepted: None,
+        untold: false,
     })
 }
 

@@ -5,9 +5,9 @@ use super::{
     turn,
 };
 use crate::records::tests::{DEADLINE, mac, server, store};
-use ironbeat_common::id::{BootId, SystemUuid};
-use ironbeat_common::inventory::{Inventory, Nic};
-use ironbeat_core::lookup::{Identity, Match};
+use ironbeat_common::id::{BootId, NodeId, SystemUuid};
+use ironbeat_common::inventory::{Inventory, Nic, Problem};
+use ironbeat_core::lookup::{By, Identity, Match};
 use ironbeat_ops::lookup::{LookupEntry, LookupRecord};
 use tokio::time::Instant;
 
@@ -203,6 +203,31 @@ async fn of_an_inventory_that_is_too_large_the_marks_are_kept() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_of_a_known_machine_is_remembered() {
+    let server = server();
+    let lookups = Lookups::open(&store(&server).await).await.unwrap();
+    let mut poor = machine(1);
+    poor.problems = vec![Problem {
+        collector: "smbios".into(),
+        what: "not read within 3000 ms".into(),
+        by_path: None,
+    }];
+    let known = Match::One {
+        node: NodeId::from_bytes([1; 16]),
+        by: By::Uuid,
+    };
+    let identity = Identity::of_machine(&poor);
+    let boot = BootId::from_bytes([3; 16]);
+    let inventory = || Some(poor.clone());
+    lookups
+        .record(&identity, boot, known, "welcome".into(), inventory)
+        .await;
+    flushed(&lookups).await;
+    let kept = one(lookups.find("0001").await.unwrap()).inventory;
+    assert_eq!(kept.problems, poor.problems);
+}
+
+#[tokio::test]
 async fn of_many_that_fit_a_few_are_named() {
     let server = server();
     let lookups = Lookups::open(&store(&server).await).await.unwrap();
@@ -297,7 +322,7 @@ async fn of_a_nodes_machine_only_a_list_is_kept() {
     let (inventory, boot) = (machine(7), BootId::from_bytes([3; 16]));
     let matched = Match::One {
         node: crate::records::tests::id(1),
-        by: ironbeat_core::lookup::By::Uuid,
+        by: By::Uuid,
     };
     let known = Identity::of_machine(&inventory);
     lookups

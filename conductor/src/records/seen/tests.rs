@@ -16,6 +16,7 @@ fn beat(seq: u64) -> Heartbeat {
         phase: "download".into(),
         done: seq * 1000,
         total: None,
+        trouble: None,
     };
     Heartbeat {
         version: codec::VERSION,

@@ -33,6 +33,7 @@ fn cleaned_in(before: &Node, place: Option<u16>, op: &str) -> Node {
         at: 0,
         tries: 1,
         boots: 0,
+        again: None,
         place,
         phase,
     });

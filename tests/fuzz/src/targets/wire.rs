@@ -184,6 +184,7 @@ fn progress() -> Vec<u8> {
         phase: "download".into(),
         done: 9,
         total: Some(10),
+        trouble: None,
     })
 }
 

@@ -1,11 +1,11 @@
 //! The life of a change of the BMC's password: its good end, its bad ends, and what a worker that dies leaves.
 //! That no order of events loses a password is tried in `histories`.
 use super::super::tests::Story;
-use super::super::{BmcPatch, Event, Patch, Rejected, Verb};
+use super::super::{BmcFault, BmcPatch, Event, Patch, Rejected, Verb};
 use super::LATE_SECS;
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation};
-use crate::node::{BmcAct, BmcSecrets, Candidate, Secret};
+use crate::node::{BmcAct, BmcSecrets, Candidate, PasswordChange, Secret};
 use crate::policy::Policy;
 use crate::time::secs;
 use std::format;
@@ -40,8 +40,14 @@ fn explained(story: &Story) -> Option<String> {
     explain(&story.node, story.now, &Policy::default()).password_change
 }
 
-/// The worker that sets it dies, and nobody knows how far it came; an operator wants no more of it.
+/// An operator wants no more of it.
 fn left_open() -> Story {
+    let story = left_by_a_dead_worker().ask(Verb::Abort);
+    story.bmc_failed(false).is("available")
+}
+
+/// The worker that sets it dies, and nobody knows how far it came.
+fn left_by_a_dead_worker() -> Story {
     let mut story = changing();
     story.now = story.now.after(secs(60));
     let lost = Event::WorkerLost {
@@ -52,8 +58,22 @@ fn left_open() -> Story {
         until: story.node.wake_at.unwrap(),
         replaced: false,
     };
-    let story = story.event(lost).ask(Verb::Abort);
-    story.bmc_failed(false).is("available")
+    story.event(lost)
+}
+
+/// To another BMC.
+fn moved() -> Verb {
+    Verb::Set(Patch {
+        bmc: Some(BmcPatch::Ipmi {
+            address: Some("198.51.100.77".parse().unwrap()),
+            username: None,
+            password: None,
+            cipher_suite: None,
+            kg: None,
+            ipmi_1_5: None,
+        }),
+        ..Patch::default()
+    })
 }
 
 fn past_what_comes_late(mut story: Story) -> Story {
@@ -94,6 +114,70 @@ fn a_password_that_the_bmc_refuses_leaves_the_old_one_and_the_reason() {
         story.because,
         "the BMC has the old password: the change is over"
     );
+}
+
+fn before_it_was_told(story: Story, permanent: bool) -> Story {
+    let (op, _) = story.acting();
+    let fault = BmcFault {
+        what: "RAKP 2: unauthorized role".into(),
+        permanent,
+        accepted: None,
+        untold: true,
+    };
+    story.event(Event::Bmc {
+        op,
+        result: Err(fault),
+    })
+}
+
+/// Its address or its user is wrong: the login that would end the change cannot come while they are.
+#[test]
+fn a_password_of_which_no_bmc_can_have_heard_leaves_the_old_one_at_once() {
+    let never_told = before_it_was_told(changing(), true);
+    let mut in_a_pause = before_it_was_told(changing(), false);
+    assert_eq!(passwords(&in_a_pause), ["hush", NEW], "it is tried again");
+    let abort = Event::Asked {
+        request: "r".parse().unwrap(),
+        verb: Verb::Abort,
+    };
+    in_a_pause.try_event(abort).unwrap();
+    for story in [never_told, in_a_pause] {
+        let mut story = story.is("available");
+        assert_eq!(passwords(&story), ["hush"], "{}", story.because);
+        assert_eq!(story.node.password_change, None);
+        assert!(
+            story.because.ends_with("the old one stays"),
+            "{}",
+            story.because
+        );
+        let moved = Event::Asked {
+            request: "moved".parse().unwrap(),
+            verb: moved(),
+        };
+        story.try_event(moved).unwrap();
+    }
+}
+
+/// One try may have told it, so that a later one which did not says nothing.
+#[test]
+fn a_password_of_which_the_bmc_may_have_heard_once_stays_on_record() {
+    let mut story = changing().bmc_failed(false);
+    story = story.alarm(None);
+    assert_eq!(story.acting().1, BmcAct::SetPassword);
+    let story = before_it_was_told(story, true).is("available");
+    assert_eq!(passwords(&story), ["hush", NEW], "{}", story.because);
+    let story = before_it_was_told(left_by_a_dead_worker(), true).is("available");
+    assert_eq!(passwords(&story), ["hush", NEW], "{}", story.because);
+}
+
+/// What a record of before does not say counts as told.
+#[test]
+fn an_open_change_of_an_older_record_is_not_closed_unasked() {
+    let story = changing();
+    let mut json = serde_json::to_value(story.node.password_change.as_ref().unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("told").unwrap();
+    let change: PasswordChange = serde_json::from_value(json).unwrap();
+    assert_eq!(change.told, 1);
 }
 
 #[test]
@@ -149,18 +233,7 @@ fn no_other_password_is_taken_while_it_is_not_known_which_is_right() {
         );
     }
     // Another BMC that lets somebody in with the old one would end the change.
-    let moved = Verb::Set(Patch {
-        bmc: Some(BmcPatch::Ipmi {
-            address: Some("198.51.100.77".parse().unwrap()),
-            username: None,
-            password: None,
-            cipher_suite: None,
-            kg: None,
-            ipmi_1_5: None,
-        }),
-        ..Patch::default()
-    });
-    let refused = story.try_event(asks(moved)).unwrap_err();
+    let refused = story.try_event(asks(moved())).unwrap_err();
     assert!(
         matches!(refused, Rejected::PasswordOpen { .. }),
         "{refused}"

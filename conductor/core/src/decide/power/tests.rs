@@ -1,12 +1,16 @@
 //! Power that an operator changes, and power that changes by itself: situation, event, outcome.
-use crate::decide::tests::{Story, instance, w1};
-use crate::decide::{Accepted, BmcFault, BmcReport, Event, Policy, PowerVerb, Rejected, Verb};
+use crate::decide::tests::{BOOT, Story, instance, w1};
+use crate::decide::{
+    Accepted, BmcFault, BmcReport, Effect, Event, LastBeat, Policy, PowerVerb, Rejected, Verb,
+};
 use crate::explain::explain;
+use crate::index::Entry;
 use crate::node::{
     BMC_RESTART_SECS, BmcAct, BootDevice, HardwareFault, Power, PowerSource, Rest, State,
 };
 use crate::time::{Time, secs};
 use core::time::Duration;
+use ironbeat_common::heartbeat::Status;
 use std::string::ToString;
 
 fn verb(verb: PowerVerb) -> Verb {
@@ -30,6 +34,7 @@ fn silent() -> Result<BmcReport, BmcFault> {
         what: "BMC 10.0.0.1: silent".into(),
         permanent: false,
         accepted: None,
+        untold: false,
     })
 }
 
@@ -58,6 +63,53 @@ fn a_reboot_is_off_and_on_and_leaves_the_node_where_it_was() {
     let story = story.bmc_did();
     assert_eq!(story.node.state, State::Resting(Rest::Manageable));
     assert!(story.node.power.unwrap().on);
+}
+
+/// Its agent is asked first: a BMC that has just restarted says "off" of a running machine.
+#[test]
+fn a_machine_that_is_switched_off_under_its_agent_is_booted_again_when_its_agent_does_not_answer() {
+    let story = reads(Story::writing(), on(false), 1);
+    assert_eq!(story.effects, [Effect::Nudge], "{}", story.because);
+    let entry = Entry::of(&story.node);
+    assert!(entry.power.is_some_and(|power| !power.on));
+    let words = explain(&story.node, story.now, &story.policy).to_string();
+    assert!(words.contains("power     off, as the BMC said"), "{words}");
+    assert!(
+        words.contains("the BMC says that the machine is off"),
+        "{words}"
+    );
+    let until = story.node.wake_at.unwrap();
+    assert!(until.since(story.now) <= secs(60));
+    let answer = |at| LastBeat {
+        boot: BOOT,
+        at,
+        status: Status::Idle,
+    };
+    let silent = Story::writing();
+    let before = answer(silent.now);
+    let silent = reads(silent, on(false), 1);
+    let silent = silent.alarm(Some(before)).is("deploying");
+    assert_eq!(silent.acting().1, BmcAct::Netboot, "{}", silent.because);
+    assert!(
+        silent.because.contains("the BMC says since"),
+        "{}",
+        silent.because
+    );
+    let lives = answer(until);
+    let lives = story.alarm(Some(lives)).is("wait call-back");
+    let power = lives.node.power.clone().unwrap();
+    assert_eq!((power.on, power.source), (true, PowerSource::Agent));
+    assert!(lives.node.wake_at.unwrap().since(lives.now) > secs(200));
+}
+
+#[test]
+fn a_reading_of_a_busy_node_is_put_down_unless_its_bmc_is_driven() {
+    let story = Story::available().ask(Verb::Deploy(instance()));
+    let known = story.node.power.clone();
+    let story = reads(story, on(true), 1);
+    assert_eq!(story.node.power, known, "{}", story.because);
+    let story = reads(story.bmc_did(), on(false), 1).is("wait call-back");
+    assert!(!story.node.power.unwrap().on);
 }
 
 #[test]
@@ -192,6 +244,7 @@ fn a_power_command_without_a_witness_is_evidence_of_the_command_alone() {
             what: "silent".into(),
             permanent: false,
             accepted: Some(Accepted::PowerOn),
+            untold: false,
         }),
     });
     let power = story.node.power.clone().unwrap();

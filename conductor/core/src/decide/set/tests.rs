@@ -3,6 +3,7 @@
 use super::super::tests::{Story, access, instance};
 use super::super::{BmcPatch, Clear, Event, Patch, PowerVerb, Verb};
 use super::new_macs;
+use crate::explain::explain;
 use crate::index::Entry;
 use crate::node::{BesideKind, BmcSecrets, InstanceData, Secret};
 use ironbeat_common::id::Mac;
@@ -337,4 +338,21 @@ fn a_url_that_was_copied_from_a_reply_is_refused() {
     let refused = Story::available().try_event(Event::Asked { request, verb });
     let why = refused.unwrap_err().to_string();
     assert!(why.contains("give the whole URL"), "{why}");
+}
+
+/// It speaks of a login that is no more, and on an active node no verb comes that would take its place.
+#[test]
+fn an_error_of_the_bmc_ends_when_an_operator_changes_the_access_to_it() {
+    let failed = Story::available().ask(Verb::Power(PowerVerb::Off));
+    let failed = failed.bmc_failed(true).is("available");
+    assert!(failed.node.bmc_error.is_some());
+    let story = set(failed, r#"{ "name": "web1" }"#);
+    assert!(story.node.bmc_error.is_some());
+    let words = explain(&story.node, story.now, &story.policy);
+    assert!(words.verbs.contains(&"bmc check".into()), "{words}");
+    let story = set(
+        story,
+        r#"{ "bmc": { "protocol": "ipmi", "password": "right" } }"#,
+    );
+    assert_eq!(story.node.bmc_error, None);
 }
