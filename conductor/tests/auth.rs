@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use support::bmcs::Bmcs;
 use support::{SOON, Site, boot, connect_as, idle_bmc, lookup, machine, until};
 
 /// The oldest supported server, and a current one where there is one.
@@ -302,6 +303,37 @@ async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
         }
         let said = site.ask("auth.revoke", json!({ "key": "UNONSENSE" })).await;
         assert!(said.refused(400).contains("no public key"));
+    }
+}
+
+/// Consoles and lists of events stay for hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_stay_end_with_their_login_and_say_so() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let bmcs = Bmcs::start(1);
+    let _worker = site.worker("w1", "power_sync_secs = 0");
+    site.cli(&["auth", "user", "add", "otto", "--role", "observer"])
+        .await
+        .good();
+    site.enroll(json!({ "name": "box", "bmc": bmcs.access(0) }))
+        .await;
+    let watch = ["node", "console", "box", "--watch"];
+    until("the console is served", async || {
+        let once = [&watch[..], &["--seconds", "0"]].concat();
+        site.cli_by("otto", &once).await.ok.then_some(())
+    })
+    .await;
+    let mut console = site.start_cli_by("otto", &watch);
+    console.wait_for_log("serial console of box", SOON).unwrap();
+    let mut events = site.start_cli_by("otto", &["events", "--follow"]);
+    events.wait_for_log("enrolled", SOON).unwrap();
+    site.cli(&["auth", "user", "revoke", "otto"]).await.good();
+    for command in [&mut console, &mut events] {
+        let status = command.wait_exit(SOON).unwrap();
+        let said = command.log().text();
+        assert_eq!(status.code(), Some(1), "{said}");
+        let why = "do not take your login (otto, observer) any more";
+        assert!(said.contains(why), "{said}");
     }
 }
 
