@@ -294,6 +294,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// There is no such node.
+    pub fn is_unknown(&self) -> bool {
+        self.code == Some(404)
+    }
+
     /// Not now, or not by this worker.
     pub fn is_conflict(&self) -> bool {
         self.code == Some(409)

@@ -2,7 +2,8 @@
 //! The core says what each verb means.
 use super::client::Client;
 use super::out;
-use super::verb::{Success, Which, fresh_request, verb};
+use super::verb::{Which, fresh_request, verb};
+use super::wait::Success;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};

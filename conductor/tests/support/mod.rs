@@ -81,6 +81,8 @@ pub struct Worker {
 #[derive(Debug)]
 pub struct Said {
     pub ok: bool,
+    /// None: a signal has ended it.
+    pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
@@ -258,6 +260,7 @@ impl Site {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Said {
             ok: output.status.success(),
+            code: output.status.code(),
             out: text(&output.stdout),
             err: text(&output.stderr),
         }
