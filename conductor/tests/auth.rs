@@ -337,6 +337,38 @@ async fn commands_that_stay_end_with_their_login_and_say_so() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_name_gets_another_login_and_the_old_one_stays_out() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let _worker = site.worker("w1", "");
+    let add = ["auth", "user", "add", "bob", "--role", "observer"];
+    site.cli(&add).await.good();
+    let old = std::fs::read(site.auth().join("people/bob.creds")).unwrap();
+    std::fs::write(site.auth().join("people/old.creds"), old).unwrap();
+    assert!(site.cli(&add).await.bad().contains("has a login already"));
+    site.cli(&["auth", "user", "revoke", "bob"]).await.good();
+    site.cli(&add).await.good();
+    site.cli_by("bob", &["node", "list"]).await.good();
+    let people = site.cli(&["auth", "user", "list"]).await.good();
+    let of_bob: Vec<&str> = people.lines().filter(|it| it.starts_with("bob")).collect();
+    let [before, now] = of_bob[..] else {
+        panic!("{people}")
+    };
+    assert!(
+        before.contains("revoked") && !now.contains("revoked"),
+        "{people}"
+    );
+    // Whatever else is forgotten, not his old key.
+    let again = ["auth", "user", "revoke", "bob", "--forget-others"];
+    site.cli(&again).await.good();
+    for login in ["old", "bob"] {
+        let said = site.cli_by(login, &["node", "list"]).await.bad();
+        assert!(said.contains("do not take this login"), "{login}: {said}");
+    }
+    site.cli(&add).await.good();
+    site.cli_by("bob", &["node", "list"]).await.good();
+}
+
 /// Whoever has stolen an admin's login ends logins that nobody made, until there is no room for real ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_somebody_filled_is_forgotten_by_the_operators_order() {
