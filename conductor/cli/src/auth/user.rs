@@ -11,6 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
+use ironbeat_core::time::Time;
 use ironbeat_ops::request::RevokeLogin;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
@@ -183,7 +184,13 @@ fn set_aside_revoked(about_file: &Path, creds_file: &Path) -> anyhow::Result<()>
 fn people(dir: &Path) -> anyhow::Result<Vec<Person>> {
     let mut people = vec![];
     let entries = std::fs::read_dir(dir.join("people"));
-    for entry in entries.with_context(|| format!("list {}/people", dir.display()))? {
+    let place = || {
+        let dir = dir.display();
+        format!(
+            "list {dir}/people: say with --dir where the site is that `ironbeat auth init` made"
+        )
+    };
+    for entry in entries.with_context(place)? {
         let path = entry?.path();
         if path.extension().is_some_and(|kind| kind == "json") {
             people.push(read_person(&path)?);
@@ -201,7 +208,7 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     let ends = |person: &Person| match (person.revoked, person.until) {
         (true, _) => "revoked".into(),
         (false, Some(until)) if until <= now() => "over".into(),
-        (false, Some(until)) => format!("in {} days", (until - now()) / DAY_SECS),
+        (false, Some(until)) => until_words(until),
         (false, None) => "-".into(),
     };
     let rows = people
@@ -212,6 +219,12 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
         })
         .collect();
     out::table(&["NAME", "ROLE", "ENDS", "KEY"], rows)
+}
+
+/// A date does not change from one look to the next.
+fn until_words(until: i64) -> String {
+    let secs = u64::try_from(until).unwrap_or_default();
+    Time::from_unix_ms(secs.saturating_mul(1000)).to_string()
 }
 
 async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyhow::Result<()> {
@@ -249,5 +262,15 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
         false => out::line(format_args!(
             "{name} is out: the NATS servers have dropped it"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_login_is_a_date() {
+        assert_eq!(until_words(DAY_SECS), "1970-01-02T00:00:00.000Z");
     }
 }
