@@ -210,6 +210,8 @@ async fn a_terminal_shows_types_and_ends() {
         };
         text += &String::from_utf8_lossy(&buffer[..count]);
     }
+    let none = site.cli(&["node", "console", "box", "--history"]).await;
+    assert!(none.bad().contains("`console.record`"));
     keys.write_all(b"~.").await.unwrap();
     let output = tokio::time::timeout(SOON, terminal.wait_with_output()).await;
     let output = output.expect("it ends").unwrap();
