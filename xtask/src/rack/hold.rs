@@ -16,7 +16,7 @@ pub fn print_next(cluster: &Cluster) {
     let (admin, ca) = (logins.admin(), logins.ca());
     let (admin, ca) = (admin.display(), ca.display());
     let ironbeat = cluster.ironbeat().display();
-    println!("\nTo try next, with `--keep` and in another terminal:");
+    println!("\nTo try next, in another terminal (after the demo: with `--keep`):");
     println!("  export IRONBEAT_NATS=tls://10.77.0.1:4222 IRONBEAT_CREDS={admin} IRONBEAT_CA={ca}");
     println!("  alias ironbeat='{enter}{ironbeat}'");
     for line in [
