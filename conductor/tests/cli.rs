@@ -1,4 +1,4 @@
-//! The command line as a program among others: what it does when the next one in the pipe has seen enough, or it is in the wrong place.
+//! The command line as a program among others: a reader that has seen enough, a directory that is no site.
 use std::io::Write;
 use std::process::{Command, Stdio};
 
