@@ -8,6 +8,7 @@ use ironbeat::config::Config;
 use ironbeat::secrets;
 use ironbeat_cli::auth::{self, AuthCommand};
 use ironbeat_cli::out::{self, NobodyReads};
+use ironbeat_cli::wait::NotDone;
 use ironbeat_cli::{Connect, rotate_key, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,7 +101,8 @@ async fn main() -> ExitCode {
         Err(error) if error.is::<NobodyReads>() => ExitCode::from(128 + SIGPIPE),
         Err(error) => {
             eprintln!("ironbeat: {}", out::visible(&out::causes(&error)));
-            ExitCode::FAILURE
+            let not_done = error.downcast_ref::<NotDone>();
+            not_done.map_or(ExitCode::FAILURE, |not| ExitCode::from(not.exit_code()))
         }
     }
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use support::bmcs::Bmcs;
 use support::{SOON, Site, boot, connect_as, idle_bmc, lookup, machine, until};
 
 /// The oldest supported server, and a current one where there is one.
@@ -377,6 +378,69 @@ async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
         let said = site.ask("auth.revoke", json!({ "key": "UNONSENSE" })).await;
         assert!(said.refused(400).contains("no public key"));
     }
+}
+
+/// Consoles and lists of events stay for hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_stay_end_with_their_login_and_say_so() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let bmcs = Bmcs::start(1);
+    let _worker = site.worker("w1", "power_sync_secs = 0");
+    site.cli(&["auth", "user", "add", "otto", "--role", "observer"])
+        .await
+        .good();
+    site.enroll(json!({ "name": "box", "bmc": bmcs.access(0) }))
+        .await;
+    let watch = ["node", "console", "box", "--watch"];
+    until("the console is served", async || {
+        let once = [&watch[..], &["--seconds", "0"]].concat();
+        site.cli_by("otto", &once).await.ok.then_some(())
+    })
+    .await;
+    let mut console = site.start_cli_by("otto", &watch);
+    console.wait_for_log("serial console of box", SOON).unwrap();
+    let mut events = site.start_cli_by("otto", &["events", "--follow"]);
+    events.wait_for_log("enrolled", SOON).unwrap();
+    site.cli(&["auth", "user", "revoke", "otto"]).await.good();
+    for command in [&mut console, &mut events] {
+        let status = command.wait_exit(SOON).unwrap();
+        let said = command.log().text();
+        assert_eq!(status.code(), Some(1), "{said}");
+        let why = "do not take your login (otto, observer) any more";
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_name_gets_another_login_and_the_old_one_stays_out() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let _worker = site.worker("w1", "");
+    let add = ["auth", "user", "add", "bob", "--role", "observer"];
+    site.cli(&add).await.good();
+    let [now, old] = ["bob", "old"].map(|name| site.auth().join(format!("people/{name}.creds")));
+    std::fs::copy(now, old).unwrap();
+    assert!(site.cli(&add).await.bad().contains("has a login already"));
+    site.cli(&["auth", "user", "revoke", "bob"]).await.good();
+    site.cli(&add).await.good();
+    site.cli_by("bob", &["node", "list"]).await.good();
+    let people = site.cli(&["auth", "user", "list"]).await.good();
+    let of_bob: Vec<&str> = people.lines().filter(|it| it.starts_with("bob")).collect();
+    let [before, now] = of_bob[..] else {
+        panic!("{people}")
+    };
+    assert!(
+        before.contains("revoked") && !now.contains("revoked"),
+        "{people}"
+    );
+    // Whatever else is forgotten, not his old key.
+    let again = ["auth", "user", "revoke", "bob", "--forget-others"];
+    site.cli(&again).await.good();
+    for login in ["old", "bob"] {
+        let said = site.cli_by(login, &["node", "list"]).await.bad();
+        assert!(said.contains("do not take this login"), "{login}: {said}");
+    }
+    site.cli(&add).await.good();
+    site.cli_by("bob", &["node", "list"]).await.good();
 }
 
 /// Whoever has stolen an admin's login ends logins that nobody made, until there is no room for real ones.

@@ -1,6 +1,19 @@
-//! The command line as a program among others: what it does when the next one in the pipe has seen enough.
+//! The command line as a program among others: a reader that has seen enough, a directory that is no site.
 use std::io::Write;
 use std::process::{Command, Stdio};
+
+#[test]
+fn whoever_names_no_site_is_told_how() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ironbeat"))
+        .args(["auth", "user", "list"])
+        .env_remove("IRONBEAT_AUTH_DIR")
+        .current_dir(elsewhere.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("--dir"), "{said}");
+}
 
 #[test]
 fn a_closed_pipe_ends_it_without_a_word() {

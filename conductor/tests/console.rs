@@ -11,6 +11,7 @@ use ironbeat_core::id::WorkerId;
 use ironbeat_ipmi::{BmcConfig, Secret, Transport};
 use ironbeat_ops::console::{Attach, MAX_INPUT_BYTES, Part, header, subject, subject_by};
 use ironbeat_rack::ports::PortLease;
+use rustix::process::Signal;
 use serde_json::json;
 use std::process::Stdio;
 use support::{SOON, Site, until};
@@ -209,6 +210,8 @@ async fn a_terminal_shows_types_and_ends() {
         };
         text += &String::from_utf8_lossy(&buffer[..count]);
     }
+    let none = site.cli(&["node", "console", "box", "--history"]).await;
+    assert!(none.bad().contains("`console.record`"));
     keys.write_all(b"~.").await.unwrap();
     let output = tokio::time::timeout(SOON, terminal.wait_with_output()).await;
     let output = output.expect("it ends").unwrap();
@@ -219,6 +222,30 @@ async fn a_terminal_shows_types_and_ends() {
         "{told}"
     );
     worker.assert_well();
+}
+
+/// A server that is gone takes no farewell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_without_a_connection_says_so_and_ends_on_a_signal() {
+    let mut site = Site::start().await;
+    let _worker = site.worker("w1", QUIET);
+    let _machine = Machine::enroll(&site).await;
+    let mut terminal = site.start_cli(&["node", "console", "box", "--watch"]);
+    terminal
+        .wait_for_log("serial console of box", SOON)
+        .unwrap();
+    let mut events = site.start_cli(&["events", "--follow"]);
+    events.wait_for_log("enrolled", SOON).unwrap();
+    site.nats.kill();
+    let lost = "the connection to NATS is lost";
+    terminal.wait_for_log(lost, SOON).unwrap();
+    events.wait_for_log(lost, SOON).unwrap();
+    terminal.signal(Signal::TERM).unwrap();
+    let status = terminal.wait_exit(SOON).unwrap();
+    let said = terminal.log().text();
+    assert!(status.success() && said.contains("[detached]"), "{said}");
+    site.nats.start().unwrap();
+    events.wait_for_log("was lost and is back", SOON).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

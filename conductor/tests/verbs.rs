@@ -3,7 +3,7 @@
 mod support;
 
 use ironbeat_bmc_sim::PowerFault;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::bmcs::Bmcs;
 use support::{Site, until};
 
@@ -47,6 +47,7 @@ async fn a_hard_power_verb_does_not_wait_for_a_soft_one() {
         site.cli(&["power", "off", "box"]).await.good();
     };
     let (soft, ()) = tokio::join!(soft, hard);
+    assert_eq!(soft.code, Some(5), "{soft:?}");
     let said = soft.bad();
     assert!(said.contains("another request took the place"), "{said}");
     bmcs.fleet
@@ -61,6 +62,36 @@ async fn a_hard_power_verb_does_not_wait_for_a_soft_one() {
     assert!(bmcs.is_on(0));
     one.assert_well();
     two.assert_well();
+}
+
+/// Scripts go by the exit code; the name may be another node's meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_follows_the_node_by_its_id_and_has_an_exit_code_for_each_end() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let mut worker = site.worker("w1", STILL);
+    deaf(&site, &bmcs, "box", PowerFault::Ignores).await;
+
+    let soft = site.cli(&["power", "soft-off", "box", "--wait", "--json"]);
+    let meanwhile = async {
+        until("the operating system was asked", async || {
+            (control(&bmcs)[5] == 1).then_some(())
+        })
+        .await;
+        site.cli(&["node", "set", "box", "--name", "crate"])
+            .await
+            .good();
+        let late = site.cli(&["node", "wait", "crate", "--timeout", "1"]).await;
+        assert_eq!(late.code, Some(4), "{late:?}");
+        site.cli(&["node", "abort", "crate"]).await.good();
+    };
+    let (soft, ()) = tokio::join!(soft, meanwhile);
+    assert_eq!(soft.code, Some(3), "{soft:?}");
+    assert!(soft.err.contains("aborted by the operator"), "{soft:?}");
+    let shown: Value = serde_json::from_str(&soft.out).unwrap();
+    assert_eq!(shown["name"], "crate");
+    let rests = site.cli(&["node", "wait", "crate"]).await.good();
+    assert_eq!(rests, "crate: manageable\n");
+    worker.assert_well();
 }
 
 /// Without this it tells the machine to switch off five times, a minute each.

@@ -1,7 +1,7 @@
 //! One request to the conductor and its reply, over NATS.
 //! The subcommands choose the question and print the answer.
 use super::seal;
-use crate::connect::{Connect, Connected};
+use crate::connect::{Connect, Connected, Link};
 use anyhow::Context;
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{Stream, StreamExt};
@@ -40,6 +40,7 @@ pub struct Client {
     /// The key of the login, as subjects have it under which nobody else may publish; without logins, a name of this run.
     pub asker: String,
     refused: watch::Receiver<Vec<Refused>>,
+    link: watch::Receiver<Link>,
     who: String,
     /// Whose word is taken for the workers' key.
     believed: Option<String>,
@@ -52,6 +53,7 @@ impl Client {
         let Connected {
             nats,
             refused,
+            link,
             who,
             believed,
             asker,
@@ -62,6 +64,7 @@ impl Client {
             json: to.json,
             asker,
             refused,
+            link,
             who,
             believed,
         })
@@ -76,6 +79,24 @@ impl Client {
             std::future::pending::<()>().await;
         }
         self.denied(what)
+    }
+
+    /// How the connection is, and each change of it.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Returns when the servers do not take the login any more. Without this a request waits for a connection that never comes.
+    pub async fn ended(&self) -> anyhow::Error {
+        let mut link = self.link();
+        let ended = link.wait_for(|link| *link == Link::Ended).await;
+        if ended.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let who = &self.who;
+        anyhow::anyhow!(
+            "the NATS servers do not take your login ({who}) any more: it was revoked, or its time is over"
+        )
     }
 
     fn denied(&self, what: &Refused) -> anyhow::Error {
@@ -182,8 +203,11 @@ impl Client {
                 .timeout(Some(patience));
             let refused = Refused::Publish(subject.clone());
             let reply = tokio::select! {
+                // Whoever ends their own login has the answer first.
+                biased;
                 reply = self.nats.send_request(subject.clone(), request) => reply,
                 why = self.refusal(&refused) => return Err(why),
+                why = self.ended() => return Err(why),
             };
             let reply = match reply {
                 Ok(reply) => reply,
@@ -271,6 +295,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// There is no such node.
+    pub fn is_unknown(&self) -> bool {
+        self.code == Some(404)
+    }
+
     /// Not now, or not by this worker.
     pub fn is_conflict(&self) -> bool {
         self.code == Some(409)

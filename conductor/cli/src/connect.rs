@@ -1,4 +1,4 @@
-//! How a command finds NATS and says who it is; and how it hears at once that it may not.
+//! How a command finds NATS and says who it is; and how it hears at once that it may not, or not any more.
 //! `client` asks workers; the worker's own login is in the conductor.
 use crate::private;
 use crate::servers;
@@ -52,10 +52,49 @@ pub struct Connect {
     pub(crate) json: bool,
 }
 
+/// How a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Up,
+    /// The NATS client connects again by itself.
+    Lost,
+    /// The servers do not take the login any more; this stays.
+    Ended,
+}
+
+impl Link {
+    fn after(self, event: &async_nats::Event) -> Self {
+        use async_nats::{ClientError, ConnectErrorKind, Event, ServerError};
+        match event {
+            _ if self == Self::Ended => self,
+            Event::Connected => Self::Up,
+            Event::Disconnected => Self::Lost,
+            Event::ServerError(ServerError::Other(text)) if is_end_of_login(text) => Self::Ended,
+            // What the client says when a server has refused it while it connects again.
+            Event::ClientError(ClientError::Other(text))
+                if *text == ConnectErrorKind::AuthorizationViolation.to_string() =>
+            {
+                Self::Ended
+            }
+            _ => self,
+        }
+    }
+}
+
+/// nats-server's last words to a login that was revoked, or whose time is over, or its account's (`server/errors.go`,
+/// `server/accounts.go`).
+fn is_end_of_login(error: &str) -> bool {
+    let error = error.to_lowercase();
+    ["authentication revoked", "authentication expired"]
+        .iter()
+        .any(|words| error.contains(words))
+}
+
 /// A connection, and what servers have refused to it.
 pub struct Connected {
     pub nats: async_nats::Client,
     pub refused: watch::Receiver<Vec<Refused>>,
+    pub link: watch::Receiver<Link>,
     /// `anna, observer`.
     pub who: String,
     /// The public key that signed the login, and so may vouch for workers. None: there is no login, and nobody to believe.
@@ -82,8 +121,13 @@ impl Connect {
     pub async fn open(&self) -> anyhow::Result<Connected> {
         let creds = self.login()?;
         let (say, refused) = watch::channel(vec![]);
+        let (say_link, link) = watch::channel(Link::Up);
         let options = options(creds.as_ref(), self.ca().as_deref());
         let options = options.name("ironbeat/cli").event_callback(move |event| {
+            say_link.send_if_modified(|link| {
+                let before = std::mem::replace(link, link.after(&event));
+                before != *link
+            });
             let heard = refusal(&event);
             if let Some(heard) = heard {
                 say.send_modify(|all: &mut Vec<_>| {
@@ -118,6 +162,7 @@ impl Connect {
         Ok(Connected {
             nats,
             refused,
+            link,
             who,
             believed,
             asker,
@@ -245,6 +290,32 @@ mod tests {
             }
         }
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_login_that_has_ended_is_told_from_a_lost_connection() {
+        use async_nats::{ClientError, Event, ServerError};
+        let said = |text: &str| Event::ServerError(ServerError::Other(text.into()));
+        let failed = |text: &str| Event::ClientError(ClientError::Other(text.into()));
+        let check = |events: &[Event], expected: Link| {
+            let link = events.iter().fold(Link::Up, Link::after);
+            assert_eq!(link, expected, "{events:?}");
+        };
+        check(&[Event::Connected], Link::Up);
+        check(&[Event::Disconnected, failed("IO error")], Link::Lost);
+        check(&[Event::Disconnected, Event::Connected], Link::Up);
+        check(&[said("maximum connections exceeded")], Link::Up);
+        check(
+            &[Event::Disconnected, failed("authorization violation")],
+            Link::Ended,
+        );
+        for words in [
+            "User Authentication Revoked",
+            "User Authentication Expired",
+            "Account Authentication Expired",
+        ] {
+            check(&[said(words), Event::Disconnected], Link::Ended);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! The workers serve the console and share it.
 use super::client::Client;
 use super::out;
+use crate::connect::Link;
 use anyhow::{Context, bail};
 use async_nats::{HeaderMap, Message};
 use clap::Args;
@@ -42,6 +43,8 @@ pub struct ConsoleArgs {
 const PATIENCE: Duration = Duration::from_secs(12);
 /// A worker that owns the node answers a renewal at once.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(2);
+/// For the farewell to the worker, which may have no connection any more. The lease ends by itself.
+const FAREWELL: Duration = Duration::from_secs(1);
 const HELP: &str = "\r\n~.  end\r\n~B  send a break\r\n~~  send ~\r\n~?  this help\r\n";
 
 pub async fn run(client: &Client, args: ConsoleArgs) -> anyhow::Result<()> {
@@ -125,6 +128,7 @@ impl<'a> Terminal<'a> {
         let answer = tokio::select! {
             answer = self.client.nats.send_request(subject.clone(), request) => answer,
             why = self.client.refusal(&refused) => return Err(why),
+            why = self.client.ended() => return Err(why),
         };
         let answer =
             answer.with_context(|| format!("ask {subject}: no worker serves this console"))?;
@@ -140,13 +144,12 @@ impl<'a> Terminal<'a> {
 
     async fn detach(&self) {
         let subject = self.subject_by_me(Part::Detach);
-        let sent = self
-            .client
-            .nats
-            .publish(subject, self.watcher.clone().into_bytes().into());
-        // The lease ends by itself.
-        let _ = sent.await;
-        let _ = self.client.nats.flush().await;
+        let farewell = async {
+            let watcher = self.watcher.clone().into_bytes();
+            let _ = self.client.nats.publish(subject, watcher.into()).await;
+            let _ = self.client.nats.flush().await;
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 
     /// Shows what is new in a message: output as it comes, or the screen of an answer.
@@ -183,7 +186,10 @@ impl<'a> Terminal<'a> {
                 // The console itself shows what is wrong with the BMC.
                 None
             }
-            Err(error) => Some(format!("{error:#}")),
+            Err(_) if *self.client.link().borrow() == Link::Lost => {
+                Some("the connection to NATS is lost".into())
+            }
+            Err(error) => Some(out::causes(&error)),
         };
         if trouble != self.trouble {
             match &trouble {
@@ -196,20 +202,37 @@ impl<'a> Terminal<'a> {
     }
 
     async fn run(mut self, args: &ConsoleArgs) -> anyhow::Result<()> {
+        let client = self.client;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let raw = Raw::enter()?;
+        // Whatever it waits for: a connection that is lost may never come back.
+        let result = tokio::select! {
+            result = self.serve(args) => result,
+            why = client.ended() => Err(why),
+            _ = terminate.recv() => Ok(()),
+            _ = hang_up.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        };
+        drop(raw);
+        self.detach().await;
+        eprintln!("\n[detached]");
+        result
+    }
+
+    /// Shows and types, until the operator or the end of the time ends it.
+    async fn serve(&mut self, args: &ConsoleArgs) -> anyhow::Result<()> {
         let mut typed = (!args.watch).then(read_stdin);
         let mut keys = Keys::default();
         let mut renewals = tokio::time::interval(Duration::from_secs(RENEW_SECS));
         renewals.reset();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let end = args
             .seconds
             .map(|secs| Instant::now() + Duration::from_secs(secs));
         let may_type = subject(&self.client.prefix, &self.node, Part::In);
         let may_type = Refused::Publish(may_type);
-        let result = loop {
+        loop {
             let until_end = async {
                 match end {
                     Some(end) => tokio::time::sleep_until(end).await,
@@ -225,27 +248,20 @@ impl<'a> Terminal<'a> {
             tokio::select! {
                 message = self.output.next() => match message {
                     Some(message) => self.take(&message)?,
-                    None => break Err(anyhow::anyhow!("the connection to NATS was closed")),
+                    None => bail!("the connection to NATS was closed"),
                 },
                 bytes = next_typed => match bytes {
                     Some(bytes) => if self.type_in(&keys.translate(&bytes)).await? {
-                        break Ok(());
+                        return Ok(());
                     },
                     // The pipe has ended; the machine's answer to it is still to come.
                     None => typed = None,
                 },
                 _ = renewals.tick() => self.renew().await?,
-                why = self.client.refusal(&may_type) => break Err(why),
-                () = until_end => break Ok(()),
-                _ = terminate.recv() => break Ok(()),
-                _ = hang_up.recv() => break Ok(()),
-                _ = interrupt.recv() => break Ok(()),
+                why = self.client.refusal(&may_type) => return Err(why),
+                () = until_end => return Ok(()),
             }
-        };
-        self.detach().await;
-        drop(raw);
-        eprintln!("\n[detached]");
-        result
+        }
     }
 
     /// Whether the operator wants to end.

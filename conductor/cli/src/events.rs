@@ -2,6 +2,8 @@
 //! `ironbeat_ops::happening` has the events; `progress` prints some of them while a verb is waited for.
 use super::client::Client;
 use super::out;
+use crate::connect::Link;
+use anyhow::Context;
 use ironbeat_ops::happening::{Body, Event, Happening, What};
 use ironbeat_ops::request::ListEvents;
 
@@ -11,6 +13,7 @@ pub async fn run(
     last: usize,
     follow: bool,
 ) -> anyhow::Result<()> {
+    let mut link = client.link();
     // Subscribed before the past is read, so that nothing falls between.
     let mut live = client.watch_events(node.as_deref()).await?;
     let last = Some(last);
@@ -21,10 +24,24 @@ pub async fn run(
     if !follow {
         return Ok(());
     }
-    while let Some(event) = live.next().await {
-        print(client, &event)?;
+    loop {
+        tokio::select! {
+            event = live.next() => {
+                let event = event.context("the connection to NATS was closed")?;
+                print(client, &event)?;
+            }
+            why = client.ended() => return Err(why),
+            Ok(()) = link.changed() => match *link.borrow_and_update() {
+                Link::Lost => out::warn("the connection to NATS is lost; connecting again")?,
+                Link::Up => out::warn(
+                    "the connection to NATS was lost and is back: what happened in between is not here, `ironbeat events` \
+                     without --follow has it",
+                )?,
+                // The reason comes beside this.
+                Link::Ended => {}
+            },
+        }
     }
-    Ok(())
 }
 
 fn print(client: &Client, event: &Event) -> anyhow::Result<()> {

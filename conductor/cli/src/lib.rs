@@ -21,6 +21,7 @@ mod seal;
 pub mod servers;
 mod set;
 mod verb;
+pub mod wait;
 
 use clap::Subcommand;
 use client::Client;

@@ -5,7 +5,8 @@ use super::login::BmcLogin;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::power::power_word;
-use super::verb::{Success, Which, about, fresh_request, verb};
+use super::verb::{Which, about, fresh_request, verb};
+use super::wait::{Success, Wait};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
@@ -63,6 +64,14 @@ pub enum NodeCommand {
     Undeploy(Which),
     #[command(about = about::<request::Abort>())]
     Abort(Which),
+    /// Wait until the job that is under way is over, whoever began it.
+    Wait {
+        /// Id or name.
+        node: String,
+        /// Give up waiting after so many seconds.
+        #[arg(long, default_value_t = 3600)]
+        timeout: u64,
+    },
     #[command(about = about::<SetNode>())]
     Set(Box<super::set::SetArgs>),
     /// Begin or end maintenance.
@@ -323,6 +332,14 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 instance: read_instance(image, checksum, about)?,
             };
             verb(&client, &which, Success::At(Rest::Active), &ask).await
+        }
+        NodeCommand::Wait { node, timeout } => {
+            let wait = Wait {
+                client: &client,
+                name: &node,
+                timeout_secs: timeout,
+            };
+            wait.attach().await
         }
         NodeCommand::Set(args) => super::set::run(&client, *args).await,
         NodeCommand::Maintenance(MaintenanceCommand::Set { node, reason }) => {

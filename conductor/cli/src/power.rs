@@ -2,7 +2,8 @@
 //! The core says what each verb means.
 use super::client::Client;
 use super::out;
-use super::verb::{Success, Which, fresh_request, verb};
+use super::verb::{Which, fresh_request, verb};
+use super::wait::Success;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
@@ -83,38 +84,38 @@ pub async fn run(client: Client, command: PowerCommand) -> anyhow::Result<()> {
 }
 
 async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
-    let nodes = if nodes.is_empty() {
+    // Asked for by id, shown by name.
+    let nodes: Vec<(String, String)> = if nodes.is_empty() {
         let all = client.all_nodes().await?;
-        all.iter().map(|node| node.id.to_string()).collect()
+        all.iter()
+            .map(|node| (node.id.to_string(), called(node)))
+            .collect()
     } else {
-        nodes
+        nodes.into_iter().map(|node| (node.clone(), node)).collect()
     };
     let count = nodes.len();
     let answers: Vec<(String, anyhow::Result<Summary>)> = stream::iter(nodes)
-        .map(|node| async move {
+        .map(|(node, name)| async move {
             let answer = client.ask(&SyncPower::of(&node)).await;
-            (node, answer)
+            (name, answer)
         })
         .buffered(AT_ONCE)
         .collect()
         .await;
     let mut rows = Vec::new();
     let mut known = Vec::new();
-    for (node, answer) in answers {
+    for (name, answer) in answers {
         match answer {
             Ok(summary) => {
                 rows.push(vec![
-                    summary
-                        .name
-                        .as_ref()
-                        .map_or_else(|| summary.id.to_string(), ToString::to_string),
+                    called(&summary),
                     summary.provision_state.clone(),
                     power_word(&summary),
                     summary.errors(),
                 ]);
                 known.push(summary);
             }
-            Err(error) => rows.push(vec![node, "?".into(), "?".into(), out::causes(&error)]),
+            Err(error) => rows.push(vec![name, "?".into(), "?".into(), out::causes(&error)]),
         }
     }
     if client.json {
@@ -129,6 +130,11 @@ async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn called(node: &Summary) -> String {
+    let name = node.name.as_ref();
+    name.map_or_else(|| node.id.to_string(), ToString::to_string)
 }
 
 /// `on`, `off?` when nobody has seen it, `off → power on` on the way, `on? (the BMC says off)` when it was just asked.

@@ -34,7 +34,9 @@ async fn said(server: &str) -> String {
         return "WebSockets are not looked at".into();
     }
     match tokio::time::timeout(PATIENCE, hello(&address)).await {
-        Ok(Ok(true)) => "it answers, so it is the login or TLS that does not fit".into(),
+        Ok(Ok(true)) => {
+            "it greets: the login or TLS does not fit, or it is too slow to answer them".into()
+        }
         Ok(Ok(false)) => "what answers is no NATS server".into(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
@@ -84,7 +86,7 @@ mod tests {
         let said = tried(&servers).await;
         for words in [
             format!("{closed}: Connection refused"),
-            format!("{nats}: it answers"),
+            format!("{nats}: it greets: the login or TLS does not fit, or it is too slow"),
             format!("{other}: what answers is no NATS server"),
             "a server whose URL cannot be read: it must look like".into(),
         ] {

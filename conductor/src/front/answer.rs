@@ -10,7 +10,7 @@ use crate::config::Scripts;
 use crate::confirm;
 use crate::loops;
 use crate::loops::power::PowerSync;
-use crate::records::dhcp::{Dhcp, Servers};
+use crate::records::dhcp::{Dhcp, Heard, Servers};
 use crate::records::presence::Liveness;
 use crate::records::{StoreError, rotate};
 use crate::worker::Worker;
@@ -262,6 +262,17 @@ fn is_live(worker: &Worker, id: &WorkerId) -> bool {
     *id == worker.id || worker.presence.is_live(id) != Liveness::Lapsed
 }
 
+fn heard(worker: &Worker, id: &WorkerId) -> Heard {
+    if *id == worker.id {
+        return Heard::Lately;
+    }
+    match worker.presence.is_live(id) {
+        Liveness::Live => Heard::Lately,
+        Liveness::Unknown => Heard::NotYet,
+        Liveness::Lapsed => Heard::NotSince(worker.presence.last_heard(id)),
+    }
+}
+
 /// Those that live, and those beside a dnsmasq whether they live or not.
 async fn workers(worker: &Worker) -> Vec<WorkerInfo> {
     let dhcp = Dhcp::new(&worker.store).all().await;
@@ -270,7 +281,7 @@ async fn workers(worker: &Worker) -> Vec<WorkerInfo> {
         Servers::default()
     });
     let mut all = worker.presence.heard();
-    for beside in dhcp.workers(&|id| is_live(worker, id)) {
+    for beside in dhcp.workers(&|id| heard(worker, id)) {
         match all.iter_mut().find(|live| live.id == beside.id) {
             Some(live) => live.dnsmasq = beside.dnsmasq,
             None => all.push(beside),

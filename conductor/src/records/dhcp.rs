@@ -3,6 +3,7 @@
 use super::kv::{Kv, KvError};
 use super::{Store, StoreError};
 use ironbeat_core::id::WorkerId;
+use ironbeat_core::time::Time;
 use ironbeat_ops::reply::WorkerInfo;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,20 +79,44 @@ impl Dhcp {
     }
 }
 
+/// What whoever answers has heard of another worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Lately,
+    /// It has not listened for long enough to tell.
+    NotYet,
+    /// For so long that the worker is not running; when it was last heard, if ever.
+    NotSince(Option<Time>),
+}
+
 impl Servers {
-    fn trouble(server: &Server, is_live: &dyn Fn(&WorkerId) -> bool) -> Option<String> {
-        match is_live(&server.info.id) {
+    fn trouble(server: &Server, is_live: bool) -> Option<String> {
+        match is_live {
             true => server.trouble.clone(),
-            false => Some("the worker is not running, and nobody keeps its rules".into()),
+            false => Some(
+                "the worker is not running: nobody keeps its rules, unless another one shares its files"
+                    .into(),
+            ),
         }
     }
 
-    /// Each worker beside a dnsmasq, with `dnsmasq` saying how that is. Those that do not live are among them.
-    pub fn workers(&self, is_live: &dyn Fn(&WorkerId) -> bool) -> Vec<WorkerInfo> {
+    /// Each worker beside a dnsmasq, with `dnsmasq` saying how that is. Those that do not live are among them, and lack all.
+    pub fn workers(&self, heard: &dyn Fn(&WorkerId) -> Heard) -> Vec<WorkerInfo> {
         let worker = |server: &Server| {
+            let heard = heard(&server.info.id);
+            let is_live = !matches!(heard, Heard::NotSince(_));
             let trouble = Self::trouble(server, is_live);
+            let lacks = match heard {
+                Heard::Lately => server.info.lacks.clone(),
+                Heard::NotYet => vec!["everything, perhaps: it was not heard yet".into()],
+                Heard::NotSince(None) => vec!["everything: it is not running".into()],
+                Heard::NotSince(Some(at)) => {
+                    vec![format!("everything: it is not running, last heard {at}")]
+                }
+            };
             WorkerInfo {
                 dnsmasq: Some(trouble.unwrap_or_else(|| "ok".into())),
+                lacks,
                 ..server.info.clone()
             }
         };
@@ -102,7 +127,7 @@ impl Servers {
     pub fn doubt(&self, is_live: &dyn Fn(&WorkerId) -> bool) -> Option<String> {
         let mut all = Vec::new();
         for server in self.0.values() {
-            let trouble = Self::trouble(server, is_live)?;
+            let trouble = Self::trouble(server, is_live(&server.info.id))?;
             let (worker, host) = (&server.info.id, &server.host);
             all.push(format!("dnsmasq of worker {worker} on {host}: {trouble}"));
         }

@@ -524,6 +524,15 @@ impl Presence {
         lock(&self.roster).lost(actor, Moment::now())
     }
 
+    /// When another worker was last heard; none: never in the life of this one.
+    pub fn last_heard(&self, worker: &WorkerId) -> Option<Time> {
+        let now = Moment::now();
+        let silent = now.since(lock(&self.roster).last_heard(worker)?);
+        let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+        let at_ms = clock::now().unix_ms().saturating_sub(silent_ms);
+        Some(Time::from_unix_ms(at_ms))
+    }
+
     pub fn is_live(&self, worker: &WorkerId) -> Liveness {
         lock(&self.roster).liveness(worker, Moment::now())
     }

@@ -81,6 +81,8 @@ pub struct Worker {
 #[derive(Debug)]
 pub struct Said {
     pub ok: bool,
+    /// None: a signal has ended it.
+    pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
@@ -258,6 +260,7 @@ impl Site {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Said {
             ok: output.status.success(),
+            code: output.status.code(),
             out: text(&output.stdout),
             err: text(&output.stderr),
         }
@@ -265,8 +268,14 @@ impl Site {
 
     /// A command that goes on while the test does something.
     pub fn start_cli(&self, args: &[&str]) -> Process {
-        let command = self.command(args, "admin");
-        Process::start("the command", command, &self.dir.path().join("cli.log")).unwrap()
+        self.start_cli_by("admin", args)
+    }
+
+    /// The same as `login`, one of the people.
+    pub fn start_cli_by(&self, login: &str, args: &[&str]) -> Process {
+        let command = self.command(args, login);
+        let log = self.dir.path().join(format!("cli-{}.log", args[0]));
+        Process::start(&format!("ironbeat {}", args[0]), command, &log).unwrap()
     }
 
     /// What `ironbeat auth init` made.

@@ -228,19 +228,21 @@ impl Cluster {
     /// # Errors
     /// When the conductor refuses.
     pub fn deploy(&self, node: usize, hostname: &str) -> Result<Value> {
-        let checksum = format!("sha256:{}", self.product.image_sha256);
-        let image = self.product.image_name();
-        self.cli(&[
-            "node",
-            "deploy",
-            &node_name(node),
-            "--image",
-            &image,
-            "--checksum",
-            &checksum,
-            "--hostname",
-            hostname,
-        ])
+        let args = self.deploy_args(node, hostname);
+        self.cli(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same, for whoever types it.
+    pub fn deploy_args(&self, node: usize, hostname: &str) -> Vec<String> {
+        let product = &self.product;
+        let (image, sha256) = (product.image_name(), &product.image_sha256);
+        let node = node_name(node);
+        format!(
+            "node deploy {node} --image {image} --checksum sha256:{sha256} --hostname {hostname}"
+        )
+        .split(' ')
+        .map(Into::into)
+        .collect()
     }
 
     /// `ironbeat node show`.

@@ -16,9 +16,10 @@ pub fn print_next(cluster: &Cluster) {
     let (admin, ca) = (logins.admin(), logins.ca());
     let (admin, ca) = (admin.display(), ca.display());
     let ironbeat = cluster.ironbeat().display();
-    println!("\nTo try next, with `--keep` and in another terminal:");
+    println!("\nTo try next, in another terminal (after the demo: with `--keep`):");
     println!("  export IRONBEAT_NATS=tls://10.77.0.1:4222 IRONBEAT_CREDS={admin} IRONBEAT_CA={ca}");
     println!("  alias ironbeat='{enter}{ironbeat}'");
+    let deploy = cluster.deploy_args(1, "node1").join(" ") + " --wait";
     for line in [
         "node list",
         "node show node1",
@@ -26,6 +27,7 @@ pub fn print_next(cluster: &Cluster) {
         "events node1",
         "lookups",
         "workers",
+        &deploy,
         "node undeploy node1 --wait",
     ] {
         println!("  ironbeat {line}");

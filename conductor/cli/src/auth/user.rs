@@ -11,9 +11,11 @@ use clap::{Subcommand, ValueEnum};
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
+use ironbeat_core::time::Time;
 use ironbeat_ops::request::RevokeLogin;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const DAY_SECS: i64 = 86_400;
@@ -22,7 +24,7 @@ const DAY_SECS: i64 = 86_400;
 pub enum UserCommand {
     /// Make a login: a file for whoever it is.
     Add {
-        /// Whose it is; a name has one login.
+        /// Whose it is; a name has one login, and may have another when that was revoked.
         name: String,
         /// What it may do.
         #[arg(long)]
@@ -127,11 +129,14 @@ fn file(dir: &Path, name: &str, kind: &str) -> anyhow::Result<PathBuf> {
 
 pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyhow::Result<Made> {
     let (creds_file, about_file) = (file(dir, name, "creds")?, file(dir, name, "json")?);
-    ensure!(
-        !about_file.exists(),
-        "{name} has a login already: {}",
-        about_file.display()
-    );
+    if about_file.exists() {
+        let before = read_person(&about_file)?;
+        ensure!(
+            before.revoked,
+            "{name} has a login already: {}; `ironbeat auth user revoke {name}` ends it",
+            about_file.display()
+        );
+    }
     let about = about(dir)?;
     let signer = role_key(dir, role)?;
     let made = now();
@@ -145,6 +150,7 @@ pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyh
         until,
         revoked: false,
     };
+    set_aside_revoked(&about_file, &creds_file)?;
     write_new(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
     write_new(&creds_file, &creds.text()?)?;
     Ok(Made {
@@ -153,18 +159,43 @@ pub(super) fn add(dir: &Path, name: &str, role: Role, days: Option<u16>) -> anyh
     })
 }
 
+fn read_person(file: &Path) -> anyhow::Result<Person> {
+    serde_json::from_str(&read(file)?).with_context(|| format!("understand {}", file.display()))
+}
+
+/// Makes room for another login of the name. The list keeps the key of the one that was ended: it must stay so.
+fn set_aside_revoked(about_file: &Path, creds_file: &Path) -> anyhow::Result<()> {
+    if !about_file.exists() {
+        return Ok(());
+    }
+    let key = read_person(about_file)?.key;
+    match std::fs::remove_file(creds_file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove {}", creds_file.display()));
+        }
+        _ => {}
+    }
+    let aside = about_file.with_extension(format!("{key}.json"));
+    std::fs::rename(about_file, &aside)
+        .with_context(|| format!("move {} to {}", about_file.display(), aside.display()))
+}
+
 fn people(dir: &Path) -> anyhow::Result<Vec<Person>> {
     let mut people = vec![];
     let entries = std::fs::read_dir(dir.join("people"));
-    for entry in entries.with_context(|| format!("list {}/people", dir.display()))? {
+    let place = || {
+        let dir = dir.display();
+        format!(
+            "list {dir}/people: say with --dir where the site is that `ironbeat auth init` made"
+        )
+    };
+    for entry in entries.with_context(place)? {
         let path = entry?.path();
         if path.extension().is_some_and(|kind| kind == "json") {
-            let person: Person = serde_json::from_str(&read(&path)?)
-                .with_context(|| format!("understand {}", path.display()))?;
-            people.push(person);
+            people.push(read_person(&path)?);
         }
     }
-    people.sort_by(|a, b| a.name.cmp(&b.name));
+    people.sort_by(|a, b| (&a.name, a.made).cmp(&(&b.name, b.made)));
     Ok(people)
 }
 
@@ -176,7 +207,7 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     let ends = |person: &Person| match (person.revoked, person.until) {
         (true, _) => "revoked".into(),
         (false, Some(until)) if until <= now() => "over".into(),
-        (false, Some(until)) => format!("in {} days", (until - now()) / DAY_SECS),
+        (false, Some(until)) => until_words(until),
         (false, None) => "-".into(),
     };
     let rows = people
@@ -189,13 +220,18 @@ fn list(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     out::table(&["NAME", "ROLE", "ENDS", "KEY"], rows)
 }
 
+/// A date does not change from one look to the next.
+fn until_words(until: i64) -> String {
+    let secs = u64::try_from(until).unwrap_or_default();
+    Time::from_unix_ms(secs.saturating_mul(1000)).to_string()
+}
+
 async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyhow::Result<()> {
     let about_file = file(dir, name, "json")?;
     let known = about_file.exists();
     let (key, until) = match known {
         true => {
-            let person: Person = serde_json::from_str(&read(&about_file)?)
-                .with_context(|| format!("understand {}", about_file.display()))?;
+            let person = read_person(&about_file)?;
             (person.key, person.until)
         }
         false if KeyPair::from_public_key(name).is_ok() => (name.into(), None),
@@ -219,7 +255,7 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
     let ask = RevokeLogin { key, until, order };
     let revoked = revoke(&client, &ask, name).await?;
     if known {
-        let mut person: Person = serde_json::from_str(&read(&about_file)?)?;
+        let mut person = read_person(&about_file)?;
         person.revoked = true;
         replace(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
     }
@@ -228,5 +264,15 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
         false => out::line(format_args!(
             "{name} is out: the NATS servers have dropped it"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_login_is_a_date() {
+        assert_eq!(until_words(DAY_SECS), "1970-01-02T00:00:00.000Z");
     }
 }

@@ -126,7 +126,7 @@ impl Entry {
             Some(Phase::InLine { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. })
             | None => (None, None, None),
         };
-        let short = |error: &LastError| error.what.chars().take(MAX_ERROR_CHARS).collect();
+        let short = |error: &LastError| short(&error.what);
         Self {
             schema: node.schema,
             id: node.id,
@@ -158,5 +158,26 @@ impl Entry {
             system_uuid: node.system_uuid,
             serial: node.serial.clone(),
         }
+    }
+}
+
+/// What was cut ends in `…`: half a checksum looks like a whole one.
+fn short(what: &str) -> String {
+    let mut short: String = what.chars().take(MAX_ERROR_CHARS).collect();
+    if short.len() < what.len() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_was_cut_says_so() {
+        let whole = "ö".repeat(MAX_ERROR_CHARS);
+        assert_eq!(short(&whole), whole);
+        assert_eq!(short(&(whole.clone() + "x")), whole + "…");
     }
 }

@@ -45,8 +45,8 @@ pub async fn read(store: &Store, node: &NodeId) -> Result<Vec<u8>, StoreError> {
         source,
     };
     let stream = store.js.get_stream(name).await;
-    let stream =
-        stream.map_err(|error| fail(format!("{error} (are consoles recorded?)").into()))?;
+    let advice = "consoles are recorded where the workers' configuration has `console.record`";
+    let stream = stream.map_err(|error| fail(format!("{error}; {advice}").into()))?;
     let config = OrderedConfig {
         filter_subject: subject(&store.names.prefix, node, Part::Out),
         deliver_policy: DeliverPolicy::All,

@@ -145,7 +145,8 @@ fn acceptor(files: &HttpTls, scripts: Scripts) -> anyhow::Result<TlsAcceptor> {
     let certificates = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| read(&files.certificate))?;
-    let key = PrivateKeyDer::from_pem_reader(&mut key).with_context(|| read(&files.key))?;
+    let key = PrivateKeyDer::from_pem_reader(&mut key)
+        .with_context(|| format!("find a private key (PEM) in {}", files.key.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?

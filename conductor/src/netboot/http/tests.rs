@@ -435,6 +435,10 @@ fn a_key_that_others_may_read_is_refused() {
         let is_mode = why.to_string().contains("others may read or write");
         assert_eq!(is_mode, refused, "{mode:o}: {why}");
     }
+    // What is in it is no key.
+    std::fs::write(&files.certificate, "").unwrap();
+    let why = acceptor(&files, Scripts::default()).err().unwrap();
+    assert!(why.to_string().contains("find a private key"), "{why}");
 }
 
 #[tokio::test]

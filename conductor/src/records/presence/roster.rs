@@ -178,6 +178,10 @@ impl Roster {
         live
     }
 
+    pub fn last_heard(&self, id: &WorkerId) -> Option<Moment> {
+        self.others.get(id).map(|other| other.seen)
+    }
+
     pub fn liveness(&self, id: &WorkerId, now: Moment) -> Liveness {
         if *id == self.own.worker {
             return match self.may_act(now) {
@@ -319,6 +323,7 @@ mod tests {
         ] {
             let now = start + secs(at);
             assert_eq!(roster.liveness(&id("other"), now), liveness, "{at} s");
+            assert_eq!(roster.last_heard(&id("other")), Some(start + secs(3)));
             let lapsed = roster.lapsed(now);
             assert_eq!(
                 lapsed.contains(&id("other")),

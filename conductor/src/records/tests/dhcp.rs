@@ -1,7 +1,7 @@
 //! Who keeps a dnsmasq is known when its host is dead, and said of the right worker.
 //! `netboot::dnsmasq` tests how a dnsmasq is watched.
 use super::{server, store};
-use crate::records::dhcp::{Dhcp, Server, Servers};
+use crate::records::dhcp::{Dhcp, Heard, Server, Servers};
 use ironbeat_core::explain::explain;
 use ironbeat_core::id::{Incarnation, WorkerId};
 use ironbeat_core::time::Time;
@@ -36,7 +36,11 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
 
 fn said(servers: &Servers, live: &[&str]) -> (Vec<String>, Option<String>) {
     let is_live = |id: &WorkerId| live.contains(&id.as_str());
-    let workers = servers.workers(&is_live).into_iter();
+    let heard = |id: &WorkerId| match is_live(id) {
+        true => Heard::Lately,
+        false => Heard::NotSince(None),
+    };
+    let workers = servers.workers(&heard).into_iter();
     let each = workers.map(|w| format!("{} {}", w.id, w.dnsmasq.unwrap()));
     (each.collect(), servers.doubt(&is_live))
 }
@@ -56,6 +60,20 @@ async fn a_dnsmasq_host_that_is_dead_is_named() {
     let servers = Dhcp::new(&store).all().await.unwrap();
     let (each, doubt) = said(&servers, &["w1", "w2"]);
     assert_eq!((each, doubt), (vec!["w1 ok".into(), "w2 ok".into()], None));
+    // A worker that does not live is not taken for one that lacks nothing.
+    let died = Time::from_unix_ms(1_000);
+    for (heard, lacks) in [
+        (Heard::Lately, ""),
+        (Heard::NotYet, "everything, perhaps: it was not heard yet"),
+        (Heard::NotSince(None), "everything: it is not running"),
+        (
+            Heard::NotSince(Some(died)),
+            "everything: it is not running, last heard 1970-01-01T00:00:01.000Z",
+        ),
+    ] {
+        let workers = servers.workers(&|_| heard);
+        assert_eq!(workers[0].lacks.join(" "), lacks);
+    }
     // One is well: machines get their addresses, and the list names the other.
     let (each, doubt) = said(&servers, &["w1"]);
     assert!(
