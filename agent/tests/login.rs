@@ -144,15 +144,16 @@ impl Scripted {
         self.client.publish(reply, answer).await.unwrap();
     }
 
-    /// The next lookup; it has a good signature.
+    /// The next lookup; its signatures are good.
     async fn looked_up(&mut self) -> (Message, LoginRequest) {
         let (message, lookup) = next::<Lookup>(&mut self.lookups).await;
         let request = lookup.login.expect("it has a ticket");
-        let ticket = KeyPair::from_public_key(&request.ticket.to_string()).unwrap();
         let text = signed_text(&lookup.boot, &request.key);
-        ticket
-            .verify(text.as_bytes(), &request.signature.0)
-            .unwrap();
+        let by_key = request.by_key.as_ref().expect("it has its key");
+        for (key, signature) in [(request.ticket, &request.signature), (request.key, by_key)] {
+            let key = KeyPair::from_public_key(&key.to_string()).unwrap();
+            key.verify(text.as_bytes(), &signature.0).unwrap();
+        }
         (message, request)
     }
 

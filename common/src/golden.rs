@@ -89,6 +89,7 @@ fn login_request() -> LoginRequest {
         key: UserKey::from_bytes([1; 32]),
         ticket: UserKey::from_bytes([2; 32]),
         signature: Signature([3; 64]),
+        by_key: Some(Signature([4; 64])),
     }
 }
 

@@ -100,9 +100,12 @@ pub struct LoginRequest {
     pub ticket: UserKey,
     /// Of [`signed_text`], by the ticket.
     pub signature: Signature,
+    /// Of the same, by the key: it is ended with the boot, so nobody may name another's. None: an earlier version's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_key: Option<Signature>,
 }
 
-/// What a ticket signs: that this boot's agent has this key. The first line keeps the signature from meaning anything else.
+/// What a ticket and the agent's key sign: that this boot's agent has this key. The first line keeps the signature from meaning anything else.
 pub fn signed_text(boot: &BootId, key: &UserKey) -> String {
     format!("ironbeat agent login 1\n{boot}\n{key}\n")
 }

@@ -3,7 +3,7 @@
 use crate::login::Login;
 use ironbeat_auth::agent::Mint;
 use ironbeat_common::id::{BootId, NodeId};
-use ironbeat_common::login::{Login as AgentLogin, LoginRequest, UserKey, signed_text};
+use ironbeat_common::login::{Login as AgentLogin, LoginRequest, Signature, UserKey, signed_text};
 use ironbeat_core::decide::Proof;
 use ironbeat_core::node::Ended;
 use ironbeat_core::time::Time;
@@ -41,9 +41,16 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// A signature that is not its ticket's.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Forged;
+/// What a lookup shows with a ticket is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forged {
+    #[error("its signature is not its ticket's")]
+    Ticket,
+    #[error(
+        "it does not prove that the key is its own: boot the ramdisk that came with this worker"
+    )]
+    Key,
+}
 
 impl Tickets {
     pub fn new(login: Arc<Login>, end: Arc<EndLogins>, lives_secs: u32) -> Self {
@@ -107,19 +114,28 @@ pub fn new_ticket() -> (Seed, UserKey) {
     (Seed(seed), key.expect("nkeys writes keys as we read them"))
 }
 
-/// What a lookup shows, where tickets are asked for.
+/// What a lookup shows, where tickets are asked for. The key is one that nobody else has: it ends with the boot, so a machine
+/// that named a worker's would end the worker's login.
 ///
 /// # Errors
-/// When the signature is not the ticket's.
+/// When the signatures are not the ticket's and the key's.
 pub fn proof(boot: BootId, request: Option<&LoginRequest>) -> Result<Proof, Forged> {
     let Some(request) = request else {
         return Ok(Proof::Missing);
     };
     let (ticket, key) = (request.ticket, request.key);
     let text = signed_text(&boot, &key);
-    KeyPair::from_public_key(&ticket.to_string())
-        .and_then(|ticket| ticket.verify(text.as_bytes(), &request.signature.0))
-        .map_err(|_| Forged)?;
+    let is_of = |signature: &Signature, key: UserKey| {
+        let key = KeyPair::from_public_key(&key.to_string());
+        key.is_ok_and(|key| key.verify(text.as_bytes(), &signature.0).is_ok())
+    };
+    if !is_of(&request.signature, ticket) {
+        return Err(Forged::Ticket);
+    }
+    let by_key = request.by_key.as_ref();
+    if !by_key.is_some_and(|signature| is_of(signature, key)) {
+        return Err(Forged::Key);
+    }
     Ok(Proof::Ticket { ticket, key })
 }
 
@@ -127,32 +143,43 @@ pub fn proof(boot: BootId, request: Option<&LoginRequest>) -> Result<Proof, Forg
 mod tests {
     use super::*;
     use ironbeat_auth::jwt::{self, Claims, User};
-    use ironbeat_common::login::Signature;
 
     const BOOT: BootId = BootId::from_bytes([7; 16]);
 
-    fn signed(seed: &Seed, ticket: UserKey, boot: BootId, key: UserKey) -> LoginRequest {
-        let pair = KeyPair::from_seed(seed.reveal()).unwrap();
-        let text = signed_text(&boot, &key);
-        let signature = pair.sign(text.as_bytes()).unwrap();
+    fn signed(ticket: &(Seed, UserKey), boot: BootId, key: &(Seed, UserKey)) -> LoginRequest {
+        let text = signed_text(&boot, &key.1);
+        let by = |seed: &Seed| {
+            let pair = KeyPair::from_seed(seed.reveal()).unwrap();
+            Signature(pair.sign(text.as_bytes()).unwrap().try_into().unwrap())
+        };
         LoginRequest {
-            key,
-            ticket,
-            signature: Signature(signature.try_into().unwrap()),
+            key: key.1,
+            ticket: ticket.1,
+            signature: by(&ticket.0),
+            by_key: Some(by(&key.0)),
         }
     }
 
     #[test]
     fn a_ticket_signs_for_one_boot_and_one_key() {
-        let ((seed, ticket), (_, key), (_, other)) = (new_ticket(), new_ticket(), new_ticket());
-        let request = signed(&seed, ticket, BOOT, key);
+        let (ticket, key, (other_seed, other)) = (new_ticket(), new_ticket(), new_ticket());
+        let request = signed(&ticket, BOOT, &key);
+        let (ticket, key) = (ticket.1, key.1);
         assert_eq!(
             proof(BOOT, Some(&request)),
             Ok(Proof::Ticket { ticket, key })
         );
         assert_eq!(proof(BOOT, None), Ok(Proof::Missing));
         let later = BootId::from_bytes([8; 16]);
-        assert_eq!(proof(later, Some(&request)), Err(Forged));
+        assert_eq!(proof(later, Some(&request)), Err(Forged::Ticket));
+        let by_other = signed(&(other_seed, other), BOOT, &new_ticket()).signature;
+        for by_key in [None, Some(by_other)] {
+            let of_another = LoginRequest {
+                by_key,
+                ..request.clone()
+            };
+            assert_eq!(proof(BOOT, Some(&of_another)), Err(Forged::Key));
+        }
         for forged in [
             LoginRequest {
                 key: other,
@@ -167,7 +194,7 @@ mod tests {
                 ..request
             },
         ] {
-            assert_eq!(proof(BOOT, Some(&forged)), Err(Forged));
+            assert_eq!(proof(BOOT, Some(&forged)), Err(Forged::Ticket));
         }
     }
 

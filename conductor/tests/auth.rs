@@ -4,7 +4,7 @@ mod support;
 
 use futures_util::StreamExt;
 use ironbeat_auth::creds::Creds;
-use ironbeat_auth::revoke::{FOR_GOOD, Order, Revoked, lookup_subject};
+use ironbeat_auth::revoke::{FOR_GOOD, List, Order, lookup_subject, update_subject};
 use ironbeat_auth::roles::BOOT_INBOX;
 use ironbeat_common::codec;
 use ironbeat_common::lookup::LookupReply;
@@ -375,7 +375,8 @@ async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
             let said = site.cli(&["auth", "user", "revoke", &key]).await.bad();
             assert!(said.contains("has this login itself"), "{said}");
         }
-        let said = site.ask("auth.revoke", json!({ "key": "UNONSENSE" })).await;
+        let ask = json!({ "key": "UNONSENSE", "order": "" });
+        let said = site.ask("auth.revoke", ask).await;
         assert!(said.refused(400).contains("no public key"));
     }
 }
@@ -443,7 +444,7 @@ async fn a_revoked_name_gets_another_login_and_the_old_one_stays_out() {
     site.cli_by("bob", &["node", "list"]).await.good();
 }
 
-/// Whoever has stolen an admin's login ends logins that nobody made, until there is no room for real ones.
+/// Somebody ended logins that nobody made, until there was no room for real ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_somebody_filled_is_forgotten_by_the_operators_order() {
     let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
@@ -459,9 +460,10 @@ async fn a_list_that_somebody_filled_is_forgotten_by_the_operators_order() {
         .unwrap();
     let js = async_nats::jetstream::new(records.clone());
     let stream = js.get_stream("KV_ib").await.unwrap();
-    let list = async || -> Revoked {
+    let list = async || {
         let list = stream.get_last_raw_message_by_subject("$KV.ib.revoked");
-        serde_json::from_slice(&list.await.unwrap().payload).unwrap()
+        let list: List = serde_json::from_slice(&list.await.unwrap().payload).unwrap();
+        list.revoked
     };
     let mut filled = list().await;
     assert_eq!(filled.len(), 1);
@@ -481,18 +483,22 @@ async fn a_list_that_somebody_filled_is_forgotten_by_the_operators_order() {
     })
     .await;
     let key = KeyPair::new_user().public_key();
-    let said = site.ask("auth.revoke", json!({ "key": key })).await;
-    let said = said.refused(409).to_string();
-    assert!(said.contains("there is room for 2000"), "{said}");
     let said = site.cli(&["auth", "user", "revoke", "bob"]).await.bad();
     assert!(
         said.contains("room for 6000") && said.contains("--forget-others"),
         "{said}"
     );
-    // An order that is somebody else's.
-    let forged = Order::sign(&key, None, 0, &KeyPair::new_operator()).unwrap();
-    let said = site.ask("auth.revoke", json!({ "key": key, "order": forged }));
-    said.await.refused(403);
+    let system = connect_as(&site.nats, site.auth(), "worker/revoke/system.creds")
+        .await
+        .unwrap();
+    let about = std::fs::read_to_string(site.auth().join("operator/site.json")).unwrap();
+    let about: Value = serde_json::from_str(&about).unwrap();
+    let id = about["account"].as_str().unwrap();
+    let account = async || {
+        let account = system.request(lookup_subject(id), "".into()).await;
+        account.unwrap().payload
+    };
+    let long = account().await;
     let revoke = ["auth", "user", "revoke", "bob", "--forget-others"];
     let said = site.cli(&revoke).await.good();
     assert!(said.contains("bob is out"), "{said}");
@@ -500,16 +506,103 @@ async fn a_list_that_somebody_filled_is_forgotten_by_the_operators_order() {
         site.cli_by(gone, &["node", "list"]).await.bad();
     }
     assert_eq!(list().await.len(), 2);
-    let system = connect_as(&site.nats, site.auth(), "worker/revoke/system.creds")
-        .await
-        .unwrap();
-    let about = std::fs::read_to_string(site.auth().join("operator/site.json")).unwrap();
-    let about: Value = serde_json::from_str(&about).unwrap();
-    let subject = lookup_subject(about["account"].as_str().unwrap());
-    let account = system.request(subject, "".into()).await.unwrap();
-    assert!(account.payload.len() < 50_000, "{}", account.payload.len());
-    site.ask("auth.revoke", json!({ "key": key })).await.good();
+    assert!(account().await.len() < 50_000);
+    site.ask("auth.revoke", site.order(&key)).await.good();
     assert_eq!(list().await.len(), 3);
+
+    // A slower worker pushes what it made before the order, and whoever carried the order out is no more: any other mends it.
+    drop(worker);
+    system.request(update_subject(id), long).await.unwrap();
+    let another = site.worker("w2", "");
+    until("the servers forget again", async || {
+        (account().await.len() < 50_000).then_some(())
+    })
+    .await;
+    for gone in ["bob", "eve"] {
+        site.cli_by(gone, &["node", "list"]).await.bad();
+    }
+    assert_eq!(list().await.len(), 3, "{}", another.printed());
+}
+
+/// It hears the keys of workers, when they ask each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_stolen_an_admins_login_ends_nobodys() {
+    for binary in binaries() {
+        let site = Site::start_with_logins(binary, &[]).await;
+        let mut shared = site.worker("w1", "power_sync_secs = 0");
+        let add = ["auth", "worker", "add", "w2", "--may-revoke"];
+        site.cli(&add).await.good();
+        let add = ["auth", "user", "add", "bob", "--role", "observer"];
+        site.cli(&add).await.good();
+        let secrets = ironbeat_rack::secrets::section(site.dir()).unwrap();
+        let more = format!("{secrets}[policy]\npower_sync_secs = 0\n");
+        let http = PortLease::take().unwrap();
+        let mut own = site.spawn_by("workers/w2", "w2", "w2", &more, http);
+        own.process.wait_for_log(" ready ", SOON).unwrap();
+        let logins = [
+            "worker/worker.creds",
+            "worker/front.creds",
+            "workers/w2/worker.creds",
+            "workers/w2/front.creds",
+            "people/bob.creds",
+        ];
+        let of_another = site.order(&KeyPair::new_user().public_key());
+        for login in logins {
+            let key = creds(&site, login).key.public_key();
+            let forged = Order::sign(&key, None, 0, &KeyPair::new_operator()).unwrap();
+            // The server chooses by chance which worker is asked.
+            for _ in 0..8 {
+                let said = site.ask("auth.revoke", json!({ "key": key })).await;
+                assert!(said.refused(400).contains("order"), "{login}");
+                for order in [json!(forged), of_another["order"].clone()] {
+                    let ask = json!({ "key": key, "order": order });
+                    site.ask("auth.revoke", ask).await.refused(403);
+                }
+            }
+        }
+        let signer = site.auth().join("operator/signer.seed");
+        let elsewhere = site.auth().join("elsewhere");
+        std::fs::rename(&signer, &elsewhere).unwrap();
+        let why = site.cli(&["auth", "user", "revoke", "bob"]).await.bad();
+        assert!(why.contains("ended by the operator's order"), "{why}");
+        std::fs::rename(&elsewhere, &signer).unwrap();
+        for login in logins {
+            connect_as(&site.nats, site.auth(), login).await.unwrap();
+        }
+        site.cli(&["auth", "worker", "revoke", "w2"]).await.good();
+        for (login, may) in logins.into_iter().zip([true, true, false, false, true]) {
+            let came = connect_as(&site.nats, site.auth(), login).await;
+            assert_eq!(came.is_ok(), may, "{login}");
+        }
+        shared.assert_well();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_worker_add_could_not_finish_is_not_there_and_is_made_by_the_next() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
+    let (seed, away) = ("operator/system.seed", "operator/away");
+    let path = |name: &str| site.auth().join(name);
+    std::fs::rename(path(seed), path(away)).unwrap();
+    let add = ["auth", "worker", "add", "w4", "--may-revoke"];
+    let why = site.cli(&add).await.bad();
+    assert!(why.contains("system.seed"), "{why}");
+    let left: Vec<_> = std::fs::read_dir(path("workers")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    std::fs::rename(path(away), path(seed)).unwrap();
+    // One that was killed meanwhile.
+    std::fs::create_dir(path("workers/.w4.new")).unwrap();
+    std::fs::write(path("workers/.w4.new/front.creds"), "").unwrap();
+    site.cli(&add).await.good();
+    let listed = site.cli(&["auth", "worker", "list"]).await.good();
+    let key = creds(&site, "workers/w4/worker.creds").key.public_key();
+    assert!(listed.contains(&key), "{listed}");
+    assert!(path("workers/w4/revoke/signer.seed").exists());
+    assert!(!path("workers/.w4.new").exists());
+    // As earlier versions left it.
+    std::fs::create_dir(path("workers/w5")).unwrap();
+    let why = site.cli(&["auth", "worker", "add", "w5"]).await.bad();
+    assert!(why.contains("workers/w5 is there"), "{why}");
 }
 
 /// A server that takes a new version of the account has no JetStream for a moment.
@@ -525,8 +618,7 @@ async fn records_are_read_while_logins_are_revoked() {
         let revokes = async {
             for _ in 0..12 {
                 let key = KeyPair::new_user().public_key();
-                let body = json!({ "key": key });
-                site.ask("auth.revoke", body).await.good();
+                site.ask("auth.revoke", site.order(&key)).await.good();
             }
             revoked.store(true, Ordering::Relaxed);
         };
@@ -733,7 +825,7 @@ async fn a_worker_with_logins_of_its_own_is_shut_out_alone() {
     site.cli_as("hush", &enroll("box")).await.good();
     let revoke = ["auth", "worker", "revoke", "w2"];
     let why = site.cli(&revoke).await.bad();
-    assert!(why.contains("has this login itself"), "{why}");
+    assert!(why.contains("has no directory revoke/"), "{why}");
 
     let add = ["auth", "worker", "add", "w3", "--may-revoke"];
     site.cli(&add).await.good();

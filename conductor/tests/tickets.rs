@@ -51,11 +51,12 @@ impl Machine {
     fn request(&self) -> Option<LoginRequest> {
         let ticket = self.ticket.as_ref()?;
         let text = signed_text(&self.boot, &public(&self.key));
-        let signature = ticket.sign(text.as_bytes()).unwrap();
+        let by = |key: &KeyPair| Signature(key.sign(text.as_bytes()).unwrap().try_into().unwrap());
         Some(LoginRequest {
             key: public(&self.key),
             ticket: public(ticket),
-            signature: Signature(signature.try_into().unwrap()),
+            signature: by(ticket),
+            by_key: Some(by(&self.key)),
         })
     }
 
@@ -289,6 +290,37 @@ async fn only_the_ticket_of_the_last_boot_script_is_good() {
     let secrets = [&ticket, &of_two, &first];
     let printed = lab.worker.printed();
     assert!(secrets.iter().all(|secret| !printed.contains(*secret)));
+    lab.worker.assert_well();
+}
+
+/// The key of an agent ends with its boot. Whoever may have a ticket must not name a worker's, and end that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_names_anothers_key_gets_no_login() {
+    let mut lab = Lab::start().await;
+    lab.waits("one").await;
+    let ticket = lab.ticket(1).await;
+    let good = Machine::new(1, 15, Some(&ticket));
+    let creds = std::fs::read_to_string(lab.site.auth().join("worker/worker.creds")).unwrap();
+    let key: UserKey = Creds::parse(&creds)
+        .unwrap()
+        .key
+        .public_key()
+        .parse()
+        .unwrap();
+    let text = signed_text(&good.boot, &key);
+    let by = |key: &KeyPair| Signature(key.sign(text.as_bytes()).unwrap().try_into().unwrap());
+    let pair = good.ticket.as_ref().unwrap();
+    for by_key in [None, Some(by(&good.key)), Some(by(pair))] {
+        let of_worker = LoginRequest {
+            key,
+            ticket: public(pair),
+            signature: by(pair),
+            by_key,
+        };
+        good.has_to_wait(&lab, Some(of_worker)).await;
+    }
+    lab.told("does not prove that the key is its own").await;
+    good.welcome(&lab).await;
     lab.worker.assert_well();
 }
 

@@ -45,11 +45,13 @@ impl Access {
     pub fn request(&self, boot: &BootId) -> Option<LoginRequest> {
         let (ticket, key) = self.ticket.as_ref()?;
         let public: UserKey = key.public_key().parse().ok()?;
-        let signature = ticket.sign(signed_text(boot, &public).as_bytes()).ok()?;
+        let text = signed_text(boot, &public);
+        let by = |key: &KeyPair| key.sign(text.as_bytes()).ok()?.try_into().ok();
         Some(LoginRequest {
             key: public,
             ticket: ticket.public_key().parse().ok()?,
-            signature: Signature(signature.try_into().ok()?),
+            signature: Signature(by(ticket)?),
+            by_key: Some(Signature(by(key)?)),
         })
     }
 

@@ -14,10 +14,6 @@ pub const FOR_GOOD: i64 = 253_402_300_799;
 /// The account that servers read has 96 bytes for each: 580 KB of the 1 MiB that a message may be.
 pub const MAX_REVOKED: usize = 6_000;
 
-/// Of these, the logins that were ended by hand, as far as only an admin's login says so: whoever has stolen one must not be able
-/// to fill the list. The rest is for agents.
-pub const MAX_BY_HAND: usize = 2_000;
-
 /// What ends later than this is no login of an agent: `policy.agent_login_secs` is a week at most, and clocks differ.
 const LONGEST_AGENT_SECS: i64 = 8 * 86_400;
 
@@ -35,8 +31,57 @@ pub fn by_hand(revoked: &Revoked, now: i64) -> usize {
 }
 
 /// Drops what was ended by hand, but for these.
-pub fn forget(revoked: &mut Revoked, but: &BTreeSet<String>, now: i64) {
+fn forget(revoked: &mut Revoked, but: &BTreeSet<String>, now: i64) {
     revoked.retain(|key, until| *until <= now + LONGEST_AGENT_SECS || but.contains(key));
+}
+
+/// What workers keep: who has ended, and what the NATS servers are to forget.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct List {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<Forgotten>,
+    /// Beside it, key by key: older lists have nothing else.
+    #[serde(flatten)]
+    pub revoked: Revoked,
+}
+
+/// By the operator's order, all that was ended by hand until then, but for some.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// The second since 1970 in which the order was signed: of two orders, the later one counts.
+    pub at: i64,
+    /// Public keys that stay ended.
+    pub but: BTreeSet<String>,
+}
+
+/// Another order of the kind was signed after this one, and carried out.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a later order has had ended logins forgotten already: whoever repeats this one must not bring back what was ended since"
+)]
+pub struct Later;
+
+impl List {
+    /// The login or signing key has ended until then at least.
+    pub fn end(&mut self, key: &str, until: i64) {
+        let known = self.revoked.entry(key.into()).or_insert(until);
+        *known = until.max(*known);
+    }
+
+    /// Once for each order.
+    ///
+    /// # Errors
+    /// When a later one was carried out.
+    pub fn forget(&mut self, forgotten: &Forgotten, now: i64) -> Result<(), Later> {
+        match self.forgotten.as_ref().map(|last| last.at) {
+            Some(last) if last > forgotten.at => return Err(Later),
+            Some(last) if last == forgotten.at => return Ok(()),
+            Some(_) | None => {}
+        }
+        forget(&mut self.revoked, &forgotten.but, now);
+        self.forgotten = Some(forgotten.clone());
+        Ok(())
+    }
 }
 
 /// A login is to end, as the key says that signs accounts: an admin's login cannot.
@@ -46,7 +91,7 @@ pub struct Order {
     kind: OrderKind,
     /// All others that were ended by hand are forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forget_all_but: Option<BTreeSet<String>>,
+    forget_all_but: Option<BTreeSet<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,16 +129,26 @@ impl Order {
         jwt::sign(order, signer)
     }
 
+    /// What is to be forgotten by it.
+    ///
     /// # Errors
     /// When it is not an order for this key, or not of this signer, or not of now.
-    pub fn read(token: &str, key: &str, now: i64, signer: &KeyPair) -> Result<Self, BadOrder> {
+    pub fn read(
+        token: &str,
+        key: &str,
+        now: i64,
+        signer: &KeyPair,
+    ) -> Result<Option<Forgotten>, BadOrder> {
         let order: Claims<Self> = jwt::read(token)?;
         if order.iss != signer.public_key() || order.sub != key {
             return Err(BadOrder::Foreign);
         }
         let age = now - order.iat;
         match (-ORDER_SECS..ORDER_SECS).contains(&age) {
-            true => Ok(order.nats),
+            true => {
+                let but = order.nats.forget_all_but;
+                Ok(but.map(|but| Forgotten { at: order.iat, but }))
+            }
             false => Err(BadOrder::Old { secs: age }),
         }
     }
@@ -149,19 +204,21 @@ pub fn update_subject(account: &str) -> String {
 }
 
 /// The account `present` with these keys revoked, too, signed by `signer`; none: it is so already. A revoked key that signs
-/// logins is taken out, and with it the logins that it has signed; those of `grants` that are not revoked are put in. Of those
-/// that `present` has ended by hand, only `but` stay, where that is given. It is newer than `present`
-/// whatever the time is, since servers keep the newer one. Nobody is let in again because the list does not have them: it may
+/// logins is taken out, and with it the logins that it has signed; those of `grants` that are not revoked are put in. What the list has forgotten is taken out once,
+/// and a tag says so. It is newer than `present`
+/// whatever the time is, since servers keep the newer one. Nobody else is let in again because the list does not have them: it may
 /// have been lost, or be that of a backup.
+///
+/// `list` was read after `present`: a list from before an order then never meets an account that has forgotten by it, and would
+/// fill it again.
 ///
 /// # Errors
 /// When `present` is no account that `signer` has signed: old servers keep whatever they are handed, believed or not, and a
 /// signature must not make it true. Or when `signer` has no private half.
 pub fn revise(
     present: &str,
-    revoked: &Revoked,
+    list: &List,
     grants: &[Grant],
-    but: Option<&BTreeSet<String>>,
     now: i64,
     signer: &KeyPair,
 ) -> Result<Option<String>, ReviseError> {
@@ -175,26 +232,44 @@ pub fn revise(
     let until = |until: &Value| until.as_i64().unwrap_or(FOR_GOOD);
     let known = before.iter().map(|(key, at)| (key.clone(), until(at)));
     let mut known: Revoked = known.collect();
-    if let Some(but) = but {
-        forget(&mut known, but, now);
+    let tags_before = nats.get("tags").and_then(Value::as_array).cloned();
+    let mut tags = tags_before.clone().unwrap_or_default();
+    let has_forgotten = tags.iter().filter_map(forgotten_until).max();
+    if let Some(forgotten) = &list.forgotten
+        && has_forgotten.is_none_or(|at| at < forgotten.at)
+    {
+        forget(&mut known, &forgotten.but, now);
+        tags.retain(|tag| forgotten_until(tag).is_none());
+        tags.push(format!("{FORGOTTEN}{}", forgotten.at).into());
     }
-    let mut all = revoked.clone();
+    let mut all = list.clone();
     for (key, until) in known {
-        let later = all.entry(key).or_insert(until);
-        *later = until.max(*later);
+        all.end(&key, until);
     }
+    let mut all = all.revoked;
     bound(&mut all, now);
     let keys_before = nats.get("signing_keys").and_then(Value::as_array).cloned();
     let keys_before = keys_before.unwrap_or_default();
     let keys = signing_keys(&keys_before, &all, grants);
-    let list: serde_json::Map<_, _> = all.into_iter().map(|(key, at)| (key, at.into())).collect();
-    if list == before && keys == keys_before {
+    let all: serde_json::Map<_, _> = all.into_iter().map(|(key, at)| (key, at.into())).collect();
+    let tags_as_before = tags == tags_before.unwrap_or_default();
+    if all == before && keys == keys_before && tags_as_before {
         return Ok(None);
     }
-    nats.insert("revocations".into(), list.into());
+    if !tags_as_before {
+        nats.insert("tags".into(), tags.into());
+    }
+    nats.insert("revocations".into(), all.into());
     nats.insert("signing_keys".into(), keys.into());
     account.iat = now.max(account.iat + 1);
     Ok(Some(jwt::sign(account, signer)?))
+}
+
+/// The account's tag that says what it has forgotten: the second of the order follows.
+const FORGOTTEN: &str = "forgotten:";
+
+fn forgotten_until(tag: &Value) -> Option<i64> {
+    tag.as_str()?.strip_prefix(FORGOTTEN)?.parse().ok()
 }
 
 /// Those of `before` that are not revoked, and the granted ones.
@@ -245,7 +320,7 @@ mod tests {
         let (one, two) = (KeyPair::new_account(), KeyPair::new_account());
         let grants = [grant(&site, &one), grant(&site, &two)];
         let revise = |present: &str, revoked: &Revoked, grants: &[Grant]| {
-            revise(present, revoked, grants, None, 1_000, &site.signer).unwrap()
+            revise(present, &list(revoked), grants, 1_000, &site.signer).unwrap()
         };
         let first = site.account_jwt(1_000).unwrap();
         let second = revise(&first, &Revoked::new(), &grants).expect("it has more keys");
@@ -266,8 +341,20 @@ mod tests {
         assert_eq!(revise(&third, &Revoked::new(), &grants), None);
     }
 
+    fn list(revoked: &Revoked) -> List {
+        List {
+            forgotten: None,
+            revoked: revoked.clone(),
+        }
+    }
+
     fn keys(of: &[&str]) -> Revoked {
         of.iter().map(|key| (key.to_string(), FOR_GOOD)).collect()
+    }
+
+    fn left(account: &str) -> Vec<String> {
+        let account: Claims<Account> = jwt::read(account).unwrap();
+        account.nats.revocations.into_keys().collect()
     }
 
     #[test]
@@ -275,9 +362,9 @@ mod tests {
         let site = Site::new("ib.v1");
         let first = site.account_jwt(1_000).unwrap();
         // A clock that is behind that of whoever made the account.
-        let second = revise(&first, &keys(&["UA"]), &[], None, 10, &site.signer).unwrap();
+        let second = revise(&first, &list(&keys(&["UA"])), &[], 10, &site.signer).unwrap();
         let second = second.expect("it is another list");
-        let third = revise(&second, &keys(&["UB"]), &[], None, 5_000, &site.signer).unwrap();
+        let third = revise(&second, &list(&keys(&["UB"])), &[], 5_000, &site.signer).unwrap();
         let [first, mut second, third]: [Claims<Account>; 3] =
             [&first, &second, &third.unwrap()].map(|token| jwt::read(token).unwrap());
         assert_eq!((second.iat, third.iat), (1_001, 5_000));
@@ -292,12 +379,12 @@ mod tests {
         let site = Site::new("ib.v1");
         let agent = Revoked::from([("UA".into(), FOR_GOOD), ("UAGENT".into(), 3_000)]);
         let present = site.account_jwt(1_000).unwrap();
-        let present = revise(&present, &agent, &[], None, 2_000, &site.signer)
+        let present = revise(&present, &list(&agent), &[], 2_000, &site.signer)
             .unwrap()
             .unwrap();
-        let again = revise(&present, &keys(&[]), &[], None, 2_500, &site.signer).unwrap();
+        let again = revise(&present, &list(&keys(&[])), &[], 2_500, &site.signer).unwrap();
         assert!(again.is_none(), "all are refused as they were");
-        let later = revise(&present, &keys(&[]), &[], None, 3_000, &site.signer).unwrap();
+        let later = revise(&present, &list(&keys(&[])), &[], 3_000, &site.signer).unwrap();
         let later: Claims<Account> = jwt::read(&later.unwrap()).unwrap();
         let left: Vec<&String> = later.nats.revocations.keys().collect();
         assert_eq!(left, ["UA"], "the other's tokens have ended by themselves");
@@ -320,29 +407,109 @@ mod tests {
     fn a_list_that_was_filled_is_forgotten_but_for_those_whom_the_signer_names() {
         let site = Site::new("ib.v1");
         let now = 1_000;
-        let mut all = keys(&["UEVE", "UBOGUS"]);
-        all.insert("UAGENT".into(), now + 60);
+        let mut all = list(&keys(&["UEVE", "UBOGUS"]));
+        all.end("UAGENT", now + 60);
         let present = site.account_jwt(now).unwrap();
-        let filled = revise(&present, &all, &[], None, now, &site.signer).unwrap();
-        let eve = BTreeSet::from(["UEVE".to_string()]);
-        assert_eq!(by_hand(&all, now), 2);
-        forget(&mut all, &eve, now);
-        assert_eq!(by_hand(&all, now), 1);
-        let short = revise(&filled.unwrap(), &all, &[], Some(&eve), now, &site.signer).unwrap();
-        let short: Claims<Account> = jwt::read(&short.unwrap()).unwrap();
-        let left: Vec<&String> = short.nats.revocations.keys().collect();
-        assert_eq!(left, ["UAGENT", "UEVE"]);
+        let filled = revise(&present, &all, &[], now, &site.signer);
+        let filled = filled.unwrap().unwrap();
+        let order = forgotten(now, &["UEVE", "ULOST"]);
+        assert_eq!(by_hand(&all.revoked, now), 2);
+        all.forget(&order, now).unwrap();
+        assert_eq!(by_hand(&all.revoked, now), 1);
+        let short = revise(&filled, &all, &[], now, &site.signer);
+        assert_eq!(left(&short.unwrap().unwrap()), ["UAGENT", "UEVE"]);
+    }
+
+    fn forgotten(at: i64, but: &[&str]) -> Forgotten {
+        let but = but.iter().map(|key| key.to_string()).collect();
+        Forgotten { at, but }
+    }
+
+    #[test]
+    fn whoever_pushes_a_list_from_before_the_order_does_not_bring_it_back() {
+        let site = Site::new("ib.v1");
+        let now = 1_000;
+        let revise =
+            |present: &str, list: &List| revise(present, list, &[], now, &site.signer).unwrap();
+        let long = list(&keys(&["UEVE", "UBOGUS"]));
+        let present = revise(&site.account_jwt(now).unwrap(), &long).unwrap();
+        let mut short = long.clone();
+        short.forget(&forgotten(now, &["UEVE"]), now).unwrap();
+        short.end("UBOB", FOR_GOOD);
+        let pushed = revise(&present, &short).expect("it forgets");
+        assert_eq!(left(&pushed), ["UBOB", "UEVE"]);
+        assert_eq!(revise(&pushed, &short), None);
+        // Another worker has read both before the order, and is late.
+        let mut late = long;
+        late.end("UAGENT", now + 60);
+        let late = revise(&present, &late).expect("it has an agent more");
+        assert_eq!(left(&late), ["UAGENT", "UBOGUS", "UEVE"]);
+        let again = revise(&late, &short).expect("it forgets again");
+        assert_eq!(left(&again), ["UAGENT", "UBOB", "UEVE"]);
+    }
+
+    /// Of after the order, and from before UEVE was ended.
+    #[test]
+    fn a_list_of_a_backup_does_not_forget_twice() {
+        let site = Site::new("ib.v1");
+        let now = 1_000;
+        let revise =
+            |present: &str, list: &List| revise(present, list, &[], now, &site.signer).unwrap();
+        let mut backup = List::default();
+        backup.forget(&forgotten(now, &[]), now).unwrap();
+        let present = revise(&site.account_jwt(now).unwrap(), &backup).expect("it is tagged");
+        let mut later = backup.clone();
+        later.end("UEVE", FOR_GOOD);
+        let present = revise(&present, &later).unwrap();
+        assert_eq!(revise(&present, &backup), None);
+        assert_eq!(left(&present), ["UEVE"]);
+    }
+
+    #[test]
+    fn an_order_forgets_once_and_not_after_a_later_one() {
+        let now = 1_000;
+        let mut list = list(&keys(&["UBOGUS"]));
+        let (first, second) = (forgotten(now, &[]), forgotten(now + 1, &[]));
+        list.forget(&first, now).unwrap();
+        list.end("UTHIEF", FOR_GOOD);
+        // Whoever heard it sends it again.
+        list.forget(&first, now).unwrap();
+        assert_eq!(list.revoked, keys(&["UTHIEF"]));
+        list.forget(&second, now).unwrap();
+        assert!(list.revoked.is_empty());
+        assert_eq!(list.forget(&first, now), Err(Later));
+    }
+
+    #[test]
+    fn a_login_that_has_ended_does_not_end_sooner() {
+        let mut all = list(&keys(&["UBOB"]));
+        all.end("UBOB", 1_000);
+        assert_eq!(all.revoked, keys(&["UBOB"]));
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_before_there_were_orders() {
+        let read = |json: &str| serde_json::from_str::<List>(json).unwrap();
+        assert_eq!(read(r#"{"UA":253402300799}"#), list(&keys(&["UA"])));
+        let mut orders = list(&keys(&["UA"]));
+        orders.forgotten = Some(forgotten(7, &["UB"]));
+        let json = serde_json::to_string(&orders).unwrap();
+        assert_eq!(
+            json,
+            r#"{"forgotten":{"at":7,"but":["UB"]},"UA":253402300799}"#
+        );
+        assert_eq!(read(&json), orders);
     }
 
     #[test]
     fn an_order_is_its_signers_and_soon_over() {
         let (site, other) = (Site::new("ib.v1"), Site::new("ib.v1"));
         let but = Some(BTreeSet::from(["UEVE".to_string()]));
-        let token = Order::sign("UBOB", but.clone(), 1_000, &site.signer).unwrap();
+        let token = Order::sign("UBOB", but, 1_000, &site.signer).unwrap();
         let read = |key, now, signer| Order::read(&token, key, now, signer);
         assert_eq!(
-            read("UBOB", 1_200, &site.signer).unwrap().forget_all_but,
-            but
+            read("UBOB", 1_200, &site.signer).unwrap(),
+            Some(forgotten(1_000, &["UEVE"]))
         );
         for (key, now, signer, why) in [
             ("UEVE", 1_200, &site.signer, "another login"),
@@ -367,9 +534,8 @@ mod tests {
         let grants: Vec<Grant> = grants.collect();
         let account = revise(
             &present,
-            &full.collect(),
+            &list(&full.collect()),
             &grants,
-            None,
             1_000,
             &site.signer,
         );
@@ -382,16 +548,15 @@ mod tests {
         let site = Site::new("ib.v1");
         let first = site.account_jwt(1_000).unwrap();
         assert!(
-            revise(&first, &keys(&[]), &[], None, 2_000, &site.signer)
+            revise(&first, &list(&keys(&[])), &[], 2_000, &site.signer)
                 .unwrap()
                 .is_none()
         );
-        let second = revise(&first, &keys(&["UA"]), &[], None, 2_000, &site.signer).unwrap();
+        let second = revise(&first, &list(&keys(&["UA"])), &[], 2_000, &site.signer).unwrap();
         let same = revise(
             &second.unwrap(),
-            &keys(&["UA"]),
+            &list(&keys(&["UA"])),
             &[],
-            None,
             2_000,
             &site.signer,
         );
@@ -406,7 +571,7 @@ mod tests {
             (site.bootstrap_jwt(1).unwrap(), site.key(Role::Bootstrap)),
             (other.account_jwt(1).unwrap(), &site.signer),
         ] {
-            let revised = revise(&foreign, &keys(&["UA"]), &[], None, 1, signer);
+            let revised = revise(&foreign, &list(&keys(&["UA"])), &[], 1, signer);
             assert!(
                 matches!(revised, Err(ReviseError::Foreign(_))),
                 "{revised:?}"

@@ -6,7 +6,7 @@ use ironbeat_auth::agent::Mint;
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::grant::Grant;
 use ironbeat_auth::jwt::{self, Claims};
-use ironbeat_auth::revoke::{FOR_GOOD, Revoked, revise, update_subject};
+use ironbeat_auth::revoke::{FOR_GOOD, List, revise, update_subject};
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site::Site;
 use ironbeat_ops::ENDPOINTS;
@@ -383,13 +383,13 @@ fn a_signing_key_is_put_in_and_taken_out_with_all_that_it_signed() {
         let grant = Grant::sign(Agent, &key.public_key(), "ib.v1", None, now(), &site.signer);
         let grants = [Grant::read_of(&grant.unwrap(), &site.signer).unwrap().nats];
         let mut present = site.account_jwt(now()).unwrap();
-        let mut revise_and_push = |revoked: &Revoked| {
-            let revised = revise(&present, revoked, &grants, None, now() + 2, &site.signer);
+        let mut revise_and_push = |list: &List| {
+            let revised = revise(&present, list, &grants, now() + 2, &site.signer);
             present = revised.unwrap().expect("it is another account");
             let said = push(&mut wire, &site, &revoker, &present);
             assert!(said.contains("\"code\":200"), "{said}");
         };
-        revise_and_push(&Revoked::new());
+        revise_and_push(&List::default());
         let mut dropped = Wire::open(&server, &token, Some(&agent)).unwrap();
         assert!(dropped.may_say(&format!("ib.v1.heartbeat.{NODE}")));
         assert!(!dropped.may_say(&format!("ib.v1.heartbeat.{OTHER}")));
@@ -398,7 +398,7 @@ fn a_signing_key_is_put_in_and_taken_out_with_all_that_it_signed() {
             .map(|role| Wire::login(&server, &login(&site, role)).unwrap())
             .into();
 
-        revise_and_push(&[(key.public_key(), FOR_GOOD)].into());
+        revise_and_push(&ended(&key));
         // Its limits are those of no key, which are zero: that is what old servers complain of, if they say anything.
         dropped.closed();
         for wire in &mut stays {
@@ -411,6 +411,12 @@ fn a_signing_key_is_put_in_and_taken_out_with_all_that_it_signed() {
         assert!(Wire::open(&server, &token, Some(&agent)).is_err());
         assert!(Wire::login(&server, &login(&site, Agent)).is_ok());
     }
+}
+
+fn ended(key: &KeyPair) -> List {
+    let mut list = List::default();
+    list.end(&key.public_key(), FOR_GOOD);
+    list
 }
 
 /// A login of anybody is ended with the key that signed it: that of boot scripts, which has no key of its own, too.
@@ -430,16 +436,16 @@ fn bootstrap_logins_of_the_next_key_work_beside_those_of_the_last_until_it_is_ta
         let grant = Grant::sign(Bootstrap, &key, "ib.v1", None, now(), &site.signer);
         let grants = [Grant::read_of(&grant.unwrap(), &site.signer).unwrap().nats];
         let present = site.account_jwt(now()).unwrap();
-        let none = Revoked::new();
-        let both = revise(&present, &none, &grants, None, now() + 2, &site.signer);
+        let none = List::default();
+        let both = revise(&present, &none, &grants, now() + 2, &site.signer);
         let both = both.unwrap().unwrap();
         push(&mut wire, &site, &revoker, &both);
         let mut dropped = Wire::open(&server, &old, None).unwrap();
         let mut stays = Wire::open(&server, &new, None).unwrap();
         assert!(dropped.may_say("ib.v1.lookup") && stays.may_say("ib.v1.lookup"));
         assert!(!stays.may_say("ib.v1.api.node.list"));
-        let ended = [(site.key(Bootstrap).public_key(), FOR_GOOD)].into();
-        let one = revise(&both, &ended, &grants, None, now() + 3, &site.signer);
+        let ended = ended(site.key(Bootstrap));
+        let one = revise(&both, &ended, &grants, now() + 3, &site.signer);
         push(&mut wire, &site, &revoker, &one.unwrap().unwrap());
         dropped.closed();
         assert!(Wire::open(&server, &old, None).is_err());
@@ -467,7 +473,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         assert!(!wire.may_hear("$SYS.>"));
         let mut push = |token: &str| push(&mut wire, &site, &revoker, token);
         let present = site.account_jwt(now()).unwrap();
-        let revoked = [(bad.key.public_key(), FOR_GOOD)].into();
+        let revoked = ended(&bad.key);
         // Who has only the login cannot sign: a key of the account is not the operator's. Old servers say that they take
         // it, and do not believe it.
         let mut forged: Claims<serde_json::Value> = jwt::read(&present).unwrap();
@@ -475,7 +481,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         forged.iat = now() + 1;
         push(&jwt::sign(forged, site.key(Agent)).unwrap());
         assert!(Wire::login(&server, &good).is_ok());
-        let revised = revise(&present, &revoked, &[], None, now() + 2, &site.signer);
+        let revised = revise(&present, &revoked, &[], now() + 2, &site.signer);
         let said = push(&revised.unwrap().unwrap());
         assert!(said.contains("\"code\":200"), "{said}");
         let why = dropped.closed();
@@ -485,7 +491,7 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         // An older account, from a slower worker, would be taken: whoever pushes has to look again afterwards.
         push(&present);
         assert!(Wire::login(&server, &bad).is_ok());
-        let revised = revise(&present, &revoked, &[], None, now() + 3, &site.signer);
+        let revised = revise(&present, &revoked, &[], now() + 3, &site.signer);
         push(&revised.unwrap().unwrap());
         assert!(Wire::login(&server, &bad).is_err());
         // What the configuration says is older too.

@@ -149,7 +149,7 @@ questions! {
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
     ShowSealKey: "secrets.key", Observer, "The public key that secrets are sealed to on their way to a worker.", SealKey;
     RotateKey: "secrets.rotate", Admin, "Encrypt all secrets in the store with a new data key, while all runs.", Rotated;
-    RevokeLogin: "auth.revoke", Admin, "End a login before its time: the NATS servers drop it. By the operator's order a key that signs logins, or one more such key.", Revoked;
+    RevokeLogin: "auth.revoke", Admin, "By the operator's order: end a login before its time, and the NATS servers drop it; or a key that signs logins; or have one more such key.", Revoked;
     ShowPolicy: "policy.show", Observer, "The worker's timeouts and limits.", Policy;
 }
 
@@ -320,16 +320,15 @@ pub struct RawBmc {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeLogin {
-    /// Begins with `U`; one that signs logins with `A`, and then there is an order.
+    /// Begins with `U`; one that signs logins with `A`.
     pub key: String,
     /// The second since 1970 at which its last token ends by itself; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
-    /// The same, signed by the operator's key that signs accounts: then the list's bound for admins does not count, and the
-    /// signer may have others forgotten. `ironbeat auth user revoke` makes it. Or it is the operator's grant of a signing key:
-    /// then nothing is ended, and the account has that key from now on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<String>,
+    /// The same, signed by the operator's key that signs accounts; the signer may have others forgotten. `ironbeat auth user
+    /// revoke` makes it. Or it is the operator's grant of a signing key: then nothing is ended, and the account has that key from
+    /// now on.
+    pub order: String,
 }
 
 /// A key of `lookup.list`, or the start of one.

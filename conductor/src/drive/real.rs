@@ -69,6 +69,7 @@ fn is_lost(error: &StoreError) -> bool {
         | StoreError::Claimed { .. }
         | StoreError::Races { .. }
         | StoreError::Full { .. }
+        | StoreError::Later(_)
         | StoreError::Config { .. }
         | StoreError::Emptied { .. }
         | StoreError::NoMasterKey

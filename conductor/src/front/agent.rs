@@ -8,7 +8,7 @@ use crate::drive::ReconcileError;
 use crate::measured::compare;
 use crate::netboot::mirrors::urls;
 use crate::secrets::Purpose;
-use crate::tickets::{self, Forged, Tickets};
+use crate::tickets::{self, Tickets};
 use crate::worker::Worker;
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
@@ -118,10 +118,9 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
             let outcome = format!("refused: {}{more} nodes match it", nodes.len());
             (outcome, None)
         }
-        Match::One { by, .. } if proof == Err(Forged) => (
-            format!("refused, by {by}: its signature is not its ticket's"),
-            None,
-        ),
+        Match::One { by, .. } if let Err(forged) = &proof => {
+            (format!("refused, by {by}: {forged}"), None)
+        }
         Match::One { node, by } => {
             let event = Event::Booted {
                 boot,

@@ -15,7 +15,7 @@ use crate::records::presence::Liveness;
 use crate::records::{StoreError, rotate};
 use crate::worker::Worker;
 use ironbeat_common::id::NodeId;
-use ironbeat_core::decide::{Enrolment, Event, LastBeat, Verb, heard};
+use ironbeat_core::decide::{self, Enrolment, Event, LastBeat, Verb};
 use ironbeat_core::explain::{explain, human};
 use ironbeat_core::id::{RequestId, WorkerId};
 use ironbeat_core::index::Entry;
@@ -56,7 +56,7 @@ pub async fn answer(
             let now = clock::now();
             let beat = last_beat(worker, &node).await;
             let node = match &beat {
-                Some(beat) => heard(&node, beat, now),
+                Some(beat) => decide::heard(&node, beat, now),
                 None => node,
             };
             let mut explained = explain(&node, now, &worker.policy);

@@ -1,4 +1,4 @@
-//! The end of a login, for an admin; and by the operator's order the end of a signing key, or another one.
+//! By the operator's order: the end of a login or of a key that signs logins, or one more such key.
 //! `records/revoked` keeps both lists, and `loops/revoke` tells the NATS servers.
 use super::refusal::{ApiError, fail};
 use crate::login::{Login, Revoker};
@@ -17,69 +17,48 @@ const USER_KEY: u8 = 20 << 3;
 const SIGNING_KEY: u8 = 0;
 
 /// The servers are told in the background; who waits here is told whether they know.
+///
+/// Nothing is ended without an order of the operator's: whoever has stolen an admin's login would end those of all workers, and a
+/// worker cannot tell from a key whose it is.
 pub(super) async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> {
-    let signs = match nkeys::from_public_key(&ask.key) {
+    let RevokeLogin { key, until, order } = ask;
+    let signs = match nkeys::from_public_key(&key) {
         Ok((USER_KEY, _)) => false,
         Ok((SIGNING_KEY, _)) => true,
-        Ok(_) | Err(_) => {
-            let why = format!("{} is no public key of a login", ask.key);
-            return Err(fail(400, why));
-        }
+        Ok(_) | Err(_) => return Err(fail(400, format!("{key} is no public key of a login"))),
     };
     let Some(login) = &worker.login else {
         return Err(fail(409, "nobody has a login here: nats.auth is none"));
     };
-    let grants = ask
-        .order
-        .as_deref()
-        .is_some_and(|it| Grant::read(it).is_ok());
-    if !grants {
-        is_of_others(worker, login, &ask.key)?;
-    }
-    let (revocations, key) = (&worker.revocations, ask.key.clone());
-    let by_order = ask.order.is_some();
-    let logins = match (ask.order, &login.revoker) {
-        (None, _) if signs => {
-            let why = "a signing key is ended by the operator's order alone: ask where the directory of `ironbeat auth init` is";
-            return Err(fail(403, why));
-        }
-        (None, _) => {
-            let ended = revocations.revoke_by_hand(ask.key, ask.until, None);
-            ended.await?
-        }
-        (Some(_), None) => {
-            let why = "this worker has no directory revoke/, and cannot tell whose order it is";
-            return Err(fail(ASK_ANOTHER, why));
-        }
-        (Some(grant), Some(revoker)) if grants => {
-            is_granted(&grant, &ask.key, revoker)?;
-            let revoked = revocations.all().await?;
-            if revoked.contains_key(&ask.key) {
-                return Err(fail(403, format!("{} was revoked, for good", ask.key)));
-            }
-            revocations.grant(&ask.key, &grant).await?;
-            revoked.len()
-        }
-        (Some(order), Some(revoker)) => {
-            let order = Order::read(&order, &ask.key, now(), &revoker.signer);
-            let order = order.map_err(|bad| fail(403, bad))?;
-            let ended = revocations.revoke_by_hand(ask.key, ask.until, Some(order));
-            ended.await?
-        }
+    let Some(revoker) = &login.revoker else {
+        let why = "this worker has no directory revoke/, and cannot tell whose order it is";
+        return Err(fail(ASK_ANOTHER, why));
     };
-    let what = match (grants, signs) {
-        (true, _) => "a signing key was granted",
-        (false, true) => "a signing key was ended, with all logins that it has signed",
-        (false, false) => "a login was ended",
+    let revocations = &worker.revocations;
+    let (logins, what) = if Grant::read(&order).is_ok() {
+        is_granted(&order, &key, revoker)?;
+        let revoked = revocations.list().await?.revoked;
+        if revoked.contains_key(&key) {
+            return Err(fail(403, format!("{key} was revoked, for good")));
+        }
+        revocations.grant(&key, &order).await?;
+        (revoked.len(), "a signing key was granted")
+    } else {
+        let order = Order::read(&order, &key, now(), &revoker.signer);
+        let forgotten = order.map_err(|bad| fail(403, bad))?;
+        is_of_others(worker, login, &key)?;
+        let ended = revocations.revoke_by_hand(&key, until, forgotten.as_ref());
+        let what = match signs {
+            true => "a signing key was ended, with all logins that it has signed",
+            false => "a login was ended",
+        };
+        (ended.await?, what)
     };
-    tracing::info!(key, by_order, "{what}");
-    let pushed = match login.revoker {
-        Some(_) => revocations.pushed().await.map(|()| true),
-        None => Ok(false),
-    };
+    tracing::info!(key, "{what}");
+    let pushed = revocations.pushed().await;
     Ok(Revoked {
         logins,
-        pushed: pushed == Ok(true),
+        pushed: pushed.is_ok(),
         trouble: pushed.err(),
     })
 }

@@ -54,24 +54,17 @@ async fn bring_up_to_date(
     revoker: &Revoker,
 ) -> anyhow::Result<()> {
     const ROUNDS: u32 = 8;
-    let but = list.forget_all_but();
     for _ in 0..ROUNDS {
-        let revoked = list.all().await?;
+        // In this order: see `revise`.
+        let present = ask(system, lookup_subject(&revoker.account), "").await?;
+        let ended = list.list().await?;
         let grants = list.grants().await?;
         let grants: Vec<Grant> = grants
             .values()
             .filter_map(|token| granted(token, revoker))
             .collect();
-        let present = ask(system, lookup_subject(&revoker.account), "").await?;
-        let Some(account) = revise(
-            present.trim(),
-            &revoked,
-            &grants,
-            but.as_ref(),
-            now(),
-            &revoker.signer,
-        )?
-        else {
+        let revised = revise(present.trim(), &ended, &grants, now(), &revoker.signer)?;
+        let Some(account) = revised else {
             return Ok(());
         };
         let (bytes, most) = (account.len(), system.server_info().max_payload);
@@ -79,7 +72,7 @@ async fn bring_up_to_date(
             bytes <= most,
             "the account has {bytes} bytes with its {} ended logins, and they take {most}: end one with `ironbeat auth user revoke \
              NAME --forget-others`",
-            revoked.len()
+            ended.revoked.len()
         );
         let said = ask(system, update_subject(&revoker.account), &account).await?;
         let said: serde_json::Value =
@@ -90,7 +83,7 @@ async fn bring_up_to_date(
             said["error"]
         );
         tracing::info!(
-            logins = revoked.len(),
+            logins = ended.revoked.len(),
             keys = grants.len(),
             "the NATS servers know who is revoked, and which keys sign"
         );

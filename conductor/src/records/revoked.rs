@@ -6,11 +6,8 @@ use super::{Store, StoreError};
 use crate::clock;
 use ironbeat_auth::grant::Grants as AllGrants;
 use ironbeat_auth::revoke::{
-    FOR_GOOD, MAX_BY_HAND, MAX_REVOKED, Order, Revoked, SHORTEST_BY_HAND_SECS, bound, by_hand,
-    forget,
+    FOR_GOOD, Forgotten, List, MAX_REVOKED, SHORTEST_BY_HAND_SECS, bound, by_hand,
 };
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -33,8 +30,6 @@ pub struct Revocations {
     /// How often the list was changed here, and up to which change the servers know it.
     asked: watch::Sender<u64>,
     pushed: watch::Sender<Pushed>,
-    /// Of those that the servers know, all but these are to be forgotten.
-    forget: Arc<Mutex<Option<BTreeSet<String>>>>,
 }
 
 #[derive(Clone, Default)]
@@ -53,7 +48,6 @@ impl Revocations {
             prefix: prefix.into(),
             asked: watch::Sender::new(0),
             pushed: watch::Sender::default(),
-            forget: Arc::default(),
         }
     }
 
@@ -67,46 +61,40 @@ impl Revocations {
     /// # Errors
     /// When the list cannot be written: nothing has ended then.
     pub async fn revoke(&self, logins: &[(String, Option<i64>)]) -> Result<usize, StoreError> {
-        let change = |all: &mut Revoked| {
-            let until = |until: &Option<i64>| until.unwrap_or(FOR_GOOD);
-            all.extend(logins.iter().map(|(key, at)| (key.clone(), until(at))));
+        let change = |list: &mut List| {
+            for (key, until) in logins {
+                list.end(key, until.unwrap_or(FOR_GOOD));
+            }
             Ok(())
         };
-        let all = self.change(change, now()).await?;
+        let list = self.change(change, now()).await?;
         self.tell().await;
-        Ok(all.len())
+        Ok(list.revoked.len())
     }
 
-    /// The same of one login, for an admin, or by an order of the operator's.
+    /// The same of one login or signing key, by the operator's order, which may have others forgotten.
     ///
     /// # Errors
-    /// When the list is full, or cannot be written: nothing has ended then.
+    /// When the list is full, a later order has had others forgotten, or the list cannot be written: nothing has ended then.
     pub async fn revoke_by_hand(
         &self,
-        key: String,
+        key: &str,
         until: Option<i64>,
-        order: Option<Order>,
+        forgotten: Option<&Forgotten>,
     ) -> Result<usize, StoreError> {
         let now = now();
         let until = until.map_or(FOR_GOOD, |until| until.max(now + SHORTEST_BY_HAND_SECS));
-        let but = order
-            .as_ref()
-            .and_then(|order| order.forget_all_but.as_ref());
-        let change = |all: &mut Revoked| {
-            if let Some(but) = but {
-                forget(all, but, now);
+        let change = |list: &mut List| {
+            if let Some(forgotten) = forgotten {
+                list.forget(forgotten, now)?;
             }
-            let is_new = all.insert(key.clone(), until).is_none();
-            let count = by_hand(all, now);
-            let bound = if order.is_some() {
-                MAX_REVOKED
-            } else {
-                MAX_BY_HAND
-            };
-            if is_new && count > bound {
+            let is_new = !list.revoked.contains_key(key);
+            list.end(key, until);
+            let count = by_hand(&list.revoked, now);
+            if is_new && count > MAX_REVOKED {
                 let why = format!(
-                    "{} logins were ended by hand, and there is room for {bound}. Whoever has the directory of `ironbeat auth init` \
-                     can end this one and forget those that are none of its people: `ironbeat auth user revoke NAME --forget-others`",
+                    "{} logins were ended by hand, and there is room for {MAX_REVOKED}. `ironbeat auth user revoke NAME \
+                     --forget-others` ends this one and forgets those that are none of its people and workers",
                     count - 1
                 );
                 return Err(StoreError::Full {
@@ -116,12 +104,9 @@ impl Revocations {
             }
             Ok(())
         };
-        let all = self.change(change, now).await?;
-        if let Some(but) = but {
-            *self.forget.lock().unwrap_or_else(PoisonError::into_inner) = Some(but.clone());
-        }
+        let list = self.change(change, now).await?;
         self.tell().await;
-        Ok(all.len())
+        Ok(list.revoked.len())
     }
 
     /// The account is to have this signing key, by its grant, unless it was revoked. The servers are told as of a revocation.
@@ -129,7 +114,8 @@ impl Revocations {
     /// # Errors
     /// When there is no room, or the store is away: nothing has changed then.
     pub async fn grant(&self, key: &str, grant: &str) -> Result<(), StoreError> {
-        self.grants.keep(key, grant, &self.all().await?).await?;
+        let revoked = self.list().await?.revoked;
+        self.grants.keep(key, grant, &revoked).await?;
         self.tell().await;
         Ok(())
     }
@@ -140,12 +126,6 @@ impl Revocations {
     /// When the store is away.
     pub async fn grants(&self) -> Result<AllGrants, StoreError> {
         self.grants.all().await
-    }
-
-    /// Whom the servers are to know still, of those that were ended by hand. It is asked once.
-    pub fn forget_all_but(&self) -> Option<BTreeSet<String>> {
-        let mut forget = self.forget.lock().unwrap_or_else(PoisonError::into_inner);
-        forget.take()
     }
 
     async fn tell(&self) {
@@ -196,14 +176,14 @@ impl Revocations {
 
     /// # Errors
     /// When the store is away.
-    pub async fn all(&self) -> Result<Revoked, StoreError> {
+    pub async fn list(&self) -> Result<List, StoreError> {
         Ok(self.read().await?.0)
     }
 
-    async fn read(&self) -> Result<(Revoked, u64), StoreError> {
+    async fn read(&self) -> Result<(List, u64), StoreError> {
         let (value, at) = self.kv.read(KEY).await?;
         let Some(value) = value else {
-            return Ok((Revoked::new(), at));
+            return Ok((List::default(), at));
         };
         let corrupt = |error: serde_json::Error| StoreError::Corrupt {
             key: KEY.into(),
@@ -218,25 +198,25 @@ impl Revocations {
     /// When the change is none, or the store is away.
     async fn change(
         &self,
-        change: impl Fn(&mut Revoked) -> Result<(), StoreError>,
+        change: impl Fn(&mut List) -> Result<(), StoreError>,
         now: i64,
-    ) -> Result<Revoked, StoreError> {
+    ) -> Result<List, StoreError> {
         for _ in 0..MAX_RACES {
-            let (mut all, at) = self.read().await?;
-            let before = all.clone();
-            change(&mut all)?;
-            for key in bound(&mut all, now) {
+            let (mut list, at) = self.read().await?;
+            let before = list.clone();
+            change(&mut list)?;
+            for key in bound(&mut list.revoked, now) {
                 tracing::warn!(
                     key,
                     "more than {MAX_REVOKED} logins are revoked: this one ends by itself"
                 );
             }
-            if all == before {
-                return Ok(all);
+            if list == before {
+                return Ok(list);
             }
-            let value = serde_json::to_vec(&all).expect("it is JSON");
+            let value = serde_json::to_vec(&list).expect("it is JSON");
             match self.kv.write(KEY, value, at).await {
-                Ok(_) => return Ok(all),
+                Ok(_) => return Ok(list),
                 Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

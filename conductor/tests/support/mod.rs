@@ -7,6 +7,7 @@ pub mod bmcs;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use ironbeat_auth::creds::Creds;
+use ironbeat_auth::revoke::Order;
 use ironbeat_common::codec;
 use ironbeat_common::id::{BootId, Mac, SystemUuid};
 use ironbeat_common::inventory::{Disk, Inventory, Nic};
@@ -15,12 +16,13 @@ use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::{Process, run};
 use ironbeat_rack::secrets;
+use nkeys::KeyPair;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -281,6 +283,19 @@ impl Site {
     /// What `ironbeat auth init` made.
     pub fn auth(&self) -> &Path {
         self.auth.as_deref().expect("the site has logins")
+    }
+
+    /// A request of `auth.revoke` that ends a login or a key, by the operator's order.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the clock that the workers read too"
+    )]
+    pub fn order(&self, key: &str) -> Value {
+        let seed = std::fs::read_to_string(self.auth().join("operator/signer.seed")).unwrap();
+        let signer = KeyPair::from_seed(seed.trim()).unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap().as_secs() as i64;
+        json!({ "key": key, "order": Order::sign(key, None, now, &signer).unwrap() })
     }
 
     pub async fn cli(&self, args: &[&str]) -> Said {

@@ -120,15 +120,16 @@ impl Machine {
             return Ok(None);
         };
         let text = signed_text(&self.boot, &public(&self.key));
-        let signature = ticket.sign(text.as_bytes()).context("sign with a ticket")?;
-        let signature: [u8; 64] = signature
-            .try_into()
-            .ok()
-            .context("a signature has 64 bytes")?;
+        let by = |key: &KeyPair| {
+            let signature = key.sign(text.as_bytes()).context("sign with a key")?;
+            let signature = signature.try_into().ok();
+            signature.map(Signature).context("a signature has 64 bytes")
+        };
         Ok(Some(LoginRequest {
             key: public(&self.key),
             ticket: public(ticket),
-            signature: Signature(signature),
+            signature: by(ticket)?,
+            by_key: Some(by(&self.key)?),
         }))
     }
 

@@ -194,6 +194,21 @@ impl Site {
         Ok(said.out)
     }
 
+    /// A worker with logins of its own, which has come up. `more`: of `ironbeat auth worker add`.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn one_more_worker(&self, name: &str, more: &[&str]) -> Result<Process> {
+        let add = [&["auth", "worker", "add", name], more].concat();
+        self.cli("admin", &add)?;
+        let (http, login) = (PortLease::take()?.keep(), self.auth().join("workers"));
+        let (programs, nats) = (&self.programs, self.nats.url());
+        let config = worker_config(programs, name, &nats, &login.join(name), http)?;
+        let mut worker = start_worker(programs, name, &config)?;
+        worker.wait_for_log(" ready ", SOON)?;
+        Ok(worker)
+    }
+
     /// # Errors
     /// When it has ended, or a task of it has panicked.
     pub fn worker_is_well(&mut self) -> Result<()> {

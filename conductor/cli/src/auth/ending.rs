@@ -19,17 +19,12 @@ pub(super) async fn revoke(
     ask: &RevokeLogin,
     whose: &str,
 ) -> anyhow::Result<Revoked> {
-    // Another worker may have the directory revoke/, and a worker does not end its own login. The server chooses which is
-    // asked, by chance.
+    // A worker does not end its own login. The server chooses which is asked, by chance.
     let mut last = client.ask(ask).await;
     for _ in 1..ASKED {
-        let again = match &last {
-            Ok(revoked) => !revoked.pushed && revoked.trouble.is_none(),
-            Err(error) => error
-                .downcast_ref::<Refusal>()
-                .is_some_and(Refusal::is_conflict),
-        };
-        if !again {
+        let conflict = last.as_ref().err();
+        let conflict = conflict.and_then(|error| error.downcast_ref::<Refusal>());
+        if !conflict.is_some_and(Refusal::is_conflict) {
             break;
         }
         last = client.ask(ask).await;
@@ -41,32 +36,25 @@ pub(super) async fn revoke(
             out::visible_line(why)
         );
     }
-    ensure!(
-        revoked.pushed,
-        "{whose} is on the list, and no worker that was asked could tell the NATS servers: {whose} is out when one that has the \
-         directory revoke/ does. Look at the workers' logs, and run this again"
-    );
     Ok(revoked)
 }
 
-/// What a worker believes beyond the bounds of an admin's login: the key that signs accounts says it. None: it is not here.
+/// What a worker believes: the key that signs accounts says it, and an admin's login alone ends nothing.
 ///
 /// # Errors
-/// When that key cannot be read; when others are to be forgotten, and it is not here.
+/// When that key is not here, or cannot be read.
 pub(super) fn order(
     dir: &Path,
     key: &str,
     forget_all_but: Option<BTreeSet<String>>,
-) -> anyhow::Result<Option<String>> {
+) -> anyhow::Result<String> {
     let file = dir.join(SIGNER);
-    if !file.exists() {
-        ensure!(
-            forget_all_but.is_none(),
-            "--forget-others needs {}, which `ironbeat auth init` made",
-            file.display()
-        );
-        return Ok(None);
-    }
+    ensure!(
+        file.exists(),
+        "a login is ended by the operator's order, which {} signs: run this where the directory of `ironbeat auth init` is, or \
+         say where with --dir",
+        file.display()
+    );
     let signer = operator_key(dir, "signer")?;
-    Ok(Some(Order::sign(key, forget_all_but, now(), &signer)?))
+    Ok(Order::sign(key, forget_all_but, now(), &signer)?)
 }

@@ -16,6 +16,7 @@ use ironbeat_auth::site;
 use ironbeat_ops::request::{ListWorkers, RevokeLogin};
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
+use std::fs::{remove_dir_all, rename};
 use std::path::{Path, PathBuf};
 
 /// With what a worker proves to which key secrets are sealed: in its directory.
@@ -120,42 +121,63 @@ fn add(dir: &Path, name: &str, may_revoke: bool) -> anyhow::Result<()> {
         "{name} has logins already: {}",
         about_file.display()
     );
-    let about = about(dir)?;
-    // Read first: what is missing leaves no half of a directory.
-    let signer = operator_key(dir, "signer")?;
     let workers = dir.join(WORKERS);
+    let to = workers.join(name);
+    ensure!(
+        !to.exists(),
+        "{} is there, and {} is not, which lists its logins: remove it if no worker has them",
+        to.display(),
+        about_file.display()
+    );
     if !workers.exists() {
         make_dir(&workers)?;
     }
-    let (to, made) = (workers.join(name), now());
-    make_dir(&to)?;
+    // All or nothing: logins that are not listed could not be ended. No name begins with a dot.
+    let new = workers.join(format!(".{name}.new"));
+    if new.exists() {
+        remove_dir_all(&new).with_context(|| format!("remove {}", new.display()))?;
+    }
+    make_dir(&new)?;
+    let kept = fill(dir, &new, name, may_revoke)
+        .and_then(|made| replace(&about_file, &(serde_json::to_string(&made)? + "\n")));
+    if let Err(error) = kept {
+        // Should it fail, the next try removes it.
+        let _ = remove_dir_all(&new);
+        return Err(error);
+    }
+    rename(&new, &to).with_context(|| format!("rename {} to {}", new.display(), to.display()))?;
+    out::line(format_args!(
+        "{} goes to the host of worker {name}, and nowhere else: nats.login in its configuration is where it is.",
+        to.display()
+    ))
+}
+
+/// All that goes to a worker's host.
+fn fill(dir: &Path, to: &Path, name: &str, may_revoke: bool) -> anyhow::Result<Made> {
+    let (about, made) = (about(dir)?, now());
+    let signer = operator_key(dir, "signer")?;
     let key = |role| role_key(dir, role);
     let agents = KeyPair::new_account();
-    let keys = write(&to, Some(name), &about.account, key, &agents, made)?;
+    let keys = write(to, Some(name), &about.account, key, &agents, made)?;
     let agents = agents.public_key();
     let grant = Grant::sign(Role::Agent, &agents, &about.prefix, None, made, &signer)?;
     write_new(&to.join(GRANT), &(grant + "\n"))?;
     if may_revoke {
         let system = operator_key(dir, "system")?;
-        write_revoke(&to, &system, &signer, &about.account, made)?;
+        write_revoke(to, &system, &signer, &about.account, made)?;
     }
     let ca = dir.join(SHARED).join(CA);
     if ca.exists() {
         write_new(&to.join(CA), &read(&ca)?)?;
     }
-    let made = Made {
+    Ok(Made {
         name: name.into(),
         keys,
         agents: Some(agents),
         made,
         may_revoke,
         revoked: false,
-    };
-    write_new(&about_file, &(serde_json::to_string(&made)? + "\n"))?;
-    out::line(format_args!(
-        "{} goes to the host of worker {name}, and nowhere else: nats.login in its configuration is where it is.",
-        to.display()
-    ))
+    })
 }
 
 /// What a worker shows, into its directory. Returns the public keys of its logins. `key`: the site's for a role; `agents`: makes

@@ -4,13 +4,11 @@ use super::agent::{mint, now};
 use crate::book::{Book, Got};
 use crate::lab::{self, Lab};
 use crate::machine::{ask, beat, boot_id};
-use crate::site::{start_worker, worker_config};
 use crate::wire::{Act, Pass, SOON, Wire};
 use anyhow::{Context, Result, bail};
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::jwt::{self, Claims};
 use ironbeat_common::heartbeat::HeartbeatReply;
-use ironbeat_rack::ports::PortLease;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
@@ -137,15 +135,8 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
 /// Of a worker with a key of its own: it makes agents until the worker is revoked.
 fn after_revocation(lab: &mut Lab, book: &mut Book) -> Result<()> {
     const NAME: &str = "taken";
-    lab.site.cli("admin", &["auth", "worker", "add", NAME])?;
-    let dir = format!("workers/{NAME}");
-    let http = PortLease::take()?;
-    let (programs, login) = (&lab.site.programs, lab.site.auth().join(&dir));
-    let config = worker_config(programs, NAME, &lab.site.nats.url(), &login, http.port())?;
-    let mut worker = start_worker(programs, NAME, &config)?;
-    worker.wait_for_log(" ready ", SOON)?;
-    worker.stop();
-    let stolen = lab.site.key(&format!("{dir}/agents.seed"))?;
+    lab.site.one_more_worker(NAME, &[])?.stop();
+    let stolen = lab.site.key(&format!("workers/{NAME}/agents.seed"))?;
     let stolen = KeyPair::from_seed(&stolen).context("read the worker's minting key")?;
     let account = lab.site.creds("worker/worker.creds")?.account()?;
     let (mint, key) = (Mint::new(stolen, account), KeyPair::new_user());

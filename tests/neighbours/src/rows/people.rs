@@ -1,13 +1,16 @@
 //! People: an observer, an operator, an admin. Each verb that is not theirs, what belongs to workers and machines, and secrets
 //! in whatever they may hear and read.
 //! Their ears are open while all other rows play.
+use super::agent::now;
 use crate::book::{Book, Control, Got};
 use crate::lab::{self, Lab, NODES};
 use crate::machine::mac;
 use crate::secrets;
 use crate::wire::{Act, Pass, SOON, Wire};
 use anyhow::{Context, Result, ensure};
+use ironbeat_auth::revoke::Order;
 use ironbeat_ops::{ENDPOINTS, Role};
+use nkeys::KeyPair;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -41,6 +44,7 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
     revoked(lab, book)?;
     book.turn("an admin");
     resealed(lab, book)?;
+    ends(lab, book)?;
     book.turn("whoever has a copy of the records");
     records(lab, book)?;
     lab.is_whole()
@@ -274,6 +278,50 @@ fn revoked(lab: &mut Lab, book: &mut Book) -> Result<()> {
         "to come again after its login was revoked",
         &pass,
     )
+}
+
+/// A stolen login: it knows whose the keys are, from the inboxes in workers' questions to each other.
+fn ends(lab: &mut Lab, book: &mut Book) -> Result<()> {
+    const OTHER: &str = "other";
+    // A worker does not end its own login, whoever says so: one with another might.
+    let mut other = lab.site.one_more_worker(OTHER, &["--may-revoke"])?;
+    let nobody = KeyPair::new_user().public_key();
+    let ended = lab.site.cli("admin", &["auth", "user", "revoke", &nobody]);
+    let (control, _) = book.control("to end a login by the operator's order", ended)?;
+    let mut admin = lab.site.wire("people/admin.creds")?;
+    let own = format!("workers/{OTHER}");
+    for (whose, file) in [
+        ("the workers'", "worker/worker.creds".to_string()),
+        ("the workers' other", "worker/front.creds".to_string()),
+        ("another worker's", format!("{own}/worker.creds")),
+        ("another worker's other", format!("{own}/front.creds")),
+        ("an operator's", "people/olga.creds".to_string()),
+    ] {
+        let creds = lab.site.creds(&file)?;
+        let key = creds.key.public_key();
+        let order = Order::sign(&key, None, now(), &KeyPair::new_operator())?;
+        let plain = json!({ "key": key });
+        let signed = json!({ "key": key, "order": order });
+        let (mut got, mut said) = (None, None);
+        // The server chooses by chance which worker is asked.
+        for body in [plain, signed].iter().cycle().take(16) {
+            let answer = admin.ask("ib.v1.api.auth.revoke", body.to_string().as_bytes())?;
+            match answer.error() {
+                Some(why) => said = Some(format!("answer: {why}")),
+                None => got = Some(answer.text()),
+            }
+        }
+        if Wire::login(lab.site.nats.address(), &Pass::of(&creds)).is_err() {
+            got = Some("its end".into());
+        }
+        let tries = format!("to end {whose} login, without the operator's key");
+        book.attempt(&control, &tries, Got::of(got), said);
+    }
+    let log = other.log().text();
+    ensure!(other.is_running() && !log.contains("panicked"), "{log}");
+    lab.site
+        .cli("admin", &["auth", "worker", "revoke", OTHER])
+        .map(drop)
 }
 
 /// A sealed secret of another's request, which admins hear, is sent to a BMC of one's own.
