@@ -14,7 +14,7 @@ use ironbeat_agent::log::Lines;
 use ironbeat_agent::random;
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::grant::Grant;
-use ironbeat_auth::revoke::{FOR_GOOD, revise, update_subject};
+use ironbeat_auth::revoke::{FOR_GOOD, List, revise, update_subject};
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site::{self, Site};
 use ironbeat_common::codec;
@@ -211,9 +211,10 @@ impl Scripted {
         let key = other.public_key();
         let grant = Grant::sign(Role::Agent, &key, "ib.v1", None, now(), signer).unwrap();
         let grants = [Grant::read_of(&grant, signer).unwrap().nats];
-        let revoked = [(self.site.key(Role::Agent).public_key(), FOR_GOOD)].into();
+        let mut revoked = List::default();
+        revoked.end(&self.site.key(Role::Agent).public_key(), FOR_GOOD);
         let present = self.site.account_jwt(now()).unwrap();
-        let revised = revise(&present, &revoked, &grants, None, now(), signer);
+        let revised = revise(&present, &revoked, &grants, now(), signer);
         let revised = revised.unwrap().unwrap();
         let told = client
             .request(update_subject(account), revised.into())
