@@ -27,7 +27,7 @@ pub fn print_next(cluster: &Cluster) {
         "events node1",
         "lookups",
         "workers",
-        &deploy,
+        deploy.as_str(),
         "node undeploy node1 --wait",
     ] {
         println!("  ironbeat {line}");
