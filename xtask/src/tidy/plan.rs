@@ -332,6 +332,7 @@ pub const CRATES: &[Crate] = &[
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",
+            "ironbeat-ops",
             "ironbeat-product",
             "ironbeat-rack",
             "ironbeat-bmc-sim",
