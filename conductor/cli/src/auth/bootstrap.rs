@@ -23,12 +23,16 @@ const NEXT: &str = "operator/role-bootstrap.next.seed";
 
 #[derive(Subcommand)]
 pub enum BootstrapCommand {
-    /// Make another login, which all workers put into boot scripts from now on. The one before goes on working.
+    /// Make another login, which all workers put into boot scripts from now on.
+    ///
+    /// The one before goes on working.
     Replace {
         #[command(flatten)]
         dir: Dir,
     },
-    /// End all logins of boot scripts that were replaced: machines that booted with one look up no more.
+    /// End all logins of boot scripts that were replaced.
+    ///
+    /// Machines that booted with one look up no more.
     Revoke {
         #[command(flatten)]
         dir: Dir,

@@ -43,7 +43,7 @@ pub enum WorkerCommand {
         #[command(flatten)]
         dir: Dir,
     },
-    /// End a worker's logins and its key for agents now: its connections too, and the logins of agents that it has made.
+    /// End a worker's logins and its key for agents now, and with it the agents' logins.
     ///
     /// Agents at work go on: they look up again, and another worker gives them a login.
     Revoke {
