@@ -13,6 +13,7 @@ use ironbeat_common::codec;
 use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
 use ironbeat_common::login::{LoginRequest, Signature, UserKey, signed_text};
 use ironbeat_common::lookup::LookupReply;
+use ironbeat_ops::ASK_ANOTHER;
 use ironbeat_rack::nats::NatsBinary;
 use ironbeat_rack::ports::PortLease;
 use nkeys::KeyPair;
@@ -424,7 +425,16 @@ async fn boot_scripts_have_the_next_login_at_once_and_the_last_one_works_until_i
         let why = site.cli(&end).await.bad();
         assert!(why.contains("no bootstrap login was replaced"), "{why}");
         let key = issuer(&next);
-        let said = site.ask("auth.revoke", site.order(&key)).await;
+        // One of them has no revoke/, and says to ask another.
+        let said = loop {
+            let said = site.ask("auth.revoke", site.order(&key)).await;
+            if said
+                .error()
+                .is_none_or(|(code, _)| code as usize != ASK_ANOTHER)
+            {
+                break said;
+            }
+        };
         assert!(said.refused(409).contains("replace it first"));
         site.enroll(json!({ "name": "box", "bmc": idle_bmc(9) }))
             .await;
