@@ -82,7 +82,7 @@ pub fn event_log(bytes: &[u8]) -> bool {
         pcrs: PCRS.into_iter().map(pcr).collect(),
         log: EventLog::Read(bytes.to_vec()),
     };
-    let compared = compare(&measurements, &[]);
+    let compared = compare(&measurements, &[], &[]);
     let is_compared = matches!(&compared, MeasuredBoot::Compared { .. });
     assert!(is_compared, "a log contradicts itself: {compared}");
     true

@@ -115,7 +115,9 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let view = View::start(&store);
     let incarnation = Incarnation(uuid::Uuid::new_v4().as_u128() as u32);
     let keep = Duration::from_secs(config.policy.boot_timeout_secs.into());
-    let mut hashed = Files::new(&config.http.boot_dir, keep);
+    let tftp_dir = config.dnsmasq.as_ref().map(|it| it.tftp_dir.as_path());
+    let mut hashed = Files::new(&config.http.boot_dir, tftp_dir, keep);
+    let (serves, loaders) = hashed.look(Instant::now());
     let info = WorkerInfo {
         id: id.clone(),
         incarnation,
@@ -124,7 +126,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
         started: clock::now(),
         lacks: files::lacking(&config.http.boot_dir),
-        serves: hashed.look(Instant::now()),
+        serves,
+        loaders,
         host: String::new(),
         stands_by: None,
         lacks_images: None,

@@ -63,8 +63,8 @@ pub struct Policy {
     /// deployed disk. `warn`: the node says so. `refuse`: the deploy fails. `neutralise`: they are made harmless, but for boot
     /// code in the first sector, unless cleaning would leave them alone (see operator.md).
     pub disk_collisions: OnCollision,
-    /// What becomes of a ramdisk whose firmware did not measure the kernel and the ramdisk that workers serve, as its agent says
-    /// (see security.md). `off`: nobody looks. `report`: `node show` and `node explain` say it. `require`: it gets none of its
+    /// What becomes of a ramdisk whose firmware did not measure the kernel and the ramdisk that workers serve, or measured something
+    /// unknown beside them, as its agent says (see security.md). `off`: nobody looks. `report`: `node show` and `node explain` say it. `require`: it gets none of its
     /// node's steps, and `explain` says why; so no machine without a TPM 2.0 gets any.
     pub measured_boot: OnMeasurement,
     /// Have each deployed instance say once that it runs, unless its deploy says otherwise: by cloud-init's `phone_home`,

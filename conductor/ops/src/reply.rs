@@ -165,6 +165,9 @@ pub struct WorkerInfo {
     /// What machines boot from it, the newest first; and what they did until a while ago.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub serves: Vec<Served>,
+    /// What loads those, and did until a while ago, by SHA-256: loaders as firmware hashes programs, and GRUB's configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaders: Vec<Digest<32>>,
     /// Why it cannot serve images that a deploy names without a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacks_images: Option<String>,

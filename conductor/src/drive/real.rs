@@ -282,6 +282,7 @@ mod tests {
             started: clock::now(),
             lacks: vec![],
             serves: vec![],
+            loaders: vec![],
             host: String::new(),
             stands_by: None,
             lacks_images: None,

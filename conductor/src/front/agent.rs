@@ -215,9 +215,12 @@ fn measured(worker: &Worker, measurements: Option<Measurements>) -> MeasuredBoot
     let Some(measurements) = measurements.filter(|_| !is_off) else {
         return MeasuredBoot::NoTpm;
     };
-    let heard = worker.presence.heard().into_iter();
-    let served: Vec<Served> = heard.flat_map(|worker| worker.serves).collect();
-    compare(&measurements, &served)
+    let (mut served, mut loaders) = (Vec::<Served>::new(), Vec::new());
+    for worker in worker.presence.heard() {
+        served.extend(worker.serves);
+        loaders.extend(worker.loaders);
+    }
+    compare(&measurements, &served, &loaders)
 }
 
 fn minted(tickets: &Tickets, node: NodeId, key: &UserKey, asked: Time) -> Result<Login, ApiError> {

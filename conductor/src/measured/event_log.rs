@@ -11,8 +11,18 @@ pub const EV_NO_ACTION: u32 = 3;
 pub const EV_IPL: u32 = 13;
 /// `TCG_PCClientTaggedEvent`.
 pub const EV_EVENT_TAG: u32 = 6;
+/// Between what was measured before the firmware tried to boot and what was measured since (§3.3.2.2).
+pub const EV_SEPARATOR: u32 = 4;
+/// What the firmware does, in words.
+pub const EV_ACTION: u32 = 5;
+pub const EV_EFI_ACTION: u32 = 0x8000_0007;
+/// The firmware did not note which boot entries it tried.
+pub const EV_OMIT_BOOT_DEVICE_EVENTS: u32 = 0x12;
 /// A program that firmware loaded to start it; its digest is Authenticode's.
 pub const EV_EFI_BOOT_SERVICES_APPLICATION: u32 = 0x8000_0003;
+/// The same of programs that call themselves drivers, as those of network cards do.
+pub const EV_EFI_BOOT_SERVICES_DRIVER: u32 = 0x8000_0004;
+pub const EV_EFI_RUNTIME_SERVICES_DRIVER: u32 = 0x8000_0005;
 
 const TPM_ALG_SHA256: u16 = 0x000b;
 const SHA1_BYTES: usize = 20;

@@ -43,6 +43,7 @@ mod tests {
             started: Time::from_unix_ms(1),
             lacks: vec![],
             serves: vec![],
+            loaders: vec![],
             host: String::new(),
             stands_by: None,
             lacks_images: None,

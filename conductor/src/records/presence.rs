@@ -12,6 +12,7 @@ use crate::records::{
 };
 use async_nats::jetstream::stream::{DiscardPolicy, StorageType};
 use ironbeat_common::id::NodeId;
+use ironbeat_common::image::Digest;
 use ironbeat_core::id::{Actor, WorkerId};
 use ironbeat_core::time::Time;
 use ironbeat_ops::policy::differences;
@@ -59,8 +60,8 @@ pub struct Presence {
     timing: Timing,
     roster: Arc<Mutex<Roster>>,
     wrong: Arc<Mutex<Wrong>>,
-    /// See [`WorkerInfo`].
-    serves: Arc<Mutex<Vec<Served>>>,
+    /// See [`WorkerInfo`]: `serves` and `loaders`.
+    boots: Arc<Mutex<(Vec<Served>, Vec<Digest<32>>)>>,
     /// The last renewal, and when it was sent.
     sent: Arc<Mutex<Sent>>,
     changes: watch::Sender<u64>,
@@ -158,7 +159,7 @@ impl Presence {
                 lacks: own.lacks.clone(),
                 ..Wrong::default()
             })),
-            serves: Arc::new(Mutex::new(own.serves.clone())),
+            boots: Arc::new(Mutex::new((own.serves.clone(), own.loaders.clone()))),
             sent: Arc::default(),
             own: WorkerInfo {
                 host: host_name(),
@@ -208,6 +209,7 @@ impl Presence {
             records,
             refused,
         } = lock(&self.wrong).clone();
+        let (serves, loaders) = lock(&self.boots).clone();
         WorkerInfo {
             stands_by: wrong_clock(clock::ahead_ms()).or(keys),
             started: started.unwrap_or(self.own.started),
@@ -215,7 +217,8 @@ impl Presence {
             lacks_images,
             records,
             refused,
-            serves: lock(&self.serves).clone(),
+            serves,
+            loaders,
             ..self.own.clone()
         }
     }
@@ -231,8 +234,8 @@ impl Presence {
     }
 
     /// What machines may have booted from this worker; the next renewal tells the others.
-    pub fn serves(&self, serves: Vec<Served>) {
-        *lock(&self.serves) = serves;
+    pub fn serves(&self, serves: Vec<Served>, loaders: Vec<Digest<32>>) {
+        *lock(&self.boots) = (serves, loaders);
     }
 
     /// One worker has the name at a time. One that crashed leaves it behind, and nobody can tell from afar whether it died

@@ -111,6 +111,7 @@ impl Worker {
             started: Time::from_unix_ms(scene::BEGIN),
             lacks: vec![],
             serves: vec![],
+            loaders: vec![],
             lacks_images: None,
             refused: vec![],
             host: String::new(),

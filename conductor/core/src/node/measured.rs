@@ -19,7 +19,24 @@ pub enum MeasuredBoot {
     /// The events of the log do not make the value of this PCR.
     Contradicted { pcr: u8 },
     /// The log is true to the PCRs.
-    Compared { kernel: Part, ramdisk: Part },
+    Compared {
+        kernel: Part,
+        ramdisk: Part,
+        /// The first that was measured beside them and is nothing that workers know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unknown: Option<Unknown>,
+    },
+}
+
+/// A program, or a file that a loader has read: it may have been started in the kernel's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Unknown {
+    pub pcr: u32,
+    pub sha256: Digest<32>,
+    /// As GRUB calls the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// One of the two files.
@@ -36,12 +53,13 @@ pub enum Part {
 }
 
 impl MeasuredBoot {
-    /// Whether both files are what is served.
+    /// Whether both files are what is served, and nothing unknown was beside them.
     pub fn is_served(&self) -> bool {
         *self
             == MeasuredBoot::Compared {
                 kernel: Part::Served,
                 ramdisk: Part::Served,
+                unknown: None,
             }
     }
 
@@ -51,7 +69,11 @@ impl MeasuredBoot {
         match self {
             MeasuredBoot::NoTpm | MeasuredBoot::NoLog { .. } => false,
             MeasuredBoot::Contradicted { .. } => true,
-            MeasuredBoot::Compared { kernel, ramdisk } => is_other(kernel) || is_other(ramdisk),
+            MeasuredBoot::Compared {
+                kernel,
+                ramdisk,
+                unknown,
+            } => is_other(kernel) || is_other(ramdisk) || unknown.is_some(),
         }
     }
 }
@@ -70,18 +92,43 @@ impl fmt::Display for MeasuredBoot {
                 f,
                 "not believed: the event log does not make the value of PCR {pcr}"
             ),
-            MeasuredBoot::Compared { kernel, ramdisk } => match (kernel, ramdisk) {
-                (Part::Served, Part::Served) => {
-                    f.write_str("the ramdisk that was served (measured: kernel, ramdisk)")
+            MeasuredBoot::Compared {
+                kernel,
+                ramdisk,
+                unknown,
+            } => {
+                match (kernel, ramdisk) {
+                    (Part::Served, Part::Served) => {
+                        f.write_str("the ramdisk that was served (measured: kernel, ramdisk)")?;
+                    }
+                    _ => write!(
+                        f,
+                        "{}; {}",
+                        words("kernel", kernel),
+                        words("ramdisk", ramdisk)
+                    )?,
                 }
-                _ => write!(
-                    f,
-                    "{}; {}",
-                    words("kernel", kernel),
-                    words("ramdisk", ramdisk)
-                ),
-            },
+                match unknown {
+                    Some(unknown) => write!(f, "; and something else too: {unknown}"),
+                    None => Ok(()),
+                }
+            }
         }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pcr, sha256, name } = self;
+        match (name, pcr) {
+            (Some(name), _) => write!(f, "the file {name}")?,
+            (None, 2 | 4) => f.write_str("a program")?,
+            (None, _) => f.write_str("something")?,
+        }
+        write!(
+            f,
+            " that no worker knows (SHA-256 {sha256}, measured into PCR {pcr})"
+        )
     }
 }
 
@@ -100,7 +147,19 @@ mod tests {
 
     #[test]
     fn an_operator_reads_what_was_measured_of_what_is_served() {
-        let compared = |kernel, ramdisk| MeasuredBoot::Compared { kernel, ramdisk };
+        let beside = |kernel, ramdisk, unknown| MeasuredBoot::Compared {
+            kernel,
+            ramdisk,
+            unknown,
+        };
+        let compared = |kernel, ramdisk| beside(kernel, ramdisk, None);
+        let unknown = |pcr, name: Option<&str>| {
+            Some(Unknown {
+                pcr,
+                sha256: Digest([0xab; 32]),
+                name: name.map(Into::into),
+            })
+        };
         let other = || Part::Other {
             sha256: Digest([0xab; 32]),
         };
@@ -111,6 +170,24 @@ mod tests {
                 "the ramdisk that was served (measured: kernel, ramdisk)",
                 true,
                 false,
+            ),
+            (
+                beside(Part::Served, Part::Served, unknown(9, Some("/linux"))),
+                &format!(
+                    "the ramdisk that was served (measured: kernel, ramdisk); and something else too: the file /linux that no worker \
+                     knows (SHA-256 {hex}, measured into PCR 9)"
+                ),
+                false,
+                true,
+            ),
+            (
+                beside(Part::Served, Part::NotMeasured, unknown(4, None)),
+                &format!(
+                    "the kernel that was served; a ramdisk that nothing measured; and something else too: a program that no worker knows \
+                     (SHA-256 {hex}, measured into PCR 4)"
+                ),
+                false,
+                true,
             ),
             (
                 compared(Part::Served, Part::NotMeasured),

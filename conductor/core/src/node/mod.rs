@@ -44,7 +44,7 @@ pub use instance::{
 pub(crate) use job::deaths;
 pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};
-pub use measured::{MeasuredBoot, Part};
+pub use measured::{MeasuredBoot, Part, Unknown};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::Secret;

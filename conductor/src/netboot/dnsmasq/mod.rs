@@ -9,6 +9,8 @@ mod test_client;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use signed::FOLDER;
+
 use crate::config::DnsmasqConfig;
 use ironbeat_common::id::Mac;
 use ironbeat_core::boot::{Boot, Loader, loader_of};

@@ -11,7 +11,7 @@ use std::path::Path;
 /// grub-efi-amd64-signed that boots from the network, `/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed`.
 const LOADERS: [&str; 2] = ["shimx64.efi", "grubx64.efi"];
 /// GRUB's prefix, when it was loaded by TFTP.
-const FOLDER: &str = "grub";
+pub(crate) const FOLDER: &str = "grub";
 
 /// Configuration, and links to kernel and ramdisk: what is put in their place counts at once.
 pub(super) fn write(tftp_dir: &Path, files: &TftpFiles) -> Result<(), DnsmasqError> {

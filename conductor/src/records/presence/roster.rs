@@ -262,6 +262,7 @@ mod tests {
             started: Time::from_unix_ms(1),
             lacks: vec![],
             serves: vec![],
+            loaders: vec![],
             host: "h".into(),
             stands_by: None,
             lacks_images: None,

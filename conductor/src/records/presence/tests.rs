@@ -31,6 +31,7 @@ fn info(n: u8) -> WorkerInfo {
         started: Time::from_unix_ms(u64::from(n)),
         lacks: vec![],
         serves: vec![],
+        loaders: vec![],
         host: String::new(),
         stands_by: None,
         lacks_images: None,

@@ -18,6 +18,7 @@ fn beside(name: &str, trouble: Option<&str>) -> Server {
             incarnation: Incarnation::default(),
             lacks: vec![],
             serves: vec![],
+            loaders: vec![],
             host: String::new(),
             stands_by: None,
             lacks_images: None,

@@ -45,6 +45,7 @@ impl Story {
             measured: MeasuredBoot::Compared {
                 kernel: Part::Served,
                 ramdisk,
+                unknown: None,
             },
         })
     }
