@@ -4,9 +4,14 @@
 //! Who measures what, as seen with a TPM 2.0 under OVMF:
 //! - firmware measures each program that it is asked to load into PCR 4: a kernel that iPXE starts, and shim, GRUB and, by shim, the
 //!   kernel that GRUB starts with Secure Boot on;
-//! - GRUB measures each file that it reads into PCR 9, under its name: the kernel and the ramdisk;
+//! - GRUB measures each file that it reads into PCR 9, under its name, also one that it only shows; and its commands into PCR 8;
 //! - the EFI stub of Linux (6.1 does) measures into PCR 9 a ramdisk that it gets by `LoadFile2` (`efi_measure_initrd`), as from iPXE of
-//!   2026; iPXE of 2019 passes it as a file, which nobody measures.
+//!   2026; iPXE of 2019 passes it as a file, which nobody measures. The command line, too, where firmware has loaded the kernel.
+//!
+//! A boot as served by Debian 12's shim and GRUB with Secure Boot on has these events in PCRs 4 and 9, in this order: 4 the words "Calling
+//! EFI Application from Boot Option" and a separator; 4 `shimx64.efi`; 4 `grubx64.efi`; 9 `grub.cfg`; 9 `vmlinuz`; 4 the kernel, twice (GRUB has
+//! shim check it when it reads it and when it loads it); 9 `initrd`. GRUB's own memory disk is not among them. By iPXE in a card's ROM: 4 the
+//! words and a separator; 4 the kernel, twice (iPXE has firmware load it to see what it is, and to start it); 9 the command line.
 pub(crate) mod authenticode;
 pub(crate) mod event_log;
 pub mod files;
