@@ -177,7 +177,7 @@ fn answers(lab: &mut Lab, book: &mut Book, one: &Agent, two: &Agent) -> Result<(
     ] {
         let eyes = lab.eyes();
         wire.publish(&beats, Some(to), &one.beat_bytes());
-        let seen = eyes.see(&["asked for an answer to", to]);
+        let seen = eyes.see(&["names no inbox for an answer", to]);
         let heard = admin.message_where(Duration::from_millis(300), |message| {
             message.subject == to && message.reply.is_none()
         })?;
