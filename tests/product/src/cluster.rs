@@ -108,7 +108,10 @@ impl Cluster {
         let n = u16::try_from(index).context("worker number")?;
         let port = BOOT_PORT + n;
         let https = SocketAddr::new(GATEWAY.into(), HTTPS_PORT + n);
-        let https = self.logins.https(&self.product.ironbeat, &name, https)?;
+        let https = match self.logins.ca().exists() {
+            true => self.logins.https(&self.product.ironbeat, &name, https)?,
+            false => String::new(),
+        };
         let dnsmasq = self.rack.dnsmasq();
         let config = format!(
             "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\nlogin = '{}'\n[http]\nlisten = '{GATEWAY}:{port}'\n\
@@ -170,7 +173,9 @@ impl Cluster {
         let mut command = self.rack.command(&self.product.ironbeat)?;
         command.env("IRONBEAT_NATS", format!("nats://{GATEWAY}:{NATS_PORT}"));
         command.env("IRONBEAT_CREDS", self.logins.admin());
-        command.env("IRONBEAT_CA", self.logins.ca());
+        if self.logins.ca().exists() {
+            command.env("IRONBEAT_CA", self.logins.ca());
+        }
         command.env("IRONBEAT_BMC_PASSWORD", &self.rack.login().password);
         command.args(args);
         Ok(command)

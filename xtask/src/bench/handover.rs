@@ -79,8 +79,7 @@ fn first_beat(cluster: &Cluster) -> Result<Duration> {
                 looked_up = Some((happening.at, timings.lookup_ms));
                 began = None;
             }
-            (What::State(change) | What::Step(change), Some(_)) if began.is_none() => {
-                eprintln!("{}", change.because);
+            (What::State(_) | What::Step(_), Some(_)) if began.is_none() => {
                 began = Some(happening.at);
             }
             (_, _) => {}
