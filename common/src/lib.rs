@@ -15,6 +15,7 @@ pub mod inventory;
 pub mod login;
 pub mod lookup;
 pub mod measured;
+pub mod near;
 pub mod order;
 pub mod subject;
 pub mod text_form;

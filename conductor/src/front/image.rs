@@ -9,8 +9,9 @@ use futures_util::future::join_all;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HOST, LOCATION, RANGE, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use ironbeat_common::near::is_near;
 use ironbeat_core::node::ImageSource;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -230,20 +231,6 @@ fn address(uri: &Uri) -> Option<IpAddr> {
     host(uri).parse().ok()
 }
 
-/// Where Amazon serves credentials over IPv6; no site has this network as its own.
-const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-
-/// Loopback, where a host's own services are; link-local, where clouds serve credentials and BMCs their hosts.
-fn is_near(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.octets()[0] == 0,
-        IpAddr::V6(ip) => {
-            let local = ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified();
-            local || ip == METADATA
-        }
-    }
-}
-
 /// One request on a connection of its own, to one of `there`, which ends with the head of the answer.
 async fn exchange(
     method: &Method,
@@ -432,29 +419,6 @@ mod tests {
         };
         assert!(why.contains("does not ask"), "{why}");
         assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn what_is_near_is_known_in_every_form() {
-        for (address, near) in [
-            ("127.0.0.1:80", true),
-            ("127.9.9.9:80", true),
-            ("0.0.0.0:80", true),
-            ("169.254.169.254:80", true),
-            ("[::1]:80", true),
-            ("[::]:80", true),
-            ("[fe80::1]:80", true),
-            ("[::ffff:127.0.0.1]:80", true),
-            ("[::ffff:169.254.1.1]:80", true),
-            ("[fd00:ec2::254]:80", true),
-            ("0.1.2.3:80", true),
-            ("10.0.0.1:80", false),
-            ("192.0.2.1:80", false),
-            ("[fd00::1]:80", false),
-        ] {
-            let parsed: SocketAddr = address.parse().unwrap();
-            assert_eq!(is_near(parsed.ip()), near, "{address}");
-        }
     }
 
     #[tokio::test]
