@@ -94,21 +94,25 @@ impl Places {
 }
 
 impl Taken {
-    fn count(&self, of: IpAddr) -> usize {
-        let all = self.places.values();
-        all.filter(|holder| holder.of == of).count()
+    /// Places of each address that has any.
+    fn counts(&self) -> BTreeMap<IpAddr, usize> {
+        let mut counts = BTreeMap::new();
+        for holder in self.places.values() {
+            *counts.entry(holder.of).or_default() += 1;
+        }
+        counts
     }
 
     /// Ends the last connection of the address that has most places, if it has more even then than `of` has now.
     fn give_way(&mut self, of: IpAddr) -> bool {
-        let last = self.places.iter();
-        let last = last.max_by_key(|(number, holder)| (self.count(holder.of), **number));
-        let Some((&number, holder)) = last else {
+        let counts = self.counts();
+        let count = |of: IpAddr| counts.get(&of).copied().unwrap_or_default();
+        let places = self.places.iter();
+        let last = places.max_by_key(|(number, holder)| (count(holder.of), **number));
+        let last = last.filter(|(_, holder)| count(holder.of) > count(of) + 1);
+        let Some(number) = last.map(|(number, _)| *number) else {
             return false;
         };
-        if self.count(holder.of) <= self.count(of) + 1 {
-            return false;
-        }
         if let Some(holder) = self.places.remove(&number) {
             holder.cut.end();
         }
@@ -117,8 +121,10 @@ impl Taken {
 
     /// A place is free: it is the turn of the address that has fewest; then of whoever has waited longest.
     fn next_turn(&mut self) {
+        let counts = self.counts();
+        let count = |of: IpAddr| counts.get(&of).copied().unwrap_or_default();
         let line = self.line.iter();
-        let next = line.min_by_key(|(number, (holder, _))| (self.count(holder.of), **number));
+        let next = line.min_by_key(|(number, (holder, _))| (count(holder.of), **number));
         let next = next.map(|(number, _)| *number);
         if let Some(number) = next
             && let Some((holder, tell)) = self.line.remove(&number)
