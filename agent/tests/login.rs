@@ -24,6 +24,7 @@ use ironbeat_common::login::{Login, LoginRequest, Renewal, RenewalReply, UserKey
 use ironbeat_common::lookup::{Lookup, LookupReply};
 use ironbeat_common::order::Order;
 use ironbeat_common::subject;
+use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use nkeys::KeyPair;
 use serde::Serialize;
@@ -31,21 +32,12 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// A wait that never ends on a working agent; generous, because the machine may be busy.
 const FOR_EVER: Duration = Duration::from_secs(120);
 const NODE: NodeId = NodeId::from_bytes([7; 16]);
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock that the servers read too"
-)]
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap().as_secs() as i64
-}
 
 /// A site whose server asks who is there, and its conductor's ears.
 struct Scripted {

@@ -18,16 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use support::bmcs::Bmcs;
 use support::{SOON, Site, boot, connect_as, idle_bmc, lookup, machine, until};
 
-/// The oldest supported server, and a current one where there is one.
-fn binaries() -> Vec<NatsBinary> {
-    let current = NatsBinary::Current.path().is_ok();
-    let current = current.then_some(NatsBinary::Current);
-    [Some(NatsBinary::Floor), current]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
 /// Every secret that is in a file below `dir`, in lines of its own.
 fn secrets(dir: &Path) -> Vec<String> {
     let mut found = vec![];
@@ -62,7 +52,7 @@ fn secrets(dir: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_and_people_do_what_their_logins_allow() {
-    for (binary, init) in binaries()
+    for (binary, init) in NatsBinary::supported()
         .into_iter()
         .zip([&["--tls"][..], &[]].into_iter().cycle())
     {
@@ -155,7 +145,7 @@ async fn a_machine_without_a_login_of_its_own_may_look_up() {
 /// Whoever asks chooses where the answer goes. On a login that writes records, an answer would become one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_written_to_no_record() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::start_with_logins(binary, &[]).await;
         let worker = site.worker("w1", "");
         site.cli(&["auth", "user", "add", "otto", "--role", "observer"])
@@ -304,7 +294,7 @@ async fn requests_that_cannot_be_answered_do_not_fill_the_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let mut site = Site::start_with_logins(binary, &[]).await;
         let _first = site.worker("w1", "");
         let _second = site.worker("w2", "");
@@ -527,7 +517,7 @@ async fn a_list_that_somebody_filled_is_forgotten_by_the_operators_order() {
 /// It hears the keys of workers, when they ask each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_stolen_an_admins_login_ends_nobodys() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::start_with_logins(binary, &[]).await;
         let mut shared = site.worker("w1", "power_sync_secs = 0");
         let add = ["auth", "worker", "add", "w2", "--may-revoke"];
@@ -608,7 +598,7 @@ async fn what_worker_add_could_not_finish_is_not_there_and_is_made_by_the_next()
 /// A server that takes a new version of the account has no JetStream for a moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_read_while_logins_are_revoked() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::start_with_logins(binary, &[]).await;
         let worker = site.worker("w1", "power_sync_secs = 0");
         let node = site

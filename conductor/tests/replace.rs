@@ -14,6 +14,7 @@ use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Status};
 use ironbeat_common::login::{LoginRequest, Signature, UserKey, signed_text};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_ops::ASK_ANOTHER;
+use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::NatsBinary;
 use ironbeat_rack::ports::PortLease;
 use nkeys::KeyPair;
@@ -21,32 +22,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::SystemTime;
 use support::bmcs::Bmcs;
-use support::{SOON, Site, Worker, boot, connect_as, idle_bmc, lookup, mac, machine, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use support::{SOON, Site, Worker, boot, connect_as, idle_bmc, lookup, mac, machine, until, word};
 
 const NOBODY: &str = "6a1f8a0e-0000-4000-8000-000000000001";
-
-/// The oldest supported server, and a current one where there is one.
-fn binaries() -> Vec<NatsBinary> {
-    let current = NatsBinary::Current.path().is_ok();
-    let current = current.then_some(NatsBinary::Current);
-    [Some(NatsBinary::Floor), current]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock that the servers read too"
-)]
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap().as_secs() as i64
-}
 
 /// Starts a worker with the logins of a directory, and waits until it answers.
 fn worker(site: &Site, login: &str, id: &str) -> Worker {
@@ -126,28 +105,9 @@ async fn ask<T: DeserializeOwned>(client: &Client, subject: &str, message: &impl
     codec::decode(&reply.payload).unwrap()
 }
 
-/// The words of the boot script of a NIC.
-async fn script(worker: &Worker, n: u8) -> String {
-    let address = ("127.0.0.1", worker.http.port());
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "GET /v1/boot/{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-        mac(n)
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).await.unwrap();
-    reply
-}
-
-fn word(script: &str, key: &str) -> String {
-    let (_, rest) = script.split_once(key).unwrap_or_else(|| panic!("{script}"));
-    rest.split_whitespace().next().unwrap().into()
-}
-
 /// The login of the boot script that a worker has for a machine that nobody knows.
 async fn handed_out(worker: &Worker) -> String {
-    word(&script(worker, 99).await, "ib.login=")
+    word(&worker.script(99).await, "ib.login=").expect("it may look up")
 }
 
 fn issuer(jwt: &str) -> String {
@@ -165,11 +125,12 @@ struct Machine {
 impl Machine {
     /// Boots from this worker's script.
     async fn boots(worker: &Worker, n: u8) -> Self {
-        let script = script(worker, n).await;
+        let script = worker.script(n).await;
+        let word = |key| word(&script, key).expect("there is one");
         Self {
             n,
-            login: word(&script, "ib.login="),
-            ticket: KeyPair::from_seed(&word(&script, "ib.ticket=")).unwrap(),
+            login: word("ib.login="),
+            ticket: KeyPair::from_seed(&word("ib.ticket=")).unwrap(),
             key: KeyPair::new_user(),
         }
     }
@@ -223,7 +184,7 @@ async fn waiting(site: &Site, bmcs: &Bmcs, n: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_workers_key_makes_nobody_and_agents_at_work_go_on() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::start_with_logins(binary, &[]).await;
         let shared = worker(&site, "worker", "w1");
         add(&site, "w2", &[]).await;
@@ -303,7 +264,7 @@ async fn a_workers_key_comes_back_when_the_list_and_the_account_were_lost() {
     let about: Value = serde_json::from_str(&about).unwrap();
     let account = about["account"].as_str().unwrap();
     let lines = std::fs::read_to_string(site.auth().join("server/auth.conf")).unwrap();
-    let first = word(&lines, &format!("{account}: "));
+    let first = word(&lines, &format!("{account}: ")).unwrap();
     let system = connect_as(&site.nats, site.auth(), "worker/revoke/system.creds")
         .await
         .unwrap();
@@ -379,7 +340,7 @@ async fn what_workers_share_ends_when_each_has_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn boot_scripts_have_the_next_login_at_once_and_the_last_one_works_until_it_is_ended() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::start_with_logins(binary, &[]).await;
         let first = worker(&site, "worker", "w1");
         add(&site, "w2", &[]).await;

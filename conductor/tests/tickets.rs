@@ -14,17 +14,15 @@ use ironbeat_common::login::{
     LoginRequest, Renewal, RenewalReply, Signature, UserKey, signed_text,
 };
 use ironbeat_common::lookup::LookupReply;
+use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::NatsBinary;
 use nkeys::KeyPair;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 use support::bmcs::Bmcs;
-use support::{SOON, Site, Worker, boot, lookup, mac, machine, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use support::{SOON, Site, Worker, boot, lookup, mac, machine, until, word};
 
 /// A machine between its boot script and its login.
 struct Machine {
@@ -153,16 +151,7 @@ impl Lab {
 
     /// The boot script of a NIC.
     async fn script(&self, n: u8) -> String {
-        let address = ("127.0.0.1", self.worker.http.port());
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!(
-            "GET /v1/boot/{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-            mac(n)
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.unwrap();
-        reply
+        self.worker.script(n).await
     }
 
     /// The ticket in it.
@@ -188,11 +177,6 @@ impl Lab {
     async fn explained(&self, name: &str) -> String {
         self.site.cli(&["node", "explain", name]).await.good()
     }
-}
-
-fn word(script: &str, key: &str) -> Option<String> {
-    let (_, rest) = script.split_once(key)?;
-    rest.split_whitespace().next().map(Into::into)
 }
 
 /// `seed`: of the key that the token is bound to.
@@ -410,15 +394,6 @@ async fn a_token_whose_time_is_over_is_refused() {
     assert!(connect(&lab, &good, &agent).await.is_ok());
     let over = token(now - 600, now - 10).unwrap();
     assert!(connect(&lab, &over, &agent).await.is_err());
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock that the servers read too"
-)]
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap().as_secs() as i64
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,12 +204,12 @@ pub fn update_subject(account: &str) -> String {
 }
 
 /// The account `present` with these keys revoked, too, signed by `signer`; none: it is so already. A revoked key that signs
-/// logins is taken out, and with it the logins that it has signed; those of `grants` that are not revoked are put in. What the list has forgotten is taken out once,
-/// and a tag says so. It is newer than `present`
-/// whatever the time is, since servers keep the newer one. Nobody else is let in again because the list does not have them: it may
-/// have been lost, or be that of a backup.
+/// logins is taken out, and with it the logins that it has signed; those of `grants` that are not revoked are put in. What the
+/// list has forgotten is taken out once, and a tag says so. The account is newer than `present` whatever the time is, since
+/// servers keep the newer one. Nobody else is let in again because the list does not have them: it may have been lost, or be
+/// that of a backup.
 ///
-/// `list` was read after `present`: a list from before an order then never meets an account that has forgotten by it, and would
+/// Read `list` after `present`. A list from before an order would otherwise meet an account that has forgotten by it already, and
 /// fill it again.
 ///
 /// # Errors

@@ -10,9 +10,11 @@ use ironbeat_auth::revoke::{FOR_GOOD, List, revise, update_subject};
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site::Site;
 use ironbeat_ops::ENDPOINTS;
+use ironbeat_rack::logins::now;
+use ironbeat_rack::nats::NatsBinary;
 use nkeys::KeyPair;
 use serde_json::json;
-use support::{Wire, binaries, now, server};
+use support::{Wire, server};
 
 const NODE: &str = "6a1f8a0e-0000-4000-8000-000000000001";
 const OTHER: &str = "6a1f8a0e-0000-4000-8000-000000000002";
@@ -32,7 +34,7 @@ use Role::{Admin, Agent, Bootstrap, Front, Observer, Operator, Worker};
 
 #[test]
 fn the_broker_allows_each_role_its_endpoints_and_refuses_it_the_rest() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let server = server(binary, &site);
         for role in Role::ALL {
@@ -120,7 +122,7 @@ fn the_broker_refuses_what_belongs_to_others() {
         ("$SYS.>", &nobody),
         ("$SRV.PING", &[Front]),
     ];
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let server = server(binary, &site);
         for role in Role::ALL {
@@ -169,7 +171,7 @@ fn the_broker_refuses_what_belongs_to_others() {
 
 #[test]
 fn who_may_hear_everything_hears_no_question_and_no_keystroke() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let server = server(binary, &site);
         for role in [Observer, Operator, Admin] {
@@ -204,7 +206,7 @@ fn who_may_hear_everything_hears_no_question_and_no_keystroke() {
 
 #[test]
 fn a_stolen_minting_key_can_only_make_agents() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let server = server(binary, &site);
         let stolen = site.key(Agent);
@@ -280,7 +282,7 @@ fn a_stolen_minting_key_can_only_make_agents() {
 
 #[test]
 fn a_stolen_bootstrap_token_may_only_look_up() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let server = server(binary, &site);
         let token = site.bootstrap_jwt(now()).unwrap();
@@ -324,7 +326,7 @@ fn a_stolen_bootstrap_token_may_only_look_up() {
 
 #[test]
 fn a_token_without_its_key_or_after_its_time_is_worth_nothing() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let server = server(binary, &site);
         let mint = Mint::new(site.key(Agent).clone(), site.account.clone());
@@ -368,7 +370,7 @@ fn push(wire: &mut Wire, site: &Site, revoker: &Creds, token: &str) -> String {
 /// The key of one worker for agents is taken out: what it signed is dropped, and nobody else is.
 #[test]
 fn a_signing_key_is_put_in_and_taken_out_with_all_that_it_signed() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let mut server = server(binary, &site);
         let key = KeyPair::new_account();
@@ -422,7 +424,7 @@ fn ended(key: &KeyPair) -> List {
 /// A login of anybody is ended with the key that signed it: that of boot scripts, which has no key of its own, too.
 #[test]
 fn bootstrap_logins_of_the_next_key_work_beside_those_of_the_last_until_it_is_taken_out() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let server = server(binary, &site);
         let next = KeyPair::new_account();
@@ -455,7 +457,7 @@ fn bootstrap_logins_of_the_next_key_work_beside_those_of_the_last_until_it_is_ta
 
 #[test]
 fn a_revoked_user_is_dropped_at_once_and_stays_out() {
-    for binary in binaries() {
+    for binary in NatsBinary::supported() {
         let site = Site::new("ib.v1");
         let mut server = server(binary, &site);
         let (bad, good) = (login(&site, Agent), login(&site, Observer));

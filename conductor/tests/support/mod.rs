@@ -12,6 +12,7 @@ use ironbeat_common::codec;
 use ironbeat_common::id::{BootId, Mac, SystemUuid};
 use ironbeat_common::inventory::{Disk, Inventory, Nic};
 use ironbeat_common::lookup::{BootTimings, Lookup};
+use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::{Process, run};
@@ -22,8 +23,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// For something that takes milliseconds on an idle machine; a loaded one with two cores may take a thousand times as long.
@@ -77,6 +80,27 @@ pub struct Site {
 pub struct Worker {
     pub process: Process,
     pub http: PortLease,
+}
+
+impl Worker {
+    /// The boot script that it has for a NIC.
+    pub async fn script(&self, n: u8) -> String {
+        let address = ("127.0.0.1", self.http.port());
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mac = mac(n);
+        let request =
+            format!("GET /v1/boot/{mac} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        reply
+    }
+}
+
+/// What stands behind `key` in a boot script.
+pub fn word(script: &str, key: &str) -> Option<String> {
+    let (_, rest) = script.split_once(key)?;
+    rest.split_whitespace().next().map(Into::into)
 }
 
 /// What a command printed, and its exit code.
@@ -286,16 +310,10 @@ impl Site {
     }
 
     /// A request of `auth.revoke` that ends a login or a key, by the operator's order.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the clock that the workers read too"
-    )]
     pub fn order(&self, key: &str) -> Value {
         let seed = std::fs::read_to_string(self.auth().join("operator/signer.seed")).unwrap();
         let signer = KeyPair::from_seed(seed.trim()).unwrap();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.unwrap().as_secs() as i64;
-        json!({ "key": key, "order": Order::sign(key, None, now, &signer).unwrap() })
+        json!({ "key": key, "order": Order::sign(key, None, now(), &signer).unwrap() })
     }
 
     pub async fn cli(&self, args: &[&str]) -> Said {

@@ -6,10 +6,17 @@ use anyhow::{Context, Result, ensure};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// It makes a few keys.
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Seconds since 1970 by the clock that servers and workers read too, as tokens have them.
+#[expect(clippy::disallowed_methods, reason = "tests make tokens")]
+pub fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
 
 /// Those that [`Logins::init`] made are removed on drop.
 #[derive(Debug)]

@@ -52,6 +52,17 @@ impl NatsBinary {
             Self::At(path) => Ok(path.clone()),
         }
     }
+
+    /// The oldest supported one, and a current one where there is one.
+    pub fn supported() -> Vec<Self> {
+        match Self::Current.path() {
+            Ok(_) => vec![Self::Floor, Self::Current],
+            Err(_) => {
+                eprintln!("no NATS_SERVER_CURRENT: only the oldest supported server is tried");
+                vec![Self::Floor]
+            }
+        }
+    }
 }
 
 /// A nats-server with JetStream on a store of its own. Stopped, and its store removed, on drop.

@@ -2,37 +2,16 @@
 //! The tests say who may what.
 use ironbeat_auth::creds::Creds;
 use ironbeat_auth::site::Site;
+use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use nkeys::KeyPair;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// For what takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock that the servers read too"
-)]
-pub fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap().as_secs() as i64
-}
-
-/// The servers to try: the oldest supported one, and a current one where there is one.
-pub fn binaries() -> Vec<NatsBinary> {
-    let current = NatsBinary::Current.path().is_ok();
-    if !current {
-        eprintln!("no NATS_SERVER_CURRENT: only the oldest supported server is tried");
-    }
-    let current = current.then_some(NatsBinary::Current);
-    [Some(NatsBinary::Floor), current]
-        .into_iter()
-        .flatten()
-        .collect()
-}
 
 pub fn server(binary: NatsBinary, site: &Site) -> NatsServer {
     let lines = site

@@ -9,22 +9,14 @@ use anyhow::{Context, Result, bail, ensure};
 use ironbeat_auth::agent::Mint;
 use ironbeat_common::heartbeat::HeartbeatReply;
 use ironbeat_common::login::RenewalReply;
+use ironbeat_rack::logins::now;
 use ironbeat_rack::process::Process;
 use nkeys::KeyPair;
 use serde_json::json;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const WHO: &str = "an agent of node A";
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock that the servers read too"
-)]
-pub fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
-}
 
 /// Makes agents, as a worker does.
 pub fn mint(lab: &Lab) -> Result<Mint> {

@@ -1,6 +1,6 @@
 //! A stolen minting key: it makes agents, and nobody else.
 //! What an agent may do is in `agent`.
-use super::agent::{mint, now};
+use super::agent::mint;
 use crate::book::{Book, Got};
 use crate::lab::{self, Lab};
 use crate::machine::{ask, beat, boot_id};
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use ironbeat_auth::agent::Mint;
 use ironbeat_auth::jwt::{self, Claims};
 use ironbeat_common::heartbeat::HeartbeatReply;
+use ironbeat_rack::logins::now;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 

@@ -1,7 +1,6 @@
 //! People: an observer, an operator, an admin. Each verb that is not theirs, what belongs to workers and machines, and secrets
 //! in whatever they may hear and read.
 //! Their ears are open while all other rows play.
-use super::agent::now;
 use crate::book::{Book, Control, Got};
 use crate::lab::{self, Lab, NODES};
 use crate::machine::mac;
@@ -10,6 +9,7 @@ use crate::wire::{Act, Pass, SOON, Wire};
 use anyhow::{Context, Result, ensure};
 use ironbeat_auth::revoke::Order;
 use ironbeat_ops::{ENDPOINTS, Role};
+use ironbeat_rack::logins::now;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! Servers that are not ours: of another CA, with a certificate that has expired or names another, or without TLS. Each is a real
 //! nats-server that would take the logins, so that only the certificate tells it from ours.
 //! Whom a ramdisk's agent believes is tried with the agent.
-use super::agent::now;
 use crate::book::{Book, Got};
 use crate::eyes::Eyes;
 use crate::lab::Lab;
@@ -9,6 +8,7 @@ use crate::site::{self, Programs, Said, init, start_worker, worker_config};
 use crate::wire::SOON;
 use anyhow::{Context, Result, ensure};
 use data_encoding::BASE64;
+use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::{NatsBinary, NatsServer};
 use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::Process;
