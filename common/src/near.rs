@@ -1,4 +1,5 @@
-//! Addresses that lead a host to itself or to its own wire: where nobody else may send it, such as by a redirect.
+//! Which addresses lead a host to itself or to its own wire, where nobody else may send it, such as by a redirect.
+//! Whoever follows one (the agent, a worker that looks at an image) asks here; what to do about it is theirs.
 use core::net::{IpAddr, Ipv6Addr};
 
 /// Where Amazon serves credentials over IPv6; no site has this network as its own.
