@@ -7,6 +7,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, consumer};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use ironbeat_common::id::NodeId;
 use ironbeat_ops::happening::{Body, Event, Happening};
 use serde_json::Value;
@@ -218,11 +219,15 @@ async fn send(
                 Queued::Event(event) => sent.push((publish(&js, &event).await, event)),
             }
         }
-        for (ack, event) in sent {
+        // Together: what a dying server swallowed costs one time-out, however much it was.
+        let stored = join_all(sent.into_iter().map(async |(ack, event)| {
             let stored = match ack {
                 Ok(ack) => ack.await.map(drop),
                 Err(error) => Err(error),
             };
+            (stored, event)
+        }));
+        for (stored, event) in stored.await {
             if let Err(error) = again(&js, &event, stored).await {
                 let dropped = dropped.fetch_add(1, Ordering::Relaxed) + 1;
                 tracing::warn!(subject = event.subject, dropped, "event dropped: {error}");

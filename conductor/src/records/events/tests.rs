@@ -6,6 +6,7 @@ use ironbeat_common::heartbeat::NudgeLatency;
 use ironbeat_common::id::StepId;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, What};
+use std::time::Duration;
 
 async fn flushed(events: &Events) {
     tokio::time::timeout(DEADLINE, events.flush())
@@ -88,6 +89,24 @@ async fn events_wait_for_a_server_that_is_away() {
     let found = events.read(Some(id(1)), 100).await.unwrap();
     assert_eq!(numbers(&found), Vec::from_iter(0..20));
     assert_eq!(events.dropped(), 0);
+}
+
+/// Each of them alone would wait for its acknowledgement until the patience is over.
+#[tokio::test]
+async fn events_that_a_dying_server_swallowed_wait_for_their_time_out_together() {
+    let mut server = server();
+    let events = Events::open(&store(&server).await).await.unwrap();
+    server.freeze().unwrap();
+    for n in 0..20 {
+        events.publish(&numbered(1, n), &format!("event-{n}"));
+    }
+    // They are on the wire.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.kill();
+    server.start().unwrap();
+    flushed(&events).await;
+    let found = events.read(Some(id(1)), 100).await.unwrap();
+    assert_eq!(numbers(&found), Vec::from_iter(0..20));
 }
 
 /// Nothing runs between the publishes, so that the queue is as full as it gets.
