@@ -196,7 +196,7 @@ impl Scripted {
             signer,
             ..
         } = &self.site;
-        let creds = site::revoker(system, account, now()).unwrap();
+        let creds = site::revoker(system, account, now(), None).unwrap();
         let options = async_nats::ConnectOptions::new().custom_inbox_prefix(creds.inbox());
         let options = options.credentials(&creds.text().unwrap()).unwrap();
         let client = options.connect(self.server.url()).await.unwrap();
@@ -204,7 +204,8 @@ impl Scripted {
         let grant = Grant::sign(Role::Agent, &key, "ib.v1", None, now(), signer).unwrap();
         let grants = [Grant::read_of(&grant, signer).unwrap().nats];
         let mut revoked = List::default();
-        revoked.end(&self.site.key(Role::Agent).public_key(), FOR_GOOD);
+        let key = self.site.key(Role::Agent).public_key();
+        revoked.revoked.insert(key, FOR_GOOD);
         let present = self.site.account_jwt(now()).unwrap();
         let revised = revise(&present, &revoked, &grants, now(), signer);
         let revised = revised.unwrap().unwrap();

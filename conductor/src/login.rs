@@ -50,6 +50,15 @@ pub struct Login {
     pub revoker: Option<Revoker>,
 }
 
+impl Login {
+    /// The public key whose grants this worker believes, where it knows it.
+    pub fn signer(&self) -> Option<String> {
+        let own = self.grant.as_deref().and_then(|it| Grant::read(it).ok());
+        let revoker = self.revoker.as_ref().map(|it| it.signer.public_key());
+        own.map(|grant| grant.iss).or(revoker)
+    }
+}
+
 pub struct Revoker {
     pub creds: Creds,
     pub signer: KeyPair,

@@ -206,6 +206,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         strangers: Strangers::default(),
         refusals: Seldom::default(),
         knocks: Seldom::default(),
+        welcomes: Seldom::default(),
+        plain: Seldom::default(),
         unanswered: Seldom::default(),
         image_tokens,
         image_dir: config.http.image_dir.clone(),
@@ -460,7 +462,7 @@ fn see(worker: &Arc<Worker>, node: NodeId, sign: Sign) {
 fn end_with(revocations: Revocations) -> Arc<EndLogins> {
     Arc::new(move |logins| {
         let revocations = revocations.clone();
-        let second = |time: Time| i64::try_from(time.unix_ms() / 1000 + 1).ok();
+        let second = |time: Time| i64::try_from(time.unix_ms() / 1000 + 1).unwrap_or(i64::MAX);
         let listed = logins
             .iter()
             .map(|login| (login.key.to_string(), second(login.until)));

@@ -54,6 +54,10 @@ pub struct Worker {
     pub refusals: Seldom,
     /// Lines about lookups of machines that are no node's ramdisk.
     pub knocks: Seldom,
+    /// Lines about ramdisks that are welcome, as often as they say that they are here.
+    pub welcomes: Seldom,
+    /// Lines about secrets that came in the clear.
+    pub plain: Seldom,
     /// Lines about requests that cannot be answered.
     pub unanswered: Seldom,
     /// With which images are fetched. None: they are everybody's.

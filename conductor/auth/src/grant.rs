@@ -101,9 +101,10 @@ impl Grant {
     }
 }
 
-/// The bootstrap logins of grants, the newest first.
-pub fn bootstraps(grants: &Grants) -> Vec<String> {
+/// The bootstrap logins of grants, the newest first. `by`: the public key whose grants are believed; none: this worker knows none.
+pub fn bootstraps(grants: &Grants, by: Option<&str>) -> Vec<String> {
     let read = grants.values().filter_map(|token| Grant::read(token).ok());
+    let read = read.filter(|grant| by.is_none_or(|by| grant.iss == by));
     let mut made: Vec<_> = read
         .filter_map(|grant| Some((grant.iat, grant.nats.bootstrap?)))
         .collect();
@@ -158,6 +159,10 @@ mod tests {
         let agents = KeyPair::new_account().public_key();
         let token = Grant::sign(Role::Agent, &agents, "ib.v1", None, 5_000, &site.signer);
         grants.insert(agents, token.unwrap());
-        assert_eq!(bootstraps(&grants), [new, middle, old]);
+        assert_eq!(bootstraps(&grants, None), [&*new, &middle, &old]);
+        let by = site.signer.public_key();
+        assert_eq!(bootstraps(&grants, Some(&by)), [new, middle, old]);
+        let another = KeyPair::new_operator().public_key();
+        assert_eq!(bootstraps(&grants, Some(&another)), [""; 0], "a thief's");
     }
 }

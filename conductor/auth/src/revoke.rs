@@ -17,36 +17,27 @@ pub const MAX_REVOKED: usize = 6_000;
 /// What ends later than this is no login of an agent: `policy.agent_login_secs` is a week at most, and clocks differ.
 const LONGEST_AGENT_SECS: i64 = 8 * 86_400;
 
-/// What is ended by hand is on the list for this long at least, lest it be taken for an agent's.
-pub const SHORTEST_BY_HAND_SECS: i64 = 400 * 86_400;
+/// What is ended by hand stays so for this long at least, lest it be taken for an agent's.
+const SHORTEST_BY_HAND_SECS: i64 = 400 * 86_400;
 
 /// Public keys, each with the second since 1970 up to which its tokens are refused: when the last of them ends by itself, or
 /// [`FOR_GOOD`].
 pub type Revoked = BTreeMap<String, i64>;
-
-/// How many were ended by hand.
-pub fn by_hand(revoked: &Revoked, now: i64) -> usize {
-    let is_by_hand = |until: &&i64| **until > now + LONGEST_AGENT_SECS;
-    revoked.values().filter(is_by_hand).count()
-}
 
 /// Drops what was ended by hand, but for these.
 fn forget(revoked: &mut Revoked, but: &BTreeSet<String>, now: i64) {
     revoked.retain(|key, until| *until <= now + LONGEST_AGENT_SECS || but.contains(key));
 }
 
-/// What workers keep: who has ended, and what the NATS servers are to forget.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What the NATS servers are to be told: who has ended, and what they are to forget.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct List {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<Forgotten>,
-    /// Beside it, key by key: older lists have nothing else.
-    #[serde(flatten)]
     pub revoked: Revoked,
 }
 
 /// By the operator's order, all that was ended by hand until then, but for some.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Forgotten {
     /// The second since 1970 in which the order was signed: of two orders, the later one counts.
     pub at: i64,
@@ -54,42 +45,51 @@ pub struct Forgotten {
     pub but: BTreeSet<String>,
 }
 
-/// Another order of the kind was signed after this one, and carried out.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a later order has had ended logins forgotten already: whoever repeats this one must not bring back what was ended since"
-)]
-pub struct Later;
-
 impl List {
-    /// The login or signing key has ended until then at least.
-    pub fn end(&mut self, key: &str, until: i64) {
-        let known = self.revoked.entry(key.into()).or_insert(until);
-        *known = until.max(*known);
-    }
-
-    /// Once for each order.
-    ///
-    /// # Errors
-    /// When a later one was carried out.
-    pub fn forget(&mut self, forgotten: &Forgotten, now: i64) -> Result<(), Later> {
-        match self.forgotten.as_ref().map(|last| last.at) {
-            Some(last) if last > forgotten.at => return Err(Later),
-            Some(last) if last == forgotten.at => return Ok(()),
-            Some(_) | None => {}
+    /// Of what workers keep. Whoever has a worker's login can write all of it: so nobody is ended for longer than an agent, and
+    /// nothing is forgotten, but by an order of the operator's.
+    pub fn of(agents: &Revoked, orders: &[Order], now: i64) -> Self {
+        let last = orders.iter().filter_map(|order| order.forgotten.as_ref());
+        let last = last.max_by_key(|forgotten| forgotten.at);
+        let stands = |order: &&Order| {
+            last.is_none_or(|last| order.at >= last.at || last.but.contains(&order.key))
+        };
+        let mut revoked = agents.clone();
+        revoked.retain(|_, until| *until <= now + LONGEST_AGENT_SECS);
+        for order in orders.iter().filter(stands) {
+            end(&mut revoked, &order.key, order.until);
         }
-        forget(&mut self.revoked, &forgotten.but, now);
-        self.forgotten = Some(forgotten.clone());
-        Ok(())
+        // One that nobody has carried out in time must not be dug out.
+        let forgotten = last.filter(|last| is_fresh(last.at, now)).cloned();
+        Self { forgotten, revoked }
     }
 }
 
-/// A login is to end, as the key says that signs accounts: an admin's login cannot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The login or signing key has ended until then at least.
+pub fn end(revoked: &mut Revoked, key: &str, until: i64) {
+    let known = revoked.entry(key.into()).or_insert(until);
+    *known = until.max(*known);
+}
+
+/// A login is to end, as the key says that signs accounts: an admin's login cannot, nor a worker's.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Order {
+    /// The public key of the login, or a key that signs logins.
+    pub key: String,
+    /// See [`Revoked`].
+    pub until: i64,
+    /// The second since 1970 in which it was signed.
+    pub at: i64,
+    /// All others that were ended by hand are forgotten.
+    pub forgotten: Option<Forgotten>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Signed {
     #[serde(rename = "type")]
     kind: OrderKind,
-    /// All others that were ended by hand are forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forget_all_but: Option<BTreeSet<String>>,
 }
@@ -100,56 +100,77 @@ enum OrderKind {
     Revocation,
 }
 
-/// An order is carried out within this time, or never: it must not bring an old list back.
+/// A new order is taken within this time, or never.
 const ORDER_SECS: i64 = 300;
 
+fn is_fresh(at: i64, now: i64) -> bool {
+    (-ORDER_SECS..ORDER_SECS).contains(&(now - at))
+}
+
 impl Order {
-    /// A token that says that the login with this key is to end.
+    /// `until`: when the login ends by itself.
+    pub fn new(
+        key: &str,
+        until: Option<i64>,
+        forget_all_but: Option<BTreeSet<String>>,
+        now: i64,
+    ) -> Self {
+        Self {
+            key: key.into(),
+            until: until.map_or(FOR_GOOD, |until| until.max(now + SHORTEST_BY_HAND_SECS)),
+            at: now,
+            forgotten: forget_all_but.map(|but| Forgotten { at: now, but }),
+        }
+    }
+
+    /// A token that says so.
     ///
     /// # Errors
     /// When `signer` has no private half.
-    pub fn sign(
-        key: &str,
-        forget_all_but: Option<BTreeSet<String>>,
-        now: i64,
-        signer: &KeyPair,
-    ) -> Result<String, SignError> {
+    pub fn sign(&self, signer: &KeyPair) -> Result<String, SignError> {
         let order = Claims {
             jti: String::new(),
-            iat: now,
+            iat: self.at,
             iss: String::new(),
-            exp: Some(now + ORDER_SECS),
+            exp: Some(self.at + ORDER_SECS),
             name: "revocation".into(),
-            sub: key.into(),
-            nats: Self {
+            sub: self.key.clone(),
+            nats: Signed {
                 kind: OrderKind::Revocation,
-                forget_all_but,
+                until: (self.until != FOR_GOOD).then_some(self.until),
+                forget_all_but: self.forgotten.as_ref().map(|it| it.but.clone()),
             },
         };
         jwt::sign(order, signer)
     }
 
-    /// What is to be forgotten by it.
+    /// However old it is.
     ///
     /// # Errors
-    /// When it is not an order for this key, or not of this signer, or not of now.
-    pub fn read(
-        token: &str,
-        key: &str,
-        now: i64,
-        signer: &KeyPair,
-    ) -> Result<Option<Forgotten>, BadOrder> {
-        let order: Claims<Self> = jwt::read(token)?;
-        if order.iss != signer.public_key() || order.sub != key {
+    /// When it is no order of this signer.
+    pub fn read(token: &str, signer: &KeyPair) -> Result<Self, BadOrder> {
+        let order: Claims<Signed> = jwt::read(token)?;
+        if order.iss != signer.public_key() {
             return Err(BadOrder::Foreign);
         }
-        let age = now - order.iat;
-        match (-ORDER_SECS..ORDER_SECS).contains(&age) {
-            true => {
-                let but = order.nats.forget_all_but;
-                Ok(but.map(|but| Forgotten { at: order.iat, but }))
-            }
-            false => Err(BadOrder::Old { secs: age }),
+        let but = order.nats.forget_all_but;
+        Ok(Self {
+            key: order.sub,
+            until: order.nats.until.unwrap_or(FOR_GOOD),
+            at: order.iat,
+            forgotten: but.map(|but| Forgotten { at: order.iat, but }),
+        })
+    }
+
+    /// # Errors
+    /// When it is for another key, or not of now.
+    pub fn is_new(&self, key: &str, now: i64) -> Result<(), BadOrder> {
+        match (self.key == key, is_fresh(self.at, now)) {
+            (false, _) => Err(BadOrder::Foreign),
+            (true, false) => Err(BadOrder::Old {
+                secs: now - self.at,
+            }),
+            (true, true) => Ok(()),
         }
     }
 }
@@ -242,11 +263,10 @@ pub fn revise(
         tags.retain(|tag| forgotten_until(tag).is_none());
         tags.push(format!("{FORGOTTEN}{}", forgotten.at).into());
     }
-    let mut all = list.clone();
+    let mut all = list.revoked.clone();
     for (key, until) in known {
-        all.end(&key, until);
+        end(&mut all, &key, until);
     }
-    let mut all = all.revoked;
     bound(&mut all, now);
     let keys_before = nats.get("signing_keys").and_then(Value::as_array).cloned();
     let keys_before = keys_before.unwrap_or_default();
@@ -408,21 +428,19 @@ mod tests {
         let site = Site::new("ib.v1");
         let now = 1_000;
         let mut all = list(&keys(&["UEVE", "UBOGUS"]));
-        all.end("UAGENT", now + 60);
+        end(&mut all.revoked, "UAGENT", now + 60);
         let present = site.account_jwt(now).unwrap();
         let filled = revise(&present, &all, &[], now, &site.signer);
         let filled = filled.unwrap().unwrap();
-        let order = forgotten(now, &["UEVE", "ULOST"]);
-        assert_eq!(by_hand(&all.revoked, now), 2);
-        all.forget(&order, now).unwrap();
-        assert_eq!(by_hand(&all.revoked, now), 1);
+        let order = order("UEVE", now, Some(&["UEVE", "ULOST"]));
+        let all = List::of(&all.revoked, &[order], now);
         let short = revise(&filled, &all, &[], now, &site.signer);
         assert_eq!(left(&short.unwrap().unwrap()), ["UAGENT", "UEVE"]);
     }
 
-    fn forgotten(at: i64, but: &[&str]) -> Forgotten {
-        let but = but.iter().map(|key| key.to_string()).collect();
-        Forgotten { at, but }
+    fn order(key: &str, at: i64, but: Option<&[&str]>) -> Order {
+        let but = but.map(|but| but.iter().map(|key| key.to_string()).collect());
+        Order::new(key, None, but, at)
     }
 
     #[test]
@@ -433,15 +451,17 @@ mod tests {
             |present: &str, list: &List| revise(present, list, &[], now, &site.signer).unwrap();
         let long = list(&keys(&["UEVE", "UBOGUS"]));
         let present = revise(&site.account_jwt(now).unwrap(), &long).unwrap();
-        let mut short = long.clone();
-        short.forget(&forgotten(now, &["UEVE"]), now).unwrap();
-        short.end("UBOB", FOR_GOOD);
+        let orders = [
+            order("UEVE", now, Some(&["UEVE"])),
+            order("UBOB", now, None),
+        ];
+        let short = List::of(&Revoked::new(), &orders, now);
         let pushed = revise(&present, &short).expect("it forgets");
         assert_eq!(left(&pushed), ["UBOB", "UEVE"]);
         assert_eq!(revise(&pushed, &short), None);
         // Another worker has read both before the order, and is late.
         let mut late = long;
-        late.end("UAGENT", now + 60);
+        end(&mut late.revoked, "UAGENT", now + 60);
         let late = revise(&present, &late).expect("it has an agent more");
         assert_eq!(left(&late), ["UAGENT", "UBOGUS", "UEVE"]);
         let again = revise(&late, &short).expect("it forgets again");
@@ -455,73 +475,63 @@ mod tests {
         let now = 1_000;
         let revise =
             |present: &str, list: &List| revise(present, list, &[], now, &site.signer).unwrap();
-        let mut backup = List::default();
-        backup.forget(&forgotten(now, &[]), now).unwrap();
+        let first = order("UBOB", now, Some(&[]));
+        let backup = List::of(&Revoked::new(), std::slice::from_ref(&first), now);
         let present = revise(&site.account_jwt(now).unwrap(), &backup).expect("it is tagged");
-        let mut later = backup.clone();
-        later.end("UEVE", FOR_GOOD);
+        let later = List::of(&Revoked::new(), &[first, order("UEVE", now, None)], now);
         let present = revise(&present, &later).unwrap();
         assert_eq!(revise(&present, &backup), None);
-        assert_eq!(left(&present), ["UEVE"]);
+        assert_eq!(left(&present), ["UBOB", "UEVE"]);
     }
 
     #[test]
-    fn an_order_forgets_once_and_not_after_a_later_one() {
+    fn whoever_can_write_the_list_ends_nobody_for_long_and_lets_nobody_in() {
         let now = 1_000;
-        let mut list = list(&keys(&["UBOGUS"]));
-        let (first, second) = (forgotten(now, &[]), forgotten(now + 1, &[]));
-        list.forget(&first, now).unwrap();
-        list.end("UTHIEF", FOR_GOOD);
-        // Whoever heard it sends it again.
-        list.forget(&first, now).unwrap();
-        assert_eq!(list.revoked, keys(&["UTHIEF"]));
-        list.forget(&second, now).unwrap();
-        assert!(list.revoked.is_empty());
-        assert_eq!(list.forget(&first, now), Err(Later));
+        let by_a_thief = Revoked::from([("UBOB".into(), FOR_GOOD), ("UAGENT".into(), now + 60)]);
+        let told = List::of(&by_a_thief, &[], now);
+        assert_eq!(told.revoked, Revoked::from([("UAGENT".into(), now + 60)]));
+        assert_eq!(told.forgotten, None);
+        // With an order that nobody carried out in time, they drop what was ordered before, and the account keeps it.
+        let orders = [order("UEVE", now, None), order("UX", now + 10, Some(&[]))];
+        let told = List::of(&Revoked::new(), &orders, now + 10 + ORDER_SECS);
+        assert_eq!(told.revoked, keys(&["UX"]));
+        assert_eq!(told.forgotten, None);
+        let in_time = List::of(&Revoked::new(), &orders, now + 20);
+        assert_eq!(in_time.forgotten.map(|it| it.at), Some(now + 10));
     }
 
     #[test]
     fn a_login_that_has_ended_does_not_end_sooner() {
-        let mut all = list(&keys(&["UBOB"]));
-        all.end("UBOB", 1_000);
-        assert_eq!(all.revoked, keys(&["UBOB"]));
-    }
-
-    #[test]
-    fn a_list_is_read_as_it_was_before_there_were_orders() {
-        let read = |json: &str| serde_json::from_str::<List>(json).unwrap();
-        assert_eq!(read(r#"{"UA":253402300799}"#), list(&keys(&["UA"])));
-        let mut orders = list(&keys(&["UA"]));
-        orders.forgotten = Some(forgotten(7, &["UB"]));
-        let json = serde_json::to_string(&orders).unwrap();
-        assert_eq!(
-            json,
-            r#"{"forgotten":{"at":7,"but":["UB"]},"UA":253402300799}"#
-        );
-        assert_eq!(read(&json), orders);
+        let mut all = keys(&["UBOB"]);
+        end(&mut all, "UBOB", 1_000);
+        assert_eq!(all, keys(&["UBOB"]));
     }
 
     #[test]
     fn an_order_is_its_signers_and_soon_over() {
         let (site, other) = (Site::new("ib.v1"), Site::new("ib.v1"));
-        let but = Some(BTreeSet::from(["UEVE".to_string()]));
-        let token = Order::sign("UBOB", but, 1_000, &site.signer).unwrap();
-        let read = |key, now, signer| Order::read(&token, key, now, signer);
-        assert_eq!(
-            read("UBOB", 1_200, &site.signer).unwrap(),
-            Some(forgotten(1_000, &["UEVE"]))
+        let wanted = Order::new(
+            "UBOB",
+            Some(9_000_000_000),
+            Some(["UEVE".into()].into()),
+            1_000,
         );
-        for (key, now, signer, why) in [
-            ("UEVE", 1_200, &site.signer, "another login"),
-            ("UBOB", 1_200, &other.signer, "another key"),
-            ("UBOB", 1_300, &site.signer, "300 s old"),
-            ("UBOB", 600, &site.signer, "-400 s old"),
+        let token = wanted.sign(&site.signer).unwrap();
+        let read = Order::read(&token, &site.signer).unwrap();
+        assert_eq!(read, wanted);
+        assert!(read.is_new("UBOB", 1_200).is_ok());
+        for (key, now, why) in [
+            ("UEVE", 1_200, "another login"),
+            ("UBOB", 1_300, "300 s old"),
+            ("UBOB", 600, "-400 s old"),
         ] {
-            let said = read(key, now, signer).unwrap_err().to_string();
+            let said = read.is_new(key, now).unwrap_err().to_string();
             assert!(said.contains(why), "{said}");
         }
+        let said = Order::read(&token, &other.signer).unwrap_err().to_string();
+        assert!(said.contains("another key"), "{said}");
         let account = site.account_jwt(1_000).unwrap();
-        assert!(Order::read(&account, &site.account, 1_000, &site.signer).is_err());
+        assert!(Order::read(&account, &site.signer).is_err());
     }
 
     /// With the largest list, every role and every grant, below the 1 MiB that NATS servers take.

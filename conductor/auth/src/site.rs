@@ -171,7 +171,12 @@ pub fn login(
 ///
 /// # Errors
 /// When `system`, the key of that account, has no private half.
-pub fn revoker(system: &KeyPair, account: &str, now: i64) -> Result<Creds, SignError> {
+pub fn revoker(
+    system: &KeyPair,
+    account: &str,
+    now: i64,
+    until: Option<i64>,
+) -> Result<Creds, SignError> {
     let key = KeyPair::new_user();
     let template = Template {
         publish: Subjects {
@@ -195,7 +200,7 @@ pub fn revoker(system: &KeyPair, account: &str, now: i64) -> Result<Creds, SignE
         kind: jwt::UserKind::User,
         version: 2,
     };
-    let jwt = claims("revoker", key.public_key(), now, None, nats);
+    let jwt = claims("revoker", key.public_key(), now, until, nats);
     let jwt = jwt::sign(jwt, system)?;
     Ok(Creds { jwt, key })
 }

@@ -380,7 +380,8 @@ fn a_signing_key_is_put_in_and_taken_out_with_all_that_it_signed() {
         let token = token.unwrap();
         assert!(Wire::open(&server, &token, Some(&agent)).is_err());
 
-        let revoker = ironbeat_auth::site::revoker(&site.system, &site.account, now()).unwrap();
+        let revoker =
+            ironbeat_auth::site::revoker(&site.system, &site.account, now(), None).unwrap();
         let mut wire = Wire::login(&server, &revoker).unwrap();
         let grant = Grant::sign(Agent, &key.public_key(), "ib.v1", None, now(), &site.signer);
         let grants = [Grant::read_of(&grant.unwrap(), &site.signer).unwrap().nats];
@@ -417,7 +418,7 @@ fn a_signing_key_is_put_in_and_taken_out_with_all_that_it_signed() {
 
 fn ended(key: &KeyPair) -> List {
     let mut list = List::default();
-    list.end(&key.public_key(), FOR_GOOD);
+    list.revoked.insert(key.public_key(), FOR_GOOD);
     list
 }
 
@@ -432,7 +433,8 @@ fn bootstrap_logins_of_the_next_key_work_beside_those_of_the_last_until_it_is_ta
         let new =
             ironbeat_auth::site::login(&next, &site.account, Bootstrap, "bootstrap", now(), None);
         let new = new.unwrap().jwt;
-        let revoker = ironbeat_auth::site::revoker(&site.system, &site.account, now()).unwrap();
+        let revoker =
+            ironbeat_auth::site::revoker(&site.system, &site.account, now(), None).unwrap();
         let mut wire = Wire::login(&server, &revoker).unwrap();
         let key = next.public_key();
         let grant = Grant::sign(Bootstrap, &key, "ib.v1", None, now(), &site.signer);
@@ -463,7 +465,8 @@ fn a_revoked_user_is_dropped_at_once_and_stays_out() {
         let (bad, good) = (login(&site, Agent), login(&site, Observer));
         let mut dropped = Wire::login(&server, &bad).unwrap();
         let mut stays = Wire::login(&server, &good).unwrap();
-        let revoker = ironbeat_auth::site::revoker(&site.system, &site.account, now()).unwrap();
+        let revoker =
+            ironbeat_auth::site::revoker(&site.system, &site.account, now(), None).unwrap();
         let mut wire = Wire::login(&server, &revoker).unwrap();
         for subject in [
             "$SYS.REQ.SERVER.PING",

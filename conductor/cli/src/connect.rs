@@ -169,6 +169,21 @@ impl Connect {
         })
     }
 
+    /// As somebody who is no person.
+    ///
+    /// # Errors
+    /// When no server takes the login.
+    pub(crate) async fn open_as(&self, creds: &Creds) -> anyhow::Result<async_nats::Client> {
+        let options = options(Some(creds), self.ca().as_deref()).name("ironbeat/cli");
+        match options.connect(&self.nats).await {
+            Ok(nats) => Ok(nats),
+            Err(error) => {
+                let tried = servers::tried(&self.nats).await;
+                Err(error).context(format!("connect to NATS at {tried} as {}", creds.who()))
+            }
+        }
+    }
+
     fn login(&self) -> anyhow::Result<Option<Creds>> {
         if self.no_auth || self.auth.is_some() && self.creds.is_none() {
             may_do_without(&self.nats, self.i_know)?;

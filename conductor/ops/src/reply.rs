@@ -271,8 +271,6 @@ pub struct Rotated {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Revoked {
-    /// Logins and signing keys that are ended before their time; this one is among them, unless it was granted.
-    pub logins: usize,
     /// The NATS servers know. If not, a worker that may tell them does so when it can.
     pub pushed: bool,
     /// Why this worker, which may tell them, could not.

@@ -322,11 +322,8 @@ pub struct RawBmc {
 pub struct RevokeLogin {
     /// Begins with `U`; one that signs logins with `A`.
     pub key: String,
-    /// The second since 1970 at which its last token ends by itself; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<i64>,
-    /// The same, signed by the operator's key that signs accounts; the signer may have others forgotten. `ironbeat auth user
-    /// revoke` makes it. Or it is the operator's grant of a signing key: then nothing is ended, and the account has that key from
+    /// That it has ended, signed by the operator's key that signs accounts: workers keep it. `ironbeat auth user revoke` makes it,
+    /// and tells the NATS servers itself. Or it is the operator's grant of a signing key: then nothing is ended, and the account has that key from
     /// now on.
     pub order: String,
 }

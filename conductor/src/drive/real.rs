@@ -69,7 +69,6 @@ fn is_lost(error: &StoreError) -> bool {
         | StoreError::Claimed { .. }
         | StoreError::Races { .. }
         | StoreError::Full { .. }
-        | StoreError::Later(_)
         | StoreError::Config { .. }
         | StoreError::Emptied { .. }
         | StoreError::NoMasterKey

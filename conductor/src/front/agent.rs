@@ -169,7 +169,11 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     };
     match &welcome {
         // With its ticket, where there are logins.
-        Some(node) => tracing::info!(%boot, node = %node.id, outcome, "lookup"),
+        Some(node) => {
+            if let Some(untold) = worker.welcomes.told(Instant::now()) {
+                tracing::info!(%boot, node = %node.id, outcome, untold, "lookup");
+            }
+        }
         None => told(worker, boot, &machine, &matched, &outcome),
     }
     if let Some(node) = &welcome {

@@ -21,7 +21,7 @@ const SIGNING_KEY: u8 = 0;
 /// Nothing is ended without an order of the operator's: whoever has stolen an admin's login would end those of all workers, and a
 /// worker cannot tell from a key whose it is.
 pub(super) async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked, ApiError> {
-    let RevokeLogin { key, until, order } = ask;
+    let RevokeLogin { key, order } = ask;
     let signs = match nkeys::from_public_key(&key) {
         Ok((USER_KEY, _)) => false,
         Ok((SIGNING_KEY, _)) => true,
@@ -35,29 +35,28 @@ pub(super) async fn revoke(worker: &Worker, ask: RevokeLogin) -> Result<Revoked,
         return Err(fail(ASK_ANOTHER, why));
     };
     let revocations = &worker.revocations;
-    let (logins, what) = if Grant::read(&order).is_ok() {
+    let what = if Grant::read(&order).is_ok() {
         is_granted(&order, &key, revoker)?;
-        let revoked = revocations.list().await?.revoked;
-        if revoked.contains_key(&key) {
+        if revocations.orders().await?.contains_key(&key) {
             return Err(fail(403, format!("{key} was revoked, for good")));
         }
         revocations.grant(&key, &order).await?;
-        (revoked.len(), "a signing key was granted")
+        "a signing key was granted"
     } else {
-        let order = Order::read(&order, &key, now(), &revoker.signer);
-        let forgotten = order.map_err(|bad| fail(403, bad))?;
+        let read = Order::read(&order, &revoker.signer);
+        let is_new = read.and_then(|order| order.is_new(&key, now()));
+        is_new.map_err(|bad| fail(403, bad))?;
         is_of_others(worker, login, &key)?;
-        let ended = revocations.revoke_by_hand(&key, until, forgotten.as_ref());
-        let what = match signs {
-            true => "a signing key was ended, with all logins that it has signed",
-            false => "a login was ended",
-        };
-        (ended.await?, what)
+        let at = |token: &str| Order::read(token, &revoker.signer).ok().map(|it| it.at);
+        revocations.order(&key, &order, at).await?;
+        match signs {
+            true => "a signing key is ended, with all logins that it has signed",
+            false => "a login is ended",
+        }
     };
     tracing::info!(key, "{what}");
     let pushed = revocations.pushed().await;
     Ok(Revoked {
-        logins,
         pushed: pushed.is_ok(),
         trouble: pushed.err(),
     })

@@ -32,9 +32,9 @@ impl From<ReconcileError> for ApiError {
             ReconcileError::NoNode(_) => fail(404, error),
             ReconcileError::Rejected(Rejected::Invalid { .. }) => fail(400, error),
             ReconcileError::Rejected(_) => fail(409, error),
-            ReconcileError::Store(
-                StoreError::Claimed { .. } | StoreError::Full { .. } | StoreError::Later(_),
-            ) => fail(409, error),
+            ReconcileError::Store(StoreError::Claimed { .. } | StoreError::Full { .. }) => {
+                fail(409, error)
+            }
             ReconcileError::Idle { .. } => fail(ironbeat_ops::ASK_ANOTHER, error),
             ReconcileError::Store(_) | ReconcileError::Broken(..) | ReconcileError::Races(_) => {
                 fail(503, error)

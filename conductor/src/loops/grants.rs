@@ -81,7 +81,7 @@ async fn hand_out(
     good: &mut Option<String>,
 ) -> anyhow::Result<bool> {
     let present = tickets.bootstrap();
-    let mut logins = bootstraps(grants);
+    let mut logins = bootstraps(grants, login.signer().as_deref());
     // The present one may have been lost with the list.
     logins.extend([present.clone(), login.bootstrap.clone()]);
     let newest = logins[0].clone();

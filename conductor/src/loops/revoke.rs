@@ -2,11 +2,13 @@
 //! is connected with another. The lists are in `records`, what servers read is made in `ironbeat-auth`.
 use crate::login::{Connector, Part, Revoker};
 use crate::records::revoked::{Revocations, now};
+use crate::records::signed::Tokens;
 use crate::worker::Worker;
 use anyhow::{Context, ensure};
 use futures_util::StreamExt;
 use ironbeat_auth::grant::Grant;
-use ironbeat_auth::revoke::{lookup_subject, revise, update_subject};
+use ironbeat_auth::revoke::{List, Order, lookup_subject, revise, update_subject};
+use std::fmt::Display;
 use std::time::Duration;
 
 /// One push for all that is revoked within this time.
@@ -57,12 +59,14 @@ async fn bring_up_to_date(
     for _ in 0..ROUNDS {
         // In this order: see `revise`.
         let present = ask(system, lookup_subject(&revoker.account), "").await?;
-        let ended = list.list().await?;
+        let (agents, orders) = (list.agents().await?, list.orders().await?);
+        let signer = &revoker.signer;
+        let orders = believed(&orders, "ends login", |token| Order::read(token, signer));
+        let ended = List::of(&agents, &orders, now());
         let grants = list.grants().await?;
-        let grants: Vec<Grant> = grants
-            .values()
-            .filter_map(|token| granted(token, revoker))
-            .collect();
+        let grants = believed(&grants, "grants key", |token| {
+            Grant::read_of(token, signer).map(|grant| grant.nats)
+        });
         let revised = revise(present.trim(), &ended, &grants, now(), &revoker.signer)?;
         let Some(account) = revised else {
             return Ok(());
@@ -91,15 +95,23 @@ async fn bring_up_to_date(
     anyhow::bail!("others push other lists, again and again")
 }
 
-/// A grant that whoever can write records has made is none.
-fn granted(token: &str, revoker: &Revoker) -> Option<Grant> {
-    match Grant::read_of(token, &revoker.signer) {
-        Ok(grant) => Some(grant.nats),
-        Err(bad) => {
-            tracing::warn!("it is left out of the account: {bad}");
-            None
+/// What whoever can write records has made is none of the operator's.
+fn believed<T, E: Display>(
+    tokens: &Tokens,
+    what: &str,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Vec<T> {
+    let (mut good, mut bad) = (vec![], vec![]);
+    for token in tokens.values() {
+        match read(token) {
+            Ok(it) => good.push(it),
+            Err(why) => bad.push(why),
         }
     }
+    if let Some(why) = bad.first() {
+        tracing::warn!(count = bad.len(), "what {what}s is not believed: {why}");
+    }
+    good
 }
 
 async fn ask(system: &async_nats::Client, subject: String, body: &str) -> anyhow::Result<String> {

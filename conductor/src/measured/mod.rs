@@ -26,6 +26,7 @@ use ironbeat_common::image::Digest;
 use ironbeat_common::measured::{EventLog, Measurements};
 use ironbeat_core::node::{MeasuredBoot, Part, Unknown};
 use ironbeat_ops::reply::Served;
+use sha2::{Digest as _, Sha256};
 
 const OF_PROGRAMS: u8 = 4;
 const OF_FILES: u8 = 9;
@@ -109,7 +110,9 @@ fn unknown(
         return None;
     }
     // What firmware loads before are drivers of its cards.
-    let boots = |it: &Event<'_>| it.pcr == u32::from(OF_PROGRAMS) && it.kind == EV_SEPARATOR;
+    let boots = |it: &Event<'_>| {
+        it.pcr == u32::from(OF_PROGRAMS) && it.kind == EV_SEPARATOR && is_of_its_data(it)
+    };
     let boot = events.iter().position(boots).unwrap_or(0);
     let is_said = |sha256: &[u8; 32]| {
         let is_it = |part: &Part| {
@@ -143,13 +146,28 @@ fn is_known(event: &Event<'_>, boots: bool, served: &[Served], loaders: &[Digest
     };
     let is_ours = || is_loader() || served.iter().any(of_served);
     match (event.pcr, event.kind) {
-        (4, EV_SEPARATOR | EV_ACTION | EV_EFI_ACTION | EV_OMIT_BOOT_DEVICE_EVENTS) => true,
+        // A program's digest under such a name would be none of what it says.
+        (4, EV_SEPARATOR | EV_ACTION | EV_EFI_ACTION | EV_OMIT_BOOT_DEVICE_EVENTS)
+            if is_of_its_data(event) =>
+        {
+            true
+        }
         (4, _) => is_ours(),
         (9, EV_EVENT_TAG) if tag(event) == Some(LOAD_OPTIONS_TAG) => true,
         (9, _) => is_ours(),
-        (_, EV_EFI_BOOT_SERVICES_DRIVER | EV_EFI_RUNTIME_SERVICES_DRIVER) => !boots || is_ours(),
+        (
+            _,
+            EV_EFI_BOOT_SERVICES_APPLICATION
+            | EV_EFI_BOOT_SERVICES_DRIVER
+            | EV_EFI_RUNTIME_SERVICES_DRIVER,
+        ) => !boots || is_ours(),
         (_, _) => true,
     }
+}
+
+/// As TCG has it of separators and actions (PC Client Platform Firmware Profile, "Event Types").
+fn is_of_its_data(event: &Event<'_>) -> bool {
+    event.sha256 == <[u8; 32]>::from(Sha256::digest(event.data))
 }
 
 /// What these events say of a file: if one is about another, so is the boot.
@@ -201,6 +219,9 @@ mod tests {
     const KERNEL_SHA256: &str = "33333333333333333333333333333333333333333333333333333333333333cc";
     const THEIRS: &str = "22222222222222222222222222222222222222222222222222222222222222bb";
 
+    /// Of four zeros.
+    const SEPARATOR_SHA256: &str =
+        "df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119";
     type Of<'a> = (u32, u32, &'a str, &'a [u8]);
     const LOADER_SHA256: &str = "44444444444444444444444444444444444444444444444444444444444444dd";
     const CONFIG_SHA256: &str = "55555555555555555555555555555555555555555555555555555555555555ee";
@@ -341,11 +362,18 @@ mod tests {
         check_unknown(&[(9, 1, THEIRS, b""), PROGRAM, by_stub], 9, None);
         // A kernel that calls itself a driver, behind ours, which iPXE has only looked at; and a network card's driver.
         let driver = (2, EV_EFI_BOOT_SERVICES_DRIVER, THEIRS, &b""[..]);
-        let separator = (4, EV_SEPARATOR, OURS, &[0; 4][..]);
-        let started = [separator, PROGRAM, driver, by_stub];
-        check_unknown(&started, 2, None);
+        let separator = (4, EV_SEPARATOR, SEPARATOR_SHA256, &[0; 4][..]);
+        let app = (2, EV_EFI_BOOT_SERVICES_APPLICATION, THEIRS, &b""[..]);
+        for late in [driver, app] {
+            check_unknown(&[separator, PROGRAM, late, by_stub], 2, None);
+        }
         let card = [driver, separator, PROGRAM, by_stub];
         check(&card, Part::Served, Part::Served);
+        // A program that the log of a lying agent calls something else: PCRs prove digests, and not what they are of.
+        for (kind, data) in [(EV_SEPARATOR, &[0; 4][..]), (EV_ACTION, b"Boot")] {
+            let renamed = (4, kind, THEIRS, data);
+            check_unknown(&[separator, renamed, PROGRAM, by_stub], 4, None);
+        }
         // A name is as long as whoever serves the file likes.
         let long = [b'x'; 500];
         let found = compared(&[cfg, (9, EV_IPL, THEIRS, &long[..]), kernel, ramdisk]);

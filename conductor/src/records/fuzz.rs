@@ -8,9 +8,9 @@ use super::keys::Keys;
 use super::lookups;
 use super::origin::Origin;
 use super::presence::Renewal;
+use super::revoked;
 use crate::secrets::Mark;
 use ironbeat_auth::grant::Grants;
-use ironbeat_auth::revoke::List;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::explain::explain;
@@ -68,7 +68,7 @@ pub fn beside(bytes: &[u8]) -> bool {
 pub fn other(bytes: &[u8]) -> bool {
     match bytes {
         [0, json @ ..] => read::<Servers>(json),
-        [1, json @ ..] => read::<List>(json),
+        [1, json @ ..] => revoked::parse(json).is_ok_and(|it| again(&it)),
         [2, json @ ..] => read::<Origin>(json),
         [3, json @ ..] => read::<Keys>(json),
         [4, json @ ..] => read::<Renewal>(json),

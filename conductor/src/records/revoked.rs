@@ -1,18 +1,24 @@
-//! Logins that are ended before their time: one document, of which the NATS servers are told. So they are of `grants`.
-//! `ironbeat-auth` makes of it what servers read; `loops/revoke` hands it to them.
-use super::grants::Grants;
+//! Logins that are ended before their time: agents' by their workers, all others by the operator's order. The NATS servers are
+//! told of both, and of the grants of signing keys. `ironbeat-auth` makes of it what servers read; `loops/revoke` hands it to them.
 use super::kv::{Kv, KvError};
+use super::signed::{Signed, Tokens};
 use super::{Store, StoreError};
 use crate::clock;
-use ironbeat_auth::grant::Grants as AllGrants;
-use ironbeat_auth::revoke::{
-    FOR_GOOD, Forgotten, List, MAX_REVOKED, SHORTEST_BY_HAND_SECS, bound, by_hand,
-};
+use ironbeat_auth::grant::{Grant, MAX_GRANTS};
+use ironbeat_auth::revoke::{MAX_REVOKED, Revoked, bound, end};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// In the bucket of the records.
+/// In the bucket of the records: agents.
 const KEY: &str = "revoked";
+/// The same, of all others.
+const ORDERS: &str = "orders";
+/// The same.
+const GRANTS: &str = "grants";
+/// Orders that are kept, some 600 bytes each; those that were signed last. The account keeps what they ended.
+const MAX_ORDERS: usize = 500;
 /// Races lost in a row: a rack that is deployed at once retires a boot of each node in the same seconds.
 const MAX_RACES: u32 = 64;
 /// A worker that waits for the push waits so long.
@@ -24,7 +30,8 @@ const CHANGED: &str = "worker.revoked";
 #[derive(Clone)]
 pub struct Revocations {
     kv: Kv,
-    grants: Grants,
+    grants: Signed,
+    orders: Signed,
     client: async_nats::Client,
     prefix: String,
     /// How often the list was changed here, and up to which change the servers know it.
@@ -43,7 +50,8 @@ impl Revocations {
     pub fn new(store: &Store, client: async_nats::Client, prefix: &str) -> Self {
         Self {
             kv: store.nodes.kv.clone(),
-            grants: Grants::new(store),
+            grants: Signed::new(store, GRANTS),
+            orders: Signed::new(store, ORDERS),
             client,
             prefix: prefix.into(),
             asked: watch::Sender::new(0),
@@ -55,58 +63,40 @@ impl Revocations {
         format!("{prefix}.{CHANGED}")
     }
 
-    /// Ends logins by their public keys, each with the second since 1970 at which its last token ends by itself, if it does.
-    /// The servers are told within a second or so by a worker that may; returns how many logins are ended so.
+    /// Ends agents' logins by their public keys, each with the second since 1970 at which its last token ends by itself.
+    /// The servers are told within a second or so by a worker that may.
     ///
     /// # Errors
     /// When the list cannot be written: nothing has ended then.
-    pub async fn revoke(&self, logins: &[(String, Option<i64>)]) -> Result<usize, StoreError> {
-        let change = |list: &mut List| {
-            for (key, until) in logins {
-                list.end(key, until.unwrap_or(FOR_GOOD));
-            }
-            Ok(())
-        };
-        let list = self.change(change, now()).await?;
+    pub async fn revoke(&self, logins: &[(String, i64)]) -> Result<(), StoreError> {
+        self.change(logins, now()).await?;
         self.tell().await;
-        Ok(list.revoked.len())
+        Ok(())
     }
 
-    /// The same of one login or signing key, by the operator's order, which may have others forgotten.
+    /// Keeps the operator's order by which a login, or a signing key, ends. `at`: when an order was signed, of those that may be
+    /// kept.
     ///
     /// # Errors
-    /// When the list is full, a later order has had others forgotten, or the list cannot be written: nothing has ended then.
-    pub async fn revoke_by_hand(
+    /// When the list cannot be written.
+    pub async fn order(
         &self,
         key: &str,
-        until: Option<i64>,
-        forgotten: Option<&Forgotten>,
-    ) -> Result<usize, StoreError> {
-        let now = now();
-        let until = until.map_or(FOR_GOOD, |until| until.max(now + SHORTEST_BY_HAND_SECS));
-        let change = |list: &mut List| {
-            if let Some(forgotten) = forgotten {
-                list.forget(forgotten, now)?;
-            }
-            let is_new = !list.revoked.contains_key(key);
-            list.end(key, until);
-            let count = by_hand(&list.revoked, now);
-            if is_new && count > MAX_REVOKED {
-                let why = format!(
-                    "{} logins were ended by hand, and there is room for {MAX_REVOKED}. `ironbeat auth user revoke NAME \
-                     --forget-others` ends this one and forgets those that are none of its people and workers",
-                    count - 1
-                );
-                return Err(StoreError::Full {
-                    what: "the list of ended logins",
-                    why,
-                });
+        order: &str,
+        at: impl Fn(&str) -> Option<i64>,
+    ) -> Result<(), StoreError> {
+        let newest = |orders: &mut Tokens| {
+            orders.retain(|_, order| at(order).is_some());
+            while orders.len() > MAX_ORDERS {
+                let oldest = orders.iter().min_by_key(|(_, order)| at(order));
+                let oldest = oldest.map(|(key, _)| key.clone());
+                oldest.map(|key| orders.remove(&key));
             }
             Ok(())
         };
-        let list = self.change(change, now).await?;
+        self.orders.keep(key, order, newest).await?;
         self.tell().await;
-        Ok(list.revoked.len())
+        Ok(())
     }
 
     /// The account is to have this signing key, by its grant, unless it was revoked. The servers are told as of a revocation.
@@ -114,8 +104,21 @@ impl Revocations {
     /// # Errors
     /// When there is no room, or the store is away: nothing has changed then.
     pub async fn grant(&self, key: &str, grant: &str) -> Result<(), StoreError> {
-        let revoked = self.list().await?.revoked;
-        self.grants.keep(key, grant, &revoked).await?;
+        let orders = self.orders().await?;
+        let by = Grant::read(grant).map(|grant| grant.iss).ok();
+        // Whoever can write records can put in what is none.
+        let is_grant = |token: &str| Grant::read(token).ok().map(|it| it.iss) == by;
+        let bounded = |grants: &mut Tokens| {
+            grants.retain(|key, token| !orders.contains_key(key) && is_grant(token));
+            match grants.len() > MAX_GRANTS {
+                true => Err(StoreError::Full {
+                    what: "the list of signing keys",
+                    why: format!("there is room for {MAX_GRANTS}: revoke workers that are no more"),
+                }),
+                false => Ok(()),
+            }
+        };
+        self.grants.keep(key, grant, bounded).await?;
         self.tell().await;
         Ok(())
     }
@@ -124,8 +127,16 @@ impl Revocations {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn grants(&self) -> Result<AllGrants, StoreError> {
+    pub async fn grants(&self) -> Result<Tokens, StoreError> {
         self.grants.all().await
+    }
+
+    /// All that are kept; nobody has looked who signed them.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn orders(&self) -> Result<Tokens, StoreError> {
+        self.orders.all().await
     }
 
     async fn tell(&self) {
@@ -174,55 +185,59 @@ impl Revocations {
         });
     }
 
+    /// Agents, as any worker may have written them.
+    ///
     /// # Errors
     /// When the store is away.
-    pub async fn list(&self) -> Result<List, StoreError> {
+    pub async fn agents(&self) -> Result<Revoked, StoreError> {
         Ok(self.read().await?.0)
     }
 
-    async fn read(&self) -> Result<(List, u64), StoreError> {
+    async fn read(&self) -> Result<(Revoked, u64), StoreError> {
         let (value, at) = self.kv.read(KEY).await?;
         let Some(value) = value else {
-            return Ok((List::default(), at));
+            return Ok((Revoked::new(), at));
         };
         let corrupt = |error: serde_json::Error| StoreError::Corrupt {
             key: KEY.into(),
             why: error.to_string(),
         };
-        Ok((serde_json::from_slice(&value).map_err(corrupt)?, at))
+        Ok((parse(&value).map_err(corrupt)?, at))
     }
 
-    /// Changes the list, and drops those whose tokens have ended. Returns it.
-    ///
-    /// # Errors
-    /// When the change is none, or the store is away.
-    async fn change(
-        &self,
-        change: impl Fn(&mut List) -> Result<(), StoreError>,
-        now: i64,
-    ) -> Result<List, StoreError> {
+    /// Puts agents on the list, and drops those whose tokens have ended.
+    async fn change(&self, logins: &[(String, i64)], now: i64) -> Result<(), StoreError> {
         for _ in 0..MAX_RACES {
             let (mut list, at) = self.read().await?;
             let before = list.clone();
-            change(&mut list)?;
-            for key in bound(&mut list.revoked, now) {
+            for (key, until) in logins {
+                end(&mut list, key, *until);
+            }
+            for key in bound(&mut list, now) {
                 tracing::warn!(
                     key,
                     "more than {MAX_REVOKED} logins are revoked: this one ends by itself"
                 );
             }
             if list == before {
-                return Ok(list);
+                return Ok(());
             }
             let value = serde_json::to_vec(&list).expect("it is JSON");
             match self.kv.write(KEY, value, at).await {
-                Ok(_) => return Ok(list),
+                Ok(_) => return Ok(()),
                 Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(StoreError::Races { what: KEY.into() })
     }
+}
+
+/// Lists of before have something else beside the keys.
+pub(super) fn parse(value: &[u8]) -> Result<Revoked, serde_json::Error> {
+    let all: BTreeMap<String, Value> = serde_json::from_slice(value)?;
+    let of_keys = |(key, until): (String, Value)| Some((key, until.as_i64()?));
+    Ok(all.into_iter().filter_map(of_keys).collect())
 }
 
 /// By the servers' clock, as tokens have it.

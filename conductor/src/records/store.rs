@@ -10,7 +10,6 @@ use super::{Keep, Kv, KvError};
 use crate::secrets::{Broken, MasterKeys};
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, Stream};
-use ironbeat_auth::revoke::Later;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
@@ -61,8 +60,6 @@ pub enum StoreError {
     Races { what: String },
     #[error("{what} is full: {why}")]
     Full { what: &'static str, why: String },
-    #[error(transparent)]
-    Later(#[from] Later),
     #[error("understand {key}: {why}")]
     Corrupt { key: String, why: String },
     #[error(
@@ -131,7 +128,6 @@ impl StoreError {
             | StoreError::Claimed { .. }
             | StoreError::Races { .. }
             | StoreError::Full { .. }
-            | StoreError::Later(_)
             | StoreError::Corrupt { .. }
             | StoreError::Config { .. }
             | StoreError::Emptied { .. }

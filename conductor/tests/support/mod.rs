@@ -313,7 +313,8 @@ impl Site {
     pub fn order(&self, key: &str) -> Value {
         let seed = std::fs::read_to_string(self.auth().join("operator/signer.seed")).unwrap();
         let signer = KeyPair::from_seed(seed.trim()).unwrap();
-        json!({ "key": key, "order": Order::sign(key, None, now(), &signer).unwrap() })
+        let order = Order::new(key, None, None, now());
+        json!({ "key": key, "order": order.sign(&signer).unwrap() })
     }
 
     pub async fn cli(&self, args: &[&str]) -> Said {

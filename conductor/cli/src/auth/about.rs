@@ -13,6 +13,9 @@ pub struct About {
     /// The account's public key.
     pub account: String,
     pub prefix: String,
+    /// Public keys of the logins in [`SHARED`]. Sites of before do not say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<String>,
 }
 
 /// Of a command, where the site is.

@@ -1,11 +1,11 @@
 //! `ironbeat auth bootstrap`: another login for boot scripts, with another key, and the end of those before it.
 //! Workers hand it out; what they are asked is the operator's grant of its key.
 use super::about::{Dir, about, key_in, now, operator_key, role_key, role_seed};
-use super::ending::{order, revoke};
+use super::ending::{end as end_keys, hand_in};
 use super::files::{read, replace as write, write_new};
 use crate::client::Client;
 use crate::{Connect, out};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
 use ironbeat_auth::creds::seed;
 use ironbeat_auth::grant::Grant;
@@ -100,10 +100,15 @@ async fn replace(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     let grant = Grant::sign(Role::Bootstrap, &key, &about.prefix, login, made, &signer)?;
     let ask = RevokeLogin {
         key: key.clone(),
-        until: None,
         order: grant,
     };
-    revoke(&client, &ask, "the next bootstrap login").await?;
+    let granted = hand_in(&client, &ask).await?;
+    if let Some(why) = &granted.trouble {
+        bail!(
+            "the next bootstrap login is on record, and the NATS servers could not be told: {}",
+            out::visible_line(why)
+        );
+    }
     let before = role_key(dir, Role::Bootstrap)?.public_key();
     let mut all = replaced(dir)?;
     if all.iter().all(|it| it.key != before) {
@@ -132,22 +137,11 @@ async fn end(to: &Connect, dir: &Path) -> anyhow::Result<()> {
         all.iter().any(|it| !it.revoked),
         "no bootstrap login was replaced: run `ironbeat auth bootstrap replace` first"
     );
-    let client = Client::open(to).await?;
-    for at in 0..all.len() {
-        if all[at].revoked {
-            continue;
-        }
-        let key = all[at].key.clone();
-        let order = order(dir, &key, None)?;
-        let ask = RevokeLogin {
-            key,
-            until: None,
-            order,
-        };
-        revoke(&client, &ask, "the last bootstrap login").await?;
-        all[at].revoked = true;
-        keep(dir, &all)?;
-    }
+    let over = all.iter().filter(|it| !it.revoked);
+    let over = over.map(|it| (it.key.clone(), None)).collect();
+    end_keys(to, dir, &over, None).await?;
+    all.iter_mut().for_each(|it| it.revoked = true);
+    keep(dir, &all)?;
     if to.json {
         return out::json(&all);
     }

@@ -60,9 +60,9 @@ pub fn run(to: &Connect, args: &InitArgs) -> anyhow::Result<()> {
     for part in ["operator", "server", "worker", "people"] {
         make_dir(&dir.join(part))?;
     }
-    operator(&dir, &site, certificates.as_ref())?;
+    let shared = worker(&dir, &site, now)?;
+    operator(&dir, &site, certificates.as_ref(), shared)?;
     server(&dir, &site, args, certificates.as_ref(), now)?;
-    worker(&dir, &site, now)?;
     if let Some(certificates) = &certificates {
         for part in ["server", "worker", "people"] {
             write_new(&dir.join(part).join(CA), &certificates.ca)?;
@@ -87,10 +87,16 @@ fn is_token(token: &str) -> bool {
     !token.is_empty() && token.chars().all(good)
 }
 
-fn operator(dir: &Path, site: &Site, tls: Option<&Certificates>) -> anyhow::Result<()> {
+fn operator(
+    dir: &Path,
+    site: &Site,
+    tls: Option<&Certificates>,
+    shared: Vec<String>,
+) -> anyhow::Result<()> {
     let about = About {
         account: site.account.clone(),
         prefix: site.prefix.clone(),
+        shared,
     };
     write_new(&dir.join(ABOUT), &(serde_json::to_string(&about)? + "\n"))?;
     let operator = dir.join("operator");
@@ -140,9 +146,11 @@ fn server(
     write_new(&made.join("nats-server.conf"), &server.config())
 }
 
-fn worker(dir: &Path, site: &Site, now: i64) -> anyhow::Result<()> {
+/// Returns the public keys of its logins.
+fn worker(dir: &Path, site: &Site, now: i64) -> anyhow::Result<Vec<String>> {
     let (worker, account) = (dir.join("worker"), &site.account);
     let key = |role| Ok(site.key(role).clone());
-    write(&worker, None, account, key, site.key(Role::Agent), now)?;
-    write_revoke(&worker, &site.system, &site.signer, account, now)
+    let keys = write(&worker, None, account, key, site.key(Role::Agent), now)?;
+    write_revoke(&worker, &site.system, &site.signer, account, now)?;
+    Ok(keys)
 }

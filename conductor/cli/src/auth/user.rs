@@ -1,10 +1,9 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
-//! `ending` asks a worker to end one.
+//! `ending` ends one.
 use super::about::{Dir, about, now, role_key};
-use super::ending::{order, revoke};
+use super::ending::end as end_keys;
 use super::files::{read, replace, write_new};
 use super::{bootstrap, worker};
-use crate::client::Client;
 use crate::{Connect, out};
 use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
@@ -12,9 +11,9 @@ use ironbeat_auth::creds::Creds;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
 use ironbeat_core::time::Time;
-use ironbeat_ops::request::RevokeLogin;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -240,7 +239,15 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
             dir.display()
         ),
     };
-    let client = Client::open(to).await?;
+    let present = role_key(dir, Role::Bootstrap)?.public_key();
+    ensure!(
+        key != present,
+        "boot scripts have the bootstrap login of this key: replace it first, with `ironbeat auth bootstrap replace`"
+    );
+    ensure!(
+        !worker::shared(dir)?.contains(&key),
+        "workers share this with others: `ironbeat auth worker revoke --shared` ends it, once none of them needs it"
+    );
     let but = match forget_others {
         true => {
             let people = people(dir)?.into_iter().map(|person| person.key);
@@ -251,16 +258,14 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
         }
         false => None,
     };
-    let order = order(dir, &key, but)?;
-    let ask = RevokeLogin { key, until, order };
-    let revoked = revoke(&client, &ask, name).await?;
+    end_keys(to, dir, &vec![(key.clone(), until)], but.as_ref()).await?;
     if known {
         let mut person = read_person(&about_file)?;
         person.revoked = true;
         replace(&about_file, &(serde_json::to_string(&person)? + "\n"))?;
     }
     match to.json {
-        true => out::json(&revoked),
+        true => out::json(&json!({ "name": name, "key": key, "ended": true })),
         false => out::line(format_args!(
             "{name} is out: the NATS servers have dropped it"
         )),

@@ -1,7 +1,7 @@
 //! `ironbeat auth worker`: logins of workers and their keys for agents, made from the site's keys, listed, and ended.
 //! `ironbeat-auth` says what they mean; `init` makes those that all workers share.
-use super::about::{CA, Dir, SHARED, about, now, operator_key, role_key};
-use super::ending::{order, revoke as revoke_key};
+use super::about::{ABOUT, CA, Dir, SHARED, about, now, operator_key, role_key};
+use super::ending::end;
 use super::files::{make_dir, read, replace, write_new};
 use crate::client::Client;
 use crate::connect::read_creds;
@@ -13,7 +13,7 @@ use ironbeat_auth::grant::Grant;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::sealing::Sealer;
 use ironbeat_auth::site;
-use ironbeat_ops::request::{ListWorkers, RevokeLogin};
+use ironbeat_ops::request::ListWorkers;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use std::fs::{remove_dir_all, rename};
@@ -108,8 +108,8 @@ fn about_file(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let good = !name.is_empty() && name.len() <= 64 && name.chars().all(good);
     ensure!(
-        good && !name.starts_with('.'),
-        "{name:?} is no name of a worker: letters, digits and -_., at most 64"
+        good && !name.starts_with('.') && !name.ends_with(".json"),
+        "{name:?} is no name of a worker: letters, digits and -_., at most 64, and no .json at its end"
     );
     Ok(dir.join(WORKERS).join(format!("{name}.json")))
 }
@@ -218,7 +218,7 @@ pub(super) fn write_revoke(
 ) -> anyhow::Result<()> {
     let to = worker.join("revoke");
     make_dir(&to)?;
-    let creds = site::revoker(system, account, now)?;
+    let creds = site::revoker(system, account, now, None)?;
     write_new(&to.join("system.creds"), &creds.text()?)?;
     write_new(&to.join("signer.seed"), &(seed(signer)? + "\n"))
 }
@@ -254,21 +254,27 @@ pub(super) fn keys(dir: &Path) -> anyhow::Result<Vec<String>> {
     let own = own
         .into_iter()
         .flat_map(|made| made.keys.into_iter().chain(made.agents));
-    let shared = dir.join(SHARED).exists().then(|| shared(dir));
-    Ok(own
-        .chain(shared.transpose()?.into_iter().flatten())
-        .collect())
+    let shared = shared(dir)?;
+    ensure!(
+        !shared.is_empty(),
+        "{} is not here, and {ABOUT} does not say which logins it has: whoever has a copy of them could come back. Put it there",
+        dir.join(SHARED).display()
+    );
+    Ok(own.chain(shared).collect())
 }
 
-/// Of those that workers share, in the order in which they are ended.
-fn shared(dir: &Path) -> anyhow::Result<Vec<String>> {
-    let worker = dir.join(SHARED);
-    let mut keys = vec![];
-    for role in [Role::Front, Role::Worker] {
-        let creds = read_creds(&worker.join(format!("{role}.creds")))?;
-        keys.push(creds.key.public_key());
+/// Of those that workers share, which a site of before knows as long as it has their directory; none: it has it no more.
+pub(super) fn shared(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let (worker, mut keys) = (dir.join(SHARED), about(dir)?.shared);
+    if keys.is_empty() && worker.exists() {
+        for role in [Role::Front, Role::Worker] {
+            let creds = read_creds(&worker.join(format!("{role}.creds")))?;
+            keys.push(creds.key.public_key());
+        }
     }
-    keys.push(role_key(dir, Role::Agent)?.public_key());
+    if !keys.is_empty() {
+        keys.push(role_key(dir, Role::Agent)?.public_key());
+    }
     Ok(keys)
 }
 
@@ -306,10 +312,9 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
         dir.display()
     );
     let mut made = made(&about_file)?;
-    let client = Client::open(to).await?;
-    for key in made.keys.iter().chain(&made.agents) {
-        end(&client, dir, key, name).await?;
-    }
+    let keys = made.keys.iter().chain(&made.agents);
+    let keys = keys.map(|key| (key.clone(), None)).collect();
+    end(to, dir, &keys, None).await?;
     made.revoked = true;
     replace(&about_file, &(serde_json::to_string(&made)? + "\n"))?;
     if to.json {
@@ -331,6 +336,11 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
 /// No worker may need them any more: nobody could give them back.
 async fn revoke_shared(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     let keys = shared(dir)?;
+    ensure!(
+        !keys.is_empty(),
+        "{} is not here: it says which logins workers share",
+        dir.join(SHARED).display()
+    );
     let client = Client::open(to).await?;
     let agents = role_key(dir, Role::Agent)?.public_key();
     let workers = client.ask(&ListWorkers {}).await?;
@@ -344,9 +354,8 @@ async fn revoke_shared(to: &Connect, dir: &Path) -> anyhow::Result<()> {
          nats.login in its configuration",
         sharing.join(", ")
     );
-    for key in &keys {
-        end(&client, dir, key, "what workers share").await?;
-    }
+    let ending = keys.iter().map(|key| (key.clone(), None)).collect();
+    end(to, dir, &ending, None).await?;
     if to.json {
         return out::json(&keys);
     }
@@ -355,13 +364,4 @@ async fn revoke_shared(to: &Connect, dir: &Path) -> anyhow::Result<()> {
          another worker.",
         dir.join(SHARED).display()
     ))
-}
-
-async fn end(client: &Client, dir: &Path, key: &str, whose: &str) -> anyhow::Result<()> {
-    let ask = RevokeLogin {
-        key: key.into(),
-        until: None,
-        order: order(dir, key, None)?,
-    };
-    revoke_key(client, &ask, whose).await.map(drop)
 }

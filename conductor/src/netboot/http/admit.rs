@@ -159,14 +159,15 @@ pub(super) async fn admit(
     if request.method() != Method::GET {
         return next.run(request).await;
     }
-    let of = counted_by(peer.address.ip());
-    let Some(place) = places.take(of, cut).await else {
-        return busy("all places are taken\n");
-    };
+    // It is opened here, and read when it has its place: what is not there takes nobody's.
     let response = next.run(request).await;
     if !response.status().is_success() {
         return response;
     }
+    let of = counted_by(peer.address.ip());
+    let Some(place) = places.take(of, cut).await else {
+        return busy("all places are taken\n");
+    };
     response.map(|body| {
         let pieces = body.into_data_stream().map(move |piece| {
             let _held = &place;

@@ -299,7 +299,7 @@ fn ends(lab: &mut Lab, book: &mut Book) -> Result<()> {
     ] {
         let creds = lab.site.creds(&file)?;
         let key = creds.key.public_key();
-        let order = Order::sign(&key, None, now(), &KeyPair::new_operator())?;
+        let order = Order::new(&key, None, None, now()).sign(&KeyPair::new_operator())?;
         let plain = json!({ "key": key });
         let signed = json!({ "key": key, "order": order });
         let (mut got, mut said) = (None, None);

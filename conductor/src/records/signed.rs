@@ -1,0 +1,72 @@
+//! Tokens that the operator has signed, by the key that each is about: one document of the bucket.
+//! `revoked` has two, and tells the NATS servers of both; what the tokens say is in `ironbeat-auth`.
+use super::kv::{Kv, KvError};
+use super::{Store, StoreError};
+use std::collections::BTreeMap;
+
+/// Tokens by public keys.
+pub type Tokens = BTreeMap<String, String>;
+
+/// Races lost in a row: a worker writes its own when it starts.
+const MAX_RACES: u32 = 64;
+
+#[derive(Clone)]
+pub(super) struct Signed {
+    kv: Kv,
+    key: &'static str,
+}
+
+impl Signed {
+    pub fn new(store: &Store, key: &'static str) -> Self {
+        let kv = store.nodes.kv.clone();
+        Self { kv, key }
+    }
+
+    /// # Errors
+    /// When the store is away.
+    pub async fn all(&self) -> Result<Tokens, StoreError> {
+        Ok(self.read().await?.0)
+    }
+
+    async fn read(&self) -> Result<(Tokens, u64), StoreError> {
+        let (value, at) = self.kv.read(self.key).await?;
+        let Some(value) = value else {
+            return Ok((Tokens::new(), at));
+        };
+        let corrupt = |error: serde_json::Error| StoreError::Corrupt {
+            key: self.key.into(),
+            why: error.to_string(),
+        };
+        Ok((serde_json::from_slice(&value).map_err(corrupt)?, at))
+    }
+
+    /// Keeps the token of a key; `bound` drops what is of no use, or says that there is no room.
+    ///
+    /// # Errors
+    /// When there is no room, or the store is away.
+    pub async fn keep(
+        &self,
+        key: &str,
+        token: &str,
+        bound: impl Fn(&mut Tokens) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for _ in 0..MAX_RACES {
+            let (mut all, at) = self.read().await?;
+            let before = all.clone();
+            all.insert(key.into(), token.into());
+            bound(&mut all)?;
+            if all == before {
+                return Ok(());
+            }
+            let value = serde_json::to_vec(&all).expect("it is JSON");
+            match self.kv.write(self.key, value, at).await {
+                Ok(_) => return Ok(()),
+                Err(KvError::Conflict { .. } | KvError::Unclear { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Races {
+            what: self.key.into(),
+        })
+    }
+}
