@@ -274,6 +274,20 @@ impl Default for HttpLimits {
     }
 }
 
+/// What JetStream can do.
+const MAX_REPLICAS: u8 = 5;
+
+impl Nats {
+    fn check(&self) -> anyhow::Result<()> {
+        let replicas = self.replicas.map_or(1, NonZeroU8::get);
+        anyhow::ensure!(
+            replicas <= MAX_REPLICAS,
+            "nats.replicas is {replicas}: it must be from 1 to {MAX_REPLICAS}"
+        );
+        Ok(())
+    }
+}
+
 impl Http {
     pub fn url(&self) -> String {
         url("http", self.url.as_ref(), self.listen)
@@ -287,6 +301,16 @@ impl Http {
                 "http.scripts is https, and there is no [http.tls]: say there under which certificate this worker is reached"
             ),
             Some(tls) => check_url("https", "http.tls", tls.url.as_ref(), tls.listen)?,
+        }
+        let is_name = |name: &str| {
+            let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            !name.is_empty() && name.chars().all(good)
+        };
+        if let Some(at) = self.names.iter().position(|name| !is_name(name)) {
+            anyhow::bail!(
+                "the {}. of http.names is no host name: no scheme, port, path or blank belongs there",
+                at + 1
+            );
         }
         Ok(())
     }
@@ -368,6 +392,7 @@ impl Config {
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let config: Self = toml::from_str(text).map_err(|error| unquoted(&error, text))?;
         config.policy.check().map_err(anyhow::Error::msg)?;
+        config.nats.check()?;
         config.http.check()?;
         config.secrets.check()?;
         config.check_images()?;
@@ -494,6 +519,21 @@ mod tests {
             let why = check(&format!("listen = '10.0.0.1:80'\nurl = '{secret}'")).unwrap_err();
             assert!(why.contains(expected) && !why.contains("hush"), "{why}");
         }
+    }
+
+    #[test]
+    fn what_can_never_be_is_said_at_the_start() {
+        let error = |text: String| Config::parse(&text).unwrap_err().to_string();
+        for bad in ["http://lb.example.org/", "x y", "lb:8080", ""] {
+            let names = format!("names = ['good.example.org', '{bad}']\nboot_dir");
+            let said = error(SMALLEST.replace("boot_dir", &names));
+            assert!(
+                said.starts_with("the 2. of http.names is no host name"),
+                "{said}"
+            );
+        }
+        let said = error(format!("{SMALLEST}[nats]\nreplicas = 7\n"));
+        assert_eq!(said, "nats.replicas is 7: it must be from 1 to 5");
     }
 
     #[test]

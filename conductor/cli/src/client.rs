@@ -214,7 +214,10 @@ impl Client {
                 Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
                     return Err(Unanswered::Nobody(subject).into());
                 }
-                Err(source) => return Err(Unanswered::Silence { subject, source }.into()),
+                Err(source) => {
+                    let endpoint = Q::ENDPOINT;
+                    return Err(Unanswered::Silence { endpoint, source }.into());
+                }
             };
             let header = |name| {
                 let value = reply.headers.as_ref()?.get(name)?;
@@ -314,9 +317,11 @@ pub enum Unanswered {
     /// Every worker that was asked does nothing at present, in the words of the last one.
     #[error("{0}")]
     Idle(String),
-    #[error("ask {subject}")]
+    #[error(
+        "{endpoint} has no answer. It may have been carried out: look (`ironbeat node show`) before you ask again"
+    )]
     Silence {
-        subject: String,
+        endpoint: &'static str,
         source: async_nats::RequestError,
     },
 }

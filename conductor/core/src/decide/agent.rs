@@ -165,14 +165,17 @@ fn begin_again(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
             let because = follow(draft, plan);
             // A machine that shows other disks at each boot is not tried for ever.
             draft.job().tries = tries + 1;
+            draft.job().again = Some(format!("the machine rebooted in the middle of {name}"));
             format!("the machine rebooted in the middle of {name}, with other disks: {because}")
         }
         (plan, _) => {
             if let Some(left) = plan.and_then(|plan| plan.left_alone) {
                 draft.node.left_alone = left;
             }
+            let why = format!("the machine rebooted in the middle of {name}");
+            draft.job().again = Some(why.clone());
             draft.begin();
-            format!("the machine rebooted in the middle of {name}: begun again")
+            format!("{why}: begun again")
         }
     }
 }

@@ -229,7 +229,17 @@ impl Draft<'_> {
             Instead::Abort => {
                 let what = "aborted by the operator";
                 let once = self.once_only(what);
-                self.fail(FailureOf::Other, once.unwrap_or_else(|| what.into()))
+                let what = match &self.job().phase {
+                    Phase::InLine { .. } => {
+                        "aborted by the operator while it waited in line: the machine is as it was"
+                            .into()
+                    }
+                    Phase::Acting { .. }
+                    | Phase::Backoff { .. }
+                    | Phase::AwaitingAgent { .. }
+                    | Phase::AgentStep { .. } => once.unwrap_or_else(|| what.into()),
+                };
+                self.fail(FailureOf::Other, what)
             }
         }
     }
@@ -241,6 +251,8 @@ impl Draft<'_> {
         let job = self.job();
         let (kind, goal, tidying) = (job.kind, job.goal, job.is_tidying());
         let spec = kind.spec();
+        // Whatever runs on a machine that has only waited in line is none of this job's.
+        let untouched = matches!(job.phase, Phase::InLine { .. });
         let during = During::Step {
             provision_state: state.to_string(),
             name: job.step().name().to_string(),
@@ -267,7 +279,7 @@ impl Draft<'_> {
             (OnFailure::Rest(rest), _) | (OnFailure::Back, Goal::Rest(rest)) => rest,
             (OnFailure::Back, Goal::Clean) => Rest::Error,
         };
-        let hands_off = self.node.maintenance.is_some();
+        let hands_off = self.node.maintenance.is_some() || untouched;
         if spec.powers_off && failure_of == FailureOf::Other && !tidying && !hands_off {
             let job = self.job();
             (job.goal, job.steps, job.at, job.tries) =

@@ -59,7 +59,7 @@ pub(super) fn not_yet(draft: &mut Draft<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Story, instance};
+    use super::super::tests::{BOOT, Story, instance};
     use super::super::{Event, Policy, Verb};
     use crate::explain::explain;
     use crate::index::Entry;
@@ -138,6 +138,22 @@ mod tests {
             turn_of(&waiting.node),
             None,
             "one in line is let go at once"
+        );
+    }
+
+    #[test]
+    fn a_machine_whose_rebuild_only_waited_in_line_is_left_as_it_is() {
+        let active = in_line().event(turn(Some(0))).bmc_did();
+        let active = active.boots(BOOT, &["S1"]).agent_did().agent_did();
+        let mut story = active.bmc_did().bmc_did().ask(Verb::Rebuild(None));
+        assert_eq!(turn_of(&story.node), Some(Turn::Waits(JobKind::Deploy)));
+        story.effects.clear();
+        let story = story.ask(Verb::Abort).is("deploy failed");
+        assert_eq!(story.effects, [], "nobody touches its power");
+        assert!(
+            story.error().ends_with("the machine is as it was"),
+            "{}",
+            story.error()
         );
     }
 
