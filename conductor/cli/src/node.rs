@@ -62,6 +62,23 @@ pub enum NodeCommand {
     },
     #[command(about = about::<request::Undeploy>())]
     Undeploy(Which),
+    #[command(about = about::<request::Adopt>())]
+    Adopt {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        instance: Box<InstanceArgs>,
+    },
+    #[command(about = about::<request::Hold>())]
+    Hold {
+        /// Id or name.
+        node: String,
+    },
+    #[command(about = about::<request::Unhold>())]
+    Unhold {
+        /// Id or name.
+        node: String,
+    },
     #[command(about = about::<request::Abort>())]
     Abort(Which),
     /// Wait until the job that is under way is over, whoever began it.
@@ -332,6 +349,41 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 instance: read_instance(image, checksum, about)?,
             };
             verb(&client, &which, Success::At(Rest::Active), &ask).await
+        }
+        NodeCommand::Adopt { which, instance } => {
+            let InstanceArgs {
+                image,
+                checksum,
+                about,
+            } = *instance;
+            let ask = request::Adopt {
+                node: which.node.clone(),
+                request: fresh_request(),
+                instance: read_instance(image, checksum, about)?,
+            };
+            verb(&client, &which, Success::At(Rest::Active), &ask).await
+        }
+        NodeCommand::Hold { node } => {
+            let request = fresh_request();
+            let ask = request::Hold {
+                node: node.clone(),
+                request,
+            };
+            let shown = client.ask(&ask).await?;
+            changed(
+                &client,
+                &shown,
+                format_args!("{node} begins no further step"),
+            )
+        }
+        NodeCommand::Unhold { node } => {
+            let request = fresh_request();
+            let ask = request::Unhold {
+                node: node.clone(),
+                request,
+            };
+            let shown = client.ask(&ask).await?;
+            changed(&client, &shown, format_args!("{node} goes on"))
         }
         NodeCommand::Wait { node, timeout } => {
             let wait = Wait {

@@ -124,6 +124,7 @@ fn pause(job: &Job) -> String {
             format!(", tried again at {until}, because: {because}")
         }
         Phase::InLine { .. } => ", in line".into(),
+        Phase::Held { .. } => ", on hold".into(),
         Phase::Acting { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => {
             String::new()
         }

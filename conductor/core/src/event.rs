@@ -203,7 +203,13 @@ pub enum Verb {
     /// Deploy again; what is not given stays as it is.
     Rebuild(Option<NewInstance>),
     Undeploy,
+    /// Take the machine over as it is: it serves this instance.
+    Adopt(NewInstance),
     Abort,
+    /// Begin nothing more of the job under way.
+    Hold,
+    /// Go on with what is held.
+    Unhold,
     /// `None` ends it.
     Maintenance(Option<String>),
     Set(Patch),
@@ -261,7 +267,10 @@ impl Verb {
             Verb::Deploy(_) => "deploy",
             Verb::Rebuild(_) => "rebuild",
             Verb::Undeploy => "undeploy",
+            Verb::Adopt(_) => "adopt",
             Verb::Abort => "abort",
+            Verb::Hold => "hold",
+            Verb::Unhold => "unhold",
             Verb::Maintenance(_) => "maintenance",
             Verb::Set(_) => "set",
             Verb::Delete => "delete",

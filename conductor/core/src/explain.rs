@@ -201,6 +201,7 @@ fn agent(job: &Job, now: Time) -> Option<String> {
             Some(format!("heard {} ago", human(now.since(*seen).as_secs())))
         }
         Phase::InLine { .. }
+        | Phase::Held { .. }
         | Phase::Acting { .. }
         | Phase::Backoff { .. }
         | Phase::AwaitingAgent { .. } => None,
@@ -320,11 +321,13 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
                         JobKind::Deploy
                         | JobKind::Verify
                         | JobKind::Inspect
+                        | JobKind::Adopt
                         | JobKind::Delete
                         | JobKind::Bmc => "deploy",
                     }
                 )
             }
+            (Phase::Held { .. }, _) => "an operator to end the hold; no time counts".to_string(),
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
                 format!(
                     "worker {worker} to {} through the BMC at {bmc}",
@@ -375,6 +378,7 @@ fn asks_for_no_script(node: &Node, now: Time, policy: &Policy) -> bool {
         }
         Some(
             Phase::InLine { .. }
+            | Phase::Held { .. }
             | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AgentStep { .. },
@@ -415,6 +419,10 @@ fn next(node: &Node, policy: &Policy) -> String {
         let first = step_words(job.step());
         return format!("{first}, when its turn has come; an operator can abort it");
     }
+    if let Phase::Held { .. } = job.phase {
+        let first = step_words(job.step());
+        return format!("{first}, when an operator has ended the hold");
+    }
     let done = match (job.steps.get(job.at + 1), job.kind) {
         (Some(step), _) => step_words(step),
         // The lookup says which steps follow.
@@ -450,12 +458,16 @@ fn next(node: &Node, policy: &Policy) -> String {
             format!("{again}if the machine falls silent, the ramdisk is booted again")
         }
         Phase::InLine { .. }
+        | Phase::Held { .. }
         | Phase::Acting { .. }
         | Phase::Backoff { .. }
         | Phase::AwaitingAgent { .. }
         | Phase::AgentStep { .. } => "the job fails".to_string(),
     };
-    format!("{done}; otherwise {otherwise}")
+    match job.hold {
+        true => "be held before its next step, as the operator wants".to_string(),
+        false => format!("{done}; otherwise {otherwise}"),
+    }
 }
 
 /// What leads on from here, as it is typed after `ironbeat`: only what would be accepted now.
@@ -464,6 +476,11 @@ fn verbs(node: &Node) -> Vec<&'static str> {
         State::Resting(rest) => *rest,
         State::Busy(job) => {
             let mut verbs = vec!["node abort"];
+            if job.hold {
+                verbs.push("node unhold");
+            } else if job.can_be_held() {
+                verbs.push("node hold");
+            }
             if job.kind == JobKind::Deploy && node.maintenance.is_none() {
                 verbs.push("node undeploy");
             }
@@ -479,10 +496,11 @@ fn verbs(node: &Node) -> Vec<&'static str> {
     let mut verbs = match (&node.maintenance, rest) {
         (Some(_), _) => vec!["node maintenance unset"],
         (None, Rest::Enroll) => vec!["node manage"],
-        (None, Rest::Manageable) => vec!["node inspect", "node provide"],
+        (None, Rest::Manageable) => vec!["node inspect", "node provide", "node adopt"],
         (None, Rest::Available) => vec!["node deploy", "node manage"],
         (None, Rest::Active) => vec!["node undeploy", "node rebuild"],
         (None, Rest::InspectFailed) => vec!["node inspect", "node manage"],
+        (None, Rest::AdoptFailed) => vec!["node adopt", "node manage"],
         (None, Rest::DeployFailed) => vec!["node deploy", "node undeploy"],
         (None, Rest::CleanFailed) => vec!["node manage"],
         (None, Rest::Error) if node.instance.is_some() => vec!["node undeploy", "node rebuild"],

@@ -2,7 +2,7 @@
 //! conductor before every save. `decide` keeps it true.
 use crate::boot::{Boot, boot_for};
 use crate::node::{
-    BmcAct, Goal, JobKind, MAX_ENDED, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES,
+    BmcAct, Goal, Job, JobKind, MAX_ENDED, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES,
     MAX_REQUESTS, MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
 };
 use alloc::string::String;
@@ -20,6 +20,10 @@ impl fmt::Display for Broken {
 
 impl core::error::Error for Broken {}
 
+fn is_on_hold(job: &Job) -> bool {
+    matches!(job.phase, Phase::Held { .. })
+}
+
 /// # Errors
 /// The first contradiction found.
 pub fn check(node: &Node) -> Result<(), Broken> {
@@ -31,8 +35,8 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         }
     };
     holds(
-        node.wake_at.is_some() == node.job().is_some(),
-        "a node has an alarm exactly while it is busy",
+        node.wake_at.is_some() == node.job().is_some_and(|job| !is_on_hold(job)),
+        "a node has an alarm exactly while it is busy and its job not on hold",
     )?;
     holds(node.requests.len() <= MAX_REQUESTS, "requests are bounded")?;
     holds(
@@ -91,6 +95,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                     "a node that serves nobody has no instance",
                 ),
                 Rest::Active => holds(node.instance.is_some(), "an active node has an instance"),
+                Rest::AdoptFailed => holds(
+                    node.instance.is_some(),
+                    "a node that could not be adopted has the instance that it was to serve",
+                ),
                 Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error => {
                     Ok(())
                 }
@@ -103,14 +111,19 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                 (Phase::InLine { .. }, _) => {
                     job.at == 0 && job.boots == 0 && job.place.is_none() && node.boot.is_none()
                 }
-                (Phase::Acting { .. } | Phase::Backoff { .. }, Step::Bmc(_)) => true,
-                (Phase::Backoff { .. }, Step::Agent(_)) => node.boot.is_some(),
+                (Phase::Held { .. }, _) if !job.hold || !job.can_be_held() => false,
+                (
+                    Phase::Acting { .. } | Phase::Backoff { .. } | Phase::Held { .. },
+                    Step::Bmc(_),
+                ) => true,
+                (Phase::Backoff { .. } | Phase::Held { .. }, Step::Agent(_)) => node.boot.is_some(),
                 (Phase::AwaitingAgent { .. }, Step::AwaitAgent) => true,
                 (Phase::AgentStep { id, .. }, Step::Agent(_)) => {
                     node.boot.is_some() && id.0 <= node.counter
                 }
                 (
                     Phase::Acting { .. }
+                    | Phase::Held { .. }
                     | Phase::Backoff { .. }
                     | Phase::AwaitingAgent { .. }
                     | Phase::AgentStep { .. },
@@ -140,9 +153,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                 (there.state, there.wake_at) = (State::Resting(rest), None);
                 check(&there)?;
             }
+            let serves = matches!(job.kind, JobKind::Deploy | JobKind::Adopt);
             holds(
-                job.kind != JobKind::Deploy || node.instance.is_some(),
-                "a deploy has an instance",
+                !serves || node.instance.is_some(),
+                "a deploy, or an adoption, has an instance",
             )
         }
     }

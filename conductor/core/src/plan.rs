@@ -66,7 +66,7 @@ pub fn after_lookup(
             steps.push(Step::Bmc(BmcAct::PowerOff));
             (steps, Some(LeftAlone::of(left)))
         }
-        JobKind::Verify | JobKind::Delete | JobKind::Bmc => (Vec::new(), None),
+        JobKind::Verify | JobKind::Adopt | JobKind::Delete | JobKind::Bmc => (Vec::new(), None),
     };
     Ok(Plan { steps, left_alone })
 }
@@ -78,7 +78,10 @@ pub fn steps_of(job: &Job, mode: Option<BootMode>) -> usize {
         (Some(Step::AwaitAgent), JobKind::Deploy) if mode == Some(BootMode::Bios) => 4,
         (Some(Step::AwaitAgent), JobKind::Deploy) => 5,
         (Some(Step::AwaitAgent), JobKind::Inspect | JobKind::Clean) => 2,
-        (Some(Step::AwaitAgent), JobKind::Verify | JobKind::Delete | JobKind::Bmc) => 0,
+        (
+            Some(Step::AwaitAgent),
+            JobKind::Verify | JobKind::Adopt | JobKind::Delete | JobKind::Bmc,
+        ) => 0,
         (Some(Step::Bmc(_) | Step::Agent(_)) | None, _) => 0,
     };
     job.steps.len() + follow
@@ -105,7 +108,9 @@ pub fn after_reboot(
             all_disks_are_there(node, inventory, known)?;
             write_again(node, job, inventory, policy)
         }
-        JobKind::Inspect | JobKind::Verify | JobKind::Delete | JobKind::Bmc => Ok(None),
+        JobKind::Inspect | JobKind::Verify | JobKind::Adopt | JobKind::Delete | JobKind::Bmc => {
+            Ok(None)
+        }
     }
 }
 
@@ -352,6 +357,7 @@ mod tests {
                     boots: 1,
                     again: None,
                     place: None,
+                    hold: false,
                     phase: Phase::Backoff {
                         since: now,
                         until: now,

@@ -139,7 +139,11 @@ impl Policy {
         let max = match kind {
             JobKind::Deploy => self.max_concurrent_deploy,
             JobKind::Clean => self.max_concurrent_clean,
-            JobKind::Verify | JobKind::Inspect | JobKind::Delete | JobKind::Bmc => 0,
+            JobKind::Verify
+            | JobKind::Inspect
+            | JobKind::Adopt
+            | JobKind::Delete
+            | JobKind::Bmc => 0,
         };
         (max > 0).then_some(max)
     }

@@ -14,7 +14,8 @@ impl Turn {
     pub fn of(job: &Job) -> Option<Self> {
         match &job.phase {
             Phase::InLine { .. } => Some(Turn::Waits(job.kind)),
-            Phase::Acting { .. }
+            Phase::Held { .. }
+            | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. } => job.place.map(|place| Turn::Has(job.kind, place)),

@@ -126,6 +126,9 @@ questions! {
     Deploy: "node.deploy", Operator, "Write an image to the machine's disk and boot it.", Shown;
     Rebuild: "node.rebuild", Operator, "Deploy again; what is not given stays as it is.", Shown;
     Undeploy: "node.undeploy", Operator, "Take the machine from its user: power off, then clean.", Shown;
+    Adopt: "node.adopt", Operator, "Take over a machine that runs its owner's system already: neither its disks nor its power are touched.", Shown;
+    Hold: "node.hold", Operator, "Begin no further step of the job under way; a ramdisk that runs stays.", Shown;
+    Unhold: "node.unhold", Operator, "Go on with a job that is on hold.", Shown;
     Abort: "node.abort", Operator, "End the job under way.", Shown;
     SetMaintenance: "node.maintenance_set", Operator, "Begin maintenance: no new jobs, and the power is left alone.", Shown;
     UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
@@ -225,7 +228,13 @@ verb! {
     Provide {}
     Undeploy {}
     Abort {}
+    Hold {}
+    Unhold {}
     Deploy { instance: NewInstance }
+    Adopt {
+        /// What the machine runs, as far as it is known: a rebuild writes it.
+        instance: NewInstance
+    }
     Rebuild {
         /// What it does not say (host name, keys, hints, user data, network data) stays as it is.
         #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<NewInstance>

@@ -10,7 +10,7 @@ pub fn secrets_of(endpoint: &str) -> &'static [&'static str] {
         "node.enroll" | "bmc.check" => &["/bmc/password", "/bmc/kg"],
         "bmc.set_password" => &["/password"],
         "node.set" => &["/patch/bmc/password", "/patch/bmc/kg"],
-        "node.deploy" | "node.rebuild" => {
+        "node.deploy" | "node.rebuild" | "node.adopt" => {
             &["/instance/user_data", "/instance/network_data", SOURCE]
         }
         _ => &[],
@@ -103,6 +103,7 @@ mod tests {
             "node.enroll",
             "node.deploy",
             "node.rebuild",
+            "node.adopt",
             "node.set",
             "bmc.check",
             "bmc.set_password",

@@ -101,6 +101,14 @@ pub async fn answer(
         Request::Undeploy(ask) => {
             Reply::Undeploy(verb(worker, &ask.node, ask.request, Verb::Undeploy).await?)
         }
+        Request::Adopt(ask) => {
+            let wanted = Verb::Adopt(ask.instance);
+            Reply::Adopt(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::Hold(ask) => Reply::Hold(verb(worker, &ask.node, ask.request, Verb::Hold).await?),
+        Request::Unhold(ask) => {
+            Reply::Unhold(verb(worker, &ask.node, ask.request, Verb::Unhold).await?)
+        }
         Request::Abort(ask) => {
             Reply::Abort(verb(worker, &ask.node, ask.request, Verb::Abort).await?)
         }

@@ -56,7 +56,10 @@ fn boots_ramdisk(worker: &Worker, verb: &Verb) -> bool {
         Verb::Provide => worker.policy.automated_clean,
         Verb::Manage
         | Verb::Undeploy
+        | Verb::Adopt(_)
         | Verb::Abort
+        | Verb::Hold
+        | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
         | Verb::Delete
@@ -86,7 +89,10 @@ async fn wanted(
         | Verb::Inspect
         | Verb::Provide
         | Verb::Undeploy
+        | Verb::Adopt(_)
         | Verb::Abort
+        | Verb::Hold
+        | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
         | Verb::Delete

@@ -114,7 +114,8 @@ fn shown(reply: &mut Reply) -> Option<&mut Shown> {
     if let Reply::Enroll(shown)
     | Reply::SetNode(shown)
     | Reply::Deploy(shown)
-    | Reply::Rebuild(shown) = reply
+    | Reply::Rebuild(shown)
+    | Reply::Adopt(shown) = reply
     {
         return Some(shown);
     }

@@ -268,7 +268,9 @@ fn may_name(entry: &Entry, kind: BesideKind, version: &str) -> bool {
                 | Rest::InspectFailed
                 | Rest::CleanFailed,
             ) => false,
-            Some(Rest::Active | Rest::DeployFailed | Rest::Error) | None => true,
+            Some(Rest::Active | Rest::AdoptFailed | Rest::DeployFailed | Rest::Error) | None => {
+                true
+            }
         },
         BesideKind::BmcSecrets => {
             let named = entry.bmc_secrets.as_ref();

@@ -65,6 +65,7 @@ fn said(node: &Node) -> [Option<&str>; 3] {
         Some(Phase::Backoff { because, .. }) => Some(because.as_str()),
         Some(
             Phase::InLine { .. }
+            | Phase::Held { .. }
             | Phase::Acting { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. },
@@ -79,6 +80,7 @@ fn agent_step(node: &Node) -> Option<(BootId, StepId)> {
         Some(Phase::AgentStep { id, .. }) => Some((node.boot?, *id)),
         Some(
             Phase::InLine { .. }
+            | Phase::Held { .. }
             | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. },
@@ -92,6 +94,7 @@ fn acting(node: &Node) -> Option<&OpId> {
         Some(Phase::Acting { op, .. }) => Some(op),
         Some(
             Phase::InLine { .. }
+            | Phase::Held { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. },

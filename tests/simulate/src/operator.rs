@@ -31,13 +31,15 @@ impl World {
         }
     }
 
-    /// In the end nobody's job is held by a maintenance that was forgotten.
+    /// In the end nobody's job is held by a maintenance or a hold that was forgotten.
     fn lets_go_on(&mut self, machine: usize) {
         let node = self.store.node(self.machines[machine].node);
         let Some(node) = node.filter(|node| node.job().is_some()) else {
             return;
         };
-        if node.is_held() {
+        if node.job().is_some_and(|job| job.hold) {
+            self.requests(machine, Verb::Unhold);
+        } else if node.is_held() {
             self.requests(machine, Verb::Maintenance(None));
         }
         self.after(60_000, Happens::Operates(machine));
@@ -98,13 +100,20 @@ impl World {
         }
         let likely = match &node.state {
             State::Resting(Rest::Enroll) => Verb::Manage,
-            State::Resting(Rest::Manageable) => rng.pick(&[Verb::Provide, Verb::Inspect]),
+            State::Resting(Rest::Manageable) => rng.pick(&[
+                Verb::Provide,
+                Verb::Provide,
+                Verb::Inspect,
+                Verb::Adopt(instance()),
+            ]),
+            State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
             State::Resting(Rest::Available) => Verb::Deploy(instance()),
             State::Resting(Rest::Active) => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
             State::Resting(Rest::InspectFailed | Rest::CleanFailed) => Verb::Manage,
             State::Resting(Rest::DeployFailed | Rest::Error) => {
                 rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)])
             }
+            State::Busy(job) if job.hold => rng.pick(&[Verb::Unhold, Verb::Unhold, Verb::Abort]),
             // Mostly they wait.
             State::Busy(job) if rng.below(8) > 0 && job.kind != JobKind::Bmc => {
                 Verb::Set(Patch::default())
@@ -112,6 +121,7 @@ impl World {
             State::Busy(_) => rng.pick(&[
                 Verb::Abort,
                 Verb::Abort,
+                Verb::Hold,
                 Verb::Undeploy,
                 Verb::Power(PowerVerb::Off),
             ]),
@@ -139,7 +149,10 @@ impl World {
             Verb::Deploy(instance()),
             Verb::Rebuild(Some(instance())),
             Verb::Undeploy,
+            Verb::Adopt(instance()),
             Verb::Abort,
+            Verb::Hold,
+            Verb::Unhold,
             Verb::Maintenance(Some("fan".into())),
             Verb::Maintenance(None),
             Verb::Delete,

@@ -5,43 +5,10 @@ use ironbeat_core::decide::{Event, Verb};
 use ironbeat_core::node::{Node, Phase, State};
 use std::collections::BTreeSet;
 
-/// No node, eight rests, six kinds of jobs in the phases that each can have, and two of them in line.
-const STATES: usize = 1 + 8 + 3 * 2 + 3 * 4 + 2;
-const EVENTS: usize = EVENT_NAMES.len();
-const EVENT_NAMES: [&str; 32] = [
-    "enrolled",
-    "manage",
-    "inspect",
-    "provide",
-    "deploy",
-    "rebuild",
-    "undeploy",
-    "abort",
-    "maintenance",
-    "set",
-    "delete",
-    "power",
-    "boot-device",
-    "reset-bmc",
-    "booted",
-    "beat-idle",
-    "beat-running",
-    "beat-done",
-    "beat-failed",
-    "bmc-ok",
-    "bmc-fault",
-    "alarm",
-    "worker-lost",
-    "power-read",
-    "power-unread",
-    "seen",
-    "turn",
-    "identified",
-    "script",
-    "logins-ended",
-    "set-password",
-    "password-found",
-];
+/// No node, nine rests, seven kinds of jobs in the phases that each can have, two of them in line or on hold.
+const STATES: usize = 1 + 9 + 4 * 2 + 3 * 4 + 2 * 2;
+/// What [`event_name`] says.
+const EVENTS: usize = 36;
 
 /// Of the pairs below, how many could be.
 pub const ALL_PAIRS: usize = STATES * EVENTS;
@@ -88,55 +55,48 @@ impl Tally {
 }
 
 pub fn event_name(event: &Event) -> &'static str {
-    EVENT_NAMES[match event {
-        Event::Enrolled(_) => 0,
+    match event {
+        Event::Enrolled(_) => "enrolled",
         Event::Asked { verb, .. } => match verb {
-            Verb::Manage => 1,
-            Verb::Inspect => 2,
-            Verb::Provide => 3,
-            Verb::Deploy(_) => 4,
-            Verb::Rebuild(_) => 5,
-            Verb::Undeploy => 6,
-            Verb::Abort => 7,
-            Verb::Maintenance(_) => 8,
-            Verb::Set(_) => 9,
-            Verb::Delete => 10,
-            Verb::Power(_) => 11,
-            Verb::BootDevice { .. } => 12,
-            Verb::ResetBmc => 13,
-            Verb::SetPassword(_) => 30,
+            Verb::Manage => "manage",
+            Verb::Inspect => "inspect",
+            Verb::Provide => "provide",
+            Verb::Deploy(_) => "deploy",
+            Verb::Rebuild(_) => "rebuild",
+            Verb::Undeploy => "undeploy",
+            Verb::Adopt(_) => "adopt",
+            Verb::Abort => "abort",
+            Verb::Hold => "hold",
+            Verb::Unhold => "unhold",
+            Verb::Maintenance(_) => "maintenance",
+            Verb::Set(_) => "set",
+            Verb::Delete => "delete",
+            Verb::Power(_) => "power",
+            Verb::BootDevice { .. } => "boot-device",
+            Verb::ResetBmc => "reset-bmc",
+            Verb::SetPassword(_) => "set-password",
         },
-        Event::Seen { .. } => 25,
-        Event::Identified { .. } => 26,
-        Event::Confirmed { .. } => 27,
-        Event::Script { .. } => 28,
-        Event::LoginsEnded { .. } => 29,
-        Event::PasswordFound { .. } => 31,
-        Event::Booted { .. } => 14,
+        Event::Seen { .. } => "seen",
+        Event::Script { .. } => "script",
+        Event::Booted { .. } => "booted",
+        Event::LoginsEnded { .. } => "logins-ended",
+        Event::Identified { .. } => "identified",
+        Event::Confirmed { .. } => "confirmed",
         Event::Beat { status, .. } => match status {
-            Status::Idle => 15,
-            Status::Running { .. } => 16,
-            Status::Done { .. } => 17,
-            Status::Failed { .. } => 18,
+            Status::Idle => "beat-idle",
+            Status::Running { .. } => "beat-running",
+            Status::Done { .. } => "beat-done",
+            Status::Failed { .. } => "beat-failed",
         },
-        Event::Bmc { result, .. } => {
-            if result.is_ok() {
-                19
-            } else {
-                20
-            }
-        }
-        Event::Alarm { .. } => 21,
-        Event::WorkerLost { .. } => 22,
-        Event::PowerRead { result, .. } => {
-            if result.is_ok() {
-                23
-            } else {
-                24
-            }
-        }
-        Event::Turn { .. } => 25,
-    }]
+        Event::Bmc { result: Ok(_), .. } => "bmc-ok",
+        Event::Bmc { result: Err(_), .. } => "bmc-fault",
+        Event::Alarm { .. } => "alarm",
+        Event::WorkerLost { .. } => "worker-lost",
+        Event::Turn { .. } => "turn",
+        Event::PowerRead { result: Ok(_), .. } => "power-read",
+        Event::PowerRead { result: Err(_), .. } => "power-unread",
+        Event::PasswordFound { .. } => "password-found",
+    }
 }
 
 fn state_name(node: Option<&Node>) -> String {
@@ -152,6 +112,7 @@ fn state_name(node: Option<&Node>) -> String {
 fn phase_name(phase: &Phase) -> &'static str {
     match phase {
         Phase::InLine { .. } => "in line",
+        Phase::Held { .. } => "on hold",
         Phase::Acting { .. } => "acting",
         Phase::Backoff { .. } => "backoff",
         Phase::AwaitingAgent { .. } => "awaiting",

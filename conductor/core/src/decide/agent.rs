@@ -99,12 +99,13 @@ pub(super) fn booted(
         }
         Phase::AgentStep { .. } => begin_again(draft, inventory),
         // The next try begins with what this boot shows.
-        Phase::Backoff { .. } if matches!(job.step(), Step::Agent(_)) => {
+        Phase::Backoff { .. } | Phase::Held { .. } if matches!(job.step(), Step::Agent(_)) => {
             begin_again(draft, inventory)
         }
-        Phase::InLine { .. } | Phase::Acting { .. } | Phase::Backoff { .. } => {
-            "the machine rebooted while the BMC was driven".into()
-        }
+        Phase::InLine { .. }
+        | Phase::Held { .. }
+        | Phase::Acting { .. }
+        | Phase::Backoff { .. } => "the machine rebooted while the BMC was driven".into(),
     };
     // The agent beats as soon as it is welcome: a nudge would make it beat twice.
     draft.effects.retain(|effect| *effect != Effect::Nudge);

@@ -23,6 +23,7 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
     }
     match draft.job().phase.clone() {
         Phase::InLine { .. } => turn::not_yet(draft),
+        Phase::Held { .. } => unreachable!("what is held has no alarm, and that was asked first"),
         Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }
             if draft.node.is_held() =>
         {
@@ -103,6 +104,7 @@ pub(super) fn worker_lost(
         }
         Some(
             Phase::InLine { .. }
+            | Phase::Held { .. }
             | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }

@@ -19,6 +19,7 @@ pub(super) fn reported(
             (Phase::Acting { op: present, .. }, Step::Bmc(act)) if present == op => *act,
             (
                 Phase::InLine { .. }
+                | Phase::Held { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. }

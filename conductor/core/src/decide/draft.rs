@@ -115,11 +115,12 @@ pub(crate) const ANSWER_SECS: u32 = 60;
 
 /// The phase sets the alarm, and a BMC that says that the machine is off.
 pub(crate) fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
-    node.job().map(|job| match &job.phase {
+    node.job().and_then(|job| match &job.phase {
+        Phase::Held { .. } => None,
         Phase::InLine { until, .. }
         | Phase::Acting { until, .. }
         | Phase::Backoff { until, .. }
-        | Phase::AwaitingAgent { until, .. } => *until,
+        | Phase::AwaitingAgent { until, .. } => Some(*until),
         Phase::AgentStep {
             until,
             seen,
@@ -129,7 +130,7 @@ pub(crate) fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
             let lost = seen.after(secs(policy.heartbeat_timeout_secs));
             let hung = marked.after(secs(policy.step_stall_secs));
             let off = node.off_since().map(|at| at.after(secs(ANSWER_SECS)));
-            (*until).min(lost).min(hung).min(off.unwrap_or(lost))
+            Some((*until).min(lost).min(hung).min(off.unwrap_or(lost)))
         }
     })
 }

@@ -49,7 +49,9 @@ pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
         State::Resting(_) if loses_password && node.maintenance.is_none() => {
             hinted("a change of its BMC's password is open: set maintenance to lose both passwords")
         }
-        State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available) => None,
+        State::Resting(Rest::Enroll | Rest::Manageable | Rest::Available | Rest::AdoptFailed) => {
+            None
+        }
         State::Resting(
             Rest::Active
             | Rest::InspectFailed

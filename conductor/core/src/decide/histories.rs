@@ -384,7 +384,13 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     let renamed = rename(rng);
     let likely = match &node.state {
         State::Resting(Rest::Enroll) => Verb::Manage,
-        State::Resting(Rest::Manageable) => rng.pick(&[Verb::Provide, Verb::Inspect]),
+        State::Resting(Rest::Manageable) => rng.pick(&[
+            Verb::Provide,
+            Verb::Provide,
+            Verb::Inspect,
+            Verb::Adopt(instance()),
+        ]),
+        State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
         State::Resting(Rest::Available) => Verb::Deploy(instance()),
         State::Resting(Rest::Active) => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
         State::Resting(
@@ -395,9 +401,15 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             Verb::Deploy(instance()),
             Verb::Inspect,
         ]),
+        State::Busy(job) if job.hold => rng.pick(&[Verb::Unhold, Verb::Unhold, Verb::Abort]),
         // Most jobs come far: what ends a deploy just before its end proves most.
         State::Busy(_) if rng.below(3) > 0 => renamed.clone(),
-        State::Busy(_) => rng.pick(&[Verb::Undeploy, Verb::Abort, Verb::Power(PowerVerb::Off)]),
+        State::Busy(_) => rng.pick(&[
+            Verb::Undeploy,
+            Verb::Abort,
+            Verb::Hold,
+            Verb::Power(PowerVerb::Off),
+        ]),
     };
     if rng.below(4) > 0 {
         return likely;
@@ -420,7 +432,10 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::Deploy(instance()),
         Verb::Rebuild(Some(instance())),
         Verb::Undeploy,
+        Verb::Adopt(instance()),
         Verb::Abort,
+        Verb::Hold,
+        Verb::Unhold,
         Verb::Maintenance(Some("fan".to_string())),
         Verb::Maintenance(None),
         Verb::Maintenance(None),
@@ -772,7 +787,9 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     }
     // The return from a power change is not news.
     let was_active = node.state.provision_state() == "active";
-    let became_active = after.state == State::Resting(Rest::Active) && !was_active;
+    // One that is adopted is as it was found.
+    let adopted = node.job().is_some_and(|job| job.kind == JobKind::Adopt);
+    let became_active = after.state == State::Resting(Rest::Active) && !was_active && !adopted;
     if became_active
         && !matches!(
             &moment.event,

@@ -72,6 +72,7 @@ impl Draft<'_> {
             at: 0,
             tries: 1,
             place: None,
+            hold: false,
             phase: in_line.unwrap_or_else(|| held(now)),
         });
         if !waits && !self.node.is_held() {
@@ -83,10 +84,14 @@ impl Draft<'_> {
 
     /// Begins the current step, for the first time or again.
     pub(super) fn begin(&mut self) {
+        self.job().tries += 1;
+        self.set_out();
+    }
+
+    /// The try that was counted begins now.
+    fn set_out(&mut self) {
         let boot = self.node.boot;
-        let job = self.job();
-        job.tries += 1;
-        let step = job.step().clone();
+        let step = self.job().step().clone();
         if boot.is_none() && matches!(step, Step::Agent(_)) {
             self.reboot_ramdisk("no ramdisk is left to run the next step");
             return;
@@ -104,6 +109,8 @@ impl Draft<'_> {
     pub(super) fn enter(&mut self, step: &Step) -> Phase {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
         match step {
+            // A machine that boots is let come.
+            Step::Bmc(_) | Step::Agent(_) if self.job().hold => Phase::Held { since: now },
             Step::Bmc(act) => {
                 let (op, act) = (self.ctx.op.clone(), *act);
                 let until = now.after(budget(act, policy));
@@ -197,7 +204,7 @@ impl Draft<'_> {
         }
     }
 
-    fn end_instance(&mut self) {
+    pub(super) fn end_instance(&mut self) {
         self.node.instance = None;
         self.node.collisions = Collisions::default();
         self.node.beside.set(BesideKind::InstanceData, None);
@@ -264,6 +271,7 @@ impl Draft<'_> {
                 JobKind::Bmc => &mut self.node.bmc_error,
                 JobKind::Verify
                 | JobKind::Inspect
+                | JobKind::Adopt
                 | JobKind::Deploy
                 | JobKind::Delete
                 | JobKind::Clean => &mut self.node.last_error,
@@ -284,6 +292,7 @@ impl Draft<'_> {
             let job = self.job();
             (job.goal, job.steps, job.at, job.tries) =
                 (Goal::Rest(failed), vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
+            job.hold = false;
             self.begin();
         } else {
             self.node.state = State::Resting(failed);
@@ -340,15 +349,50 @@ impl Draft<'_> {
         match &mut self.job().phase {
             Phase::Backoff { until, .. } => *until = now,
             Phase::AgentStep { until, .. } => *until = now.after(budget),
-            Phase::InLine { .. } | Phase::Acting { .. } | Phase::AwaitingAgent { .. } => {}
+            Phase::InLine { .. }
+            | Phase::Held { .. }
+            | Phase::Acting { .. }
+            | Phase::AwaitingAgent { .. } => {}
         }
+    }
+
+    /// From now on nothing more is begun. What nobody has begun yet is held at once.
+    pub(super) fn hold(&mut self) -> String {
+        let now = self.ctx.now;
+        let job = self.job();
+        job.hold = true;
+        let step = job.step().name();
+        match job.phase {
+            Phase::Held { .. } => "the job is held already".into(),
+            Phase::Backoff { .. } => {
+                job.tries += 1;
+                job.phase = Phase::Held { since: now };
+                format!("held before {step}")
+            }
+            Phase::InLine { .. }
+            | Phase::Acting { .. }
+            | Phase::AwaitingAgent { .. }
+            | Phase::AgentStep { .. } => format!("to be held after {step}"),
+        }
+    }
+
+    /// The step that was held back begins.
+    pub(super) fn unhold(&mut self) -> String {
+        let job = self.job();
+        job.hold = false;
+        let step = job.step().name();
+        if let Phase::Held { .. } = job.phase {
+            self.set_out();
+            return format!("the hold ends: {step} begins");
+        }
+        "nothing is to be held any more".into()
     }
 
     /// No time counts while maintenance holds the job.
     pub(super) fn postpone(&mut self) -> String {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
         match &mut self.job().phase {
-            Phase::InLine { .. } | Phase::Acting { .. } => {}
+            Phase::InLine { .. } | Phase::Held { .. } | Phase::Acting { .. } => {}
             Phase::Backoff { until, .. } => *until = now.after(secs(HELD_SECS)),
             Phase::AwaitingAgent { since, until, .. } => {
                 (*since, *until) = (now, now.after(secs(policy.boot_timeout_secs)));

@@ -19,7 +19,7 @@ use alloc::vec;
 /// Whether a power reading can change a node that rests there (none: it is busy): not while a job is under way, before
 /// the BMC was verified, or while an operator has the node in maintenance (Ironic skips the same).
 pub fn power_is_synced(rest: Option<Rest>, maintenance: Option<&Maintenance>) -> bool {
-    rest.is_some_and(|rest| rest != Rest::Enroll)
+    rest.is_some_and(|rest| !matches!(rest, Rest::Enroll | Rest::AdoptFailed))
         && maintenance.is_none_or(|maintenance| maintenance.fault == Some(HardwareFault::Power))
 }
 

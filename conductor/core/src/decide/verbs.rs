@@ -45,6 +45,10 @@ enum Allowed {
     Resting(&'static [Rest]),
     /// A job of one of these kinds is under way, whatever it is at.
     Busy(&'static [JobKind]),
+    /// A job that can be kept from going on is under way, and nobody has said so yet.
+    Holdable,
+    /// It is on hold, or will be.
+    OnHold,
     /// The operating system is asked to switch off, and may never do it.
     Soft,
 }
@@ -54,20 +58,23 @@ enum Outcome {
     /// The node rests there from now on, without any work.
     Rest(Rest),
     GiveUp,
+    Hold,
+    Unhold,
 }
 
 /// Everything that an operator can do, and where. A verb without a matching row is refused.
 fn rows(verb: &Verb) -> &'static [Row] {
-    use Allowed::{Busy, Resting, Soft};
+    use Allowed::{Busy, Holdable, OnHold, Resting, Soft};
     use Outcome::{Begin, GiveUp};
     use Rest::{
-        Active, Available, CleanFailed, DeployFailed, Enroll, Error, InspectFailed, Manageable,
+        Active, AdoptFailed, Available, CleanFailed, DeployFailed, Enroll, Error, InspectFailed,
+        Manageable,
     };
     match verb {
         Verb::Manage => &[
             Row(Resting(&[Enroll]), Begin(JobKind::Verify)),
             Row(
-                Resting(&[Available, InspectFailed, CleanFailed]),
+                Resting(&[Available, InspectFailed, CleanFailed, AdoptFailed]),
                 Outcome::Rest(Manageable),
             ),
         ],
@@ -91,7 +98,13 @@ fn rows(verb: &Verb) -> &'static [Row] {
             ),
             Row(Busy(&[JobKind::Deploy]), Begin(JobKind::Delete)),
         ],
+        Verb::Adopt(_) => &[Row(
+            Resting(&[Manageable, AdoptFailed]),
+            Begin(JobKind::Adopt),
+        )],
         Verb::Abort => &[Row(Busy(JobKind::ALL), GiveUp)],
+        Verb::Hold => &[Row(Holdable, Outcome::Hold)],
+        Verb::Unhold => &[Row(OnHold, Outcome::Unhold)],
         Verb::Power(PowerVerb::Off | PowerVerb::Reboot | PowerVerb::Cycle | PowerVerb::Reset) => &[
             Row(Resting(Rest::ALL), Begin(JobKind::Bmc)),
             Row(Soft, Begin(JobKind::Bmc)),
@@ -116,8 +129,13 @@ impl Allowed {
             (Allowed::Resting(rests), State::Resting(rest)) => rests.contains(rest),
             (Allowed::Busy(kinds), State::Busy(job)) => kinds.contains(&job.kind),
             (Allowed::Soft, State::Busy(job)) => job.is_soft(),
+            (Allowed::Holdable, State::Busy(job)) => job.can_be_held() && !job.hold,
+            (Allowed::OnHold, State::Busy(job)) => job.hold,
             (Allowed::Resting(_), State::Busy(_))
-            | (Allowed::Busy(_) | Allowed::Soft, State::Resting(_)) => false,
+            | (
+                Allowed::Busy(_) | Allowed::Soft | Allowed::Holdable | Allowed::OnHold,
+                State::Resting(_),
+            ) => false,
         }
     }
 }
@@ -136,8 +154,11 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::Provide
         | Verb::Deploy(_)
         | Verb::Rebuild(_)
-        | Verb::Undeploy => not_in_maintenance(draft, verb)?,
+        | Verb::Undeploy
+        | Verb::Adopt(_) => not_in_maintenance(draft, verb)?,
         Verb::Abort
+        | Verb::Hold
+        | Verb::Unhold
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -146,13 +167,19 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
     }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
+        let state = match verb {
+            Verb::Hold | Verb::Unhold => state.provision_state().to_string(),
+            _ => words(state),
+        };
         return Err(Rejected::WrongState {
             verb: verb.name().to_string(),
-            state: words(state),
+            state,
         });
     };
     match then {
         Outcome::GiveUp => Ok(draft.instead(Instead::Abort)),
+        Outcome::Hold => Ok(draft.hold()),
+        Outcome::Unhold => Ok(draft.unhold()),
         Outcome::Rest(rest) => Ok(rest_there(draft, *rest)),
         Outcome::Begin(kind) => begin(draft, *kind, verb),
     }
@@ -161,6 +188,7 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
 fn rest_there(draft: &mut Draft<'_>, rest: Rest) -> String {
     draft.node.state = State::Resting(rest);
     draft.node.last_error = None;
+    draft.end_instance();
     format!("the operator made the node {}", rest.name())
 }
 
@@ -170,6 +198,10 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
     let (goal, steps) = match kind {
         JobKind::Verify => (Goal::Rest(Rest::Manageable), vec![Step::Bmc(BmcAct::Check)]),
         JobKind::Inspect => (Goal::Rest(Rest::Manageable), ramdisk()),
+        JobKind::Adopt => {
+            accept_instance(draft, verb)?;
+            (Goal::Rest(Rest::Active), vec![Step::Bmc(BmcAct::Check)])
+        }
         JobKind::Clean if automated_clean => (Goal::Rest(Rest::Available), ramdisk()),
         JobKind::Clean => return Ok(rest_there(draft, Rest::Available)),
         JobKind::Deploy => {
@@ -194,22 +226,27 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
     let because = draft.instead(Instead::Begin { kind, goal, steps });
     Ok(match kind {
         JobKind::Bmc => format!("the operator wants to {} the node: {because}", verb.name()),
-        JobKind::Verify | JobKind::Inspect | JobKind::Clean | JobKind::Deploy | JobKind::Delete => {
-            because
-        }
+        JobKind::Verify
+        | JobKind::Inspect
+        | JobKind::Adopt
+        | JobKind::Clean
+        | JobKind::Deploy
+        | JobKind::Delete => because,
     })
 }
 
 /// Takes the instance of a deploy; a rebuild keeps what is not given of the node's own.
 fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
     let (given, kept) = match verb {
-        Verb::Deploy(instance) => (Some(instance), None),
+        Verb::Deploy(instance) | Verb::Adopt(instance) => (Some(instance), None),
         Verb::Rebuild(instance) => (instance.as_ref(), draft.node.instance.as_ref()),
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide
         | Verb::Undeploy
         | Verb::Abort
+        | Verb::Hold
+        | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
         | Verb::Delete
@@ -236,7 +273,10 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         });
     }
     let (mut instance, mut data) = given.clone().split();
-    confirm::take_token(given, kept, draft.ctx.policy, &mut instance, &mut data);
+    // An adopted system runs already, and reads nothing of ours.
+    if !matches!(verb, Verb::Adopt(_)) {
+        confirm::take_token(given, kept, draft.ctx.policy, &mut instance, &mut data);
+    }
     // With none of it given, the document beside the record stays, unless it has the URL of the image before.
     let had_url = kept.is_some_and(|kept| kept.image.source.is_masked());
     let keeps_data = kept.is_some() && data.is_empty() && !had_url;
@@ -269,7 +309,10 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
         | Verb::Deploy(_)
         | Verb::Rebuild(_)
         | Verb::Undeploy
+        | Verb::Adopt(_)
         | Verb::Abort
+        | Verb::Hold
+        | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
         | Verb::Delete => unreachable!("no row of this verb begins a job for the BMC alone"),

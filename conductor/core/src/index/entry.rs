@@ -123,7 +123,12 @@ impl Entry {
                 let agent = node.boot.map(|boot| AgentAt { boot, step: *id });
                 (None, None, agent)
             }
-            Some(Phase::InLine { .. } | Phase::Backoff { .. } | Phase::AwaitingAgent { .. })
+            Some(
+                Phase::InLine { .. }
+                | Phase::Held { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. },
+            )
             | None => (None, None, None),
         };
         let short = |error: &LastError| short(&error.what);

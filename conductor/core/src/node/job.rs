@@ -41,6 +41,9 @@ pub struct Job {
     /// Its place among the jobs of its kind that run at once, where their number is bounded. No other node has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u16>,
+    /// Nothing more is begun until an operator says so.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub hold: bool,
     pub phase: Phase,
 }
 
@@ -61,6 +64,8 @@ pub enum Goal {
 pub enum Phase {
     /// Nothing is begun: as many jobs of this kind run as may. The alarm at `until` only looks again.
     InLine { since: Time, until: Time },
+    /// The current step is not begun until an operator says so; a ramdisk that is there stays. No time counts.
+    Held { since: Time },
     /// `worker` acts on the BMC and stops acting at `until`, or when its life ends.
     Acting {
         op: OpId,
@@ -219,6 +224,7 @@ impl Job {
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => Some((worker, *act)),
             (
                 Phase::InLine { .. }
+                | Phase::Held { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. }
@@ -233,6 +239,7 @@ impl Job {
         match &self.phase {
             Phase::Acting { instead, .. } => instead.as_ref(),
             Phase::InLine { .. }
+            | Phase::Held { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. } => None,
@@ -245,6 +252,12 @@ impl Job {
         self.kind == JobKind::Bmc && self.steps.iter().any(soft)
     }
 
+    /// An operator may keep it from going on (Ironic's hold states).
+    pub fn can_be_held(&self) -> bool {
+        let holding = self.kind.spec().names.and_then(|names| names.holding);
+        holding.is_some() && !self.is_tidying()
+    }
+
     /// The job has failed, and only tidying up is left.
     pub fn is_tidying(&self) -> bool {
         match (self.kind.spec().on_failure, self.goal) {
@@ -255,8 +268,11 @@ impl Job {
 
     pub fn provision_state(&self) -> &'static str {
         match (self.kind.spec().names, self.goal) {
-            (Some(names), _) if self.phase.is_at_agent() => names.waiting,
-            (Some(names), _) => names.doing,
+            (Some(names), _) => match &self.phase {
+                Phase::Held { .. } => names.holding.unwrap_or(names.doing),
+                Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => names.waiting,
+                Phase::InLine { .. } | Phase::Acting { .. } | Phase::Backoff { .. } => names.doing,
+            },
             (None, Goal::Rest(rest)) => rest.name(),
             (None, Goal::Clean) => Rest::Error.name(),
         }
@@ -294,18 +310,11 @@ impl Phase {
     pub fn since(&self) -> Time {
         match self {
             Phase::InLine { since, .. }
+            | Phase::Held { since }
             | Phase::Acting { since, .. }
             | Phase::Backoff { since, .. }
             | Phase::AwaitingAgent { since, .. }
             | Phase::AgentStep { since, .. } => *since,
-        }
-    }
-
-    /// The conductor waits for the ramdisk.
-    fn is_at_agent(&self) -> bool {
-        match self {
-            Phase::InLine { .. } | Phase::Acting { .. } | Phase::Backoff { .. } => false,
-            Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => true,
         }
     }
 }

@@ -98,7 +98,7 @@ pub struct Node {
     pub state: State,
     /// When `state` last changed its name.
     pub since: Time,
-    /// When to look at this node again without being asked. Present exactly while it is busy.
+    /// When to look at this node again without being asked. Present exactly while it is busy and nobody holds its job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_at: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,6 +161,7 @@ impl Node {
             Some(Phase::AgentStep { seen, .. }) => *seen,
             Some(
                 Phase::InLine { .. }
+                | Phase::Held { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. },
@@ -178,6 +179,7 @@ impl Node {
             Some(Phase::AgentStep { id, .. }) => Some(*id),
             Some(
                 Phase::InLine { .. }
+                | Phase::Held { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. },

@@ -12,6 +12,7 @@ pub enum Rest {
     Available,
     Active,
     InspectFailed,
+    AdoptFailed,
     DeployFailed,
     CleanFailed,
     /// A delete failed.
@@ -25,6 +26,7 @@ impl Rest {
         Rest::Available,
         Rest::Active,
         Rest::InspectFailed,
+        Rest::AdoptFailed,
         Rest::DeployFailed,
         Rest::CleanFailed,
         Rest::Error,
@@ -38,6 +40,7 @@ impl Rest {
             Rest::Available => "available",
             Rest::Active => "active",
             Rest::InspectFailed => "inspect failed",
+            Rest::AdoptFailed => "adopt failed",
             Rest::DeployFailed => "deploy failed",
             Rest::CleanFailed => "clean failed",
             Rest::Error => "error",
@@ -49,6 +52,7 @@ impl Rest {
         match self {
             Rest::Enroll | Rest::Manageable | Rest::Available | Rest::Active => None,
             Rest::InspectFailed => Some(JobKind::Inspect),
+            Rest::AdoptFailed => Some(JobKind::Adopt),
             Rest::DeployFailed => Some(JobKind::Deploy),
             Rest::CleanFailed => Some(JobKind::Clean),
             Rest::Error => Some(JobKind::Delete),
@@ -74,6 +78,8 @@ impl Rest {
 pub enum JobKind {
     Verify,
     Inspect,
+    /// Take over a machine that serves its owner, as it is.
+    Adopt,
     Deploy,
     /// Tear down. Cleaning follows as a job of its own.
     Delete,
@@ -100,6 +106,8 @@ pub struct Names {
     pub doing: &'static str,
     /// While the conductor waits for the ramdisk.
     pub waiting: &'static str,
+    /// While it is held before its next step; none: it cannot be.
+    pub holding: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +122,7 @@ impl JobKind {
     pub const ALL: &[JobKind] = &[
         JobKind::Verify,
         JobKind::Inspect,
+        JobKind::Adopt,
         JobKind::Deploy,
         JobKind::Delete,
         JobKind::Clean,
@@ -134,8 +143,14 @@ impl JobKind {
                 target: Some(Rest::Manageable),
                 powers_off: true,
             },
+            JobKind::Adopt => Spec {
+                names: named("adopting", "adopting"),
+                on_failure: OnFailure::Rest(Rest::AdoptFailed),
+                target: Some(Rest::Active),
+                powers_off: false,
+            },
             JobKind::Deploy => Spec {
-                names: named("deploying", "wait call-back"),
+                names: holdable("deploying", "wait call-back", "deploy hold"),
                 on_failure: OnFailure::Rest(Rest::DeployFailed),
                 target: Some(Rest::Active),
                 powers_off: true,
@@ -147,7 +162,7 @@ impl JobKind {
                 powers_off: false,
             },
             JobKind::Clean => Spec {
-                names: named("cleaning", "clean wait"),
+                names: holdable("cleaning", "clean wait", "clean hold"),
                 on_failure: OnFailure::Rest(Rest::CleanFailed),
                 target: Some(Rest::Available),
                 powers_off: false,
@@ -163,7 +178,23 @@ impl JobKind {
 }
 
 const fn named(doing: &'static str, waiting: &'static str) -> Option<Names> {
-    Some(Names { doing, waiting })
+    Some(Names {
+        doing,
+        waiting,
+        holding: None,
+    })
+}
+
+const fn holdable(
+    doing: &'static str,
+    waiting: &'static str,
+    holding: &'static str,
+) -> Option<Names> {
+    Some(Names {
+        doing,
+        waiting,
+        holding: Some(holding),
+    })
 }
 
 #[cfg(test)]

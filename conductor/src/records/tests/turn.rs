@@ -35,6 +35,7 @@ fn cleaned_in(before: &Node, place: Option<u16>, op: &str) -> Node {
         boots: 0,
         again: None,
         place,
+        hold: false,
         phase,
     });
     Node {

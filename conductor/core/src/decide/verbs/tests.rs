@@ -1,9 +1,12 @@
 //! An operator is never locked out: what stops a job, what takes its place, and that `explain` names only such verbs.
 //! What the verbs then do is tried in `decide/tests.rs`.
+mod adopt;
+mod hold;
+
 use super::super::tests::{Story, instance};
 use super::super::{BmcFault, Ctx, Event, Patch, PowerVerb, Verb, decide};
 use crate::explain::explain;
-use crate::id::{Actor, Incarnation};
+use crate::id::{Actor, Incarnation, OpId, WorkerId};
 use crate::index::Entry;
 use crate::node::{BmcAct, During, JobKind, LastError, Maintenance, Node, Rest, Secret, State};
 use core::time::Duration;
@@ -34,6 +37,19 @@ fn stopped(story: Story) -> Story {
             untold: false,
         }),
     })
+}
+
+fn ctx<'a>(story: &'a Story, op: &'a OpId, worker: &'a WorkerId) -> Ctx<'a> {
+    Ctx {
+        now: story.now,
+        op,
+        worker,
+        incarnation: Incarnation::default(),
+        policy: &story.policy,
+        inventory: None,
+        secrets: None,
+        instance_data: None,
+    }
 }
 
 fn refused(story: &mut Story, verb: Verb) -> String {
@@ -97,6 +113,13 @@ fn every_job_can_be_aborted_in_mid_act() {
             Story::new().ask(Verb::Manage).bmc_did().ask(Verb::Provide),
             "clean failed",
         ),
+        (
+            Story::new()
+                .ask(Verb::Manage)
+                .bmc_did()
+                .ask(Verb::Adopt(instance())),
+            "adopt failed",
+        ),
         (deploying(), "deploy failed"),
         (active(), "deploy failed"),
         (deploying().ask(Verb::Undeploy), "deploy failed"),
@@ -124,7 +147,7 @@ fn every_job_can_be_aborted_in_mid_act() {
                 assert_eq!(story.acting().1, BmcAct::PowerOff);
                 stopped(story.ask(Verb::Abort)).is(end);
             }
-            JobKind::Verify | JobKind::Clean | JobKind::Delete | JobKind::Bmc => {
+            JobKind::Verify | JobKind::Adopt | JobKind::Clean | JobKind::Delete | JobKind::Bmc => {
                 story.is(end);
             }
         }
@@ -212,7 +235,7 @@ fn everywhere() -> Vec<Node> {
         node.state = State::Resting(*rest);
         match rest {
             Rest::Enroll | Rest::Manageable | Rest::Available => {}
-            Rest::Active | Rest::DeployFailed | Rest::Error => {
+            Rest::Active | Rest::AdoptFailed | Rest::DeployFailed | Rest::Error => {
                 node.instance = Story::writing().node.instance;
             }
             Rest::InspectFailed | Rest::CleanFailed => {}
@@ -237,6 +260,8 @@ fn everywhere() -> Vec<Node> {
             .node,
         Story::writing().node,
         tidying.node,
+        Story::writing().ask(Verb::Hold).node,
+        Story::writing().ask(Verb::Hold).agent_did().node,
         Story::available().ask(power(SOFT)).node,
         Story::available().ask(power(SOFT_REBOOT)).bmc_did().node,
         Story::available().ask(power(PowerVerb::Off)).node,
@@ -284,7 +309,10 @@ fn explain_names_only_verbs_that_are_accepted() {
                 "node deploy" => Verb::Deploy(instance()),
                 "node rebuild" => Verb::Rebuild(None),
                 "node undeploy" => Verb::Undeploy,
+                "node adopt" => Verb::Adopt(instance()),
                 "node abort" => Verb::Abort,
+                "node hold" => Verb::Hold,
+                "node unhold" => Verb::Unhold,
                 "node maintenance unset" => Verb::Maintenance(None),
                 "node set" => Verb::Set(patch.clone()),
                 // It asks the BMC, whatever the node is at.
@@ -294,17 +322,8 @@ fn explain_names_only_verbs_that_are_accepted() {
                 other => panic!("explain names {other:?}, which this test does not know"),
             };
             let request = "r".parse().unwrap();
-            let ctx = Ctx {
-                now: story.now,
-                op: &op,
-                worker: &worker,
-                incarnation: Incarnation::default(),
-                policy: &story.policy,
-                inventory: None,
-                secrets: None,
-                instance_data: None,
-            };
-            let accepted = decide(Some(&node), &Event::Asked { request, verb }, ctx);
+            let event = Event::Asked { request, verb };
+            let accepted = decide(Some(&node), &event, ctx(&story, &op, &worker));
             assert!(accepted.is_ok(), "{name} of {node:?}: {accepted:?}");
         }
     }
