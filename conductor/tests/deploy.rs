@@ -311,6 +311,60 @@ async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_on_hold_keeps_its_ramdisk_and_goes_on_when_it_is_told() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "automated_clean = false");
+    let sim = Sim::start(false);
+    prepare(&site, &sim).await;
+    deploy(&site).await;
+    site.cli(&["node", "hold", "box"]).await.good();
+    let mut agent = look_up(&site, 1).await;
+    assert_eq!(agent.beat(Status::Idle).await, HeartbeatReply::Idle);
+    let shown = site.show("box").await;
+    assert_eq!(shown["provision_state"], "deploy hold");
+    assert_eq!(shown.get("wake_at"), None, "no time counts");
+    let words = site.cli(&["node", "explain", "box"]).await.good();
+    assert!(words.contains("an operator to end the hold"), "{words}");
+    let said = site.cli(&["node", "hold", "box"]).await.bad();
+    assert!(
+        said.contains("cannot hold a node that is deploy hold"),
+        "{said}"
+    );
+    site.cli(&["node", "unhold", "box"]).await.good();
+    write(agent.beat(Status::Idle).await);
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_runs_is_adopted_and_left_alone() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "power_sync_secs = 0");
+    let sim = Sim::start(true);
+    let bmc = json!({ "protocol": "ipmi", "address": sim.address(), "username": "admin", "password": PASSWORD });
+    site.enroll(json!({ "name": "box", "bmc": bmc, "macs": [mac(1)] }))
+        .await;
+    site.cli(&["node", "manage", "box", "--wait"]).await.good();
+    let before = sim.commands();
+    let checksum = "0".repeat(64);
+    let adopt = [
+        "node",
+        "adopt",
+        "box",
+        "--image",
+        "disk.img.gz",
+        "--checksum",
+        &checksum,
+        "--wait",
+    ];
+    site.cli(&adopt).await.good();
+    let shown = site.show("box").await;
+    assert_eq!(shown["provision_state"], "active");
+    assert_eq!(shown["power"]["on"], true);
+    assert_eq!(sim.commands(), before, "neither power nor boot device");
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_with_a_token_says_once_that_it_runs() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "automated_clean = false");

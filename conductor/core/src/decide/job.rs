@@ -236,15 +236,11 @@ impl Draft<'_> {
             Instead::Abort => {
                 let what = "aborted by the operator";
                 let once = self.once_only(what);
-                let what = match &self.job().phase {
-                    Phase::InLine { .. } => {
-                        "aborted by the operator while it waited in line: the machine is as it was"
-                            .into()
+                let what = match self.job().is_untouched() {
+                    true => {
+                        "aborted by the operator before it began: the machine is as it was".into()
                     }
-                    Phase::Acting { .. }
-                    | Phase::Backoff { .. }
-                    | Phase::AwaitingAgent { .. }
-                    | Phase::AgentStep { .. } => once.unwrap_or_else(|| what.into()),
+                    false => once.unwrap_or_else(|| what.into()),
                 };
                 self.fail(FailureOf::Other, what)
             }
@@ -258,8 +254,8 @@ impl Draft<'_> {
         let job = self.job();
         let (kind, goal, tidying) = (job.kind, job.goal, job.is_tidying());
         let spec = kind.spec();
-        // Whatever runs on a machine that has only waited in line is none of this job's.
-        let untouched = matches!(job.phase, Phase::InLine { .. });
+        // Whatever runs on the machine of a job that has only waited is none of the job's.
+        let untouched = job.is_untouched();
         let during = During::Step {
             provision_state: state.to_string(),
             name: job.step().name().to_string(),

@@ -252,6 +252,18 @@ impl Job {
         self.kind == JobKind::Bmc && self.steps.iter().any(soft)
     }
 
+    /// Nobody has been asked to do anything for it yet.
+    pub fn is_untouched(&self) -> bool {
+        match &self.phase {
+            Phase::InLine { .. } => true,
+            Phase::Held { .. } => self.at == 0 && self.tries == 1 && self.boots == 0,
+            Phase::Acting { .. }
+            | Phase::Backoff { .. }
+            | Phase::AwaitingAgent { .. }
+            | Phase::AgentStep { .. } => false,
+        }
+    }
+
     /// An operator may keep it from going on (Ironic's hold states).
     pub fn can_be_held(&self) -> bool {
         let holding = self.kind.spec().names.and_then(|names| names.holding);

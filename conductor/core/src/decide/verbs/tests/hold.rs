@@ -116,6 +116,8 @@ fn whoever_is_held_in_line_keeps_its_place_when_its_turn_comes() {
         *story.node.job().unwrap().step(),
         Step::Bmc(BmcAct::Netboot)
     );
+    let story = story.ask(Verb::Abort).is("deploy failed");
+    assert!(story.error().ends_with("the machine is as it was"));
 }
 
 #[test]
