@@ -118,7 +118,7 @@ async fn keep(to: &Connect, orders: &[Order], signer: &KeyPair) -> anyhow::Resul
         Ok::<_, anyhow::Error>(())
     };
     if let Err(why) = kept.await {
-        out::warn(&format!(
+        out::warn(format_args!(
             "no worker has noted it ({}). It has ended; but should the NATS servers get an older account back, it would begin \
              again: repeat this command then, or when workers answer",
             out::visible_line(&format!("{why:#}"))

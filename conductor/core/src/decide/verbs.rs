@@ -167,9 +167,10 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
     }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
-        let state = match verb {
-            Verb::Hold | Verb::Unhold => state.provision_state().to_string(),
-            _ => words(state),
+        let holds = matches!(verb, Verb::Hold | Verb::Unhold);
+        let state = match holds {
+            true => state.provision_state().to_string(),
+            false => words(state),
         };
         return Err(Rejected::WrongState {
             verb: verb.name().to_string(),
