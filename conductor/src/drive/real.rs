@@ -71,6 +71,7 @@ fn is_lost(error: &StoreError) -> bool {
         | StoreError::Full { .. }
         | StoreError::Later(_)
         | StoreError::Config { .. }
+        | StoreError::Carries { .. }
         | StoreError::Emptied { .. }
         | StoreError::NoMasterKey
         | StoreError::Kv(_)
