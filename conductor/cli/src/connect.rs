@@ -119,7 +119,14 @@ impl Connect {
     /// # Errors
     /// When there is no login, or no server takes it.
     pub async fn open(&self) -> anyhow::Result<Connected> {
-        let creds = self.login()?;
+        self.open_as(self.login()?).await
+    }
+
+    /// With another login than the person's own.
+    ///
+    /// # Errors
+    /// When no server takes it.
+    pub async fn open_as(&self, creds: Option<Creds>) -> anyhow::Result<Connected> {
         let (say, refused) = watch::channel(vec![]);
         let (say_link, link) = watch::channel(Link::Up);
         let options = options(creds.as_ref(), self.ca().as_deref());
