@@ -131,6 +131,73 @@ async fn workers_and_people_do_what_their_logins_allow() {
     }
 }
 
+/// Servers go on doing what a login has asked of JetStream when that login has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stolen_login_leaves_in_jetstream_is_seen_and_deleted() {
+    for binary in NatsBinary::supported() {
+        // nats-server 2.9 gives a stream that is there no `republish`.
+        let republishes = !matches!(binary, NatsBinary::Floor);
+        let site = Site::start_with_logins(binary, &[]).await;
+        let mut worker = site.worker("w1", "power_sync_secs = 0");
+        let clean = site.cli(&["auth", "strangers"]).await.good();
+        assert!(clean.contains("Ironbeat's own"), "{clean}");
+        let ask = async |who: &async_nats::Client, verb: &str, body: Value| -> Value {
+            let subject = format!("$JS.API.{verb}");
+            let answer = who.request(subject, body.to_string().into()).await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+            assert_eq!(answer.get("error"), None, "{verb}");
+            answer
+        };
+        // What a worker's login can do.
+        let thief = connect_as(&site.nats, site.auth(), "worker/worker.creds").await;
+        let ear = json!({ "stream_name": "KV_ib", "config": {
+            "durable_name": "ear", "deliver_subject": "_INBOX.boot.ear", "ack_policy": "none", "filter_subject": "$KV.ib.node.>",
+        } });
+        ask(
+            &thief.unwrap(),
+            "CONSUMER.CREATE.KV_ib.ear.$KV.ib.node.>",
+            ear,
+        )
+        .await;
+        // What one of an earlier version could do.
+        let file = site.dir().join("jetstream.creds");
+        let made = ["auth", "jetstream", file.to_str().unwrap()];
+        site.cli(&made).await.good();
+        let old = connect_as(&site.nats, site.auth(), file.to_str().unwrap()).await;
+        let old = old.unwrap();
+        let mouth = json!({
+            "name": "MOUTH", "subjects": ["thief.>"], "storage": "memory", "num_replicas": 1,
+            "republish": { "src": "thief.>", "dest": "$KV.ib.>" },
+        });
+        ask(&old, "STREAM.CREATE.MOUTH", mouth).await;
+        let mut own = ask(&old, "STREAM.INFO.KV_ib", json!({})).await["config"].take();
+        own["subjects"] = json!(["$KV.ib.>", "ib.v1.api.>"]);
+        if republishes {
+            own["republish"] = json!({ "src": "$KV.ib.>", "dest": "_INBOX.boot.kv.>" });
+        }
+        ask(&old, "STREAM.UPDATE.KV_ib", own).await;
+
+        let seen = site.cli(&["auth", "strangers"]).await;
+        assert_eq!(seen.code, Some(1), "{seen:?}");
+        for words in [
+            "ear",
+            "durable, sends to _INBOX.boot.ear, where nobody listens",
+            "MOUTH",
+            "foreign stream: subjects [\"thief.>\"]",
+            "has subjects [\"$KV.ib.>\",\"ib.v1.api.>\"]",
+        ] {
+            assert!(seen.out.contains(words), "{words}: {seen:?}");
+        }
+        let seen = seen.out.contains("_INBOX.boot.kv.>");
+        assert_eq!(seen, republishes);
+        let said = site.cli(&["auth", "strangers", "--delete"]).await.good();
+        assert!(said.contains("They are gone."), "{said}");
+        let clean = site.cli(&["auth", "strangers"]).await.good();
+        assert!(clean.contains("Ironbeat's own"), "{clean}");
+        worker.assert_well();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_without_a_login_of_its_own_may_look_up() {
     let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;

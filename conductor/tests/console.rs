@@ -212,6 +212,9 @@ async fn a_terminal_shows_types_and_ends() {
     }
     let none = site.cli(&["node", "console", "box", "--history"]).await;
     assert!(none.bad().contains("`console.record`"));
+    let js = async_nats::jetstream::new(site.client.clone());
+    let kept = js.get_stream("IB_CONSOLES").await.unwrap();
+    assert_eq!(kept.cached_info().state.messages, 0);
     keys.write_all(b"~.").await.unwrap();
     let output = tokio::time::timeout(SOON, terminal.wait_with_output()).await;
     let output = output.expect("it ends").unwrap();

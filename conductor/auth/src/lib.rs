@@ -9,3 +9,4 @@ pub mod revoke;
 pub mod roles;
 pub mod sealing;
 pub mod site;
+pub mod streams;

@@ -1,12 +1,11 @@
 //! What each role may say and hear. The broker enforces it: a role is the template of a signing key, not a claim of its user.
 //! Which endpoint asks for which role is in `ironbeat-ops`; who gets a role is for whoever signs.
+use crate::streams::{self, BUCKETS};
 use ironbeat_common::subject;
 use ironbeat_ops::{ENDPOINTS, Role as Person};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The buckets and streams that are written by subject, as `records` in the conductor names them.
-const BUCKETS: [&str; 3] = ["ib", "ib_workers", "ib_lookups"];
 /// How the subjects of answers begin, which are all that the role front may write.
 pub const INBOXES: &str = "_INBOX.";
 /// The inbox of everybody who has a key of their own: nobody else may listen there.
@@ -36,10 +35,12 @@ pub enum Role {
     Agent,
     /// A machine that has not been recognised.
     Bootstrap,
+    /// Streams and consumers as such, for operators of the NATS servers.
+    Jetstream,
 }
 
 impl Role {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Worker,
         Self::Front,
         Self::Admin,
@@ -47,6 +48,7 @@ impl Role {
         Self::Observer,
         Self::Agent,
         Self::Bootstrap,
+        Self::Jetstream,
     ];
 
     pub fn name(self) -> &'static str {
@@ -58,6 +60,7 @@ impl Role {
             Self::Observer => "observer",
             Self::Agent => "agent",
             Self::Bootstrap => "bootstrap",
+            Self::Jetstream => "jetstream",
         }
     }
 
@@ -67,7 +70,7 @@ impl Role {
             Self::Admin => Some(Person::Admin),
             Self::Operator => Some(Person::Operator),
             Self::Observer => Some(Person::Observer),
-            Self::Worker | Self::Front | Self::Agent | Self::Bootstrap => None,
+            Self::Worker | Self::Front | Self::Agent | Self::Bootstrap | Self::Jetstream => None,
         }
     }
 
@@ -95,11 +98,10 @@ impl Role {
                     "P.nudge.*",
                     "P.console.*.out",
                     "P.worker.>",
-                    "$JS.API.>",
-                    "$JS.ACK.>",
                     "$JS.FC.>",
                     OWN_INBOX,
                 ]);
+                publish.extend(streams::of_workers());
                 publish.extend(BUCKETS.map(|bucket| format!("$KV.{bucket}.>")));
                 allow(publish, of(&[OWN_INBOX]))
             }
@@ -134,6 +136,7 @@ impl Role {
                     vec![format!("{BOOT_INBOX}.>")],
                 )
             },
+            Self::Jetstream => allow(of(&["$JS.API.>"]), of(&[OWN_INBOX])),
         }
     }
 
@@ -241,12 +244,30 @@ mod tests {
         }
     }
 
+    /// What a stolen login leaves behind would outlive it.
+    #[test]
+    fn a_worker_asks_for_no_stream_but_its_own_and_changes_none() {
+        let ours: Vec<String> = streams::all("ib.v1").into_iter().map(|it| it.0).collect();
+        for subject in Role::Worker.template("ib.v1").publish.allow {
+            let Some(verb) = subject.strip_prefix("$JS.API.") else {
+                continue;
+            };
+            let its_own = |name: &String| verb.split('.').any(|token| token == name);
+            assert!(ours.iter().any(its_own), "{subject}");
+            for change in ["STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE"] {
+                assert!(!verb.starts_with(change), "{subject}");
+            }
+        }
+    }
+
     #[test]
     fn only_workers_touch_records_and_only_answers_go_to_others_inboxes() {
         for role in Role::ALL {
             let publish = role.template("ib.v1").publish.allow;
             let any = |start: &str| publish.iter().any(|subject| subject.starts_with(start));
-            assert_eq!(any("$JS.") || any("$KV."), role == Role::Worker, "{role}");
+            assert_eq!(any("$KV."), role == Role::Worker, "{role}");
+            let asks = matches!(role, Role::Worker | Role::Jetstream);
+            assert_eq!(any("$JS."), asks, "{role}");
             assert_eq!(publish.contains(&"_INBOX.>".into()), role == Role::Front);
         }
     }

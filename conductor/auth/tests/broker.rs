@@ -9,6 +9,7 @@ use ironbeat_auth::jwt::{self, Claims};
 use ironbeat_auth::revoke::{FOR_GOOD, List, revise, update_subject};
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site::Site;
+use ironbeat_auth::streams;
 use ironbeat_ops::ENDPOINTS;
 use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::NatsBinary;
@@ -30,7 +31,7 @@ fn all(roles: &[Role]) -> impl Fn(Role) -> bool + '_ {
     move |role| roles.contains(&role)
 }
 
-use Role::{Admin, Agent, Bootstrap, Front, Observer, Operator, Worker};
+use Role::{Admin, Agent, Bootstrap, Front, Jetstream, Observer, Operator, Worker};
 
 #[test]
 fn the_broker_allows_each_role_its_endpoints_and_refuses_it_the_rest() {
@@ -77,9 +78,24 @@ fn the_broker_refuses_what_belongs_to_others() {
         ("$KV.ib_workers.w1", &[Worker]),
         ("$KV.ib_lookups.x", &[Worker]),
         ("$KV.another.x", &nobody),
-        ("$JS.API.INFO", &[Worker]),
-        ("$JS.API.STREAM.DELETE.KV_ib", &[Worker]),
-        ("$JS.API.DIRECT.GET.KV_ib", &[Worker]),
+        ("$JS.API.INFO", &[Jetstream]),
+        ("$JS.API.STREAM.INFO.KV_ib", &[Worker, Jetstream]),
+        ("$JS.API.STREAM.CREATE.KV_ib", &[Worker, Jetstream]),
+        ("$JS.API.STREAM.CREATE.EARS", &[Jetstream]),
+        ("$JS.API.STREAM.UPDATE.KV_ib", &[Jetstream]),
+        ("$JS.API.STREAM.PURGE.KV_ib", &[Jetstream]),
+        ("$JS.API.STREAM.DELETE.KV_ib", &[Jetstream]),
+        ("$JS.API.STREAM.MSG.GET.IB_SEEN", &[Worker, Jetstream]),
+        ("$JS.API.STREAM.MSG.DELETE.KV_ib", &[Worker, Jetstream]),
+        ("$JS.API.STREAM.MSG.DELETE.IB_EVENTS", &[Jetstream]),
+        ("$JS.API.CONSUMER.CREATE.KV_ib", &[Worker, Jetstream]),
+        ("$JS.API.CONSUMER.CREATE.IB_SEEN", &[Jetstream]),
+        ("$JS.API.CONSUMER.DURABLE.CREATE.KV_ib.ear", &[Jetstream]),
+        (
+            "$JS.API.CONSUMER.MSG.NEXT.IB_EVENTS.x",
+            &[Worker, Jetstream],
+        ),
+        ("$JS.API.DIRECT.GET.KV_ib", &[Jetstream]),
         ("$SYS.REQ.SERVER.PING", &nobody),
         ("$SRV.PING", &people),
         ("$SRV.INFO.ironbeat", &people),
@@ -156,7 +172,9 @@ fn the_broker_refuses_what_belongs_to_others() {
                 let own = format!("ib.v1.console.{NODE}.{part}.{}", creds.key.public_key());
                 assert_eq!(wire.may_say(&own), all(who)(role), "{role} says {own}");
             }
-            assert!(!wire.may_say(&format!("$JS.API.STREAM.INFO.KV_ib.{role}")) || role == Worker);
+            assert!(
+                !wire.may_say(&format!("$JS.API.STREAM.INFO.KV_ib.{role}")) || role == Jetstream
+            );
             for subject in ["ib.v1.lookup", "ib.v1.api.node.enroll", "ib.v1.heartbeat.*"] {
                 let takes = wire.may_take(subject, "conductor");
                 assert_eq!(
@@ -164,6 +182,45 @@ fn the_broker_refuses_what_belongs_to_others() {
                     role == Front,
                     "{role} takes {subject} from the workers"
                 );
+            }
+        }
+    }
+}
+
+/// What a thief could change in a stream, its servers would go on doing when the thief's login has ended.
+#[test]
+fn a_worker_makes_its_streams_and_cannot_change_one_that_is_there() {
+    for binary in NatsBinary::supported() {
+        let site = Site::new("ib.v1");
+        let server = server(binary, &site);
+        let creds = login(&site, Worker);
+        let mut wire = Wire::login(&server, &creds).unwrap();
+        let inbox = format!("{}.x", creds.inbox());
+        wire.send(&format!("SUB {inbox} 1"));
+        let mut create = |config: &serde_json::Value| {
+            let body = config.to_string();
+            let name = config["name"].as_str().unwrap();
+            let (subject, size) = (format!("$JS.API.STREAM.CREATE.{name}"), body.len());
+            wire.send(&format!("PUB {subject} {inbox} {size}\r\n{body}"));
+            wire.message()
+        };
+        for (name, subject) in streams::all("ib.v1") {
+            let plain = json!({
+                "name": name, "subjects": [subject], "storage": "file", "retention": "limits",
+                "discard": "old", "num_replicas": 1,
+            });
+            let made = create(&plain);
+            assert!(!made.contains("\"error\""), "{name}: {made}");
+            for (field, value) in [
+                ("republish", json!({ "src": ">", "dest": "_INBOX.boot.>" })),
+                ("subjects", json!([subject, "ib.v1.api.>"])),
+                ("sources", json!([{ "name": "EARS" }])),
+                ("max_msgs", json!(7)),
+            ] {
+                let mut changed = plain.clone();
+                changed[field] = value;
+                let said = create(&changed);
+                assert!(said.contains("10058"), "{name} with {field}: {said}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Writes the table of roles in docs/security.md, or compares it with what is there.
 //! That servers hold to it is tried in `broker`.
 use ironbeat_auth::roles::{Role, Template};
+use ironbeat_auth::streams;
 use ironbeat_document as document;
 
 const PREFIX: &str = "ib.v1";
@@ -8,10 +9,12 @@ const PREFIX: &str = "ib.v1";
 /// Endpoints have a table of their own.
 fn list(subjects: &[String], role: Role) -> String {
     let api = format!("{PREFIX}.api.");
-    let others = subjects
+    let (asked, others): (Vec<_>, Vec<_>) = subjects
         .iter()
-        .filter(|subject| !subject.starts_with(&api) || subject.ends_with('>'));
+        .filter(|subject| !subject.starts_with(&api) || subject.ends_with('>'))
+        .partition(|subject| subject.starts_with("$JS.API.") && *subject != "$JS.API.>");
     let mut all: Vec<_> = others
+        .into_iter()
         .map(|subject| {
             let subject = subject
                 .replace("{{subject()}}", "KEY")
@@ -19,6 +22,7 @@ fn list(subjects: &[String], role: Role) -> String {
             format!("`{subject}`")
         })
         .collect();
+    all.extend(of_streams(&asked));
     if let Some(rank) = role.person()
         && subjects
             .iter()
@@ -28,6 +32,41 @@ fn list(subjects: &[String], role: Role) -> String {
         all.insert(0, format!("the endpoints of {rank}s"));
     }
     all.join(", ")
+}
+
+/// Each subject of JetStream's API once, with the streams for which it is allowed.
+fn of_streams(asked: &[&String]) -> Vec<String> {
+    let names: Vec<String> = streams::all(PREFIX).into_iter().map(|it| it.0).collect();
+    let mut verbs: Vec<(String, Vec<&str>)> = vec![];
+    for subject in asked {
+        let tokens = subject.split('.');
+        let stream = tokens
+            .clone()
+            .find_map(|token| names.iter().find(|name| *name == token));
+        let stream = stream.expect("it is about a stream");
+        let tokens: Vec<&str> = tokens
+            .map(|token| if token == stream { "STREAM" } else { token })
+            .collect();
+        let verb = tokens.join(".");
+        match verbs.iter_mut().find(|(known, _)| *known == verb) {
+            Some((_, of)) => of.push(stream),
+            None => verbs.push((verb, vec![stream])),
+        }
+    }
+    let line = |(verb, of): (String, Vec<&str>)| {
+        let lacks: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !of.contains(name))
+            .collect();
+        let of = match lacks[..] {
+            [] => "all".into(),
+            [one] => format!("all but {one}"),
+            _ => of.join(" "),
+        };
+        format!("`{verb}` ({of})")
+    };
+    verbs.into_iter().map(line).collect()
 }
 
 #[test]

@@ -119,7 +119,14 @@ impl Connect {
     /// # Errors
     /// When there is no login, or no server takes it.
     pub async fn open(&self) -> anyhow::Result<Connected> {
-        let creds = self.login()?;
+        self.open_as(self.login()?).await
+    }
+
+    /// With another login than the person's own.
+    ///
+    /// # Errors
+    /// When no server takes it.
+    pub async fn open_as(&self, creds: Option<Creds>) -> anyhow::Result<Connected> {
         let (say, refused) = watch::channel(vec![]);
         let (say_link, link) = watch::channel(Link::Up);
         let options = options(creds.as_ref(), self.ca().as_deref());
@@ -167,21 +174,6 @@ impl Connect {
             believed,
             asker,
         })
-    }
-
-    /// As somebody who is no person.
-    ///
-    /// # Errors
-    /// When no server takes the login.
-    pub(crate) async fn open_as(&self, creds: &Creds) -> anyhow::Result<async_nats::Client> {
-        let options = options(Some(creds), self.ca().as_deref()).name("ironbeat/cli");
-        match options.connect(&self.nats).await {
-            Ok(nats) => Ok(nats),
-            Err(error) => {
-                let tried = servers::tried(&self.nats).await;
-                Err(error).context(format!("connect to NATS at {tried} as {}", creds.who()))
-            }
-        }
     }
 
     fn login(&self) -> anyhow::Result<Option<Creds>> {

@@ -70,6 +70,7 @@ fn is_lost(error: &StoreError) -> bool {
         | StoreError::Races { .. }
         | StoreError::Full { .. }
         | StoreError::Config { .. }
+        | StoreError::Carries { .. }
         | StoreError::Emptied { .. }
         | StoreError::NoMasterKey
         | StoreError::Kv(_)

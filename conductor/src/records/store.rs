@@ -10,6 +10,7 @@ use super::{Keep, Kv, KvError};
 use crate::secrets::{Broken, MasterKeys};
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, Stream};
+use ironbeat_auth::streams;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
@@ -36,12 +37,12 @@ impl Default for Names {
     fn default() -> Self {
         Self {
             prefix: ironbeat_common::subject::DEFAULT_PREFIX.into(),
-            nodes: "ib".into(),
-            workers: "ib_workers".into(),
-            lookups: "ib_lookups".into(),
-            events: "IB_EVENTS".into(),
-            seen: "IB_SEEN".into(),
-            consoles: "IB_CONSOLES".into(),
+            nodes: streams::NODES.into(),
+            workers: streams::WORKERS.into(),
+            lookups: streams::LOOKUPS.into(),
+            events: streams::EVENTS.into(),
+            seen: streams::SEEN.into(),
+            consoles: streams::CONSOLES.into(),
             replicas: Replicas::AsServersAllow,
         }
     }
@@ -70,6 +71,16 @@ pub enum StoreError {
         field: &'static str,
         found: String,
         needed: String,
+    },
+    #[error(
+        "stream {stream} has {field} {found}, with which servers write or send messages that no login may, and which Ironbeat \
+         never sets: somebody else did. `ironbeat auth strangers` shows what else is foreign in JetStream, and puts it right \
+         with --delete"
+    )]
+    Carries {
+        stream: String,
+        field: &'static str,
+        found: String,
     },
     #[error(
         "bucket {bucket} is not the one that {worker} remembers, which was made {made}: the NATS servers have lost \
@@ -130,6 +141,7 @@ impl StoreError {
             | StoreError::Full { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Config { .. }
+            | StoreError::Carries { .. }
             | StoreError::Emptied { .. }
             | StoreError::Sealed { .. }
             | StoreError::NoMasterKey

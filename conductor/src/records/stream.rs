@@ -10,6 +10,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
 use async_nats::jetstream::{self, ErrorCode, stream};
 use futures_util::StreamExt;
+use ironbeat_auth::streams::CARRIERS;
 use serde_json::{Value, json};
 use std::num::NonZeroU8;
 use std::time::Duration;
@@ -55,7 +56,8 @@ impl Replicas {
 /// Sizes, ages and replicas are the operator's to change; what would change the meaning of a stream is not.
 ///
 /// # Errors
-/// [`StoreError::Config`] when a stream of this name is there and differs in a way that matters.
+/// [`StoreError::Config`] when a stream of this name is there and differs in a way that matters, [`StoreError::Carries`] when it
+/// has what none of ours has.
 pub(crate) async fn ensure(
     js: &jetstream::Context,
     mut wanted: stream::Config,
@@ -92,11 +94,12 @@ pub(crate) async fn ensure(
     if let Some(fewer) = fewer_than_wanted(stream.cached_info(), replicas, servers(js)) {
         tracing::warn!(stream = name, "{fewer}");
     }
-    if let (None, Some(about)) = (&found.description, &wanted.description)
-        && let Err(why) = describe(js, &name, about).await
-    {
-        // A stream works without one: a worker may lack the right to change it.
-        tracing::debug!(stream = name, "not described: {why}");
+    if let Some((field, found)) = carrier(&config_as_told(js, &name).await?) {
+        return Err(StoreError::Carries {
+            stream: name,
+            field,
+            found,
+        });
     }
     Ok(stream)
 }
@@ -162,20 +165,27 @@ fn fewer_than_wanted(info: &stream::Info, replicas: Replicas, servers: usize) ->
     })
 }
 
-/// Gives a description to a stream that was made without one. All else stays as the server has it, in its own words: the
-/// client has fewer settings than the server, and would take away what an operator has set.
-async fn describe(js: &jetstream::Context, name: &str, about: &str) -> Result<(), String> {
-    let ask = async |verb: &str, body: &Value| {
-        let subject = format!("STREAM.{verb}.{name}");
-        match js.request(subject, body).await {
-            Ok(Response::Ok(reply)) => Ok::<Value, String>(reply),
-            Ok(Response::Err { error }) => Err(error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    };
-    let mut config = ask("INFO", &json!({})).await?["config"].take();
-    config["description"] = about.into();
-    ask("UPDATE", &config).await.map(drop)
+/// A stream's configuration in the server's own words: the client has fewer settings than the server.
+async fn config_as_told(js: &jetstream::Context, name: &str) -> Result<Value, StoreError> {
+    let told = js
+        .request(format!("STREAM.INFO.{name}"), &json!({}))
+        .await
+        .map_err(Cause::from)
+        .and_then(|reply: Response<Value>| match reply {
+            Response::Ok(mut told) => Ok(told["config"].take()),
+            Response::Err { error } => Err(error.into()),
+        });
+    told.map_err(|source| StoreError::Stream {
+        what: format!("read how stream {name} is set up"),
+        source,
+    })
+}
+
+/// What has the servers write or send messages in a stream's name, whoever set it up. None of ours has any.
+fn carrier(config: &Value) -> Option<(&'static str, String)> {
+    let set = |field: &&str| !matches!(config[*field], Value::Null | Value::Bool(false));
+    let field = CARRIERS.into_iter().find(set)?;
+    Some((field, config[field].to_string()))
 }
 
 /// Hands what is stored now and selected by `config` to `each`, in order.
@@ -303,6 +313,29 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Settings of all streams of nats-server 2.15, and of those that a thief has changed.
+    #[test]
+    fn a_stream_that_sends_or_takes_messages_by_itself_is_told_from_a_plain_one() {
+        let plain = json!({ "name": "KV_ib", "allow_msg_schedules": false, "sources": null, "metadata": { "_nats.level": "4" } });
+        let check = |field: &str, value: Value, expected: Option<&str>| {
+            let mut config = plain.clone();
+            config[field] = value;
+            assert_eq!(carrier(&config).map(|it| it.0), expected, "{config}");
+        };
+        check("description", json!("mine"), None);
+        let republish = json!({ "src": "$KV.ib.>", "dest": "_INBOX.boot.>" });
+        check("republish", republish, Some("republish"));
+        check("mirror", json!({ "name": "X" }), Some("mirror"));
+        check("sources", json!([{ "name": "X" }]), Some("sources"));
+        let transform = json!({ "src": ">", "dest": "x.>" });
+        check("subject_transform", transform, Some("subject_transform"));
+        check(
+            "allow_msg_schedules",
+            json!(true),
+            Some("allow_msg_schedules"),
+        );
     }
 
     #[test]

@@ -375,8 +375,12 @@ pub fn word(script: &str, key: &str) -> Option<String> {
 /// A server without logins, and the configurations of the site's streams.
 fn open_server(site: &Site) -> Result<(NatsServer, Vec<Value>)> {
     let open = NatsServer::start_loopback(NatsBinary::At(site.programs.nats_server.clone()))?;
-    let mut worker = site.wire("worker/worker.creds")?;
-    let list = worker.ask("$JS.API.STREAM.LIST", b"")?;
+    let login = site.auth().join("jetstream.creds");
+    let login = login.to_str().context("the path is text")?;
+    site.cli("admin", &["auth", "jetstream", login])?;
+    let list = site
+        .wire("jetstream.creds")?
+        .ask("$JS.API.STREAM.LIST", b"")?;
     let list: Value = serde_json::from_slice(&list.body).context("read the list of streams")?;
     let streams = list["streams"].as_array().context("there are streams")?;
     Ok((

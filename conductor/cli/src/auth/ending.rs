@@ -44,7 +44,7 @@ pub(super) async fn end(
         .map(|(key, until)| Order::new(key, *until, but.cloned(), at));
     let orders: Vec<Order> = orders.collect();
     let creds = site::revoker(&system, &account, at, Some(at + LOGIN_SECS))?;
-    let servers = to.open_as(&creds).await?;
+    let servers = to.open_as(Some(creds)).await?.nats;
     // What workers keep may be long, and is not needed: the servers have it.
     let list = List::of(&Default::default(), &orders, at);
     tell(&servers, &account, &list, at, &signer).await?;

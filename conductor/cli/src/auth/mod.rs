@@ -1,5 +1,5 @@
 //! `ironbeat auth`: makes a site's keys and files, and logins of people and workers.
-//! What the keys mean is in `ironbeat-auth`; only `revoke` and `bootstrap replace` ask a worker.
+//! What the keys mean is in `ironbeat-auth`; only `revoke` and `bootstrap replace` ask a worker, and `strangers` asks the servers.
 mod about;
 mod bootstrap;
 mod certificate;
@@ -7,6 +7,8 @@ mod certificates;
 mod ending;
 pub(super) mod files;
 mod init;
+mod jetstream;
+mod strangers;
 mod user;
 mod worker;
 
@@ -30,6 +32,12 @@ pub enum AuthCommand {
     /// The login in boot scripts, with which machines look up.
     #[command(subcommand)]
     Bootstrap(bootstrap::BootstrapCommand),
+    /// Show what is in JetStream and was not made by Ironbeat, such as what a stolen login of a worker has left behind.
+    ///
+    /// The exit code is 1 when anything is left.
+    Strangers(strangers::StrangersArgs),
+    /// Make a login for `nats stream edit` and the like, good for an hour.
+    Jetstream(jetstream::JetstreamArgs),
 }
 
 /// # Errors
@@ -41,5 +49,7 @@ pub async fn run(to: &Connect, command: AuthCommand) -> anyhow::Result<()> {
         AuthCommand::User(command) => user::run(to, command).await,
         AuthCommand::Worker(command) => worker::run(to, command).await,
         AuthCommand::Bootstrap(command) => bootstrap::run(to, command).await,
+        AuthCommand::Strangers(args) => strangers::run(to, &args).await,
+        AuthCommand::Jetstream(args) => jetstream::run(&args),
     }
 }

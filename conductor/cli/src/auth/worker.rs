@@ -321,7 +321,7 @@ async fn revoke(to: &Connect, dir: &Path, name: &str) -> anyhow::Result<()> {
         return out::json(&made);
     }
     out::line(format_args!(
-        "{name} is out: the NATS servers have dropped it{}. It knows the master key: see docs/security.md if its host was taken",
+        "{name} is out: the NATS servers have dropped it{}. It knows the master key: if its host was taken, run `ironbeat auth strangers`, and see docs/security.md",
         match made.agents {
             Some(_) =>
                 ", and the agents that it has made: those at work get a login of another worker",

@@ -94,7 +94,7 @@ fn open(consoles: &Consoles, node: NodeId, need: Need<'_>) -> Result<Session, &'
     Ok(session)
 }
 
-/// Opens the record, where one is wanted; then serves until the worker stops.
+/// Opens the record, then serves until the worker stops.
 ///
 /// # Errors
 /// When subjects cannot be subscribed or the record cannot be opened.
@@ -103,9 +103,7 @@ pub async fn start(
     record_mib: Option<u32>,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let worker = &consoles.worker;
-    if let Some(mib) = record_mib {
-        record::open(&worker.store, mib).await?;
-    }
+    record::open(&worker.store, record_mib).await?;
     let mut parts = Vec::new();
     for part in Part::TO_WORKER {
         // No queue group: all hear it, and the node's owner answers.

@@ -9,6 +9,7 @@ pub mod people;
 pub mod replay;
 pub mod servers;
 pub mod stranger;
+pub mod worker;
 
 use crate::book::Book;
 use crate::lab::Lab;
@@ -52,6 +53,10 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "front",
         plays: front::plays,
+    },
+    Row {
+        name: "worker",
+        plays: worker::plays,
     },
     // Last, so that their ears have heard all others.
     Row {
