@@ -618,6 +618,58 @@ async fn an_account_that_somebody_filled_is_forgotten_by_the_operators_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_site_gets_the_roles_of_this_version_while_all_runs() {
+    for binary in NatsBinary::supported() {
+        let site = Site::start_with_logins(binary, &[]).await;
+        let (system, present) = token(&site).await;
+        let mut account: Claims<Value> = jwt::read(&present).unwrap();
+        let scopes = account.nats["signing_keys"].as_array_mut().unwrap();
+        scopes.retain(|scope| scope["role"] != "jetstream");
+        for scope in scopes {
+            let role = scope["role"].clone();
+            let allow = scope["template"]["pub"]["allow"].as_array_mut().unwrap();
+            match role.as_str().unwrap() {
+                "worker" => allow.push("$JS.API.>".into()),
+                "operator" => allow.retain(|subject| subject != "ib.v1.api.node.hold"),
+                _ => {}
+            }
+        }
+        account.iat += 1;
+        let seed = std::fs::read_to_string(site.auth().join("operator/signer.seed")).unwrap();
+        let id = account.sub.clone();
+        let older = jwt::sign(account, &KeyPair::from_seed(seed.trim()).unwrap()).unwrap();
+        let told = system.request(update_subject(&id), older.into()).await;
+        told.unwrap();
+        std::fs::remove_file(site.auth().join("operator/role-jetstream.seed")).unwrap();
+        let mut worker = site.worker("w1", "");
+        let add = ["auth", "user", "add", "olga", "--role", "operator"];
+        site.cli(&add).await.good();
+        let hold = ["node", "hold", "box"];
+        let said = site.cli_by("olga", &hold).await.bad();
+        assert!(said.contains("may not call node.hold"), "{said}");
+
+        let said = site.cli(&["auth", "roles"]).await.good();
+        assert!(said.contains("let each role do"), "{said}");
+        until("the worker answers olga", async || {
+            let said = site.cli_by("olga", &hold).await.bad();
+            said.contains("no node").then_some(())
+        })
+        .await;
+        let thief = connect_as(&site.nats, site.auth(), "worker/worker.creds");
+        let thief = thief.await.unwrap();
+        let foreign = json!({ "name": "EARS", "subjects": ["ib.v1.api.>"] }).to_string();
+        let made = thief.request("$JS.API.STREAM.CREATE.EARS", foreign.into());
+        assert!(made.await.is_err());
+        site.cli(&["auth", "strangers"]).await.good();
+        let said = site.cli(&["auth", "roles"]).await.good();
+        assert!(said.contains("already"), "{said}");
+        site.enroll(json!({ "name": "box", "bmc": idle_bmc(1) }))
+            .await;
+        worker.assert_well();
+    }
+}
+
 /// It hears the keys of workers, when they ask each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_stolen_an_admins_login_ends_nobodys() {

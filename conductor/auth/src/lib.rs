@@ -10,3 +10,4 @@ pub mod roles;
 pub mod sealing;
 pub mod site;
 pub mod streams;
+pub mod upgrade;

@@ -1,6 +1,7 @@
 //! `ironbeat auth`: makes a site's keys and files, and logins of people and workers.
-//! What the keys mean is in `ironbeat-auth`; only `revoke` and `bootstrap replace` ask a worker, and `strangers` asks the servers.
+//! What the keys mean is in `ironbeat-auth`; only `revoke` and `bootstrap replace` ask a worker; `revoke`, `roles` and `strangers` ask the servers.
 mod about;
+mod account;
 mod bootstrap;
 mod certificate;
 mod certificates;
@@ -8,6 +9,7 @@ mod ending;
 pub(super) mod files;
 mod init;
 mod jetstream;
+mod roles;
 mod strangers;
 mod user;
 mod worker;
@@ -32,6 +34,8 @@ pub enum AuthCommand {
     /// The login in boot scripts, with which machines look up.
     #[command(subcommand)]
     Bootstrap(bootstrap::BootstrapCommand),
+    /// After an update: let each role do what it does in this version.
+    Roles(roles::RolesArgs),
     /// Show what is in JetStream and was not made by Ironbeat, such as what a stolen login of a worker has left behind.
     ///
     /// The exit code is 1 when anything is left.
@@ -49,6 +53,7 @@ pub async fn run(to: &Connect, command: AuthCommand) -> anyhow::Result<()> {
         AuthCommand::User(command) => user::run(to, command).await,
         AuthCommand::Worker(command) => worker::run(to, command).await,
         AuthCommand::Bootstrap(command) => bootstrap::run(to, command).await,
+        AuthCommand::Roles(args) => roles::run(to, &args).await,
         AuthCommand::Strangers(args) => strangers::run(to, &args).await,
         AuthCommand::Jetstream(args) => jetstream::run(&args),
     }
