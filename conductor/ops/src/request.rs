@@ -126,7 +126,7 @@ questions! {
     Deploy: "node.deploy", Operator, "Write an image to the machine's disk and boot it.", Shown;
     Rebuild: "node.rebuild", Operator, "Deploy again; what is not given stays as it is.", Shown;
     Undeploy: "node.undeploy", Operator, "Take the machine from its user: power off, then clean.", Shown;
-    Adopt: "node.adopt", Operator, "Take over a machine that runs its owner's system already: neither its disks nor its power are touched.", Shown;
+    Adopt: "node.adopt", Operator, "Take over a machine as it runs: neither its disks nor its power are touched.", Shown;
     Hold: "node.hold", Operator, "Begin no further step of the job under way; a ramdisk that runs stays.", Shown;
     Unhold: "node.unhold", Operator, "Go on with a job that is on hold.", Shown;
     Abort: "node.abort", Operator, "End the job under way.", Shown;

@@ -36,9 +36,9 @@ pub enum AuthCommand {
     Bootstrap(bootstrap::BootstrapCommand),
     /// After an update: let each role do what it does in this version.
     Roles(roles::RolesArgs),
-    /// Show what is in JetStream and was not made by Ironbeat, such as what a stolen login of a worker has left behind.
+    /// Show what is in JetStream and was not made by Ironbeat.
     ///
-    /// The exit code is 1 when anything is left.
+    /// Such as what a stolen login of a worker has left behind. The exit code is 1 when anything is left.
     Strangers(strangers::StrangersArgs),
     /// Make a login for `nats stream edit` and the like, good for an hour.
     Jetstream(jetstream::JetstreamArgs),
