@@ -134,10 +134,10 @@ mod tests {
                 true => 4,
                 false => 2,
             });
-        let in_line = 2;
+        let (in_line, on_hold) = (2, 2);
         assert_eq!(
             STATES,
-            1 + Rest::ALL.len() + phases.sum::<usize>() + in_line
+            1 + Rest::ALL.len() + phases.sum::<usize>() + in_line + on_hold
         );
     }
 }

@@ -63,7 +63,7 @@ fn bodies() -> Vec<(&'static str, Value)> {
         ("event.list", json!({ "last": 100 })),
         (
             "auth.revoke",
-            json!({ "key": login, "until": 1_796_009_753, "order": token() }),
+            json!({ "key": login, "order": token() }),
         ),
     ]
 }
