@@ -61,10 +61,7 @@ fn bodies() -> Vec<(&'static str, Value)> {
         ("bmc.check", json!({ "bmc": access })),
         ("bmc.raw", json!({ "node": "web1", "raw": "06 01" })),
         ("event.list", json!({ "last": 100 })),
-        (
-            "auth.revoke",
-            json!({ "key": login, "order": token() }),
-        ),
+        ("auth.revoke", json!({ "key": login, "order": token() })),
     ]
 }
 
