@@ -164,7 +164,19 @@ pub fn neighbours(programs: Programs) -> Result<(PathBuf, PathBuf, PathBuf)> {
     ))
 }
 
+/// The comparison of provision states.
+///
+/// # Errors
+/// When it cannot be compiled.
+pub fn states() -> Result<PathBuf> {
+    tested(Programs::Needed, &["ironbeat-states"])?;
+    Ok(debug().join("ironbeat-states"))
+}
+
 /// The simulation of workers.
+///
+/// # Errors
+/// When it cannot be compiled.
 pub fn simulate(programs: Programs) -> Result<PathBuf> {
     tested(programs, &["ironbeat-simulate"])?;
     Ok(debug().join("ironbeat-simulate"))

@@ -12,6 +12,7 @@ mod neighbours;
 mod packages;
 mod rack;
 mod simulate;
+mod states;
 mod tidy;
 
 use anyhow::Result;
@@ -62,6 +63,8 @@ enum Command {
     },
     /// A rack with workers and enrolled machines, up until Ctrl-C.
     Rack(rack::Args),
+    /// Provision states: where a node goes from each by each event, with us and with Ironic; JSON lines on standard output.
+    States,
     /// Many simulated fleets, each from its seed; figures are JSON lines on standard output. A failing one is printed with
     /// its last steps.
     Simulate(simulate::Args),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
             artifacts::image_command(&flavour, ca.as_deref(), out, build)
         }
         Command::Rack(args) => rack::run(&args),
+        Command::States => states::run(),
         Command::Simulate(args) => simulate::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Neighbours(args) => neighbours::run(&args),

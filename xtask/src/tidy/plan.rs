@@ -255,6 +255,16 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
+        name: "ironbeat-states",
+        dir: "tests/states",
+        owns: "our provision states beside Ironic's: where a node goes from each by each event, and why where we differ",
+        lacks: "a table of ours: the core is asked, which is under test",
+        may: &["ironbeat-core", "ironbeat-common"],
+        no_std: false,
+        never: &[],
+        rooms: &[],
+    },
+    Crate {
         name: "ironbeat-simulate",
         dir: "tests/simulate",
         owns: "whole fleets in one thread and virtual time: the worker's drive on stores, clocks, BMCs, machines and operators that fail, from a seed",
@@ -328,7 +338,7 @@ pub const CRATES: &[Crate] = &[
     Crate {
         name: "xtask",
         dir: "xtask",
-        owns: "`demo`, `ci`, `tidy`, `image`, `ipxe`, `rack`, `simulate`, `chaos`, `neighbours`, `fuzz`, `bench`",
+        owns: "`demo`, `ci`, `tidy`, `image`, `ipxe`, `rack`, `states`, `simulate`, `chaos`, `neighbours`, `fuzz`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",

@@ -1,0 +1,42 @@
+//! Why we differ from Ironic, for each state and event where we do.
+//! A test holds that these are all, and that each is needed.
+
+const AT_ANY_MOMENT: &str =
+    "an operator is heard at any moment: a worker that drives the BMC lets go of it";
+
+/// States and events (`*`: any), and the reason.
+pub const REASONS: &[(&str, &str, &str)] = &[
+    ("verifying", "abort", AT_ANY_MOMENT),
+    ("deploying", "abort", AT_ANY_MOMENT),
+    ("deploying", "delete", AT_ANY_MOMENT),
+    ("deploy hold", "delete", AT_ANY_MOMENT),
+    ("deleting", "abort", AT_ANY_MOMENT),
+    ("cleaning", "abort", AT_ANY_MOMENT),
+    ("inspecting", "abort", AT_ANY_MOMENT),
+    ("adopting", "abort", AT_ANY_MOMENT),
+    (
+        "inspect wait",
+        "done",
+        "the machine is switched off first, by its BMC: inspecting comes before manageable",
+    ),
+    ("rescuing", "*", "not built yet"),
+    ("rescue wait", "*", "not built yet"),
+    ("rescue", "*", "not built yet"),
+    ("rescue failed", "*", "not built yet"),
+    ("unrescuing", "*", "not built yet"),
+    ("unrescue failed", "*", "not built yet"),
+    ("servicing", "*", "not built yet"),
+    ("service wait", "*", "not built yet"),
+    ("service hold", "*", "not built yet"),
+    ("service failed", "*", "not built yet"),
+    ("active", "rescue", "not built yet"),
+    ("active", "service", "not built yet"),
+    ("manageable", "clean", "manual cleaning is not built yet"),
+    ("cleaning", "manage", "manual cleaning is not built yet"),
+];
+
+pub fn of(state: &str, event: &str) -> Option<&'static str> {
+    let fits =
+        |(of, what, _): &&(&str, &str, &str)| *of == state && (*what == event || *what == "*");
+    REASONS.iter().find(fits).map(|(_, _, reason)| *reason)
+}
