@@ -506,6 +506,23 @@ async fn a_revoked_name_gets_another_login_and_the_old_one_stays_out() {
     }
     site.cli(&add).await.good();
     site.cli_by("bob", &["node", "list"]).await.good();
+
+    // What workers share is not forgotten where nobody knows it: the site is of before, and their directory elsewhere.
+    let (about, away) = (
+        site.auth().join("operator/site.json"),
+        site.auth().join("away"),
+    );
+    let mut older: Value = serde_json::from_slice(&std::fs::read(&about).unwrap()).unwrap();
+    let shared = older.as_object_mut().unwrap().remove("shared");
+    assert_eq!(shared.unwrap().as_array().map(Vec::len), Some(2));
+    std::fs::write(&about, older.to_string()).unwrap();
+    std::fs::rename(site.auth().join("worker"), away).unwrap();
+    let said = site.cli(&again).await.bad();
+    assert!(
+        said.contains("whoever has a copy of them could come back"),
+        "{said}"
+    );
+    site.cli_by("bob", &["node", "list"]).await.good();
 }
 
 /// Whoever has a worker's login can write what workers keep.

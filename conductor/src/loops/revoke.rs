@@ -61,10 +61,10 @@ async fn bring_up_to_date(
         let present = ask(system, lookup_subject(&revoker.account), "").await?;
         let (agents, orders) = (list.agents().await?, list.orders().await?);
         let signer = &revoker.signer;
-        let orders = believed(&orders, "ends login", |token| Order::read(token, signer));
+        let orders = believed(&orders, "ends logins", |token| Order::read(token, signer));
         let ended = List::of(&agents, &orders, now());
         let grants = list.grants().await?;
-        let grants = believed(&grants, "grants key", |token| {
+        let grants = believed(&grants, "grants keys", |token| {
             Grant::read_of(token, signer).map(|grant| grant.nats)
         });
         let revised = revise(present.trim(), &ended, &grants, now(), &revoker.signer)?;
@@ -109,7 +109,7 @@ fn believed<T, E: Display>(
         }
     }
     if let Some(why) = bad.first() {
-        tracing::warn!(count = bad.len(), "what {what}s is not believed: {why}");
+        tracing::warn!(count = bad.len(), "what {what} is not believed: {why}");
     }
     good
 }

@@ -1,6 +1,6 @@
 //! `ironbeat auth user`: logins of people, made from the operator's keys, listed, and ended.
 //! `ending` ends one.
-use super::about::{Dir, about, now, role_key};
+use super::about::{ABOUT, Dir, SHARED, about, now, role_key};
 use super::ending::end as end_keys;
 use super::files::{read, replace, write_new};
 use super::{bootstrap, worker};
@@ -250,6 +250,12 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
     );
     let but = match forget_others {
         true => {
+            ensure!(
+                !worker::shared(dir)?.is_empty(),
+                "{} is not here, and {ABOUT} does not say which logins it has: whoever has a copy of them could come back. Put it \
+                 there",
+                dir.join(SHARED).display()
+            );
             let people = people(dir)?.into_iter().map(|person| person.key);
             let keys = people
                 .chain(worker::keys(dir)?)

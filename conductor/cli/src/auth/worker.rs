@@ -1,6 +1,6 @@
 //! `ironbeat auth worker`: logins of workers and their keys for agents, made from the site's keys, listed, and ended.
 //! `ironbeat-auth` says what they mean; `init` makes those that all workers share.
-use super::about::{ABOUT, CA, Dir, SHARED, about, now, operator_key, role_key};
+use super::about::{CA, Dir, SHARED, about, now, operator_key, role_key};
 use super::ending::end;
 use super::files::{make_dir, read, replace, write_new};
 use crate::client::Client;
@@ -254,13 +254,7 @@ pub(super) fn keys(dir: &Path) -> anyhow::Result<Vec<String>> {
     let own = own
         .into_iter()
         .flat_map(|made| made.keys.into_iter().chain(made.agents));
-    let shared = shared(dir)?;
-    ensure!(
-        !shared.is_empty(),
-        "{} is not here, and {ABOUT} does not say which logins it has: whoever has a copy of them could come back. Put it there",
-        dir.join(SHARED).display()
-    );
-    Ok(own.chain(shared).collect())
+    Ok(own.chain(shared(dir)?).collect())
 }
 
 /// Of those that workers share, which a site of before knows as long as it has their directory; none: it has it no more.
