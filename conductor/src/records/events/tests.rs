@@ -6,7 +6,7 @@ use ironbeat_common::heartbeat::NudgeLatency;
 use ironbeat_common::id::StepId;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, What};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 async fn flushed(events: &Events) {
     tokio::time::timeout(DEADLINE, events.flush())
@@ -95,13 +95,18 @@ async fn events_wait_for_a_server_that_is_away() {
 #[tokio::test]
 async fn events_that_a_dying_server_swallowed_wait_for_their_time_out_together() {
     let mut server = server();
-    let events = Events::open(&store(&server).await).await.unwrap();
+    let store = store(&server).await;
+    let events = Events::open(&store).await.unwrap();
     server.freeze().unwrap();
+    let client = store.js.client();
+    let sent = || client.statistics().out_messages.load(Ordering::Relaxed);
+    let before = sent();
     for n in 0..20 {
         events.publish(&numbered(1, n), &format!("event-{n}"));
     }
-    // They are on the wire.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    while sent() < before + 20 {
+        tokio::task::yield_now().await;
+    }
     server.kill();
     server.start().unwrap();
     flushed(&events).await;
