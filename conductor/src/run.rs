@@ -24,6 +24,7 @@ use crate::netboot::files;
 use crate::netboot::http::{self, BootAnswers, Wish};
 use crate::netboot::script::{Facts, Workers, check_command_line};
 use crate::netboot::stage;
+use crate::netboot::whose::Whose;
 use crate::records::dhcp::Dhcp;
 use crate::records::events::Events;
 use crate::records::logins::Logins;
@@ -296,7 +297,11 @@ async fn start(
             let worker = Arc::clone(worker);
             Arc::new(move |node, sign| see(&worker, node, sign))
         },
-        discovery: config.discovery,
+        whose: Whose {
+            view: worker.view.clone(),
+            store: worker.store.clone(),
+            discovery: config.discovery,
+        },
         budgets: Arc::new(Budgets::of_events()),
         lines: Arc::default(),
         tickets: worker.tickets.clone(),

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::config::Scripts;
 use crate::netboot::http::{RAMDISK_ARGUMENTS, RAMDISK_SCRIPT};
 use crate::netboot::script::{Access, Token, Workers};
+use crate::netboot::whose::Whose;
 use crate::records::events::Events;
 use crate::records::presence::Presence;
 use crate::records::view::View;
@@ -15,12 +16,16 @@ use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_common::login::UserKey;
 use ironbeat_core::boot::Boot;
 use ironbeat_core::id::WorkerId;
-use ironbeat_core::node::Sign;
+use ironbeat_core::node::{Rest, Sign};
 use ironbeat_ops::happening::{Happening, What};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// iPXE waits 10 s for a script, and asks again or the next worker then.
+const SAYS_WHOSE: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Boots {
@@ -30,8 +35,7 @@ pub struct Boots {
     pub events: Events,
     /// Told what is seen of a machine whose node waits for its ramdisk.
     pub on_sign: Arc<dyn Fn(NodeId, Sign) + Send + Sync>,
-    /// Unknown machines boot the ramdisk and are remembered.
-    pub discovery: bool,
+    pub whose: Whose,
     pub budgets: Arc<Budgets>,
     /// None: nobody needs a login.
     pub tickets: Option<Arc<Tickets>>,
@@ -50,30 +54,44 @@ pub struct Boots {
 pub type Given = Pin<Box<dyn Future<Output = Option<bool>> + Send>>;
 
 impl Boots {
-    pub fn boot_of(&self, mac: Mac) -> Boot {
-        match self.view.of_mac(&mac) {
-            Some(node) => node.boot,
-            None if self.discovery => Boot::Ramdisk,
-            None => Boot::Disk,
+    /// Whose it is and what it boots; none: nobody can say at the moment.
+    async fn boots(&self, mac: Mac) -> Option<(Option<NodeId>, Boot)> {
+        // One that was cut off may ask a server that was, too.
+        let why = match self.presence.is_in_touch() {
+            true => match tokio::time::timeout(SAYS_WHOSE, self.whose.boots(mac)).await {
+                Ok(Ok(found)) => return Some(found),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the records have not answered in time".into(),
+            },
+            false => "this worker has lost touch with NATS".into(),
+        };
+        // One that serves its owner does not wait for NATS.
+        let seen = self.view.of_mac(&mac);
+        if let Some(node) = seen.filter(|node| node.rest == Some(Rest::Active)) {
+            return Some((Some(node.id), Boot::Disk));
         }
+        if let Some(untold) = self.lines.told(Instant::now()) {
+            tracing::warn!(%mac, untold, "no boot script, and it has to ask again: {why}");
+        }
+        None
     }
 
     /// What a NIC boots, with what a ramdisk needs to be let in; none: nobody can say at the moment.
     pub async fn script_of(&self, mac: Mac) -> Option<(Boot, Access)> {
-        let boot = self.boot_of(mac);
+        let (node, boot) = self.boots(mac).await?;
         if boot == Boot::Disk || self.tickets.is_none() {
             return Some((boot, Access::default()));
         }
         let mut ticket = None;
-        if let Some(node) = self.view.of_mac(&mac) {
+        if let Some(node) = node {
             if !self.scripts.take(mac, Instant::now()) {
                 if let Some(untold) = self.lines.told(Instant::now()) {
-                    tracing::warn!(%mac, node = %node.id, untold, "it asks for boot scripts too often, and has to wait");
+                    tracing::warn!(%mac, %node, untold, "it asks for boot scripts too often, and has to wait");
                 }
                 return None;
             }
             let (seed, key) = new_ticket();
-            if !(self.on_script)(node.id, key).await? {
+            if !(self.on_script)(node, key).await? {
                 return Some((Boot::Disk, Access::default()));
             }
             ticket = Some(seed);

@@ -9,3 +9,4 @@ pub mod leases;
 pub mod mirrors;
 pub mod script;
 pub mod stage;
+pub mod whose;

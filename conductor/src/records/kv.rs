@@ -26,6 +26,11 @@ const CONFLICTS: [u64; 2] = [10071, 10164];
 const UNHEARD_TRIES: u32 = 20;
 const UNHEARD_PAUSE: Duration = Duration::from_millis(50);
 
+/// While nobody leads a stream, the servers drop questions about it: who waits for the answer until the store's patience is over
+/// loses up to 10 s after an election that takes 4. An answer takes milliseconds, or a second on a busy server.
+const ANSWER: Duration = Duration::from_secs(3);
+const ASKS: u32 = 3;
+
 /// The header that carries a document's entry: what a follower of [`Depth::Entries`] sees of it.
 pub(super) const ENTRY: &str = "Ironbeat-Entry";
 /// The client's header for "this key is deleted", ADR-8.
@@ -131,9 +136,20 @@ impl Kv {
     /// What the leader holds under a key, and its revision; a deleted key has a revision and no value.
     pub async fn read(&self, key: &str) -> Result<(Option<Bytes>, Revision), KvError> {
         let subject = format!("{}{key}", self.prefix);
-        let mut tries = 1;
+        let (mut tries, mut asks) = (1, 1);
         loop {
-            let error = match self.stream.get_last_raw_message_by_subject(&subject).await {
+            let asked = self.stream.get_last_raw_message_by_subject(&subject);
+            let answer = match asks < ASKS {
+                true => match tokio::time::timeout(ANSWER, asked).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        asks += 1;
+                        continue;
+                    }
+                },
+                false => asked.await,
+            };
+            let error = match answer {
                 Ok(message) => {
                     let value = (!is_deletion(&message.headers)).then_some(message.payload);
                     return Ok((value, message.sequence));

@@ -1,7 +1,7 @@
 //! Node records as documents: what a node has to itself is its BMC, MAC addresses, system UUID, name and turn.
 //! The core decides what a record says.
 use super::document::{Claims, Document};
-use ironbeat_common::id::{NodeId, SystemUuid};
+use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_core::id::{NodeName, OpId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{BmcAddress, Node, SCHEMA};
@@ -28,7 +28,7 @@ impl Document for Node {
     fn claims(&self) -> Claims {
         let macs = self.macs.iter();
         let mut claims: Claims = macs
-            .map(|mac| (format!("mac.{}", mac.hex()), format!("MAC address {mac}")))
+            .map(|mac| (mac_claim(mac), format!("MAC address {mac}")))
             .collect();
         if let Some(uuid) = self.system_uuid.filter(SystemUuid::is_meaningful) {
             claims.insert(format!("uuid.{uuid}"), format!("system UUID {uuid}"));
@@ -68,6 +68,10 @@ impl Document for Node {
     fn entry(&self) -> Entry {
         Entry::of(self)
     }
+}
+
+pub(super) fn mac_claim(mac: &Mac) -> String {
+    format!("mac.{}", mac.hex())
 }
 
 pub(super) fn name_claim(name: &NodeName) -> String {

@@ -544,9 +544,13 @@ impl Presence {
 
     /// Why this worker may not act.
     pub fn idle_because(&self) -> Option<String> {
-        let cut_off = || !lock(&self.roster).may_act(Moment::now());
-        let lost = || cut_off().then(|| "it has lost touch with NATS".to_string());
+        let lost = || (!self.is_in_touch()).then(|| "it has lost touch with NATS".to_string());
         self.unfit().or_else(lost)
+    }
+
+    /// Its presence was renewed lately, which takes a leader with a majority of the servers.
+    pub fn is_in_touch(&self) -> bool {
+        lock(&self.roster).may_act(Moment::now())
     }
 
     /// The fence of an act that began then. See [`roster::Roster::may_act_since`].

@@ -3,7 +3,7 @@
 use super::beside::Besides;
 use super::documents::Records;
 use super::keys::Keyring;
-use super::node::name_claim;
+use super::node::{mac_claim, name_claim};
 use super::stream::{Replicas, ensure, is_refusal, no_stream};
 use super::sweep::Sweeper;
 use super::{Keep, Kv, KvError};
@@ -11,7 +11,7 @@ use crate::secrets::{Broken, MasterKeys};
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, Stream};
 use ironbeat_auth::streams;
-use ironbeat_common::id::NodeId;
+use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
 use ironbeat_core::time::Time;
@@ -204,6 +204,14 @@ impl Store {
     /// Opens a stream, as [`ensure`].
     pub(crate) async fn stream(&self, wanted: Config) -> Result<Stream, StoreError> {
         ensure(&self.js, wanted, self.names.replicas).await
+    }
+
+    /// The node that this NIC belongs to, as the leader knows it.
+    ///
+    /// # Errors
+    /// When the store is away, or holds something under the node's key that is no record this worker understands.
+    pub async fn of_mac(&self, mac: Mac) -> Result<Option<Node>, StoreError> {
+        self.nodes.holder_of(&mac_claim(&mac)).await
     }
 
     /// The node that has this name, as the leader knows it.

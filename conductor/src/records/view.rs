@@ -264,13 +264,17 @@ async fn follow_once(
         let moved = match follow.next().await {
             Err(error) => return error.into(),
             Ok(Followed::Loaded) => {
-                if let Some(fresh) = fresh.take() {
+                if let Some(mut fresh) = fresh.take() {
                     follow = match follow.whole().await {
                         Ok(follow) => follow,
                         Err(error) => return error.into(),
                     };
                     // An emptied bucket is no reason to forget every machine.
                     if let Err(error) = origin::same(&nodes.kv, known).await {
+                        return error;
+                    }
+                    let before: Vec<Arc<Entry>> = read(seen).index.all().cloned().collect();
+                    if let Err(error) = keep_passed_over(nodes, &before, &mut fresh).await {
                         return error;
                     }
                     if std::mem::replace(&mut *write(seen), fresh).lost.is_some() {
@@ -305,6 +309,34 @@ async fn follow_once(
         };
         tell.moved(moved);
     }
+}
+
+/// A record that is written while all is shown anew may be passed over: its former revision is gone already, and the new one comes
+/// after the end of what was there. So a node that was known is asked for before it is taken for deleted.
+async fn keep_passed_over(
+    nodes: &Records<Node>,
+    before: &[Arc<Entry>],
+    fresh: &mut Seen,
+) -> Result<(), StoreError> {
+    for earlier in before {
+        if fresh.index.get(&earlier.id).is_some() {
+            continue;
+        }
+        match nodes.load(earlier.id).await {
+            Ok(Some((node, revision))) => {
+                fresh.revisions.insert(node.id, revision);
+                fresh.index.put(Entry::of(&node));
+            }
+            Ok(None) => {}
+            Err(error @ StoreError::Corrupt { .. }) => {
+                let key = key::<Node>(earlier.id);
+                fresh.unreadable.insert(key, error.to_string());
+                fresh.index.put((**earlier).clone());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The news of a node in a change.
@@ -377,8 +409,24 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::tests::{id, node};
+    use crate::records::tests::{create, id, node, server, store};
     use ironbeat_core::time::Time;
+
+    #[tokio::test]
+    async fn a_node_that_was_passed_over_is_not_taken_for_deleted() {
+        let server = server();
+        let store = store(&server).await;
+        let (kept, shown, deleted) = (node(1), node(2), node(3));
+        let revision = create(&store, &kept).await.unwrap();
+        create(&store, &shown).await.unwrap();
+        let mut fresh = Seen::default();
+        fresh.index.put(Entry::of(&shown));
+        let before = [&kept, &shown, &deleted].map(|node| Arc::new(Entry::of(node)));
+        let looked = keep_passed_over(&store.nodes, &before, &mut fresh);
+        looked.await.unwrap();
+        assert!(fresh.index.get(&kept.id).is_some() && fresh.index.get(&deleted.id).is_none());
+        assert_eq!(fresh.revisions.get(&kept.id), Some(&revision));
+    }
 
     /// When everything is shown anew, a record that has become unreadable meanwhile must not look like a removed node.
     #[test]

@@ -39,6 +39,32 @@ async fn a_write_that_timed_out_and_landed_is_found_again() {
     );
 }
 
+/// As servers do while nobody leads the stream.
+#[tokio::test]
+async fn a_question_that_was_dropped_is_asked_again_soon() {
+    let server = server();
+    let hold = watch::Sender::new(false);
+    let asked = Arc::new(AtomicU64::new(0));
+    let second = {
+        let (asked, hold) = (Arc::clone(&asked), hold.clone());
+        move |words: &str| {
+            if !*hold.borrow() || !words.contains("STREAM.MSG.GET") {
+                return None;
+            }
+            (asked.fetch_add(1, Ordering::Relaxed) == 1).then_some(false)
+        }
+    };
+    let url = hold_back(server.address(), hold.clone(), second).await;
+    let slow = super::store_at(&url).await;
+    let made = node(1);
+    create(&super::store(&server).await, &made).await.unwrap();
+
+    hold.send_replace(true);
+    let found = slow.nodes.load(id(1)).await.unwrap();
+    assert_eq!(found.map(|(node, _)| node), Some(made));
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
 /// All servers are killed in the middle of a save, and stay away for longer than anybody waits for an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_save_in_the_middle_of_which_the_servers_die_is_known_when_they_are_back() {
