@@ -22,8 +22,9 @@ const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const MAX_BYTES: i64 = 256 << 20;
 /// A repeated publish of the same event within this time counts once. Longer than all tries together.
 const DUPLICATES: Duration = Duration::from_secs(600);
-/// Events that wait while NATS is away. Beyond it they are dropped and counted: records matter more.
-const QUEUE: usize = 4096;
+/// Events that wait while NATS is away, some 10 MB: those of 1,600 deploys. Beyond it they are dropped and counted: records matter
+/// more.
+const QUEUE: usize = 16_384;
 /// Events on their way to the server at once.
 const AT_ONCE: usize = 256;
 /// Tries to publish one event, with pauses that double from the first to the longest: about three minutes in all.
