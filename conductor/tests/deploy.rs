@@ -5,7 +5,9 @@ mod support;
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 use ironbeat_common::codec;
-use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Progress, Retry, Status, StepError};
+use ironbeat_common::heartbeat::{
+    Heartbeat, HeartbeatReply, Outcome, Progress, Retry, Status, StepError,
+};
 use ironbeat_common::id::{NodeId, StepId};
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_common::order::{Order, WriteImage};
@@ -285,7 +287,7 @@ async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
     // A result of the step under its old id is no result of the new one.
     let done = |step| Status::Done {
         step,
-        outcome: ironbeat_common::heartbeat::Outcome::Nothing,
+        outcome: Outcome::Nothing,
     };
     assert_eq!(write(second.beat(done(id)).await).0, again);
 
@@ -365,6 +367,51 @@ async fn a_machine_that_runs_is_adopted_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_does_its_steps_in_the_ramdisk_and_boots_the_instance_again() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "power_sync_secs = 0");
+    let sim = Sim::start(true);
+    let bmc = json!({ "protocol": "ipmi", "address": sim.address(), "username": "admin", "password": PASSWORD });
+    site.enroll(json!({ "name": "box", "bmc": bmc, "macs": [mac(1)] }))
+        .await;
+    site.cli(&["node", "manage", "box", "--wait"]).await.good();
+    let checksum = "0".repeat(64);
+    let instance = ["--image", "disk.img.gz", "--checksum", &checksum];
+    let adopt = [&["node", "adopt", "box", "--wait"][..], &instance].concat();
+    site.cli(&adopt).await.good();
+
+    let service = ["node", "service", "box"];
+    let erase = [&service[..], &["--step", "erase_devices_metadata"]].concat();
+    let said = site.cli(&erase).await.bad();
+    assert!(said.contains("the instance needs its disks"), "{said}");
+    let unknown = [&service[..], &["--step", "format"]].concat();
+    let said = site.cli(&unknown).await.bad();
+    assert!(said.contains("expected one of `hold`"), "{said}");
+
+    let steps = ["--step", "hold", "--step", "inspect"];
+    site.cli(&[&service[..], &steps].concat()).await.good();
+    let mut agent = look_up(&site, 1).await;
+    assert_eq!(agent.beat(Status::Idle).await, HeartbeatReply::Idle);
+    let shown = site.show("box").await;
+    assert_eq!(shown["provision_state"], "service hold");
+    site.cli(&["node", "unhold", "box"]).await.good();
+    let done = |reply: HeartbeatReply, outcome: Outcome| match reply {
+        HeartbeatReply::Step { id: step, order } => (order, Status::Done { step, outcome }),
+        other => panic!("no step: {other:?}"),
+    };
+    let inventory = Outcome::Inventory(Box::new(machine(1)));
+    let (order, status) = done(agent.beat(Status::Idle).await, inventory);
+    assert!(matches!(order, Order::Inspect { .. }), "{order:?}");
+    let (order, status) = done(agent.beat(status).await, Outcome::Nothing);
+    assert_eq!(order, Order::PowerOff);
+    agent.beat(status).await;
+    sim.write("power", "0");
+    site.rests("box", "active").await;
+    assert!(sim.is_on());
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_with_a_token_says_once_that_it_runs() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "automated_clean = false");
@@ -390,7 +437,7 @@ async fn an_instance_with_a_token_says_once_that_it_runs() {
 
     let done = |step| Status::Done {
         step,
-        outcome: ironbeat_common::heartbeat::Outcome::Nothing,
+        outcome: Outcome::Nothing,
     };
     let HeartbeatReply::Step { id: last, .. } = agent.beat(done(id)).await else {
         panic!("no end of the ramdisk is wanted");

@@ -10,6 +10,7 @@ mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod login;
+mod manual;
 mod node;
 pub mod out;
 mod parse;

@@ -2,6 +2,7 @@
 //! The conductor's endpoints carry the verbs out.
 use super::client::Client;
 use super::login::BmcLogin;
+use super::manual::StepArgs;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::power::power_word;
@@ -68,6 +69,20 @@ pub enum NodeCommand {
         which: Which,
         #[command(flatten)]
         instance: Box<InstanceArgs>,
+    },
+    #[command(about = about::<request::Clean>())]
+    Clean {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        steps: StepArgs,
+    },
+    #[command(about = about::<request::Service>())]
+    Service {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        steps: StepArgs,
     },
     #[command(about = about::<request::Hold>())]
     Hold {
@@ -363,6 +378,22 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             };
             verb(&client, &which, Success::At(Rest::Active), &ask).await
         }
+        NodeCommand::Clean { which, steps } => {
+            let ask = request::Clean {
+                node: which.node.clone(),
+                request: fresh_request(),
+                wish: steps.into(),
+            };
+            verb(&client, &which, Success::At(Rest::Manageable), &ask).await
+        }
+        NodeCommand::Service { which, steps } => {
+            let ask = request::Service {
+                node: which.node.clone(),
+                request: fresh_request(),
+                wish: steps.into(),
+            };
+            verb(&client, &which, Success::At(Rest::Active), &ask).await
+        }
         NodeCommand::Hold { node } => {
             let request = fresh_request();
             let ask = request::Hold {
@@ -500,6 +531,7 @@ async fn list(client: &Client) -> anyhow::Result<()> {
             match (node.fault, node.maintenance) {
                 (Some(HardwareFault::Power), _) => "power failure".into(),
                 (Some(HardwareFault::Clean), _) => "clean failure".into(),
+                (Some(HardwareFault::Service), _) => "service failure".into(),
                 (None, true) => "yes".into(),
                 (None, false) => "-".into(),
             },

@@ -125,6 +125,7 @@ fn pause(job: &Job) -> String {
         }
         Phase::InLine { .. } => ", in line".into(),
         Phase::Held { .. } => ", on hold".into(),
+        Phase::Waiting { until, .. } => format!(", until {until}"),
         Phase::Acting { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => {
             String::new()
         }

@@ -20,7 +20,7 @@ pub fn boot_for(node: &Node) -> Boot {
         job.steps[job.at..].iter().any(|step| match step {
             Step::AwaitAgent => true,
             Step::Agent(step) => !step.ends_agent(),
-            Step::Bmc(_) => false,
+            Step::Bmc(_) | Step::Hold | Step::Wait { .. } => false,
         })
     });
     if needed { Boot::Ramdisk } else { Boot::Disk }

@@ -2,6 +2,7 @@
 //! `decide` says what follows from it.
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
+use crate::manual::Wish;
 use crate::node::{
     BmcAccess, BootDevice, Candidate, ImageSource, MeasuredBoot, NewInstance, Node, Secret, Sign,
 };
@@ -205,6 +206,10 @@ pub enum Verb {
     Undeploy,
     /// Take the machine over as it is: it serves this instance.
     Adopt(NewInstance),
+    /// Do these steps on a machine that serves nobody.
+    Clean(Wish),
+    /// Do these steps on a machine that serves its owner, and have it do so again.
+    Service(Wish),
     Abort,
     /// Begin nothing more of the job under way.
     Hold,
@@ -268,6 +273,8 @@ impl Verb {
             Verb::Rebuild(_) => "rebuild",
             Verb::Undeploy => "undeploy",
             Verb::Adopt(_) => "adopt",
+            Verb::Clean(_) => "clean",
+            Verb::Service(_) => "service",
             Verb::Abort => "abort",
             Verb::Hold => "hold",
             Verb::Unhold => "unhold",

@@ -184,7 +184,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
                 "since {}, by itself: {}; ends when the BMC answers",
                 m.since, m.reason
             ),
-            Some(HardwareFault::Clean) => format!(
+            Some(HardwareFault::Clean | HardwareFault::Service) => format!(
                 "since {}, by itself, for somebody to look at the machine: {}",
                 m.since, m.reason
             ),
@@ -202,6 +202,7 @@ fn agent(job: &Job, now: Time) -> Option<String> {
         }
         Phase::InLine { .. }
         | Phase::Held { .. }
+        | Phase::Waiting { .. }
         | Phase::Acting { .. }
         | Phase::Backoff { .. }
         | Phase::AwaitingAgent { .. } => None,
@@ -303,9 +304,13 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
         State::Resting(_) if faulty => format!("the BMC at {bmc} to report the power"),
         State::Resting(_) => "an operator".to_string(),
         State::Busy(job) => match (&job.phase, job.step()) {
-            (Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }, _)
-                if node.is_held() =>
-            {
+            (
+                Phase::Waiting { .. }
+                | Phase::Backoff { .. }
+                | Phase::AwaitingAgent { .. }
+                | Phase::AgentStep { .. },
+                _,
+            ) if node.is_held() => {
                 "an operator to end maintenance, which holds its job; no time counts".to_string()
             }
             (Phase::Acting { worker, .. }, _) if job.instead().is_some() => {
@@ -317,17 +322,19 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
                     "its turn: {max} nodes are {} at once (max_concurrent_{})",
                     job.provision_state(),
                     match job.kind {
-                        JobKind::Clean => "clean",
+                        JobKind::Clean | JobKind::ManualClean => "clean",
                         JobKind::Deploy
                         | JobKind::Verify
                         | JobKind::Inspect
                         | JobKind::Adopt
                         | JobKind::Delete
+                        | JobKind::Service
                         | JobKind::Bmc => "deploy",
                     }
                 )
             }
             (Phase::Held { .. }, _) => "an operator to end the hold; no time counts".to_string(),
+            (Phase::Waiting { .. }, _) => "the time to pass, as the operator wants".to_string(),
             (Phase::Acting { worker, .. }, Step::Bmc(act)) => {
                 format!(
                     "worker {worker} to {} through the BMC at {bmc}",
@@ -379,6 +386,7 @@ fn asks_for_no_script(node: &Node, now: Time, policy: &Policy) -> bool {
         Some(
             Phase::InLine { .. }
             | Phase::Held { .. }
+            | Phase::Waiting { .. }
             | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AgentStep { .. },
@@ -453,12 +461,17 @@ fn next(node: &Node, policy: &Policy) -> String {
                 Step::Agent(_) if job.tries < policy.max_tries => {
                     "another try, if that makes sense; "
                 }
-                Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent => "",
+                Step::Agent(_)
+                | Step::Bmc(_)
+                | Step::AwaitAgent
+                | Step::Hold
+                | Step::Wait { .. } => "",
             };
             format!("{again}if the machine falls silent, the ramdisk is booted again")
         }
         Phase::InLine { .. }
         | Phase::Held { .. }
+        | Phase::Waiting { .. }
         | Phase::Acting { .. }
         | Phase::Backoff { .. }
         | Phase::AwaitingAgent { .. }
@@ -481,7 +494,8 @@ fn verbs(node: &Node) -> Vec<&'static str> {
             } else if job.can_be_held() {
                 verbs.push("node hold");
             }
-            if job.kind == JobKind::Deploy && node.maintenance.is_none() {
+            if matches!(job.kind, JobKind::Deploy | JobKind::Service) && node.maintenance.is_none()
+            {
                 verbs.push("node undeploy");
             }
             if job.is_soft() {
@@ -496,13 +510,16 @@ fn verbs(node: &Node) -> Vec<&'static str> {
     let mut verbs = match (&node.maintenance, rest) {
         (Some(_), _) => vec!["node maintenance unset"],
         (None, Rest::Enroll) => vec!["node manage"],
-        (None, Rest::Manageable) => vec!["node inspect", "node provide", "node adopt"],
+        (None, Rest::Manageable) => {
+            vec!["node inspect", "node provide", "node clean", "node adopt"]
+        }
         (None, Rest::Available) => vec!["node deploy", "node manage"],
-        (None, Rest::Active) => vec!["node undeploy", "node rebuild"],
+        (None, Rest::Active) => vec!["node undeploy", "node rebuild", "node service"],
         (None, Rest::InspectFailed) => vec!["node inspect", "node manage"],
         (None, Rest::AdoptFailed) => vec!["node adopt", "node manage"],
         (None, Rest::DeployFailed) => vec!["node deploy", "node undeploy"],
-        (None, Rest::CleanFailed) => vec!["node manage"],
+        (None, Rest::CleanFailed | Rest::ManualCleanFailed) => vec!["node manage"],
+        (None, Rest::ServiceFailed) => vec!["node service", "node abort", "node undeploy"],
         (None, Rest::Error) if node.instance.is_some() => vec!["node undeploy", "node rebuild"],
         (None, Rest::Error) => vec!["node undeploy"],
     };
@@ -563,11 +580,17 @@ fn step_words(step: &Step) -> String {
         }
         Step::Agent(AgentStep::SetBootEntry { .. }) => "make a UEFI boot entry".to_string(),
         Step::Agent(AgentStep::EraseMetadata { disks }) => {
-            format!("erase the metadata of {} disks", disks.len())
+            match disks.len() {
+                // Before the lookup.
+                0 => "erase the metadata of its disks".to_string(),
+                disks => format!("erase the metadata of {disks} disks"),
+            }
         }
         Step::Agent(AgentStep::PowerOff) => {
             "end the ramdisk and switch the machine off".to_string()
         }
+        Step::Hold => "wait for an operator to end the hold".to_string(),
+        Step::Wait { secs } => format!("wait for {secs} s"),
     }
 }
 

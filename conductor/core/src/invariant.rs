@@ -95,13 +95,19 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                     "a node that serves nobody has no instance",
                 ),
                 Rest::Active => holds(node.instance.is_some(), "an active node has an instance"),
+                Rest::ServiceFailed => holds(
+                    node.instance.is_some(),
+                    "a node whose service failed has the instance that it serves",
+                ),
                 Rest::AdoptFailed => holds(
                     node.instance.is_some(),
                     "a node that could not be adopted has the instance that it was to serve",
                 ),
-                Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error => {
-                    Ok(())
-                }
+                Rest::InspectFailed
+                | Rest::DeployFailed
+                | Rest::CleanFailed
+                | Rest::ManualCleanFailed
+                | Rest::Error => Ok(()),
             }
         }
         State::Busy(job) => {
@@ -117,6 +123,8 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                     Step::Bmc(_),
                 ) => true,
                 (Phase::Backoff { .. } | Phase::Held { .. }, Step::Agent(_)) => node.boot.is_some(),
+                (Phase::Held { .. }, Step::Hold | Step::Wait { .. })
+                | (Phase::Waiting { .. }, Step::Wait { .. }) => job.kind.is_manual(),
                 (Phase::AwaitingAgent { .. }, Step::AwaitAgent) => true,
                 (Phase::AgentStep { id, .. }, Step::Agent(_)) => {
                     node.boot.is_some() && id.0 <= node.counter
@@ -124,10 +132,15 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                 (
                     Phase::Acting { .. }
                     | Phase::Held { .. }
+                    | Phase::Waiting { .. }
                     | Phase::Backoff { .. }
                     | Phase::AwaitingAgent { .. }
                     | Phase::AgentStep { .. },
-                    Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
+                    Step::Bmc(_)
+                    | Step::AwaitAgent
+                    | Step::Agent(_)
+                    | Step::Hold
+                    | Step::Wait { .. },
                 ) => false,
             };
             holds(fits, "what is waited for belongs to the current step")?;
@@ -153,10 +166,13 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                 (there.state, there.wake_at) = (State::Resting(rest), None);
                 check(&there)?;
             }
-            let serves = matches!(job.kind, JobKind::Deploy | JobKind::Adopt);
+            let serves = matches!(
+                job.kind,
+                JobKind::Deploy | JobKind::Adopt | JobKind::Service
+            );
             holds(
                 !serves || node.instance.is_some(),
-                "a deploy, or an adoption, has an instance",
+                "a deploy, an adoption and a service have an instance",
             )
         }
     }

@@ -15,6 +15,7 @@ pub mod id;
 pub mod index;
 pub mod invariant;
 pub mod lookup;
+pub mod manual;
 pub mod node;
 pub mod patch;
 pub mod plan;

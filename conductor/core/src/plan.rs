@@ -2,6 +2,7 @@
 //! `decide` carries it out; the agent checks the disk again and chooses nothing.
 use crate::disks;
 use crate::hints::NoDisk;
+use crate::manual;
 use crate::node::{
     AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node, Step,
     WriteImage,
@@ -44,6 +45,9 @@ pub fn after_lookup(
         return Ok(Plan::default());
     };
     let (steps, left_alone) = match job.kind {
+        JobKind::ManualClean | JobKind::Service => {
+            return manual::fill(node, &job.steps[job.at + 1..], inventory, known);
+        }
         JobKind::Deploy => {
             all_disks_are_there(node, inventory, known)?;
             (deploy(node, inventory, policy)?, None)
@@ -80,9 +84,14 @@ pub fn steps_of(job: &Job, mode: Option<BootMode>) -> usize {
         (Some(Step::AwaitAgent), JobKind::Inspect | JobKind::Clean) => 2,
         (
             Some(Step::AwaitAgent),
-            JobKind::Verify | JobKind::Adopt | JobKind::Delete | JobKind::Bmc,
+            JobKind::Verify
+            | JobKind::Adopt
+            | JobKind::Delete
+            | JobKind::ManualClean
+            | JobKind::Service
+            | JobKind::Bmc,
         ) => 0,
-        (Some(Step::Bmc(_) | Step::Agent(_)) | None, _) => 0,
+        (Some(Step::Bmc(_) | Step::Agent(_) | Step::Hold | Step::Wait { .. }) | None, _) => 0,
     };
     job.steps.len() + follow
 }
@@ -103,6 +112,9 @@ pub fn after_reboot(
         return Ok(None);
     };
     match job.kind {
+        JobKind::ManualClean | JobKind::Service => {
+            manual::fill(node, &job.steps[job.at..], inventory, known).map(Some)
+        }
         JobKind::Clean => after_lookup(node, inventory, known, policy).map(Some),
         JobKind::Deploy => {
             all_disks_are_there(node, inventory, known)?;
@@ -158,7 +170,7 @@ fn to_neutralise(
 
 /// Nothing is erased or written while a disk may be out of sight: a machine would be called clean with its data on it,
 /// or the wrong disk be the smallest.
-fn all_disks_are_there(
+pub(crate) fn all_disks_are_there(
     node: &Node,
     inventory: &Inventory,
     known: Option<&Inventory>,
@@ -221,7 +233,7 @@ pub fn root_disk(node: &Node, instance: &Instance, inventory: &Inventory) -> Res
 
 /// Out of the ramdisk and into the disk, each seen. Off and on are two steps, so that neither is done again when the
 /// report of the other is lost.
-fn into_the_disk() -> [Step; 2] {
+pub(crate) fn into_the_disk() -> [Step; 2] {
     let patience_secs = LEAVE_SECS;
     [
         Step::Bmc(BmcAct::LeaveRamdisk { patience_secs }),

@@ -138,11 +138,12 @@ impl Policy {
     pub fn max_concurrent(&self, kind: JobKind) -> Option<u16> {
         let max = match kind {
             JobKind::Deploy => self.max_concurrent_deploy,
-            JobKind::Clean => self.max_concurrent_clean,
+            JobKind::Clean | JobKind::ManualClean => self.max_concurrent_clean,
             JobKind::Verify
             | JobKind::Inspect
             | JobKind::Adopt
             | JobKind::Delete
+            | JobKind::Service
             | JobKind::Bmc => 0,
         };
         (max > 0).then_some(max)

@@ -13,12 +13,13 @@ pub enum Turn {
 impl Turn {
     pub fn of(job: &Job) -> Option<Self> {
         match &job.phase {
-            Phase::InLine { .. } => Some(Turn::Waits(job.kind)),
+            Phase::InLine { .. } => Some(Turn::Waits(job.kind.line())),
             Phase::Held { .. }
             | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
-            | Phase::AgentStep { .. } => job.place.map(|place| Turn::Has(job.kind, place)),
+            | Phase::Waiting { .. }
+            | Phase::AgentStep { .. } => job.place.map(|place| Turn::Has(job.kind.line(), place)),
         }
     }
 }

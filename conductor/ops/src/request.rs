@@ -10,6 +10,7 @@ use ironbeat_core::decide::{Patch, Policy, PowerVerb};
 use ironbeat_core::explain::Explanation;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::manual::Wish;
 use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, Secret};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,8 @@ questions! {
     Rebuild: "node.rebuild", Operator, "Deploy again; what is not given stays as it is.", Shown;
     Undeploy: "node.undeploy", Operator, "Take the machine from its user: power off, then clean.", Shown;
     Adopt: "node.adopt", Operator, "Take over a machine as it runs: neither its disks nor its power are touched.", Shown;
+    Clean: "node.clean", Operator, "Do named steps on a manageable machine.", Shown;
+    Service: "node.service", Operator, "Do named steps on a machine that serves its owner, and have it do so again.", Shown;
     Hold: "node.hold", Operator, "Begin no further step of the job under way; a ramdisk that runs stays.", Shown;
     Unhold: "node.unhold", Operator, "Go on with a job that is on hold.", Shown;
     Abort: "node.abort", Operator, "End the job under way.", Shown;
@@ -235,6 +238,8 @@ verb! {
         /// What the machine runs, as far as it is known: a rebuild writes it.
         instance: NewInstance
     }
+    Clean { wish: Wish }
+    Service { wish: Wish }
     Rebuild {
         /// What it does not say (host name, keys, hints, user data, network data) stays as it is.
         #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<NewInstance>

@@ -105,6 +105,14 @@ pub async fn answer(
             let wanted = Verb::Adopt(ask.instance);
             Reply::Adopt(verb(worker, &ask.node, ask.request, wanted).await?)
         }
+        Request::Clean(ask) => {
+            let wanted = Verb::Clean(ask.wish);
+            Reply::Clean(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::Service(ask) => {
+            let wanted = Verb::Service(ask.wish);
+            Reply::Service(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
         Request::Hold(ask) => Reply::Hold(verb(worker, &ask.node, ask.request, Verb::Hold).await?),
         Request::Unhold(ask) => {
             Reply::Unhold(verb(worker, &ask.node, ask.request, Verb::Unhold).await?)

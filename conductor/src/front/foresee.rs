@@ -54,6 +54,7 @@ fn boots_ramdisk(worker: &Worker, verb: &Verb) -> bool {
     match verb {
         Verb::Inspect | Verb::Deploy(_) | Verb::Rebuild(_) => true,
         Verb::Provide => worker.policy.automated_clean,
+        Verb::Clean(wish) | Verb::Service(wish) => !wish.disable_ramdisk,
         Verb::Manage
         | Verb::Undeploy
         | Verb::Adopt(_)
@@ -90,6 +91,8 @@ async fn wanted(
         | Verb::Provide
         | Verb::Undeploy
         | Verb::Adopt(_)
+        | Verb::Clean(_)
+        | Verb::Service(_)
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold

@@ -115,6 +115,8 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::Rebuild(_)
         | Request::Undeploy(_)
         | Request::Adopt(_)
+        | Request::Clean(_)
+        | Request::Service(_)
         | Request::Hold(_)
         | Request::Unhold(_)
         | Request::Abort(_)

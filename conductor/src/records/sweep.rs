@@ -266,11 +266,17 @@ fn may_name(entry: &Entry, kind: BesideKind, version: &str) -> bool {
                 | Rest::Manageable
                 | Rest::Available
                 | Rest::InspectFailed
-                | Rest::CleanFailed,
+                | Rest::CleanFailed
+                | Rest::ManualCleanFailed,
             ) => false,
-            Some(Rest::Active | Rest::AdoptFailed | Rest::DeployFailed | Rest::Error) | None => {
-                true
-            }
+            Some(
+                Rest::Active
+                | Rest::AdoptFailed
+                | Rest::DeployFailed
+                | Rest::ServiceFailed
+                | Rest::Error,
+            )
+            | None => true,
         },
         BesideKind::BmcSecrets => {
             let named = entry.bmc_secrets.as_ref();

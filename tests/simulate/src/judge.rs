@@ -66,6 +66,7 @@ fn said(node: &Node) -> [Option<&str>; 3] {
         Some(
             Phase::InLine { .. }
             | Phase::Held { .. }
+            | Phase::Waiting { .. }
             | Phase::Acting { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. },
@@ -81,6 +82,7 @@ fn agent_step(node: &Node) -> Option<(BootId, StepId)> {
         Some(
             Phase::InLine { .. }
             | Phase::Held { .. }
+            | Phase::Waiting { .. }
             | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. },
@@ -95,6 +97,7 @@ fn acting(node: &Node) -> Option<&OpId> {
         Some(
             Phase::InLine { .. }
             | Phase::Held { .. }
+            | Phase::Waiting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. },
@@ -187,16 +190,16 @@ impl World {
         if let (Some(before), Some(after)) = (before, after)
             && let (State::Busy(job), State::Resting(rest)) = (&before.state, &after.state)
         {
-            self.comes_to_rest(machine, job.kind, *rest, after);
+            self.comes_to_rest(machine, job, *rest, after);
         }
     }
 
-    fn comes_to_rest(&mut self, machine: usize, kind: JobKind, rest: Rest, after: &Node) {
+    fn comes_to_rest(&mut self, machine: usize, job: &Job, rest: Rest, after: &Node) {
         let Some(it) = self.machines.get(machine) else {
             return;
         };
         let contents = || it.disks.iter().map(|disk| disk.content);
-        match (kind, rest) {
+        match (job.kind, rest) {
             (JobKind::Clean, Rest::Available) => {
                 if contents().any(|content| content != Content::Blank) {
                     let words = format!("machine {machine} is available, not erased");
@@ -208,14 +211,18 @@ impl World {
                     self.judge
                         .violation(format!("machine {machine} is active without its image"));
                 }
-                let deployed = after.past_boots.last().copied();
-                if it.ramdisk().is_some() && it.ramdisk() == deployed && !it.seen_off_wrongly {
-                    self.judge.violation(format!(
-                        "machine {machine} is active, and has not left the ramdisk"
-                    ));
-                }
             }
             (_, _) => {}
+        }
+        // A service that left the ramdisk out says nothing of what runs.
+        let booted = job.steps.contains(&Step::Bmc(BmcAct::Netboot));
+        if booted && rest == Rest::Active {
+            let deployed = after.past_boots.last().copied();
+            if it.ramdisk().is_some() && it.ramdisk() == deployed && !it.seen_off_wrongly {
+                self.judge.violation(format!(
+                    "machine {machine} is active, and has not left the ramdisk"
+                ));
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! Simulated operators: mostly they want what comes next in a good life; they repeat themselves and change their minds.
 //! What is possible when is decided in the core.
 use crate::front::Job;
+use crate::rng::Rng;
 use crate::scene::{endpoint, enrolment, instance, password};
 use crate::{Happens, World};
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
+use ironbeat_core::manual::{ManualStep, Wish};
 use ironbeat_core::node::{BootDevice, JobKind, Node, Rest, State};
 
 impl World {
@@ -98,6 +100,8 @@ impl World {
         if node.maintenance.is_some() && rng.below(2) == 0 {
             return Verb::Maintenance(None);
         }
+        let cleaning = Verb::Clean(wish(rng, true));
+        let service = Verb::Service(wish(rng, false));
         let likely = match &node.state {
             State::Resting(Rest::Enroll) => Verb::Manage,
             State::Resting(Rest::Manageable) => rng.pick(&[
@@ -105,11 +109,19 @@ impl World {
                 Verb::Provide,
                 Verb::Inspect,
                 Verb::Adopt(instance()),
+                cleaning.clone(),
             ]),
             State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
             State::Resting(Rest::Available) => Verb::Deploy(instance()),
-            State::Resting(Rest::Active) => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
-            State::Resting(Rest::InspectFailed | Rest::CleanFailed) => Verb::Manage,
+            State::Resting(Rest::Active) => {
+                rng.pick(&[Verb::Undeploy, Verb::Rebuild(None), service.clone()])
+            }
+            State::Resting(Rest::ServiceFailed) => {
+                rng.pick(&[service.clone(), Verb::Abort, Verb::Undeploy])
+            }
+            State::Resting(Rest::InspectFailed | Rest::CleanFailed | Rest::ManualCleanFailed) => {
+                Verb::Manage
+            }
             State::Resting(Rest::DeployFailed | Rest::Error) => {
                 rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)])
             }
@@ -150,6 +162,8 @@ impl World {
             Verb::Rebuild(Some(instance())),
             Verb::Undeploy,
             Verb::Adopt(instance()),
+            cleaning.clone(),
+            service.clone(),
             Verb::Abort,
             Verb::Hold,
             Verb::Unhold,
@@ -188,5 +202,19 @@ impl World {
             Verb::SetPassword(another.clone()),
             Verb::SetPassword(another),
         ])
+    }
+}
+
+/// A few steps, of which a service erases nothing.
+fn wish(rng: &mut Rng, erases: bool) -> Wish {
+    let disable_ramdisk = rng.below(4) == 0;
+    let all = ManualStep::ALL.iter().filter(|step| {
+        let by_ramdisk = matches!(step, ManualStep::Inspect | ManualStep::EraseDevicesMetadata);
+        (erases || **step != ManualStep::EraseDevicesMetadata) && !(by_ramdisk && disable_ramdisk)
+    });
+    let all: Vec<ManualStep> = all.copied().collect();
+    Wish {
+        steps: (0..=rng.below(4)).map(|_| rng.pick(&all)).collect(),
+        disable_ramdisk,
     }
 }

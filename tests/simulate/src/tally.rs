@@ -5,10 +5,10 @@ use ironbeat_core::decide::{Event, Verb};
 use ironbeat_core::node::{Node, Phase, State};
 use std::collections::BTreeSet;
 
-/// No node, nine rests, seven kinds of jobs in the phases that each can have, two of them in line or on hold.
-const STATES: usize = 1 + 9 + 4 * 2 + 3 * 4 + 2 * 2;
+/// No node, eleven rests, nine kinds of jobs in the phases that each can have, three of them in line, four on hold, two waiting.
+const STATES: usize = 1 + 11 + 4 * 2 + 5 * 4 + 3 + 4 + 2;
 /// What [`event_name`] says.
-const EVENTS: usize = 36;
+const EVENTS: usize = 38;
 
 /// Of the pairs below, how many could be.
 pub const ALL_PAIRS: usize = STATES * EVENTS;
@@ -65,6 +65,8 @@ pub fn event_name(event: &Event) -> &'static str {
             Verb::Rebuild(_) => "rebuild",
             Verb::Undeploy => "undeploy",
             Verb::Adopt(_) => "adopt",
+            Verb::Clean(_) => "clean",
+            Verb::Service(_) => "service",
             Verb::Abort => "abort",
             Verb::Hold => "hold",
             Verb::Unhold => "unhold",
@@ -104,7 +106,7 @@ fn state_name(node: Option<&Node>) -> String {
         return "none".into();
     };
     match &node.state {
-        State::Resting(rest) => rest.name().into(),
+        State::Resting(rest) => format!("{rest:?}"),
         State::Busy(job) => format!("{:?}/{}", job.kind, phase_name(&job.phase)),
     }
 }
@@ -113,6 +115,7 @@ fn phase_name(phase: &Phase) -> &'static str {
     match phase {
         Phase::InLine { .. } => "in line",
         Phase::Held { .. } => "on hold",
+        Phase::Waiting { .. } => "waiting",
         Phase::Acting { .. } => "acting",
         Phase::Backoff { .. } => "backoff",
         Phase::AwaitingAgent { .. } => "awaiting",
@@ -127,17 +130,23 @@ mod tests {
 
     #[test]
     fn the_states_are_counted_as_the_core_has_them() {
-        let by_agent = [JobKind::Inspect, JobKind::Deploy, JobKind::Clean];
+        let by_agent = [
+            JobKind::Inspect,
+            JobKind::Deploy,
+            JobKind::Clean,
+            JobKind::ManualClean,
+            JobKind::Service,
+        ];
         let phases = JobKind::ALL
             .iter()
             .map(|kind| match by_agent.contains(kind) {
                 true => 4,
                 false => 2,
             });
-        let (in_line, on_hold) = (2, 2);
+        let (in_line, on_hold, waiting) = (3, 4, 2);
         assert_eq!(
             STATES,
-            1 + Rest::ALL.len() + phases.sum::<usize>() + in_line + on_hold
+            1 + Rest::ALL.len() + phases.sum::<usize>() + in_line + on_hold + waiting
         );
     }
 }

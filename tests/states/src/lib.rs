@@ -1,5 +1,6 @@
 //! Our provision states beside Ironic's: for each state and event, where a node goes.
 //! Ironic's machine is a table; ours is the core, which is asked.
+pub mod draw;
 pub mod ironic;
 pub mod ours;
 pub mod reasons;

@@ -2,6 +2,7 @@
 //! Why some of it differs from Ironic is in `reasons`.
 use crate::story::{Story, instance};
 use ironbeat_core::decide::Verb;
+use ironbeat_core::manual::{ManualStep, Wish};
 
 /// A node in this state of Ironic's, come there as nodes do; none: we have no such state.
 pub fn node_in(state: &str) -> Option<Story> {
@@ -14,6 +15,8 @@ pub fn node_in(state: &str) -> Option<Story> {
     let active = || wait_call_back().boots().did().did().acted().acted();
     let deleting = || active().ask(Verb::Undeploy);
     let inspecting = || manageable().ask(Verb::Inspect);
+    let servicing = || active().ask(Verb::Service(inspect()));
+    let service_wait = || servicing().acted();
     let adopting = || manageable().ask(Verb::Adopt(instance()));
     let found = match state {
         "enroll" => Story::enrolled(),
@@ -34,6 +37,10 @@ pub fn node_in(state: &str) -> Option<Story> {
         "inspecting" => inspecting(),
         "inspect wait" => inspecting().acted(),
         "inspect failed" => inspecting().failed(),
+        "servicing" => servicing(),
+        "service wait" => service_wait(),
+        "service hold" => service_wait().ask(Verb::Hold).boots(),
+        "service failed" => servicing().failed(),
         "adopting" => adopting(),
         "adopt failed" => adopting().failed(),
         _ => return None,
@@ -42,14 +49,28 @@ pub fn node_in(state: &str) -> Option<Story> {
     Some(found)
 }
 
+fn inspect() -> Wish {
+    Wish {
+        steps: vec![ManualStep::Inspect],
+        disable_ramdisk: false,
+    }
+}
+
 /// Where a node goes from there; none: the event is refused, or cannot be.
 pub fn next(state: &str, event: &str) -> Option<&'static str> {
+    if (state, event) == ("cleaning", "manage") {
+        // Ironic's name for the end of a manual cleaning.
+        let cleaning = node_in("manageable")?.ask(Verb::Clean(inspect()));
+        return goes_well(cleaning, state, "done");
+    }
     let mut story = node_in(state)?;
     let verb = match event {
         "manage" => Some(Verb::Manage),
         "provide" => Some(Verb::Provide),
         "inspect" => Some(Verb::Inspect),
         "adopt" => Some(Verb::Adopt(instance())),
+        "clean" if state != "deleting" => Some(Verb::Clean(inspect())),
+        "service" => Some(Verb::Service(inspect())),
         "deploy" => Some(Verb::Deploy(instance())),
         "rebuild" => Some(Verb::Rebuild(None)),
         "delete" => Some(Verb::Undeploy),
@@ -81,11 +102,7 @@ fn one_step(story: &mut Story) -> bool {
     if story.bmc(Ok(())) || story.agent() {
         return true;
     }
-    let waits = matches!(
-        story.state(),
-        "wait call-back" | "clean wait" | "inspect wait"
-    );
-    if waits && story.node.boot.is_none() {
+    if waits(story.state()) && story.node.boot.is_none() {
         *story = story.clone().boots();
         return true;
     }
@@ -97,7 +114,10 @@ fn goes_on(story: &mut Story) {
 }
 
 fn waits(state: &str) -> bool {
-    matches!(state, "wait call-back" | "clean wait" | "inspect wait")
+    matches!(
+        state,
+        "wait call-back" | "clean wait" | "inspect wait" | "service wait"
+    )
 }
 
 /// All goes well to the end of the job. Where the event leads from that state on the way; none: it does not come.

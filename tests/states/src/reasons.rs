@@ -25,14 +25,36 @@ pub const REASONS: &[(&str, &str, &str)] = &[
     ("rescue failed", "*", "not built yet"),
     ("unrescuing", "*", "not built yet"),
     ("unrescue failed", "*", "not built yet"),
-    ("servicing", "*", "not built yet"),
-    ("service wait", "*", "not built yet"),
-    ("service hold", "*", "not built yet"),
-    ("service failed", "*", "not built yet"),
     ("active", "rescue", "not built yet"),
-    ("active", "service", "not built yet"),
-    ("manageable", "clean", "manual cleaning is not built yet"),
-    ("cleaning", "manage", "manual cleaning is not built yet"),
+    ("service failed", "rescue", "not built yet"),
+    ("servicing", "abort", AT_ANY_MOMENT),
+    ("servicing", "delete", AT_ANY_MOMENT),
+    ("service hold", "delete", AT_ANY_MOMENT),
+    (
+        "service hold",
+        "service",
+        "a service under way is aborted first, or its hold ended",
+    ),
+    (
+        "service hold",
+        "fail",
+        "nothing is under way that could fail: an operator aborts it",
+    ),
+    (
+        "service failed",
+        "wait",
+        "a failed service is over: service begins it again",
+    ),
+    (
+        "service failed",
+        "hold",
+        "a failed service is over: service begins it again",
+    ),
+    (
+        "service failed",
+        "abort",
+        "active is said of a machine that was seen to boot its disk: servicing comes before it",
+    ),
 ];
 
 pub fn of(state: &str, event: &str) -> Option<&'static str> {

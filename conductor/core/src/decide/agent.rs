@@ -102,8 +102,14 @@ pub(super) fn booted(
         Phase::Backoff { .. } | Phase::Held { .. } if matches!(job.step(), Step::Agent(_)) => {
             begin_again(draft, inventory)
         }
+        Phase::Held { .. } | Phase::Waiting { .. }
+            if matches!(job.step(), Step::Hold | Step::Wait { .. }) =>
+        {
+            look_again(draft, inventory)
+        }
         Phase::InLine { .. }
         | Phase::Held { .. }
+        | Phase::Waiting { .. }
         | Phase::Acting { .. }
         | Phase::Backoff { .. } => "the machine rebooted while the BMC was driven".into(),
     };
@@ -157,27 +163,41 @@ fn begin_again(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
         Ok(plan) => plan,
         Err(why) => return draft.fail(FailureOf::Other, why),
     };
+    let name = draft.job().step().name();
+    let why = format!("the machine rebooted in the middle of {name}");
+    let with_others = match goes_on_with(draft, plan) {
+        true => ", with other disks",
+        false => "",
+    };
+    draft.job().again = Some(why.clone());
+    draft.begin();
+    format!("{why}{with_others}: begun again")
+}
+
+/// Whether this changes the present step and those that follow.
+fn goes_on_with(draft: &mut Draft<'_>, plan: Option<Plan>) -> bool {
+    let Some(plan) = plan else {
+        return false;
+    };
+    if let Some(left) = plan.left_alone {
+        draft.node.left_alone = left;
+    }
     let job = draft.job();
-    let (name, tries) = (job.step().name(), job.tries);
-    let lookup = job.steps.iter().rposition(|s| *s == Step::AwaitAgent);
-    match (plan, lookup) {
-        (Some(plan), Some(lookup)) if !job.steps.ends_with(&plan.steps) => {
-            job.at = lookup;
-            let because = follow(draft, plan);
-            // A machine that shows other disks at each boot is not tried for ever.
-            draft.job().tries = tries + 1;
-            draft.job().again = Some(format!("the machine rebooted in the middle of {name}"));
-            format!("the machine rebooted in the middle of {name}, with other disks: {because}")
+    let changes = job.steps[job.at..] != plan.steps[..];
+    job.steps.truncate(job.at);
+    job.steps.extend(plan.steps);
+    changes
+}
+
+/// The machine rebooted while nothing was asked of it: steps that follow may have other disks.
+fn look_again(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
+    let (known, policy) = (draft.ctx.inventory, draft.ctx.policy);
+    match plan::after_reboot(&draft.node, inventory, known, policy) {
+        Ok(plan) => {
+            goes_on_with(draft, plan);
+            "the machine rebooted while nothing was asked of it".into()
         }
-        (plan, _) => {
-            if let Some(left) = plan.and_then(|plan| plan.left_alone) {
-                draft.node.left_alone = left;
-            }
-            let why = format!("the machine rebooted in the middle of {name}");
-            draft.job().again = Some(why.clone());
-            draft.begin();
-            format!("{why}: begun again")
-        }
+        Err(why) => draft.fail(FailureOf::Other, why),
     }
 }
 
@@ -296,7 +316,7 @@ fn listen(draft: &mut Draft<'_>, status: &Status) -> String {
 fn ends_agent(step: &Step) -> bool {
     match step {
         Step::Agent(step) => step.ends_agent(),
-        Step::Bmc(_) | Step::AwaitAgent => false,
+        Step::Bmc(_) | Step::AwaitAgent | Step::Hold | Step::Wait { .. } => false,
     }
 }
 
@@ -436,7 +456,10 @@ pub fn wanted<'a>(node: &'a Node, boot: BootId, status: &Status) -> Wanted<'a> {
         State::Busy(job) => match (job.step(), &job.phase) {
             (Step::Agent(_), Phase::AgentStep { id, .. }) if at == Some(*id) => Wanted::Idle,
             (Step::Agent(step), Phase::AgentStep { id, .. }) => Wanted::Step { id: *id, step },
-            (Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent, _) => Wanted::Idle,
+            (
+                Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent | Step::Hold | Step::Wait { .. },
+                _,
+            ) => Wanted::Idle,
         },
         State::Resting(_) => Wanted::Idle,
     }

@@ -24,11 +24,15 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
     match draft.job().phase.clone() {
         Phase::InLine { .. } => turn::not_yet(draft),
         Phase::Held { .. } => unreachable!("what is held has no alarm, and that was asked first"),
-        Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }
+        Phase::Waiting { .. }
+        | Phase::Backoff { .. }
+        | Phase::AwaitingAgent { .. }
+        | Phase::AgentStep { .. }
             if draft.node.is_held() =>
         {
             draft.postpone()
         }
+        Phase::Waiting { .. } => draft.advance(),
         Phase::Acting { worker, .. } => draft.retry(
             FailureOf::Bmc,
             format!("worker {worker} did not report in time"),
@@ -105,6 +109,7 @@ pub(super) fn worker_lost(
         Some(
             Phase::InLine { .. }
             | Phase::Held { .. }
+            | Phase::Waiting { .. }
             | Phase::Acting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }

@@ -20,11 +20,12 @@ pub(super) fn reported(
             (
                 Phase::InLine { .. }
                 | Phase::Held { .. }
+                | Phase::Waiting { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. }
                 | Phase::AgentStep { .. },
-                Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
+                Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) | Step::Hold | Step::Wait { .. },
             ) => return "the act was not the current one".into(),
         },
         None => return "the act was not the current one".into(),

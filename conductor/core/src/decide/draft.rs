@@ -118,6 +118,7 @@ pub(crate) fn wake_at(node: &Node, policy: &Policy) -> Option<Time> {
     node.job().and_then(|job| match &job.phase {
         Phase::Held { .. } => None,
         Phase::InLine { until, .. }
+        | Phase::Waiting { until, .. }
         | Phase::Acting { until, .. }
         | Phase::Backoff { until, .. }
         | Phase::AwaitingAgent { until, .. } => Some(*until),

@@ -57,11 +57,19 @@ pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
             | Rest::InspectFailed
             | Rest::DeployFailed
             | Rest::CleanFailed
+            | Rest::ManualCleanFailed
+            | Rest::ServiceFailed
             | Rest::Error,
         ) if node.maintenance.is_some() => None,
-        State::Resting(Rest::Active) => hinted("undeploy it, or set maintenance"),
+        State::Resting(Rest::Active | Rest::ServiceFailed) => {
+            hinted("undeploy it, or set maintenance")
+        }
         State::Resting(
-            Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error,
+            Rest::InspectFailed
+            | Rest::DeployFailed
+            | Rest::CleanFailed
+            | Rest::ManualCleanFailed
+            | Rest::Error,
         ) => hinted("set maintenance"),
         State::Busy(_) => Some(words(&node.state)),
     };

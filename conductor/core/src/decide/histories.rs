@@ -9,6 +9,7 @@ use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
+use crate::manual::{ManualStep, Wish};
 use crate::node::{
     AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, MeasuredBoot, Node,
     Phase, Rest, Secret, Sign, State, Step,
@@ -380,8 +381,24 @@ fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
     }
 }
 
+/// A few steps, of which a service erases nothing.
+fn wish(rng: &mut Rng, erases: bool) -> Wish {
+    let disable_ramdisk = rng.below(4) == 0;
+    let all = ManualStep::ALL.iter().filter(|step| {
+        let by_ramdisk = matches!(step, ManualStep::Inspect | ManualStep::EraseDevicesMetadata);
+        (erases || **step != ManualStep::EraseDevicesMetadata) && !(by_ramdisk && disable_ramdisk)
+    });
+    let all: Vec<ManualStep> = all.copied().collect();
+    Wish {
+        steps: (0..=rng.below(4)).map(|_| rng.pick(&all)).collect(),
+        disable_ramdisk,
+    }
+}
+
 fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     let renamed = rename(rng);
+    let cleaning = Verb::Clean(wish(rng, true));
+    let service = Verb::Service(wish(rng, false));
     let likely = match &node.state {
         State::Resting(Rest::Enroll) => Verb::Manage,
         State::Resting(Rest::Manageable) => rng.pick(&[
@@ -389,12 +406,22 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             Verb::Provide,
             Verb::Inspect,
             Verb::Adopt(instance()),
+            cleaning.clone(),
         ]),
         State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
         State::Resting(Rest::Available) => Verb::Deploy(instance()),
-        State::Resting(Rest::Active) => rng.pick(&[Verb::Undeploy, Verb::Rebuild(None)]),
+        State::Resting(Rest::Active) => {
+            rng.pick(&[Verb::Undeploy, Verb::Rebuild(None), service.clone()])
+        }
+        State::Resting(Rest::ServiceFailed) => {
+            rng.pick(&[service.clone(), Verb::Abort, Verb::Undeploy])
+        }
         State::Resting(
-            Rest::InspectFailed | Rest::DeployFailed | Rest::CleanFailed | Rest::Error,
+            Rest::InspectFailed
+            | Rest::DeployFailed
+            | Rest::CleanFailed
+            | Rest::ManualCleanFailed
+            | Rest::Error,
         ) => rng.pick(&[
             Verb::Manage,
             Verb::Undeploy,
@@ -433,6 +460,8 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::Rebuild(Some(instance())),
         Verb::Undeploy,
         Verb::Adopt(instance()),
+        cleaning.clone(),
+        service.clone(),
         Verb::Abort,
         Verb::Hold,
         Verb::Unhold,
@@ -641,7 +670,7 @@ fn is_truly_clean(
     }
     let erased = job.steps[..job.at].iter().flat_map(|step| match step {
         Step::Agent(AgentStep::EraseMetadata { disks }) => disks.as_slice(),
-        Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent => &[],
+        Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent | Step::Hold | Step::Wait { .. } => &[],
     });
     let erased: Vec<&DiskIdentity> = erased.collect();
     let named = |disk: &DiskIdentity| {
@@ -789,7 +818,12 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let was_active = node.state.provision_state() == "active";
     // One that is adopted is as it was found.
     let adopted = node.job().is_some_and(|job| job.kind == JobKind::Adopt);
-    let became_active = after.state == State::Resting(Rest::Active) && !was_active && !adopted;
+    // So is one whose service left the ramdisk out.
+    let in_ramdisk =
+        |job: &Job| job.kind != JobKind::Service || job.steps.contains(&Step::Bmc(BmcAct::Netboot));
+    let in_ramdisk = node.job().is_some_and(in_ramdisk);
+    let became_active =
+        after.state == State::Resting(Rest::Active) && !was_active && !adopted && in_ramdisk;
     if became_active
         && !matches!(
             &moment.event,

@@ -109,8 +109,18 @@ impl Draft<'_> {
     pub(super) fn enter(&mut self, step: &Step) -> Phase {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
         match step {
+            Step::Hold => {
+                self.job().hold = true;
+                Phase::Held { since: now }
+            }
             // A machine that boots is let come.
-            Step::Bmc(_) | Step::Agent(_) if self.job().hold => Phase::Held { since: now },
+            Step::Bmc(_) | Step::Agent(_) | Step::Wait { .. } if self.job().hold => {
+                Phase::Held { since: now }
+            }
+            Step::Wait { secs: wait } => Phase::Waiting {
+                since: now,
+                until: now.after(secs(*wait)),
+            },
             Step::Bmc(act) => {
                 let (op, act) = (self.ctx.op.clone(), *act);
                 let until = now.after(budget(act, policy));
@@ -233,6 +243,14 @@ impl Draft<'_> {
     fn follow(&mut self, wanted: Instead) -> String {
         match wanted {
             Instead::Begin { kind, goal, steps } => self.start(kind, goal, steps),
+            // The machine is as it was, and so is its node.
+            Instead::Abort if self.job().kind.is_manual() && self.job().is_untouched() => {
+                let Goal::Rest(before) = self.job().goal else {
+                    unreachable!("only tear-down is followed by cleaning");
+                };
+                self.node.state = State::Resting(before);
+                "aborted by the operator before it began".into()
+            }
             Instead::Abort => {
                 let what = "aborted by the operator";
                 let once = self.once_only(what);
@@ -270,7 +288,9 @@ impl Draft<'_> {
                 | JobKind::Adopt
                 | JobKind::Deploy
                 | JobKind::Delete
-                | JobKind::Clean => &mut self.node.last_error,
+                | JobKind::Clean
+                | JobKind::ManualClean
+                | JobKind::Service => &mut self.node.last_error,
             };
             *error = Some(LastError {
                 at: now,
@@ -296,18 +316,32 @@ impl Draft<'_> {
         what
     }
 
-    /// A machine that failed in the middle of a step of cleaning is put aside, as Ironic does: in maintenance, its power as
-    /// it is. `before`: the record before this event.
+    /// A machine that failed in the middle of a step of cleaning or of a service is put aside, as Ironic does: in maintenance,
+    /// its power as it is. `before`: the record before this event.
     pub(super) fn put_aside(&mut self, before: &Node) {
-        let cleans = |job: &Job| job.kind == JobKind::Clean && matches!(job.step(), Step::Agent(_));
-        let failed = self.node.state == State::Resting(Rest::CleanFailed);
-        if let (true, None, Some(error)) = (failed, &self.node.maintenance, &self.node.last_error)
-            && before.job().is_some_and(cleans)
+        let fault = match self.node.state.resting() {
+            Some(Rest::CleanFailed | Rest::ManualCleanFailed) => HardwareFault::Clean,
+            Some(Rest::ServiceFailed) => HardwareFault::Service,
+            Some(
+                Rest::Enroll
+                | Rest::Manageable
+                | Rest::Available
+                | Rest::Active
+                | Rest::InspectFailed
+                | Rest::AdoptFailed
+                | Rest::DeployFailed
+                | Rest::Error,
+            )
+            | None => return,
+        };
+        let worked = |job: &Job| matches!(job.step(), Step::Agent(step) if !step.ends_agent());
+        if let (None, Some(error)) = (&self.node.maintenance, &self.node.last_error)
+            && before.job().is_some_and(worked)
         {
             self.node.maintenance = Some(Maintenance {
                 since: self.ctx.now,
                 reason: error.what.chars().take(255).collect(),
-                fault: Some(HardwareFault::Clean),
+                fault: Some(fault),
             });
         }
     }
@@ -316,12 +350,16 @@ impl Draft<'_> {
     pub(super) fn reboot_ramdisk(&mut self, because: &str) -> String {
         let max_boots = self.ctx.policy.max_boots;
         let job = self.job();
-        let netboot = job
-            .steps
+        let can = job.boots < max_boots;
+        // What was done of named steps is not done again: a boot more comes before the one that has none.
+        if job.kind.is_manual() && can && matches!(job.step(), Step::Agent(_)) {
+            job.steps.splice(job.at..job.at, plan::with_ramdisk());
+        }
+        let netboot = job.steps[..=job.at]
             .iter()
-            .position(|step| *step == Step::Bmc(BmcAct::Netboot));
+            .rposition(|step| *step == Step::Bmc(BmcAct::Netboot));
         match netboot {
-            Some(index) if job.boots < max_boots => {
+            Some(index) if can => {
                 (job.at, job.tries) = (index, 0);
                 job.again = Some(because.to_string());
                 self.node.tickets.open = None;
@@ -347,6 +385,7 @@ impl Draft<'_> {
             Phase::AgentStep { until, .. } => *until = now.after(budget),
             Phase::InLine { .. }
             | Phase::Held { .. }
+            | Phase::Waiting { .. }
             | Phase::Acting { .. }
             | Phase::AwaitingAgent { .. } => {}
         }
@@ -366,6 +405,7 @@ impl Draft<'_> {
                 format!("held before {step}")
             }
             Phase::InLine { .. }
+            | Phase::Waiting { .. }
             | Phase::Acting { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. } => format!("to be held after {step}"),
@@ -377,9 +417,16 @@ impl Draft<'_> {
         let job = self.job();
         job.hold = false;
         let step = job.step().name();
-        if let Phase::Held { .. } = job.phase {
-            self.set_out();
-            return format!("the hold ends: {step} begins");
+        match (&job.phase, job.step()) {
+            (Phase::Held { .. }, Step::Hold) => {
+                let because = self.advance();
+                return format!("the hold ends: {because}");
+            }
+            (Phase::Held { .. }, _) => {
+                self.set_out();
+                return format!("the hold ends: {step} begins");
+            }
+            (_, _) => {}
         }
         "nothing is to be held any more".into()
     }
@@ -390,6 +437,7 @@ impl Draft<'_> {
         match &mut self.job().phase {
             Phase::InLine { .. } | Phase::Held { .. } | Phase::Acting { .. } => {}
             Phase::Backoff { until, .. } => *until = now.after(secs(HELD_SECS)),
+            Phase::Waiting { until, .. } => *until = (*until).max(now.after(secs(HELD_SECS))),
             Phase::AwaitingAgent { since, until, .. } => {
                 (*since, *until) = (now, now.after(secs(policy.boot_timeout_secs)));
             }
@@ -432,7 +480,9 @@ impl Draft<'_> {
             Step::Bmc(act) if act.is_once() => Some(format!(
                 "{because}; it is not repeated: unless the BMC refused it, it may have been carried out"
             )),
-            Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) => None,
+            Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) | Step::Hold | Step::Wait { .. } => {
+                None
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use super::power;
 use super::set;
 use crate::event::{PowerVerb, Verb};
 use crate::id::RequestId;
+use crate::manual;
 use crate::node::{
     Beside, BesideKind, BmcAct, Goal, Instead, JobKind, MAX_REQUESTS, Maintenance, Rest, State,
     Step,
@@ -68,13 +69,19 @@ fn rows(verb: &Verb) -> &'static [Row] {
     use Outcome::{Begin, GiveUp};
     use Rest::{
         Active, AdoptFailed, Available, CleanFailed, DeployFailed, Enroll, Error, InspectFailed,
-        Manageable,
+        Manageable, ManualCleanFailed, ServiceFailed,
     };
     match verb {
         Verb::Manage => &[
             Row(Resting(&[Enroll]), Begin(JobKind::Verify)),
             Row(
-                Resting(&[Available, InspectFailed, CleanFailed, AdoptFailed]),
+                Resting(&[
+                    Available,
+                    InspectFailed,
+                    CleanFailed,
+                    ManualCleanFailed,
+                    AdoptFailed,
+                ]),
                 Outcome::Rest(Manageable),
             ),
         ],
@@ -93,16 +100,28 @@ fn rows(verb: &Verb) -> &'static [Row] {
         )],
         Verb::Undeploy => &[
             Row(
-                Resting(&[Active, DeployFailed, Error]),
+                Resting(&[Active, DeployFailed, ServiceFailed, Error]),
                 Begin(JobKind::Delete),
             ),
-            Row(Busy(&[JobKind::Deploy]), Begin(JobKind::Delete)),
+            Row(
+                Busy(&[JobKind::Deploy, JobKind::Service]),
+                Begin(JobKind::Delete),
+            ),
         ],
         Verb::Adopt(_) => &[Row(
             Resting(&[Manageable, AdoptFailed]),
             Begin(JobKind::Adopt),
         )],
-        Verb::Abort => &[Row(Busy(JobKind::ALL), GiveUp)],
+        Verb::Clean(_) => &[Row(Resting(&[Manageable]), Begin(JobKind::ManualClean))],
+        Verb::Service(_) => &[Row(
+            Resting(&[Active, ServiceFailed]),
+            Begin(JobKind::Service),
+        )],
+        Verb::Abort => &[
+            Row(Busy(JobKind::ALL), GiveUp),
+            // Nobody knows what runs on the machine: it is booted from its disk.
+            Row(Resting(&[ServiceFailed]), Begin(JobKind::Service)),
+        ],
         Verb::Hold => &[Row(Holdable, Outcome::Hold)],
         Verb::Unhold => &[Row(OnHold, Outcome::Unhold)],
         Verb::Power(PowerVerb::Off | PowerVerb::Reboot | PowerVerb::Cycle | PowerVerb::Reset) => &[
@@ -155,7 +174,9 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::Deploy(_)
         | Verb::Rebuild(_)
         | Verb::Undeploy
-        | Verb::Adopt(_) => not_in_maintenance(draft, verb)?,
+        | Verb::Adopt(_)
+        | Verb::Clean(_)
+        | Verb::Service(_) => not_in_maintenance(draft, verb)?,
         Verb::Abort
         | Verb::Hold
         | Verb::Unhold
@@ -205,6 +226,22 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
         }
         JobKind::Clean if automated_clean => (Goal::Rest(Rest::Available), ramdisk()),
         JobKind::Clean => return Ok(rest_there(draft, Rest::Available)),
+        JobKind::ManualClean => (
+            Goal::Rest(Rest::Manageable),
+            manual_steps(draft, kind, verb)?,
+        ),
+        JobKind::Service => {
+            not_in_maintenance(draft, verb)?;
+            let failed = draft.node.state.resting() == Some(Rest::ServiceFailed);
+            if failed && matches!(verb, Verb::Service(wish) if wish.disable_ramdisk) {
+                return Err(Rejected::Invalid {
+                    why: "after a failed service the machine may run the ramdisk still: leave out disable_ramdisk, or abort, which \
+                          boots its disk"
+                        .into(),
+                });
+            }
+            (Goal::Rest(Rest::Active), manual_steps(draft, kind, verb)?)
+        }
         JobKind::Deploy => {
             accept_instance(draft, verb)?;
             (Goal::Rest(Rest::Active), ramdisk())
@@ -231,9 +268,38 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
         | JobKind::Inspect
         | JobKind::Adopt
         | JobKind::Clean
+        | JobKind::ManualClean
+        | JobKind::Service
         | JobKind::Deploy
         | JobKind::Delete => because,
     })
+}
+
+/// Where none are named, the machine only goes back to its instance.
+fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Vec<Step>, Rejected> {
+    match verb {
+        Verb::Clean(wish) | Verb::Service(wish) => {
+            let steps = manual::steps(kind, wish, draft.ctx.policy);
+            steps.map_err(|why| Rejected::Invalid { why })
+        }
+        Verb::Manage
+        | Verb::Inspect
+        | Verb::Provide
+        | Verb::Deploy(_)
+        | Verb::Rebuild(_)
+        | Verb::Undeploy
+        | Verb::Adopt(_)
+        | Verb::Abort
+        | Verb::Hold
+        | Verb::Unhold
+        | Verb::Maintenance(_)
+        | Verb::Set(_)
+        | Verb::Delete
+        | Verb::Power(_)
+        | Verb::BootDevice { .. }
+        | Verb::ResetBmc
+        | Verb::SetPassword(_) => Ok([BmcAct::PowerOff, BmcAct::BootDisk].map(Step::Bmc).into()),
+    }
 }
 
 /// Takes the instance of a deploy; a rebuild keeps what is not given of the node's own.
@@ -245,6 +311,8 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Inspect
         | Verb::Provide
         | Verb::Undeploy
+        | Verb::Clean(_)
+        | Verb::Service(_)
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold
@@ -311,6 +379,8 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
         | Verb::Rebuild(_)
         | Verb::Undeploy
         | Verb::Adopt(_)
+        | Verb::Clean(_)
+        | Verb::Service(_)
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold

@@ -126,6 +126,7 @@ impl Entry {
             Some(
                 Phase::InLine { .. }
                 | Phase::Held { .. }
+                | Phase::Waiting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. },
             )

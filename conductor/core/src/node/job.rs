@@ -66,6 +66,8 @@ pub enum Phase {
     InLine { since: Time, until: Time },
     /// The current step is not begun until an operator says so; a ramdisk that is there stays. No time counts.
     Held { since: Time },
+    /// Nothing is done until `until`; a ramdisk that is there stays.
+    Waiting { since: Time, until: Time },
     /// `worker` acts on the BMC and stops acting at `until`, or when its life ends.
     Acting {
         op: OpId,
@@ -225,11 +227,12 @@ impl Job {
             (
                 Phase::InLine { .. }
                 | Phase::Held { .. }
+                | Phase::Waiting { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. }
                 | Phase::AgentStep { .. },
-                Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_),
+                Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) | Step::Hold | Step::Wait { .. },
             ) => None,
         }
     }
@@ -240,6 +243,7 @@ impl Job {
             Phase::Acting { instead, .. } => instead.as_ref(),
             Phase::InLine { .. }
             | Phase::Held { .. }
+            | Phase::Waiting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. } => None,
@@ -258,6 +262,7 @@ impl Job {
             Phase::InLine { .. } => true,
             Phase::Held { .. } => self.at == 0 && self.tries == 1 && self.boots == 0,
             Phase::Acting { .. }
+            | Phase::Waiting { .. }
             | Phase::Backoff { .. }
             | Phase::AwaitingAgent { .. }
             | Phase::AgentStep { .. } => false,
@@ -282,7 +287,9 @@ impl Job {
         match (self.kind.spec().names, self.goal) {
             (Some(names), _) => match &self.phase {
                 Phase::Held { .. } => names.holding.unwrap_or(names.doing),
-                Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } => names.waiting,
+                Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } | Phase::Waiting { .. } => {
+                    names.waiting
+                }
                 Phase::InLine { .. } | Phase::Acting { .. } | Phase::Backoff { .. } => names.doing,
             },
             (None, Goal::Rest(rest)) => rest.name(),
@@ -323,6 +330,7 @@ impl Phase {
         match self {
             Phase::InLine { since, .. }
             | Phase::Held { since }
+            | Phase::Waiting { since, .. }
             | Phase::Acting { since, .. }
             | Phase::Backoff { since, .. }
             | Phase::AwaitingAgent { since, .. }

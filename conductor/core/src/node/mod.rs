@@ -162,6 +162,7 @@ impl Node {
             Some(
                 Phase::InLine { .. }
                 | Phase::Held { .. }
+                | Phase::Waiting { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. },
@@ -180,6 +181,7 @@ impl Node {
             Some(
                 Phase::InLine { .. }
                 | Phase::Held { .. }
+                | Phase::Waiting { .. }
                 | Phase::Acting { .. }
                 | Phase::Backoff { .. }
                 | Phase::AwaitingAgent { .. },

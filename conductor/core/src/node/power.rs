@@ -53,4 +53,7 @@ pub enum HardwareFault {
     /// A step of cleaning failed. Somebody has to look at the machine, and ends maintenance.
     #[serde(rename = "clean failure")]
     Clean,
+    /// The same of a service.
+    #[serde(rename = "service failure")]
+    Service,
 }

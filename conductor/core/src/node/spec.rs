@@ -15,6 +15,9 @@ pub enum Rest {
     AdoptFailed,
     DeployFailed,
     CleanFailed,
+    /// A cleaning of named steps failed; Ironic has one name for both.
+    ManualCleanFailed,
+    ServiceFailed,
     /// A delete failed.
     Error,
 }
@@ -29,6 +32,8 @@ impl Rest {
         Rest::AdoptFailed,
         Rest::DeployFailed,
         Rest::CleanFailed,
+        Rest::ManualCleanFailed,
+        Rest::ServiceFailed,
         Rest::Error,
     ];
 
@@ -42,7 +47,8 @@ impl Rest {
             Rest::InspectFailed => "inspect failed",
             Rest::AdoptFailed => "adopt failed",
             Rest::DeployFailed => "deploy failed",
-            Rest::CleanFailed => "clean failed",
+            Rest::CleanFailed | Rest::ManualCleanFailed => "clean failed",
+            Rest::ServiceFailed => "service failed",
             Rest::Error => "error",
         }
     }
@@ -55,6 +61,8 @@ impl Rest {
             Rest::AdoptFailed => Some(JobKind::Adopt),
             Rest::DeployFailed => Some(JobKind::Deploy),
             Rest::CleanFailed => Some(JobKind::Clean),
+            Rest::ManualCleanFailed => Some(JobKind::ManualClean),
+            Rest::ServiceFailed => Some(JobKind::Service),
             Rest::Error => Some(JobKind::Delete),
         }
     }
@@ -84,6 +92,10 @@ pub enum JobKind {
     /// Tear down. Cleaning follows as a job of its own.
     Delete,
     Clean,
+    /// Steps that an operator names, on a machine that serves nobody.
+    ManualClean,
+    /// The same on one that serves its owner, and goes back to that.
+    Service,
     /// Something for the BMC alone; the node then rests where it was.
     Bmc,
 }
@@ -126,8 +138,30 @@ impl JobKind {
         JobKind::Deploy,
         JobKind::Delete,
         JobKind::Clean,
+        JobKind::ManualClean,
+        JobKind::Service,
         JobKind::Bmc,
     ];
+
+    /// An operator named its steps ([`manual`](crate::manual)).
+    pub const fn is_manual(self) -> bool {
+        matches!(self, JobKind::ManualClean | JobKind::Service)
+    }
+
+    /// The kind in whose line it waits, where only so many run at once.
+    pub const fn line(self) -> JobKind {
+        match self {
+            JobKind::ManualClean => JobKind::Clean,
+            JobKind::Verify
+            | JobKind::Inspect
+            | JobKind::Adopt
+            | JobKind::Deploy
+            | JobKind::Delete
+            | JobKind::Clean
+            | JobKind::Service
+            | JobKind::Bmc => self,
+        }
+    }
 
     pub const fn spec(self) -> Spec {
         match self {
@@ -165,6 +199,18 @@ impl JobKind {
                 names: holdable("cleaning", "clean wait", "clean hold"),
                 on_failure: OnFailure::Rest(Rest::CleanFailed),
                 target: Some(Rest::Available),
+                powers_off: false,
+            },
+            JobKind::ManualClean => Spec {
+                names: holdable("cleaning", "clean wait", "clean hold"),
+                on_failure: OnFailure::Rest(Rest::ManualCleanFailed),
+                target: Some(Rest::Manageable),
+                powers_off: false,
+            },
+            JobKind::Service => Spec {
+                names: holdable("servicing", "service wait", "service hold"),
+                on_failure: OnFailure::Rest(Rest::ServiceFailed),
+                target: Some(Rest::Active),
                 powers_off: false,
             },
             JobKind::Bmc => Spec {

@@ -18,6 +18,10 @@ pub enum Step {
     AwaitAgent,
     /// The agent does something.
     Agent(AgentStep),
+    /// Nobody does anything until an operator ends the hold.
+    Hold,
+    /// Nobody does anything for so long.
+    Wait { secs: u32 },
 }
 
 impl Step {
@@ -26,6 +30,8 @@ impl Step {
             Step::Bmc(act) => act.name(),
             Step::AwaitAgent => "await_agent",
             Step::Agent(step) => step.name(),
+            Step::Hold => "hold",
+            Step::Wait { .. } => "wait",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! What the verbs then do is tried in `decide/tests.rs`.
 mod adopt;
 mod hold;
+mod manual;
 
 use super::super::tests::{Story, instance};
 use super::super::{BmcFault, Ctx, Event, Patch, PowerVerb, Verb, decide};
@@ -120,6 +121,14 @@ fn every_job_can_be_aborted_in_mid_act() {
                 .ask(Verb::Adopt(instance())),
             "adopt failed",
         ),
+        (
+            manual::manageable().ask(Verb::Clean(manual::inspect())),
+            "clean failed",
+        ),
+        (
+            manual::active().ask(Verb::Service(manual::inspect())),
+            "service failed",
+        ),
         (deploying(), "deploy failed"),
         (active(), "deploy failed"),
         (deploying().ask(Verb::Undeploy), "deploy failed"),
@@ -147,7 +156,13 @@ fn every_job_can_be_aborted_in_mid_act() {
                 assert_eq!(story.acting().1, BmcAct::PowerOff);
                 stopped(story.ask(Verb::Abort)).is(end);
             }
-            JobKind::Verify | JobKind::Adopt | JobKind::Clean | JobKind::Delete | JobKind::Bmc => {
+            JobKind::Verify
+            | JobKind::Adopt
+            | JobKind::Clean
+            | JobKind::ManualClean
+            | JobKind::Service
+            | JobKind::Delete
+            | JobKind::Bmc => {
                 story.is(end);
             }
         }
@@ -235,10 +250,14 @@ fn everywhere() -> Vec<Node> {
         node.state = State::Resting(*rest);
         match rest {
             Rest::Enroll | Rest::Manageable | Rest::Available => {}
-            Rest::Active | Rest::AdoptFailed | Rest::DeployFailed | Rest::Error => {
+            Rest::Active
+            | Rest::AdoptFailed
+            | Rest::DeployFailed
+            | Rest::ServiceFailed
+            | Rest::Error => {
                 node.instance = Story::writing().node.instance;
             }
-            Rest::InspectFailed | Rest::CleanFailed => {}
+            Rest::InspectFailed | Rest::CleanFailed | Rest::ManualCleanFailed => {}
         }
         node.last_error = Some(error.clone());
         nodes.push(node.clone());
@@ -262,6 +281,11 @@ fn everywhere() -> Vec<Node> {
         tidying.node,
         Story::writing().ask(Verb::Hold).node,
         Story::writing().ask(Verb::Hold).agent_did().node,
+        manual::active().ask(Verb::Service(manual::inspect())).node,
+        manual::manageable()
+            .ask(Verb::Clean(manual::inspect()))
+            .bmc_did()
+            .node,
         Story::available().ask(power(SOFT)).node,
         Story::available().ask(power(SOFT_REBOOT)).bmc_did().node,
         Story::available().ask(power(PowerVerb::Off)).node,
@@ -310,6 +334,8 @@ fn explain_names_only_verbs_that_are_accepted() {
                 "node rebuild" => Verb::Rebuild(None),
                 "node undeploy" => Verb::Undeploy,
                 "node adopt" => Verb::Adopt(instance()),
+                "node clean" => Verb::Clean(manual::inspect()),
+                "node service" => Verb::Service(manual::inspect()),
                 "node abort" => Verb::Abort,
                 "node hold" => Verb::Hold,
                 "node unhold" => Verb::Unhold,

@@ -1,0 +1,271 @@
+//! Steps that an operator names: in which order, with which ramdisk, and what a failure leaves.
+use super::super::super::tests::{BOOT, NEXT_BOOT, Story};
+use super::super::super::{Event, Verb};
+use super::refused;
+use crate::explain::explain;
+use crate::manual::{ManualStep, Wish};
+use crate::node::{AgentStep, BmcAct, HardwareFault, JobKind, Phase, Step};
+use crate::turn::Turn;
+use ironbeat_common::heartbeat::{Retry, Status, StepError};
+use ironbeat_common::id::BootId;
+use std::string::String;
+use std::vec::Vec;
+
+/// Of a machine that was deployed before.
+const LATER: BootId = BootId::from_bytes([0xb2; 16]);
+
+fn wish(steps: &[ManualStep]) -> Wish {
+    Wish {
+        steps: steps.to_vec(),
+        disable_ramdisk: false,
+    }
+}
+
+fn without_ramdisk(steps: &[ManualStep]) -> Wish {
+    Wish {
+        disable_ramdisk: true,
+        ..wish(steps)
+    }
+}
+
+pub(super) fn inspect() -> Wish {
+    wish(&[ManualStep::Inspect])
+}
+
+pub(super) fn manageable() -> Story {
+    Story::new().ask(Verb::Manage).bmc_did().is("manageable")
+}
+
+pub(super) fn active() -> Story {
+    let story = Story::writing().agent_did().agent_did();
+    story.bmc_did().bmc_did().is("active")
+}
+
+fn steps(story: &Story) -> Vec<&'static str> {
+    let job = story.node.job().unwrap();
+    job.steps.iter().map(Step::name).collect()
+}
+
+fn step(story: &Story) -> &Step {
+    story.node.job().unwrap().step()
+}
+
+#[test]
+fn a_manual_cleaning_does_what_was_named_and_leaves_the_node_manageable() {
+    let story = manageable().ask(Verb::Clean(wish(&[
+        ManualStep::EraseDevicesMetadata,
+        ManualStep::PowerOff,
+        ManualStep::Inspect,
+    ])));
+    let story = story.is("cleaning");
+    assert_eq!(
+        story.node.state.target_provision_state(),
+        Some("manageable")
+    );
+    let all = [
+        "boot_ramdisk",
+        "await_agent",
+        "erase_devices_metadata",
+        "power_off",
+        "boot_ramdisk",
+        "await_agent",
+        "inspect",
+        "power_off",
+    ];
+    assert_eq!(steps(&story), all);
+    // The disks are those that the ramdisk finds.
+    let story = story.bmc_did().boots(BOOT, &["S1", "S2"]).is("clean wait");
+    let Step::Agent(AgentStep::EraseMetadata { disks }) = step(&story) else {
+        panic!("{:?}", step(&story));
+    };
+    assert_eq!(disks.len(), 2);
+    assert_eq!(steps(&story), all);
+    let story = story.agent_did().bmc_did().bmc_did();
+    let story = story.boots(NEXT_BOOT, &["S1", "S2"]).agent_did().bmc_did();
+    story.is("manageable");
+}
+
+#[test]
+fn a_service_boots_the_ramdisk_and_then_the_instance_again() {
+    let story = active().ask(Verb::Service(inspect())).is("servicing");
+    assert_eq!(story.node.state.target_provision_state(), Some("active"));
+    let story = story.bmc_did().boots(LATER, &["S1"]).is("service wait");
+    let story = story.agent_did();
+    assert_eq!(*step(&story), Step::Agent(AgentStep::PowerOff));
+    let story = story.agent_did();
+    assert_eq!(story.acting().1.name(), "tear_down_agent");
+    let story = story.bmc_did();
+    assert_eq!(story.acting().1, BmcAct::BootDisk);
+    let story = story.bmc_did().is("active");
+    assert!(story.node.instance.is_some());
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_what_there_is() {
+    let mut story = active();
+    for (wish, why) in [
+        (wish(&[]), "there are hold, wait, power_on, power_off"),
+        (
+            wish(&[ManualStep::Hold, ManualStep::EraseDevicesMetadata]),
+            "step 2, erase_devices_metadata: the instance needs its disks",
+        ),
+        (
+            wish(&[ManualStep::Wait { seconds: 0 }]),
+            "step 1, wait: 0 s: it must be from 1 to 86400",
+        ),
+        (
+            without_ramdisk(&[ManualStep::Inspect]),
+            "step 1, inspect: it is done by the ramdisk",
+        ),
+        (wish(&[ManualStep::Hold; 65]), "65 steps: from 1 to 64"),
+    ] {
+        let said = refused(&mut story, Verb::Service(wish));
+        assert!(said.contains(why), "{said}");
+    }
+    let mut story = Story::available();
+    for verb in [Verb::Clean(inspect()), Verb::Service(inspect())] {
+        assert!(refused(&mut story, verb).ends_with("a node that is available"));
+    }
+}
+
+#[test]
+fn a_step_that_holds_ends_with_unhold_and_one_that_waits_by_itself() {
+    let story = manageable().ask(Verb::Clean(wish(&[
+        ManualStep::Wait { seconds: 60 },
+        ManualStep::Hold,
+        ManualStep::Inspect,
+    ])));
+    let story = story.bmc_did().boots(BOOT, &["S1"]).is("clean wait");
+    assert!(matches!(
+        story.node.job().unwrap().phase,
+        Phase::Waiting { since, until } if until.since(since).as_secs() == 60
+    ));
+    let story = story.alarm(None).is("clean hold");
+    assert_eq!(story.node.wake_at, None);
+    assert_eq!(story.node.boot, Some(BOOT), "its ramdisk stays");
+    // It reboots meanwhile, and is let come.
+    let story = story.boots(NEXT_BOOT, &["S1"]).is("clean hold");
+    let story = story.ask(Verb::Unhold).is("clean wait");
+    assert_eq!(step(&story).name(), "inspect");
+    story.agent_did().bmc_did().is("manageable");
+}
+
+#[test]
+fn a_job_that_an_operator_holds_as_well_is_let_go_once() {
+    let story = manageable().ask(Verb::Clean(wish(&[ManualStep::Hold, ManualStep::Inspect])));
+    let story = story.ask(Verb::Hold).bmc_did().boots(BOOT, &["S1"]);
+    let story = story.is("clean hold").ask(Verb::Unhold).is("clean wait");
+    assert_eq!(step(&story).name(), "inspect");
+}
+
+#[test]
+fn a_machine_lost_in_a_later_step_is_booted_again_and_does_nothing_twice() {
+    let story = manageable().ask(Verb::Clean(wish(&[
+        ManualStep::EraseDevicesMetadata,
+        ManualStep::Hold,
+        ManualStep::Inspect,
+    ])));
+    let story = story.bmc_did().boots(BOOT, &["S1"]).agent_did();
+    let story = story.ask(Verb::Unhold);
+    assert_eq!(step(&story).name(), "inspect");
+    let story = story.alarm(None).is("cleaning");
+    assert_eq!(story.acting().1, BmcAct::Netboot);
+    let story = story.bmc_did().boots(NEXT_BOOT, &["S1"]).is("clean wait");
+    assert_eq!(
+        step(&story).name(),
+        "inspect",
+        "neither erased nor held again"
+    );
+    story.agent_did().bmc_did().is("manageable");
+}
+
+#[test]
+fn a_failed_step_of_a_service_puts_the_machine_aside_and_abort_boots_its_disk() {
+    let story = active().ask(Verb::Service(inspect())).bmc_did();
+    let story = story.boots(LATER, &["S1"]);
+    let error = StepError {
+        what: "no".into(),
+        retry: Retry::Useless,
+    };
+    let step = story.node.agent_step().unwrap();
+    let status = Status::Failed { step, error };
+    let boot = LATER;
+    let mut story = story
+        .event(Event::Beat { boot, status })
+        .is("service failed");
+    let aside = story.node.maintenance.as_ref().unwrap();
+    assert_eq!(aside.fault, Some(HardwareFault::Service));
+    assert!(refused(&mut story, Verb::Abort).contains("maintenance"));
+    let mut story = story.ask(Verb::Maintenance(None));
+    let words = explain(&story.node, story.now, &story.policy);
+    assert!(words.verbs.contains(&"node abort".to_string()), "{words}");
+    let said = refused(
+        &mut story,
+        Verb::Service(without_ramdisk(&[ManualStep::PowerOn])),
+    );
+    assert!(said.contains("may run the ramdisk still"), "{said}");
+    let story = story.ask(Verb::Abort).is("servicing");
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    let story = story.bmc_did();
+    assert_eq!(story.acting().1, BmcAct::BootDisk);
+    story.bmc_did().is("active");
+}
+
+#[test]
+fn without_a_ramdisk_the_machine_is_only_switched() {
+    let story = active().ask(Verb::Service(without_ramdisk(&[
+        ManualStep::Hold,
+        ManualStep::Reboot,
+    ])));
+    // Nothing has begun: it serves on.
+    let story = story.is("service hold").ask(Verb::Abort).is("active");
+    assert_eq!(story.node.last_error, None);
+    let story = story.ask(Verb::Service(without_ramdisk(&[ManualStep::Reboot])));
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    let story = story.bmc_did();
+    assert_eq!(story.acting().1, BmcAct::EnsureOn);
+    story.bmc_did().is("active");
+}
+
+#[test]
+fn a_node_in_service_can_be_taken_from_its_user() {
+    let story = active().ask(Verb::Service(inspect())).bmc_did();
+    story.ask(Verb::Undeploy).is("deleting");
+}
+
+#[test]
+fn manual_cleanings_wait_in_the_line_of_the_others() {
+    let mut story = manageable();
+    story.policy.max_concurrent_clean = 1;
+    let story = story.ask(Verb::Clean(inspect())).is("cleaning");
+    let job = story.node.job().unwrap();
+    assert_eq!(Turn::of(job), Some(Turn::Waits(JobKind::Clean)));
+    let story = story.event(Event::Turn { place: Some(0) });
+    let job = story.node.job().unwrap();
+    assert_eq!(Turn::of(job), Some(Turn::Has(JobKind::Clean, 0)));
+    let story = story.bmc_did().boots(BOOT, &["S1"]).agent_did().bmc_did();
+    story.is("manageable");
+    // One that only waits is ended as if it had never been asked for.
+    let mut story = manageable();
+    story.policy.max_concurrent_clean = 1;
+    let story = story.ask(Verb::Clean(inspect())).ask(Verb::Abort);
+    story.is("manageable");
+}
+
+#[test]
+fn steps_are_said_as_ironic_says_them() {
+    let said =
+        r#"{"steps":[{"step":"wait","args":{"seconds":5}},{"step":"erase_devices_metadata"}]}"#;
+    let wish: Wish = serde_json::from_str(said).unwrap();
+    let steps = [
+        ManualStep::Wait { seconds: 5 },
+        ManualStep::EraseDevicesMetadata,
+    ];
+    assert_eq!(wish.steps, steps);
+    let unknown: Result<Wish, _> = serde_json::from_str(r#"{"steps":[{"step":"format"}]}"#);
+    let unknown: String = unknown.unwrap_err().to_string();
+    assert!(
+        unknown.contains("unknown variant `format`, expected one of `hold`"),
+        "{unknown}"
+    );
+}

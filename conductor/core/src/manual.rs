@@ -1,0 +1,222 @@
+//! Steps that an operator names, for a manual cleaning or for a service: what there is, and the plan that it makes.
+//! Plans that need no naming are in `plan`.
+use crate::disks;
+use crate::node::{AgentStep, BmcAct, JobKind, LeftAlone, Node, Step};
+use crate::plan::{self, Plan};
+use crate::policy::Policy;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use ironbeat_common::inventory::Inventory;
+use serde::{Deserialize, Serialize};
+
+/// A step by name, with Ironic's names where it has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(
+    tag = "step",
+    content = "args",
+    rename_all = "snake_case",
+    deny_unknown_fields
+)]
+pub enum ManualStep {
+    /// Nothing more is done until `node unhold`; a ramdisk that runs stays.
+    Hold,
+    /// Nothing is done for so long; a ramdisk that runs stays.
+    Wait {
+        /// From 1 to 86400.
+        seconds: u32,
+    },
+    /// On, into the ramdisk, unless it is there already.
+    PowerOn,
+    PowerOff,
+    /// Off and on again, into the ramdisk.
+    Reboot,
+    /// The BMC restarts; the machine goes on.
+    ResetBmc,
+    /// Read all hardware anew.
+    Inspect,
+    /// Make old signatures and partition tables of all disks unreadable. Not in a service.
+    EraseDevicesMetadata,
+}
+
+/// What a manual cleaning, or a service, is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// In this order; from 1 to 64.
+    pub steps: Vec<ManualStep>,
+    /// The ramdisk is not booted: only steps that need none, and what was on stays on.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub disable_ramdisk: bool,
+}
+
+const MAX_STEPS: usize = 64;
+const MAX_WAIT_SECS: u32 = 86_400;
+
+impl ManualStep {
+    /// All that need no argument, and an example of the rest.
+    pub const ALL: &[ManualStep] = &[
+        ManualStep::Hold,
+        ManualStep::Wait { seconds: 60 },
+        ManualStep::PowerOn,
+        ManualStep::PowerOff,
+        ManualStep::Reboot,
+        ManualStep::ResetBmc,
+        ManualStep::Inspect,
+        ManualStep::EraseDevicesMetadata,
+    ];
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            ManualStep::Hold => "hold",
+            ManualStep::Wait { .. } => "wait",
+            ManualStep::PowerOn => "power_on",
+            ManualStep::PowerOff => "power_off",
+            ManualStep::Reboot => "reboot",
+            ManualStep::ResetBmc => "reset_bmc",
+            ManualStep::Inspect => "inspect",
+            ManualStep::EraseDevicesMetadata => "erase_devices_metadata",
+        }
+    }
+
+    fn needs_ramdisk(&self) -> bool {
+        match self {
+            ManualStep::Inspect | ManualStep::EraseDevicesMetadata => true,
+            ManualStep::Hold
+            | ManualStep::Wait { .. }
+            | ManualStep::PowerOn
+            | ManualStep::PowerOff
+            | ManualStep::Reboot
+            | ManualStep::ResetBmc => false,
+        }
+    }
+}
+
+/// The whole plan of a job of this kind; the disks that are erased follow with the lookup ([`fill`]).
+///
+/// # Errors
+/// Why the steps cannot be done so, for the operator.
+pub(crate) fn steps(kind: JobKind, wish: &Wish, policy: &Policy) -> Result<Vec<Step>, String> {
+    if wish.steps.is_empty() || wish.steps.len() > MAX_STEPS {
+        let all: Vec<&str> = ManualStep::ALL.iter().map(ManualStep::name).collect();
+        let (count, all) = (wish.steps.len(), all.join(", "));
+        return Err(format!(
+            "{count} steps: from 1 to {MAX_STEPS} are done at once; there are {all}"
+        ));
+    }
+    let mut plan = match wish.disable_ramdisk {
+        true => Vec::new(),
+        false => plan::with_ramdisk(),
+    };
+    let mut is_up = !wish.disable_ramdisk;
+    for (i, step) in wish.steps.iter().enumerate() {
+        check(kind, wish, step).map_err(|why| format!("step {}, {}: {why}", i + 1, step.name()))?;
+        if step.needs_ramdisk() && !is_up {
+            plan.extend(plan::with_ramdisk());
+            is_up = true;
+        }
+        match step {
+            ManualStep::Hold => plan.push(Step::Hold),
+            ManualStep::Wait { seconds } => plan.push(Step::Wait { secs: *seconds }),
+            ManualStep::PowerOn if wish.disable_ramdisk => plan.push(Step::Bmc(BmcAct::EnsureOn)),
+            ManualStep::PowerOn if is_up => {}
+            ManualStep::Reboot if wish.disable_ramdisk => {
+                plan.extend([BmcAct::PowerOff, BmcAct::EnsureOn].map(Step::Bmc));
+            }
+            ManualStep::PowerOn | ManualStep::Reboot => {
+                plan.extend(plan::with_ramdisk());
+                is_up = true;
+            }
+            ManualStep::PowerOff => {
+                plan.push(Step::Bmc(BmcAct::PowerOff));
+                is_up = false;
+            }
+            // Who drives the BMC listens to no ramdisk: the next step of the agent boots it again.
+            ManualStep::ResetBmc => {
+                plan.push(Step::Bmc(BmcAct::ResetBmc));
+                is_up = false;
+            }
+            ManualStep::Inspect => plan.push(Step::Agent(AgentStep::Inspect {
+                lldp_wait_secs: policy.lldp_wait_secs,
+            })),
+            ManualStep::EraseDevicesMetadata => {
+                plan.push(Step::Agent(AgentStep::EraseMetadata { disks: Vec::new() }));
+            }
+        }
+    }
+    match (wish.disable_ramdisk, kind) {
+        (false, JobKind::Service) => plan.extend(back_to_work(is_up)),
+        (false, _) => plan.push(Step::Bmc(BmcAct::PowerOff)),
+        // Power on where it is on already is all that was wished for.
+        (true, _) if plan.is_empty() => plan.push(Step::Bmc(BmcAct::Check)),
+        (true, _) => {}
+    }
+    Ok(plan)
+}
+
+fn check(kind: JobKind, wish: &Wish, step: &ManualStep) -> Result<(), String> {
+    match step {
+        ManualStep::EraseDevicesMetadata if kind == JobKind::Service => {
+            Err("the instance needs its disks; undeploy the node to have them erased".into())
+        }
+        step if step.needs_ramdisk() && wish.disable_ramdisk => {
+            Err("it is done by the ramdisk, which disable_ramdisk leaves out".into())
+        }
+        ManualStep::Wait { seconds } if !(1..=MAX_WAIT_SECS).contains(seconds) => {
+            Err(format!("{seconds} s: it must be from 1 to {MAX_WAIT_SECS}"))
+        }
+        ManualStep::Hold
+        | ManualStep::Wait { .. }
+        | ManualStep::PowerOn
+        | ManualStep::PowerOff
+        | ManualStep::Reboot
+        | ManualStep::ResetBmc
+        | ManualStep::Inspect
+        | ManualStep::EraseDevicesMetadata => Ok(()),
+    }
+}
+
+/// Out of the ramdisk, if it runs, and into the instance.
+fn back_to_work(is_up: bool) -> Vec<Step> {
+    let mut steps = match is_up {
+        true => vec![Step::Agent(AgentStep::PowerOff)],
+        false => vec![],
+    };
+    steps.extend(plan::into_the_disk());
+    steps
+}
+
+/// The steps that are left, with the disks of this machine in those that erase.
+///
+/// # Errors
+/// Not all disks can be seen.
+pub(crate) fn fill(
+    node: &Node,
+    steps: &[Step],
+    inventory: &Inventory,
+    known: Option<&Inventory>,
+) -> Result<Plan, String> {
+    let erases = |step: &Step| matches!(step, Step::Agent(AgentStep::EraseMetadata { .. }));
+    let mut steps = steps.to_vec();
+    if !steps.iter().any(erases) {
+        return Ok(Plan {
+            steps,
+            left_alone: None,
+        });
+    }
+    plan::all_disks_are_there(node, inventory, known)?;
+    let (disks, left) = disks::for_cleaning(inventory, &node.skip_block_devices);
+    for step in &mut steps {
+        if erases(step) {
+            let disks = disks.clone();
+            *step = Step::Agent(AgentStep::EraseMetadata { disks });
+        }
+    }
+    Ok(Plan {
+        steps,
+        left_alone: Some(LeftAlone::of(left)),
+    })
+}
