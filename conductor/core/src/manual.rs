@@ -1,14 +1,12 @@
 //! Steps that an operator names, for a manual cleaning or for a service: what there is, and the plan that it makes.
 //! Plans that need no naming are in `plan`.
-use crate::disks;
-use crate::node::{AgentStep, BmcAct, JobKind, LeftAlone, Node, Step};
-use crate::plan::{self, Plan};
+use crate::node::{AgentStep, BmcAct, JobKind, Step};
+use crate::plan;
 use crate::policy::Policy;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use ironbeat_common::inventory::Inventory;
 use serde::{Deserialize, Serialize};
 
 /// A step by name, with Ironic's names where it has it.
@@ -95,7 +93,7 @@ impl ManualStep {
     }
 }
 
-/// The whole plan of a job of this kind; the disks that are erased follow with the lookup ([`fill`]).
+/// The whole plan of a job of this kind; the disks that are erased follow with the lookup (`plan`).
 ///
 /// # Errors
 /// Why the steps cannot be done so, for the operator.
@@ -187,36 +185,4 @@ fn back_to_work(is_up: bool) -> Vec<Step> {
     };
     steps.extend(plan::into_the_disk());
     steps
-}
-
-/// The steps that are left, with the disks of this machine in those that erase.
-///
-/// # Errors
-/// Not all disks can be seen.
-pub(crate) fn fill(
-    node: &Node,
-    steps: &[Step],
-    inventory: &Inventory,
-    known: Option<&Inventory>,
-) -> Result<Plan, String> {
-    let erases = |step: &Step| matches!(step, Step::Agent(AgentStep::EraseMetadata { .. }));
-    let mut steps = steps.to_vec();
-    if !steps.iter().any(erases) {
-        return Ok(Plan {
-            steps,
-            left_alone: None,
-        });
-    }
-    plan::all_disks_are_there(node, inventory, known)?;
-    let (disks, left) = disks::for_cleaning(inventory, &node.skip_block_devices);
-    for step in &mut steps {
-        if erases(step) {
-            let disks = disks.clone();
-            *step = Step::Agent(AgentStep::EraseMetadata { disks });
-        }
-    }
-    Ok(Plan {
-        steps,
-        left_alone: Some(LeftAlone::of(left)),
-    })
 }

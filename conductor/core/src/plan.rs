@@ -2,7 +2,6 @@
 //! `decide` carries it out; the agent checks the disk again and chooses nothing.
 use crate::disks;
 use crate::hints::NoDisk;
-use crate::manual;
 use crate::node::{
     AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node, Step,
     WriteImage,
@@ -46,7 +45,7 @@ pub fn after_lookup(
     };
     let (steps, left_alone) = match job.kind {
         JobKind::ManualClean | JobKind::Service => {
-            return manual::fill(node, &job.steps[job.at + 1..], inventory, known);
+            return fill(node, &job.steps[job.at + 1..], inventory, known);
         }
         JobKind::Deploy => {
             all_disks_are_there(node, inventory, known)?;
@@ -113,7 +112,7 @@ pub fn after_reboot(
     };
     match job.kind {
         JobKind::ManualClean | JobKind::Service => {
-            manual::fill(node, &job.steps[job.at..], inventory, known).map(Some)
+            fill(node, &job.steps[job.at..], inventory, known).map(Some)
         }
         JobKind::Clean => after_lookup(node, inventory, known, policy).map(Some),
         JobKind::Deploy => {
@@ -170,7 +169,7 @@ fn to_neutralise(
 
 /// Nothing is erased or written while a disk may be out of sight: a machine would be called clean with its data on it,
 /// or the wrong disk be the smallest.
-pub(crate) fn all_disks_are_there(
+fn all_disks_are_there(
     node: &Node,
     inventory: &Inventory,
     known: Option<&Inventory>,
@@ -182,6 +181,38 @@ pub(crate) fn all_disks_are_there(
              finds the machine's disks"
         )),
     }
+}
+
+/// The named steps that are left, with the disks of this machine in those that erase.
+///
+/// # Errors
+/// Not all disks can be seen.
+fn fill(
+    node: &Node,
+    steps: &[Step],
+    inventory: &Inventory,
+    known: Option<&Inventory>,
+) -> Result<Plan, String> {
+    let erases = |step: &Step| matches!(step, Step::Agent(AgentStep::EraseMetadata { .. }));
+    let mut steps = steps.to_vec();
+    if !steps.iter().any(erases) {
+        return Ok(Plan {
+            steps,
+            left_alone: None,
+        });
+    }
+    all_disks_are_there(node, inventory, known)?;
+    let (disks, left) = disks::for_cleaning(inventory, &node.skip_block_devices);
+    for step in &mut steps {
+        if erases(step) {
+            let disks = disks.clone();
+            *step = Step::Agent(AgentStep::EraseMetadata { disks });
+        }
+    }
+    Ok(Plan {
+        steps,
+        left_alone: Some(LeftAlone::of(left)),
+    })
 }
 
 fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Vec<Step>, String> {
