@@ -37,6 +37,8 @@ impl World {
     fn lets_go_on(&mut self, machine: usize) {
         let node = self.store.node(self.machines[machine].node);
         let Some(node) = node.filter(|node| node.job().is_some()) else {
+            // What was asked for may come late, and hold then.
+            self.after(600_000, Happens::Operates(machine));
             return;
         };
         if node.job().is_some_and(|job| job.hold) {

@@ -18,10 +18,10 @@ const WORK: &[&[&str]] = &[
 const LINE: usize = 24;
 const GAP: usize = 26;
 const LEFT: usize = 12;
-const SIDE: usize = 250;
-const MIDDLE: usize = 350;
+const SIDE: usize = 280;
+const MIDDLE: usize = 376;
 const BOX: usize = 128;
-const RIGHT: usize = 860;
+const RIGHT: usize = 880;
 const WIDTH: usize = RIGHT + SIDE + LEFT;
 
 /// A place on either side of the work: the state, and what leads there or from there.
