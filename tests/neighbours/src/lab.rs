@@ -233,7 +233,7 @@ impl Lab {
     ///
     /// # Errors
     /// When it is not taken there.
-    fn is_taken_where_all_is_allowed(&self, book: &mut Book, act: &Act) -> Result<Control> {
+    pub fn is_taken_where_all_is_allowed(&self, book: &mut Book, act: &Act) -> Result<Control> {
         let taken =
             Wire::login(self.open.address(), &Pass::nobody()).and_then(|mut wire| wire.may(act));
         let what = format!("{} on servers without logins", act.words());

@@ -14,6 +14,26 @@ use nkeys::KeyPair;
 use serde_json::{Value, json};
 
 const WHO: &str = "a stolen minting key";
+const NUDGES: &str = "ib.v1.nudge.*";
+
+fn is_wildcard(name: &str) -> bool {
+    name.split('.').all(|token| matches!(token, "*" | ">"))
+}
+
+/// It can be the agent of any node, and so, by one name, of all: whoever is nudged learns no more than that.
+fn hears_nudges(lab: &mut Lab, book: &mut Book, pass: &Pass) -> Result<()> {
+    let act = Act::Hear(NUDGES.into());
+    let control = lab.is_taken_where_all_is_allowed(book, &act)?;
+    let mut wire = Wire::login(lab.site.nats.address(), pass)?;
+    let got = match wire.tries(&act, SOON)? {
+        Ok(_) => {
+            Got::Known("that nodes are nudged, without a word: it can be the agent of any".into())
+        }
+        Err(_) => Got::Refused,
+    };
+    book.attempt(&control, &act.words(), got, None);
+    Ok(())
+}
 
 pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
     book.turn(WHO);
@@ -107,6 +127,10 @@ pub fn plays(lab: &mut Lab, book: &mut Book) -> Result<()> {
         acts.extend(lab::of_streams(lab));
         acts.extend(lab::ears("_INBOX.victim.>"));
         acts.extend(lab::thefts());
+        if is_wildcard(name) {
+            acts.retain(|act| act.subject() != NUDGES);
+            hears_nudges(lab, book, &pass)?;
+        }
         lab.try_acts(book, &pass, &acts)?;
     }
     // An agent of a node whose ramdisk it is not gets no work.
