@@ -1,7 +1,7 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::{
-    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, Proof, Rejected,
-    Verb, Wanted, decide, heard, needs_inventory, wanted,
+    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, PowerVerb, Proof,
+    Rejected, Verb, Wanted, decide, heard, needs_inventory, wanted,
 };
 use crate::explain::explain;
 use crate::hints::Hints;
@@ -202,6 +202,22 @@ impl Story {
                 permanent,
                 accepted: None,
                 untold: false,
+                let_go: false,
+            }),
+        })
+    }
+
+    /// The worker might not act any more.
+    pub fn let_go(self) -> Self {
+        let (op, _) = self.acting();
+        self.event(Event::Bmc {
+            op,
+            result: Err(BmcFault {
+                what: "BMC 10.0.0.1: stopped".into(),
+                permanent: false,
+                accepted: None,
+                untold: false,
+                let_go: true,
             }),
         })
     }
@@ -441,6 +457,36 @@ fn a_silent_bmc_is_tried_five_times_with_growing_pauses() {
     assert_eq!(pauses, [2, 4, 8, 16]);
     let story = story.bmc_failed(false).is("enroll");
     assert!(story.error().ends_with("(5 tries)"), "{}", story.error());
+}
+
+/// It lost touch with NATS for a moment, or its clock was wrong: that is not the BMC's failure.
+#[test]
+fn a_worker_that_lets_go_of_an_act_takes_no_try_and_is_not_the_reason() {
+    let mut story = Story::new().ask(Verb::Manage);
+    for _ in 0..4 {
+        story = story.bmc_failed(false).alarm(None);
+    }
+    let (last, _) = story.acting();
+    let mut story = story.let_go().is("verifying");
+    assert_eq!(story.node.job().unwrap().tries, 5);
+    assert_ne!(story.acting().0, last, "{}", story.because);
+    story = story.bmc_failed(false).is("enroll");
+    assert!(
+        story.error().ends_with("silent (5 tries)"),
+        "{}",
+        story.error()
+    );
+}
+
+#[test]
+fn an_act_that_is_done_once_is_not_begun_again_when_its_worker_lets_go() {
+    let story = Story::available().ask(Verb::Power(PowerVerb::Reset));
+    let story = story.let_go().is("available");
+    assert!(
+        story.error().contains("may have been carried out"),
+        "{}",
+        story.error()
+    );
 }
 
 #[test]
