@@ -46,7 +46,7 @@ pub struct Explanation {
     /// When the first time-out of this wait comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// When its agent was heard last, and what it said, while it works.
+    /// When its agent's last heartbeat came, and what troubles it, while it works. Watchers hear of its progress more often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// What ends the wait for an agent at work, each with its time.
@@ -198,7 +198,8 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
 fn agent(job: &Job, now: Time) -> Option<String> {
     match &job.phase {
         Phase::AgentStep { seen, .. } => {
-            Some(format!("heard {} ago", human(now.since(*seen).as_secs())))
+            let ago = human(now.since(*seen).as_secs());
+            Some(format!("last heartbeat {ago} ago"))
         }
         Phase::InLine { .. }
         | Phase::Held { .. }
@@ -285,7 +286,14 @@ fn power(node: &Node, now: Time) -> String {
         return "unknown: the BMC has not said it yet".to_string();
     };
     let on = if power.on { "on" } else { "off" };
-    let age = human(now.since(power.at).as_secs());
+    let mut at = power.at;
+    // Its heartbeats are not written down.
+    if let (PowerSource::Agent, Some(Phase::AgentStep { seen, .. })) =
+        (power.source, node.job().map(|job| &job.phase))
+    {
+        at = at.max(*seen);
+    }
+    let age = human(now.since(at).as_secs());
     match power.source {
         PowerSource::Bmc => format!("{on}, as the BMC said {age} ago"),
         PowerSource::Agent => format!("{on}, as an agent was alive {age} ago"),

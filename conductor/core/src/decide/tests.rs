@@ -467,7 +467,7 @@ fn a_worker_that_lets_go_of_an_act_takes_no_try_and_is_not_the_reason() {
         story = story.bmc_failed(false).alarm(None);
     }
     let (last, _) = story.acting();
-    let mut story = story.let_go().is("verifying");
+    let mut story = story.let_go().is("verifying").alarm(None);
     assert_eq!(story.node.job().unwrap().tries, 5);
     assert_ne!(story.acting().0, last, "{}", story.because);
     story = story.bmc_failed(false).is("enroll");
@@ -934,7 +934,7 @@ fn explain_says_when_an_agent_was_heard_what_troubles_it_and_which_times_act() {
     for words in [
         "the agent to write the image os.zst to ",
         ", download 5 of 10)",
-        "agent     heard 20 s ago; its last trouble: GET http://w/os.zst: connect: Connection refused\n",
+        "agent     last heartbeat 20 s ago; its last trouble: GET http://w/os.zst: connect: Connection refused\n",
         &format!(
             "after 300 s without a heartbeat; at {stalled} after 600 s without progress; at {budget} in any case"
         ),
@@ -961,7 +961,7 @@ fn explain_says_why_the_ramdisk_is_booted_again_and_what_follows_the_lookup() {
     let told = explain(&story.node, story.now, &story.policy).attempt;
     let told = told.unwrap();
     assert!(
-        told.contains("ramdisk boot 2 of 2, because the agent has been silent since"),
+        told.contains("ramdisk boot 2 of 2, because the agent has sent no heartbeat since"),
         "{told}"
     );
     let story = Story::cleaning();
@@ -1054,7 +1054,7 @@ fn a_silent_agent_is_rebooted_once() {
         .bmc_did()
         .is("deploy failed");
     assert!(
-        story.error().contains("the agent has been silent since"),
+        story.error().contains("the agent has sent no heartbeat since"),
         "{}",
         story.error()
     );
