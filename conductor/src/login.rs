@@ -196,7 +196,10 @@ impl Refusals {
     pub async fn ended(&self) -> anyhow::Error {
         let mut ended = self.ended.subscribe();
         let who = ended.wait_for(Option::is_some).await;
-        let who = who.expect("this has the sender").clone().unwrap_or_default();
+        let who = who
+            .expect("this has the sender")
+            .clone()
+            .unwrap_or_default();
         anyhow::anyhow!(
             "the NATS servers have not taken the login of this worker ({who}) for {} s: it was revoked. `ironbeat auth worker add` \
              makes another, under a new name",

@@ -997,6 +997,12 @@ async fn a_worker_with_logins_of_its_own_is_shut_out_alone() {
     let came = connect_as(&site.nats, site.auth(), "workers/w2/worker.creds").await;
     assert!(came.is_err());
 
+    let why = site.cli(&add).await.bad();
+    assert!(why.contains("w2 was revoked, and stays so"), "{why}");
+    let why = site.cli(&["auth", "worker", "sign"]).await.bad();
+    let there = "worker/sealing.json is there already, and is never overwritten";
+    assert!(why.contains(there), "{why}");
+
     let add = ["auth", "worker", "add", "w3", "--may-revoke"];
     site.cli(&add).await.good();
     let mut third = own("w3");

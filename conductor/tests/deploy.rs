@@ -334,7 +334,7 @@ async fn a_deploy_on_hold_keeps_its_ramdisk_and_goes_on_when_it_is_told() {
     assert!(words.contains("an operator to end the hold"), "{words}");
     let said = site.cli(&["node", "hold", "box"]).await.bad();
     assert!(
-        said.contains("cannot hold a node that is deploy hold"),
+        said.contains("box: cannot hold a node that is deploy hold"),
         "{said}"
     );
     site.cli(&["node", "unhold", "box"]).await.good();

@@ -376,7 +376,10 @@ async fn boot_scripts_have_the_next_login_at_once_and_the_last_one_works_until_i
         assert_eq!(machine.login, next);
         // It may have booted a moment before.
         let why = site.cli(&end).await.bad();
-        assert!(why.contains("wait for a ramdisk") && why.contains(": box1."), "{why}");
+        assert!(
+            why.contains("wait for a ramdisk") && why.contains(": box1."),
+            "{why}"
+        );
         come(&site, &last, None).await.unwrap();
         let end_all = [&end[..], &["--force"]].concat();
         site.cli(&end_all).await.good();

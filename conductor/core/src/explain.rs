@@ -148,7 +148,11 @@ impl Explanation {
 
 pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
     let since = node.job().map(|job| job.phase.since());
-    let until = wake_at(node, policy).filter(|_| !node.is_held());
+    // In line an alarm only looks around: nothing ends then.
+    let in_line = node
+        .job()
+        .is_some_and(|job| matches!(job.phase, Phase::InLine { .. }));
+    let until = wake_at(node, policy).filter(|_| !node.is_held() && !in_line);
     Explanation {
         provision_state: node.state.provision_state().to_string(),
         for_secs: now.since(node.since).as_secs(),
@@ -321,8 +325,9 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
             }
             (Phase::InLine { .. }, _) => {
                 let max = policy.max_concurrent(job.kind).unwrap_or_default();
+                let nodes = if max == 1 { "node is" } else { "nodes are" };
                 format!(
-                    "its turn: {max} nodes are {} at once (max_concurrent_{})",
+                    "its turn: {max} {nodes} {} at once (max_concurrent_{})",
                     job.provision_state(),
                     match job.kind {
                         JobKind::Clean => "clean",
@@ -357,12 +362,12 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
                 )
             }
             (Phase::AgentStep { id, mark, .. }, step) => {
-                let progress = mark
-                    .as_ref()
-                    .map_or(String::new(), |mark| match mark.total {
-                        Some(total) => format!(", {} {} of {total}", mark.phase, mark.done),
-                        None => format!(", {} {}", mark.phase, mark.done),
-                    });
+                // Before the first word of it there is none.
+                let mark = mark.as_ref().filter(|mark| !mark.phase.is_empty());
+                let progress = mark.map_or(String::new(), |mark| match mark.total {
+                    Some(total) => format!(", {} {} of {total}", mark.phase, mark.done),
+                    None => format!(", {} {}", mark.phase, mark.done),
+                });
                 let off = match node.off_since() {
                     Some(_) => "; but the BMC says that the machine is off",
                     None => "",

@@ -124,7 +124,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
             (format!("refused, by {by}: {forged}"), None)
         }
         Match::One { node, by } => {
-            let agent = worker.view.get(node).and_then(|it| it.agent.clone());
+            let agent = worker.view.get(node).and_then(|it| it.agent);
             is_news = agent.is_none_or(|agent| agent.boot != boot);
             let event = Event::Booted {
                 boot,

@@ -146,7 +146,8 @@ async fn end(to: &Connect, dir: &Path, force: bool) -> anyhow::Result<()> {
         .context("no bootstrap login was replaced: run `ironbeat auth bootstrap replace` first")?;
     if !force {
         let waiting = waiting_since_before(to, last + SKEW_SECS).await;
-        let waiting = waiting.context("ask which nodes wait for their ramdisk (--force does not)")?;
+        let waiting =
+            waiting.context("ask which nodes wait for their ramdisk (--force does not)")?;
         ensure!(
             waiting.is_empty(),
             "these nodes wait for a ramdisk that may have a login which ends: {}. Run this again when they have looked up, or with --force: \

@@ -1054,7 +1054,9 @@ fn a_silent_agent_is_rebooted_once() {
         .bmc_did()
         .is("deploy failed");
     assert!(
-        story.error().contains("the agent has sent no heartbeat since"),
+        story
+            .error()
+            .contains("the agent has sent no heartbeat since"),
         "{}",
         story.error()
     );
