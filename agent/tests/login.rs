@@ -356,6 +356,30 @@ async fn a_step_goes_on_while_another_worker_makes_the_login_that_was_ended() {
     agent.abort();
 }
 
+/// While it is refused, the client connects again and looks at nothing else.
+#[tokio::test]
+async fn a_connection_that_the_servers_refuse_ends_with_its_link() {
+    let scripted = Scripted::start().await;
+    let stranger = Site::new("ib.v1").bootstrap_jwt(now()).unwrap();
+    let settings = cmdline::parse(&format!("ib.login={stranger}"));
+    let access = Access::new(settings.login.as_ref(), None);
+    let servers = Servers {
+        urls: vec![scripted.server.url()],
+        boot: random::boot_id(),
+        name: "agent under test".into(),
+        reached: Arc::default(),
+        tls: None,
+    };
+    let link = Link::start(&servers, access.bootstrap()).await.unwrap();
+    link.refused().await;
+    // Its other end is with the client.
+    let mut connects = link.reconnects();
+    drop(link);
+    let ended = tokio::time::timeout(FOR_EVER, connects.changed()).await;
+    let ended = ended.expect("the client ends");
+    assert!(ended.is_err(), "a stranger is let in");
+}
+
 /// Its boot is over: there are others who may write to its disks now.
 #[tokio::test]
 async fn a_step_ends_when_the_login_was_ended_and_the_lookup_is_not_welcome() {

@@ -12,7 +12,9 @@ use ironbeat_auth::jwt::{self, User};
 use ironbeat_auth::refused::Refused;
 use ironbeat_auth::sealing::Sealer;
 use ironbeat_cli::auth::{GRANT, SEALING};
-use ironbeat_cli::connect::{NO_AUTH, may_do_without, options, read_creds, refusal};
+use ironbeat_cli::connect::{
+    NO_AUTH, is_turned_away, may_do_without, options, read_creds, refusal,
+};
 use ironbeat_cli::private;
 use ironbeat_cli::servers;
 use ironbeat_core::id::WorkerId;
@@ -22,10 +24,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Between two looks at servers that are away.
 const LOOK: Duration = Duration::from_secs(1);
+/// A login that is refused at each try for so long has ended. Servers that have just started, or are given the account anew,
+/// refuse for a second or two.
+const ENDED: Duration = Duration::from_secs(30);
 
 /// What a worker is that has logins.
 pub struct Login {
@@ -174,16 +180,35 @@ impl Login {
     }
 }
 
-/// What servers have refused to this worker: its login is not what this version needs.
+/// What servers have refused to this worker: its login is not what this version needs, or has ended.
 #[derive(Clone, Default)]
-pub struct Refusals(Arc<Mutex<BTreeSet<Refused>>>);
+pub struct Refusals {
+    all: Arc<Mutex<BTreeSet<Refused>>>,
+    /// Whose login.
+    ended: watch::Sender<Option<String>>,
+}
 
 impl Refusals {
     /// Subjects may have ids in them.
     const MAX: usize = 32;
 
+    /// Returns when a login of this worker has ended, and says so.
+    pub async fn ended(&self) -> anyhow::Error {
+        let mut ended = self.ended.subscribe();
+        let who = ended.wait_for(Option::is_some).await;
+        let who = who
+            .expect("this has the sender")
+            .clone()
+            .unwrap_or_default();
+        anyhow::anyhow!(
+            "the NATS servers have not taken the login of this worker ({who}) for {} s: it was revoked. `ironbeat auth worker add` \
+             makes another, under a new name",
+            ENDED.as_secs()
+        )
+    }
+
     fn add(&self, refused: Refused) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < Self::MAX {
             all.insert(refused);
         }
@@ -191,8 +216,28 @@ impl Refusals {
 
     /// In words.
     pub fn all(&self) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().map(Refused::to_string).collect()
+    }
+}
+
+/// Since when a connection that is made again has been turned away at each try.
+#[derive(Default)]
+struct TurnedAway(Mutex<Option<Instant>>);
+
+impl TurnedAway {
+    /// Whether its login has ended, as far as this event says.
+    fn for_good(&self, event: &async_nats::Event, now: Instant) -> bool {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            event if is_turned_away(event) => now - *since.get_or_insert(now) >= ENDED,
+            // One has let it in, or none could be asked.
+            async_nats::Event::Connected | async_nats::Event::ClientError(_) => {
+                *since = None;
+                false
+            }
+            _ => false,
+        }
     }
 }
 
@@ -224,6 +269,7 @@ impl Connector<'_> {
         creds: Option<&Creds>,
     ) -> anyhow::Result<async_nats::Client> {
         let (refusals, lines) = (self.refusals.clone(), Seldom::default());
+        let (who, turned_away) = (creds.map(Creds::who), TurnedAway::default());
         let name = match part {
             Part::Worker => format!("conductor/{}", self.id),
             Part::Front => format!("conductor/{}/front", self.id),
@@ -235,6 +281,9 @@ impl Connector<'_> {
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
                 report(part, &event, &refusals, &lines);
+                if part != Part::Revoke && turned_away.for_good(&event, Instant::now()) {
+                    refusals.ended.send_replace(who.clone());
+                }
                 async {}
             });
         let mut away = Away::default();
@@ -388,6 +437,34 @@ mod tests {
             reconnect_delay(usize::MAX) > Duration::ZERO,
             "it is no storm"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_has_ended_when_it_is_refused_at_each_try_for_half_a_minute() {
+        use async_nats::{ClientError, Event};
+        let failed = |text: &str| Event::ClientError(ClientError::Other(text.into()));
+        let (refused, away) = (failed("authorization violation"), failed("IO error"));
+        let (connected, lost) = (Event::Connected, Event::Disconnected);
+        // An event in each second.
+        let ended = async |events: &[&Event]| {
+            let turned_away = TurnedAway::default();
+            let mut ended = false;
+            for event in events {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                ended |= turned_away.for_good(event, Instant::now());
+            }
+            ended
+        };
+        let whole = vec![&refused; 31];
+        assert!(ended(&whole).await);
+        assert!(!ended(&whole[1..]).await, "a push of the account");
+        for between in [&away, &connected] {
+            let halves = [&whole[1..], &[between], &whole[1..]].concat();
+            assert!(!ended(&halves).await, "{between}");
+        }
+        // Whatever else is said changes nothing.
+        let noise = [&whole[1..], &[&lost], &whole[..1]].concat();
+        assert!(ended(&noise).await);
     }
 
     #[test]

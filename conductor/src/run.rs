@@ -234,9 +234,12 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     };
     tracing::info!(worker = %id, http = config.http.url(), nodes = worker.view.len(), "ready");
 
-    let replaced = tokio::select! {
-        ended = wait_for_signal() => ended.map(|()| None)?,
-        by = worker.presence.replaced() => Some(by),
+    let error = tokio::select! {
+        ended = wait_for_signal() => ended.err(),
+        by = worker.presence.replaced() => {
+            Some(anyhow::Error::from(by).context("this worker was away for too long"))
+        }
+        why = refusals.ended() => Some(why),
     };
     tracing::info!(worker = %id, "stopping");
     // First refuse new work, then finish what is in flight, then give up the presence that entitles to it.
@@ -263,14 +266,14 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     worker.bmcs.close().await;
     http.stop().await;
     for connection in [&worker.front, &worker.client] {
-        if let Err(error) = connection.drain().await {
-            tracing::warn!("drain the NATS connection: {error}");
+        // What waits for servers that are away may leave no room for it.
+        match tokio::time::timeout(GOOD_BYE, connection.drain()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("drain the NATS connection: {error}"),
+            Err(_) => tracing::warn!("drain the NATS connection: no room for it"),
         }
     }
-    match replaced {
-        Some(by) => Err(by).context("this worker was away for too long"),
-        None => Ok(()),
-    }
+    error.map_or(Ok(()), Err)
 }
 
 /// The parts of a worker that machines and operators meet.

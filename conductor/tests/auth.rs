@@ -982,7 +982,7 @@ async fn a_worker_with_logins_of_its_own_is_shut_out_alone() {
     let why = site.cli(&add).await.bad();
     assert!(why.contains("w2 has logins already"), "{why}");
     assert!(!site.auth().join("workers/w2/revoke").exists());
-    let _second = own("w2");
+    let mut second = own("w2");
     drop(shared);
     let enroll = |name| ["node", "enroll", "--name", name, "--bmc", "127.0.9.1"];
     // It is believed with secrets.
@@ -996,6 +996,12 @@ async fn a_worker_with_logins_of_its_own_is_shut_out_alone() {
     );
     let came = connect_as(&site.nats, site.auth(), "workers/w2/worker.creds").await;
     assert!(came.is_err());
+
+    let why = site.cli(&add).await.bad();
+    assert!(why.contains("w2 was revoked, and stays so"), "{why}");
+    let why = site.cli(&["auth", "worker", "sign"]).await.bad();
+    let there = "worker/sealing.json is there already, and is never overwritten";
+    assert!(why.contains(there), "{why}");
 
     let add = ["auth", "worker", "add", "w3", "--may-revoke"];
     site.cli(&add).await.good();
@@ -1016,4 +1022,9 @@ async fn a_worker_with_logins_of_its_own_is_shut_out_alone() {
     assert!(line("w2").contains("revoked") && !line("w3").contains("revoked"));
     site.cli(&["node", "explain", "box"]).await.good();
     third.assert_well();
+    // It does not look well for ever, with boot scripts that let nobody in.
+    let ended = second.process.wait_exit(SOON).unwrap();
+    let said = second.printed();
+    assert!(!ended.success(), "{said}");
+    assert!(said.contains("login of this worker (w2, "), "{said}");
 }

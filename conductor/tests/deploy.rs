@@ -257,6 +257,7 @@ async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "automated_clean = false");
     let sim = Sim::start(false);
+    let mut boots = site.client.subscribe("ib.v1.event.*.lookup").await.unwrap();
     prepare(&site, &sim).await;
     deploy(&site).await;
     let mut agent = look_up(&site, 1).await;
@@ -279,6 +280,12 @@ async fn an_agents_messages_count_once_and_only_while_its_boot_lasts() {
 
     // Another boot takes over, and gets the step under a new id; the old boot is out.
     let mut second = look_up(&site, 2).await;
+    // Whoever follows live is told of each boot once.
+    for n in [1, 2] {
+        let told = tokio::time::timeout(SOON, boots.next()).await;
+        let told: Value = serde_json::from_slice(&told.unwrap().unwrap().payload).unwrap();
+        assert_eq!(told["boot"], json!(boot(n)));
+    }
     let (again, _) = write(second.beat(Status::Idle).await);
     assert_ne!(again, id);
     assert_eq!(agent.beat(running).await, HeartbeatReply::LookUp);
@@ -329,7 +336,7 @@ async fn a_deploy_on_hold_keeps_its_ramdisk_and_goes_on_when_it_is_told() {
     assert!(words.contains("an operator to end the hold"), "{words}");
     let said = site.cli(&["node", "hold", "box"]).await.bad();
     assert!(
-        said.contains("cannot hold a node that is deploy hold"),
+        said.contains("box: cannot hold a node that is deploy hold"),
         "{said}"
     );
     site.cli(&["node", "unhold", "box"]).await.good();

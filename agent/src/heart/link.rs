@@ -1,6 +1,7 @@
 //! The connection to NATS: made once and kept for ever; requests in CBOR with a timeout.
 //! What to ask, and when to retry, is decided in `beat`.
 use super::away;
+use super::client::{self, Wanted};
 use super::pass::Pass;
 use crate::random;
 use async_nats::connection::State;
@@ -77,8 +78,8 @@ pub enum LinkError {
         server: String,
         source: std::io::Error,
     },
-    #[error("cannot set up the connection to NATS")]
-    Connect(#[source] async_nats::ConnectError),
+    #[error(transparent)]
+    Client(#[from] client::NoClient),
 }
 
 #[derive(Clone)]
@@ -87,6 +88,7 @@ pub struct Link {
     events: watch::Receiver<u64>,
     connects: watch::Receiver<u64>,
     refusals: watch::Receiver<u32>,
+    _wanted: Wanted,
 }
 
 /// Where to connect to, and as what.
@@ -106,7 +108,7 @@ impl Link {
     /// Starts connecting in the background and returns at once; reconnects until it is dropped.
     ///
     /// # Errors
-    /// When an address is invalid: a retry would not help.
+    /// When an address is invalid, where a retry would not help, or there is no thread.
     pub async fn start(servers: &Servers, pass: Pass) -> Result<Self, LinkError> {
         let Servers {
             urls,
@@ -173,12 +175,13 @@ impl Link {
         if let Some(config) = tls {
             options = options.require_tls(true).tls_client_config(config);
         }
-        let client = options.connect(servers).await.map_err(LinkError::Connect)?;
+        let (client, wanted) = client::run(options, servers).await?;
         Ok(Self {
             client,
             events,
             connects,
             refusals,
+            _wanted: wanted,
         })
     }
 

@@ -4,6 +4,7 @@ mod arguments;
 pub mod authority;
 mod away;
 pub mod beat;
+mod client;
 mod hardware;
 pub mod link;
 pub mod login;

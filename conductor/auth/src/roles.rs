@@ -165,9 +165,11 @@ impl Role {
         }
         // To listen in a queue group is to take requests away from the workers.
         let mut deaf = vec!["> >".to_string()];
+        // Who hears where a worker's answer goes could guess where its next one does.
+        deaf.extend(of(&["P.worker.>"]));
         if rank < Person::Admin {
             // What others ask, and what they type, may have passwords in it.
-            deaf.extend(of(&["P.api.>", "P.worker.>", "P.console.*.in"]));
+            deaf.extend(of(&["P.api.>", "P.console.*.in"]));
         }
         let hear = Subjects {
             allow: of(&["P.>", OWN_INBOX]),

@@ -64,20 +64,26 @@ pub enum Link {
 
 impl Link {
     fn after(self, event: &async_nats::Event) -> Self {
-        use async_nats::{ClientError, ConnectErrorKind, Event, ServerError};
+        use async_nats::{Event, ServerError};
         match event {
             _ if self == Self::Ended => self,
             Event::Connected => Self::Up,
             Event::Disconnected => Self::Lost,
             Event::ServerError(ServerError::Other(text)) if is_end_of_login(text) => Self::Ended,
-            // What the client says when a server has refused it while it connects again.
-            Event::ClientError(ClientError::Other(text))
-                if *text == ConnectErrorKind::AuthorizationViolation.to_string() =>
-            {
-                Self::Ended
-            }
+            event if is_turned_away(event) => Self::Ended,
             _ => self,
         }
+    }
+}
+
+/// What the client says when a server has refused the login while it connects again.
+pub fn is_turned_away(event: &async_nats::Event) -> bool {
+    use async_nats::{ClientError, ConnectErrorKind, Event};
+    match event {
+        Event::ClientError(ClientError::Other(text)) => {
+            *text == ConnectErrorKind::AuthorizationViolation.to_string()
+        }
+        _ => false,
     }
 }
 

@@ -6,7 +6,7 @@ use super::manual::StepArgs;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::power::power_word;
-use super::verb::{Which, about, fresh_request, verb};
+use super::verb::{Which, about, ask_of, fresh_request, verb};
 use super::wait::{Success, Wait};
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -400,7 +400,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 node: node.clone(),
                 request,
             };
-            let shown = client.ask(&ask).await?;
+            let shown = ask_of(&client, &node, &ask).await?;
             changed(
                 &client,
                 &shown,
@@ -413,7 +413,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 node: node.clone(),
                 request,
             };
-            let shown = client.ask(&ask).await?;
+            let shown = ask_of(&client, &node, &ask).await?;
             changed(&client, &shown, format_args!("{node} goes on"))
         }
         NodeCommand::Wait { node, timeout } => {
@@ -432,7 +432,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 request,
                 reason,
             };
-            let shown = client.ask(&ask).await?;
+            let shown = ask_of(&client, &node, &ask).await?;
             changed(&client, &shown, format_args!("{node} is in maintenance"))
         }
         NodeCommand::Maintenance(MaintenanceCommand::Unset { node }) => {
@@ -441,7 +441,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 node: node.clone(),
                 request,
             };
-            let shown = client.ask(&ask).await?;
+            let shown = ask_of(&client, &node, &ask).await?;
             changed(
                 &client,
                 &shown,
@@ -449,7 +449,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             )
         }
         NodeCommand::Delete { node } => {
-            let gone = client.ask(&DeleteNode::of(node)).await?;
+            let gone = ask_of(&client, &node, &DeleteNode::of(&node)).await?;
             out::line(format_args!("{} is forgotten", gone.id))
         }
     }

@@ -1,6 +1,6 @@
 //! The part that all verbs share: which node, and a request id.
 //! `node` and `power` say what each verb asks; `wait` waits until it is done.
-use super::client::Client;
+use super::client::{Client, Refusal};
 use super::out;
 use super::wait::{Success, Wait};
 use clap::Args;
@@ -34,13 +34,28 @@ pub(super) fn fresh_request() -> Option<RequestId> {
     uuid::Uuid::new_v4().to_string().parse().ok()
 }
 
+/// Asks something of a node, which a refusal names.
+pub(super) async fn ask_of<Q: Question>(
+    client: &Client,
+    node: &str,
+    question: &Q,
+) -> anyhow::Result<Q::Reply> {
+    client.ask(question).await.map_err(|error| {
+        let refusal = error.downcast_ref::<Refusal>();
+        match refusal.is_some_and(Refusal::is_conflict) {
+            true => error.context(node.to_string()),
+            false => error,
+        }
+    })
+}
+
 pub(super) async fn verb<Q: Question<Reply = Shown>>(
     client: &Client,
     which: &Which,
     success: Success,
     question: &Q,
 ) -> anyhow::Result<()> {
-    let shown = client.ask(question).await?;
+    let shown = ask_of(client, &which.node, question).await?;
     for warning in &shown.warnings {
         out::warn(warning)?;
     }

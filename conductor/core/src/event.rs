@@ -309,6 +309,9 @@ pub struct BmcFault {
     /// Of [`BmcAct::SetPassword`](crate::node::BmcAct::SetPassword): this try has not told the BMC the new password.
     #[serde(default)]
     pub untold: bool,
+    /// The worker had to let go of the act, as it might not act any more: the BMC is not to blame.
+    #[serde(default)]
+    pub let_go: bool,
 }
 
 /// A power command that a BMC accepted.

@@ -46,7 +46,7 @@ pub struct Explanation {
     /// When the first time-out of this wait comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// When its agent was heard last, and what it said, while it works.
+    /// When its agent's last heartbeat came, and what troubles it, while it works. Watchers hear of its progress more often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// What ends the wait for an agent at work, each with its time.
@@ -148,7 +148,11 @@ impl Explanation {
 
 pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
     let since = node.job().map(|job| job.phase.since());
-    let until = wake_at(node, policy).filter(|_| !node.is_held());
+    // In line an alarm only looks around: nothing ends then.
+    let in_line = node
+        .job()
+        .is_some_and(|job| matches!(job.phase, Phase::InLine { .. }));
+    let until = wake_at(node, policy).filter(|_| !node.is_held() && !in_line);
     Explanation {
         provision_state: node.state.provision_state().to_string(),
         for_secs: now.since(node.since).as_secs(),
@@ -198,7 +202,8 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
 fn agent(job: &Job, now: Time) -> Option<String> {
     match &job.phase {
         Phase::AgentStep { seen, .. } => {
-            Some(format!("heard {} ago", human(now.since(*seen).as_secs())))
+            let ago = human(now.since(*seen).as_secs());
+            Some(format!("last heartbeat {ago} ago"))
         }
         Phase::InLine { .. }
         | Phase::Held { .. }
@@ -286,7 +291,14 @@ fn power(node: &Node, now: Time) -> String {
         return "unknown: the BMC has not said it yet".to_string();
     };
     let on = if power.on { "on" } else { "off" };
-    let age = human(now.since(power.at).as_secs());
+    let mut at = power.at;
+    // Its heartbeats are not written down.
+    if let (PowerSource::Agent, Some(Phase::AgentStep { seen, .. })) =
+        (power.source, node.job().map(|job| &job.phase))
+    {
+        at = at.max(*seen);
+    }
+    let age = human(now.since(at).as_secs());
     match power.source {
         PowerSource::Bmc => format!("{on}, as the BMC said {age} ago"),
         PowerSource::Agent => format!("{on}, as an agent was alive {age} ago"),
@@ -318,8 +330,9 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
             }
             (Phase::InLine { .. }, _) => {
                 let max = policy.max_concurrent(job.kind).unwrap_or_default();
+                let nodes = if max == 1 { "node is" } else { "nodes are" };
                 format!(
-                    "its turn: {max} nodes are {} at once (max_concurrent_{})",
+                    "its turn: {max} {nodes} {} at once (max_concurrent_{})",
                     job.provision_state(),
                     match job.kind {
                         JobKind::Clean | JobKind::ManualClean => "clean",
@@ -356,12 +369,12 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
                 )
             }
             (Phase::AgentStep { id, mark, .. }, step) => {
-                let progress = mark
-                    .as_ref()
-                    .map_or(String::new(), |mark| match mark.total {
-                        Some(total) => format!(", {} {} of {total}", mark.phase, mark.done),
-                        None => format!(", {} {}", mark.phase, mark.done),
-                    });
+                // Before the first word of it there is none.
+                let mark = mark.as_ref().filter(|mark| !mark.phase.is_empty());
+                let progress = mark.map_or(String::new(), |mark| match mark.total {
+                    Some(total) => format!(", {} {} of {total}", mark.phase, mark.done),
+                    None => format!(", {} {}", mark.phase, mark.done),
+                });
                 let off = match node.off_since() {
                     Some(_) => "; but the BMC says that the machine is off",
                     None => "",

@@ -46,6 +46,10 @@ pub enum NoDisk {
     NoMatch {
         why: Vec<String>,
     },
+    /// Without a hint, per disk, why it is not taken.
+    NoHint {
+        why: Vec<String>,
+    },
     /// Several fit equally: probing order would choose.
     Tie {
         between: Vec<String>,
@@ -66,6 +70,11 @@ impl fmt::Display for NoDisk {
             NoDisk::NoMatch { why } => write!(
                 f,
                 "no disk matches the root device hints: {}",
+                why.join("; ")
+            ),
+            NoDisk::NoHint { why } => write!(
+                f,
+                "no disk can be chosen without a root device hint such as name or serial: {}",
                 why.join("; ")
             ),
             NoDisk::Tie { between } => write!(
@@ -169,7 +178,10 @@ impl Hints {
             })
             .collect();
         if fitting.is_empty() {
-            return Err(NoDisk::NoMatch { why });
+            return Err(match self.is_empty() {
+                true => NoDisk::NoHint { why },
+                false => NoDisk::NoMatch { why },
+            });
         }
         fitting = distinct(fitting.into_iter());
         // Ironic takes the smallest; we refuse when probing order would decide which one that is.
@@ -531,7 +543,7 @@ mod tests {
         let small = [disk("/dev/vda", 2)];
         assert_eq!(
             Hints::default().choose(&small).unwrap_err().to_string(),
-            "no disk matches the root device hints: /dev/vda is smaller than 4 GiB"
+            "no disk can be chosen without a root device hint such as name or serial: /dev/vda is smaller than 4 GiB"
         );
         assert_eq!(
             Hints::default().choose(&[]).unwrap_err().to_string(),

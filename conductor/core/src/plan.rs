@@ -405,6 +405,7 @@ mod tests {
                         since: now,
                         until: now,
                         because: String::new(),
+                        same_try: false,
                     },
                 });
                 let mut inventory = inventory(&["A"]);

@@ -15,6 +15,7 @@ use ironbeat_core::decide::{BmcFault, BmcReport, Event};
 use ironbeat_core::node::{BmcAccess, BmcAct, BmcAddress, Host};
 use ironbeat_ipmi::{Bmc, Error as IpmiError, Timing, Transport};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,11 +34,27 @@ const IDLE: Duration = Duration::from_secs(30);
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Why an act must stop; none: it may go on.
-pub type Fence<'a> = dyn Fn() -> Option<&'static str> + Sync + 'a;
-/// Why a worker without the right to act sends no command.
-pub const MAY_NOT_ACT: &str =
-    "this worker stops, lost touch with NATS or has a wrong clock, and leaves the node to others";
-pub const UNWANTED: &str = "an operator wants something else";
+pub type Fence<'a> = dyn Fn() -> Option<Halt> + Sync + 'a;
+
+/// Why an act is not carried through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// This worker has not the right to act.
+    MayNotAct,
+    Unwanted,
+    /// Its time is over.
+    Late,
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Halt::MayNotAct => "this worker stops, lost touch with NATS or has a wrong clock",
+            Halt::Unwanted => "an operator wants something else",
+            Halt::Late => "the time for this act is over",
+        })
+    }
+}
 
 /// How the machine shall boot next.
 #[derive(Clone, Copy, Debug)]
@@ -139,10 +156,13 @@ impl Bmcs {
                 self.forget_if_named(login.address());
                 fault
             }
-            Err(Stop::NotAllowed(why)) => {
+            Err(Stop::Halted(why)) => {
                 let (address, doing) = (login.address(), permit.doing());
                 let what = format!("BMC {address}: {doing}: stopped, because {why}");
-                transient(what)
+                BmcFault {
+                    let_go: why == Halt::MayNotAct,
+                    ..transient(what)
+                }
             }
         };
         Err(BmcFault {
@@ -298,7 +318,7 @@ impl Bmcs {
 /// Why an act is over before its end.
 enum Stop {
     Fault(BmcFault),
-    NotAllowed(&'static str),
+    Halted(Halt),
 }
 
 impl From<BmcFault> for Stop {
@@ -326,6 +346,7 @@ fn transient(what: String) -> BmcFault {
         permanent: false,
         accepted: None,
         untold: false,
+        let_go: false,
     }
 }
 
@@ -349,21 +370,21 @@ impl Permit<'_> {
     fn check(&self, doing: &'static str) -> Result<(), Stop> {
         *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
         match self.refusal() {
-            Some(why) => Err(Stop::NotAllowed(why)),
+            Some(why) => Err(Stop::Halted(why)),
             None => Ok(()),
         }
     }
 
-    fn refusal(&self) -> Option<&'static str> {
-        let over = || (Instant::now() >= self.until).then_some("the time for this act is over");
-        (self.fence)().or_else(over)
+    fn refusal(&self) -> Option<Halt> {
+        let late = || (Instant::now() >= self.until).then_some(Halt::Late);
+        (self.fence)().or_else(late)
     }
 
     /// Resolves when the permit ends.
     async fn end(&self) -> Stop {
         loop {
             if let Some(why) = self.refusal() {
-                return Stop::NotAllowed(why);
+                return Stop::Halted(why);
             }
             let next = Instant::now() + FENCE_LOOK;
             tokio::time::sleep_until(next.min(self.until)).await;

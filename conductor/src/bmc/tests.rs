@@ -202,7 +202,7 @@ async fn an_act_stops_when_its_permit_ends() {
             BmcAct::Netboot,
             WISH,
             late(),
-            &|| Some(MAY_NOT_ACT),
+            &|| Some(Halt::MayNotAct),
         )
         .await
         .unwrap_err();
@@ -218,18 +218,19 @@ async fn an_act_stops_when_its_permit_ends() {
         .await
         .unwrap_err();
     assert!(
-        fault.what.contains("time for this act is over"),
+        !fault.let_go && fault.what.contains("time for this act is over"),
         "{fault:?}"
     );
     assert_eq!(sim.commands(), owned(&[]));
     // Between two commands: the machine is off, and a worker that lost the node does not boot it.
-    let fence = || (!sim.commands().is_empty()).then_some(MAY_NOT_ACT);
+    let fence = || (!sim.commands().is_empty()).then_some(Halt::MayNotAct);
     let fault = bmcs
         .perform(&login(&sim.access()), BmcAct::Netboot, WISH, late(), &fence)
         .await
         .unwrap_err();
     assert!(
         !fault.permanent
+            && fault.let_go
             && fault.what.contains("lost touch")
             && fault.what.contains(&sim.address()),
         "{fault:?}"
@@ -249,7 +250,7 @@ async fn an_act_stops_in_the_middle_of_a_command() {
     let access = access(silent.local_addr().unwrap());
     let fence = || {
         silent.set_nonblocking(true).unwrap();
-        silent.recv(&mut [0; 512]).ok().map(|_| MAY_NOT_ACT)
+        silent.recv(&mut [0; 512]).ok().map(|_| Halt::MayNotAct)
     };
     let fault = bmcs
         .perform(&login(&access), BmcAct::EnsureOn, WISH, late(), &fence)

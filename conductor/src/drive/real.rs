@@ -1,7 +1,7 @@
 //! The real ground: records in NATS, the time of its servers, BMCs over the network.
 //! `ground` says what is asked of them.
 use super::ground::{Clock, Hands, Records};
-use crate::bmc::{Bmcs, BootWish, MAY_NOT_ACT, UNWANTED};
+use crate::bmc::{Bmcs, BootWish, Halt};
 use crate::clock::{self, Moment};
 use crate::records::events::Events;
 use crate::records::logins::{BmcLogin, Logins};
@@ -134,7 +134,8 @@ impl RealHands {
             ),
             permanent: !matches!(error, StoreError::Kv(_)),
             accepted: None,
-            untold: false,
+            untold: true,
+            let_go: matches!(error, StoreError::Kv(_)),
         })
     }
 }
@@ -172,8 +173,8 @@ impl Hands for RealHands {
             seen.is_some_and(|seen| seen.stopped.as_ref() == Some(op))
         };
         let fence = || match self.presence.may_act_since(decided) {
-            false => Some(MAY_NOT_ACT),
-            true => unwanted().then_some(UNWANTED),
+            false => Some(Halt::MayNotAct),
+            true => unwanted().then_some(Halt::Unwanted),
         };
         self.bmcs
             .perform(&login, act, wish, begin + budget, &fence)

@@ -107,6 +107,8 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
         return Ok(codec::encode(&WAIT));
     }
     let mut lookup = read("lookup", payload, |lookup: &Lookup| lookup.version)?;
+    // It asks again when it has lost its login or the answer: that is no boot.
+    let mut is_news = true;
     let (outcome, welcome) = match &matched {
         Match::None => ("unknown machine: discovered".to_string(), None),
         Match::Ambiguous { nodes } => {
@@ -122,6 +124,8 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
             (format!("refused, by {by}: {forged}"), None)
         }
         Match::One { node, by } => {
+            let agent = worker.view.get(node).and_then(|it| it.agent);
+            is_news = agent.is_none_or(|agent| agent.boot != boot);
             let event = Event::Booted {
                 boot,
                 inventory: std::mem::take(&mut lookup.inventory),
@@ -143,6 +147,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
                     let rival = node.tickets.rival.as_ref();
                     let refused = refused_measured(worker, &node).filter(|_| !astray);
                     let first = match (welcome, refused, rival) {
+                        (true, _, _) if !is_news => format!("welcome again, by {by}"),
                         (true, _, _) => format!("welcome, by {by}"),
                         (false, Some(why), _) => format!("refused, by {by}: {why}"),
                         (false, None, Some(rival)) => {
@@ -176,7 +181,7 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
         }
         None => told(worker, boot, &machine, &matched, &outcome),
     }
-    if let Some(node) = &welcome {
+    if let Some(node) = welcome.as_ref().filter(|_| is_news) {
         let what = What::Lookup {
             boot,
             agent: lookup.agent,

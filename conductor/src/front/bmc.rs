@@ -3,7 +3,7 @@
 use super::named::load;
 use super::refusal::{ApiError, fail};
 use super::translate::{self, Answers};
-use crate::bmc::MAY_NOT_ACT;
+use crate::bmc::Halt;
 use crate::worker::Worker;
 use data_encoding::HEXLOWER;
 use ironbeat_core::node::{Job, Node};
@@ -39,7 +39,7 @@ async fn ask<T>(
 fn may_change(worker: &Worker, node: &Node) -> Result<(), ApiError> {
     let bmc = node.bmc.address();
     if !worker.presence.may_act() {
-        return Err(fail(503, format!("BMC {bmc}: {MAY_NOT_ACT}")));
+        return Err(fail(503, format!("BMC {bmc}: {}", Halt::MayNotAct)));
     }
     match node.job().and_then(Job::bmc_act) {
         None => Ok(()),

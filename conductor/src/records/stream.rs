@@ -148,21 +148,23 @@ fn servers(js: &jetstream::Context) -> usize {
 /// each of the servers a copy.
 fn fewer_than_wanted(info: &stream::Info, replicas: Replicas, servers: usize) -> Option<String> {
     let (has, wanted) = (info.config.num_replicas.max(1), replicas.wanted());
-    let clustered = info
-        .cluster
-        .as_ref()
-        .is_some_and(|cluster| cluster.name.is_some());
-    let possible = match replicas {
-        Replicas::AsServersAllow => clustered && servers >= wanted,
-        Replicas::Exactly(_) => true,
-    };
+    if has >= wanted {
+        return None;
+    }
+    let cluster = info.cluster.as_ref();
+    let is_alone = cluster.is_none_or(|cluster| cluster.name.is_none());
     let name = &info.config.name;
-    (has < wanted && possible).then(|| {
-        format!(
+    match replicas {
+        Replicas::AsServersAllow if is_alone || servers < wanted => None,
+        // Servers of a cluster may announce none.
+        Replicas::Exactly(_) if is_alone || (1..wanted).contains(&servers) => Some(format!(
+            "replicas: {has} where nats.replicas is {wanted}: that takes a cluster of {wanted} NATS servers"
+        )),
+        Replicas::AsServersAllow | Replicas::Exactly(_) => Some(format!(
             "replicas: {has} where {wanted} are possible; what is in it is lost with one disk. \
              To change it: nats stream edit {name} --replicas {wanted}"
-        )
-    })
+        )),
+    }
 }
 
 /// A stream's configuration in the server's own words: the client has fewer settings than the server.
@@ -276,6 +278,8 @@ mod tests {
 
     #[test]
     fn fewer_replicas_than_the_servers_allow_are_said_with_the_way_to_change_it() {
+        const EDIT: Option<&str> = Some("nats stream edit KV_ib --replicas ");
+        const TAKES: Option<&str> = Some("that takes a cluster of ");
         let info = |replicas: usize, cluster: Option<&str>| -> stream::Info {
             let config = stream::Config {
                 name: "KV_ib".into(),
@@ -290,27 +294,23 @@ mod tests {
             .unwrap()
         };
         let auto = Replicas::AsServersAllow;
-        for (has, cluster, replicas, servers, fewer) in [
-            (1, Some("c"), auto, 3, true),
-            (3, Some("c"), auto, 3, false),
-            (5, Some("c"), auto, 5, false),
-            (1, Some("c"), auto, 2, false),
-            (1, None, auto, 0, false),
-            (1, None, Replicas::Exactly(1), 0, false),
-            (1, Some("c"), Replicas::Exactly(1), 3, false),
-            (1, Some("c"), Replicas::Exactly(5), 0, true),
+        for (has, cluster, replicas, servers, expected) in [
+            (1, Some("c"), auto, 3, EDIT),
+            (3, Some("c"), auto, 3, None),
+            (5, Some("c"), auto, 5, None),
+            (1, Some("c"), auto, 2, None),
+            (1, None, auto, 0, None),
+            (1, None, Replicas::Exactly(1), 0, None),
+            (1, None, Replicas::Exactly(3), 0, TAKES),
+            (1, Some("c"), Replicas::Exactly(1), 3, None),
+            (1, Some("c"), Replicas::Exactly(5), 3, TAKES),
+            (1, Some("c"), Replicas::Exactly(5), 0, EDIT),
         ] {
             let said = fewer_than_wanted(&info(has, cluster), replicas, servers);
-            assert_eq!(
-                said.is_some(),
-                fewer,
-                "{has} {cluster:?} {replicas:?} {servers}"
-            );
-            if let Some(said) = said {
-                assert!(
-                    said.contains("nats stream edit KV_ib --replicas "),
-                    "{said}"
-                );
+            let case = format!("{has} {cluster:?} {replicas:?} {servers}: {said:?}");
+            match (said, expected) {
+                (Some(said), Some(words)) => assert!(said.contains(words), "{case}"),
+                (said, expected) => assert_eq!(said.as_deref(), expected, "{case}"),
             }
         }
     }

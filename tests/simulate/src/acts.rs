@@ -39,6 +39,7 @@ fn transient(what: &str) -> BmcFault {
         permanent: false,
         accepted: None,
         untold: false,
+        let_go: false,
     }
 }
 
@@ -189,7 +190,10 @@ impl Doing {
         {
             let inside = lock(&self.world);
             if !inside.may_act_since(self.worker, self.decided) {
-                return Err(transient("stopped: this worker lost touch with NATS"));
+                return Err(BmcFault {
+                    let_go: true,
+                    ..transient("stopped: this worker lost touch with NATS")
+                });
             }
             if inside.now >= self.until {
                 return Err(transient("stopped: the time for this act is over"));

@@ -366,6 +366,7 @@ async fn read_power(world: Shared, worker: usize, drive: Arc<SimDrive>, node: Ar
         permanent,
         accepted: None,
         untold: false,
+        let_go: false,
     };
     let result = match ask(&world, look).await {
         Answer::Power(power_on) => Ok(BmcReport { power_on }),

@@ -52,7 +52,7 @@ impl Judge {
 const TIME_OVER: [&str; 5] = [
     "did not report in time",
     "no ramdisk has called",
-    "has been silent since",
+    "has sent no heartbeat since",
     "its whole budget",
     "has made no progress",
 ];

@@ -134,6 +134,7 @@ impl Story {
                 permanent: true,
                 accepted: None,
                 untold: false,
+                let_go: false,
             }),
         };
         self.happens(&Event::Bmc { op, result })

@@ -11,7 +11,8 @@ use ironbeat_auth::creds::seed;
 use ironbeat_auth::grant::Grant;
 use ironbeat_auth::roles::Role;
 use ironbeat_auth::site;
-use ironbeat_ops::request::RevokeLogin;
+use ironbeat_core::node::Phase;
+use ironbeat_ops::request::{RevokeLogin, ShowNode};
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -32,12 +33,18 @@ pub enum BootstrapCommand {
     },
     /// End all logins of boot scripts that were replaced.
     ///
-    /// Machines that booted with one look up no more.
+    /// Machines that booted with one look up no more. While nodes wait for their ramdisk that may have one, it is refused.
     Revoke {
         #[command(flatten)]
         dir: Dir,
+        /// Whoever waits: those nodes boot their ramdisk once more, and no worker is asked.
+        #[arg(long)]
+        force: bool,
     },
 }
+
+/// This host's clock may be behind that of the NATS servers, and workers take a moment to hand out the next login.
+const SKEW_SECS: i64 = 60;
 
 /// A key that signed bootstrap logins.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +59,7 @@ struct Replaced {
 pub async fn run(to: &Connect, command: BootstrapCommand) -> anyhow::Result<()> {
     match command {
         BootstrapCommand::Replace { dir } => replace(to, &dir.dir).await,
-        BootstrapCommand::Revoke { dir } => end(to, &dir.dir).await,
+        BootstrapCommand::Revoke { dir, force } => end(to, &dir.dir, force).await,
     }
 }
 
@@ -131,12 +138,23 @@ async fn replace(to: &Connect, dir: &Path) -> anyhow::Result<()> {
     )
 }
 
-async fn end(to: &Connect, dir: &Path) -> anyhow::Result<()> {
+async fn end(to: &Connect, dir: &Path, force: bool) -> anyhow::Result<()> {
     let mut all = replaced(dir)?;
-    ensure!(
-        all.iter().any(|it| !it.revoked),
-        "no bootstrap login was replaced: run `ironbeat auth bootstrap replace` first"
-    );
+    let last = all.iter().filter(|it| !it.revoked).map(|it| it.replaced);
+    let last = last
+        .max()
+        .context("no bootstrap login was replaced: run `ironbeat auth bootstrap replace` first")?;
+    if !force {
+        let waiting = waiting_since_before(to, last + SKEW_SECS).await;
+        let waiting =
+            waiting.context("ask which nodes wait for their ramdisk (--force does not)")?;
+        ensure!(
+            waiting.is_empty(),
+            "these nodes wait for a ramdisk that may have a login which ends: {}. Run this again when they have looked up, or with --force: \
+             then they boot once more",
+            waiting.join(", ")
+        );
+    }
     let over = all.iter().filter(|it| !it.revoked);
     let over = over.map(|it| (it.key.clone(), None)).collect();
     end_keys(to, dir, &over, None).await?;
@@ -146,4 +164,22 @@ async fn end(to: &Connect, dir: &Path) -> anyhow::Result<()> {
         return out::json(&all);
     }
     out::line("The NATS servers take no bootstrap login but the one in boot scripts.")
+}
+
+/// Nodes whose machine may have fetched its boot script before that second since 1970, and has not looked up.
+async fn waiting_since_before(to: &Connect, second: i64) -> anyhow::Result<Vec<String>> {
+    let client = Client::open(to).await?;
+    let mut waiting = Vec::new();
+    let busy = client.all_nodes().await?.into_iter();
+    for node in busy.filter(|node| node.target_provision_state.is_some()) {
+        let shown = client.ask(&ShowNode::of(node.id.to_string())).await?;
+        let phase = shown.job().map(|job| &job.phase);
+        if let Some(Phase::AwaitingAgent { since, .. }) = phase
+            && i64::try_from(since.unix_ms() / 1000).is_ok_and(|since| since < second)
+        {
+            let name = node.name.map(|name| name.to_string());
+            waiting.push(name.unwrap_or_else(|| node.id.to_string()));
+        }
+    }
+    Ok(waiting)
 }

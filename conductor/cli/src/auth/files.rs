@@ -2,7 +2,7 @@
 //! What is in them is for the commands.
 use anyhow::Context;
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -24,7 +24,15 @@ pub fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
-    written.with_context(|| format!("write {}", path.display()))
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            anyhow::anyhow!(
+                "{} is there already, and is never overwritten",
+                path.display()
+            )
+        }
+        _ => anyhow::Error::new(error).context(format!("write {}", path.display())),
+    })
 }
 
 /// Beside it first, so that it is there whole or as it was.

@@ -235,7 +235,7 @@ async fn end(to: &Connect, dir: &Path, name: &str, forget_others: bool) -> anyho
         }
         false if KeyPair::from_public_key(name).is_ok() => (name.into(), None),
         false => bail!(
-            "{name}: no login of that name was made in {}",
+            "{name}: no login of that name was made in {}: say with --dir where the site is that `ironbeat auth init` made",
             dir.display()
         ),
     };

@@ -6,7 +6,7 @@ use super::files::{make_dir, read, replace, write_new};
 use crate::client::Client;
 use crate::connect::read_creds;
 use crate::{Connect, out};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
 use ironbeat_auth::creds::seed;
 use ironbeat_auth::grant::Grant;
@@ -116,11 +116,14 @@ fn about_file(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
 
 fn add(dir: &Path, name: &str, may_revoke: bool) -> anyhow::Result<()> {
     let about_file = about_file(dir, name)?;
-    ensure!(
-        !about_file.exists(),
-        "{name} has logins already: {}",
-        about_file.display()
-    );
+    if about_file.exists() {
+        ensure!(
+            !made(&about_file)?.revoked,
+            "{name} was revoked, and stays so ({}): take another name",
+            about_file.display()
+        );
+        bail!("{name} has logins already: {}", about_file.display());
+    }
     let workers = dir.join(WORKERS);
     let to = workers.join(name);
     ensure!(

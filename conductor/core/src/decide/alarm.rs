@@ -37,8 +37,13 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
             FailureOf::Bmc,
             format!("worker {worker} did not report in time"),
         ),
-        Phase::Backoff { because, .. } => {
-            draft.begin();
+        Phase::Backoff {
+            because, same_try, ..
+        } => {
+            match same_try {
+                true => draft.set_out(),
+                false => draft.begin(),
+            }
             format!("another try after: {because}")
         }
         Phase::AwaitingAgent {
@@ -178,14 +183,14 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
         if ends {
             let because = draft.advance();
             return format!(
-                "the agent was told to switch the machine off, and has been silent since {seen}: {because}"
+                "the agent was told to switch the machine off, and has sent no heartbeat since {seen}: {because}"
             );
         }
         let but = off.map_or_else(String::new, |off| {
             format!(", and the BMC says since {off} that the machine is off")
         });
         return draft.reboot_ramdisk(&format!(
-            "the agent has been silent since {seen}, in the middle of {name}{but}"
+            "the agent has sent no heartbeat since {seen}, in the middle of {name}{but}"
         ));
     }
     if over {

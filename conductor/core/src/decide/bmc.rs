@@ -62,11 +62,20 @@ pub(super) fn reported(
             let what = format!("{}: {}", act.name(), fault.what);
             if fault.permanent {
                 draft.fail(FailureOf::Bmc, what)
+            } else if is_no_try(act, fault) {
+                draft.pause(what, true)
             } else {
                 draft.retry(FailureOf::Bmc, what)
             }
         }
     }
+}
+
+/// A worker's own trouble takes no try from the node. An act that is done once stays so; and a BMC that may have heard of a new
+/// password may hear of it late, so whoever sets it next is not the first.
+fn is_no_try(act: BmcAct, fault: &BmcFault) -> bool {
+    let may_come_late = act == BmcAct::SetPassword && !fault.untold;
+    fault.let_go && !act.is_once() && !may_come_late
 }
 
 /// What an act reports of the power counts where the power is its aim, and where the BMC is looked at for the first time. A

@@ -201,12 +201,14 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
                             }),
                         ]),
                         untold: act == BmcAct::SetPassword && rng.below(2) == 0,
+                        let_go: rng.below(3) == 0,
                     }),
                     1 => Err(BmcFault {
                         what: "wrong password".to_string(),
                         permanent: true,
                         accepted: None,
                         untold: act == BmcAct::SetPassword && rng.below(2) == 0,
+                        let_go: false,
                     }),
                     2 => Ok(BmcReport { power_on: !on }),
                     _ => Ok(BmcReport { power_on: on }),
@@ -369,6 +371,7 @@ fn invent_reading(node: &Node, now: Time, rng: &mut Rng) -> Event {
         permanent: false,
         accepted: None,
         untold: false,
+        let_go: false,
     };
     Event::PowerRead {
         at: Time::from_unix_ms(now.unix_ms().saturating_sub(rng.below(4_000))),

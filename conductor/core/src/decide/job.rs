@@ -33,6 +33,7 @@ fn held(now: Time) -> Phase {
         since: now,
         until: now.after(secs(HELD_SECS)),
         because: HELD.into(),
+        same_try: false,
     }
 }
 
@@ -89,7 +90,7 @@ impl Draft<'_> {
     }
 
     /// The try that was counted begins now.
-    fn set_out(&mut self) {
+    pub(super) fn set_out(&mut self) {
         let boot = self.node.boot;
         let step = self.job().step().clone();
         if boot.is_none() && matches!(step, Step::Agent(_)) {
@@ -459,17 +460,21 @@ impl Draft<'_> {
         if let Some(what) = self.once_only(&because) {
             return self.fail(fault, what);
         }
-        let (max_tries, now) = (self.ctx.policy.max_tries, self.ctx.now);
-        let wait = backoff(self.ctx.policy, self.job().tries);
-        let job = self.job();
-        if job.tries >= max_tries {
-            let what = format!("{because} ({} tries)", job.tries);
-            return self.fail(fault, what);
+        let (max_tries, tries) = (self.ctx.policy.max_tries, self.job().tries);
+        if tries >= max_tries {
+            return self.fail(fault, format!("{because} ({tries} tries)"));
         }
-        job.phase = Phase::Backoff {
+        self.pause(because, false)
+    }
+
+    /// Begin the present step again, after a pause.
+    pub(super) fn pause(&mut self, because: String, same_try: bool) -> String {
+        let (now, wait) = (self.ctx.now, backoff(self.ctx.policy, self.job().tries));
+        self.job().phase = Phase::Backoff {
             since: now,
             until: now.after(wait),
             because: because.clone(),
+            same_try,
         };
         because
     }

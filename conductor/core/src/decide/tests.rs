@@ -1,7 +1,7 @@
 //! Named situations of a node's life: situation, event, outcome. The unnamed ones are in `histories`.
 use super::{
-    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, Proof, Rejected,
-    Verb, Wanted, decide, heard, needs_inventory, wanted,
+    BmcFault, BmcReport, Ctx, Effect, Enrolment, Event, LastBeat, Marks, Policy, PowerVerb, Proof,
+    Rejected, Verb, Wanted, decide, heard, needs_inventory, wanted,
 };
 use crate::explain::explain;
 use crate::hints::Hints;
@@ -202,6 +202,22 @@ impl Story {
                 permanent,
                 accepted: None,
                 untold: false,
+                let_go: false,
+            }),
+        })
+    }
+
+    /// The worker might not act any more.
+    pub fn let_go(self) -> Self {
+        let (op, _) = self.acting();
+        self.event(Event::Bmc {
+            op,
+            result: Err(BmcFault {
+                what: "BMC 10.0.0.1: stopped".into(),
+                permanent: false,
+                accepted: None,
+                untold: false,
+                let_go: true,
             }),
         })
     }
@@ -441,6 +457,36 @@ fn a_silent_bmc_is_tried_five_times_with_growing_pauses() {
     assert_eq!(pauses, [2, 4, 8, 16]);
     let story = story.bmc_failed(false).is("enroll");
     assert!(story.error().ends_with("(5 tries)"), "{}", story.error());
+}
+
+/// It lost touch with NATS for a moment, or its clock was wrong: that is not the BMC's failure.
+#[test]
+fn a_worker_that_lets_go_of_an_act_takes_no_try_and_is_not_the_reason() {
+    let mut story = Story::new().ask(Verb::Manage);
+    for _ in 0..4 {
+        story = story.bmc_failed(false).alarm(None);
+    }
+    let (last, _) = story.acting();
+    let mut story = story.let_go().is("verifying").alarm(None);
+    assert_eq!(story.node.job().unwrap().tries, 5);
+    assert_ne!(story.acting().0, last, "{}", story.because);
+    story = story.bmc_failed(false).is("enroll");
+    assert!(
+        story.error().ends_with("silent (5 tries)"),
+        "{}",
+        story.error()
+    );
+}
+
+#[test]
+fn an_act_that_is_done_once_is_not_begun_again_when_its_worker_lets_go() {
+    let story = Story::available().ask(Verb::Power(PowerVerb::Reset));
+    let story = story.let_go().is("available");
+    assert!(
+        story.error().contains("may have been carried out"),
+        "{}",
+        story.error()
+    );
 }
 
 #[test]
@@ -888,7 +934,7 @@ fn explain_says_when_an_agent_was_heard_what_troubles_it_and_which_times_act() {
     for words in [
         "the agent to write the image os.zst to ",
         ", download 5 of 10)",
-        "agent     heard 20 s ago; its last trouble: GET http://w/os.zst: connect: Connection refused\n",
+        "agent     last heartbeat 20 s ago; its last trouble: GET http://w/os.zst: connect: Connection refused\n",
         &format!(
             "after 300 s without a heartbeat; at {stalled} after 600 s without progress; at {budget} in any case"
         ),
@@ -915,7 +961,7 @@ fn explain_says_why_the_ramdisk_is_booted_again_and_what_follows_the_lookup() {
     let told = explain(&story.node, story.now, &story.policy).attempt;
     let told = told.unwrap();
     assert!(
-        told.contains("ramdisk boot 2 of 2, because the agent has been silent since"),
+        told.contains("ramdisk boot 2 of 2, because the agent has sent no heartbeat since"),
         "{told}"
     );
     let story = Story::cleaning();
@@ -1008,7 +1054,9 @@ fn a_silent_agent_is_rebooted_once() {
         .bmc_did()
         .is("deploy failed");
     assert!(
-        story.error().contains("the agent has been silent since"),
+        story
+            .error()
+            .contains("the agent has sent no heartbeat since"),
         "{}",
         story.error()
     );

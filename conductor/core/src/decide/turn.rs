@@ -96,6 +96,7 @@ mod tests {
             waits_for(&story),
             "its turn: 2 nodes are deploying at once (max_concurrent_deploy); it is number 3 in line"
         );
+        assert_eq!(explain(&story.node, story.now, &story.policy).until, None);
         // Nothing happens to it until then, whatever the clock says.
         let now = story.node.wake_at.unwrap();
         let mut story = story;

@@ -85,6 +85,9 @@ pub enum Phase {
         since: Time,
         until: Time,
         because: String,
+        /// What begins then is the same try: its worker had to let go of it.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        same_try: bool,
     },
     /// The ramdisk has not called yet.
     AwaitingAgent {

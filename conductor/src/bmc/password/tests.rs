@@ -1,7 +1,7 @@
 //! A password is set on a BMC that somebody else wrote, and on BMCs that refuse it, cut it, or were given it before.
 //! What becomes of the record is tried in the core.
 use super::super::tests::{WISH, late, login, patient, quick};
-use super::super::{Bmcs, Found, MAY_NOT_ACT};
+use super::super::{Bmcs, Found, Halt};
 use crate::records::logins::BmcLogin;
 use ironbeat_bmc_sim::{Counters, Faults, Fleet, Settings};
 use ironbeat_core::decide::{BmcFault, BmcReport, Event};
@@ -225,7 +225,7 @@ async fn a_worker_that_may_not_act_sets_nothing() {
     let sim = Simulated::ailing(Faults::default());
     let change = changing(&sim.address(), PASSWORD, NEW);
     // It loses the node once it is logged in.
-    let fence = || (sim.count().logins > 0).then_some(MAY_NOT_ACT);
+    let fence = || (sim.count().logins > 0).then_some(Halt::MayNotAct);
     let bmcs = bmcs().0;
     let act = bmcs.perform(&change, BmcAct::SetPassword, WISH, late(), &fence);
     let fault = act.await.unwrap_err();

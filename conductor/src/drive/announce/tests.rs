@@ -98,6 +98,7 @@ fn refused() -> Result<BmcReport, BmcFault> {
         permanent: true,
         accepted: None,
         untold: false,
+        let_go: false,
     })
 }
 

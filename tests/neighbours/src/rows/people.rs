@@ -118,9 +118,10 @@ fn theirs(lab: &mut Lab, book: &mut Book, login: &str, role: Role) -> Result<()>
     acts.extend(lab::ends_of_streams(lab));
     let may = |act: &Act| {
         let subject = act.subject();
-        // Who may hear the prefix may hear all that is in it but questions and keystrokes.
-        let asked = subject.starts_with("ib.v1.api") || subject.starts_with("ib.v1.worker");
-        subject.starts_with("ib.v1.") && (!asked || role == Role::Admin)
+        // Who may hear the prefix may hear all that is in it but questions and keystrokes; what workers ask each other, nobody.
+        let asked = subject.starts_with("ib.v1.api") && role < Role::Admin;
+        let of_workers = subject.starts_with("ib.v1.worker");
+        subject.starts_with("ib.v1.") && !asked && !of_workers
     };
     acts.extend(
         lab::ears("_INBOX.victim.>")

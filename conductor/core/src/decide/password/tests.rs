@@ -123,6 +123,7 @@ fn before_it_was_told(story: Story, permanent: bool) -> Story {
         permanent,
         accepted: None,
         untold: true,
+        let_go: false,
     };
     story.event(Event::Bmc {
         op,
@@ -167,6 +168,13 @@ fn a_password_of_which_the_bmc_may_have_heard_once_stays_on_record() {
     let story = before_it_was_told(story, true).is("available");
     assert_eq!(passwords(&story), ["hush", NEW], "{}", story.because);
     let story = before_it_was_told(left_by_a_dead_worker(), true).is("available");
+    assert_eq!(passwords(&story), ["hush", NEW], "{}", story.because);
+}
+
+/// A command of the worker that let go may come late, so whoever is next is not the first.
+#[test]
+fn a_worker_that_lets_go_when_the_bmc_may_have_heard_leaves_both_passwords() {
+    let story = changing().let_go().alarm(None).bmc_did().is("available");
     assert_eq!(passwords(&story), ["hush", NEW], "{}", story.because);
 }
 

@@ -35,6 +35,7 @@ fn silent() -> Result<BmcReport, BmcFault> {
         permanent: false,
         accepted: None,
         untold: false,
+        let_go: false,
     })
 }
 
@@ -245,6 +246,7 @@ fn a_power_command_without_a_witness_is_evidence_of_the_command_alone() {
             permanent: false,
             accepted: Some(Accepted::PowerOn),
             untold: false,
+            let_go: false,
         }),
     });
     let power = story.node.power.clone().unwrap();

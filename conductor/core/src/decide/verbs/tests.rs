@@ -36,6 +36,7 @@ fn stopped(story: Story) -> Story {
             permanent: false,
             accepted: None,
             untold: false,
+            let_go: false,
         }),
     })
 }
