@@ -46,8 +46,8 @@ pub struct Forgotten {
 }
 
 impl List {
-    /// Of what workers keep. Whoever has a worker's login can write all of it: so nobody is ended for longer than an agent, and
-    /// nothing is forgotten, but by an order of the operator's.
+    /// Of what workers keep. Whoever has a worker's login can write all of it: so nothing but logins ends, nobody for longer than an
+    /// agent, and nothing is forgotten, but by an order of the operator's.
     pub fn of(agents: &Revoked, orders: &[Order], now: i64) -> Self {
         let last = orders.iter().filter_map(|order| order.forgotten.as_ref());
         let last = last.max_by_key(|forgotten| forgotten.at);
@@ -55,7 +55,7 @@ impl List {
             last.is_none_or(|last| order.at >= last.at || last.but.contains(&order.key))
         };
         let mut revoked = agents.clone();
-        revoked.retain(|_, until| *until <= now + LONGEST_AGENT_SECS);
+        revoked.retain(|key, until| *until <= now + LONGEST_AGENT_SECS && is_login(key));
         for order in orders.iter().filter(stands) {
             end(&mut revoked, &order.key, order.until);
         }
@@ -63,6 +63,20 @@ impl List {
         let forgotten = last.filter(|last| is_fresh(last.at, now)).cloned();
         Self { forgotten, revoked }
     }
+}
+
+/// A login's public key: a key that signs logins is none, nor `*`, which servers read as all of them.
+fn is_login(key: &str) -> bool {
+    key.starts_with('U') && KeyPair::from_public_key(key).is_ok()
+}
+
+/// Characters of a public key (nkeys).
+const KEY_CHARS: usize = 56;
+
+/// Whether it can be the name of one key. The account of a site may have others, which whoever had a worker's login put in before
+/// lists were looked at.
+fn names_one(key: &str) -> bool {
+    key != "*" && key.len() <= KEY_CHARS
 }
 
 /// The login or signing key has ended until then at least.
@@ -252,7 +266,7 @@ pub fn revise(
     let before = before.unwrap_or_default();
     let until = |until: &Value| until.as_i64().unwrap_or(FOR_GOOD);
     let known = before.iter().map(|(key, at)| (key.clone(), until(at)));
-    let mut known: Revoked = known.collect();
+    let mut known: Revoked = known.filter(|(key, _)| names_one(key)).collect();
     let tags_before = nats.get("tags").and_then(Value::as_array).cloned();
     let mut tags = tags_before.clone().unwrap_or_default();
     let has_forgotten = tags.iter().filter_map(forgotten_until).max();
@@ -395,6 +409,20 @@ mod tests {
     }
 
     #[test]
+    fn what_names_no_key_leaves_the_account() {
+        let site = Site::new("ib.v1");
+        let present = site.account_jwt(1_000).unwrap();
+        let present = revise(&present, &list(&keys(&["UA"])), &[], 2_000, &site.signer);
+        let mut spoilt: Claims<Value> = jwt::read(&present.unwrap().unwrap()).unwrap();
+        for key in ["*", &"x".repeat(700_000)] {
+            spoilt.nats["revocations"][key] = 3_000.into();
+        }
+        let spoilt = jwt::sign(spoilt, &site.signer).unwrap();
+        let mended = revise(&spoilt, &list(&keys(&[])), &[], 2_500, &site.signer).unwrap();
+        assert_eq!(left(&mended.unwrap()), ["UA"]);
+    }
+
+    #[test]
     fn a_list_that_was_lost_lets_nobody_in_again() {
         let site = Site::new("ib.v1");
         let agent = Revoked::from([("UA".into(), FOR_GOOD), ("UAGENT".into(), 3_000)]);
@@ -487,9 +515,18 @@ mod tests {
     #[test]
     fn whoever_can_write_the_list_ends_nobody_for_long_and_lets_nobody_in() {
         let now = 1_000;
-        let by_a_thief = Revoked::from([("UBOB".into(), FOR_GOOD), ("UAGENT".into(), now + 60)]);
+        let [agent, bob] = [(); 2].map(|()| KeyPair::new_user().public_key());
+        let signs = KeyPair::new_account().public_key();
+        let long = format!("U{}", "A".repeat(700_000));
+        let by_a_thief = Revoked::from([
+            (bob, FOR_GOOD),
+            (agent.clone(), now + 60),
+            (signs, now + 60),
+            ("*".into(), now + 60),
+            (long, now + 60),
+        ]);
         let told = List::of(&by_a_thief, &[], now);
-        assert_eq!(told.revoked, Revoked::from([("UAGENT".into(), now + 60)]));
+        assert_eq!(told.revoked, Revoked::from([(agent, now + 60)]));
         assert_eq!(told.forgotten, None);
         // With an order that nobody carried out in time, they drop what was ordered before, and the account keeps it.
         let orders = [order("UEVE", now, None), order("UX", now + 10, Some(&[]))];

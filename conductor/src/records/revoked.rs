@@ -1,5 +1,6 @@
 //! Logins that are ended before their time: agents' by their workers, all others by the operator's order. The NATS servers are
 //! told of both, and of the grants of signing keys. `ironbeat-auth` makes of it what servers read; `loops/revoke` hands it to them.
+use super::document::without_values;
 use super::kv::{Kv, KvError};
 use super::signed::{Signed, Tokens};
 use super::{Store, StoreError};
@@ -8,6 +9,7 @@ use ironbeat_auth::grant::{Grant, MAX_GRANTS};
 use ironbeat_auth::revoke::{MAX_REVOKED, Revoked, bound, end};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -198,11 +200,11 @@ impl Revocations {
         let Some(value) = value else {
             return Ok((Revoked::new(), at));
         };
-        let corrupt = |error: serde_json::Error| StoreError::Corrupt {
-            key: KEY.into(),
-            why: error.to_string(),
-        };
-        Ok((parse(&value).map_err(corrupt)?, at))
+        let list = parse(&value).unwrap_or_else(|error| {
+            spoilt(KEY, at, &error);
+            Revoked::new()
+        });
+        Ok((list, at))
     }
 
     /// Puts agents on the list, and drops those whose tokens have ended.
@@ -233,6 +235,15 @@ impl Revocations {
     }
 }
 
+/// Whoever has a worker's login can write what is no list. What it held, the servers know; it is written over when somebody ends next.
+pub(super) fn spoilt(key: &str, at: u64, why: &serde_json::Error) {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    if TOLD.swap(at, Ordering::Relaxed) != at {
+        let why = without_values(why);
+        tracing::warn!(key, "a list that cannot be read is taken for empty: {why}");
+    }
+}
+
 /// Lists of before have something else beside the keys.
 pub(super) fn parse(value: &[u8]) -> Result<Revoked, serde_json::Error> {
     let all: BTreeMap<String, Value> = serde_json::from_slice(value)?;
@@ -243,4 +254,35 @@ pub(super) fn parse(value: &[u8]) -> Result<Revoked, serde_json::Error> {
 /// By the servers' clock, as tokens have it.
 pub fn now() -> i64 {
     clock::now().unix_ms() as i64 / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::tests::{connect, server, store};
+
+    /// As whoever has a worker's login can.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_list_that_was_spoilt_is_empty_and_written_over_when_somebody_ends_next() {
+        let server = server();
+        let store = store(&server).await;
+        let client = connect(&server.url()).await;
+        let revocations = Revocations::new(&store, client, "ib.v1");
+        for key in [KEY, ORDERS, GRANTS] {
+            store.nodes.kv.put(key, b"x".to_vec()).await.unwrap();
+        }
+        assert_eq!(revocations.agents().await.unwrap(), Revoked::new());
+        assert!(revocations.grants().await.unwrap().is_empty());
+        let agent = ("U1".to_string(), i64::MAX);
+        revocations
+            .revoke(std::slice::from_ref(&agent))
+            .await
+            .unwrap();
+        assert_eq!(revocations.agents().await.unwrap(), Revoked::from([agent]));
+        revocations
+            .order("U2", "signed", |_| Some(1))
+            .await
+            .unwrap();
+        assert!(revocations.orders().await.unwrap().contains_key("U2"));
+    }
 }

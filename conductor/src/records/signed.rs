@@ -1,7 +1,9 @@
 //! Tokens that the operator has signed, by the key that each is about: one document of the bucket.
 //! `revoked` has two, and tells the NATS servers of both; what the tokens say is in `ironbeat-auth`.
 use super::kv::{Kv, KvError};
+use super::revoked::spoilt;
 use super::{Store, StoreError};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Tokens by public keys.
@@ -33,11 +35,13 @@ impl Signed {
         let Some(value) = value else {
             return Ok((Tokens::new(), at));
         };
-        let corrupt = |error: serde_json::Error| StoreError::Corrupt {
-            key: self.key.into(),
-            why: error.to_string(),
-        };
-        Ok((serde_json::from_slice(&value).map_err(corrupt)?, at))
+        let all = serde_json::from_slice::<BTreeMap<String, Value>>(&value);
+        let all = all.unwrap_or_else(|error| {
+            spoilt(self.key, at, &error);
+            BTreeMap::new()
+        });
+        let token = |(key, token): (String, Value)| Some((key, token.as_str()?.to_string()));
+        Ok((all.into_iter().filter_map(token).collect(), at))
     }
 
     /// Keeps the token of a key; `bound` drops what is of no use, or says that there is no room.
