@@ -1,15 +1,13 @@
 //! Logins that are ended before their time: agents' by their workers, all others by the operator's order. The NATS servers are
 //! told of both, and of the grants of signing keys. `ironbeat-auth` makes of it what servers read; `loops/revoke` hands it to them.
-use super::document::without_values;
 use super::kv::{Kv, KvError};
-use super::signed::{Signed, Tokens};
+use super::signed::{Signed, Tokens, spoilt};
 use super::{Store, StoreError};
 use crate::clock;
 use ironbeat_auth::grant::{Grant, MAX_GRANTS};
 use ironbeat_auth::revoke::{MAX_REVOKED, Revoked, bound, end};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -232,15 +230,6 @@ impl Revocations {
             }
         }
         Err(StoreError::Races { what: KEY.into() })
-    }
-}
-
-/// Whoever has a worker's login can write what is no list. What it held, the servers know; it is written over when somebody ends next.
-pub(super) fn spoilt(key: &str, at: u64, why: &serde_json::Error) {
-    static TOLD: AtomicU64 = AtomicU64::new(0);
-    if TOLD.swap(at, Ordering::Relaxed) != at {
-        let why = without_values(why);
-        tracing::warn!(key, "a list that cannot be read is taken for empty: {why}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! Tokens that the operator has signed, by the key that each is about: one document of the bucket.
 //! `revoked` has two, and tells the NATS servers of both; what the tokens say is in `ironbeat-auth`.
+use super::document::without_values;
 use super::kv::{Kv, KvError};
-use super::revoked::spoilt;
 use super::{Store, StoreError};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Tokens by public keys.
 pub type Tokens = BTreeMap<String, String>;
@@ -72,5 +73,14 @@ impl Signed {
         Err(StoreError::Races {
             what: self.key.into(),
         })
+    }
+}
+
+/// Whoever has a worker's login can write what is no list. What it held, the servers know; it is written over when somebody ends next.
+pub(super) fn spoilt(key: &str, at: u64, why: &serde_json::Error) {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    if TOLD.swap(at, Ordering::Relaxed) != at {
+        let why = without_values(why);
+        tracing::warn!(key, "a list that cannot be read is taken for empty: {why}");
     }
 }
