@@ -27,7 +27,8 @@ pub struct Config {
     pub console: ConsoleOptions,
     #[serde(default)]
     pub secrets: Secrets,
-    /// Machines that belong to no node boot the ramdisk and are remembered.
+    /// Machines that belong to no node boot the ramdisk and are remembered. `false`: they boot their disk, and their lookups are
+    /// told to wait and leave no trace.
     #[serde(default = "yes")]
     pub discovery: bool,
     #[serde(default)]

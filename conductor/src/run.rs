@@ -203,6 +203,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         bmcs,
         drive: Arc::new(drive),
         policy: config.policy.clone(),
+        discovery: config.discovery,
         tickets,
         strangers: Strangers::default(),
         refusals: Seldom::default(),

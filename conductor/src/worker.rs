@@ -47,6 +47,8 @@ pub struct Worker {
     /// The one way to change a node.
     pub drive: Arc<RealDrive>,
     pub policy: Policy,
+    /// Lookups of machines that belong to no node are remembered.
+    pub discovery: bool,
     /// None: nobody needs a login.
     pub tickets: Option<Arc<Tickets>>,
     pub strangers: Strangers,

@@ -21,7 +21,7 @@ const IMAGE: &str = "an operating system";
 fn private(site: &Site, id: &str) -> Worker {
     let secrets = secrets::section(site.dir()).unwrap();
     let more = format!(
-        "images = \"private\"\n{secrets}[policy]\nautomated_clean = false\npower_sync_secs = 0"
+        "http.images = \"private\"\n{secrets}[policy]\nautomated_clean = false\npower_sync_secs = 0"
     );
     let mut worker = site.spawn_with(id, id, &more, PortLease::take().unwrap());
     worker.process.wait_for_log(" ready ", SOON).unwrap();

@@ -16,6 +16,7 @@ use ironbeat_common::login::{
 use ironbeat_common::lookup::LookupReply;
 use ironbeat_rack::logins::now;
 use ironbeat_rack::nats::NatsBinary;
+use ironbeat_rack::ports::PortLease;
 use nkeys::KeyPair;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -109,8 +110,16 @@ struct Lab {
 
 impl Lab {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// `options`: lines of the worker's configuration that are in no section.
+    async fn start_with(options: &str) -> Self {
         let site = Site::start_with_logins(NatsBinary::Floor, &[]).await;
-        let worker = site.worker("w1", "power_sync_secs = 0");
+        let secrets = ironbeat_rack::secrets::section(site.dir()).unwrap();
+        let more = format!("{options}\n{secrets}[policy]\npower_sync_secs = 0");
+        let mut worker = site.spawn_with("w1", "w1", &more, PortLease::take().unwrap());
+        worker.process.wait_for_log(" ready ", SOON).unwrap();
         let bmcs = Bmcs::start(2);
         let mut nodes = [const { String::new() }; 2];
         for (n, name) in [(0, "one"), (1, "two")] {
@@ -417,5 +426,27 @@ async fn a_machine_that_nobody_knows_is_discovered_and_gets_no_ticket() {
         .await;
     }
     assert!(!lab.worker.printed().contains(&jwt));
+    lab.worker.assert_well();
+}
+
+/// Whoever fetched a boot script once can look up, as whatever machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_discovery_a_machine_that_nobody_knows_boots_its_disk_and_leaves_no_trace() {
+    let mut lab = Lab::start_with("discovery = false").await;
+    let script = lab.script(9).await;
+    assert!(!script.contains("ib."), "{script}");
+    Machine::new(9, 50, None).has_to_wait(&lab, None).await;
+    // Of one that is a node's, operators are told as ever, and with its ticket it is welcome.
+    lab.waits("one").await;
+    Machine::new(1, 51, None).has_to_wait(&lab, None).await;
+    lab.told("it has no ticket").await;
+    let ticket = lab.ticket(1).await;
+    Machine::new(1, 52, Some(&ticket)).welcome(&lab).await;
+    let remembered = lab.site.ask("lookup.list", json!({})).await.good();
+    let remembered = remembered.to_string();
+    assert!(remembered.contains("SN-1"), "{remembered}");
+    assert!(!remembered.contains("SN-9"), "{remembered}");
+    let printed = lab.worker.printed();
+    assert!(!printed.contains("SN-9") && !printed.contains("unknown machine"));
     lab.worker.assert_well();
 }

@@ -185,7 +185,12 @@ async fn boot_scripts_are_had_over_tls_and_refused_over_http_where_the_site_says
     let (http, https) = (PortLease::take().unwrap(), PortLease::take().unwrap());
     let (plain_port, port) = (http.port(), https.port());
     let tls = tls_section(&site, made, "w1", &https).await;
-    let mut worker = site.spawn_with("w1", "w1", &format!("scripts = \"https\"\n{tls}"), http);
+    let mut worker = site.spawn_with(
+        "w1",
+        "w1",
+        &format!("http.scripts = \"https\"\n{tls}"),
+        http,
+    );
     worker
         .process
         .wait_for_log(" ready ", support::SOON)
@@ -243,7 +248,7 @@ async fn a_worker_does_not_start_with_anothers_key() {
         ];
         site.cli(&certificate).await.good();
         let again = site.cli(&certificate).await.bad();
-        assert!(again.contains(&format!("write {to}/{name}.pem")), "{again}");
+        assert!(again.contains(&format!("{to}/{name}.pem is there already")), "{again}");
     }
     let tls = format!(
         "{}[http.tls]\nlisten = \"127.0.0.1:1\"\ncertificate = \"{to}/w1.pem\"\nkey = \"{to}/w2.key\"\n",

@@ -86,6 +86,10 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     let head = read("lookup", payload, |head: &Introduction| head.version)?;
     let (boot, machine) = (head.boot, Identity::of_marks(head.inventory));
     let matched = worker.view.find(&machine);
+    // Nobody asked to hear of it: no look at what it is made of, no line, no key.
+    if matched == Match::None && !worker.discovery {
+        return Ok(codec::encode(&WAIT));
+    }
     let asked = clock::now();
     let proof = match &worker.tickets {
         None => Ok(Proof::NotAsked),

@@ -186,7 +186,7 @@ impl Site {
         self.spawn_with(host, id, &format!("{secrets}[policy]\n{policy}"), http)
     }
 
-    /// `more`: the rest of its configuration.
+    /// `more`: the rest of its configuration, options of no section first.
     pub fn spawn_with(&self, host: &str, id: &str, more: &str, http: PortLease) -> Worker {
         self.spawn_by("worker", host, id, more, http)
     }
@@ -203,12 +203,12 @@ impl Site {
         let dir = self.dir.path().display();
         let config = self.dir.path().join(format!("{host}.toml"));
         let auth = match &self.auth {
-            Some(auth) => format!("login = \"{}\"", auth.join(login).display()),
-            None => "auth = \"none\"".into(),
+            Some(auth) => format!("nats.login = \"{}\"", auth.join(login).display()),
+            None => "nats.auth = \"none\"".into(),
         };
         let text = format!(
-            "id = \"{id}\"\n[nats]\nservers = [\"{}\"]\n{auth}\n\
-             [http]\nlisten = \"127.0.0.1:{}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}\"\n\
+            "id = \"{id}\"\nnats.servers = [\"{}\"]\n{auth}\n\
+             http.listen = \"127.0.0.1:{}\"\nhttp.boot_dir = \"{dir}\"\nhttp.image_dir = \"{dir}\"\n\
              {more}\n",
             self.nats.url(),
             http.port(),
