@@ -248,7 +248,10 @@ async fn a_worker_does_not_start_with_anothers_key() {
         ];
         site.cli(&certificate).await.good();
         let again = site.cli(&certificate).await.bad();
-        assert!(again.contains(&format!("{to}/{name}.pem is there already")), "{again}");
+        assert!(
+            again.contains(&format!("{to}/{name}.pem is there already")),
+            "{again}"
+        );
     }
     let tls = format!(
         "{}[http.tls]\nlisten = \"127.0.0.1:1\"\ncertificate = \"{to}/w1.pem\"\nkey = \"{to}/w2.key\"\n",
