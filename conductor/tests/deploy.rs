@@ -419,6 +419,28 @@ async fn a_service_does_its_steps_in_the_ramdisk_and_boots_the_instance_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_service_hears_that_an_undeploy_took_its_place() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "power_sync_secs = 0");
+    let sim = Sim::start(true);
+    let bmc = json!({ "protocol": "ipmi", "address": sim.address(), "username": "admin", "password": PASSWORD });
+    site.enroll(json!({ "name": "box", "bmc": bmc, "macs": [mac(1)] }))
+        .await;
+    site.cli(&["node", "manage", "box", "--wait"]).await.good();
+    let checksum = "0".repeat(64);
+    let instance = ["--image", "disk.img.gz", "--checksum", &checksum];
+    let adopt = [&["node", "adopt", "box", "--wait"][..], &instance].concat();
+    site.cli(&adopt).await.good();
+    let hold = ["node", "service", "box", "--step", "hold", "--wait"];
+    let mut waits = site.start_cli(&[&hold[..], &["--disable-ramdisk"]].concat());
+    waits.wait_for_log("service hold", SOON).unwrap();
+    site.cli(&["node", "undeploy", "box"]).await.good();
+    let ended = waits.wait_exit(SOON).unwrap();
+    assert_eq!(ended.code(), Some(5));
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_with_a_token_says_once_that_it_runs() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "automated_clean = false");

@@ -101,6 +101,7 @@ impl Wait<'_> {
     ) -> anyhow::Result<End> {
         // Ours follows the act under way.
         let mut is_next = shown.job().is_some_and(|job| job.instead().is_some());
+        let mut present = shown.job().map(|job| (job.began, job.kind));
         let deadline = Instant::now() + Duration::from_secs(self.timeout_secs);
         // The name may become another node's meanwhile.
         let id = shown.id.to_string();
@@ -140,11 +141,15 @@ impl Wait<'_> {
             let Some(job) = shown.job() else {
                 return Ok(End::Rests);
             };
-            if *began != Some(job.began) && matches!(success, Success::Back) {
-                if !is_next {
-                    return Ok(End::Superseded);
+            if present.is_none_or(|(began, _)| began != job.began) {
+                let torn_down = present.is_some_and(|(_, kind)| kind == JobKind::Delete);
+                match is_next {
+                    true => (*began, is_next) = (Some(job.began), false),
+                    false if torn_down && job.kind == JobKind::Clean => {}
+                    false if matches!(success, Success::Over) => {}
+                    false => return Ok(End::Superseded),
                 }
-                (*began, is_next) = (Some(job.began), false);
+                present = Some((job.began, job.kind));
             }
             if Instant::now() > deadline {
                 return Ok(End::TimeOver);

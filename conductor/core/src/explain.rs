@@ -316,13 +316,9 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
         State::Resting(_) if faulty => format!("the BMC at {bmc} to report the power"),
         State::Resting(_) => "an operator".to_string(),
         State::Busy(job) => match (&job.phase, job.step()) {
-            (
-                Phase::Waiting { .. }
-                | Phase::Backoff { .. }
-                | Phase::AwaitingAgent { .. }
-                | Phase::AgentStep { .. },
-                _,
-            ) if node.is_held() => {
+            (Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }, _)
+                if node.is_held() =>
+            {
                 "an operator to end maintenance, which holds its job; no time counts".to_string()
             }
             (Phase::Acting { worker, .. }, _) if job.instead().is_some() => {
@@ -425,7 +421,15 @@ fn attempt(node: &Node, job: &Job, policy: &Policy) -> String {
 
 fn next(node: &Node, policy: &Policy) -> String {
     let job = match &node.state {
-        State::Resting(_) => return format!("the operator: {}", either(&verbs(node))),
+        State::Resting(rest) => {
+            let how = match (rest, &node.maintenance) {
+                (Rest::ServiceFailed, None) => {
+                    "; node abort switches the machine off and boots its disk"
+                }
+                (_, _) => "",
+            };
+            return format!("the operator: {}{how}", either(&verbs(node)));
+        }
         State::Busy(job) => job,
     };
     match job.instead() {
@@ -440,7 +444,9 @@ fn next(node: &Node, policy: &Policy) -> String {
         let first = step_words(job.step());
         return format!("{first}, when its turn has come; an operator can abort it");
     }
-    if let Phase::Held { .. } = job.phase {
+    if let (Phase::Held { .. }, Step::Bmc(_) | Step::Agent(_) | Step::Wait { .. }) =
+        (&job.phase, job.step())
+    {
         let first = step_words(job.step());
         return format!("{first}, when an operator has ended the hold");
     }
@@ -465,6 +471,12 @@ fn next(node: &Node, policy: &Policy) -> String {
             Goal::Rest(rest) => format!("become {}", rest.name()),
         },
     };
+    if let Phase::Held { .. } = job.phase {
+        return format!("{done}, when an operator has ended the hold");
+    }
+    if let Phase::Waiting { until, .. } = job.phase {
+        return format!("{done}, at {until}");
+    }
     let otherwise = match &job.phase {
         Phase::Acting { .. } | Phase::Backoff { .. } if job.tries < policy.max_tries => {
             "another try".to_string()

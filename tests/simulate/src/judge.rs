@@ -214,8 +214,8 @@ impl World {
             }
             (_, _) => {}
         }
-        // A service that left the ramdisk out says nothing of what runs.
-        let booted = job.steps.contains(&Step::Bmc(BmcAct::Netboot));
+        // A service that has not booted the ramdisk says nothing of what runs.
+        let booted = job.steps[..job.at].contains(&Step::Bmc(BmcAct::Netboot));
         if booted && rest == Rest::Active {
             let deployed = after.past_boots.last().copied();
             if it.ramdisk().is_some() && it.ramdisk() == deployed && !it.seen_off_wrongly {

@@ -27,6 +27,16 @@ const WIDTH: usize = RIGHT + SIDE + LEFT;
 /// A place on either side of the work: the state, and what leads there or from there.
 type Sides = BTreeMap<&'static str, Vec<&'static str>>;
 
+/// As an operator types it, where it is a verb.
+fn said(event: &'static str, state: &str) -> &'static str {
+    match (event, state) {
+        ("delete", _) => "undeploy",
+        // Ironic's name for the end of a manual cleaning.
+        ("manage", "cleaning" | "clean wait" | "clean hold") => "done, after clean",
+        (_, _) => event,
+    }
+}
+
 fn note(sides: &mut Sides, state: &'static str, event: &'static str) {
     let events = sides.entry(state).or_default();
     if !events.contains(&event) {
@@ -53,8 +63,8 @@ fn draw_work(body: &mut String, rows: &[Row], work: &[&str], top: usize) -> usiz
     for row in rows {
         let Some(next) = row.ours else { continue };
         match (work.contains(&row.state), work.contains(&next)) {
-            (false, true) => note(&mut from, row.state, row.event),
-            (true, false) => note(&mut to, next, row.event),
+            (false, true) => note(&mut from, row.state, said(row.event, row.state)),
+            (true, false) => note(&mut to, next, said(row.event, row.state)),
             (true, true) | (false, false) => {}
         }
     }

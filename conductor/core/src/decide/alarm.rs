@@ -24,15 +24,13 @@ pub(super) fn due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String
     match draft.job().phase.clone() {
         Phase::InLine { .. } => turn::not_yet(draft),
         Phase::Held { .. } => unreachable!("what is held has no alarm, and that was asked first"),
-        Phase::Waiting { .. }
-        | Phase::Backoff { .. }
-        | Phase::AwaitingAgent { .. }
-        | Phase::AgentStep { .. }
+        // What was to be waited for is over, whatever holds the step that follows.
+        Phase::Waiting { .. } => draft.advance(),
+        Phase::Backoff { .. } | Phase::AwaitingAgent { .. } | Phase::AgentStep { .. }
             if draft.node.is_held() =>
         {
             draft.postpone()
         }
-        Phase::Waiting { .. } => draft.advance(),
         Phase::Acting { worker, .. } => draft.retry(
             FailureOf::Bmc,
             format!("worker {worker} did not report in time"),

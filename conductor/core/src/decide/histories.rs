@@ -821,9 +821,9 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let was_active = node.state.provision_state() == "active";
     // One that is adopted is as it was found.
     let adopted = node.job().is_some_and(|job| job.kind == JobKind::Adopt);
-    // So is one whose service left the ramdisk out.
-    let in_ramdisk =
-        |job: &Job| job.kind != JobKind::Service || job.steps.contains(&Step::Bmc(BmcAct::Netboot));
+    // So is one whose service has not booted the ramdisk.
+    let booted = |job: &Job| job.steps[..job.at].contains(&Step::Bmc(BmcAct::Netboot));
+    let in_ramdisk = |job: &Job| job.kind != JobKind::Service || booted(job);
     let in_ramdisk = node.job().is_some_and(in_ramdisk);
     let became_active =
         after.state == State::Resting(Rest::Active) && !was_active && !adopted && in_ramdisk;

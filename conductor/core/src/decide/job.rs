@@ -245,12 +245,12 @@ impl Draft<'_> {
         match wanted {
             Instead::Begin { kind, goal, steps } => self.start(kind, goal, steps),
             // The machine is as it was, and so is its node.
-            Instead::Abort if self.job().kind.is_manual() && self.job().is_untouched() => {
+            Instead::Abort if self.job().kind.is_manual() && self.job().leaves_machine_alone() => {
                 let Goal::Rest(before) = self.job().goal else {
                     unreachable!("only tear-down is followed by cleaning");
                 };
                 self.node.state = State::Resting(before);
-                "aborted by the operator before it began".into()
+                "aborted by the operator: the machine is as it was".into()
             }
             Instead::Abort => {
                 let what = "aborted by the operator";
@@ -436,9 +436,11 @@ impl Draft<'_> {
     pub(super) fn postpone(&mut self) -> String {
         let (now, policy) = (self.ctx.now, self.ctx.policy);
         match &mut self.job().phase {
-            Phase::InLine { .. } | Phase::Held { .. } | Phase::Acting { .. } => {}
+            Phase::InLine { .. }
+            | Phase::Held { .. }
+            | Phase::Waiting { .. }
+            | Phase::Acting { .. } => {}
             Phase::Backoff { until, .. } => *until = now.after(secs(HELD_SECS)),
-            Phase::Waiting { until, .. } => *until = (*until).max(now.after(secs(HELD_SECS))),
             Phase::AwaitingAgent { since, until, .. } => {
                 (*since, *until) = (now, now.after(secs(policy.boot_timeout_secs)));
             }

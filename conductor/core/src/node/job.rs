@@ -272,6 +272,16 @@ impl Job {
         }
     }
 
+    /// Whatever was done, the machine runs what it ran before: the job has only waited, or restarted the BMC.
+    pub fn leaves_machine_alone(&self) -> bool {
+        let harmless = |step: &Step| match step {
+            Step::Hold | Step::Wait { .. } | Step::Bmc(BmcAct::ResetBmc | BmcAct::Check) => true,
+            Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) => false,
+        };
+        let rests = matches!(self.phase, Phase::Held { .. } | Phase::Waiting { .. });
+        self.is_untouched() || (rests && self.steps[..self.at].iter().all(harmless))
+    }
+
     /// An operator may keep it from going on (Ironic's hold states).
     pub fn can_be_held(&self) -> bool {
         let holding = self.kind.spec().names.and_then(|names| names.holding);

@@ -228,6 +228,61 @@ fn without_a_ramdisk_the_machine_is_only_switched() {
 }
 
 #[test]
+fn an_abort_of_what_has_only_waited_leaves_the_machine_alone() {
+    let waits = [
+        ManualStep::ResetBmc,
+        ManualStep::Hold,
+        ManualStep::Wait { seconds: 20 },
+        ManualStep::PowerOff,
+    ];
+    let waiting = || {
+        let story = active().ask(Verb::Service(without_ramdisk(&waits)));
+        story.bmc_did().ask(Verb::Unhold).is("service wait")
+    };
+    let mut story = waiting();
+    story.effects.clear();
+    let story = story.ask(Verb::Abort).is("active");
+    assert_eq!(story.effects, [], "nobody touches its power");
+    // Once its power was touched, nobody knows.
+    let story = waiting().alarm(None);
+    assert_eq!(story.acting().1, BmcAct::PowerOff);
+    let story = story.ask(Verb::Abort).bmc_failed(false);
+    let story = story.is("service failed");
+    let words = explain(&story.node, story.now, &story.policy);
+    assert!(
+        words.next.contains("node abort switches the machine off"),
+        "{words}"
+    );
+}
+
+#[test]
+fn explain_says_what_follows_a_hold_and_a_wait_runs_on_in_maintenance() {
+    let steps = [
+        ManualStep::Hold,
+        ManualStep::Wait { seconds: 20 },
+        ManualStep::Inspect,
+    ];
+    let story = manageable().ask(Verb::Clean(wish(&steps)));
+    let story = story.bmc_did().boots(BOOT, &["S1"]).is("clean hold");
+    let next = |story: &Story| explain(&story.node, story.now, &story.policy).next;
+    assert_eq!(
+        next(&story),
+        "wait for 20 s, when an operator has ended the hold"
+    );
+    let story = story.ask(Verb::Unhold).is("clean wait");
+    let until = story.node.wake_at;
+    assert!(
+        next(&story).starts_with("read the hardware"),
+        "{}",
+        next(&story)
+    );
+    let story = story.ask(Verb::Maintenance(Some("fan".into())));
+    let story = story.ask(Verb::Maintenance(None));
+    assert_eq!(story.node.wake_at, until);
+    assert_eq!(step(&story.alarm(None)).name(), "inspect");
+}
+
+#[test]
 fn a_node_in_service_can_be_taken_from_its_user() {
     let story = active().ask(Verb::Service(inspect())).bmc_did();
     story.ask(Verb::Undeploy).is("deleting");
