@@ -664,6 +664,12 @@ async fn whoever_waits_sees_what_the_machine_fetches_and_how_far_it_is() {
     ];
     let name = mac(1).to_string().replace(':', "-");
     let machine = async {
+        // Each script is told, and only so many are.
+        until("the machine is waited for", async || {
+            let state = site.show("box").await["provision_state"].clone();
+            (state == "wait call-back").then_some(())
+        })
+        .await;
         until("the machine is told to boot the ramdisk", async || {
             let script = fetch(&worker, &format!("/v1/boot/{name}")).await;
             script.contains("kernel http").then_some(())
