@@ -49,7 +49,10 @@ async fn a_password_that_everybody_knows_is_named_and_another_one_is_set() {
     assert!(said.contains("manageable") && !said.contains(new), "{said}");
     // A file that is there is nobody's to lose.
     let why = site.cli(&set).await.bad();
-    assert!(why.contains("write ") && has(&bmcs) == new, "{why}");
+    assert!(
+        why.contains("is there already") && has(&bmcs) == new,
+        "{why}"
+    );
 
     let said = site.cli(&["bmc", "check", "box"]).await.good();
     assert!(
