@@ -21,39 +21,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::bmcs::Bmcs;
+use support::printed::IDLE;
 use support::{SOON, Site, boot, connect_as, idle_bmc, lookup, machine, until};
-
-/// Every secret that is in a file below `dir`, in lines of its own.
-fn secrets(dir: &Path) -> Vec<String> {
-    let mut found = vec![];
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(secrets(&path));
-            continue;
-        }
-        let public = [
-            "ca.pem",
-            "server.pem",
-            "site.json",
-            "nats-server.conf",
-            "auth.conf",
-        ];
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if public.contains(&name) || path.parent().unwrap().ends_with("accounts") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let json = serde_json::from_str::<Value>(&text).unwrap_or_default();
-        found.extend(json["seed"].as_str().map(String::from));
-        found.extend(
-            text.lines()
-                .filter(|line| line.len() > 50 && !line.contains(' ') && !line.contains('{'))
-                .map(String::from),
-        );
-    }
-    found
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_and_people_do_what_their_logins_allow() {
@@ -119,14 +88,6 @@ async fn workers_and_people_do_what_their_logins_allow() {
         worker.assert_well();
         let printed = worker.printed();
         assert!(!printed.to_lowercase().contains("permission"), "{printed}");
-        let secrets = secrets(site.auth());
-        assert!(secrets.len() > 15, "{}", secrets.len());
-        for secret in &secrets {
-            assert!(
-                !printed.contains(secret.as_str()),
-                "it is in the worker's log"
-            );
-        }
         assert!(!site.show(&node).await.to_string().contains("creds"));
     }
 }
@@ -986,7 +947,7 @@ async fn a_worker_with_logins_of_its_own_is_shut_out_alone() {
     drop(shared);
     let enroll = |name| ["node", "enroll", "--name", name, "--bmc", "127.0.9.1"];
     // It is believed with secrets.
-    site.cli_as("hush", &enroll("box")).await.good();
+    site.cli_as(IDLE, &enroll("box")).await.good();
     let revoke = ["auth", "worker", "revoke", "w2"];
     // No worker is left that could note it.
     let said = site.cli(&revoke).await;

@@ -271,6 +271,7 @@ async fn a_worker_that_cannot_work_says_why_and_is_not_counted() {
     let Worker {
         process: _first,
         http,
+        ..
     } = site.worker("w1", "");
     let mut taken = site.spawn("w2", "", http);
     let status = taken.process.wait_exit(SOON).unwrap();

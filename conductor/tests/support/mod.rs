@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod bmcs;
+pub mod printed;
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
@@ -18,11 +19,13 @@ use ironbeat_rack::ports::PortLease;
 use ironbeat_rack::process::{Process, run};
 use ironbeat_rack::secrets;
 use nkeys::KeyPair;
+use printed::{IDLE, Printed, is_given};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,12 +77,15 @@ pub struct Site {
     dir: TempDir,
     /// What `ironbeat auth init` made; none: nobody has a login.
     auth: Option<PathBuf>,
+    printed: Arc<Printed>,
 }
 
 /// A worker process. Killed on drop.
 pub struct Worker {
     pub process: Process,
     pub http: PortLease,
+    /// By all of its site.
+    by_all: Arc<Printed>,
 }
 
 impl Worker {
@@ -160,11 +166,13 @@ impl Site {
         for name in ["vmlinuz", "initrd", "disk.img.gz"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
+        let printed = Printed::new(dir.path().into(), auth.clone());
         Self {
             nats,
             client,
             dir,
             auth,
+            printed: Arc::new(printed),
         }
     }
 
@@ -222,7 +230,12 @@ impl Site {
             command.env("IRONBEAT_TEST_CLOCK", self.clock_path(host));
         }
         let process = Process::start(host, command, &self.log_path(host)).unwrap();
-        Worker { process, http }
+        let by_all = Arc::clone(&self.printed);
+        Worker {
+            process,
+            http,
+            by_all,
+        }
     }
 
     fn clock_path(&self, id: &str) -> PathBuf {
@@ -252,14 +265,15 @@ impl Site {
 
     /// The operator's command line, with `password` as the BMC's where one is needed.
     pub async fn cli_as(&self, password: &str, args: &[&str]) -> Said {
+        assert!(is_given(password), "it would not be looked for");
         let mut command = self.command(args, "admin");
         command.env("IRONBEAT_BMC_PASSWORD", password);
-        Self::said(command).await
+        self.said(command).await
     }
 
     /// The command line as `login`, one of the people.
     pub async fn cli_by(&self, login: &str, args: &[&str]) -> Said {
-        Self::said(self.command(args, login)).await
+        self.said(self.command(args, login)).await
     }
 
     fn command(&self, args: &[&str], login: &str) -> Command {
@@ -280,16 +294,19 @@ impl Site {
         command
     }
 
-    async fn said(command: Command) -> Said {
+    async fn said(&self, command: Command) -> Said {
         let output = tokio::task::spawn_blocking(|| run(command, SOON));
         let output = output.await.unwrap().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said {
+        let said = Said {
             ok: output.status.success(),
             code: output.status.code(),
             out: text(&output.stdout),
             err: text(&output.stderr),
-        }
+        };
+        let mut all = self.printed.said.lock().unwrap();
+        all.push_str(&format!("{}\n{}\n", said.out, said.err));
+        said
     }
 
     /// A command that goes on while the test does something.
@@ -302,6 +319,11 @@ impl Site {
         let command = self.command(args, login);
         let log = self.dir.path().join(format!("cli-{}.log", args[0]));
         Process::start(&format!("ironbeat {}", args[0]), command, &log).unwrap()
+    }
+
+    /// All that nobody may print, each with a name.
+    pub fn secrets(&self) -> Vec<(String, String)> {
+        self.printed.secrets()
     }
 
     /// What `ironbeat auth init` made.
@@ -318,7 +340,7 @@ impl Site {
     }
 
     pub async fn cli(&self, args: &[&str]) -> Said {
-        self.cli_as("unused", args).await
+        self.cli_as(IDLE, args).await
     }
 
     /// One raw request.
@@ -380,11 +402,12 @@ impl Worker {
         self.process.log().text()
     }
 
-    /// It lives, and none of its tasks has panicked.
+    /// It lives, none of its tasks has panicked, and nobody of its site has printed a secret.
     pub fn assert_well(&mut self) {
         assert!(self.process.is_running(), "{}", self.process.log().tail());
         let printed = self.printed();
         assert!(!printed.contains("panicked"), "{printed}");
+        self.by_all.assert_hushed();
     }
 }
 
@@ -459,5 +482,5 @@ pub fn lookup(boot: BootId, inventory: Inventory) -> Lookup {
 
 /// A BMC that nobody ever asks.
 pub fn idle_bmc(n: u8) -> Value {
-    json!({ "protocol": "ipmi", "address": format!("127.0.9.{n}"), "username": "admin", "password": "unused" })
+    json!({ "protocol": "ipmi", "address": format!("127.0.9.{n}"), "username": "admin", "password": IDLE })
 }

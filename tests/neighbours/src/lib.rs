@@ -14,7 +14,6 @@ pub mod jobs;
 pub mod lab;
 pub mod machine;
 pub mod rows;
-pub mod secrets;
 pub mod site;
 pub mod web;
 pub mod wire;

@@ -28,6 +28,7 @@
 //! | programs and sockets inside the namespace | [`rack::Rack::command`], [`netns::Netns::inside`] |
 //! | which clients and BMCs get on, as `docs/bmc-interop.md` says | [`interop`] |
 //! | several nats-servers that can be killed, frozen, cut off and run out of disk | [`nats::cluster`], [`host`], [`disk`] |
+//! | a search of all that was printed for secrets | [`leaks`] |
 //! | what is swept after a `kill -9` | [`owner`], [`netns::sweep`] |
 
 pub mod bmc;
@@ -40,6 +41,7 @@ pub mod host;
 pub mod http;
 pub mod interop;
 pub mod layout;
+pub mod leaks;
 pub mod lldp;
 pub mod logfile;
 pub mod logins;

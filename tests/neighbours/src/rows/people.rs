@@ -4,11 +4,11 @@
 use crate::book::{Book, Control, Got};
 use crate::lab::{self, Lab, NODES};
 use crate::machine::mac;
-use crate::secrets;
 use crate::wire::{Act, Pass, SOON, Wire};
 use anyhow::{Context, Result, ensure};
 use ironbeat_auth::revoke::Order;
 use ironbeat_ops::{ENDPOINTS, Role};
+use ironbeat_rack::leaks::find;
 use ironbeat_rack::logins::now;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
@@ -167,9 +167,9 @@ fn read(lab: &mut Lab, book: &mut Book, login: &str) -> Result<()> {
             .find(|word| word.len() > 7)
             .unwrap_or_default()
             .to_string();
-        let found = secrets::find(&all, &[("a word of it".into(), known)]);
+        let found = find(&all, &[("a word of it".into(), known)]);
         let (control, _) = book.control(endpoint.name, found.context("it is not answered"))?;
-        let got = secrets::find(&all, &lab.secrets);
+        let got = find(&all, &lab.secrets);
         let tries = format!("to read a secret in what {} answers", endpoint.name);
         book.reading(&control, &tries, Got::of(got));
     }
@@ -194,9 +194,9 @@ fn heard(lab: &mut Lab, book: &mut Book, n: usize, role: Role) -> Result<()> {
     std::thread::sleep(ANSWER);
     let text = ears.text();
     let node = [("a node".to_string(), lab.nodes[0].clone())];
-    let hears = secrets::find(&text, &node).context("it hears nothing of a node");
+    let hears = find(&text, &node).context("it hears nothing of a node");
     let (control, _) = book.control("to hear what happens", hears)?;
-    let got = secrets::find(&text, &lab.secrets);
+    let got = find(&text, &lab.secrets);
     book.reading(
         &control,
         "to hear a secret in ib.v1.> while all others played",
@@ -207,7 +207,7 @@ fn heard(lab: &mut Lab, book: &mut Book, n: usize, role: Role) -> Result<()> {
         .lines()
         .rfind(|line| line.contains("came in the clear"));
     let seen = seen.map(|line| format!("worker: {line}"));
-    let found = secrets::find(&text, &plain);
+    let found = find(&text, &plain);
     let asked = answer
         .error()
         .map_or("it was answered".to_string(), str::to_string);
@@ -388,11 +388,11 @@ fn records(lab: &mut Lab, book: &mut Book) -> Result<()> {
         }
     }
     let node = [("a node".to_string(), NODES[0].to_string())];
-    let sealed = all.contains("\"sealed\"") && secrets::find(&all, &node).is_some();
+    let sealed = all.contains("\"sealed\"") && find(&all, &node).is_some();
     let sealed = sealed.then_some(()).context("no sealed document");
     let (control, ()): (Control, ()) =
         book.control("a worker opens them: its BMCs obey", sealed)?;
-    let got = secrets::find(&all, &lab.secrets);
+    let got = find(&all, &lab.secrets);
     book.reading(&control, "to read a secret in any key", Got::of(got));
     Ok(())
 }
