@@ -39,6 +39,15 @@ const READY: Duration = Duration::from_secs(90);
 const NOTICES: Duration = Duration::from_secs(30);
 /// The records' bucket.
 const RECORDS: &str = "KV_ib";
+/// All that workers make.
+const STREAMS: [&str; 6] = [
+    RECORDS,
+    "KV_ib_workers",
+    "KV_ib_lookups",
+    "IB_EVENTS",
+    "IB_SEEN",
+    "IB_CONSOLES",
+];
 /// Its content is its name's only meaning: no machine reads it.
 pub const IMAGE: &str = "system.raw";
 const IMAGE_BYTES: usize = 1 << 20;
@@ -148,7 +157,31 @@ impl Site {
         }
         (0..WORKERS).try_for_each(|n| site.wait_worker(n))?;
         site.wait_workers(WORKERS)?;
+        site.wait_replicated()?;
         Ok(site)
+    }
+
+    /// Waits until each bucket and stream has a leader, and sees that all servers keep it, although no configuration says how many.
+    fn wait_replicated(&self) -> Result<()> {
+        let deadline = Instant::now() + READY;
+        loop {
+            let replicas = self.cluster.replicas()?;
+            let fewer = replicas
+                .iter()
+                .find(|(_, count)| **count != u64::from(SERVERS));
+            ensure!(
+                fewer.is_none(),
+                "stream and number of servers that keep it, of {SERVERS}: {fewer:?}"
+            );
+            if STREAMS.iter().all(|stream| replicas.contains_key(*stream)) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "streams that have a leader, of {STREAMS:?}: {replicas:?}"
+            );
+            std::thread::sleep(LOOK);
+        }
     }
 
     pub fn runtime(&self) -> &Runtime {
@@ -296,7 +329,7 @@ impl Site {
         let worker = &mut self.workers[n];
         let servers = self.cluster.urls();
         let text = format!(
-            "id = \"{name}\"\n[nats]\nservers = {servers:?}\nreplicas = {SERVERS}\nlogin = \"{}\"\n\
+            "id = \"{name}\"\n[nats]\nservers = {servers:?}\nlogin = \"{}\"\n\
              [http]\nlisten = \"{}:{HTTP_PORT}\"\nboot_dir = \"{dir}\"\nimage_dir = \"{dir}/images\"\n\
              [http.limits]\nper_address = 0\n{}",
             self.logins.worker().display(),

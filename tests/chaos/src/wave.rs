@@ -38,7 +38,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const AGAIN_WORDS: [&str; 3] = ["begun again", "another try after", "booted by force"];
 /// More than one node has in one wave.
 const EVENTS: usize = 200;
-/// Words about single nodes, at most; the counts are whole.
+/// Words about single nodes, at most, beside what was seen twice; the counts are whole.
 const DETAILS: usize = 12;
 
 pub struct Job {
@@ -60,6 +60,7 @@ pub struct Outcome {
     pub twice: u64,
     /// Jobs in which a power command came again, with the reason on record.
     pub again: u64,
+    /// What was seen twice comes first, all of it: nothing else has it.
     pub details: Vec<String>,
     /// What the machines saw, for later waves to compare with.
     pub seen: BTreeMap<Wish, Seen>,
@@ -140,9 +141,10 @@ pub fn run(
         details: Vec::new(),
         seen: BTreeMap::new(),
     };
+    let (mut seen_twice, mut more) = (Vec::new(), Vec::new());
     if !entries.kept {
         outcome.lost += 1;
-        outcome.say("the diary lost an acknowledged line".into());
+        more.push("the diary lost an acknowledged line".into());
     }
     let unknown = vec![Stand::Pending; jobs.len()];
     let stands = stands.unwrap_or(unknown);
@@ -154,7 +156,7 @@ pub fn run(
                 Some(why) => format!("refused: {why}"),
                 None => site.runtime().block_on(explain(site.operator(), job.node)),
             };
-            outcome.say(format!(
+            more.push(format!(
                 "{} {:?}: {stand:?}: {why}",
                 name(job.node),
                 job.wish
@@ -183,26 +185,22 @@ pub fn run(
         outcome.again += u64::from(!again.is_empty());
         outcome.twice += u64::from(!twice.is_empty());
         outcome.lost += u64::from(stand == Stand::Well && !missing.is_empty());
-        for words in twice.iter().chain(&missing) {
-            outcome.say(format!("{} {:?}: {words}", name(job.node), job.wish));
-        }
-        for words in again {
-            outcome.say(format!(
-                "{}: {words}, as its events explain",
-                name(job.node)
-            ));
-        }
+        let of_node = |words: &String| format!("{} {:?}: {words}", name(job.node), job.wish);
+        seen_twice.extend(twice.iter().map(of_node));
+        more.extend(missing.iter().map(of_node));
+        let explained = |words| format!("{}: {words}, as its events explain", name(job.node));
+        more.extend(again.into_iter().map(explained));
     }
+    outcome.details = details(seen_twice, more);
     Ok(outcome)
 }
 
-impl Outcome {
-    fn say(&mut self, words: String) {
-        if self.details.len() < DETAILS {
-            self.details.push(words);
-        }
-    }
+fn details(twice: Vec<String>, more: Vec<String>) -> Vec<String> {
+    let more = more.into_iter().take(DETAILS);
+    twice.into_iter().chain(more).collect()
+}
 
+impl Outcome {
     /// Nothing was lost, nothing was seen twice, and all that was asked for was done.
     pub fn is_good(&self) -> bool {
         self.well.is_some() && self.failed.is_empty() && self.lost == 0 && self.twice == 0
@@ -363,5 +361,18 @@ async fn explain(link: &Link, node: usize) -> String {
             )
         }
         Err(error) => format!("nobody explains it: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_twice_is_told_however_much_else_there_is_to_tell() {
+        let lost = vec!["node1 Deploy: Lost".to_string(); 3 * DETAILS];
+        let twice = vec!["node9 Deploy: write_image 2 times, not 1".to_string()];
+        let told = details(twice.clone(), lost);
+        assert_eq!((told.len(), &told[..1]), (DETAILS + 1, &twice[..]));
     }
 }

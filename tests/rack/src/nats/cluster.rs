@@ -231,25 +231,41 @@ impl NatsCluster {
     /// # Errors
     /// When no server answers.
     pub fn leaders(&self) -> Result<Leaders> {
-        let pages: Vec<(usize, Value)> = (0..self.len())
-            .filter_map(|n| Some((n, self.page(n, "/jsz?accounts=true&streams=true").ok()?)))
-            .collect();
-        ensure!(!pages.is_empty(), "no nats-server shows its streams");
         let mut leaders = Leaders::default();
-        for (n, page) in &pages {
-            let says = |leader: &Value| leader.as_str() == Some(&name(*n));
-            if says(&page["meta_cluster"]["leader"]) {
+        for (n, page) in &self.jetstream()? {
+            if page["meta_cluster"]["leader"].as_str() == Some(&name(*n)) {
                 leaders.meta = Some(*n);
             }
-            let accounts = page["account_details"].as_array().into_iter().flatten();
-            let streams = accounts.flat_map(|account| account["stream_detail"].as_array());
-            for stream in streams.flatten().filter(|s| says(&s["cluster"]["leader"])) {
-                if let Some(stream) = stream["name"].as_str() {
-                    leaders.streams.insert(stream.to_owned(), *n);
-                }
-            }
+            let led = led(*n, page).map(|(stream, _)| (stream.to_owned(), *n));
+            leaders.streams.extend(led);
         }
         Ok(leaders)
+    }
+
+    /// How many servers keep each stream, by the configuration that its leader has.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub fn replicas(&self) -> Result<BTreeMap<String, u64>> {
+        let mut replicas = BTreeMap::new();
+        for (n, page) in &self.jetstream()? {
+            let led = led(*n, page).map(|(stream, about)| {
+                let count = about["config"]["num_replicas"].as_u64();
+                (stream.to_owned(), count.unwrap_or_default())
+            });
+            replicas.extend(led);
+        }
+        Ok(replicas)
+    }
+
+    /// What each server that answers shows of JetStream.
+    fn jetstream(&self) -> Result<Vec<(usize, Value)>> {
+        let page = |n| self.page(n, "/jsz?accounts=true&streams=true&config=true");
+        let pages: Vec<(usize, Value)> = (0..self.len())
+            .filter_map(|n| Some((n, page(n).ok()?)))
+            .collect();
+        ensure!(!pages.is_empty(), "no nats-server shows its streams");
+        Ok(pages)
     }
 
     /// Whether a server says of itself that it is well: JetStream is on and up to date.
@@ -303,6 +319,17 @@ impl NatsCluster {
         let page = member.host.netns().inside(ask);
         page.with_context(|| format!("ask {} for {path}", name(n)))
     }
+}
+
+/// The streams that a server says it leads, by name.
+fn led(n: usize, page: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let accounts = page["account_details"].as_array().into_iter().flatten();
+    let streams = accounts.flat_map(|account| account["stream_detail"].as_array());
+    let own = name(n);
+    streams
+        .flatten()
+        .filter(move |stream| stream["cluster"]["leader"] == own.as_str())
+        .filter_map(|stream| Some((stream["name"].as_str()?, stream)))
 }
 
 fn name(n: usize) -> String {
@@ -376,6 +403,7 @@ mod tests {
         let created = ask(&cluster, 0, "$JS.API.STREAM.CREATE.T", config, API).unwrap();
         assert!(created.contains("\"did_create\":true"), "{created}");
         store(&cluster, 0, "one");
+        assert_eq!(cluster.replicas().unwrap()["T"], 3);
 
         let leader = cluster.leaders().unwrap().streams["T"];
         let other = (leader + 1) % 3;
