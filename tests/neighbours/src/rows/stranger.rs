@@ -5,6 +5,7 @@ use crate::eyes::Eyes;
 use crate::jobs;
 use crate::lab::{self, Lab, NODES};
 use crate::machine::{Machine, Mark, mac};
+use crate::site::until;
 use crate::web;
 use crate::wire::{Act, Pass, Wire};
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,8 @@ use ironbeat_common::lookup::LookupReply;
 use nkeys::KeyPair;
 use serde_json::json;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const WHO: &str = "an unknown machine";
@@ -247,21 +250,33 @@ fn config_drive(lab: &mut Lab, book: &mut Book) -> Result<()> {
     lab.rests(1)
 }
 
-/// In a second, and what came of it.
-#[derive(Debug, Default)]
+/// What came of it.
+#[derive(Debug)]
 struct Flood {
     sent: u64,
     looked_at: u64,
     refused: u64,
-    secs: f64,
+    begun: Instant,
+    /// When the last answer came.
+    over: Instant,
 }
 
-/// Ten thousand a second: strangers wait, and a machine that comes with its ticket does not.
+impl Flood {
+    fn secs(&self) -> f64 {
+        self.over.duration_since(self.begun).as_secs_f64()
+    }
+}
+
+/// Ten thousand a second: strangers wait; an agent at work and a machine that comes with its ticket do not.
 fn flood(lab: &mut Lab, book: &mut Book) -> Result<()> {
     const A_SECOND: u32 = 10_000;
-    let secs = if lab.short { 1 } else { 10 };
+    /// One after the other. Each would take what is left of the flood to about its half, if it waited for the lookups before it.
+    const BEATS: usize = 5;
+    let secs = if lab.short { 2 } else { 10 };
     lab.inspects(2)?;
     let ticket = lab.ticket(2)?;
+    let agent = lab.agent(3)?;
+    let mut beating = agent.wire(lab)?;
     let pass = lab.bootstrap_pass()?;
     let to = lab.site.nats.address();
     // Half of them say that they are a known node.
@@ -270,32 +285,56 @@ fn flood(lab: &mut Lab, book: &mut Book) -> Result<()> {
         .map(|(n, mark)| Machine::new(n, mark, None).map(|machine| machine.lookup(None)))
         .collect::<Result<_>>()?;
     let eyes = lab.eyes();
-    let flooding = std::thread::spawn(move || pour(to, &pass, &bodies, A_SECOND, secs));
+    let poured = Arc::new(AtomicU64::new(0));
+    let flooding = {
+        let poured = Arc::clone(&poured);
+        std::thread::spawn(move || pour(to, &pass, &bodies, A_SECOND, secs, &poured))
+    };
     // In the middle of it.
-    std::thread::sleep(Duration::from_millis(500));
+    until("half of a second's lookups are sent", || {
+        let half = poured.load(Ordering::Relaxed) >= u64::from(A_SECOND) / 2;
+        Ok((half || flooding.is_finished()).then_some(()))
+    })?;
+    let mut beats = vec![];
+    for _ in 0..BEATS {
+        let answered = agent.beats(&mut beating).map(|_| Instant::now());
+        beats.push(book.control("to beat meanwhile", answered)?.1);
+    }
     let begin = Instant::now();
     let rightful = Machine::new(2, Mark::All, Some(&ticket))?.welcome(lab);
     let took = begin.elapsed();
     let (control, _) = book.control("to look up with its ticket meanwhile", rightful)?;
     let flood = flooding.join();
     let flood = flood.map_err(|_| anyhow::anyhow!("the flood panicked"))??;
-    eprintln!("    {flood:?}; the rightful machine was let in after {took:?}");
+    let meanwhile = beats.iter().filter(|at| **at < flood.over).count();
+    eprintln!(
+        "    {flood:?}, over after {} s; {meanwhile} of {BEATS} beats were answered meanwhile; the rightful machine was let in \
+         after {took:?}",
+        flood.secs()
+    );
     ensure!(
         flood.sent >= u64::from(A_SECOND),
         "{flood:?}: that is no flood"
     );
+    ensure!(
+        meanwhile == BEATS,
+        "an agent's heartbeats waited until all lookups were answered"
+    );
     // A rack at once, and fifty a second: docs/security.md.
-    let bound = 400.0 + 50.0 * (flood.secs + 1.0);
+    let bound = 400.0 + 50.0 * (flood.secs() + 1.0);
     let got = flood.looked_at as f64 > bound;
     let got = got.then(|| {
         format!(
             "{} of {} were looked at, in {} s",
-            flood.looked_at, flood.sent, flood.secs
+            flood.looked_at,
+            flood.sent,
+            flood.secs()
         )
     });
     let seen = eyes.see(&["too many lookups"]);
     let tries = format!("to look up {} times in {secs} s", flood.sent);
     book.attempt(&control, &tries, Got::of(got), seen);
+    lab.rests(3)?;
     lab.rests(2)
 }
 
@@ -305,6 +344,7 @@ fn pour(
     bodies: &[Vec<u8>],
     a_second: u32,
     secs: u32,
+    poured: &Arc<AtomicU64>,
 ) -> Result<Flood> {
     let mut wire = Wire::login(to, pass)?;
     let inbox = format!("{}.flood", wire.inbox());
@@ -315,10 +355,9 @@ fn pour(
         [head.as_bytes(), body, b"\r\n"].concat()
     };
     let all: Vec<Vec<u8>> = bodies.iter().map(one).collect();
-    let begin = Instant::now();
+    let (begin, poured) = (Instant::now(), Arc::clone(poured));
     let sending = std::thread::spawn(move || -> Result<u64> {
         const AT_ONCE: u32 = 200;
-        let mut sent = 0;
         for n in 0..a_second * secs / AT_ONCE {
             let due = begin + Duration::from_secs(1) * n * AT_ONCE / a_second;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -326,12 +365,17 @@ fn pour(
                 .flat_map(|n| all[n % all.len()].clone())
                 .collect();
             mouth.write_all(&piece)?;
-            sent += u64::from(AT_ONCE);
+            poured.fetch_add(AT_ONCE.into(), Ordering::Relaxed);
         }
-        Ok(sent)
+        Ok(poured.load(Ordering::Relaxed))
     });
-    let mut flood = Flood::default();
-    let mut last = Instant::now();
+    let mut flood = Flood {
+        sent: 0,
+        looked_at: 0,
+        refused: 0,
+        begun: begin,
+        over: begin,
+    };
     let mut sending = Some(sending);
     loop {
         if let Some(thread) = sending.take_if(|thread| thread.is_finished()) {
@@ -346,12 +390,11 @@ fn pour(
             None if sending.is_none() => break,
             None => continue,
         }
-        last = Instant::now();
+        flood.over = Instant::now();
         if flood.sent > 0 && flood.looked_at + flood.refused >= flood.sent {
             break;
         }
     }
-    flood.secs = last.duration_since(begin).as_secs_f64();
     Ok(flood)
 }
 
