@@ -380,7 +380,7 @@ async fn handles_are_bounded() {
 mod simulated {
     //! Acts that a chassis script cannot play: a BMC with its own idea of time, and of what it heard.
     use super::*;
-    use ironbeat_bmc_sim::{Counters, Faults, Fleet, PowerFault, Settings};
+    use ironbeat_bmc_sim::{BootFlags, Counters, Faults, Fleet, PowerFault, Settings};
     use ironbeat_core::node::BootDevice;
     use ironbeat_rack::ports::PortLease;
 
@@ -575,6 +575,31 @@ mod simulated {
         assert_eq!(flags.device, Some(ironbeat_ipmi::BootDevice::Bios));
         assert!(flags.flags.persistent);
         assert_eq!(sim.commands(), [0; 6]);
+    }
+
+    /// A ramdisk that dies, or a kernel that is loaded in part, starts the machine again, and nobody sets the boot device.
+    #[tokio::test]
+    async fn a_machine_boots_from_the_network_at_each_start_until_it_is_told_to_boot_its_disk() {
+        const PXE: u8 = 1;
+        const DISK: u8 = 2;
+        let (sim, bmcs) = (machine(false), bmcs());
+        let starts = || {
+            let starts = sim.fleet.with(0, |bmc, now| bmc.starts(now));
+            let device = |flags: BootFlags| flags.is_valid().then(|| flags.device());
+            starts.into_iter().map(device).collect::<Vec<_>>()
+        };
+        let mut expected = vec![];
+        for (boots, device) in [(BmcAct::Netboot, PXE), (BmcAct::BootDisk, DISK)] {
+            perform(&bmcs, &sim.access(), BmcAct::PowerOff)
+                .await
+                .unwrap();
+            for act in [boots, BmcAct::Reset, BmcAct::Reset] {
+                perform(&bmcs, &sim.access(), act).await.unwrap();
+                expected.push(Some(device));
+                until(|| starts().len() >= expected.len()).await;
+                assert_eq!(starts(), expected, "{act:?}");
+            }
+        }
     }
 
     /// The BMC accepts the command and dies: only the command is known.
