@@ -406,6 +406,44 @@ async fn a_revoked_login_is_dropped_and_stays_out_for_all_workers() {
     }
 }
 
+/// docs/security.md has it offline.
+#[tokio::test(flavor = "multi_thread")]
+async fn once_a_site_is_made_nothing_needs_the_operators_own_key() {
+    let site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    std::fs::remove_file(site.auth().join("operator/identity.seed")).unwrap();
+    let mut worker = site.worker("w1", "");
+    let file = |name: &str| site.dir().join(name).display().to_string();
+    let (jetstream, dir) = (file("jetstream.creds"), site.auth().display().to_string());
+    let to = file("");
+    for args in [
+        &["auth", "user", "add", "bob", "--role", "observer"][..],
+        &["auth", "worker", "add", "w2", "--may-revoke"],
+        &["auth", "bootstrap", "replace"],
+        &["auth", "bootstrap", "revoke"],
+        &["auth", "jetstream", &jetstream],
+        &["auth", "roles"],
+        &[
+            "auth",
+            "certificate",
+            &dir,
+            "w1",
+            "--host",
+            "127.0.0.1",
+            "--to",
+            &to,
+        ],
+        &["auth", "user", "revoke", "bob"],
+        &["auth", "worker", "revoke", "w2"],
+    ] {
+        site.cli(args).await.good();
+    }
+    for login in ["people/bob.creds", "workers/w2/worker.creds"] {
+        let came = connect_as(&site.nats, site.auth(), login).await;
+        assert!(came.is_err(), "{login}");
+    }
+    worker.assert_well();
+}
+
 /// Consoles and lists of events stay for hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_stay_end_with_their_login_and_say_so() {

@@ -155,6 +155,26 @@ fn assert_unknown(what: &str, text: &str, secrets: &[(String, String)]) {
     assert_eq!(found, None, "{what} has it: {text}");
 }
 
+/// As systemd does it for `LoadCredential=`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_has_its_master_key_from_a_credential() {
+    let mut site = Site::start().await;
+    let mut first = site.worker("w1", QUIET);
+    enrolled(&site, 1).await;
+    let more = format!("[secrets]\nkey_credential = \"master.key\"\n[policy]\n{QUIET}");
+    let start = |site: &Site| site.spawn_with("w2", "w2", &more, PortLease::take().unwrap());
+    let mut without = start(&site);
+    assert!(!without.process.wait_exit(SOON).unwrap().success());
+    let why = without.printed();
+    assert!(why.contains("LoadCredential=master.key:"), "{why}");
+    site.env = vec![("CREDENTIALS_DIRECTORY", site.dir().into())];
+    // It starts with no other key than that of the secret that is there.
+    let mut second = start(&site);
+    second.process.wait_for_log(" ready ", SOON).unwrap();
+    second.assert_well();
+    first.assert_well();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_hears_and_reads_everything_learns_no_secret_of_the_command_line() {
     let (site, bmcs) = (Site::start().await, Bmcs::start(1));

@@ -261,3 +261,20 @@ async fn a_worker_does_not_start_with_anothers_key() {
     let said = format!("serve https with {to}/w1.pem and {to}/w2.key");
     worker.process.wait_for_log(&said, support::SOON).unwrap();
 }
+
+/// As where the servers' certificate is of a public CA.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_ca_workers_and_commands_believe_the_systems_roots_and_nobody_else() {
+    let mut site = Site::start_with_logins(NatsBinary::Floor, &["--tls"]).await;
+    let roots = site.dir().join("roots.pem");
+    std::fs::rename(site.auth().join("worker/ca.pem"), &roots).unwrap();
+    std::fs::remove_file(site.auth().join("people/ca.pem")).unwrap();
+    // What OpenSSL and rustls-native-certs read in the place of the system's.
+    site.env = vec![("SSL_CERT_FILE", roots)];
+    let mut worker = site.worker("w1", "");
+    site.cli(&["workers"]).await.good();
+    site.env.clear();
+    let why = site.cli(&["workers"]).await.bad();
+    assert!(why.contains("connect to NATS"), "{why}");
+    worker.assert_well();
+}

@@ -77,6 +77,8 @@ pub struct Site {
     dir: TempDir,
     /// What `ironbeat auth init` made; none: nobody has a login.
     auth: Option<PathBuf>,
+    /// Environment of workers and commands that start from now on.
+    pub env: Vec<(&'static str, PathBuf)>,
     printed: Arc<Printed>,
 }
 
@@ -172,6 +174,7 @@ impl Site {
             client,
             dir,
             auth,
+            env: vec![],
             printed: Arc::new(printed),
         }
     }
@@ -226,6 +229,7 @@ impl Site {
         command.args(["conductor", "--config"]).arg(&config);
         // Whatever must never be printed must not be printed at this level either.
         command.env("IRONBEAT_LOG", "debug");
+        command.envs(self.env.iter().cloned());
         if self.clock_path(host).exists() {
             command.env("IRONBEAT_TEST_CLOCK", self.clock_path(host));
         }
@@ -279,6 +283,7 @@ impl Site {
     fn command(&self, args: &[&str], login: &str) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(args);
+        command.envs(self.env.iter().cloned());
         command.env("IRONBEAT_NATS", self.nats.url());
         match &self.auth {
             Some(auth) => {
