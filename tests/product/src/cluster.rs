@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,7 +13,7 @@ use ironbeat_rack::layout::{BOOT_PORT, GATEWAY, HTTPS_PORT, NATS_PORT};
 use ironbeat_rack::logfile::LogCursor;
 use ironbeat_rack::logins::Logins;
 use ironbeat_rack::machine::KERNEL_ARGS;
-use ironbeat_rack::process::{Process, run, run_ok};
+use ironbeat_rack::process::{Process, run};
 use ironbeat_rack::rack::{Rack, RackSpec};
 use ironbeat_rack::secrets;
 use serde_json::Value;
@@ -36,6 +37,8 @@ pub struct Cluster {
     /// The rack; its nodes are enrolled by [`Self::enroll`].
     pub rack: Rack,
     logins: Logins,
+    /// What commands printed.
+    said: Mutex<String>,
 }
 
 impl Cluster {
@@ -78,6 +81,7 @@ impl Cluster {
             http: http.into(),
             rack,
             logins,
+            said: Mutex::default(),
         };
         for index in 0..workers {
             cluster.workers.push(None);
@@ -188,11 +192,8 @@ impl Cluster {
     pub fn cli(&self, args: &[&str]) -> Result<Value> {
         let mut command = self.cli_command(args)?;
         command.arg("--json");
-        let output = run(command, CLI_TIMEOUT)?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        serde_json::from_slice(&output.stdout)
+        let output = self.run(command)?;
+        serde_json::from_str(&output)
             .with_context(|| format!("understand the output of ironbeat {}", args.join(" ")))
     }
 
@@ -201,7 +202,40 @@ impl Cluster {
     /// # Errors
     /// What the command line printed as its error.
     pub fn cli_text(&self, args: &[&str]) -> Result<String> {
-        run_ok(self.cli_command(args)?, CLI_TIMEOUT)
+        self.run(self.cli_command(args)?)
+    }
+
+    /// The standard output of a command line that was made here.
+    ///
+    /// # Errors
+    /// What it printed as its error.
+    pub fn run(&self, command: Command) -> Result<String> {
+        let output = run(command, CLI_TIMEOUT)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push_str(&format!("{out}\n{err}\n"));
+        if !output.status.success() {
+            bail!("{}", err.trim());
+        }
+        Ok(out)
+    }
+
+    /// All that workers, machines and the commands so far have printed, by who it was.
+    pub fn printed(&self) -> Vec<(String, String)> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = vec![("a command".to_string(), said.clone())];
+        let workers = (0..self.workers.len()).map(|n| (worker_name(n), self.worker_log(n).text()));
+        all.extend(workers);
+        let nodes = 1..=self.rack.machines().len();
+        let consoles = nodes.map(|n| {
+            (
+                format!("the console of {}", node_name(n)),
+                self.rack.console(n).text(),
+            )
+        });
+        all.extend(consoles);
+        all
     }
 
     /// Enrolls a node of the rack as `node<I>`, known by its first NIC's MAC; `extra` is more arguments.
