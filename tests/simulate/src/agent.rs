@@ -31,6 +31,8 @@ pub(crate) struct Agent {
     /// A nudge has come that no answer has followed.
     is_called: bool,
     failures: u32,
+    /// When it last asked and there was no worker.
+    pub unheard: Option<u64>,
     timeout_ms: u64,
     pub works: u64,
 }
@@ -48,6 +50,7 @@ impl Agent {
             nudged: false,
             is_called: false,
             failures: 0,
+            unheard: None,
             timeout_ms: 300_000,
             works: 0,
         }
@@ -114,6 +117,10 @@ impl World {
             self.store.beats.insert(*node, beat);
         }
         let Some(to) = self.any_worker() else {
+            let now = self.now;
+            if let Some(agent) = self.machines[machine].agent() {
+                agent.unheard = Some(now);
+            }
             self.of_machine(1, machine, OfMachine::Refused(number));
             return;
         };

@@ -8,7 +8,7 @@
 //! - A step begins up to five seconds after the record stopped wanting it: for so long an agent believes an answer.
 //! - A machine has left its ramdisk when its BMC has said that it is off; of one that lied about that nobody could know.
 //! - A step that runs goes on while its machine is being turned off for that, or until the agent's next beat: 0.6 of 300 s
-//!   and an answer's time.
+//!   and an answer's time. While there is no worker nobody can tell it: it asks again within a minute.
 use crate::agent::ANSWER_MS;
 use crate::asks::Command;
 use crate::disks::Content;
@@ -34,6 +34,8 @@ pub(crate) struct Judge {
 
 /// After the end of a job nothing of it goes on for longer: the longest time to the next beat, and its answer's.
 const BEAT_MS: u64 = 180_000 + ANSWER_MS;
+/// Agents that find no worker ask again within 45 s; a worker that starts answers after ten.
+const UNHEARD_MS: u64 = 60_000;
 const REMEMBERED_MS: u64 = 3_600_000;
 
 /// Its job is held by an operator's maintenance, which does not end by itself.
@@ -327,7 +329,12 @@ impl World {
             return;
         }
         let being_stopped = record.and_then(Node::job).is_some_and(turns_off);
-        if late > BEAT_MS && !being_stopped {
+        let now = self.now;
+        let unheard = self.machines[machine]
+            .agent()
+            .and_then(|agent| agent.unheard)
+            .is_some_and(|at| now - at <= UNHEARD_MS);
+        if late > BEAT_MS && !being_stopped && !unheard {
             self.judge.violation(format!(
                 "machine {machine}: step {step} of {boot} goes on, which the record has not wanted for {late} ms"
             ));
