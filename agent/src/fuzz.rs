@@ -8,6 +8,7 @@ use crate::init::{cmdline, ramdisk};
 use crate::net::dhcp::packet;
 use crate::net::lldp::tlv;
 use crate::net::sntp;
+use crate::rescue::archive;
 use crate::sysfs;
 use crate::web::http;
 use crate::web::trust::Authority;
@@ -98,6 +99,17 @@ pub fn modules(bytes: &[u8]) -> bool {
         assert_eq!(once.len(), order.len(), "a module is loaded twice");
     }
     !index.wanted(&names).is_empty()
+}
+
+/// A rescue system's archive, unpacked.
+pub fn archive(bytes: &[u8]) -> bool {
+    let (mut rest, mut left) = (bytes, bytes.len());
+    let mut names = 0;
+    while let Ok(Some(entry)) = archive::next(&mut rest, &mut left) {
+        assert!(!entry.path.starts_with('/') && !entry.path.split('/').any(|name| name == ".."));
+        names += 1;
+    }
+    names > 0
 }
 
 /// The head of an HTTP answer.

@@ -15,5 +15,6 @@ pub mod log;
 pub mod net;
 mod netlink;
 pub mod random;
+mod rescue;
 mod sysfs;
 pub mod web;

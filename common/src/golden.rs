@@ -4,7 +4,7 @@ use crate::codec::{DecodeError, MAX_MESSAGE_BYTES, VERSION, decode, encode};
 use crate::collision::{Clash, Collision, Fate};
 use crate::disk::DiskIdentity;
 use crate::heartbeat::{
-    Heartbeat, HeartbeatReply, Outcome, Progress, Retry, Status, StepError, Written,
+    Heartbeat, HeartbeatReply, Outcome, Progress, Rescued, Retry, Status, StepError, Written,
 };
 use crate::id::{BootId, Mac, NodeId, StepId};
 use crate::image::{Checksum, Digest, ImageFormat};
@@ -12,14 +12,15 @@ use crate::inventory::{BootFacts, BootMode, Disk, Inventory, Nic, System};
 use crate::login::{Login, LoginRequest, Renewal, RenewalReply, Signature, UserKey};
 use crate::lookup::{BootTimings, Lookup, LookupReply};
 use crate::measured::{EventLog, Measurements, Pcr};
-use crate::order::{ConfigFile, Order, WriteImage};
+use crate::order::{ConfigFile, Order, Rescue, RescueLogin, WriteImage};
 use core::fmt;
 use data_encoding::HEXLOWER;
 use ironbeat_mutate::Mutator;
 use ironbeat_mutate::good::wire::{
     BEATS as GOLDEN_BEATS, BOOT_ENTRY as GOLDEN_BOOT_ENTRY, LOGIN_REQUEST as GOLDEN_LOGIN_REQUEST,
     LOOKUP as GOLDEN_LOOKUP, MEASUREMENTS as GOLDEN_MEASUREMENTS, RENEWAL as GOLDEN_RENEWAL,
-    WELCOME as GOLDEN_WELCOME, WELCOME_LOGIN as GOLDEN_WELCOME_LOGIN, WRITE as GOLDEN_WRITE,
+    RESCUE as GOLDEN_RESCUE, WELCOME as GOLDEN_WELCOME, WELCOME_LOGIN as GOLDEN_WELCOME_LOGIN,
+    WRITE as GOLDEN_WRITE,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +111,18 @@ fn login() -> Login {
     }
 }
 
+fn rescue() -> Order {
+    Order::Rescue(Rescue {
+        urls: vec!["u".into()],
+        checksum: Checksum::Sha256(Digest([7; 32])),
+        login: RescueLogin {
+            password_hash: Some("$6$s$h".into()),
+            ssh_keys: vec!["k".into()],
+        },
+        stall_secs: 600,
+    })
+}
+
 fn write_image() -> Order {
     Order::WriteImage(WriteImage {
         disk: disk(),
@@ -197,6 +210,13 @@ fn every_message_has_its_golden_bytes() {
                     }],
                 }),
             },
+            "rescued" => Status::Done {
+                step: StepId(7),
+                outcome: Outcome::Rescued(Rescued {
+                    addresses: vec!["a".into()],
+                    said: "k".into(),
+                }),
+            },
             "failed" => Status::Failed {
                 step: StepId(7),
                 error: StepError {
@@ -242,6 +262,13 @@ fn every_message_has_its_golden_bytes() {
         "a1654c6f67696ea2636a777465652e792e736a6c697665735f7365637309",
     );
     check(RenewalReply::Over, "644f766572");
+    check(
+        HeartbeatReply::Step {
+            id: StepId(7),
+            order: rescue(),
+        },
+        GOLDEN_RESCUE,
+    );
     check(HeartbeatReply::Idle, "6449646c65");
     check(HeartbeatReply::LookUp, "664c6f6f6b5570");
     check(

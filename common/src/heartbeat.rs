@@ -58,6 +58,18 @@ pub enum Outcome {
     Nothing,
     Inventory(Box<Inventory>),
     Written(Written),
+    Rescued(Rescued),
+}
+
+/// People can log in to the ramdisk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescued {
+    /// Where, as its network has it.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// What the rescue system printed of itself: the public keys of its SSH server.
+    #[serde(default)]
+    pub said: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

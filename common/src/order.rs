@@ -27,6 +27,8 @@ pub enum Order {
     EraseMetadata {
         disks: Vec<DiskIdentity>,
     },
+    /// Unpack a rescue system beside this agent, let people in, and start it.
+    Rescue(Rescue),
     Reboot,
     PowerOff,
 }
@@ -39,6 +41,7 @@ impl Order {
             Order::WriteImage(_) => "write_image",
             Order::SetBootEntry { .. } => "prepare_instance_boot",
             Order::EraseMetadata { .. } => "erase_devices_metadata",
+            Order::Rescue(_) => "rescue",
             Order::Reboot => "reboot",
             Order::PowerOff => "power_off",
         }
@@ -66,6 +69,39 @@ pub struct WriteImage {
 /// The default of the conductor's policy, for an order that does not say.
 fn default_stall_secs() -> u32 {
     600
+}
+
+/// What people find who log in to a ramdisk, and who may.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rescue {
+    /// Mirrors of an archive (cpio "newc", by zstd), which is unpacked into the ramdisk's root.
+    pub urls: Vec<String>,
+    /// Of the archive as it is served.
+    pub checksum: Checksum,
+    pub login: RescueLogin,
+    /// As in [`WriteImage`].
+    #[serde(default = "default_stall_secs")]
+    pub stall_secs: u32,
+}
+
+/// Who may log in to a rescue system, as `rescue`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RescueLogin {
+    /// As crypt(5) has it; none: nobody by a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
+    /// Lines of OpenSSH's `authorized_keys`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+}
+
+/// A hash is worth a guess: `Debug` says whether there is one.
+impl fmt::Debug for RescueLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by_password = self.password_hash.is_some();
+        let keys = self.ssh_keys.len();
+        write!(f, "RescueLogin(password: {by_password}, {keys} keys)")
+    }
 }
 
 /// One file of a config drive; `path` is relative, `openstack/latest/meta_data.json`.

@@ -68,6 +68,14 @@ impl Archive {
         );
     }
 
+    /// Nothing where there is something already.
+    pub fn symlink_unless_there(&mut self, path: &str, target: &str) {
+        let path = path.trim_matches('/');
+        if !self.entries.contains_key(path) {
+            self.symlink(path, target);
+        }
+    }
+
     pub fn char_device(&mut self, path: &str, permissions: u32, major: u32, minor: u32) {
         self.add(
             path,

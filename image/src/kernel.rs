@@ -3,7 +3,7 @@
 use crate::cache;
 use crate::error::{Error, Result, file};
 use crate::flavour::Flavour;
-use crate::packages::apt_get;
+use crate::packages::{apt_get, download};
 use crate::run::{run, text};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ fn behind(depends: &str) -> Option<&str> {
 }
 
 fn unpack(package: &str, dir: &Path) -> Result<()> {
-    download(package, dir)?;
+    download(&[package], dir)?;
     let entries = fs::read_dir(dir).map_err(file("list", dir))?;
     let deb = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -105,19 +105,6 @@ fn unpack(package: &str, dir: &Path) -> Result<()> {
         .arg(dir)
         .arg(version_of(package)?))
     .map(drop)
-}
-
-fn download(package: &str, dir: &Path) -> Result<()> {
-    let get = || {
-        let mut command = Command::new("apt-get");
-        command.args(["download", "-qq", package]).current_dir(dir);
-        run(&mut command).map(drop)
-    };
-    get().or_else(|_| {
-        // Old lists name a file that the mirror has replaced.
-        apt_get(&["update", "-qq"])?;
-        get()
-    })
 }
 
 /// The ramdisk's own compression does better on all modules together than xz on each.

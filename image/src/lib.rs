@@ -9,6 +9,7 @@ pub mod initramfs;
 pub mod kernel;
 mod modules;
 mod packages;
+pub mod rescue;
 mod run;
 
 pub use error::Error;

@@ -1,9 +1,10 @@
 //! Debian packages that a command needs: which are missing, why they are needed, and their installation.
 //! Leaves it to the commands to say which they need.
 use crate::error::{Error, Result};
-use crate::run::text;
+use crate::run::{run, text};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Installs what is missing of `(package, why)`, saying so.
@@ -86,6 +87,20 @@ pub fn apt_get(arguments: &[&str]) -> Result<()> {
         command: name,
         status,
         said: all.trim().to_string(),
+    })
+}
+
+/// Puts packages into a directory as files. `name` or `name=version` each.
+pub fn download(packages: &[&str], dir: &Path) -> Result<()> {
+    let get = || {
+        let mut command = Command::new("apt-get");
+        command.args(["download", "-qq"]).args(packages);
+        run(command.current_dir(dir)).map(drop)
+    };
+    get().or_else(|_| {
+        // Old lists name a file that the mirror has replaced.
+        apt_get(&["update", "-qq"])?;
+        get()
     })
 }
 

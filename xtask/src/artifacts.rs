@@ -3,7 +3,7 @@
 use crate::packages;
 use anyhow::{Context, Result, anyhow, ensure};
 use ironbeat_image::flavour::Flavour;
-use ironbeat_image::{demo_os, initramfs, kernel};
+use ironbeat_image::{demo_os, initramfs, kernel, rescue};
 use ironbeat_product::product::Product;
 use ironbeat_rack::nats::NatsBinary;
 use ironbeat_rack::process::run_ok;
@@ -346,12 +346,46 @@ pub fn image_command(
     flavour: &str,
     ca: Option<&Path>,
     out: Option<PathBuf>,
+    rescue: Option<&[String]>,
     build: AgentBuild,
 ) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::IMAGE])?;
     let flavour: Flavour = flavour.parse()?;
     let out = out.unwrap_or_else(|| target().join("image").join(flavour.to_string()));
-    ramdisk(&agent(build)?, flavour, ca, build.zstd_level(), &out)
+    ramdisk(&agent(build)?, flavour, ca, build.zstd_level(), &out)?;
+    let Some(packages) = rescue else {
+        return Ok(());
+    };
+    let built = rescue_system(flavour, packages, build.zstd_level(), &out)?;
+    eprintln!("  with {}", built.packages.join(" "));
+    eprintln!("copy it to the workers' image directories; their configuration:");
+    println!("[policy]");
+    println!("rescue_image = \"rescue.cpio.zst\"");
+    println!("rescue_checksum = \"sha256:{}\"", built.sha256);
+    Ok(())
+}
+
+/// What people find who log in to the ramdisk; prints its size.
+fn rescue_system(
+    flavour: Flavour,
+    packages: &[String],
+    level: i32,
+    out_dir: &Path,
+) -> Result<rescue::Built> {
+    let built = rescue::build(&rescue::Spec {
+        kernel: &kernel(flavour)?,
+        flavour,
+        packages,
+        level,
+        cache_dir: &cache().join("rescue"),
+        out_dir,
+    })?;
+    let (bytes, path) = (built.bytes, built.path.display());
+    eprintln!(
+        "  {bytes:>10} bytes  {path} ({} unpacked)",
+        built.unpacked_bytes
+    );
+    Ok(built)
 }
 
 /// The demo's operating system, with that flavour's drivers.
@@ -377,11 +411,14 @@ pub fn product(build: Build, flavour: Flavour) -> Result<Product> {
     });
     let ((ironbeat, agent, agent_build), os) = (programs?, os?);
     ramdisk(&agent, flavour, None, agent_build.zstd_level(), &boot_dir)?;
+    let rescue = rescue_system(flavour, &[], 3, &boot_dir)?;
     Ok(Product {
         ironbeat,
         boot_dir,
         image: os.zst,
         image_sha256: os.zst_sha256,
+        rescue: rescue.path,
+        rescue_sha256: rescue.sha256,
     })
 }
 

@@ -57,6 +57,12 @@ enum Command {
         /// Where `vmlinuz` and `initrd` go; default: `target/image/<flavour>`.
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Also the system that `ironbeat node rescue` lets people in to: `rescue.cpio.zst`, for the workers' image directories.
+        #[arg(long)]
+        rescue: bool,
+        /// A Debian package that it has beside busybox, dropbear and e2fsprogs; may be given several times.
+        #[arg(long = "rescue-package", value_name = "NAME", requires = "rescue")]
+        rescue_packages: Vec<String>,
         /// Compile the agent faster and larger: to try a change, not to ship it.
         #[arg(long)]
         quick: bool,
@@ -93,6 +99,8 @@ fn main() -> ExitCode {
             flavour,
             ca,
             out,
+            rescue,
+            rescue_packages,
             quick,
         } => {
             let build = if quick {
@@ -100,7 +108,8 @@ fn main() -> ExitCode {
             } else {
                 AgentBuild::Small
             };
-            artifacts::image_command(&flavour, ca.as_deref(), out, build)
+            let rescue = rescue.then_some(rescue_packages.as_slice());
+            artifacts::image_command(&flavour, ca.as_deref(), out, rescue, build)
         }
         Command::Rack(args) => rack::run(&args),
         Command::States => states::run(),

@@ -2,11 +2,14 @@
 //! When to run it, and how to report it, is decided in `steps` and `beat`.
 use crate::context::StepContext;
 use crate::disk;
+use crate::net;
+use crate::rescue;
 use crate::web::way::Web;
 use anyhow::{Context, bail};
 use ironbeat_common::heartbeat::Outcome;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_common::order::Order;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -60,11 +63,22 @@ pub fn perform(
         Order::EraseMetadata { disks } => disk::erase_metadata(disks, context)
             .map(|()| Outcome::Nothing)
             .context("erasing old metadata"),
+        Order::Rescue(order) => rescue::rescue(order, context, web, addresses(), Path::new("/"))
+            .map(Outcome::Rescued)
+            .context("letting people in"),
         Order::Reboot | Order::PowerOff => {
             rustix::fs::sync();
             Ok(Outcome::Nothing)
         }
     }
+}
+
+/// Of all interfaces, without their prefix lengths.
+fn addresses() -> Vec<String> {
+    let all = net::addresses().unwrap_or_default().into_values().flatten();
+    let host = |it: String| it.split('/').next().map(str::to_owned);
+    let far = |it: &String| !it.starts_with("127.") && it != "::1";
+    all.filter_map(host).filter(far).collect()
 }
 
 #[cfg(test)]

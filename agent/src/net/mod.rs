@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+pub use sys::addresses;
+
 /// What the kernel knows of one interface that sysfs does not show.
 #[derive(Default)]
 pub struct KernelFacts {
@@ -43,7 +45,7 @@ impl KernelView {
         Ok(Self {
             neighbours,
             socket: sys::control_socket()?,
-            addresses: sys::addresses()?,
+            addresses: addresses()?,
         })
     }
 

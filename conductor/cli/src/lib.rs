@@ -18,6 +18,7 @@ mod password;
 mod power;
 pub mod private;
 mod progress;
+mod rescue;
 mod seal;
 pub mod servers;
 mod set;

@@ -6,6 +6,7 @@ use super::manual::StepArgs;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::power::power_word;
+use super::rescue::LoginArgs;
 use super::verb::{Which, about, ask_of, fresh_request, verb};
 use super::wait::{Success, Wait};
 use anyhow::Context;
@@ -84,6 +85,15 @@ pub enum NodeCommand {
         #[command(flatten)]
         steps: StepArgs,
     },
+    #[command(about = about::<request::Rescue>())]
+    Rescue {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        login: LoginArgs,
+    },
+    #[command(about = about::<request::Unrescue>())]
+    Unrescue(Which),
     #[command(about = about::<request::Hold>())]
     Hold {
         /// Id or name.
@@ -393,6 +403,24 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 wish: steps.into(),
             };
             verb(&client, &which, Success::At(Rest::Active), &ask).await
+        }
+        NodeCommand::Rescue { which, login } => {
+            let ask = request::Rescue {
+                node: which.node.clone(),
+                request: fresh_request(),
+                login: login.login()?,
+            };
+            verb(&client, &which, Success::At(Rest::Rescue), &ask).await
+        }
+        NodeCommand::Unrescue(which) => {
+            let (node, request) = (which.node.clone(), fresh_request());
+            verb(
+                &client,
+                &which,
+                Success::At(Rest::Active),
+                &request::Unrescue { node, request },
+            )
+            .await
         }
         NodeCommand::Hold { node } => {
             let request = fresh_request();

@@ -4,7 +4,8 @@ use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
 use crate::manual::Wish;
 use crate::node::{
-    BmcAccess, BootDevice, Candidate, ImageSource, MeasuredBoot, NewInstance, Node, Secret, Sign,
+    BmcAccess, BootDevice, Candidate, ImageSource, MeasuredBoot, NewInstance, Node, RescueLogin,
+    Secret, Sign,
 };
 use crate::patch::Patch;
 use crate::time::Time;
@@ -210,6 +211,10 @@ pub enum Verb {
     Clean(Wish),
     /// Do these steps on a machine that serves its owner, and have it do so again.
     Service(Wish),
+    /// Boot the ramdisk and let people in who have this login; the disks stay as they are.
+    Rescue(RescueLogin),
+    /// Have the machine serve its owner again.
+    Unrescue,
     Abort,
     /// Begin nothing more of the job under way.
     Hold,
@@ -275,6 +280,8 @@ impl Verb {
             Verb::Adopt(_) => "adopt",
             Verb::Clean(_) => "clean",
             Verb::Service(_) => "service",
+            Verb::Rescue(_) => "rescue",
+            Verb::Unrescue => "unrescue",
             Verb::Abort => "abort",
             Verb::Hold => "hold",
             Verb::Unhold => "unhold",

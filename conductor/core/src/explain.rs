@@ -91,6 +91,9 @@ pub struct Explanation {
     /// What other disks have that firmware, or the deployed system, may take for the deployed disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collisions: Option<String>,
+    /// How people reach the rescue system that runs, and its SSH server's keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<String>,
     /// Whether the instance said that it runs, where it is to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<String>,
@@ -166,7 +169,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         attempt: node.job().map(|job| attempt(node, job, policy)),
         netboot: None,
         next: next(node, policy),
-        verbs: verbs(node).into_iter().map(Into::into).collect(),
+        verbs: verbs(node, policy).into_iter().map(Into::into).collect(),
         last_error: node.last_error.clone(),
         bmc_error: node.bmc_error.clone(),
         astray: node.astray.as_ref().map(|astray| {
@@ -183,6 +186,7 @@ pub fn explain(node: &Node, now: Time, policy: &Policy) -> Explanation {
         measured: measured(node, policy),
         confirmed: confirmed(node, now),
         collisions: (!node.collisions.is_empty()).then(|| node.collisions.to_string()),
+        rescue: node.rescue.as_ref().map(ToString::to_string),
         maintenance: node.maintenance.as_ref().map(|m| match m.fault {
             Some(HardwareFault::Power) => format!(
                 "since {}, by itself: {}; ends when the BMC answers",
@@ -338,6 +342,8 @@ fn waiting_for(node: &Node, now: Time, policy: &Policy) -> String {
                         | JobKind::Adopt
                         | JobKind::Delete
                         | JobKind::Service
+                        | JobKind::Rescue
+                        | JobKind::Unrescue
                         | JobKind::Bmc => "deploy",
                     }
                 )
@@ -426,9 +432,12 @@ fn next(node: &Node, policy: &Policy) -> String {
                 (Rest::ServiceFailed, None) => {
                     "; node abort switches the machine off and boots its disk"
                 }
+                (Rest::Rescue | Rest::RescueFailed | Rest::UnrescueFailed, None) => {
+                    "; node unrescue switches the machine off and boots its disk"
+                }
                 (_, _) => "",
             };
-            return format!("the operator: {}{how}", either(&verbs(node)));
+            return format!("the operator: {}{how}", either(&verbs(node, policy)));
         }
         State::Busy(job) => job,
     };
@@ -509,7 +518,7 @@ fn next(node: &Node, policy: &Policy) -> String {
 }
 
 /// What leads on from here, as it is typed after `ironbeat`: only what would be accepted now.
-fn verbs(node: &Node) -> Vec<&'static str> {
+fn verbs(node: &Node, policy: &Policy) -> Vec<&'static str> {
     let rest = match &node.state {
         State::Resting(rest) => *rest,
         State::Busy(job) => {
@@ -519,8 +528,11 @@ fn verbs(node: &Node) -> Vec<&'static str> {
             } else if job.can_be_held() {
                 verbs.push("node hold");
             }
-            if matches!(job.kind, JobKind::Deploy | JobKind::Service) && node.maintenance.is_none()
-            {
+            let leads_out = matches!(
+                job.kind,
+                JobKind::Deploy | JobKind::Service | JobKind::Rescue
+            );
+            if leads_out && node.maintenance.is_none() {
                 verbs.push("node undeploy");
             }
             if job.is_soft() {
@@ -539,15 +551,28 @@ fn verbs(node: &Node) -> Vec<&'static str> {
             vec!["node inspect", "node provide", "node clean", "node adopt"]
         }
         (None, Rest::Available) => vec!["node deploy", "node manage"],
-        (None, Rest::Active) => vec!["node undeploy", "node rebuild", "node service"],
+        (None, Rest::Active) => vec![
+            "node undeploy",
+            "node rebuild",
+            "node service",
+            "node rescue",
+        ],
         (None, Rest::InspectFailed) => vec!["node inspect", "node manage"],
         (None, Rest::AdoptFailed) => vec!["node adopt", "node manage"],
         (None, Rest::DeployFailed) => vec!["node deploy", "node undeploy"],
         (None, Rest::CleanFailed | Rest::ManualCleanFailed) => vec!["node manage"],
-        (None, Rest::ServiceFailed) => vec!["node service", "node abort", "node undeploy"],
+        (None, Rest::ServiceFailed) => {
+            vec!["node service", "node abort", "node rescue", "node undeploy"]
+        }
+        (None, Rest::Rescue | Rest::RescueFailed | Rest::UnrescueFailed) => {
+            vec!["node unrescue", "node rescue", "node undeploy"]
+        }
         (None, Rest::Error) if node.instance.is_some() => vec!["node undeploy", "node rebuild"],
         (None, Rest::Error) => vec!["node undeploy"],
     };
+    if policy.rescue_system().is_err() {
+        verbs.retain(|verb| *verb != "node rescue");
+    }
     // A BMC, a MAC address or a hint that is wrong is behind most failures.
     let change = node.password_change.as_ref();
     let refused = change.is_some_and(|change| change.refused.is_some());
@@ -610,6 +635,10 @@ fn step_words(step: &Step) -> String {
                 0 => "erase the metadata of its disks".to_string(),
                 disks => format!("erase the metadata of {disks} disks"),
             }
+        }
+        Step::Agent(AgentStep::Rescue(system)) => {
+            let source = system.source.without_query();
+            format!("let people in, with {source}")
         }
         Step::Agent(AgentStep::PowerOff) => {
             "end the ramdisk and switch the machine off".to_string()
@@ -674,6 +703,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(confirmed) = &self.confirmed {
             writeln!(f, "instance  {confirmed}")?;
+        }
+        if let Some(rescue) = &self.rescue {
+            writeln!(f, "rescue    {rescue}")?;
         }
         if let Some(collisions) = &self.collisions {
             writeln!(f, "disks     {collisions}")?;

@@ -65,6 +65,19 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         node.instance.is_some() || node.beside.instance_data.is_none(),
         "data of an instance belongs to an instance",
     )?;
+    let rescues = node.job().is_some_and(|job| job.kind == JobKind::Rescue);
+    holds(
+        rescues == node.beside.rescue_login.is_some(),
+        "a login for a rescue lies there exactly until the rescue is over",
+    )?;
+    let in_rescue = match &node.state {
+        State::Resting(rest) => *rest == Rest::Rescue,
+        State::Busy(job) => job.kind == JobKind::Bmc && job.goal == Goal::Rest(Rest::Rescue),
+    };
+    holds(
+        in_rescue == node.rescue.is_some(),
+        "how a rescue system is reached is known exactly while it runs",
+    )?;
     holds(
         node.password_change.is_none() || node.beside.bmc_secrets.is_some(),
         "an open change has its passwords beside the record",
@@ -95,10 +108,12 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                     "a node that serves nobody has no instance",
                 ),
                 Rest::Active => holds(node.instance.is_some(), "an active node has an instance"),
-                Rest::ServiceFailed => holds(
-                    node.instance.is_some(),
-                    "a node whose service failed has the instance that it serves",
-                ),
+                Rest::ServiceFailed | Rest::Rescue | Rest::RescueFailed | Rest::UnrescueFailed => {
+                    holds(
+                        node.instance.is_some(),
+                        "a node in service or rescue has the instance that it serves",
+                    )
+                }
                 Rest::AdoptFailed => holds(
                     node.instance.is_some(),
                     "a node that could not be adopted has the instance that it was to serve",
@@ -168,11 +183,15 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             }
             let serves = matches!(
                 job.kind,
-                JobKind::Deploy | JobKind::Adopt | JobKind::Service
+                JobKind::Deploy
+                    | JobKind::Adopt
+                    | JobKind::Service
+                    | JobKind::Rescue
+                    | JobKind::Unrescue
             );
             holds(
                 !serves || node.instance.is_some(),
-                "a deploy, an adoption and a service have an instance",
+                "a deploy, an adoption, a service and a rescue have an instance",
             )
         }
     }

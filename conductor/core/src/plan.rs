@@ -3,8 +3,8 @@
 use crate::disks;
 use crate::hints::NoDisk;
 use crate::node::{
-    AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node, Step,
-    WriteImage,
+    AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node,
+    RescueSystem, Step, WriteImage,
 };
 use crate::policy::{OnCollision, Policy};
 use alloc::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub fn after_lookup(
         return Ok(Plan::default());
     };
     let (steps, left_alone) = match job.kind {
-        JobKind::ManualClean | JobKind::Service => {
+        JobKind::ManualClean | JobKind::Service | JobKind::Rescue => {
             return fill(node, &job.steps[job.at + 1..], inventory, known);
         }
         JobKind::Deploy => {
@@ -69,7 +69,9 @@ pub fn after_lookup(
             steps.push(Step::Bmc(BmcAct::PowerOff));
             (steps, Some(LeftAlone::of(left)))
         }
-        JobKind::Verify | JobKind::Adopt | JobKind::Delete | JobKind::Bmc => (Vec::new(), None),
+        JobKind::Verify | JobKind::Adopt | JobKind::Delete | JobKind::Unrescue | JobKind::Bmc => {
+            (Vec::new(), None)
+        }
     };
     Ok(Plan { steps, left_alone })
 }
@@ -88,6 +90,8 @@ pub fn steps_of(job: &Job, mode: Option<BootMode>) -> usize {
             | JobKind::Delete
             | JobKind::ManualClean
             | JobKind::Service
+            | JobKind::Rescue
+            | JobKind::Unrescue
             | JobKind::Bmc,
         ) => 0,
         (Some(Step::Bmc(_) | Step::Agent(_) | Step::Hold | Step::Wait { .. }) | None, _) => 0,
@@ -119,9 +123,13 @@ pub fn after_reboot(
             all_disks_are_there(node, inventory, known)?;
             write_again(node, job, inventory, policy)
         }
-        JobKind::Inspect | JobKind::Verify | JobKind::Adopt | JobKind::Delete | JobKind::Bmc => {
-            Ok(None)
-        }
+        JobKind::Inspect
+        | JobKind::Verify
+        | JobKind::Adopt
+        | JobKind::Delete
+        | JobKind::Rescue
+        | JobKind::Unrescue
+        | JobKind::Bmc => Ok(None),
     }
 }
 
@@ -260,6 +268,18 @@ pub fn root_disk(node: &Node, instance: &Instance, inventory: &Inventory) -> Res
         return Err(NoDisk::AllSkipped);
     }
     hints.choose(&usable).cloned()
+}
+
+/// The ramdisk boots and lets people in.
+pub(crate) fn into_a_rescue(system: RescueSystem) -> Vec<Step> {
+    let mut steps = with_ramdisk();
+    steps.push(Step::Agent(AgentStep::Rescue(system)));
+    steps
+}
+
+/// Into the disk from whatever runs, which nobody can ask to end.
+pub(crate) fn out_of_a_silent_ramdisk() -> [Step; 2] {
+    [BmcAct::PowerOff, BmcAct::BootDisk].map(Step::Bmc)
 }
 
 /// Out of the ramdisk and into the disk, each seen. Off and on are two steps, so that neither is done again when the

@@ -1,6 +1,6 @@
 //! The operator's timeouts and limits, which every decision obeys, and between which bounds they make sense.
 //! The conductor reads them from its configuration.
-use crate::node::JobKind;
+use crate::node::{ImageSource, JobKind, RescueSystem};
 use alloc::format;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,10 @@ pub struct Policy {
     /// Take passwords, user data and network data of requests that nobody has sealed, and warn of them. The command line
     /// seals them.
     pub accept_plain_secrets: bool,
+    /// The archive of `cargo xtask image --rescue` in the workers' image directories, or its URL: `node rescue` needs it (see operator.md).
+    pub rescue_image: String,
+    /// Its checksum, `sha256:…`, as that command prints it.
+    pub rescue_checksum: String,
     /// A reading that agrees is recorded only when the recorded one is older than this, to save writes.
     pub power_evidence_secs: u32,
 }
@@ -105,6 +109,8 @@ impl Default for Policy {
             measured_boot: OnMeasurement::Report,
             confirm_instances: false,
             accept_plain_secrets: true,
+            rescue_image: String::new(),
+            rescue_checksum: String::new(),
             power_evidence_secs: 900,
         }
     }
@@ -144,6 +150,8 @@ impl Policy {
             | JobKind::Adopt
             | JobKind::Delete
             | JobKind::Service
+            | JobKind::Rescue
+            | JobKind::Unrescue
             | JobKind::Bmc => 0,
         };
         (max > 0).then_some(max)
@@ -180,6 +188,8 @@ impl Policy {
             measured_boot: _,
             confirm_instances: _,
             accept_plain_secrets: _,
+            rescue_image: _,
+            rescue_checksum: _,
         } = *self;
         for (name, value, least, most) in [
             // A beat takes seconds when servers elect a leader; the last one is kept for a day.
@@ -221,7 +231,37 @@ impl Policy {
                 ));
             }
         }
-        Ok(())
+        match (self.rescue_image.as_str(), self.rescue_checksum.as_str()) {
+            ("", "") => Ok(()),
+            _ => self.rescue_system().map(drop),
+        }
+    }
+
+    /// Where rescue systems come from.
+    ///
+    /// # Errors
+    /// The options do not say it, or make no sense; by name.
+    pub fn rescue_system(&self) -> Result<RescueSystem, String> {
+        if self.rescue_image.is_empty() {
+            return Err(
+                "no rescue system is configured: policy.rescue_image and policy.rescue_checksum of the workers name the archive \
+                 that `cargo xtask image --rescue` makes"
+                    .into(),
+            );
+        }
+        let source: ImageSource = self
+            .rescue_image
+            .parse()
+            .map_err(|bad| format!("policy.rescue_image: {bad}"))?;
+        // The record names it, and a query may be a signature.
+        if source != source.without_query() {
+            return Err(format!(
+                "policy.rescue_image = {source}: it cannot have a query"
+            ));
+        }
+        let checksum = self.rescue_checksum.parse();
+        let checksum = checksum.map_err(|bad| format!("policy.rescue_checksum: {bad}"))?;
+        Ok(RescueSystem { source, checksum })
     }
 }
 
@@ -252,6 +292,21 @@ mod tests {
         check(
             &|policy| policy.step_stall_secs = 7201,
             "policy.step_stall_secs = 7201: it must be between 30 and 7200",
+        );
+        let half = "policy.rescue_checksum: \"\" is not a checksum";
+        let mut policy = Policy {
+            rescue_image: "rescue.cpio.zst".into(),
+            ..Policy::default()
+        };
+        let error = policy.check().unwrap_err();
+        assert!(error.starts_with(half), "{error}");
+        policy.rescue_checksum = alloc::format!("sha256:{}", "0".repeat(64));
+        assert_eq!(policy.check(), Ok(()));
+        policy.rescue_image = "http://h/rescue?sig=hush".into();
+        let error = policy.check().unwrap_err();
+        assert!(
+            error.ends_with("it cannot have a query") && !error.contains("hush"),
+            "{error}"
         );
     }
 }

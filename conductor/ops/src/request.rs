@@ -11,7 +11,7 @@ use ironbeat_core::explain::Explanation;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{NodeName, RequestId};
 use ironbeat_core::manual::Wish;
-use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, Secret};
+use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secret};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +130,8 @@ questions! {
     Adopt: "node.adopt", Operator, "Take over a machine as it runs: neither its disks nor its power are touched.", Shown;
     Clean: "node.clean", Operator, "Do named steps on a manageable machine.", Shown;
     Service: "node.service", Operator, "Do named steps on a machine that serves its owner, and have it do so again.", Shown;
+    Rescue: "node.rescue", Operator, "Boot the ramdisk of an active machine and let people log in to it; its disks stay as they are.", Shown;
+    Unrescue: "node.unrescue", Operator, "End a rescue: the machine boots its disk again.", Shown;
     Hold: "node.hold", Operator, "Begin no further step of the job under way; a ramdisk that runs stays.", Shown;
     Unhold: "node.unhold", Operator, "Go on with a job that is on hold.", Shown;
     Abort: "node.abort", Operator, "End the job under way.", Shown;
@@ -240,6 +242,11 @@ verb! {
     }
     Clean { wish: Wish }
     Service { wish: Wish }
+    Rescue {
+        /// Who may log in.
+        login: RescueLogin
+    }
+    Unrescue {}
     Rebuild {
         /// What it does not say (host name, keys, hints, user data, network data) stays as it is.
         #[serde(default, skip_serializing_if = "Option::is_none")] instance: Option<NewInstance>

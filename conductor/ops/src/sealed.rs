@@ -9,6 +9,7 @@ pub fn secrets_of(endpoint: &str) -> &'static [&'static str] {
     match endpoint {
         "node.enroll" | "bmc.check" => &["/bmc/password", "/bmc/kg"],
         "bmc.set_password" => &["/password"],
+        "node.rescue" => &["/login/password_hash"],
         "node.set" => &["/patch/bmc/password", "/patch/bmc/kg"],
         "node.deploy" | "node.rebuild" | "node.adopt" => {
             &["/instance/user_data", "/instance/network_data", SOURCE]

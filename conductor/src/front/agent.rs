@@ -18,7 +18,9 @@ use ironbeat_common::lookup::{Introduction, Lookup, LookupReply};
 use ironbeat_common::measured::Measurements;
 use ironbeat_core::decide::{Event, Proof, Rejected, Wanted, may_renew, refusal, wanted};
 use ironbeat_core::lookup::{Identity, MAX_NAMED, Match};
-use ironbeat_core::node::{AgentStep, Delivery, MeasuredBoot, Node};
+use ironbeat_core::node::{
+    AgentStep, Delivery, ImageSource, Instance, MeasuredBoot, Node, RescueSystem, WriteImage,
+};
 use ironbeat_core::plan::config_drive;
 use ironbeat_core::policy::OnMeasurement;
 use ironbeat_core::text::said;
@@ -390,9 +392,55 @@ async fn delivery(
     id: StepId,
     step: &AgentStep,
 ) -> Result<Delivery, ApiError> {
-    let (AgentStep::WriteImage(write), Some(instance)) = (step, &node.instance) else {
-        return Ok(Delivery::default());
-    };
+    match (step, &node.instance) {
+        (AgentStep::WriteImage(write), Some(instance)) => {
+            image_delivery(worker, node, id, write, instance).await
+        }
+        (AgentStep::Rescue(system), _) => rescue_delivery(worker, node, id, system).await,
+        (
+            AgentStep::Inspect { .. }
+            | AgentStep::WriteImage(_)
+            | AgentStep::SetBootEntry { .. }
+            | AgentStep::EraseMetadata { .. }
+            | AgentStep::PowerOff,
+            _,
+        ) => Ok(Delivery::default()),
+    }
+}
+
+/// Who may log in, and where the system is that lets them.
+async fn rescue_delivery(
+    worker: &Worker,
+    node: &Node,
+    id: StepId,
+    system: &RescueSystem,
+) -> Result<Delivery, ApiError> {
+    let login = worker.store.beside.rescue_login(node).await?;
+    let login = login.ok_or_else(|| fail(500, "heartbeat: nobody knows who may log in"))?;
+    Ok(Delivery {
+        urls: urls_of(worker, node.id, id, &system.source),
+        login: login.order(),
+        stall_secs: worker.policy.step_stall_secs,
+        ..Delivery::default()
+    })
+}
+
+/// Where an agent gets an image, with a token of its step where it needs one.
+fn urls_of(worker: &Worker, node: NodeId, step: StepId, source: &ImageSource) -> Vec<String> {
+    let budget = Duration::from_secs(worker.policy.step_budget_secs.into());
+    let until = clock::now().after(budget);
+    let tokens = worker.image_tokens.as_ref();
+    let token = tokens.map(|it| it.give(Purpose::Step { node, step }, source.as_str(), until));
+    urls(&worker.presence.heard(), source, token.as_deref())
+}
+
+async fn image_delivery(
+    worker: &Worker,
+    node: &Node,
+    id: StepId,
+    write: &WriteImage,
+    instance: &Instance,
+) -> Result<Delivery, ApiError> {
     let data = worker.store.beside.instance_data(node).await?;
     let (data, workers) = (data.unwrap_or_default(), worker.presence.heard());
     let source = data.image_source(&write.source).ok_or_else(|| ApiError {
@@ -402,18 +450,11 @@ async fn delivery(
     let token = data.token.as_ref().filter(|_| instance.confirm.is_some());
     let confirm_url = token.zip(workers.first());
     let confirm_url = confirm_url.map(|(token, info)| confirm::url(&info.url, node.id, token));
-    let step = Purpose::Step {
-        node: node.id,
-        step: id,
-    };
-    let budget = Duration::from_secs(worker.policy.step_budget_secs.into());
-    let until = clock::now().after(budget);
-    let tokens = worker.image_tokens.as_ref();
-    let token = tokens.map(|tokens| tokens.give(step, write.source.as_str(), until));
     Ok(Delivery {
-        urls: urls(&workers, &source, token.as_deref()),
+        urls: urls_of(worker, node.id, id, &source),
         config_drive: config_drive(node, instance, &data, confirm_url.as_deref()),
         stall_secs: worker.policy.step_stall_secs,
+        ..Delivery::default()
     })
 }
 

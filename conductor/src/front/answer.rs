@@ -113,6 +113,13 @@ pub async fn answer(
             let wanted = Verb::Service(ask.wish);
             Reply::Service(verb(worker, &ask.node, ask.request, wanted).await?)
         }
+        Request::Rescue(ask) => {
+            let wanted = Verb::Rescue(ask.login);
+            Reply::Rescue(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::Unrescue(ask) => {
+            Reply::Unrescue(verb(worker, &ask.node, ask.request, Verb::Unrescue).await?)
+        }
         Request::Hold(ask) => Reply::Hold(verb(worker, &ask.node, ask.request, Verb::Hold).await?),
         Request::Unhold(ask) => {
             Reply::Unhold(verb(worker, &ask.node, ask.request, Verb::Unhold).await?)

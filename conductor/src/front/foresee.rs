@@ -46,18 +46,30 @@ pub(super) async fn foresee(
         let looks = image::look(worker, &image.source).await;
         warnings.extend(judge(&image, disk.as_ref(), &looks)?);
     }
+    if let Verb::Rescue(_) = verb
+        && let Ok(system) = worker.policy.rescue_system()
+    {
+        let looks = image::look(worker, &system.source).await;
+        let image = Image {
+            source: system.source,
+            checksum: system.checksum,
+            format: None,
+        };
+        warnings.extend(judge(&image, None, &looks)?);
+    }
     Ok(warnings)
 }
 
 /// An undeploy can always begin: powering off needs no ramdisk, and the cleaning after it can be repeated.
 fn boots_ramdisk(worker: &Worker, verb: &Verb) -> bool {
     match verb {
-        Verb::Inspect | Verb::Deploy(_) | Verb::Rebuild(_) => true,
+        Verb::Inspect | Verb::Deploy(_) | Verb::Rebuild(_) | Verb::Rescue(_) => true,
         Verb::Provide => worker.policy.automated_clean,
         Verb::Clean(wish) | Verb::Service(wish) => !wish.disable_ramdisk,
         Verb::Manage
         | Verb::Undeploy
         | Verb::Adopt(_)
+        | Verb::Unrescue
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold
@@ -93,6 +105,8 @@ async fn wanted(
         | Verb::Adopt(_)
         | Verb::Clean(_)
         | Verb::Service(_)
+        | Verb::Rescue(_)
+        | Verb::Unrescue
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold

@@ -117,6 +117,8 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::Adopt(_)
         | Request::Clean(_)
         | Request::Service(_)
+        | Request::Rescue(_)
+        | Request::Unrescue(_)
         | Request::Hold(_)
         | Request::Unhold(_)
         | Request::Abort(_)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node};
+use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node, RescueLogin};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -24,7 +24,7 @@ pub struct Besides {
 pub(super) fn is_secret(kind: BesideKind) -> bool {
     match kind {
         BesideKind::Inventory => false,
-        BesideKind::InstanceData | BesideKind::BmcSecrets => true,
+        BesideKind::InstanceData | BesideKind::BmcSecrets | BesideKind::RescueLogin => true,
     }
 }
 
@@ -67,6 +67,7 @@ impl Besides {
             }
             Beside::InstanceData(data) => self.keys.put(&key, to_json(data)).await,
             Beside::BmcSecrets(secrets) => self.keys.put(&key, to_json(secrets)).await,
+            Beside::RescueLogin(login) => self.keys.put(&key, to_json(login)).await,
         }
     }
 
@@ -88,6 +89,12 @@ impl Besides {
     /// When the store is away, or what the record names is missing or not understood.
     pub async fn instance_data(&self, node: &Node) -> Result<Option<InstanceData>, StoreError> {
         self.read(node, BesideKind::InstanceData).await
+    }
+
+    /// # Errors
+    /// When the store is away, or what the record names is missing or not understood.
+    pub async fn rescue_login(&self, node: &Node) -> Result<Option<RescueLogin>, StoreError> {
+        self.read(node, BesideKind::RescueLogin).await
     }
 
     /// # Errors

@@ -274,10 +274,14 @@ fn may_name(entry: &Entry, kind: BesideKind, version: &str) -> bool {
                 | Rest::AdoptFailed
                 | Rest::DeployFailed
                 | Rest::ServiceFailed
+                | Rest::Rescue
+                | Rest::RescueFailed
+                | Rest::UnrescueFailed
                 | Rest::Error,
             )
             | None => true,
         },
+        BesideKind::RescueLogin => entry.rest.is_none(),
         BesideKind::BmcSecrets => {
             let named = entry.bmc_secrets.as_ref();
             named.is_some_and(|named| named.as_str() == version)

@@ -6,7 +6,9 @@ use crate::link::{Link, Unanswered};
 use crate::machine::{Act, Machine, Runs, Seat};
 use ironbeat_agent::heart::login::Access;
 use ironbeat_common::codec;
-use ironbeat_common::heartbeat::{Heartbeat, HeartbeatReply, Outcome, Progress, Status, Written};
+use ironbeat_common::heartbeat::{
+    Heartbeat, HeartbeatReply, Outcome, Progress, Rescued, Status, Written,
+};
 use ironbeat_common::id::{BootId, NodeId, StepId};
 use ironbeat_common::login::Login;
 use ironbeat_common::lookup::{Lookup, LookupReply};
@@ -290,6 +292,7 @@ impl Agent {
                 resumed: 0,
                 collisions: Vec::new(),
             }),
+            Order::Rescue(_) => Outcome::Rescued(Rescued::default()),
             _ => Outcome::Nothing,
         }
     }

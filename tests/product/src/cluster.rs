@@ -21,6 +21,8 @@ use serde_json::Value;
 use crate::product::Product;
 
 /// One call of the command line takes some 30 ms; an overloaded machine gets room.
+/// Under which it is served.
+const RESCUE: &str = "rescue.cpio.zst";
 const CLI_TIMEOUT: Duration = Duration::from_secs(30);
 /// A worker is ready within a second; its view of the nodes is loaded by then.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -74,6 +76,8 @@ impl Cluster {
         std::fs::create_dir(&images).with_context(|| format!("make {}", images.display()))?;
         std::os::unix::fs::symlink(&product.image, images.join(product.image_name()))
             .context("link the image")?;
+        std::os::unix::fs::symlink(&product.rescue, images.join(RESCUE))
+            .context("link the rescue system")?;
         let mut cluster = Self {
             workers: Vec::new(),
             product,
@@ -120,7 +124,8 @@ impl Cluster {
         let config = format!(
             "id = '{name}'\n[nats]\nservers = ['nats://{GATEWAY}:{NATS_PORT}']\nlogin = '{}'\n[http]\nlisten = '{GATEWAY}:{port}'\n\
              boot_dir = '{}'\nimage_dir = '{}'\nkernel_args = '{KERNEL_ARGS}'\n{}\n{https}\
-             [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n{}[policy]\n{}\n",
+             [dnsmasq]\nhosts_dir = '{}'\ntftp_dir = '{}'\nbus = '{}'\nbus_name = '{BUS_NAME}'\n{}[policy]\n{}\n\
+             rescue_image = '{RESCUE}'\nrescue_checksum = 'sha256:{}'\n",
             self.logins.worker().display(),
             self.product.boot_dir.display(),
             self.rack.dir().join("images").display(),
@@ -130,6 +135,7 @@ impl Cluster {
             dnsmasq.bus_address(),
             secrets::section(self.rack.dir())?,
             self.policy,
+            self.product.rescue_sha256,
         );
         let path = self.rack.dir().join(format!("{name}.toml"));
         std::fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;

@@ -17,6 +17,10 @@ pub struct Product {
     pub image: PathBuf,
     /// SHA-256 of that file, hex.
     pub image_sha256: String,
+    /// The system of rescues, `rescue.cpio.zst`, served like the image.
+    pub rescue: PathBuf,
+    /// SHA-256 of that file, hex.
+    pub rescue_sha256: String,
 }
 
 impl Product {
@@ -61,8 +65,17 @@ impl Product {
             boot_dir: field("boot_dir")?.into(),
             image: field("image")?.into(),
             image_sha256: field("image_sha256")?,
+            rescue: field("rescue")?.into(),
+            rescue_sha256: field("rescue_sha256")?,
         };
-        for file in [&product.ironbeat, &product.boot_dir, &product.image] {
+        let Self {
+            ironbeat,
+            boot_dir,
+            image,
+            rescue,
+            ..
+        } = &product;
+        for file in [ironbeat, boot_dir, image, rescue] {
             ensure!(file.exists(), "{} is missing", file.display());
         }
         Ok(product)
@@ -72,6 +85,7 @@ impl Product {
     pub fn to_json(&self) -> Value {
         serde_json::json!({
             "ironbeat": self.ironbeat, "boot_dir": self.boot_dir, "image": self.image, "image_sha256": self.image_sha256,
+            "rescue": self.rescue, "rescue_sha256": self.rescue_sha256,
         })
     }
 

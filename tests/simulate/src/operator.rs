@@ -7,7 +7,7 @@ use crate::{Happens, World};
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
 use ironbeat_core::manual::{ManualStep, Wish};
-use ironbeat_core::node::{BootDevice, JobKind, Node, Rest, State};
+use ironbeat_core::node::{BootDevice, JobKind, Node, RescueLogin, Rest, Secret, State};
 
 impl World {
     pub(crate) fn operates(&mut self, machine: usize) {
@@ -104,6 +104,7 @@ impl World {
         }
         let cleaning = Verb::Clean(wish(rng, true));
         let service = Verb::Service(wish(rng, false));
+        let rescue = Verb::Rescue(rescue());
         let likely = match &node.state {
             State::Resting(Rest::Enroll) => Verb::Manage,
             State::Resting(Rest::Manageable) => rng.pick(&[
@@ -115,8 +116,19 @@ impl World {
             ]),
             State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
             State::Resting(Rest::Available) => Verb::Deploy(instance()),
-            State::Resting(Rest::Active) => {
-                rng.pick(&[Verb::Undeploy, Verb::Rebuild(None), service.clone()])
+            State::Resting(Rest::Active) => rng.pick(&[
+                Verb::Undeploy,
+                Verb::Rebuild(None),
+                service.clone(),
+                rescue.clone(),
+            ]),
+            State::Resting(Rest::Rescue | Rest::RescueFailed | Rest::UnrescueFailed) => {
+                rng.pick(&[
+                    Verb::Unrescue,
+                    Verb::Unrescue,
+                    rescue.clone(),
+                    Verb::Undeploy,
+                ])
             }
             State::Resting(Rest::ServiceFailed) => {
                 rng.pick(&[service.clone(), Verb::Abort, Verb::Undeploy])
@@ -166,6 +178,8 @@ impl World {
             Verb::Adopt(instance()),
             cleaning.clone(),
             service.clone(),
+            rescue.clone(),
+            Verb::Unrescue,
             Verb::Abort,
             Verb::Hold,
             Verb::Unhold,
@@ -204,6 +218,13 @@ impl World {
             Verb::SetPassword(another.clone()),
             Verb::SetPassword(another),
         ])
+    }
+}
+
+fn rescue() -> RescueLogin {
+    RescueLogin {
+        password_hash: Some(Secret::new("$6$salt$hash")),
+        ssh_keys: vec![],
     }
 }
 

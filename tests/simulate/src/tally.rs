@@ -5,10 +5,10 @@ use ironbeat_core::decide::{Event, Verb};
 use ironbeat_core::node::{Node, Phase, State};
 use std::collections::BTreeSet;
 
-/// No node, eleven rests, nine kinds of jobs in the phases that each can have, three of them in line, four on hold, two waiting.
-const STATES: usize = 1 + 11 + 4 * 2 + 5 * 4 + 3 + 4 + 2;
+/// No node, fourteen rests, eleven kinds of jobs in the phases that each can have, three of them in line, four on hold, two waiting.
+const STATES: usize = 1 + 14 + 5 * 2 + 6 * 4 + 3 + 4 + 2;
 /// What [`event_name`] says.
-const EVENTS: usize = 38;
+const EVENTS: usize = 40;
 
 /// Of the pairs below, how many could be.
 pub const ALL_PAIRS: usize = STATES * EVENTS;
@@ -67,6 +67,8 @@ pub fn event_name(event: &Event) -> &'static str {
             Verb::Adopt(_) => "adopt",
             Verb::Clean(_) => "clean",
             Verb::Service(_) => "service",
+            Verb::Rescue(_) => "rescue",
+            Verb::Unrescue => "unrescue",
             Verb::Abort => "abort",
             Verb::Hold => "hold",
             Verb::Unhold => "unhold",
@@ -136,6 +138,7 @@ mod tests {
             JobKind::Clean,
             JobKind::ManualClean,
             JobKind::Service,
+            JobKind::Rescue,
         ];
         let phases = JobKind::ALL
             .iter()

@@ -3,7 +3,7 @@
 use crate::disks::Content;
 use crate::{OfMachine, World};
 use ironbeat_common::disk::DiskIdentity;
-use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
+use ironbeat_common::heartbeat::{Outcome, Progress, Rescued, Retry, Status, StepError, Written};
 use ironbeat_common::id::StepId;
 use ironbeat_common::order::Order;
 
@@ -77,9 +77,11 @@ impl Current {
 fn touches(order: &Order) -> bool {
     match order {
         Order::WriteImage(_) | Order::EraseMetadata { .. } => true,
-        Order::Inspect { .. } | Order::SetBootEntry { .. } | Order::Reboot | Order::PowerOff => {
-            false
-        }
+        Order::Inspect { .. }
+        | Order::SetBootEntry { .. }
+        | Order::Rescue(_)
+        | Order::Reboot
+        | Order::PowerOff => false,
     }
 }
 
@@ -108,7 +110,7 @@ impl World {
         let of = match &order {
             Order::Inspect { .. } => 4,
             Order::WriteImage(_) => self.rng.between(2, 80),
-            Order::EraseMetadata { .. } => self.rng.between(1, 3),
+            Order::EraseMetadata { .. } | Order::Rescue(_) => self.rng.between(1, 3),
             Order::SetBootEntry { .. } | Order::Reboot | Order::PowerOff => 1,
         };
         self.note("step", machine, || format!("{step} {}", order.name()));
@@ -187,6 +189,7 @@ impl World {
                 resumed: 0,
                 collisions: Vec::new(),
             })),
+            (Order::Rescue(_), false) => Ok(Outcome::Rescued(Rescued::default())),
             (_, false) => Ok(Outcome::Nothing),
         };
         self.note("step ends", machine, || {
@@ -219,6 +222,7 @@ impl World {
             Order::EraseMetadata { disks } => (disks.iter().map(of).collect(), Content::Blank),
             Order::Inspect { .. }
             | Order::SetBootEntry { .. }
+            | Order::Rescue(_)
             | Order::Reboot
             | Order::PowerOff => return,
         };

@@ -12,6 +12,8 @@ const WORK: &[&[&str]] = &[
     &["adopting"],
     &["deploying", "wait call-back", "deploy hold"],
     &["servicing", "service wait", "service hold"],
+    &["rescuing", "rescue wait"],
+    &["unrescuing"],
     &["deleting"],
 ];
 

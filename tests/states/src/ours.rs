@@ -3,6 +3,7 @@
 use crate::story::{Story, instance};
 use ironbeat_core::decide::Verb;
 use ironbeat_core::manual::{ManualStep, Wish};
+use ironbeat_core::node::{RescueLogin, Secret};
 
 /// A node in this state of Ironic's, come there as nodes do; none: we have no such state.
 pub fn node_in(state: &str) -> Option<Story> {
@@ -17,6 +18,9 @@ pub fn node_in(state: &str) -> Option<Story> {
     let inspecting = || manageable().ask(Verb::Inspect);
     let servicing = || active().ask(Verb::Service(inspect()));
     let service_wait = || servicing().acted();
+    let rescuing = || active().ask(Verb::Rescue(login()));
+    let rescue = || rescuing().acted().boots().did();
+    let unrescuing = || rescue().ask(Verb::Unrescue);
     let adopting = || manageable().ask(Verb::Adopt(instance()));
     let found = match state {
         "enroll" => Story::enrolled(),
@@ -41,12 +45,25 @@ pub fn node_in(state: &str) -> Option<Story> {
         "service wait" => service_wait(),
         "service hold" => service_wait().ask(Verb::Hold).boots(),
         "service failed" => servicing().failed(),
+        "rescuing" => rescuing(),
+        "rescue wait" => rescuing().acted(),
+        "rescue" => rescue(),
+        "rescue failed" => rescuing().failed(),
+        "unrescuing" => unrescuing(),
+        "unrescue failed" => unrescuing().failed(),
         "adopting" => adopting(),
         "adopt failed" => adopting().failed(),
         _ => return None,
     };
     assert_eq!(found.state(), state);
     Some(found)
+}
+
+fn login() -> RescueLogin {
+    RescueLogin {
+        password_hash: Some(Secret::new("$6$salt$hash")),
+        ssh_keys: vec![],
+    }
 }
 
 fn inspect() -> Wish {
@@ -71,6 +88,8 @@ pub fn next(state: &str, event: &str) -> Option<&'static str> {
         "adopt" => Some(Verb::Adopt(instance())),
         "clean" if state != "deleting" => Some(Verb::Clean(inspect())),
         "service" => Some(Verb::Service(inspect())),
+        "rescue" => Some(Verb::Rescue(login())),
+        "unrescue" => Some(Verb::Unrescue),
         "deploy" => Some(Verb::Deploy(instance())),
         "rebuild" => Some(Verb::Rebuild(None)),
         "delete" => Some(Verb::Undeploy),
@@ -116,7 +135,7 @@ fn goes_on(story: &mut Story) {
 fn waits(state: &str) -> bool {
     matches!(
         state,
-        "wait call-back" | "clean wait" | "inspect wait" | "service wait"
+        "wait call-back" | "clean wait" | "inspect wait" | "service wait" | "rescue wait"
     )
 }
 

@@ -1,6 +1,6 @@
 //! One node, driven through the core event by event, as workers do.
 //! `ours` says which states are reached how.
-use ironbeat_common::heartbeat::{Outcome, Status};
+use ironbeat_common::heartbeat::{Outcome, Rescued, Status};
 use ironbeat_common::id::{BootId, Mac, NodeId};
 use ironbeat_common::image::{Checksum, Digest};
 use ironbeat_common::inventory::{Disk, Inventory};
@@ -10,7 +10,7 @@ use ironbeat_core::decide::{
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::node::{
-    BmcAccess, BmcAct, Image, MeasuredBoot, NewInstance, Node, Phase, Secret, Step,
+    AgentStep, BmcAccess, BmcAct, Image, MeasuredBoot, NewInstance, Node, Phase, Secret, Step,
 };
 use ironbeat_core::time::Time;
 use std::time::Duration;
@@ -183,7 +183,10 @@ impl Story {
         let (Some(step), Some(boot)) = (self.node.agent_step(), self.node.boot) else {
             return false;
         };
-        let outcome = Outcome::Nothing;
+        let outcome = match self.node.job().map(|job| job.step()) {
+            Some(Step::Agent(AgentStep::Rescue(_))) => Outcome::Rescued(Rescued::default()),
+            Some(_) | None => Outcome::Nothing,
+        };
         let status = Status::Done { step, outcome };
         self.happens(&Event::Beat { boot, status })
     }
@@ -212,7 +215,11 @@ fn decided(node: Option<&Node>, event: &Event, now: Time, count: u32) -> Option<
         op: &op,
         worker: &worker,
         incarnation: Incarnation::default(),
-        policy: &Policy::default(),
+        policy: &Policy {
+            rescue_image: "rescue.cpio.zst".into(),
+            rescue_checksum: "0".repeat(64),
+            ..Policy::default()
+        },
         inventory: None,
         secrets: None,
         instance_data: None,

@@ -359,7 +359,7 @@ const AGENT: &[Room] = &[
     file("fuzz", May::ImportAll, ""),
     folder(
         "heart",
-        &["disk", "collect", "net", "init", "web"],
+        &["disk", "collect", "rescue", "net", "init", "web"],
         "the link to the conductor, the heartbeat, and the steps that are done for it",
     ),
     folder(
@@ -371,6 +371,11 @@ const AGENT: &[Room] = &[
         "disk",
         &["web"],
         "erases, downloads, writes and checks; the partition table last",
+    ),
+    folder(
+        "rescue",
+        &["disk", "web"],
+        "a system for people who log in, unpacked beside the agent",
     ),
     folder("net", &[], "interfaces, DHCP, LLDP, SNTP"),
     folder(

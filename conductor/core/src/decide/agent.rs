@@ -9,8 +9,8 @@ use super::ticket::{self, Admitted};
 use crate::disks;
 use crate::event::Proof;
 use crate::node::{
-    AgentStep, Beside, BmcAct, Collisions, MeasuredBoot, Node, Phase, Power, PowerSource, Rest,
-    State, Step,
+    AgentStep, Beside, BmcAct, Collisions, MeasuredBoot, Node, Phase, Power, PowerSource, Rescue,
+    Rest, State, Step,
 };
 use crate::plan::{self, Plan};
 use crate::policy::{OnCollision, OnMeasurement};
@@ -328,13 +328,22 @@ fn done(draft: &mut Draft<'_>, outcome: &Outcome) -> String {
     match (step, outcome) {
         (AgentStep::Inspect { .. }, Outcome::Inventory(inventory)) => inspected(draft, inventory),
         (AgentStep::WriteImage(_), Outcome::Written(written)) => wrote(draft, written),
+        (AgentStep::Rescue(_), Outcome::Rescued(rescued)) => {
+            draft.node.rescue = Some(Rescue::of(rescued));
+            draft.advance()
+        }
+        // Nobody may say that people are let in but who says where.
+        (AgentStep::Rescue(_), Outcome::Nothing | Outcome::Inventory(_) | Outcome::Written(_)) => {
+            let what = "the agent does not say how its rescue system is reached";
+            draft.fail(FailureOf::Other, what.into())
+        }
         (
             AgentStep::Inspect { .. }
             | AgentStep::WriteImage(_)
             | AgentStep::SetBootEntry { .. }
             | AgentStep::EraseMetadata { .. }
             | AgentStep::PowerOff,
-            Outcome::Nothing | Outcome::Inventory(_) | Outcome::Written(_),
+            Outcome::Nothing | Outcome::Inventory(_) | Outcome::Written(_) | Outcome::Rescued(_),
         ) => draft.advance(),
     }
 }

@@ -59,11 +59,18 @@ pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
             | Rest::CleanFailed
             | Rest::ManualCleanFailed
             | Rest::ServiceFailed
+            | Rest::Rescue
+            | Rest::RescueFailed
+            | Rest::UnrescueFailed
             | Rest::Error,
         ) if node.maintenance.is_some() => None,
-        State::Resting(Rest::Active | Rest::ServiceFailed) => {
-            hinted("undeploy it, or set maintenance")
-        }
+        State::Resting(
+            Rest::Active
+            | Rest::ServiceFailed
+            | Rest::Rescue
+            | Rest::RescueFailed
+            | Rest::UnrescueFailed,
+        ) => hinted("undeploy it, or set maintenance"),
         State::Resting(
             Rest::InspectFailed
             | Rest::DeployFailed
@@ -103,7 +110,7 @@ fn differences(
 ) -> Vec<&'static str> {
     let given = beside.iter().find_map(|document| match document {
         Beside::BmcSecrets(secrets) => Some(secrets),
-        Beside::Inventory(_) | Beside::InstanceData(_) => None,
+        Beside::Inventory(_) | Beside::InstanceData(_) | Beside::RescueLogin(_) => None,
     });
     let password = |secrets: Option<&BmcSecrets>| secrets.map(|s| s.password.clone());
     let kg = |secrets: Option<&BmcSecrets>| secrets.and_then(|s| s.kg.clone());
@@ -201,11 +208,13 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         measured_boot: None,
         collisions: Collisions::default(),
         left_alone: LeftAlone::default(),
+        rescue: None,
         password_change: None,
         beside: Versions {
             inventory: found.as_ref().and(version.clone()),
             instance_data: None,
             bmc_secrets: version,
+            rescue_login: None,
         },
         counter: 0,
         requests: vec![],

@@ -12,14 +12,14 @@ use crate::invariant;
 use crate::manual::{ManualStep, Wish};
 use crate::node::{
     AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, MeasuredBoot, Node,
-    Phase, Rest, Secret, Sign, State, Step,
+    Phase, RescueLogin, Rest, Secret, Sign, State, Step,
 };
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::collision::{Clash, Collision, Fate};
 use ironbeat_common::disk::DiskIdentity;
-use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
+use ironbeat_common::heartbeat::{Outcome, Progress, Rescued, Retry, Status, StepError, Written};
 use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
 use ironbeat_common::login::UserKey;
@@ -74,7 +74,11 @@ impl Rng {
 }
 
 fn policy() -> Policy {
-    Policy::default()
+    Policy {
+        rescue_image: "rescue.cpio.zst".into(),
+        rescue_checksum: "0".repeat(64),
+        ..Policy::default()
+    }
 }
 
 fn worker(n: u64) -> WorkerId {
@@ -108,7 +112,7 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
         Some(Phase::AgentStep { id, .. }) if rng.below(6) > 0 => *id,
         Some(_) | None => StepId(rng.below(node.counter + 2)),
     };
-    let status = match rng.below(7) {
+    let status = match rng.below(8) {
         0 => Status::Idle,
         1 => Status::Failed {
             step,
@@ -133,6 +137,10 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
                 resumed: 0,
                 collisions: vec![unread(); rng.below(3) as usize],
             }),
+        },
+        5 => Status::Done {
+            step,
+            outcome: Outcome::Rescued(Rescued::default()),
         },
         _ => Status::Running {
             step,
@@ -402,6 +410,10 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     let renamed = rename(rng);
     let cleaning = Verb::Clean(wish(rng, true));
     let service = Verb::Service(wish(rng, false));
+    let rescue = Verb::Rescue(RescueLogin {
+        password_hash: Some(Secret::new("$6$salt$hash")),
+        ssh_keys: vec![],
+    });
     let likely = match &node.state {
         State::Resting(Rest::Enroll) => Verb::Manage,
         State::Resting(Rest::Manageable) => rng.pick(&[
@@ -413,9 +425,18 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         ]),
         State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
         State::Resting(Rest::Available) => Verb::Deploy(instance()),
-        State::Resting(Rest::Active) => {
-            rng.pick(&[Verb::Undeploy, Verb::Rebuild(None), service.clone()])
-        }
+        State::Resting(Rest::Active) => rng.pick(&[
+            Verb::Undeploy,
+            Verb::Rebuild(None),
+            service.clone(),
+            rescue.clone(),
+        ]),
+        State::Resting(Rest::Rescue | Rest::RescueFailed | Rest::UnrescueFailed) => rng.pick(&[
+            Verb::Unrescue,
+            Verb::Unrescue,
+            rescue.clone(),
+            Verb::Undeploy,
+        ]),
         State::Resting(Rest::ServiceFailed) => {
             rng.pick(&[service.clone(), Verb::Abort, Verb::Undeploy])
         }
@@ -465,6 +486,8 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::Adopt(instance()),
         cleaning.clone(),
         service.clone(),
+        rescue.clone(),
+        Verb::Unrescue,
         Verb::Abort,
         Verb::Hold,
         Verb::Unhold,
@@ -564,7 +587,7 @@ impl World {
             .iter()
             .filter_map(|document| match document {
                 Beside::BmcSecrets(secrets) => Some(secrets.clone()),
-                Beside::InstanceData(_) | Beside::Inventory(_) => None,
+                Beside::InstanceData(_) | Beside::Inventory(_) | Beside::RescueLogin(_) => None,
             });
         put.next().unwrap_or_else(|| self.secrets.clone())
     }
@@ -652,7 +675,7 @@ fn lets_us_in(world: &World) -> Result<(), String> {
 fn inventory_after(world: &World, decision: &Decision) -> Option<Inventory> {
     let put = decision.beside.iter().find_map(|document| match document {
         Beside::Inventory(inventory) => Some((**inventory).clone()),
-        Beside::InstanceData(_) | Beside::BmcSecrets(_) => None,
+        Beside::InstanceData(_) | Beside::BmcSecrets(_) | Beside::RescueLogin(_) => None,
     });
     put.or_else(|| world.inventory.clone())
 }
@@ -839,7 +862,15 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         return Err("active, though no BMC said that the machine is on".to_string());
     }
     let left = |job: &Job| {
-        let left = |step: &Step| matches!(step, Step::Bmc(BmcAct::LeaveRamdisk { .. }));
+        // An agent in a rescue is not asked to go: the machine is switched off.
+        let rescued = job.kind == JobKind::Unrescue;
+        let left = |step: &Step| match step {
+            Step::Bmc(BmcAct::LeaveRamdisk { .. }) => true,
+            Step::Bmc(BmcAct::PowerOff) => rescued,
+            Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) | Step::Hold | Step::Wait { .. } => {
+                false
+            }
+        };
         job.steps[..job.at].iter().any(left)
     };
     if became_active && !node.job().is_some_and(left) {

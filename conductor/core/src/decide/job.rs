@@ -50,6 +50,9 @@ impl Draft<'_> {
         if kind != JobKind::Bmc {
             self.node.last_error = None;
         }
+        if kind != JobKind::Bmc {
+            self.node.rescue = None;
+        }
         if kind == JobKind::Deploy {
             self.node.astray = None;
             self.node.collisions = Collisions::default();
@@ -194,6 +197,7 @@ impl Draft<'_> {
 
     fn finish_job(&mut self, kind: JobKind, goal: Goal) {
         self.retire_boot();
+        self.forget_rescue_login();
         match goal {
             Goal::Clean => {
                 self.end_instance();
@@ -213,6 +217,11 @@ impl Draft<'_> {
                 }
             }
         }
+    }
+
+    /// Whoever may log in knows it by now, or never will.
+    fn forget_rescue_login(&mut self) {
+        self.node.beside.set(BesideKind::RescueLogin, None);
     }
 
     pub(super) fn end_instance(&mut self) {
@@ -291,7 +300,9 @@ impl Draft<'_> {
                 | JobKind::Delete
                 | JobKind::Clean
                 | JobKind::ManualClean
-                | JobKind::Service => &mut self.node.last_error,
+                | JobKind::Service
+                | JobKind::Rescue
+                | JobKind::Unrescue => &mut self.node.last_error,
             };
             *error = Some(LastError {
                 at: now,
@@ -300,6 +311,7 @@ impl Draft<'_> {
             });
         }
         self.retire_boot();
+        self.forget_rescue_login();
         let failed = match (spec.on_failure, goal) {
             (OnFailure::Rest(rest), _) | (OnFailure::Back, Goal::Rest(rest)) => rest,
             (OnFailure::Back, Goal::Clean) => Rest::Error,
@@ -331,6 +343,9 @@ impl Draft<'_> {
                 | Rest::InspectFailed
                 | Rest::AdoptFailed
                 | Rest::DeployFailed
+                | Rest::Rescue
+                | Rest::RescueFailed
+                | Rest::UnrescueFailed
                 | Rest::Error,
             )
             | None => return,

@@ -69,6 +69,7 @@ pub(super) fn read(
         return "the power is not synced now".into();
     }
     let (node, policy) = (&draft.node, draft.ctx.policy);
+    let rescued = node.state == State::Resting(Rest::Rescue);
     let too_often = troubles > policy.power_sync_max_retries;
     let recovering = node.maintenance.is_some();
     let since = node.maintenance.as_ref().map(|fault| fault.since);
@@ -125,7 +126,8 @@ pub(super) fn read(
             );
             give_up(draft, troubles, &what)
         }
-        Some(known) if policy.force_power_state_during_sync => {
+        // A rescued machine that is switched on boots its disk: that is the operator's to say.
+        Some(known) if policy.force_power_state_during_sync && !(known.on && rescued) => {
             let act = if known.on {
                 BmcAct::EnsureOn
             } else {

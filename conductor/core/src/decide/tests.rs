@@ -164,6 +164,7 @@ impl Story {
                 Beside::Inventory(inventory) => self.inventory = Some(*inventory),
                 Beside::InstanceData(data) => self.data = Some(data),
                 Beside::BmcSecrets(secrets) => self.secrets = Some(secrets),
+                Beside::RescueLogin(_) => {}
             }
         }
         Ok(())

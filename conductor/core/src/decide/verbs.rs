@@ -63,13 +63,30 @@ enum Outcome {
     Unhold,
 }
 
+/// Whatever boots a rescued machine ends its rescue: `unrescue` says so, and so does `rescue`.
+const OUT_OF_RESCUE: &[Rest] = &[
+    Rest::Enroll,
+    Rest::Manageable,
+    Rest::Available,
+    Rest::Active,
+    Rest::InspectFailed,
+    Rest::AdoptFailed,
+    Rest::DeployFailed,
+    Rest::CleanFailed,
+    Rest::ManualCleanFailed,
+    Rest::ServiceFailed,
+    Rest::RescueFailed,
+    Rest::UnrescueFailed,
+    Rest::Error,
+];
+
 /// Everything that an operator can do, and where. A verb without a matching row is refused.
 fn rows(verb: &Verb) -> &'static [Row] {
     use Allowed::{Busy, Holdable, OnHold, Resting, Soft};
     use Outcome::{Begin, GiveUp};
     use Rest::{
         Active, AdoptFailed, Available, CleanFailed, DeployFailed, Enroll, Error, InspectFailed,
-        Manageable, ManualCleanFailed, ServiceFailed,
+        Manageable, ManualCleanFailed, Rescue, RescueFailed, ServiceFailed, UnrescueFailed,
     };
     match verb {
         Verb::Manage => &[
@@ -100,11 +117,19 @@ fn rows(verb: &Verb) -> &'static [Row] {
         )],
         Verb::Undeploy => &[
             Row(
-                Resting(&[Active, DeployFailed, ServiceFailed, Error]),
+                Resting(&[
+                    Active,
+                    DeployFailed,
+                    ServiceFailed,
+                    Rescue,
+                    RescueFailed,
+                    UnrescueFailed,
+                    Error,
+                ]),
                 Begin(JobKind::Delete),
             ),
             Row(
-                Busy(&[JobKind::Deploy, JobKind::Service]),
+                Busy(&[JobKind::Deploy, JobKind::Service, JobKind::Rescue]),
                 Begin(JobKind::Delete),
             ),
         ],
@@ -117,6 +142,14 @@ fn rows(verb: &Verb) -> &'static [Row] {
             Resting(&[Active, ServiceFailed]),
             Begin(JobKind::Service),
         )],
+        Verb::Rescue(_) => &[Row(
+            Resting(&[Active, ServiceFailed, Rescue, RescueFailed, UnrescueFailed]),
+            Begin(JobKind::Rescue),
+        )],
+        Verb::Unrescue => &[Row(
+            Resting(&[Rescue, RescueFailed, UnrescueFailed]),
+            Begin(JobKind::Unrescue),
+        )],
         Verb::Abort => &[
             Row(Busy(JobKind::ALL), GiveUp),
             // Nobody knows what runs on the machine: it is booted from its disk.
@@ -124,16 +157,18 @@ fn rows(verb: &Verb) -> &'static [Row] {
         ],
         Verb::Hold => &[Row(Holdable, Outcome::Hold)],
         Verb::Unhold => &[Row(OnHold, Outcome::Unhold)],
-        Verb::Power(PowerVerb::Off | PowerVerb::Reboot | PowerVerb::Cycle | PowerVerb::Reset) => &[
+        Verb::Power(PowerVerb::Off) => &[
             Row(Resting(Rest::ALL), Begin(JobKind::Bmc)),
             Row(Soft, Begin(JobKind::Bmc)),
         ],
-        Verb::Power(
-            PowerVerb::On
-            | PowerVerb::SoftOff { .. }
-            | PowerVerb::SoftReboot { .. }
-            | PowerVerb::Diag,
-        )
+        Verb::Power(PowerVerb::Reboot | PowerVerb::Cycle | PowerVerb::Reset) => &[
+            Row(Resting(OUT_OF_RESCUE), Begin(JobKind::Bmc)),
+            Row(Soft, Begin(JobKind::Bmc)),
+        ],
+        Verb::Power(PowerVerb::On | PowerVerb::SoftReboot { .. }) => {
+            &[Row(Resting(OUT_OF_RESCUE), Begin(JobKind::Bmc))]
+        }
+        Verb::Power(PowerVerb::SoftOff { .. } | PowerVerb::Diag)
         | Verb::BootDevice { .. }
         | Verb::ResetBmc
         | Verb::SetPassword(_) => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
@@ -176,7 +211,9 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::Undeploy
         | Verb::Adopt(_)
         | Verb::Clean(_)
-        | Verb::Service(_) => not_in_maintenance(draft, verb)?,
+        | Verb::Service(_)
+        | Verb::Rescue(_)
+        | Verb::Unrescue => not_in_maintenance(draft, verb)?,
         Verb::Abort
         | Verb::Hold
         | Verb::Unhold
@@ -188,10 +225,12 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
     }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
-        let holds = matches!(verb, Verb::Hold | Verb::Unhold);
-        let state = match holds {
-            true => state.provision_state().to_string(),
-            false => words(state),
+        let state = match (verb, state) {
+            (Verb::Hold | Verb::Unhold, _) => state.provision_state().to_string(),
+            (Verb::Power(_), State::Resting(Rest::Rescue)) => {
+                "in rescue (unrescue boots its disk, rescue its ramdisk anew)".to_string()
+            }
+            (_, state) => words(state),
         };
         return Err(Rejected::WrongState {
             verb: verb.name().to_string(),
@@ -242,6 +281,11 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
             }
             (Goal::Rest(Rest::Active), manual_steps(draft, kind, verb)?)
         }
+        JobKind::Rescue => (Goal::Rest(Rest::Rescue), rescue_steps(draft, verb)?),
+        JobKind::Unrescue => (
+            Goal::Rest(Rest::Active),
+            plan::out_of_a_silent_ramdisk().into(),
+        ),
         JobKind::Deploy => {
             accept_instance(draft, verb)?;
             (Goal::Rest(Rest::Active), ramdisk())
@@ -270,6 +314,8 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
         | JobKind::Clean
         | JobKind::ManualClean
         | JobKind::Service
+        | JobKind::Rescue
+        | JobKind::Unrescue
         | JobKind::Deploy
         | JobKind::Delete => because,
     })
@@ -289,6 +335,8 @@ fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Vec<Ste
         | Verb::Rebuild(_)
         | Verb::Undeploy
         | Verb::Adopt(_)
+        | Verb::Rescue(_)
+        | Verb::Unrescue
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold
@@ -298,8 +346,20 @@ fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Vec<Ste
         | Verb::Power(_)
         | Verb::BootDevice { .. }
         | Verb::ResetBmc
-        | Verb::SetPassword(_) => Ok([BmcAct::PowerOff, BmcAct::BootDisk].map(Step::Bmc).into()),
+        | Verb::SetPassword(_) => Ok(plan::out_of_a_silent_ramdisk().into()),
     }
+}
+
+/// Takes the login; the steps that let it in.
+fn rescue_steps(draft: &mut Draft<'_>, verb: &Verb) -> Result<Vec<Step>, Rejected> {
+    let Verb::Rescue(login) = verb else {
+        unreachable!("no row of another verb begins a rescue");
+    };
+    let invalid = |why| Rejected::Invalid { why };
+    login.check().map_err(invalid)?;
+    let system = draft.ctx.policy.rescue_system().map_err(invalid)?;
+    draft.put(Beside::RescueLogin(login.clone()));
+    Ok(plan::into_a_rescue(system))
 }
 
 /// Takes the instance of a deploy; a rebuild keeps what is not given of the node's own.
@@ -313,6 +373,8 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Undeploy
         | Verb::Clean(_)
         | Verb::Service(_)
+        | Verb::Rescue(_)
+        | Verb::Unrescue
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold
@@ -381,6 +443,8 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
         | Verb::Adopt(_)
         | Verb::Clean(_)
         | Verb::Service(_)
+        | Verb::Rescue(_)
+        | Verb::Unrescue
         | Verb::Abort
         | Verb::Hold
         | Verb::Unhold

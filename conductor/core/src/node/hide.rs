@@ -12,8 +12,14 @@ impl Node {
         }
         if let State::Busy(job) = &mut self.state {
             for step in &mut job.steps {
-                if let Step::Agent(AgentStep::WriteImage(write)) = step {
-                    hide(&mut write.source);
+                match step {
+                    Step::Agent(AgentStep::WriteImage(write)) => hide(&mut write.source),
+                    Step::Agent(AgentStep::Rescue(system)) => hide(&mut system.source),
+                    Step::Bmc(_)
+                    | Step::AwaitAgent
+                    | Step::Agent(_)
+                    | Step::Hold
+                    | Step::Wait { .. } => {}
                 }
             }
         }

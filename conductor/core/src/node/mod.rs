@@ -15,6 +15,7 @@ mod kg;
 mod measured;
 mod password;
 mod power;
+mod rescue;
 mod secret;
 mod spec;
 mod step;
@@ -47,10 +48,12 @@ pub use kg::{BadKgKey, KgKey};
 pub use measured::{MeasuredBoot, Part, Unknown};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
+pub use rescue::{Rescue, RescueLogin};
 pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
 pub use step::{
-    AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, LEAVE_SECS, Step, WriteImage,
+    AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, LEAVE_SECS, RescueSystem, Step,
+    WriteImage,
 };
 pub use ticket::{Ended, MAX_ENDED, MAX_VOID, Rival, RivalSign, Ticket, Tickets, Used};
 
@@ -134,6 +137,9 @@ pub struct Node {
     /// Disks that the last cleaning did not erase.
     #[serde(default, skip_serializing_if = "LeftAlone::is_empty")]
     pub left_alone: LeftAlone,
+    /// How people reach the rescue system, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<Rescue>,
     /// The BMC's password is being changed, and nobody knows yet which one it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_change: Option<PasswordChange>,

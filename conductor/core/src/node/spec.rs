@@ -18,6 +18,10 @@ pub enum Rest {
     /// A cleaning of named steps failed; Ironic has one name for both.
     ManualCleanFailed,
     ServiceFailed,
+    /// People can log in to the ramdisk; its owner's disks are as they were.
+    Rescue,
+    RescueFailed,
+    UnrescueFailed,
     /// A delete failed.
     Error,
 }
@@ -34,6 +38,9 @@ impl Rest {
         Rest::CleanFailed,
         Rest::ManualCleanFailed,
         Rest::ServiceFailed,
+        Rest::Rescue,
+        Rest::RescueFailed,
+        Rest::UnrescueFailed,
         Rest::Error,
     ];
 
@@ -49,6 +56,9 @@ impl Rest {
             Rest::DeployFailed => "deploy failed",
             Rest::CleanFailed | Rest::ManualCleanFailed => "clean failed",
             Rest::ServiceFailed => "service failed",
+            Rest::Rescue => "rescue",
+            Rest::RescueFailed => "rescue failed",
+            Rest::UnrescueFailed => "unrescue failed",
             Rest::Error => "error",
         }
     }
@@ -56,13 +66,15 @@ impl Rest {
     /// The kind of job whose failure left the node here.
     pub const fn failed_job(self) -> Option<JobKind> {
         match self {
-            Rest::Enroll | Rest::Manageable | Rest::Available | Rest::Active => None,
+            Rest::Enroll | Rest::Manageable | Rest::Available | Rest::Active | Rest::Rescue => None,
             Rest::InspectFailed => Some(JobKind::Inspect),
             Rest::AdoptFailed => Some(JobKind::Adopt),
             Rest::DeployFailed => Some(JobKind::Deploy),
             Rest::CleanFailed => Some(JobKind::Clean),
             Rest::ManualCleanFailed => Some(JobKind::ManualClean),
             Rest::ServiceFailed => Some(JobKind::Service),
+            Rest::RescueFailed => Some(JobKind::Rescue),
+            Rest::UnrescueFailed => Some(JobKind::Unrescue),
             Rest::Error => Some(JobKind::Delete),
         }
     }
@@ -96,6 +108,10 @@ pub enum JobKind {
     ManualClean,
     /// The same on one that serves its owner, and goes back to that.
     Service,
+    /// Boot the ramdisk of a machine that serves its owner, and let people in.
+    Rescue,
+    /// Have it serve its owner again.
+    Unrescue,
     /// Something for the BMC alone; the node then rests where it was.
     Bmc,
 }
@@ -140,6 +156,8 @@ impl JobKind {
         JobKind::Clean,
         JobKind::ManualClean,
         JobKind::Service,
+        JobKind::Rescue,
+        JobKind::Unrescue,
         JobKind::Bmc,
     ];
 
@@ -159,6 +177,8 @@ impl JobKind {
             | JobKind::Delete
             | JobKind::Clean
             | JobKind::Service
+            | JobKind::Rescue
+            | JobKind::Unrescue
             | JobKind::Bmc => self,
         }
     }
@@ -210,6 +230,18 @@ impl JobKind {
             JobKind::Service => Spec {
                 names: holdable("servicing", "service wait", "service hold"),
                 on_failure: OnFailure::Rest(Rest::ServiceFailed),
+                target: Some(Rest::Active),
+                powers_off: false,
+            },
+            JobKind::Rescue => Spec {
+                names: named("rescuing", "rescue wait"),
+                on_failure: OnFailure::Rest(Rest::RescueFailed),
+                target: Some(Rest::Rescue),
+                powers_off: false,
+            },
+            JobKind::Unrescue => Spec {
+                names: named("unrescuing", "unrescuing"),
+                on_failure: OnFailure::Rest(Rest::UnrescueFailed),
                 target: Some(Rest::Active),
                 powers_off: false,
             },

@@ -55,8 +55,18 @@ pub enum AgentStep {
     EraseMetadata {
         disks: Vec<DiskIdentity>,
     },
+    /// Let people in, with a system for them.
+    Rescue(RescueSystem),
     /// The ramdisk ends, and the machine goes off.
     PowerOff,
+}
+
+/// The archive that a rescue system comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RescueSystem {
+    pub source: ImageSource,
+    pub checksum: Checksum,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,12 +88,14 @@ pub struct Delivery {
     pub urls: Vec<String>,
     /// Files of a `config-2` volume; empty: none.
     pub config_drive: Vec<ConfigFile>,
+    /// Who may log in to a rescue system.
+    pub login: order::RescueLogin,
     /// [`Policy::step_stall_secs`](crate::policy::Policy::step_stall_secs).
     pub stall_secs: u32,
 }
 
 impl AgentStep {
-    /// `image`: what an order to write an image needs beyond the record.
+    /// `image`: what an order to write an image, or to rescue, needs beyond the record.
     pub fn order(&self, image: Delivery) -> Order {
         match self.clone() {
             AgentStep::Inspect { lldp_wait_secs } => Order::Inspect { lldp_wait_secs },
@@ -98,6 +110,12 @@ impl AgentStep {
             }),
             AgentStep::SetBootEntry { disk, label } => Order::SetBootEntry { disk, label },
             AgentStep::EraseMetadata { disks } => Order::EraseMetadata { disks },
+            AgentStep::Rescue(system) => Order::Rescue(order::Rescue {
+                urls: image.urls,
+                checksum: system.checksum,
+                login: image.login,
+                stall_secs: image.stall_secs,
+            }),
             AgentStep::PowerOff => Order::PowerOff,
         }
     }
@@ -109,6 +127,7 @@ impl AgentStep {
             AgentStep::WriteImage(_) => "write_image",
             AgentStep::SetBootEntry { .. } => "prepare_instance_boot",
             AgentStep::EraseMetadata { .. } => "erase_devices_metadata",
+            AgentStep::Rescue(_) => "rescue",
             AgentStep::PowerOff => "power_off",
         }
     }
@@ -120,7 +139,8 @@ impl AgentStep {
             AgentStep::Inspect { .. }
             | AgentStep::WriteImage(_)
             | AgentStep::SetBootEntry { .. }
-            | AgentStep::EraseMetadata { .. } => false,
+            | AgentStep::EraseMetadata { .. }
+            | AgentStep::Rescue(_) => false,
         }
     }
 }

@@ -29,6 +29,29 @@ fn bmc() -> Vec<u8> {
         .collect()
 }
 
+/// A directory, a file in it, a link to it.
+fn archive() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, mode, content) in [
+        ("bin", 0o040_755, ""),
+        ("bin/tool", 0o100_755, "#!/bin/sh\n"),
+        ("sh", 0o120_777, "bin/tool"),
+        ("TRAILER!!!", 0, ""),
+    ] {
+        let mut fields = [0; 13];
+        (fields[1], fields[6], fields[11]) = (mode, content.len(), name.len() + 1);
+        bytes.extend(b"070701");
+        for field in fields {
+            bytes.extend(format!("{field:08x}").bytes());
+        }
+        for part in [&[name, "\0"].concat(), content] {
+            bytes.extend(part.bytes());
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+    }
+    bytes
+}
+
 /// depmod's three tables, and names that ask for modules.
 const MODULES: &str = "pci:v00008086d00001572sv* ext4 k/ext4.ko: k/mbcache.ko k/jbd2.ko\nk/jbd2.ko: k/crc.ko\nk/crc.ko: k/jbd2.ko\n\
     k/mbcache.ko:\nalias pci:v*d*[a-c!x]?* ext4\nalias acpi*:IPI0001:* ipmi-si\nsoftdep ext4 pre: crc absent post: other\n";
@@ -57,6 +80,14 @@ pub fn targets() -> Vec<Target> {
             ":",
             "\n",
         ]),
+        Target::new(
+            "rescue",
+            "the archive of a rescue system (cpio)",
+            "agent/src/rescue/archive.rs",
+            agent::archive,
+        )
+        .seeds([archive()])
+        .words(&["070701", "TRAILER!!!", "../", "/", "00000000", "ffffffff"]),
         Target::new(
             "vpd",
             "vital product data of SCSI and SATA disks",

@@ -84,6 +84,7 @@ pub fn targets() -> Vec<Target> {
         .seeds(
             [
                 wire::WRITE,
+                wire::RESCUE,
                 wire::BOOT_ENTRY,
                 "6449646c65",
                 "a167496e7370656374a16e6c6c64705f776169745f736563731820",

@@ -3,13 +3,16 @@
 mod adopt;
 mod hold;
 mod manual;
+mod rescue;
 
 use super::super::tests::{Story, instance};
 use super::super::{BmcFault, Ctx, Event, Patch, PowerVerb, Verb, decide};
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, WorkerId};
 use crate::index::Entry;
-use crate::node::{BmcAct, During, JobKind, LastError, Maintenance, Node, Rest, Secret, State};
+use crate::node::{
+    BmcAct, During, JobKind, LastError, Maintenance, Node, Rescue, Rest, Secret, State,
+};
 use core::time::Duration;
 use ironbeat_common::id::Mac;
 use std::string::{String, ToString};
@@ -162,6 +165,8 @@ fn every_job_can_be_aborted_in_mid_act() {
             | JobKind::Clean
             | JobKind::ManualClean
             | JobKind::Service
+            | JobKind::Rescue
+            | JobKind::Unrescue
             | JobKind::Delete
             | JobKind::Bmc => {
                 story.is(end);
@@ -255,8 +260,14 @@ fn everywhere() -> Vec<Node> {
             | Rest::AdoptFailed
             | Rest::DeployFailed
             | Rest::ServiceFailed
+            | Rest::RescueFailed
+            | Rest::UnrescueFailed
             | Rest::Error => {
                 node.instance = Story::writing().node.instance;
+            }
+            Rest::Rescue => {
+                node.instance = Story::writing().node.instance;
+                node.rescue = Some(Rescue::default());
             }
             Rest::InspectFailed | Rest::CleanFailed | Rest::ManualCleanFailed => {}
         }
@@ -313,7 +324,8 @@ fn everywhere() -> Vec<Node> {
 
 #[test]
 fn explain_names_only_verbs_that_are_accepted() {
-    let story = Story::new();
+    let mut story = Story::new();
+    story.policy = rescue::policy();
     let patch = Patch {
         add_macs: vec![Mac::from_bytes([2, 0, 0, 0, 0, 9])],
         ..Patch::default()
@@ -337,6 +349,8 @@ fn explain_names_only_verbs_that_are_accepted() {
                 "node adopt" => Verb::Adopt(instance()),
                 "node clean" => Verb::Clean(manual::inspect()),
                 "node service" => Verb::Service(manual::inspect()),
+                "node rescue" => Verb::Rescue(rescue::login()),
+                "node unrescue" => Verb::Unrescue,
                 "node abort" => Verb::Abort,
                 "node hold" => Verb::Hold,
                 "node unhold" => Verb::Unhold,
