@@ -4,6 +4,8 @@
 const AT_ANY_MOMENT: &str =
     "an operator is heard at any moment: a worker that drives the BMC lets go of it";
 
+const LET_IN: &str = "the last step is the ramdisk's: when it says that people can log in, the node is in rescue";
+
 /// States and events (`*`: any), and the reason.
 pub const REASONS: &[(&str, &str, &str)] = &[
     ("verifying", "abort", AT_ANY_MOMENT),
@@ -19,6 +21,12 @@ pub const REASONS: &[(&str, &str, &str)] = &[
         "done",
         "the machine is switched off first, by its BMC: inspecting comes before manageable",
     ),
+    ("rescuing", "abort", AT_ANY_MOMENT),
+    ("rescuing", "delete", AT_ANY_MOMENT),
+    ("unrescuing", "abort", AT_ANY_MOMENT),
+    ("rescuing", "done", LET_IN),
+    ("rescue wait", "resume", LET_IN),
+    ("rescue wait", "done", LET_IN),
     ("servicing", "abort", AT_ANY_MOMENT),
     ("servicing", "delete", AT_ANY_MOMENT),
     ("service hold", "delete", AT_ANY_MOMENT),

@@ -53,6 +53,9 @@ impl Draft<'_> {
         if kind != JobKind::Bmc {
             self.node.rescue = None;
         }
+        if kind != JobKind::Rescue {
+            self.forget_rescue_login();
+        }
         if kind == JobKind::Deploy {
             self.node.astray = None;
             self.node.collisions = Collisions::default();
