@@ -12,7 +12,7 @@ use crate::inventory::{BootFacts, BootMode, Disk, Inventory, Nic, System};
 use crate::login::{Login, LoginRequest, Renewal, RenewalReply, Signature, UserKey};
 use crate::lookup::{BootTimings, Lookup, LookupReply};
 use crate::measured::{EventLog, Measurements, Pcr};
-use crate::order::{ConfigFile, Order, Rescue, RescueLogin, WriteImage};
+use crate::order::{ConfigFile, Order, Rescue, WriteImage};
 use core::fmt;
 use data_encoding::HEXLOWER;
 use ironbeat_mutate::Mutator;
@@ -115,11 +115,9 @@ fn rescue() -> Order {
     Order::Rescue(Rescue {
         urls: vec!["u".into()],
         checksum: Checksum::Sha256(Digest([7; 32])),
-        login: RescueLogin {
-            password_hash: Some("$6$s$h".into()),
-            ssh_keys: vec!["k".into()],
-        },
         stall_secs: 600,
+        password_hash: Some("$6$s$h".into()),
+        ssh_keys: vec!["k".into()],
     })
 }
 

@@ -71,36 +71,31 @@ fn default_stall_secs() -> u32 {
     600
 }
 
-/// What people find who log in to a ramdisk, and who may.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What people find who log in to a ramdisk, and who may, as `rescue`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rescue {
     /// Mirrors of an archive (cpio "newc", by zstd), which is unpacked into the ramdisk's root.
     pub urls: Vec<String>,
     /// Of the archive as it is served.
     pub checksum: Checksum,
-    pub login: RescueLogin,
     /// As in [`WriteImage`].
-    #[serde(default = "default_stall_secs")]
     pub stall_secs: u32,
-}
-
-/// Who may log in to a rescue system, as `rescue`.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RescueLogin {
     /// As crypt(5) has it; none: nobody by a password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
     /// Lines of OpenSSH's `authorized_keys`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ssh_keys: Vec<String>,
 }
 
 /// A hash is worth a guess: `Debug` says whether there is one.
-impl fmt::Debug for RescueLogin {
+impl fmt::Debug for Rescue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by_password = self.password_hash.is_some();
         let keys = self.ssh_keys.len();
-        write!(f, "RescueLogin(password: {by_password}, {keys} keys)")
+        write!(
+            f,
+            "Rescue({:?}, password: {by_password}, {keys} keys)",
+            self.urls
+        )
     }
 }
 

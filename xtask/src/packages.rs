@@ -48,6 +48,7 @@ pub const RACK: Packages = &[
     ("grub-efi-amd64-signed", "what shim starts"),
     ("ovmf", "UEFI firmware"),
     ("seabios", "BIOS firmware"),
+    ("openssh-client", "people who log in to rescue systems"),
 ];
 
 /// To build iPXE.

@@ -8,12 +8,16 @@ use crate::disk::hash::Hasher;
 use crate::web::way::Web;
 use anyhow::{Context, bail};
 use ironbeat_common::heartbeat::{Progress, Rescued};
-use ironbeat_common::order::{Rescue, RescueLogin};
+use ironbeat_common::order::Rescue;
+use std::ffi::CString;
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::{Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::ptr;
 use std::time::Duration;
 
 /// In the archive: starts what lets people in, leaves it running, and prints its public keys, a line each.
@@ -39,7 +43,7 @@ pub fn rescue(
     let unpacked = zstd::stream::read::Decoder::with_buffer(packed.as_slice())?;
     archive::unpack(unpacked, root).context("unpacking the rescue system")?;
     drop(packed);
-    let_in(&order.login, root).context("letting people in")?;
+    let_in(order, root).context("letting people in")?;
     (ctx.progress)(progress("start", 0, None));
     let said = start(root)?;
     Ok(Rescued { addresses, said })
@@ -90,7 +94,7 @@ fn fetch(order: &Rescue, ctx: &StepContext<'_>, web: &Web) -> anyhow::Result<Vec
 }
 
 /// The files by which a login is judged, as Debian has them. `rescue` is root by another name, as in Ironic.
-fn let_in(login: &RescueLogin, root: &Path) -> anyhow::Result<()> {
+fn let_in(login: &Rescue, root: &Path) -> anyhow::Result<()> {
     let hash = login.password_hash.as_deref().unwrap_or("*");
     let users = format!("root:*:0:0:root:/root:/bin/sh\nrescue:{hash}:0:0:rescue:/root:/bin/sh\n");
     let keys: String = login.ssh_keys.iter().flat_map(|key| [key, "\n"]).collect();
@@ -119,17 +123,12 @@ fn let_in(login: &RescueLogin, root: &Path) -> anyhow::Result<()> {
 fn start(root: &Path) -> anyhow::Result<String> {
     let program = root.join(START);
     let starting = || format!("starting {}", program.display());
-    let mut child = Command::new(&program)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(starting)?;
+    let (stdout, writer) = io::pipe().with_context(starting)?;
+    spawn(&program, &writer).with_context(starting)?;
+    drop(writer);
     let mut said = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        let read = stdout.take(MAX_SAID).read_to_end(&mut said);
-        read.with_context(starting)?;
-    }
-    let _ = child.wait();
+    let read = stdout.take(MAX_SAID).read_to_end(&mut said);
+    read.with_context(starting)?;
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     if said.is_empty() {
         bail!(
@@ -137,6 +136,35 @@ fn start(root: &Path) -> anyhow::Result<String> {
         );
     }
     Ok(said)
+}
+
+/// Without arguments and environment. `std::process` would be a hundredth of the agent.
+fn spawn(program: &Path, stdout: &PipeWriter) -> io::Result<()> {
+    let path = CString::new(program.as_os_str().as_bytes())?;
+    let argv = [path.as_ptr().cast_mut(), ptr::null_mut()];
+    let environment = [ptr::null_mut()];
+    let mut actions = MaybeUninit::uninit();
+    let mut pid = 0;
+    // SAFETY: posix_spawn(3). `actions` is used from its initialisation to its end; `argv` and the environment end with null, and what
+    // they lead to lives on until the call returns.
+    let result = unsafe {
+        libc::posix_spawn_file_actions_init(actions.as_mut_ptr());
+        libc::posix_spawn_file_actions_adddup2(actions.as_mut_ptr(), stdout.as_raw_fd(), 1);
+        let result = libc::posix_spawn(
+            &raw mut pid,
+            path.as_ptr(),
+            actions.as_ptr(),
+            ptr::null(),
+            argv.as_ptr(),
+            environment.as_ptr(),
+        );
+        libc::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
+        result
+    };
+    match result {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 #[cfg(test)]

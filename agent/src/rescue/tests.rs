@@ -5,6 +5,7 @@ use crate::web::testing::{Reply, Server, web};
 use ironbeat_common::image::{Checksum, Digest};
 use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
@@ -40,11 +41,9 @@ fn rescue_with(served: Vec<u8>, checksum: Checksum, root: &TempDir) -> Result<Re
     let order = Rescue {
         urls: vec![server.url("/rescue.cpio.zst")],
         checksum,
-        login: RescueLogin {
-            password_hash: Some("$6$salt$hush".into()),
-            ssh_keys: vec![KEY.into()],
-        },
         stall_secs: 60,
+        password_hash: Some("$6$salt$hush".into()),
+        ssh_keys: vec![KEY.into()],
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

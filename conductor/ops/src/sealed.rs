@@ -105,6 +105,7 @@ mod tests {
             "node.deploy",
             "node.rebuild",
             "node.adopt",
+            "node.rescue",
             "node.set",
             "bmc.check",
             "bmc.set_password",

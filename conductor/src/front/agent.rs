@@ -419,7 +419,7 @@ async fn rescue_delivery(
     let login = login.ok_or_else(|| fail(500, "heartbeat: nobody knows who may log in"))?;
     Ok(Delivery {
         urls: urls_of(worker, node.id, id, &system.source),
-        login: login.order(),
+        login,
         stall_secs: worker.policy.step_stall_secs,
         ..Delivery::default()
     })

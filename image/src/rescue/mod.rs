@@ -20,7 +20,13 @@ const BUSYBOX: &str = "bin/busybox";
 /// A shell and its tools; an SSH server; the checker of the most usual file system.
 const PACKAGES: &[&str] = &["busybox-static", "dropbear-bin", "e2fsprogs"];
 /// Nobody reads them there.
-const LEFT_OUT: &[&str] = &["usr/share", "usr/lib/systemd", "lib/systemd"];
+const LEFT_OUT: &[&str] = &[
+    "usr/share",
+    "usr/lib/systemd",
+    "lib/systemd",
+    // Of every encoding there is, 8 MB.
+    "usr/lib/x86_64-linux-gnu/gconv",
+];
 
 /// To mount what an owner's disk may have.
 const MODULES: &[&str] = &[

@@ -1120,3 +1120,113 @@ fn an_ipxe_that_believes_another_site_gets_no_script_and_explain_says_why() -> R
     ensure!(!events.contains("boot script: "), "{events}");
     no_secret_was_printed(&cluster)
 }
+
+const RESCUE_PASSWORD: &str = "hush-rescue-7";
+
+/// What a command prints that is run by SSH on the machine, whose host key is known beforehand.
+fn ssh(cluster: &Cluster, address: &str, options: &[&str], run: &str) -> Result<String> {
+    let dir = cluster.rack.dir();
+    let mut ssh = cluster.rack.command("ssh")?;
+    ssh.args(["-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=20"])
+        .arg("-o")
+        .arg(format!("UserKnownHostsFile={}", dir.join("known").display()))
+        .args(options)
+        .arg(format!("rescue@{address}"))
+        .arg(run)
+        // The password is asked for by a program, as without a terminal.
+        .env("SSH_ASKPASS", dir.join("askpass"))
+        .env("SSH_ASKPASS_REQUIRE", "force");
+    cluster.run(ssh)
+}
+
+/// A key pair of somebody, and a program that says this password.
+fn somebody(cluster: &Cluster, password: &str) -> Result<(PathBuf, String)> {
+    let dir = cluster.rack.dir();
+    let key = dir.join("somebody");
+    let mut keygen = cluster.rack.command("ssh-keygen")?;
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "somebody", "-f"]);
+    keygen.arg(&key);
+    cluster.run(keygen)?;
+    let public = std::fs::read_to_string(dir.join("somebody.pub"))?;
+    says(&dir.join("askpass"), password)?;
+    Ok((key, public.trim().to_string()))
+}
+
+fn says(program: &Path, words: &str) -> Result<()> {
+    std::fs::write(program, format!("#!/bin/sh\necho '{words}'\n"))?;
+    std::fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(())
+}
+
+#[test]
+fn a_deployed_machine_is_rescued_over_ssh_and_goes_back_to_its_owner() -> Result<()> {
+    let cluster = cluster(vec![bios()], "")?;
+    cluster.enroll(1, &[])?;
+    cluster.make_available(1, PATIENCE)?;
+    cluster.deploy(1, "host1")?;
+    cluster.wait_state(1, &["active"], PATIENCE)?;
+    let (key, public) = somebody(&cluster, RESCUE_PASSWORD)?;
+    let password = cluster.rack.dir().join("rescue-password");
+    std::fs::write(&password, RESCUE_PASSWORD)?;
+    let (node, password) = (node_name(1), password.display().to_string());
+    cluster.cli(&[
+        "node",
+        "rescue",
+        &node,
+        "--password-file",
+        &password,
+        "--ssh-key",
+        &public,
+    ])?;
+    let shown = cluster.wait_state(1, &["rescue"], PATIENCE)?;
+    let rescue = &shown["rescue"];
+    let address = rescue["addresses"][0]
+        .as_str()
+        .context("it has an address")?;
+    let host_key = rescue["host_keys"].as_str().context("it has a key")?;
+    std::fs::write(
+        cluster.rack.dir().join("known"),
+        format!("{address} {host_key}\n"),
+    )?;
+    let explained = cluster.cli_text(&["node", "explain", &node])?;
+    ensure!(
+        explained.contains(&format!("ssh rescue@{address}")),
+        "{explained}"
+    );
+    let key = key.display().to_string();
+    let by_key = ["-i", &key, "-o", "PasswordAuthentication=no"];
+    let said = ssh(
+        &cluster,
+        address,
+        &by_key,
+        "id -u; modprobe ext4; grep -w ext4 /proc/filesystems",
+    )?;
+    ensure!(said.starts_with("0\n") && said.contains("ext4"), "{said}");
+    let by_password = ["-o", "PubkeyAuthentication=no"];
+    let said = ssh(&cluster, address, &by_password, "fdisk -l /dev/vda")?;
+    ensure!(
+        said.contains("/dev/vda1"),
+        "the owner's disk is as it was: {said}"
+    );
+    says(&cluster.rack.dir().join("askpass"), "another")?;
+    let wrong = ssh(&cluster, address, &by_password, "id");
+    ensure!(wrong.is_err(), "another password lets nobody in: {wrong:?}");
+    let reboot = cluster
+        .cli(&["power", "reboot", &node])
+        .unwrap_err()
+        .to_string();
+    ensure!(reboot.contains("unrescue boots its disk"), "{reboot}");
+    let mut console = console_from_now(&cluster, 1);
+    cluster.cli(&["node", "unrescue", &node])?;
+    let shown = cluster.wait_state(1, &["active"], PATIENCE)?;
+    ensure!(shown.get("rescue").is_none(), "{shown:#}");
+    says_who_it_is(&mut console, "host1")?;
+    for (who, text) in cluster.printed() {
+        ensure!(
+            !text.contains(RESCUE_PASSWORD),
+            "{who} has printed the password"
+        );
+        ensure!(!text.contains("$6$"), "{who} has printed its hash");
+    }
+    no_secret_was_printed(&cluster)
+}

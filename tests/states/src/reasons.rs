@@ -4,7 +4,8 @@
 const AT_ANY_MOMENT: &str =
     "an operator is heard at any moment: a worker that drives the BMC lets go of it";
 
-const LET_IN: &str = "the last step is the ramdisk's: when it says that people can log in, the node is in rescue";
+const LET_IN: &str =
+    "the last step is the ramdisk's: when it says that people can log in, the node is in rescue";
 
 /// States and events (`*`: any), and the reason.
 pub const REASONS: &[(&str, &str, &str)] = &[

@@ -7,7 +7,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use ironbeat_common::heartbeat;
-use ironbeat_common::order;
 use serde::{Deserialize, Serialize};
 
 /// Who may log in to the rescue system as `rescue`, who is root there. One of the two at least.
@@ -66,15 +65,6 @@ impl RescueLogin {
                 "the password's hash is none of crypt(5): $6$<salt>$<hash>, at most {MAX_HASH_BYTES} bytes"
             )),
             Some(_) | None => Ok(()),
-        }
-    }
-
-    /// In the protocol's words.
-    pub fn order(&self) -> order::RescueLogin {
-        let hash = self.password_hash.as_ref();
-        order::RescueLogin {
-            password_hash: hash.map(|hash| hash.reveal().into()),
-            ssh_keys: self.ssh_keys.clone(),
         }
     }
 }

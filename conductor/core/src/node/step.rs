@@ -1,6 +1,7 @@
 //! The steps of jobs: for the BMC, for the agent, or only until an agent appears.
 //! `plan` makes the list of steps of a job.
 use super::instance::ImageSource;
+use super::rescue::RescueLogin;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::disk::DiskIdentity;
@@ -89,7 +90,7 @@ pub struct Delivery {
     /// Files of a `config-2` volume; empty: none.
     pub config_drive: Vec<ConfigFile>,
     /// Who may log in to a rescue system.
-    pub login: order::RescueLogin,
+    pub login: RescueLogin,
     /// [`Policy::step_stall_secs`](crate::policy::Policy::step_stall_secs).
     pub stall_secs: u32,
 }
@@ -113,8 +114,9 @@ impl AgentStep {
             AgentStep::Rescue(system) => Order::Rescue(order::Rescue {
                 urls: image.urls,
                 checksum: system.checksum,
-                login: image.login,
                 stall_secs: image.stall_secs,
+                password_hash: image.login.password_hash.map(|hash| hash.reveal().into()),
+                ssh_keys: image.login.ssh_keys,
             }),
             AgentStep::PowerOff => Order::PowerOff,
         }
