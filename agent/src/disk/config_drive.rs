@@ -1,9 +1,9 @@
 //! The content of a `config-2` partition: a FAT volume with the files of the order; the same files give the same bytes.
 //! Its place on the disk is planned in `layout`.
 use super::fat::Volume;
+use super::hash;
 use anyhow::{Context, bail};
 use ironbeat_common::order::{ConfigFile, MAX_CONFIG_DRIVE_BYTES};
-use sha2::{Digest, Sha256};
 
 /// As cloud-init and Ironic name it.
 const LABEL: &[u8; 11] = b"config-2   ";
@@ -23,12 +23,12 @@ pub fn build(files: &[ConfigFile], sector: u32) -> anyhow::Result<Option<Vec<u8>
             files.len()
         );
     }
-    let mut hash = Sha256::new();
+    let mut all = Vec::new();
     for text in files.iter().flat_map(|file| [&file.path, &file.content]) {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
+        all.extend((text.len() as u64).to_le_bytes());
+        all.extend(text.bytes());
     }
-    let hash = hash.finalize();
+    let hash = hash::sha256(&[&all]);
     let id = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
     let files = files
         .iter()

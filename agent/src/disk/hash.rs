@@ -1,11 +1,24 @@
 //! The checksum of an image as served, computed while it is downloaded.
 //! What to do about a wrong one is decided in `write`.
 use ironbeat_common::image::Checksum;
-use sha2::{Digest, Sha256, Sha512};
+use ironbeat_common::image::Digest;
+use ring::digest::{self, SHA256, SHA512};
 
-pub enum Hasher {
-    Sha256(Sha256),
-    Sha512(Box<Sha512>),
+/// By the hash functions that TLS has aboard already.
+pub struct Hasher(digest::Context);
+
+/// SHA-256 of these parts, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = digest::Context::new(&SHA256);
+    parts.iter().for_each(|part| hash.update(part));
+    of(hash)
+}
+
+fn of<const N: usize>(hash: digest::Context) -> [u8; N] {
+    let hash = hash.finish();
+    hash.as_ref()
+        .try_into()
+        .expect("the hash is as long as its algorithm says")
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -17,27 +30,22 @@ pub struct WrongChecksum {
 
 impl Hasher {
     pub fn new(kind: &Checksum) -> Self {
-        match kind {
-            Checksum::Sha256(_) => Hasher::Sha256(Sha256::new()),
-            Checksum::Sha512(_) => Hasher::Sha512(Box::default()),
-        }
+        Self(digest::Context::new(match kind {
+            Checksum::Sha256(_) => &SHA256,
+            Checksum::Sha512(_) => &SHA512,
+        }))
     }
     pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Hasher::Sha256(hasher) => hasher.update(bytes),
-            Hasher::Sha512(hasher) => hasher.update(bytes),
-        }
+        self.0.update(bytes);
     }
+    /// `expected`: of the kind that it was made for.
+    ///
     /// # Errors
     /// When the checksum differs; the error names both.
     pub fn check(self, expected: &Checksum) -> Result<(), WrongChecksum> {
-        let got = match self {
-            Hasher::Sha256(hasher) => {
-                Checksum::Sha256(ironbeat_common::image::Digest(hasher.finalize().into()))
-            }
-            Hasher::Sha512(hasher) => {
-                Checksum::Sha512(ironbeat_common::image::Digest(hasher.finalize().into()))
-            }
+        let got = match expected {
+            Checksum::Sha256(_) => Checksum::Sha256(Digest(of(self.0))),
+            Checksum::Sha512(_) => Checksum::Sha512(Digest(of(self.0))),
         };
         if got == *expected {
             return Ok(());

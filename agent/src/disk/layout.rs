@@ -2,10 +2,10 @@
 //! Carrying out the plan is left to `writer` and `commit`.
 use super::buffer::BUFFER_BYTES;
 use super::gpt::{self, Gpt, Partition};
+use super::hash;
 use super::mbr::{self, Entry, Mbr};
 use super::stage::Stop;
 use anyhow::anyhow;
-use sha2::{Digest, Sha256};
 use std::ops::Range;
 use uuid::{Builder, Uuid, Variant, Version};
 
@@ -128,13 +128,7 @@ fn plan_gpt(
         None => None,
         Some(_) if own.is_some() => own,
         Some(drive) => {
-            let guid = guid_from_hash(
-                &Sha256::new()
-                    .chain_update(gpt.disk().to_bytes_le())
-                    .chain_update(drive)
-                    .finalize()
-                    .into(),
-            );
+            let guid = guid_from_hash(&hash::sha256(&[&gpt.disk().to_bytes_le(), drive]));
             let (sectors, align) = ((drive.len() as u64).div_ceil(sector), ALIGN_BYTES / sector);
             let place = gpt
                 .add_last(gpt::BASIC_DATA, guid, "config-2", sectors, align)

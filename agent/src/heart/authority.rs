@@ -1,6 +1,7 @@
 //! Which CA the site's servers have: that of the ramdisk, or the one that the boot script names by its hash, from a worker.
 //! Believing it is left to `web::trust`.
 use super::link::{RETRY_FIRST, RETRY_LIMIT};
+use crate::disk::hash::sha256;
 use crate::random;
 use crate::web::document;
 use crate::web::trust::Authority;
@@ -9,7 +10,6 @@ use crate::web::way::Web;
 use anyhow::{Context, bail};
 use data_encoding::HEXLOWER;
 use ironbeat_common::login::CA_PATH;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// A private CA's certificate, if the image has one.
@@ -42,7 +42,7 @@ fn of_image(file: &Path, named: Option<&[u8; 32]>) -> anyhow::Result<Option<Auth
             return Err(error).with_context(|| format!("reading the CA {}", file.display()));
         }
     };
-    if named.is_some_and(|named| *named != sha256(&pem)) {
+    if named.is_some_and(|named| *named != sha256(&[&pem])) {
         tracing::warn!(
             "the boot script names another CA than this ramdisk has: the ramdisk's is believed"
         );
@@ -77,19 +77,15 @@ fn fetch_from(web: &Web, worker: &Url, named: &[u8; 32]) -> anyhow::Result<Autho
     let url = worker.at(CA_PATH)?;
     let get = || format!("GET {url}");
     let pem = document::get(web, &url, MAX_BYTES)?;
-    if sha256(&pem) != *named {
+    if sha256(&[&pem]) != *named {
         bail!(
             "{}: it has the SHA-256 {}, and the boot script says {}",
             get(),
-            HEXLOWER.encode(&sha256(&pem)),
+            HEXLOWER.encode(&sha256(&[&pem])),
             HEXLOWER.encode(named)
         );
     }
     Authority::from_pem(&pem).with_context(get)
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 #[cfg(test)]
@@ -122,7 +118,7 @@ mod tests {
         let urls = servers.iter().map(|it| Url::parse(&it.url("")).unwrap());
         let urls: Vec<Url> = urls.collect();
         let web = Web::new(Arc::new(Trust::new(Arc::new(Wall::default()))), None, &[]);
-        let named = sha256(ours.as_bytes());
+        let named = sha256(&[ours.as_bytes()]);
         for (url, said) in urls.iter().zip([
             "and the boot script says",
             "HTTP status 404",

@@ -1,7 +1,7 @@
 //! Fills the kernel's entropy pool from timing jitter on machines without RDRAND or a random device, where the first random
 //! number of the TLS and NATS libraries would wait a second. Random numbers are left to the kernel and `random`.
+use ring::digest::{Context, SHA512};
 use rustix::rand::{GetRandomFlags, getrandom};
-use sha2::{Digest, Sha512};
 use std::fs::File;
 use std::hint::black_box;
 use std::io;
@@ -97,13 +97,13 @@ impl Noise for Clock {
 
 /// A seed from enough samples that moved; `None` when they did not.
 fn gather(noise: &mut dyn Noise) -> Option<[u8; 64]> {
-    let mut hash = Sha512::new();
+    let mut hash = Context::new(&SHA512);
     let (mut last, mut last_step, mut last_change) = (0u64, 0u64, 0u64);
     let mut good = 0;
     let mut seen = [0usize; 256];
     for _ in 0..MAX_SAMPLES {
         let sample = noise.sample();
-        hash.update(sample.to_le_bytes());
+        hash.update(&sample.to_le_bytes());
         // jitterentropy's test for a stuck source: the value, its change and the change of that must all be new.
         let step = sample.wrapping_sub(last);
         let change = step.wrapping_sub(last_step);
@@ -115,7 +115,8 @@ fn gather(noise: &mut dyn Noise) -> Option<[u8; 64]> {
         if good == WANTED_BITS * SAMPLES_PER_BIT {
             // The other test (SP 800-90B section 4.4.2): no value may be too common. A quarter would still be two bits a sample.
             let commonest = seen.into_iter().max().unwrap_or(good);
-            return (commonest <= good / 4).then(|| hash.finalize().into());
+            let seed = hash.finish().as_ref().try_into().ok();
+            return seed.filter(|_| commonest <= good / 4);
         }
     }
     None
