@@ -3,12 +3,14 @@
 pub mod auth;
 mod bmc;
 mod client;
+mod clock;
 pub mod connect;
 mod console;
 mod decode;
 mod events;
 #[doc(hidden)]
 pub mod fuzz;
+mod list;
 mod login;
 mod manual;
 mod node;

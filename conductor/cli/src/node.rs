@@ -5,7 +5,6 @@ use super::login::BmcLogin;
 use super::manual::StepArgs;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
-use super::power::power_word;
 use super::verb::{Which, about, ask_of, fresh_request, verb};
 use super::wait::{Success, Wait};
 use anyhow::Context;
@@ -15,9 +14,7 @@ use ironbeat_common::image::Checksum;
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
-use ironbeat_core::node::{
-    BmcAddress, BootDevice, HardwareFault, Image, ImageSource, NewInstance, Rest,
-};
+use ironbeat_core::node::{BmcAddress, BootDevice, Image, ImageSource, NewInstance, Rest};
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
     self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
@@ -30,7 +27,7 @@ pub enum NodeCommand {
     #[command(about = about::<Enroll>())]
     Enroll(Box<EnrollArgs>),
     #[command(about = about::<ListNodes>())]
-    List,
+    List(super::list::ListArgs),
     #[command(about = about::<ShowNode>())]
     Show {
         /// Id or name.
@@ -251,7 +248,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
     match command {
         NodeCommand::Enroll(args) => enroll(&client, *args).await,
         NodeCommand::Console(args) => super::console::run(&client, args).await,
-        NodeCommand::List => list(&client).await,
+        NodeCommand::List(args) => super::list::run(&client, args).await,
         NodeCommand::Show { node } => out::json(
             &client
                 .ask_as::<_, serde_json::Value>(&ShowNode::of(node))
@@ -515,32 +512,4 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
     }
     let id = shown["id"].as_str().unwrap_or_default();
     out::line(format_args!("{id} is enrolled"))
-}
-
-async fn list(client: &Client) -> anyhow::Result<()> {
-    let nodes = client.all_nodes().await?;
-    if client.json {
-        return out::json(&nodes);
-    }
-    let rows = nodes.iter().map(|node| {
-        vec![
-            node.id.to_string(),
-            node.name.as_ref().map_or("-".into(), ToString::to_string),
-            node.provision_state.clone(),
-            power_word(node),
-            match (node.fault, node.maintenance) {
-                (Some(HardwareFault::Power), _) => "power failure".into(),
-                (Some(HardwareFault::Clean), _) => "clean failure".into(),
-                (Some(HardwareFault::Service), _) => "service failure".into(),
-                (None, true) => "yes".into(),
-                (None, false) => "-".into(),
-            },
-            node.bmc.clone(),
-            node.errors(),
-        ]
-    });
-    out::table(
-        &["ID", "NAME", "STATE", "POWER", "MAINT", "BMC", "LAST ERROR"],
-        rows.collect(),
-    )
 }

@@ -86,7 +86,7 @@ pub async fn run(client: Client, command: PowerCommand) -> anyhow::Result<()> {
 async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
     // Asked for by id, shown by name.
     let nodes: Vec<(String, String)> = if nodes.is_empty() {
-        let all = client.all_nodes().await?;
+        let all = client.nodes(&[]).await?;
         all.iter()
             .map(|node| (node.id.to_string(), called(node)))
             .collect()
