@@ -8,15 +8,12 @@ use ironbeat::config::Config;
 use ironbeat::secrets;
 use ironbeat_cli::auth::{self, AuthCommand};
 use ironbeat_cli::out::{self, NobodyReads};
-use ironbeat_cli::wait::NotDone;
-use ironbeat_cli::{Connect, rotate_key, run};
+use ironbeat_cli::{Connect, exit_code, rotate_key, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const SIGPIPE: u8 = 13;
 
 /// Bare metal from rack to running.
 #[derive(Parser)]
@@ -97,12 +94,11 @@ async fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // As if the signal had ended it, which Rust's runtime ignores.
-        Err(error) if error.is::<NobodyReads>() => ExitCode::from(128 + SIGPIPE),
         Err(error) => {
-            eprintln!("ironbeat: {}", out::visible(&out::causes(&error)));
-            let not_done = error.downcast_ref::<NotDone>();
-            not_done.map_or(ExitCode::FAILURE, |not| ExitCode::from(not.exit_code()))
+            if !error.is::<NobodyReads>() {
+                eprintln!("ironbeat: {}", out::visible(&out::causes(&error)));
+            }
+            ExitCode::from(exit_code(&error))
         }
     }
 }

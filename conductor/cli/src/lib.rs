@@ -2,6 +2,8 @@
 //! `client` sends requests; the files beside it have the subcommands.
 pub mod auth;
 mod bmc;
+mod bulk;
+mod choose;
 mod client;
 mod clock;
 pub mod connect;
@@ -26,6 +28,7 @@ mod set;
 mod verb;
 pub mod wait;
 
+pub use bulk::exit_code;
 use clap::Subcommand;
 use client::Client;
 pub use connect::Connect;

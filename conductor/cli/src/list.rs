@@ -1,5 +1,6 @@
 //! `ironbeat node list`: which nodes, with which columns, in which order.
 //! A worker chooses the nodes (`ironbeat_core::index::KEYS`); `out` draws the table.
+use super::choose::Conditions;
 use super::client::Client;
 use super::clock;
 use super::out;
@@ -31,19 +32,6 @@ pub struct ListArgs {
         allow_hyphen_values = true
     )]
     sort: Vec<Order>,
-}
-
-#[derive(Args, Clone)]
-pub struct Conditions {
-    /// Only nodes that fit: `state=active,name=rack7-*,power!=on`, with `*` for any characters and `?` for one. A key that is
-    /// not known is answered with those that are.
-    #[arg(
-        id = "conditions",
-        long = "where",
-        value_name = "KEY=VALUE,…",
-        value_delimiter = ','
-    )]
-    pub all: Vec<String>,
 }
 
 /// One row of the table of columns.

@@ -49,11 +49,46 @@ impl NotDone {
     }
 }
 
+/// What is printed on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    Lines,
+    Nothing,
+}
+
+impl Says {
+    /// For one node. Not among JSON.
+    pub(super) fn of(client: &Client) -> Self {
+        match client.json {
+            true => Self::Nothing,
+            false => Self::Lines,
+        }
+    }
+}
+
 /// Which wait: whom people call what, and for how long at most.
 pub(super) struct Wait<'a> {
     pub client: &'a Client,
     pub name: &'a str,
     pub timeout_secs: u64,
+    pub says: Says,
+}
+
+/// How it ended for one node.
+pub(super) struct Ended {
+    /// The last that is known of it.
+    pub shown: Option<Shown>,
+    /// What became of it, in a word or two.
+    pub how: anyhow::Result<String>,
+}
+
+impl From<anyhow::Error> for Ended {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            shown: None,
+            how: Err(error),
+        }
+    }
 }
 
 /// Why the waiting is over.
@@ -70,13 +105,28 @@ impl Wait<'_> {
     ///
     /// # Errors
     /// [`NotDone`]; or what went wrong with the waiting itself.
-    pub async fn run(&self, success: Success, mut shown: Shown) -> anyhow::Result<()> {
-        let mut began = shown.job().map(|job| job.began);
-        let end = self.follow(success, &mut shown, &mut began).await?;
-        if self.client.json {
+    pub async fn run(&self, success: Success, shown: Shown) -> anyhow::Result<()> {
+        let Ended { shown, how } = self.end(success, shown).await;
+        if let Some(shown) = shown.filter(|_| self.client.json) {
             out::json(&shown)?;
         }
-        Ok(self.judge(success, &shown, began, end)?)
+        how.map(drop)
+    }
+
+    /// The same without printing how the node is then.
+    pub async fn end(&self, success: Success, mut shown: Shown) -> Ended {
+        let mut began = shown.job().map(|job| job.began);
+        let end = match self.follow(success, &mut shown, &mut began).await {
+            Ok(end) => end,
+            Err(error) => return error.into(),
+        };
+        let how = self.judge(success, &shown, began, end);
+        Ended {
+            how: how
+                .map_err(Into::into)
+                .map(|()| shown.provision_state.clone()),
+            shown: Some(shown),
+        }
     }
 
     /// Whatever its job is; if it has none, that is all.
@@ -167,11 +217,10 @@ impl Wait<'_> {
         }
     }
 
-    /// Not among JSON.
     fn say(&self, line: Option<String>) -> anyhow::Result<()> {
-        match line {
-            Some(line) if !self.client.json => out::line(format_args!("{}: {line}", self.name)),
-            _ => Ok(()),
+        match (line, self.says) {
+            (Some(line), Says::Lines) => out::line(format_args!("{}: {line}", self.name)),
+            (Some(_), Says::Nothing) | (None, _) => Ok(()),
         }
     }
 
