@@ -2,7 +2,7 @@
 //! Each subcommand is a function of a library; errors are printed once, here.
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ironbeat::backup;
 use ironbeat::config::Config;
 use ironbeat::secrets;
@@ -53,8 +53,23 @@ enum Command {
         #[arg(long)]
         nothing_happened_since: bool,
     },
+    /// Print what a shell completes this program's words with.
+    ///
+    /// bash: `ironbeat completion bash > /etc/bash_completion.d/ironbeat`; zsh: into a file `_ironbeat` in a folder of `$fpath`;
+    /// fish: into `~/.config/fish/completions/ironbeat.fish`.
+    Completion {
+        /// Whose words.
+        shell: Shell,
+    },
     #[command(flatten)]
     Operator(ironbeat_cli::Command),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Subcommand)]
@@ -90,6 +105,7 @@ async fn main() -> ExitCode {
             file,
             nothing_happened_since,
         } => backup::restore(&connect, &file, nothing_happened_since).await,
+        Command::Completion { shell } => out::bytes(&completion(shell)),
         Command::Operator(command) => run(&connect, command).await,
     };
     match result {
@@ -101,6 +117,18 @@ async fn main() -> ExitCode {
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// A script for the shell, from the same description of commands that parses them.
+fn completion(shell: Shell) -> Vec<u8> {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Ironbeat::command(), "ironbeat", &mut script);
+    script
 }
 
 /// A worker has these from its file: two places for them would be one too many.
