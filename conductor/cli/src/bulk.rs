@@ -32,6 +32,7 @@ pub(super) async fn run(
     targets: &[Target],
     at_once: u16,
     is_json: bool,
+    print: impl Fn(String) -> anyhow::Result<()>,
     one: impl AsyncFn(&Target) -> Ended,
 ) -> anyhow::Result<()> {
     let one = &one;
@@ -43,13 +44,13 @@ pub(super) async fn run(
             failed.push(&*target.name);
         }
         match is_json {
-            true => out::line(json_line(target, &ended))?,
-            false => out::line(line(target, &ended))?,
+            true => print(json_line(target, &ended))?,
+            false => print(line(target, &ended))?,
         }
     }
     judge(targets.len(), failed)?;
     if !is_json {
-        out::line(format_args!("all {} nodes: done", targets.len()))?;
+        print(format!("all {} nodes: done", targets.len()))?;
     }
     Ok(())
 }
@@ -132,13 +133,19 @@ mod tests {
     async fn no_more_nodes_than_were_allowed_are_under_way_at_once() {
         let targets: Vec<Target> = (0..50).map(target).collect();
         let (now, most) = (Cell::new(0), Cell::new(0));
-        let ended = run(&targets, 7, true, async |_| {
-            now.set(now.get() + 1);
-            most.set(most.get().max(now.get()));
-            tokio::task::yield_now().await;
-            now.set(now.get() - 1);
-            done()
-        });
+        let ended = run(
+            &targets,
+            7,
+            true,
+            |_| Ok(()),
+            async |_| {
+                now.set(now.get() + 1);
+                most.set(most.get().max(now.get()));
+                tokio::task::yield_now().await;
+                now.set(now.get() - 1);
+                done()
+            },
+        );
         ended.await.unwrap();
         assert_eq!((now.get(), most.get()), (0, 7));
     }

@@ -1,6 +1,7 @@
 //! The operator's command line: its arguments, and the function of each subcommand. `connect` says who asks.
 //! `client` sends requests; the files beside it have the subcommands.
 pub mod auth;
+mod bars;
 mod bmc;
 mod bulk;
 mod choose;

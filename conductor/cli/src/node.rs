@@ -1,5 +1,6 @@
 //! `ironbeat node …`: the arguments of each verb, and how nodes are shown.
 //! The conductor's endpoints carry the verbs out.
+use super::bars::Bars;
 use super::bulk::only_for_one;
 use super::choose::{Chosen, Many};
 use super::client::Client;
@@ -360,11 +361,12 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             chosen.ask(&client, ask, |_| "goes on".into()).await
         }
         NodeCommand::Wait { node, timeout } => {
+            let bars = Bars::new(client.json);
             let wait = Wait {
                 client: &client,
                 name: &node,
                 timeout_secs: timeout,
-                says: Says::of(&client),
+                says: Says::of(&client, bars.as_ref()),
             };
             wait.attach().await
         }

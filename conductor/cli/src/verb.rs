@@ -1,5 +1,6 @@
 //! The part that all verbs share: a question for each node that was chosen, a request id, and the wait for its end.
 //! `node` and `power` say what each verb asks; `choose` says of whom, `wait` waits until it is done.
+use super::bars::Bars;
 use super::bulk;
 use super::choose::{Chosen, Many, Target, Targets};
 use super::client::{Client, Refusal};
@@ -97,10 +98,16 @@ impl Until {
             }
             Targets::Several(targets) => targets,
         };
+        let bars = Bars::new(client.json).filter(|_| self.wait);
+        let print = |line: String| match &bars {
+            Some(bars) => bars.line(line),
+            None => out::line(line),
+        };
         bulk::run(
             &targets,
             many.parallel,
             client.json,
+            print,
             async |target: &Target| {
                 let asked = client.ask(&question(target.ask.clone())).await;
                 let shown = match asked {
@@ -114,7 +121,7 @@ impl Until {
                 }
                 match self.wait {
                     true => {
-                        self.waits(client, &target.name, Says::Nothing)
+                        self.waits(client, &target.name, Says::of_many(bars.as_ref()))
                             .end(success, shown)
                             .await
                     }
@@ -128,7 +135,7 @@ impl Until {
         .await
     }
 
-    fn waits<'a>(&self, client: &'a Client, name: &'a str, says: Says) -> Wait<'a> {
+    fn waits<'a>(&self, client: &'a Client, name: &'a str, says: Says<'a>) -> Wait<'a> {
         Wait {
             client,
             name,
@@ -149,8 +156,9 @@ impl Until {
             out::warn(warning)?;
         }
         if self.wait {
+            let bars = Bars::new(client.json);
             return self
-                .waits(client, node, Says::of(client))
+                .waits(client, node, Says::of(client, bars.as_ref()))
                 .run(success, shown)
                 .await;
         }
@@ -183,6 +191,7 @@ impl Chosen {
             &targets,
             self.many.parallel,
             client.json,
+            out::line,
             async |target: &Target| match client.ask(&question(target.ask.clone())).await {
                 Ok(shown) => Ended {
                     how: Ok(said(&shown)),

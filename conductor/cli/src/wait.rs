@@ -1,10 +1,12 @@
 //! Waits until a node rests, prints its way there, and says how it ended: to people in words, to scripts by the exit code.
 //! `verb` asks before; `progress` has the lines.
+use super::bars::{Bar, Bars};
 use super::client::{Client, Refusal, Unanswered};
 use super::out;
 use super::progress::Report;
 use anyhow::Context;
 use futures_util::StreamExt;
+use ironbeat_common::heartbeat::Status;
 use ironbeat_core::node::{JobKind, LastError, Rest};
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::Shown;
@@ -49,19 +51,36 @@ impl NotDone {
     }
 }
 
-/// What is printed on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+/// What is shown on the way.
+#[derive(Clone, Copy)]
+pub(super) enum Says<'a> {
     Lines,
     Nothing,
+    /// A bar, and each step above it.
+    Bar(&'a Bars),
+    /// A bar among those of other nodes.
+    OneBarOfMany(&'a Bars),
 }
 
-impl Says {
+impl<'a> Says<'a> {
     /// For one node. Not among JSON.
-    pub(super) fn of(client: &Client) -> Self {
-        match client.json {
-            true => Self::Nothing,
-            false => Self::Lines,
+    pub(super) fn of(client: &Client, bars: Option<&'a Bars>) -> Self {
+        match bars {
+            Some(bars) => Self::Bar(bars),
+            None if client.json => Self::Nothing,
+            None => Self::Lines,
+        }
+    }
+
+    /// For one of several nodes.
+    pub(super) fn of_many(bars: Option<&'a Bars>) -> Self {
+        bars.map_or(Self::Nothing, Self::OneBarOfMany)
+    }
+
+    fn bars(self) -> Option<&'a Bars> {
+        match self {
+            Self::Lines | Self::Nothing => None,
+            Self::Bar(bars) | Self::OneBarOfMany(bars) => Some(bars),
         }
     }
 }
@@ -71,7 +90,7 @@ pub(super) struct Wait<'a> {
     pub client: &'a Client,
     pub name: &'a str,
     pub timeout_secs: u64,
-    pub says: Says,
+    pub says: Says<'a>,
 }
 
 /// How it ended for one node.
@@ -158,6 +177,8 @@ impl Wait<'_> {
         let mut events = self.client.watch_events(Some(&id)).await?;
         let mut agent = self.client.watch_agent(&shown.id).await?;
         let mut report = Report::default();
+        let bar = self.says.bars().map(|bars| bars.node(self.name));
+        let bar = bar.as_ref();
         let mut unanswered = false;
         loop {
             *shown = match self.client.ask(&ShowNode::of(&id)).await {
@@ -169,7 +190,7 @@ impl Wait<'_> {
                     // Servers and workers that restart are back in a moment, and the job goes on by itself.
                     if !std::mem::replace(&mut unanswered, true) {
                         let why = out::causes(&error);
-                        out::warn(format_args!(
+                        self.warn(format_args!(
                             "{}: {why}; still waiting, the job goes on by itself",
                             self.name
                         ))?;
@@ -187,7 +208,7 @@ impl Wait<'_> {
                 Err(error) => return Err(error),
             };
             unanswered = false;
-            self.say(report.node(shown))?;
+            self.say(report.node(shown), bar, true)?;
             let Some(job) = shown.job() else {
                 return Ok(End::Rests);
             };
@@ -207,20 +228,53 @@ impl Wait<'_> {
             tokio::select! {
                 event = events.next() => {
                     let event = event.context("the connection to NATS was closed")?;
-                    self.say(report.event(&event))?;
+                    self.say(report.event(&event), bar, false)?;
                 }
                 Some(status) = agent.next() => {
-                    self.say(status.and_then(|status| report.agent(&status, Instant::now())))?;
+                    if let Some(status) = status {
+                        self.say_agent(&status, &mut report, bar)?;
+                    }
                 }
                 () = tokio::time::sleep(Duration::from_secs(2)) => {}
             }
         }
     }
 
-    fn say(&self, line: Option<String>) -> anyhow::Result<()> {
-        match (line, self.says) {
-            (Some(line), Says::Lines) => out::line(format_args!("{}: {line}", self.name)),
-            (Some(_), Says::Nothing) | (None, _) => Ok(()),
+    /// `is_step`: it stays true for a while.
+    fn say(&self, line: Option<String>, bar: Option<&Bar>, is_step: bool) -> anyhow::Result<()> {
+        let Some(line) = line else {
+            return Ok(());
+        };
+        if let Some(bar) = bar.filter(|_| is_step) {
+            bar.step(&line);
+        }
+        match self.says {
+            Says::Lines => out::line(format_args!("{}: {line}", self.name)),
+            Says::Bar(bars) => bars.line(format_args!("{}: {line}", self.name)),
+            Says::Nothing | Says::OneBarOfMany(_) => Ok(()),
+        }
+    }
+
+    fn say_agent(
+        &self,
+        status: &Status,
+        report: &mut Report,
+        bar: Option<&Bar>,
+    ) -> anyhow::Result<()> {
+        match (bar, status) {
+            (Some(bar), Status::Running { progress, .. }) => {
+                bar.progress(progress);
+                Ok(())
+            }
+            (Some(_), Status::Idle | Status::Done { .. } | Status::Failed { .. }) => Ok(()),
+            (None, status) => self.say(report.agent(status, Instant::now()), None, false),
+        }
+    }
+
+    fn warn(&self, text: impl std::fmt::Display) -> anyhow::Result<()> {
+        match self.says.bars() {
+            Some(bars) => bars.aside(|| out::warn(text)),
+            None => out::warn(text),
         }
     }
 
