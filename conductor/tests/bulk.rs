@@ -37,7 +37,7 @@ async fn a_verb_for_several_nodes_says_of_each_how_it_went_and_the_exit_code_sum
     let maintain = ["node", "maintenance", "set", "box1", "box2", "box3", "box1"];
     let said = site.cli(&maintain).await.good();
     let each = (1..=3).map(|n| format!("box{n}: is in maintenance"));
-    let expected: Vec<String> = ["all 3 nodes: done".into()]
+    let expected: Vec<String> = ["3 nodes, none failed".into()]
         .into_iter()
         .chain(each)
         .collect();

@@ -50,7 +50,7 @@ pub(super) async fn run(
     }
     judge(targets.len(), failed)?;
     if !is_json {
-        print(format!("all {} nodes: done", targets.len()))?;
+        print(format!("{} nodes, none failed", targets.len()))?;
     }
     Ok(())
 }

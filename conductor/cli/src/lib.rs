@@ -26,6 +26,7 @@ mod progress;
 mod seal;
 pub mod servers;
 mod set;
+mod top;
 mod verb;
 pub mod wait;
 
@@ -67,6 +68,8 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Watch the fleet live: states, stuck nodes first, rates, workers, the NATS servers.
+    Top,
     /// Read CBOR or JSON on standard input, print JSON.
     ///
     /// For `nats sub 'ib.v1.>' --translate 'ironbeat decode'`.
@@ -82,6 +85,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
         Command::Node(command) => node::run(connect().await?, command).await,
         Command::Power(command) => power::run(connect().await?, command).await,
         Command::Bmc(command) => bmc::run(connect().await?, command).await,
+        Command::Top => top::run(&connect().await?).await,
         Command::Workers => workers(&connect().await?).await,
         Command::Lookups { key: None } => lookups(&connect().await?).await,
         Command::Lookups { key: Some(key) } => {
