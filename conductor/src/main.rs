@@ -2,21 +2,18 @@
 //! Each subcommand is a function of a library; errors are printed once, here.
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ironbeat::backup;
 use ironbeat::config::Config;
 use ironbeat::secrets;
 use ironbeat_cli::auth::{self, AuthCommand};
 use ironbeat_cli::out::{self, NobodyReads};
-use ironbeat_cli::wait::NotDone;
-use ironbeat_cli::{Connect, rotate_key, run};
+use ironbeat_cli::{Connect, exit_code, rotate_key, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const SIGPIPE: u8 = 13;
 
 /// Bare metal from rack to running.
 #[derive(Parser)]
@@ -56,8 +53,23 @@ enum Command {
         #[arg(long)]
         nothing_happened_since: bool,
     },
+    /// Print what a shell completes this program's words with.
+    ///
+    /// bash: `ironbeat completion bash > /etc/bash_completion.d/ironbeat`; zsh: into a file `_ironbeat` in a folder of `$fpath`;
+    /// fish: into `~/.config/fish/completions/ironbeat.fish`.
+    Completion {
+        /// Whose words.
+        shell: Shell,
+    },
     #[command(flatten)]
     Operator(ironbeat_cli::Command),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Subcommand)]
@@ -93,18 +105,30 @@ async fn main() -> ExitCode {
             file,
             nothing_happened_since,
         } => backup::restore(&connect, &file, nothing_happened_since).await,
+        Command::Completion { shell } => out::bytes(&completion(shell)),
         Command::Operator(command) => run(&connect, command).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // As if the signal had ended it, which Rust's runtime ignores.
-        Err(error) if error.is::<NobodyReads>() => ExitCode::from(128 + SIGPIPE),
         Err(error) => {
-            eprintln!("ironbeat: {}", out::visible(&out::causes(&error)));
-            let not_done = error.downcast_ref::<NotDone>();
-            not_done.map_or(ExitCode::FAILURE, |not| ExitCode::from(not.exit_code()))
+            if !error.is::<NobodyReads>() {
+                eprintln!("ironbeat: {}", out::visible(&out::causes(&error)));
+            }
+            ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// A script for the shell, from the same description of commands that parses them.
+fn completion(shell: Shell) -> Vec<u8> {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Ironbeat::command(), "ironbeat", &mut script);
+    script
 }
 
 /// A worker has these from its file: two places for them would be one too many.

@@ -212,6 +212,57 @@ async fn nodes_are_listed_in_pages_each_of_them_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_has_the_nodes_columns_and_order_that_were_asked_for() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", "");
+    for n in 0..5 {
+        let wish =
+            json!({ "name": format!("rack{}-{n}", n % 2), "bmc": idle_bmc(n), "macs": [mac(n)] });
+        site.enroll(wish).await;
+    }
+    site.cli(&["node", "maintenance", "set", "rack1-1"])
+        .await
+        .good();
+    let list = async |more: &[&str]| site.cli(&[&["node", "list"], more].concat()).await;
+    until("all are seen as they are", async || {
+        let rows = list(&[]).await.good();
+        (rows.lines().count() == 6 && rows.contains(" yes ")).then_some(())
+    })
+    .await;
+    let conditions = "name=rack1-*,state=enroll,worker=w1,job=none";
+    let args = [
+        "--where",
+        conditions,
+        "--columns",
+        "name,worker,maintenance",
+    ];
+    let args = [&args[..], &["--sort", "-name"]].concat();
+    let rows = list(&args).await.good();
+    let expected = "NAME     WORKER  MAINT\nrack1-3  w1      -\nrack1-1  w1      yes\n";
+    assert_eq!(rows, expected);
+    // Pages have what fits, and go on behind the last that did.
+    let page = |after: Value| {
+        let ask = json!({ "limit": 2, "after": after, "where": ["name=rack0-*"] });
+        site.ask("node.list", ask)
+    };
+    let first = page(Value::Null).await.good();
+    assert_eq!(first["nodes"].as_array().unwrap().len(), 2, "{first}");
+    let last = page(first["next"].clone()).await.good();
+    assert_eq!(last["nodes"].as_array().unwrap().len(), 1, "{last}");
+    assert_eq!(last.get("next"), None);
+    for (key, told) in [
+        ("colour=red", "name, state"),
+        ("state=actve", "deploy failed"),
+    ] {
+        let why = list(&["--where", key]).await.bad();
+        assert!(why.contains(told), "{why}");
+        let ask = json!({ "where": [key] });
+        site.ask("node.list", ask).await.refused(400);
+    }
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_node_claims_no_other_gets() {
     let site = Site::start().await;
     let mut worker = site.worker("w1", "");

@@ -1,11 +1,12 @@
 //! `ironbeat bmc`: what a BMC says, what is wrong with it, and its password.
 //! The workers ask it, and put its answers into words.
 use super::auth::files::write_new;
+use super::bulk::only_for_one;
 use super::client::Client;
 use super::login::{self, BmcLogin};
 use super::out;
 use super::password;
-use super::verb::{Which, fresh_request, verb};
+use super::verb::{Which, fresh_request};
 use super::wait::Success;
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -88,8 +89,11 @@ pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
     match command {
         BmcCommand::Check(args) => check(&client, args).await,
         BmcCommand::Reset(which) => {
-            let (node, request) = (which.node.clone(), fresh_request());
-            verb(&client, &which, Success::Back, &ResetBmc { node, request }).await
+            let ask = |node| ResetBmc {
+                node,
+                request: fresh_request(),
+            };
+            which.ask(&client, Success::Back, ask).await
         }
         BmcCommand::SetPassword(args) => set_password(&client, args).await,
         BmcCommand::Sensors { node } => sensors(&client, &node).await,
@@ -104,6 +108,8 @@ pub async fn run(client: Client, command: BmcCommand) -> anyhow::Result<()> {
 }
 
 async fn set_password(client: &Client, args: SetPasswordArgs) -> anyhow::Result<()> {
+    // Of one that leaks no other BMC shall have the same.
+    only_for_one("a new password", args.which.chosen.is_several())?;
     let password = match &args.password_file {
         Some(path) => login::read("new BMC password", path)?,
         None => password::random()?,
@@ -112,12 +118,12 @@ async fn set_password(client: &Client, args: SetPasswordArgs) -> anyhow::Result<
     if let Some(path) = &args.keep {
         write_new(path, &format!("{password}\n"))?;
     }
-    let question = SetBmcPassword {
-        node: args.which.node.clone(),
+    let ask = |node| SetBmcPassword {
+        node,
         request: fresh_request(),
-        password: Secret::new(password),
+        password: Secret::new(password.clone()),
     };
-    verb(client, &args.which, Success::Back, &question).await
+    args.which.ask(client, Success::Back, ask).await
 }
 
 async fn check(client: &Client, args: CheckArgs) -> anyhow::Result<()> {

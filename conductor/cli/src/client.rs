@@ -129,9 +129,13 @@ impl Client {
         self.ask_as(question).await
     }
 
-    /// All pages of `node.list`, by name.
-    pub async fn all_nodes(&self) -> anyhow::Result<Vec<Summary>> {
-        let (mut nodes, mut ask) = (Vec::new(), ListNodes::default());
+    /// All pages of `node.list`, by name: the nodes that fit all conditions.
+    pub async fn nodes(&self, conditions: &[String]) -> anyhow::Result<Vec<Summary>> {
+        let mut nodes = Vec::new();
+        let mut ask = ListNodes {
+            conditions: conditions.to_vec(),
+            ..ListNodes::default()
+        };
         loop {
             let page = self.ask(&ask).await?;
             nodes.extend(page.nodes);

@@ -1,14 +1,19 @@
 //! The operator's command line: its arguments, and the function of each subcommand. `connect` says who asks.
 //! `client` sends requests; the files beside it have the subcommands.
 pub mod auth;
+mod bars;
 mod bmc;
+mod bulk;
+mod choose;
 mod client;
+mod clock;
 pub mod connect;
 mod console;
 mod decode;
 mod events;
 #[doc(hidden)]
 pub mod fuzz;
+mod list;
 mod login;
 mod manual;
 mod node;
@@ -22,9 +27,11 @@ mod rescue;
 mod seal;
 pub mod servers;
 mod set;
+mod top;
 mod verb;
 pub mod wait;
 
+pub use bulk::exit_code;
 use clap::Subcommand;
 use client::Client;
 pub use connect::Connect;
@@ -62,6 +69,8 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Watch the fleet live: states, stuck nodes first, rates, workers, the NATS servers.
+    Top,
     /// Read CBOR or JSON on standard input, print JSON.
     ///
     /// For `nats sub 'ib.v1.>' --translate 'ironbeat decode'`.
@@ -77,6 +86,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
         Command::Node(command) => node::run(connect().await?, command).await,
         Command::Power(command) => power::run(connect().await?, command).await,
         Command::Bmc(command) => bmc::run(connect().await?, command).await,
+        Command::Top => top::run(&connect().await?).await,
         Command::Workers => workers(&connect().await?).await,
         Command::Lookups { key: None } => lookups(&connect().await?).await,
         Command::Lookups { key: Some(key) } => {

@@ -1,24 +1,25 @@
 //! `ironbeat node …`: the arguments of each verb, and how nodes are shown.
 //! The conductor's endpoints carry the verbs out.
+use super::bars::Bars;
+use super::bulk::only_for_one;
+use super::choose::{Chosen, Many};
 use super::client::Client;
 use super::login::BmcLogin;
 use super::manual::StepArgs;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
-use super::power::power_word;
 use super::rescue::LoginArgs;
-use super::verb::{Which, about, ask_of, fresh_request, verb};
-use super::wait::{Success, Wait};
-use anyhow::Context;
+use super::verb::{Until, Which, about, fresh_request};
+use super::wait::{Says, Success, Wait};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use ironbeat_common::id::{Mac, NodeId, SystemUuid};
 use ironbeat_common::image::Checksum;
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
-use ironbeat_core::node::{
-    BmcAddress, BootDevice, HardwareFault, Image, ImageSource, NewInstance, Rest,
-};
+use ironbeat_core::manual::Wish;
+use ironbeat_core::node::{BmcAddress, BootDevice, Image, ImageSource, NewInstance, Rest};
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
     self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
@@ -31,7 +32,7 @@ pub enum NodeCommand {
     #[command(about = about::<Enroll>())]
     Enroll(Box<EnrollArgs>),
     #[command(about = about::<ListNodes>())]
-    List,
+    List(super::list::ListArgs),
     #[command(about = about::<ShowNode>())]
     Show {
         /// Id or name.
@@ -95,15 +96,9 @@ pub enum NodeCommand {
     #[command(about = about::<request::Unrescue>())]
     Unrescue(Which),
     #[command(about = about::<request::Hold>())]
-    Hold {
-        /// Id or name.
-        node: String,
-    },
+    Hold(Chosen),
     #[command(about = about::<request::Unhold>())]
-    Unhold {
-        /// Id or name.
-        node: String,
-    },
+    Unhold(Chosen),
     #[command(about = about::<request::Abort>())]
     Abort(Which),
     /// Wait until the job that is under way is over, whoever began it.
@@ -120,40 +115,39 @@ pub enum NodeCommand {
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
     /// Choose what firmware boots next, or always.
-    BootDevice {
-        #[command(flatten)]
-        which: Which,
-        /// none, pxe, disk, safe, cdrom or bios; without one: show what the BMC reports.
-        #[arg(value_parser = boot_device)]
-        device: Option<BootDevice>,
-        /// Every boot from now on.
-        #[arg(long)]
-        persistent: bool,
-    },
+    BootDevice(BootDeviceArgs),
     /// Open its serial console in this terminal; `~.` ends it, and others may watch.
     Console(super::console::ConsoleArgs),
     #[command(about = about::<DeleteNode>())]
-    Delete {
-        /// Id or name.
-        node: String,
-    },
+    Delete(Chosen),
 }
 
 #[derive(Subcommand)]
 pub enum MaintenanceCommand {
     #[command(about = about::<SetMaintenance>())]
     Set {
-        /// Id or name.
-        node: String,
+        #[command(flatten)]
+        chosen: Chosen,
         /// For whoever finds the node in it.
         #[arg(long)]
         reason: Option<String>,
     },
     #[command(about = about::<UnsetMaintenance>())]
-    Unset {
-        /// Id or name.
-        node: String,
-    },
+    Unset(Chosen),
+}
+
+#[derive(Args)]
+pub struct BootDeviceArgs {
+    /// Ids or names, and last the device: none, pxe, disk, safe, cdrom or bios; a node alone: show what its BMC reports.
+    #[arg(value_name = "NODE… DEVICE", required_unless_present = "conditions")]
+    words: Vec<String>,
+    #[command(flatten)]
+    many: Many,
+    #[command(flatten)]
+    until: Until,
+    /// Every boot from now on.
+    #[arg(long)]
+    persistent: bool,
 }
 
 #[derive(Args)]
@@ -245,23 +239,11 @@ struct AboutArgs {
     root_device: Vec<(String, String)>,
 }
 
-fn boot_device(text: &str) -> Result<BootDevice, String> {
-    let known = BootDevice::ALL
-        .into_iter()
-        .find(|device| device.name() == text);
-    known.ok_or_else(|| {
-        format!(
-            "one of {}",
-            BootDevice::ALL.map(BootDevice::name).join(", ")
-        )
-    })
-}
-
 pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
     match command {
         NodeCommand::Enroll(args) => enroll(&client, *args).await,
         NodeCommand::Console(args) => super::console::run(&client, args).await,
-        NodeCommand::List => list(&client).await,
+        NodeCommand::List(args) => super::list::run(&client, args).await,
         NodeCommand::Show { node } => out::json(
             &client
                 .ask_as::<_, serde_json::Value>(&ShowNode::of(node))
@@ -275,34 +257,25 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             out::lines(explanation.to_string().trim_end())
         }
         NodeCommand::Manage(which) => {
-            let (node, request) = (which.node.clone(), fresh_request());
-            verb(
-                &client,
-                &which,
-                Success::At(Rest::Manageable),
-                &request::Manage { node, request },
-            )
-            .await
+            let ask = |node| request::Manage {
+                node,
+                request: fresh_request(),
+            };
+            which.ask(&client, Success::At(Rest::Manageable), ask).await
         }
         NodeCommand::Inspect(which) => {
-            let (node, request) = (which.node.clone(), fresh_request());
-            verb(
-                &client,
-                &which,
-                Success::At(Rest::Manageable),
-                &request::Inspect { node, request },
-            )
-            .await
+            let ask = |node| request::Inspect {
+                node,
+                request: fresh_request(),
+            };
+            which.ask(&client, Success::At(Rest::Manageable), ask).await
         }
         NodeCommand::Provide(which) => {
-            let (node, request) = (which.node.clone(), fresh_request());
-            verb(
-                &client,
-                &which,
-                Success::At(Rest::Available),
-                &request::Provide { node, request },
-            )
-            .await
+            let ask = |node| request::Provide {
+                node,
+                request: fresh_request(),
+            };
+            which.ask(&client, Success::At(Rest::Available), ask).await
         }
         NodeCommand::Rebuild { which, instance } => {
             let RebuildArgs {
@@ -311,69 +284,44 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 about,
             } = *instance;
             let instance = match image.zip(checksum) {
-                Some((image, checksum)) => Some(read_instance(image, checksum, about)?),
+                Some((image, checksum)) => Some(read_instance(&which, image, checksum, about)?),
                 None => None,
             };
-            let ask = request::Rebuild {
-                node: which.node.clone(),
+            let ask = |node| request::Rebuild {
+                node,
                 request: fresh_request(),
-                instance,
+                instance: instance.clone(),
             };
-            verb(&client, &which, Success::At(Rest::Active), &ask).await
+            which.ask(&client, Success::At(Rest::Active), ask).await
         }
         NodeCommand::Undeploy(which) => {
-            let (node, request) = (which.node.clone(), fresh_request());
-            verb(
-                &client,
-                &which,
-                Success::At(Rest::Available),
-                &request::Undeploy { node, request },
-            )
-            .await
+            let ask = |node| request::Undeploy {
+                node,
+                request: fresh_request(),
+            };
+            which.ask(&client, Success::At(Rest::Available), ask).await
         }
         NodeCommand::Abort(which) => {
-            let (node, request) = (which.node.clone(), fresh_request());
-            verb(
-                &client,
-                &which,
-                Success::Over,
-                &request::Abort { node, request },
-            )
-            .await
-        }
-        NodeCommand::BootDevice {
-            which,
-            device: None,
-            persistent: _,
-        } => {
-            let info = client.ask(&BmcInfo::of(which.node)).await?;
-            out::json(&info.boot)
-        }
-        NodeCommand::BootDevice {
-            which,
-            device: Some(boot_device),
-            persistent,
-        } => {
-            let ask = SetBootDevice {
-                node: which.node.clone(),
+            let ask = |node| request::Abort {
+                node,
                 request: fresh_request(),
-                boot_device,
-                persistent,
             };
-            verb(&client, &which, Success::Back, &ask).await
+            which.ask(&client, Success::Over, ask).await
         }
+        NodeCommand::BootDevice(args) => boot_device(&client, args).await,
         NodeCommand::Deploy { which, instance } => {
             let InstanceArgs {
                 image,
                 checksum,
                 about,
             } = *instance;
-            let ask = request::Deploy {
-                node: which.node.clone(),
+            let instance = read_instance(&which, image, checksum, about)?;
+            let ask = |node| request::Deploy {
+                node,
                 request: fresh_request(),
-                instance: read_instance(image, checksum, about)?,
+                instance: instance.clone(),
             };
-            verb(&client, &which, Success::At(Rest::Active), &ask).await
+            which.ask(&client, Success::At(Rest::Active), ask).await
         }
         NodeCommand::Adopt { which, instance } => {
             let InstanceArgs {
@@ -381,120 +329,149 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 checksum,
                 about,
             } = *instance;
-            let ask = request::Adopt {
-                node: which.node.clone(),
+            let instance = read_instance(&which, image, checksum, about)?;
+            let ask = |node| request::Adopt {
+                node,
                 request: fresh_request(),
-                instance: read_instance(image, checksum, about)?,
+                instance: instance.clone(),
             };
-            verb(&client, &which, Success::At(Rest::Active), &ask).await
+            which.ask(&client, Success::At(Rest::Active), ask).await
         }
         NodeCommand::Clean { which, steps } => {
-            let ask = request::Clean {
-                node: which.node.clone(),
+            let wish = Wish::from(steps);
+            let ask = |node| request::Clean {
+                node,
                 request: fresh_request(),
-                wish: steps.into(),
+                wish: wish.clone(),
             };
-            verb(&client, &which, Success::At(Rest::Manageable), &ask).await
+            which.ask(&client, Success::At(Rest::Manageable), ask).await
         }
         NodeCommand::Service { which, steps } => {
-            let ask = request::Service {
-                node: which.node.clone(),
+            let wish = Wish::from(steps);
+            let ask = |node| request::Service {
+                node,
                 request: fresh_request(),
-                wish: steps.into(),
+                wish: wish.clone(),
             };
-            verb(&client, &which, Success::At(Rest::Active), &ask).await
+            which.ask(&client, Success::At(Rest::Active), ask).await
         }
         NodeCommand::Rescue { which, login } => {
-            let ask = request::Rescue {
-                node: which.node.clone(),
+            let login = login.login()?;
+            let ask = |node| request::Rescue {
+                node,
                 request: fresh_request(),
-                login: login.login()?,
+                login: login.clone(),
             };
-            verb(&client, &which, Success::At(Rest::Rescue), &ask).await
+            which.ask(&client, Success::At(Rest::Rescue), ask).await
         }
         NodeCommand::Unrescue(which) => {
-            let (node, request) = (which.node.clone(), fresh_request());
-            verb(
-                &client,
-                &which,
-                Success::At(Rest::Active),
-                &request::Unrescue { node, request },
-            )
-            .await
-        }
-        NodeCommand::Hold { node } => {
-            let request = fresh_request();
-            let ask = request::Hold {
-                node: node.clone(),
-                request,
+            let ask = |node| request::Unrescue {
+                node,
+                request: fresh_request(),
             };
-            let shown = ask_of(&client, &node, &ask).await?;
-            changed(
-                &client,
-                &shown,
-                format_args!("{node} begins no further step"),
-            )
+            which.ask(&client, Success::At(Rest::Active), ask).await
         }
-        NodeCommand::Unhold { node } => {
-            let request = fresh_request();
-            let ask = request::Unhold {
-                node: node.clone(),
-                request,
+        NodeCommand::Hold(chosen) => {
+            let ask = |node| request::Hold {
+                node,
+                request: fresh_request(),
             };
-            let shown = ask_of(&client, &node, &ask).await?;
-            changed(&client, &shown, format_args!("{node} goes on"))
+            let said = |_: &Shown| "begins no further step".into();
+            chosen.ask(&client, ask, said).await
+        }
+        NodeCommand::Unhold(chosen) => {
+            let ask = |node| request::Unhold {
+                node,
+                request: fresh_request(),
+            };
+            chosen.ask(&client, ask, |_| "goes on".into()).await
         }
         NodeCommand::Wait { node, timeout } => {
+            let bars = Bars::new(client.json);
             let wait = Wait {
                 client: &client,
                 name: &node,
                 timeout_secs: timeout,
+                says: Says::of(&client, bars.as_ref()),
             };
             wait.attach().await
         }
         NodeCommand::Set(args) => super::set::run(&client, *args).await,
-        NodeCommand::Maintenance(MaintenanceCommand::Set { node, reason }) => {
-            let request = fresh_request();
-            let ask = SetMaintenance {
-                node: node.clone(),
-                request,
-                reason,
+        NodeCommand::Maintenance(MaintenanceCommand::Set { chosen, reason }) => {
+            let ask = |node| SetMaintenance {
+                node,
+                request: fresh_request(),
+                reason: reason.clone(),
             };
-            let shown = ask_of(&client, &node, &ask).await?;
-            changed(&client, &shown, format_args!("{node} is in maintenance"))
+            chosen
+                .ask(&client, ask, |_| "is in maintenance".into())
+                .await
         }
-        NodeCommand::Maintenance(MaintenanceCommand::Unset { node }) => {
-            let request = fresh_request();
-            let ask = UnsetMaintenance {
-                node: node.clone(),
-                request,
+        NodeCommand::Maintenance(MaintenanceCommand::Unset(chosen)) => {
+            let ask = |node| UnsetMaintenance {
+                node,
+                request: fresh_request(),
             };
-            let shown = ask_of(&client, &node, &ask).await?;
-            changed(
-                &client,
-                &shown,
-                format_args!("{node} is not in maintenance"),
-            )
+            let said = |_: &Shown| "is not in maintenance".into();
+            chosen.ask(&client, ask, said).await
         }
-        NodeCommand::Delete { node } => {
-            let gone = ask_of(&client, &node, &DeleteNode::of(&node)).await?;
-            out::line(format_args!("{} is forgotten", gone.id))
+        NodeCommand::Delete(chosen) => {
+            let said = |gone: &Shown| format!("is forgotten, id {}", gone.id);
+            chosen.ask(&client, DeleteNode::of, said).await
         }
     }
 }
 
-fn changed(client: &Client, shown: &Shown, said: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
-    match client.json {
-        true => out::json(shown),
-        false => out::line(said),
+/// The last word is the device where it can be one: `web1 pxe`. A lone word is a node.
+async fn boot_device(client: &Client, args: BootDeviceArgs) -> anyhow::Result<()> {
+    let BootDeviceArgs {
+        mut words,
+        many,
+        until,
+        persistent,
+    } = args;
+    let known = BootDevice::ALL.map(BootDevice::name).join(", ");
+    let device = match words.len() {
+        1 if !many.is_filtered() => None,
+        _ => words.pop(),
+    };
+    let Some(device) = device else {
+        if many.is_filtered() {
+            bail!("say which device: one of {known}");
+        }
+        let info = client
+            .ask(&BmcInfo {
+                node: words.concat(),
+            })
+            .await?;
+        return out::json(&info.boot);
+    };
+    let is_it = |known: &BootDevice| known.name() == device;
+    let Some(boot_device) = BootDevice::ALL.into_iter().find(is_it) else {
+        bail!("{device:?} is no device: the last word is one of {known}");
+    };
+    if many.is_filtered() && !words.is_empty() {
+        bail!("give nodes or --where, and not both");
     }
+    let ask = |node| SetBootDevice {
+        node,
+        request: fresh_request(),
+        boot_device,
+        persistent,
+    };
+    let targets = many.targets(client, "node boot-device", &words).await?;
+    until.ask(client, targets, &many, Success::Back, ask).await
 }
 
 fn read_instance(
+    which: &Which,
     source: ImageSource,
     checksum: Checksum,
     args: AboutArgs,
 ) -> anyhow::Result<NewInstance> {
+    if which.chosen.is_several() {
+        only_for_one("--hostname", args.hostname.is_some())?;
+    }
     let read = |path: Option<PathBuf>| {
         path.map(|path| {
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
@@ -543,32 +520,4 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
     }
     let id = shown["id"].as_str().unwrap_or_default();
     out::line(format_args!("{id} is enrolled"))
-}
-
-async fn list(client: &Client) -> anyhow::Result<()> {
-    let nodes = client.all_nodes().await?;
-    if client.json {
-        return out::json(&nodes);
-    }
-    let rows = nodes.iter().map(|node| {
-        vec![
-            node.id.to_string(),
-            node.name.as_ref().map_or("-".into(), ToString::to_string),
-            node.provision_state.clone(),
-            power_word(node),
-            match (node.fault, node.maintenance) {
-                (Some(HardwareFault::Power), _) => "power failure".into(),
-                (Some(HardwareFault::Clean), _) => "clean failure".into(),
-                (Some(HardwareFault::Service), _) => "service failure".into(),
-                (None, true) => "yes".into(),
-                (None, false) => "-".into(),
-            },
-            node.bmc.clone(),
-            node.errors(),
-        ]
-    });
-    out::table(
-        &["ID", "NAME", "STATE", "POWER", "MAINT", "BMC", "LAST ERROR"],
-        rows.collect(),
-    )
 }

@@ -1,8 +1,9 @@
 //! `ironbeat power`: what operators do to the power of nodes.
 //! The core says what each verb means.
+use super::choose::Conditions;
 use super::client::Client;
 use super::out;
-use super::verb::{Which, fresh_request, verb};
+use super::verb::{Which, fresh_request};
 use super::wait::Success;
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -35,7 +36,10 @@ pub enum PowerCommand {
     /// Ask the BMCs now: of these nodes, or of all.
     SyncNow {
         /// Ids or names; none: all nodes.
+        #[arg(value_name = "NODE", conflicts_with = "conditions")]
         nodes: Vec<String>,
+        #[command(flatten)]
+        only: Conditions,
     },
 }
 
@@ -73,20 +77,20 @@ pub async fn run(client: Client, command: PowerCommand) -> anyhow::Result<()> {
         PowerCommand::Cycle(which) => (which, PowerVerb::Cycle),
         PowerCommand::Reset(which) => (which, PowerVerb::Reset),
         PowerCommand::Diag(which) => (which, PowerVerb::Diag),
-        PowerCommand::SyncNow { nodes } => return sync_now(&client, nodes).await,
+        PowerCommand::SyncNow { nodes, only } => return sync_now(&client, nodes, &only).await,
     };
-    let ask = ChangePower {
-        node: which.node.clone(),
+    let ask = |node| ChangePower {
+        node,
         request: fresh_request(),
         power,
     };
-    verb(&client, &which, Success::Back, &ask).await
+    which.ask(&client, Success::Back, ask).await
 }
 
-async fn sync_now(client: &Client, nodes: Vec<String>) -> anyhow::Result<()> {
+async fn sync_now(client: &Client, nodes: Vec<String>, only: &Conditions) -> anyhow::Result<()> {
     // Asked for by id, shown by name.
     let nodes: Vec<(String, String)> = if nodes.is_empty() {
-        let all = client.all_nodes().await?;
+        let all = client.nodes(&only.all).await?;
         all.iter()
             .map(|node| (node.id.to_string(), called(node)))
             .collect()

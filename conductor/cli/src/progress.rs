@@ -132,12 +132,17 @@ fn pause(job: &Job) -> String {
     }
 }
 
+/// Whether a phase of an agent's step counts bytes.
+pub(super) fn moves_bytes(phase: &str) -> bool {
+    matches!(phase, "download" | "write" | "verify" | "commit")
+}
+
 /// `download 42 %, 118.0 MB/s, 35 s left`. Steps that do not move bytes count disks or the like.
 fn progress_line(progress: &Progress, rate: Option<u64>) -> String {
     let Progress {
         phase, done, total, ..
     } = progress;
-    if !matches!(phase.as_str(), "download" | "write" | "verify" | "commit") {
+    if !moves_bytes(phase) {
         return match total {
             Some(total) => format!("{phase} {done} of {total}"),
             None => phase.clone(),

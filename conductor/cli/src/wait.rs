@@ -1,10 +1,12 @@
 //! Waits until a node rests, prints its way there, and says how it ended: to people in words, to scripts by the exit code.
 //! `verb` asks before; `progress` has the lines.
+use super::bars::{Bar, Bars};
 use super::client::{Client, Refusal, Unanswered};
 use super::out;
 use super::progress::Report;
 use anyhow::Context;
 use futures_util::StreamExt;
+use ironbeat_common::heartbeat::Status;
 use ironbeat_core::node::{JobKind, LastError, Rest};
 use ironbeat_core::time::Time;
 use ironbeat_ops::reply::Shown;
@@ -49,11 +51,63 @@ impl NotDone {
     }
 }
 
+/// What is shown on the way.
+#[derive(Clone, Copy)]
+pub(super) enum Says<'a> {
+    Lines,
+    Nothing,
+    /// A bar, and each step above it.
+    Bar(&'a Bars),
+    /// A bar among those of other nodes.
+    OneBarOfMany(&'a Bars),
+}
+
+impl<'a> Says<'a> {
+    /// For one node. Not among JSON.
+    pub(super) fn of(client: &Client, bars: Option<&'a Bars>) -> Self {
+        match bars {
+            Some(bars) => Self::Bar(bars),
+            None if client.json => Self::Nothing,
+            None => Self::Lines,
+        }
+    }
+
+    /// For one of several nodes.
+    pub(super) fn of_many(bars: Option<&'a Bars>) -> Self {
+        bars.map_or(Self::Nothing, Self::OneBarOfMany)
+    }
+
+    fn bars(self) -> Option<&'a Bars> {
+        match self {
+            Self::Lines | Self::Nothing => None,
+            Self::Bar(bars) | Self::OneBarOfMany(bars) => Some(bars),
+        }
+    }
+}
+
 /// Which wait: whom people call what, and for how long at most.
 pub(super) struct Wait<'a> {
     pub client: &'a Client,
     pub name: &'a str,
     pub timeout_secs: u64,
+    pub says: Says<'a>,
+}
+
+/// How it ended for one node.
+pub(super) struct Ended {
+    /// The last that is known of it.
+    pub shown: Option<Shown>,
+    /// What became of it, in a word or two.
+    pub how: anyhow::Result<String>,
+}
+
+impl From<anyhow::Error> for Ended {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            shown: None,
+            how: Err(error),
+        }
+    }
 }
 
 /// Why the waiting is over.
@@ -70,13 +124,28 @@ impl Wait<'_> {
     ///
     /// # Errors
     /// [`NotDone`]; or what went wrong with the waiting itself.
-    pub async fn run(&self, success: Success, mut shown: Shown) -> anyhow::Result<()> {
-        let mut began = shown.job().map(|job| job.began);
-        let end = self.follow(success, &mut shown, &mut began).await?;
-        if self.client.json {
+    pub async fn run(&self, success: Success, shown: Shown) -> anyhow::Result<()> {
+        let Ended { shown, how } = self.end(success, shown).await;
+        if let Some(shown) = shown.filter(|_| self.client.json) {
             out::json(&shown)?;
         }
-        Ok(self.judge(success, &shown, began, end)?)
+        how.map(drop)
+    }
+
+    /// The same without printing how the node is then.
+    pub async fn end(&self, success: Success, mut shown: Shown) -> Ended {
+        let mut began = shown.job().map(|job| job.began);
+        let end = match self.follow(success, &mut shown, &mut began).await {
+            Ok(end) => end,
+            Err(error) => return error.into(),
+        };
+        let how = self.judge(success, &shown, began, end);
+        Ended {
+            how: how
+                .map_err(Into::into)
+                .map(|()| shown.provision_state.clone()),
+            shown: Some(shown),
+        }
     }
 
     /// Whatever its job is; if it has none, that is all.
@@ -108,6 +177,8 @@ impl Wait<'_> {
         let mut events = self.client.watch_events(Some(&id)).await?;
         let mut agent = self.client.watch_agent(&shown.id).await?;
         let mut report = Report::default();
+        let bar = self.says.bars().map(|bars| bars.node(self.name));
+        let bar = bar.as_ref();
         let mut unanswered = false;
         loop {
             *shown = match self.client.ask(&ShowNode::of(&id)).await {
@@ -119,7 +190,7 @@ impl Wait<'_> {
                     // Servers and workers that restart are back in a moment, and the job goes on by itself.
                     if !std::mem::replace(&mut unanswered, true) {
                         let why = out::causes(&error);
-                        out::warn(format_args!(
+                        self.warn(format_args!(
                             "{}: {why}; still waiting, the job goes on by itself",
                             self.name
                         ))?;
@@ -137,7 +208,7 @@ impl Wait<'_> {
                 Err(error) => return Err(error),
             };
             unanswered = false;
-            self.say(report.node(shown))?;
+            self.say(report.node(shown), bar, true)?;
             let Some(job) = shown.job() else {
                 return Ok(End::Rests);
             };
@@ -157,21 +228,53 @@ impl Wait<'_> {
             tokio::select! {
                 event = events.next() => {
                     let event = event.context("the connection to NATS was closed")?;
-                    self.say(report.event(&event))?;
+                    self.say(report.event(&event), bar, false)?;
                 }
                 Some(status) = agent.next() => {
-                    self.say(status.and_then(|status| report.agent(&status, Instant::now())))?;
+                    if let Some(status) = status {
+                        self.say_agent(&status, &mut report, bar)?;
+                    }
                 }
                 () = tokio::time::sleep(Duration::from_secs(2)) => {}
             }
         }
     }
 
-    /// Not among JSON.
-    fn say(&self, line: Option<String>) -> anyhow::Result<()> {
-        match line {
-            Some(line) if !self.client.json => out::line(format_args!("{}: {line}", self.name)),
-            _ => Ok(()),
+    /// `is_step`: it stays true for a while.
+    fn say(&self, line: Option<String>, bar: Option<&Bar>, is_step: bool) -> anyhow::Result<()> {
+        let Some(line) = line else {
+            return Ok(());
+        };
+        if let Some(bar) = bar.filter(|_| is_step) {
+            bar.step(&line);
+        }
+        match self.says {
+            Says::Lines => out::line(format_args!("{}: {line}", self.name)),
+            Says::Bar(bars) => bars.line(format_args!("{}: {line}", self.name)),
+            Says::Nothing | Says::OneBarOfMany(_) => Ok(()),
+        }
+    }
+
+    fn say_agent(
+        &self,
+        status: &Status,
+        report: &mut Report,
+        bar: Option<&Bar>,
+    ) -> anyhow::Result<()> {
+        match (bar, status) {
+            (Some(bar), Status::Running { progress, .. }) => {
+                bar.progress(progress);
+                Ok(())
+            }
+            (Some(_), Status::Idle | Status::Done { .. } | Status::Failed { .. }) => Ok(()),
+            (None, status) => self.say(report.agent(status, Instant::now()), None, false),
+        }
+    }
+
+    fn warn(&self, text: impl std::fmt::Display) -> anyhow::Result<()> {
+        match self.says.bars() {
+            Some(bars) => bars.aside(|| out::warn(text)),
+            None => out::warn(text),
         }
     }
 

@@ -33,6 +33,15 @@ pub struct Summary {
     pub bmc_power_on: Option<bool>,
     #[serde(default)]
     pub target_power_state: Option<String>,
+    /// What is under way; a cleaning of named steps is `clean`. None: it rests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// When the worker stops waiting for what it waits for, and does what comes next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Time>,
+    /// The worker that looks after it, in the answer of `node.list`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
     pub maintenance: bool,
     /// Why it is in maintenance by itself.
     #[serde(default)]
@@ -81,6 +90,9 @@ impl Summary {
             power_confirmed: node.power.as_ref().is_some_and(Power::confirmed),
             bmc_power_on: None,
             target_power_state: node.target_power_state.clone(),
+            job: node.job_name().map(Into::into),
+            wake_at: node.wake_at,
+            worker: None,
             maintenance: node.maintenance.is_some(),
             fault: node.maintenance.as_ref().and_then(|m| m.fault),
             bmc: node.bmc.to_string(),

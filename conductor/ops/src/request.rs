@@ -118,7 +118,7 @@ macro_rules! questions {
 
 questions! {
     Enroll: "node.enroll", Operator, "Make a node known: its BMC, and how its machine is recognised.", Shown;
-    ListNodes: "node.list", Observer, "All nodes, a line each, in pages.", NodePage;
+    ListNodes: "node.list", Observer, "All nodes, or those that fit some conditions, a line each, in pages.", NodePage;
     ShowNode: "node.show", Observer, "One node's record, without its secrets.", Shown;
     ExplainNode: "node.explain", Observer, "What a node waits for, since when, until when, and what comes next.", Explanation;
     Manage: "node.manage", Operator, "Check the BMC's address and credentials; or take an available node back.", Shown;
@@ -190,6 +190,10 @@ pub struct ListNodes {
     pub after: Option<NodeId>,
     /// How many, at most 500; 500 unless told.
     pub limit: Option<usize>,
+    /// Only nodes that fit every one of these: `state=active`, `name=rack7-*`, `power!=on`. In a value `*` stands for any
+    /// characters and `?` for one; the keys are in operator.md.
+    #[serde(rename = "where", skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
 }
 
 /// Bodies that only name a node, by id or name.

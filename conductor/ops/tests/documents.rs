@@ -1,6 +1,7 @@
 //! docs/api.md, docs/schema and the table of policies follow from the types: compared here, or written with `UPDATE_DOCS`.
 //! `src` has the types; the documents keep their own words around the tables.
 use ironbeat_core::decide::Policy;
+use ironbeat_core::index::{KEYS, Key};
 use ironbeat_document as document;
 use ironbeat_ops::ENDPOINTS;
 use ironbeat_ops::happening::Happening;
@@ -117,4 +118,16 @@ fn the_table_of_endpoints_is_written_from_the_questions() {
     let head = ["subject", "role", "what it does", "request", "reply"];
     let rows: Vec<_> = ENDPOINTS.iter().map(row).collect();
     document::holds("docs/api.md", "endpoints", &document::table(&head, &rows)).unwrap();
+}
+
+#[test]
+fn the_operators_guide_has_every_key_of_a_filter() {
+    let row = |key: &Key| {
+        let words = key.words();
+        let values = words.map_or("any text".into(), |words| words.join(", "));
+        vec![format!("`{}`", key.name), key.about.into(), values]
+    };
+    let rows: Vec<_> = KEYS.iter().map(row).collect();
+    let table = document::table(&["key", "what it is", "values"], &rows);
+    document::holds("docs/operator.md", "filters", &table).unwrap();
 }

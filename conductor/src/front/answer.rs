@@ -18,7 +18,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{self, Enrolment, Event, LastBeat, Verb};
 use ironbeat_core::explain::{explain, human};
 use ironbeat_core::id::{RequestId, WorkerId};
-use ironbeat_core::index::Entry;
+use ironbeat_core::index::{Entry, Filter, Looked};
 use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::What;
@@ -48,7 +48,7 @@ pub async fn answer(
         Request::Enroll(wish) => Reply::Enroll(enroll(worker, wish).await?),
         Request::ListNodes(ask) => {
             worker.view.ready().await;
-            Reply::ListNodes(page(worker, &ask))
+            Reply::ListNodes(page(worker, &ask)?)
         }
         Request::ShowNode(ask) => Reply::ShowNode(show(worker, &ask.node).await?),
         Request::ExplainNode(ask) => {
@@ -314,15 +314,29 @@ async fn workers(worker: &Worker) -> Vec<WorkerInfo> {
     all
 }
 
-fn page(worker: &Worker, ask: &ListNodes) -> NodePage {
+fn page(worker: &Worker, ask: &ListNodes) -> Result<NodePage, ApiError> {
+    let filter = Filter::parse(ask.conditions.iter().map(String::as_str));
+    let filter = filter.map_err(|bad| fail(400, bad))?;
     let limit = ask.limit.unwrap_or(MAX_NODES).clamp(1, MAX_NODES);
-    let mut page = worker.view.page(ask.after, limit + 1);
+    let owners = worker.presence.owners();
+    let owner = |id| owners.owner_of(id).cloned();
+    let fits = |entry: &Entry| {
+        filter.fits(Looked {
+            entry,
+            owner: &owner,
+        })
+    };
+    let mut page = worker.view.page(ask.after, limit + 1, fits);
     let more = page.len() > limit;
     page.truncate(limit);
-    NodePage {
+    let line = |node: &Arc<Entry>| Summary {
+        worker: owner(node.id),
+        ..Summary::of(node)
+    };
+    Ok(NodePage {
         next: page.last().filter(|_| more).map(|node| node.id),
-        nodes: page.iter().map(|node| Summary::of(node)).collect(),
-    }
+        nodes: page.iter().map(line).collect(),
+    })
 }
 
 /// The last lease and the last fetch, as far as they were told: of the job under way, or since the node rests where it is.

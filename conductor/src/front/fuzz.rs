@@ -5,6 +5,7 @@ use super::image::{redirected, size};
 use super::operator::Parsed;
 use hyper::Uri;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue};
+use ironbeat_core::index::Filter;
 use ironbeat_ops::request::{ENDPOINTS, Request};
 use std::cell::Cell;
 
@@ -23,6 +24,10 @@ pub fn request(bytes: &[u8]) -> bool {
     match read {
         Ok(Some(Ok(request))) => {
             drop(format!("{request:?}"));
+            if let Request::ListNodes(ask) = &request {
+                let filter = Filter::parse(ask.conditions.iter().map(String::as_str));
+                drop(filter.map_err(|bad| bad.to_string()));
+            }
             true
         }
         Ok(Some(Err(error))) | Err(error) => {

@@ -92,7 +92,11 @@ pub struct Owners {
 
 impl Owners {
     pub fn is_mine(&self, node: NodeId) -> bool {
-        owner(node, self.live.iter()).is_some_and(|id| *id == self.own)
+        self.owner_of(node).is_some_and(|id| *id == self.own)
+    }
+
+    pub fn owner_of(&self, node: NodeId) -> Option<&WorkerId> {
+        owner(node, self.live.iter())
     }
 }
 

@@ -164,9 +164,16 @@ impl View {
         read(&self.seen).index.all().filter_map(look).collect()
     }
 
-    /// At most `limit` after that node, in the order of their ids.
-    pub fn page(&self, after: Option<NodeId>, limit: usize) -> Vec<Arc<Entry>> {
-        read(&self.seen).index.page(after, limit).cloned().collect()
+    /// At most `limit` of those that fit after that node, in the order of their ids. The view does not move on meanwhile.
+    pub fn page(
+        &self,
+        after: Option<NodeId>,
+        limit: usize,
+        fits: impl Fn(&Entry) -> bool,
+    ) -> Vec<Arc<Entry>> {
+        let seen = read(&self.seen);
+        let fitting = seen.index.after(after).filter(|entry| fits(entry));
+        fitting.take(limit).cloned().collect()
     }
 
     pub fn len(&self) -> usize {

@@ -312,7 +312,11 @@ type Nodes = HashMap<ironbeat_common::id::NodeId, Summary>;
 pub async fn list(link: &Link) -> Result<Nodes, Unanswered> {
     let (mut nodes, mut after) = (HashMap::new(), None);
     loop {
-        let page = link.operate(&ListNodes { after, limit: None }).await?;
+        let ask = ListNodes {
+            after,
+            ..ListNodes::default()
+        };
+        let page = link.operate(&ask).await?;
         nodes.extend(page.nodes.into_iter().map(|node| (node.id, node)));
         after = page.next;
         if after.is_none() {

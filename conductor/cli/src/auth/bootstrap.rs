@@ -170,7 +170,7 @@ async fn end(to: &Connect, dir: &Path, force: bool) -> anyhow::Result<()> {
 async fn waiting_since_before(to: &Connect, second: i64) -> anyhow::Result<Vec<String>> {
     let client = Client::open(to).await?;
     let mut waiting = Vec::new();
-    let busy = client.all_nodes().await?.into_iter();
+    let busy = client.nodes(&[]).await?.into_iter();
     for node in busy.filter(|node| node.target_provision_state.is_some()) {
         let shown = client.ask(&ShowNode::of(node.id.to_string())).await?;
         let phase = shown.job().map(|job| &job.phase);

@@ -1,9 +1,11 @@
 //! All nodes in memory, an entry each, found by whatever identifies their machines.
 //! It may be a moment behind the records; the conductor follows them.
 mod entry;
+mod filter;
 mod turns;
 
 pub use entry::{AgentAt, Entry};
+pub use filter::{BadFilter, Filter, KEYS, Key, Looked};
 pub use turns::Turns;
 
 use crate::lookup::{Evidence, Identity, MAX_NAMED, Match};
@@ -122,11 +124,11 @@ impl Index {
         self.entries.values()
     }
 
-    /// At most `limit` after that one, in the order of their ids.
-    pub fn page(&self, after: Option<NodeId>, limit: usize) -> impl Iterator<Item = &Arc<Entry>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    /// Those after that one, in the order of their ids.
+    pub fn after(&self, node: Option<NodeId>) -> impl Iterator<Item = &Arc<Entry>> {
+        let from = node.map_or(Bound::Unbounded, Bound::Excluded);
         let entries = self.entries.range((from, Bound::Unbounded));
-        entries.map(|(_, entry)| entry).take(limit)
+        entries.map(|(_, entry)| entry)
     }
 
     pub fn turns(&self) -> &Turns {

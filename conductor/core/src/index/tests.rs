@@ -121,7 +121,7 @@ fn pages_follow_each_other_and_leave_nobody_out() {
         index.put(Entry::of(&node));
     }
     let ids = |after, limit| -> Vec<u8> {
-        let page = index.page(after, limit);
+        let page = index.after(after).take(limit);
         page.map(|entry| entry.id.as_bytes()[0]).collect()
     };
     assert_eq!(ids(None, 3), [0, 1, 2]);

@@ -46,7 +46,10 @@ fn bodies() -> Vec<(&'static str, Value)> {
     let login = key(KeyPairType::User, 1).public_key();
     vec![
         ("node.enroll", json!(enrolment(7, "10.77.1.7"))),
-        ("node.list", json!({ "limit": 500 })),
+        (
+            "node.list",
+            json!({ "limit": 500, "where": ["state=active", "name!=rack?-*"] }),
+        ),
         ("node.show", json!({ "node": "web1" })),
         (
             "node.deploy",
