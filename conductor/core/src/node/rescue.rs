@@ -25,7 +25,7 @@ pub struct RescueLogin {
 /// How people reach the rescue system that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rescue {
-    /// Of the machine's network interfaces, at most [`MAX_ADDRESSES`].
+    /// Of the machine's network interfaces, at most eight.
     pub addresses: Vec<String>,
     /// The public keys of its SSH server, a line each.
     pub host_keys: String,
