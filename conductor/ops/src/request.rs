@@ -130,7 +130,7 @@ questions! {
     Adopt: "node.adopt", Operator, "Take over a machine as it runs: neither its disks nor its power are touched.", Shown;
     Clean: "node.clean", Operator, "Do named steps on a manageable machine.", Shown;
     Service: "node.service", Operator, "Do named steps on a machine that serves its owner, and have it do so again.", Shown;
-    Rescue: "node.rescue", Operator, "Boot the ramdisk of an active machine and let people log in to it; its disks stay as they are.", Shown;
+    Rescue: "node.rescue", Operator, "Let people log in to the ramdisk of an active machine. Its disks stay as they are.", Shown;
     Unrescue: "node.unrescue", Operator, "End a rescue: the machine boots its disk again.", Shown;
     Hold: "node.hold", Operator, "Begin no further step of the job under way; a ramdisk that runs stays.", Shown;
     Unhold: "node.unhold", Operator, "Go on with a job that is on hold.", Shown;
