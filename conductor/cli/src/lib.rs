@@ -17,6 +17,7 @@ mod parse;
 mod password;
 mod power;
 pub mod private;
+mod profile;
 mod progress;
 mod seal;
 pub mod servers;

@@ -8,6 +8,7 @@ use crate::node::{
 };
 use crate::patch::Patch;
 use crate::time::Time;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
@@ -107,6 +108,8 @@ pub struct Enrolment {
     pub secure_boot: Option<bool>,
     pub root_device: Hints,
     pub skip_block_devices: Vec<Hints>,
+    /// What else is said of it, of what belongs to no field here: class, owner, traits, notes.
+    pub further: Box<Patch>,
     /// From its machine's lookup before it was enrolled: fills in what is not given.
     pub inventory: Option<Inventory>,
 }
@@ -140,6 +143,31 @@ impl Event {
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }
             | Event::Turn { .. }
+            | Event::PowerRead { .. } => false,
+        }
+    }
+
+    /// Whether the decision compares with the operator's notes, which lie beside the record.
+    pub fn needs_notes(&self) -> bool {
+        match self {
+            Event::Enrolled(_) => true,
+            Event::Asked {
+                verb: Verb::Set(patch),
+                ..
+            } => patch.is_of_notes(),
+            Event::Asked { .. }
+            | Event::Booted { .. }
+            | Event::Seen { .. }
+            | Event::Script { .. }
+            | Event::LoginsEnded { .. }
+            | Event::Identified { .. }
+            | Event::Confirmed { .. }
+            | Event::Beat { .. }
+            | Event::Bmc { .. }
+            | Event::Alarm { .. }
+            | Event::WorkerLost { .. }
+            | Event::Turn { .. }
+            | Event::PasswordFound { .. }
             | Event::PowerRead { .. } => false,
         }
     }
@@ -217,7 +245,7 @@ pub enum Verb {
     Unhold,
     /// `None` ends it.
     Maintenance(Option<String>),
-    Set(Patch),
+    Set(Box<Patch>),
     /// Forget the node.
     Delete,
     Power(PowerVerb),
@@ -264,6 +292,10 @@ pub enum PowerVerb {
 }
 
 impl Verb {
+    pub fn set(patch: Patch) -> Self {
+        Self::Set(Box::new(patch))
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Verb::Manage => "manage",

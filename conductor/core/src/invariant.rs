@@ -3,7 +3,7 @@
 use crate::boot::{Boot, boot_for};
 use crate::node::{
     BmcAct, Goal, Job, JobKind, MAX_ENDED, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES,
-    MAX_REQUESTS, MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
+    MAX_REQUESTS, MAX_TRAITS, MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
 };
 use alloc::string::String;
 use core::fmt;
@@ -44,6 +44,7 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         "past boots are bounded",
     )?;
     holds(node.macs.len() <= MAX_MACS, "MAC addresses are bounded")?;
+    holds(node.traits.len() <= MAX_TRAITS, "traits are bounded")?;
     holds(
         node.collisions.places.len() <= MAX_PLACES,
         "places on other disks are bounded",

@@ -5,7 +5,7 @@ use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::{Actor, Incarnation, NodeName, WorkerId};
 use ironbeat_core::index::Entry;
-use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Power, State};
+use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Notes, Power, State, Trait};
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -42,6 +42,14 @@ pub struct Summary {
     pub last_error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc_error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessee: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
 }
 
 /// One reply of `node.list`.
@@ -86,6 +94,10 @@ impl Summary {
             bmc: node.bmc.to_string(),
             last_error: node.last_error.clone(),
             bmc_error: node.bmc_error.clone(),
+            resource_class: node.resource_class.clone(),
+            owner: node.owner.clone(),
+            lessee: node.lessee.clone(),
+            traits: node.traits.clone(),
         }
     }
 }
@@ -143,6 +155,17 @@ impl Shown {
             let inventory = serde_json::to_value(inventory);
             let inventory = inventory.expect("an inventory is JSON: its maps have string keys");
             self.rest.insert("inventory".into(), inventory);
+        }
+        self
+    }
+
+    /// Adds what operators have noted of it.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Option<Notes>) -> Self {
+        let notes = serde_json::to_value(notes.unwrap_or_default());
+        let notes = notes.expect("notes are JSON: their maps have string keys");
+        if let Value::Object(notes) = notes {
+            self.rest.extend(notes);
         }
         self
     }

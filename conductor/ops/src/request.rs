@@ -11,9 +11,10 @@ use ironbeat_core::explain::Explanation;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{NodeName, RequestId};
 use ironbeat_core::manual::Wish;
-use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, Secret};
+use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, Secret, Trait};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Who may ask. Each role may ask what the one before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -135,7 +136,7 @@ questions! {
     Abort: "node.abort", Operator, "End the job under way.", Shown;
     SetMaintenance: "node.maintenance_set", Operator, "Begin maintenance: no new jobs, and the power is left alone.", Shown;
     UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
-    SetNode: "node.set", Operator, "Change a node's description: name, BMC, how its machine is recognised, how it boots.", Shown;
+    SetNode: "node.set", Operator, "Change what is said of a node: name, BMC, how its machine is recognised and boots, class, owner, traits, notes.", Shown;
     DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete or an enrolment that was cut short left; the answer is then 404.", Shown;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
@@ -292,9 +293,46 @@ pub struct Enroll {
     /// controller without a driver, too.
     #[serde(default)]
     pub skip_block_devices: Vec<Hints>,
+    /// For people; at most 4,096 characters.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// What kind of machine it is, for those who allocate; at most 80 characters.
+    #[serde(default)]
+    pub resource_class: Option<String>,
+    /// Whose machine it is; at most 255 characters.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Who uses it by leave of the owner; at most 255 characters.
+    #[serde(default)]
+    pub lessee: Option<String>,
+    /// At most 50.
+    #[serde(default)]
+    pub traits: Vec<Trait>,
+    /// What the operator says of its hardware, `cpu_arch` or `memory_mb`; at most 16,384 bytes of JSON.
+    #[serde(default)]
+    pub properties: Map<String, Value>,
+    /// Whatever else, likewise.
+    #[serde(default)]
+    pub extra: Map<String, Value>,
     /// Take MACs, UUID, serial and inventory from what this machine sent: a key of `lookup.list`, or the start of one.
     #[serde(default)]
     pub from: Option<String>,
+}
+
+impl Enroll {
+    /// What is said of the node beyond its machine.
+    pub fn further(&self) -> Patch {
+        Patch {
+            description: self.description.clone(),
+            resource_class: self.resource_class.clone(),
+            owner: self.owner.clone(),
+            lessee: self.lessee.clone(),
+            add_traits: self.traits.clone(),
+            properties: self.properties.clone(),
+            extra: self.extra.clone(),
+            ..Patch::default()
+        }
+    }
 }
 
 /// A node's BMC, or one that no node has yet: exactly one of the two.

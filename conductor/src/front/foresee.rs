@@ -126,6 +126,7 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     decide(Some(node), event, ctx).is_ok()
 }

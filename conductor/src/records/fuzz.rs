@@ -15,7 +15,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::explain::explain;
 use ironbeat_core::index::Entry;
-use ironbeat_core::node::{BmcSecrets, InstanceData, Node};
+use ironbeat_core::node::{BmcSecrets, InstanceData, Node, Notes};
 use ironbeat_core::policy::Policy;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Body, Event};
@@ -51,7 +51,7 @@ pub fn entry(bytes: &[u8]) -> bool {
     read::<Entry>(bytes)
 }
 
-/// What lies beside a record: which of the three, and the document.
+/// What lies beside a record: which of the four, and the document.
 pub fn beside(bytes: &[u8]) -> bool {
     fn of<T: DeserializeOwned + Serialize>(json: &[u8]) -> bool {
         beside::parse::<T>("key", json).is_ok_and(|it| again(&it))
@@ -59,6 +59,7 @@ pub fn beside(bytes: &[u8]) -> bool {
     match bytes {
         [0, json @ ..] => of::<Inventory>(json),
         [1, json @ ..] => of::<InstanceData>(json),
+        [2, json @ ..] => of::<Notes>(json),
         [_, json @ ..] => of::<BmcSecrets>(json),
         [] => false,
     }

@@ -174,6 +174,10 @@ mod tests {
             bmc: String::new(),
             last_error: error.map(Into::into),
             bmc_error: None,
+            resource_class: None,
+            owner: None,
+            lessee: None,
+            traits: vec![],
         }
     }
 

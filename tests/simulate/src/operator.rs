@@ -130,7 +130,7 @@ impl World {
             State::Busy(job) if job.hold => rng.pick(&[Verb::Unhold, Verb::Unhold, Verb::Abort]),
             // Mostly they wait.
             State::Busy(job) if rng.below(8) > 0 && job.kind != JobKind::Bmc => {
-                Verb::Set(Patch::default())
+                Verb::set(Patch::default())
             }
             State::Busy(_) => rng.pick(&[
                 Verb::Abort,
@@ -155,7 +155,7 @@ impl World {
             then_hard: rng.below(2) == 0,
         };
         let another = password(1 + self.requests);
-        let set = |patch: Patch| Verb::Set(patch);
+        let set = |patch: Patch| Verb::set(patch);
         rng.pick(&[
             Verb::Manage,
             Verb::Inspect,

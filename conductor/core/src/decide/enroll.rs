@@ -2,12 +2,14 @@
 //! Claims are not decided here: the store finds out whether another node has this name, MAC address or BMC.
 use super::answer::words;
 use super::answer::{Decision, Rejected};
+use super::changes::Changes;
 use super::draft::Ctx;
+use super::profile;
 use crate::disks;
 use crate::event::Enrolment;
 use crate::node::{
-    Beside, BmcSecrets, Collisions, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Rest, SCHEMA,
-    State, Tickets, Versions,
+    Beside, BmcSecrets, Collisions, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Notes, Rest,
+    SCHEMA, State, Tickets, Versions,
 };
 use alloc::boxed::Box;
 use alloc::format;
@@ -30,7 +32,7 @@ pub(super) fn enrolled(
             because: "enrolled".to_string(),
         }),
         // The client repeats itself: its node is there, whatever became of it since.
-        Some(present) => match differences(present, &node, ctx.secrets, &beside) {
+        Some(present) => match differences(present, &node, ctx, &beside) {
             differs if differs.is_empty() => {
                 Ok(unchanged(present, "it was enrolled before".to_string()))
             }
@@ -98,13 +100,20 @@ fn unchanged(node: &Node, because: String) -> Decision {
 fn differences(
     present: &Node,
     wanted: &Node,
-    secrets: Option<&BmcSecrets>,
+    ctx: Ctx<'_>,
     beside: &[Beside],
 ) -> Vec<&'static str> {
+    let secrets = ctx.secrets;
     let given = beside.iter().find_map(|document| match document {
         Beside::BmcSecrets(secrets) => Some(secrets),
-        Beside::Inventory(_) | Beside::InstanceData(_) => None,
+        Beside::Inventory(_) | Beside::InstanceData(_) | Beside::Notes(_) => None,
     });
+    let noted = beside.iter().find_map(|document| match document {
+        Beside::Notes(notes) => Some(notes),
+        Beside::Inventory(_) | Beside::InstanceData(_) | Beside::BmcSecrets(_) => None,
+    });
+    let none = Notes::default();
+    let (notes, noted) = (ctx.notes.unwrap_or(&none), noted.unwrap_or(&none));
     let password = |secrets: Option<&BmcSecrets>| secrets.map(|s| s.password.clone());
     let kg = |secrets: Option<&BmcSecrets>| secrets.and_then(|s| s.kg.clone());
     let compared = [
@@ -125,6 +134,16 @@ fn differences(
             "skip list",
             present.skip_block_devices == wanted.skip_block_devices,
         ),
+        (
+            "resource class",
+            present.resource_class == wanted.resource_class,
+        ),
+        ("owner", present.owner == wanted.owner),
+        ("lessee", present.lessee == wanted.lessee),
+        ("traits", present.traits == wanted.traits),
+        ("description", notes.description == noted.description),
+        ("properties", notes.properties == noted.properties),
+        ("extra", notes.extra == noted.extra),
     ];
     let differ = compared.iter().filter(|(_, same)| !same);
     differ.map(|(what, _)| *what).collect()
@@ -171,7 +190,9 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
     let found_serial = found_serial.filter(|serial| serial.len() <= MAX_SERIAL_BYTES);
     let (bmc, secrets) = enrolment.bmc.split();
     let version = Some(ctx.op.clone());
-    let node = Node {
+    let notes = profile::noted(&Notes::default(), &enrolment.further)?;
+    let notes = Some(notes).filter(|notes| !notes.is_empty());
+    let mut node = Node {
         schema: SCHEMA,
         id: enrolment.id,
         name: enrolment.name,
@@ -185,6 +206,10 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         secure_boot: enrolment.secure_boot,
         root_device: enrolment.root_device,
         skip_block_devices: enrolment.skip_block_devices,
+        resource_class: None,
+        owner: None,
+        lessee: None,
+        traits: Vec::new(),
         instance: None,
         state: State::Resting(Rest::Enroll),
         since: ctx.now,
@@ -205,15 +230,18 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         beside: Versions {
             inventory: found.as_ref().and(version.clone()),
             instance_data: None,
-            bmc_secrets: version,
+            bmc_secrets: version.clone(),
+            notes: notes.as_ref().and(version),
         },
         counter: 0,
         requests: vec![],
         op: ctx.op.clone(),
     };
+    profile::apply(&mut node, &enrolment.further, &mut Changes(Vec::new()))?;
     let inventory = found.map(|inventory| Beside::Inventory(Box::new(inventory)));
     let mut beside = vec![Beside::BmcSecrets(secrets)];
     beside.extend(inventory);
+    beside.extend(notes.map(Beside::Notes));
     Ok((node, beside))
 }
 
@@ -238,6 +266,7 @@ mod tests {
             inventory: None,
             secrets: secrets.as_ref(),
             instance_data: None,
+            notes: None,
         };
         decide(node, &event, ctx)
     }

@@ -471,11 +471,11 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::Maintenance(Some("fan".to_string())),
         Verb::Maintenance(None),
         Verb::Maintenance(None),
-        Verb::Set(Patch {
+        Verb::set(Patch {
             macs: Some(vec![]),
             ..Patch::default()
         }),
-        Verb::Set(Patch {
+        Verb::set(Patch {
             bmc: Some(access().into()),
             clear: vec![Clear::Kg],
             ..Patch::default()
@@ -494,7 +494,7 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
 }
 
 fn rename(rng: &mut Rng) -> Verb {
-    Verb::Set(Patch {
+    Verb::set(Patch {
         name: format!("n{}", rng.below(3)).parse().ok(),
         ..Patch::default()
     })
@@ -564,7 +564,7 @@ impl World {
             .iter()
             .filter_map(|document| match document {
                 Beside::BmcSecrets(secrets) => Some(secrets.clone()),
-                Beside::InstanceData(_) | Beside::Inventory(_) => None,
+                Beside::InstanceData(_) | Beside::Inventory(_) | Beside::Notes(_) => None,
             });
         put.next().unwrap_or_else(|| self.secrets.clone())
     }
@@ -652,7 +652,7 @@ fn lets_us_in(world: &World) -> Result<(), String> {
 fn inventory_after(world: &World, decision: &Decision) -> Option<Inventory> {
     let put = decision.beside.iter().find_map(|document| match document {
         Beside::Inventory(inventory) => Some((**inventory).clone()),
-        Beside::InstanceData(_) | Beside::BmcSecrets(_) => None,
+        Beside::InstanceData(_) | Beside::BmcSecrets(_) | Beside::Notes(_) => None,
     });
     put.or_else(|| world.inventory.clone())
 }
@@ -745,6 +745,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         inventory: known,
         secrets,
         instance_data: None,
+        notes: None,
     };
     let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
         return Ok(before);
@@ -1048,6 +1049,7 @@ fn the_node_id_is_only_a_name() {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     let event = Event::Asked {
         request: "r".parse().expect("a token"),

@@ -5,6 +5,7 @@ mod alarm;
 mod answer;
 mod astray;
 mod bmc;
+mod changes;
 mod confirm;
 mod draft;
 mod enroll;
@@ -15,6 +16,7 @@ mod job;
 mod netboot;
 mod password;
 mod power;
+mod profile;
 mod set;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,7 +2,9 @@
 //! It travels beside the record; every decision reads the record itself.
 use crate::boot::{Boot, boot_for};
 use crate::id::{Actor, NodeName, OpId};
-use crate::node::{BmcAddress, Ended, Job, LastError, Maintenance, Node, Phase, Power, Rest};
+use crate::node::{
+    BmcAddress, Ended, Job, LastError, Maintenance, Node, Phase, Power, Rest, Trait,
+};
 use crate::time::Time;
 use crate::turn::Turn;
 use alloc::string::String;
@@ -76,6 +78,14 @@ pub struct Entry {
     pub system_uuid: Option<SystemUuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessee: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
 }
 
 /// It is in line, and maintenance keeps its turn from coming.
@@ -163,6 +173,10 @@ impl Entry {
             macs: node.macs.clone(),
             system_uuid: node.system_uuid,
             serial: node.serial.clone(),
+            resource_class: node.resource_class.clone(),
+            owner: node.owner.clone(),
+            lessee: node.lessee.clone(),
+            traits: node.traits.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! A version is never changed: a new one is put first, then the record names it. The conductor stores them.
 use super::access::BmcSecrets;
 use super::instance::InstanceData;
+use super::notes::Notes;
 use crate::id::OpId;
 use alloc::boxed::Box;
 use ironbeat_common::inventory::Inventory;
@@ -16,6 +17,8 @@ pub enum Beside {
     InstanceData(InstanceData),
     /// The secrets that the BMC asks for before it obeys.
     BmcSecrets(BmcSecrets),
+    /// What an operator has written about the node.
+    Notes(Notes),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,13 +26,15 @@ pub enum BesideKind {
     Inventory,
     InstanceData,
     BmcSecrets,
+    Notes,
 }
 
 impl BesideKind {
-    pub const ALL: [BesideKind; 3] = [
+    pub const ALL: [BesideKind; 4] = [
         BesideKind::Inventory,
         BesideKind::InstanceData,
         BesideKind::BmcSecrets,
+        BesideKind::Notes,
     ];
 
     /// The first token of its keys.
@@ -38,6 +43,7 @@ impl BesideKind {
             BesideKind::Inventory => "inventory",
             BesideKind::InstanceData => "instance_data",
             BesideKind::BmcSecrets => "bmc_secrets",
+            BesideKind::Notes => "notes",
         }
     }
 }
@@ -48,6 +54,7 @@ impl Beside {
             Beside::Inventory(_) => BesideKind::Inventory,
             Beside::InstanceData(_) => BesideKind::InstanceData,
             Beside::BmcSecrets(_) => BesideKind::BmcSecrets,
+            Beside::Notes(_) => BesideKind::Notes,
         }
     }
 }
@@ -61,6 +68,8 @@ pub struct Versions {
     pub instance_data: Option<OpId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc_secrets: Option<OpId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<OpId>,
 }
 
 impl Versions {
@@ -69,6 +78,7 @@ impl Versions {
             BesideKind::Inventory => self.inventory.as_ref(),
             BesideKind::InstanceData => self.instance_data.as_ref(),
             BesideKind::BmcSecrets => self.bmc_secrets.as_ref(),
+            BesideKind::Notes => self.notes.as_ref(),
         }
     }
 
@@ -77,6 +87,7 @@ impl Versions {
             BesideKind::Inventory => &mut self.inventory,
             BesideKind::InstanceData => &mut self.instance_data,
             BesideKind::BmcSecrets => &mut self.bmc_secrets,
+            BesideKind::Notes => &mut self.notes,
         };
         *place = version;
     }

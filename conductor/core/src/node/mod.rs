@@ -13,12 +13,14 @@ mod instance;
 mod job;
 mod kg;
 mod measured;
+mod notes;
 mod password;
 mod power;
 mod secret;
 mod spec;
 mod step;
 mod ticket;
+mod traits;
 
 use crate::hints::Hints;
 use crate::id::{NodeName, OpId, RequestId};
@@ -45,6 +47,8 @@ pub(crate) use job::deaths;
 pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};
 pub use measured::{MeasuredBoot, Part, Unknown};
+pub(crate) use notes::merge;
+pub use notes::{MAX_DESCRIPTION, MAX_OBJECT_BYTES, Notes};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use secret::Secret;
@@ -53,6 +57,7 @@ pub use step::{
     AgentStep, BMC_RESTART_SECS, BmcAct, BootDevice, Delivery, LEAVE_SECS, Step, WriteImage,
 };
 pub use ticket::{Ended, MAX_ENDED, MAX_VOID, Rival, RivalSign, Ticket, Tickets, Used};
+pub use traits::{MAX_TRAIT_BYTES, MAX_TRAITS, Trait};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;
@@ -66,6 +71,10 @@ pub const MAX_SKIPS: usize = 16;
 pub const MAX_MACS: usize = 32;
 /// As SMBIOS bounds nothing, and a record must stay small.
 pub const MAX_SERIAL_BYTES: usize = 255;
+/// Characters of a resource class, as in Ironic.
+pub const MAX_RESOURCE_CLASS: usize = 80;
+/// Characters of an owner and of a lessee, as in Ironic.
+pub const MAX_OWNER: usize = 255;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -92,6 +101,18 @@ pub struct Node {
     /// Disks that are neither cleaned nor deployed to: those that all hints of one entry fit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_block_devices: Vec<Hints>,
+    /// What kind of machine it is, for those who allocate: `baremetal-large`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    /// Whose machine it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Who uses it at present, by leave of the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessee: Option<String>,
+    /// In order, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
     /// The owner's order; present exactly from deploy to the end of undeploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,

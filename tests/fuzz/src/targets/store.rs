@@ -104,6 +104,7 @@ fn nodes() -> Vec<Node> {
         secure_boot: asked.secure_boot,
         root_device: asked.root_device,
         skip_block_devices: asked.skip_block_devices,
+        further: Default::default(),
         inventory: Some(hardware::inventory(7, Ipv4Addr::LOCALHOST.into())),
     };
     let (op, worker) = ("op-1".parse(), "w1".parse());
@@ -117,6 +118,7 @@ fn nodes() -> Vec<Node> {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     let node = decide(None, &Event::Enrolled(first), ctx).ok();
     vec![
@@ -143,6 +145,12 @@ fn beside() -> Vec<Vec<u8>> {
         ),
         behind(
             &[2],
+            bytes(
+                &json!({ "description": "left of the door", "properties": { "memory_mb": 4096 }, "extra": { "a": [1, "b"] } }),
+            ),
+        ),
+        behind(
+            &[3],
             bytes(&json!({ "password": "Rack-pw-1", "kg": "00ff" })),
         ),
     ]
