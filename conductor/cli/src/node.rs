@@ -521,6 +521,8 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
         traits: args.traits,
         properties: args.profile.properties.into_iter().collect(),
         extra: args.profile.extra.into_iter().collect(),
+        disable_power_off: args.profile.power_off.map(|on| !on),
+        automated_clean: args.profile.automated_clean,
         from: args.from,
     };
     let shown: serde_json::Value = client.ask_as(&wish).await?;

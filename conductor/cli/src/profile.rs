@@ -2,7 +2,7 @@
 //! The workers say what is too long, and what may change when.
 use super::client::Client;
 use super::out;
-use super::parse::noted;
+use super::parse::{noted, on_off};
 use super::verb::{ask_of, fresh_request};
 use clap::{Args, Subcommand};
 use ironbeat_core::decide::Patch;
@@ -31,6 +31,12 @@ pub struct ProfileArgs {
     /// Whatever else, likewise: `rack=R7`, `contract=null`.
     #[arg(long = "extra", value_name = "KEY=VALUE", value_parser = noted)]
     pub extra: Vec<(String, Value)>,
+    /// Whether it may be switched off: off where it may not.
+    #[arg(long, value_name = "ON|OFF", value_parser = on_off)]
+    pub power_off: Option<bool>,
+    /// Whether it is cleaned on its way to `available`; default: as the policy has it.
+    #[arg(long, value_name = "ON|OFF", value_parser = on_off)]
+    pub automated_clean: Option<bool>,
 }
 
 impl ProfileArgs {
@@ -43,6 +49,8 @@ impl ProfileArgs {
             lessee: self.lessee,
             properties: self.properties.into_iter().collect(),
             extra: self.extra.into_iter().collect(),
+            disable_power_off: self.power_off.map(|on| !on),
+            automated_clean: self.automated_clean,
             ..patch
         }
     }

@@ -56,8 +56,14 @@ pub struct SetArgs {
     skip_disks: Vec<Hints>,
     #[command(flatten)]
     profile: ProfileArgs,
+    /// Its instance is not to be taken away, for this reason: no undeploy, no rebuild, no delete.
+    #[arg(long, value_name = "REASON")]
+    protected: Option<String>,
+    /// It is to serve nobody else, for this reason: it is not made available, and not deployed.
+    #[arg(long, value_name = "REASON")]
+    retired: Option<String>,
     /// What it shall have no longer: name, uuid, serial, boot-mode, secure-boot, root-device, skip-disks, cipher-suite, kg,
-    /// description, resource-class, owner, lessee, traits, properties or extra.
+    /// description, resource-class, owner, lessee, traits, properties, extra, protected, retired or automated-clean.
     #[arg(long, value_parser = clear)]
     clear: Vec<Clear>,
 }
@@ -129,6 +135,9 @@ const CLEARABLE: &[(&str, Clear)] = &[
     ("traits", Clear::Traits),
     ("properties", Clear::Properties),
     ("extra", Clear::Extra),
+    ("protected", Clear::Protected),
+    ("retired", Clear::Retired),
+    ("automated-clean", Clear::AutomatedClean),
 ];
 
 fn clear(text: &str) -> Result<Clear, String> {
@@ -156,6 +165,8 @@ pub async fn run(client: &Client, args: SetArgs) -> anyhow::Result<()> {
         secure_boot: args.secure_boot,
         root_device: hints,
         skip_block_devices: (!args.skip_disks.is_empty()).then_some(args.skip_disks),
+        protected: args.protected,
+        retired: args.retired,
         clear: args.clear,
         ..Patch::default()
     };

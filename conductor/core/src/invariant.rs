@@ -83,8 +83,16 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         (tickets.open.is_none() && tickets.void.is_empty()) || boot_for(node) == Boot::Ramdisk,
         "a ticket belongs to a wait for the ramdisk",
     )?;
+    holds(
+        node.protected.is_none() || node.instance.is_some(),
+        "what is protected is an instance",
+    )?;
     match &node.state {
         State::Resting(rest) => {
+            holds(
+                *rest != Rest::Available || node.retired.is_none(),
+                "a retired node is not available",
+            )?;
             holds(node.boot.is_none(), "a resting node listens to no ramdisk")?;
             holds(
                 !rest.is_failure() || node.last_error.is_some(),
@@ -152,6 +160,11 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             holds(
                 *job.step() != Step::Bmc(BmcAct::SetPassword) || node.password_change.is_some(),
                 "a password that is being set is on record",
+            )?;
+            holds(
+                !node.disable_power_off
+                    || matches!(job.kind, JobKind::Verify | JobKind::Adopt | JobKind::Bmc),
+                "no job that switches the machine off runs where that is disabled",
             )?;
             holds(
                 job.goal != Goal::Clean || job.kind == JobKind::Delete,

@@ -66,6 +66,18 @@ pub struct Patch {
     /// Whatever else, likewise.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
+    /// The reason why its instance is not to be taken away: no undeploy, no rebuild, no delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<String>,
+    /// The reason why it is to serve nobody else: it is not made available, and not deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<String>,
+    /// Whether it is never to be switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_power_off: Option<bool>,
+    /// Whether it is cleaned on its way to `available`, whatever the policy has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automated_clean: Option<bool>,
     /// What the node shall have no longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clear: Vec<Clear>,
@@ -134,10 +146,13 @@ pub enum Clear {
     Traits,
     Properties,
     Extra,
+    Protected,
+    Retired,
+    AutomatedClean,
 }
 
 impl Clear {
-    pub const ALL: [Clear; 16] = [
+    pub const ALL: [Clear; 19] = [
         Clear::Name,
         Clear::SystemUuid,
         Clear::Serial,
@@ -154,6 +169,9 @@ impl Clear {
         Clear::Traits,
         Clear::Properties,
         Clear::Extra,
+        Clear::Protected,
+        Clear::Retired,
+        Clear::AutomatedClean,
     ];
 
     /// In the operator's words.
@@ -175,6 +193,9 @@ impl Clear {
             Clear::Traits => "traits",
             Clear::Properties => "properties",
             Clear::Extra => "extra",
+            Clear::Protected => "protection",
+            Clear::Retired => "retirement",
+            Clear::AutomatedClean => "automated cleaning",
         }
     }
 
@@ -194,7 +215,10 @@ impl Clear {
             | Clear::ResourceClass
             | Clear::Owner
             | Clear::Lessee
-            | Clear::Traits => false,
+            | Clear::Traits
+            | Clear::Protected
+            | Clear::Retired
+            | Clear::AutomatedClean => false,
         }
     }
 
@@ -215,7 +239,10 @@ impl Clear {
             | Clear::Lessee
             | Clear::Traits
             | Clear::Properties
-            | Clear::Extra => false,
+            | Clear::Extra
+            | Clear::Protected
+            | Clear::Retired
+            | Clear::AutomatedClean => false,
         }
     }
 }

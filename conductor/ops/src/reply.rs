@@ -50,6 +50,10 @@ pub struct Summary {
     pub lessee: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traits: Vec<Trait>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
 }
 
 /// One reply of `node.list`.
@@ -98,6 +102,8 @@ impl Summary {
             owner: node.owner.clone(),
             lessee: node.lessee.clone(),
             traits: node.traits.clone(),
+            protected: node.protected,
+            retired: node.retired,
         }
     }
 }
@@ -139,7 +145,7 @@ impl Shown {
         Self {
             id: node.id,
             provision_state: node.state.provision_state().into(),
-            target_provision_state: node.state.target_provision_state().map(Into::into),
+            target_provision_state: node.target_provision_state().map(Into::into),
             state: node.state,
             last_error: node.last_error,
             bmc_error: node.bmc_error,

@@ -136,7 +136,7 @@ questions! {
     Abort: "node.abort", Operator, "End the job under way.", Shown;
     SetMaintenance: "node.maintenance_set", Operator, "Begin maintenance: no new jobs, and the power is left alone.", Shown;
     UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
-    SetNode: "node.set", Operator, "Change what is said of a node: name, BMC, how its machine is recognised and boots, class, owner, traits, notes.", Shown;
+    SetNode: "node.set", Operator, "Change what is said of a node: name, BMC, how its machine is recognised and boots, class, owner, traits, notes, what is kept from it.", Shown;
     DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete or an enrolment that was cut short left; the answer is then 404.", Shown;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
@@ -314,6 +314,12 @@ pub struct Enroll {
     /// Whatever else, likewise.
     #[serde(default)]
     pub extra: Map<String, Value>,
+    /// Whether it is never to be switched off.
+    #[serde(default)]
+    pub disable_power_off: Option<bool>,
+    /// Whether it is cleaned on its way to `available`; default: `policy.automated_clean`.
+    #[serde(default)]
+    pub automated_clean: Option<bool>,
     /// Take MACs, UUID, serial and inventory from what this machine sent: a key of `lookup.list`, or the start of one.
     #[serde(default)]
     pub from: Option<String>,
@@ -330,6 +336,8 @@ impl Enroll {
             add_traits: self.traits.clone(),
             properties: self.properties.clone(),
             extra: self.extra.clone(),
+            disable_power_off: self.disable_power_off,
+            automated_clean: self.automated_clean,
             ..Patch::default()
         }
     }

@@ -178,6 +178,8 @@ mod tests {
             owner: None,
             lessee: None,
             traits: vec![],
+            protected: false,
+            retired: false,
         }
     }
 

@@ -233,6 +233,8 @@ pub fn enrolment(n: usize, bmc: &str) -> Enroll {
         traits: Vec::new(),
         properties: Default::default(),
         extra: Default::default(),
+        disable_power_off: None,
+        automated_clean: None,
         from: None,
     }
 }

@@ -189,6 +189,11 @@ impl World {
                 bmc: Some(endpoint(taken)),
                 ..Patch::default()
             }),
+            said(r#"{ "retired": "old" }"#),
+            said(r#"{ "clear": ["retired", "protected"] }"#),
+            said(r#"{ "clear": ["retired", "protected", "automated_clean"] }"#),
+            said(r#"{ "protected": "payroll" }"#),
+            said(r#"{ "automated_clean": false, "add_traits": ["CUSTOM_GPU"], "extra": { "rack": "R7" } }"#),
             Verb::Power(soft),
             Verb::Power(PowerVerb::On),
             Verb::Power(PowerVerb::Off),
@@ -205,6 +210,11 @@ impl World {
             Verb::SetPassword(another),
         ])
     }
+}
+
+/// What an operator says of a node, as JSON.
+fn said(json: &str) -> Verb {
+    Verb::set(serde_json::from_str(json).expect("a patch"))
 }
 
 /// A few steps, of which a service erases nothing.

@@ -44,6 +44,12 @@ pub(super) fn enrolled(
 }
 
 pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
+    if let Some(protected) = &node.protected {
+        return Err(Rejected::Protected {
+            verb: "delete".to_string(),
+            reason: protected.reason.clone(),
+        });
+    }
     let hinted = |hint: &str| Some(format!("{} ({hint})", words(&node.state)));
     let change = node.password_change.as_ref();
     let loses_password = change.is_some_and(|change| change.refused.is_none());
@@ -141,6 +147,14 @@ fn differences(
         ("owner", present.owner == wanted.owner),
         ("lessee", present.lessee == wanted.lessee),
         ("traits", present.traits == wanted.traits),
+        (
+            "automated cleaning",
+            present.automated_clean == wanted.automated_clean,
+        ),
+        (
+            "power off",
+            present.disable_power_off == wanted.disable_power_off,
+        ),
         ("description", notes.description == noted.description),
         ("properties", notes.properties == noted.properties),
         ("extra", notes.extra == noted.extra),
@@ -210,6 +224,10 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         owner: None,
         lessee: None,
         traits: Vec::new(),
+        protected: None,
+        retired: None,
+        disable_power_off: false,
+        automated_clean: None,
         instance: None,
         state: State::Resting(Rest::Enroll),
         since: ctx.now,
@@ -237,7 +255,12 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         requests: vec![],
         op: ctx.op.clone(),
     };
-    profile::apply(&mut node, &enrolment.further, &mut Changes(Vec::new()))?;
+    profile::apply(
+        &mut node,
+        &enrolment.further,
+        ctx.now,
+        &mut Changes(Vec::new()),
+    )?;
     let inventory = found.map(|inventory| Beside::Inventory(Box::new(inventory)));
     let mut beside = vec![Beside::BmcSecrets(secrets)];
     beside.extend(inventory);

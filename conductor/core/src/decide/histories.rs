@@ -480,6 +480,13 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             clear: vec![Clear::Kg],
             ..Patch::default()
         }),
+        flagged(r#"{ "protected": "payroll" }"#),
+        flagged(r#"{ "retired": "old" }"#),
+        flagged(r#"{ "clear": ["protected", "retired"] }"#),
+        flagged(r#"{ "disable_power_off": true }"#),
+        flagged(r#"{ "disable_power_off": false }"#),
+        flagged(r#"{ "disable_power_off": false, "automated_clean": false }"#),
+        flagged(r#"{ "clear": ["automated_clean"], "add_traits": ["A"] }"#),
         renamed,
         power,
         Verb::Power(PowerVerb::Off),
@@ -491,6 +498,10 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::SetPassword(new),
         Verb::SetPassword(Secret::new("sixteen-bytes-and-3")),
     ])
+}
+
+fn flagged(said: &str) -> Verb {
+    Verb::set(serde_json::from_str(said).expect("a patch"))
 }
 
 fn rename(rng: &mut Rng) -> Verb {
@@ -657,6 +668,23 @@ fn inventory_after(world: &World, decision: &Decision) -> Option<Inventory> {
     put.or_else(|| world.inventory.clone())
 }
 
+/// The instance of a protected node is there, and the same, until an operator has ended its protection.
+fn keeps_what_is_protected(before: &Node, after: &Node, event: &Event) -> Result<(), String> {
+    let image = |node: &Node| node.instance.as_ref().map(|it| it.image.clone());
+    let ends = matches!(
+        event,
+        Event::Asked {
+            verb: Verb::Set(_),
+            ..
+        }
+    );
+    match before.protected.is_some() && (image(before) != image(after) || after.protected.is_none())
+    {
+        true if !ends => Err("a protected instance was taken away".into()),
+        _ => Ok(()),
+    }
+}
+
 /// A node that cleaning made available had every disk erased that it is known to have, or says which not.
 fn is_truly_clean(
     before: &Node,
@@ -755,6 +783,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let after = after.ok_or("a node was forgotten though nobody asked for it")?;
     invariant::check(after).map_err(|broken| broken.to_string())?;
     is_truly_clean(node, after, inventory.as_ref())?;
+    keeps_what_is_protected(node, after, &moment.event)?;
     has_the_ticket(node, after, &moment.event)?;
     if let Event::Booted { .. } = moment.event {
         misses_no_disk(world.inventory.as_ref(), inventory.as_ref())?;

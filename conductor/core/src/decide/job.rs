@@ -204,11 +204,13 @@ impl Draft<'_> {
                 );
             }
             Goal::Rest(rest) => {
+                let freed = rest == Rest::Available;
+                let rest = self.node.or_retired(rest);
                 self.node.state = State::Resting(rest);
                 if kind != JobKind::Bmc && !rest.is_failure() {
                     self.node.last_error = None;
                 }
-                if rest == Rest::Available {
+                if freed {
                     self.end_instance();
                 }
             }
@@ -217,6 +219,7 @@ impl Draft<'_> {
 
     pub(super) fn end_instance(&mut self) {
         self.node.instance = None;
+        self.node.protected = None;
         self.node.collisions = Collisions::default();
         self.node.beside.set(BesideKind::InstanceData, None);
     }

@@ -9,6 +9,7 @@ mod changes;
 mod confirm;
 mod draft;
 mod enroll;
+mod flags;
 #[cfg(test)]
 mod histories;
 mod identity;

@@ -125,7 +125,11 @@ pub(super) fn read(
             );
             give_up(draft, troubles, &what)
         }
-        Some(known) if policy.force_power_state_during_sync => {
+        // One that must not be switched off is believed when it is on.
+        Some(known)
+            if policy.force_power_state_during_sync
+                && (known.on || !draft.node.disable_power_off) =>
+        {
             let act = if known.on {
                 BmcAct::EnsureOn
             } else {

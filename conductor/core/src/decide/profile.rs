@@ -1,17 +1,25 @@
 //! What an operator says of a node beyond its machine: class, owner, traits, notes. Bounds of each, and what is after a change.
 //! `set` and `enroll` say when.
-use super::answer::Rejected;
-use super::changes::{Changes, after, invalid, or_none};
+use super::answer::{Rejected, words};
+use super::changes::{Changes, after, invalid, on_off, or_none};
 use super::draft::Draft;
 use crate::node::{
-    Beside, BesideKind, MAX_OWNER, MAX_RESOURCE_CLASS, MAX_TRAITS, Node, Notes, Trait, merge,
+    Beside, BesideKind, Flagged, MAX_OWNER, MAX_RESOURCE_CLASS, MAX_TRAITS, Node, Notes, Rest,
+    Trait, merge,
 };
 use crate::patch::{Clear, Patch};
+use crate::time::Time;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// What is in the record.
-pub(super) fn apply(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(), Rejected> {
+pub(super) fn apply(
+    node: &mut Node,
+    patch: &Patch,
+    now: Time,
+    changes: &mut Changes,
+) -> Result<(), Rejected> {
     let class = patch.resource_class.as_ref();
     let class = after(patch, Clear::ResourceClass, class, &node.resource_class)?;
     check_text(
@@ -35,6 +43,57 @@ pub(super) fn apply(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Re
     let traits = new_traits(&node.traits, patch)?;
     changes.hidden("traits", node.traits != traits);
     node.traits = traits;
+
+    let clean = after(
+        patch,
+        Clear::AutomatedClean,
+        patch.automated_clean.as_ref(),
+        &node.automated_clean,
+    )?;
+    changes.of("automated cleaning", &node.automated_clean, &clean, on_off);
+    node.automated_clean = clean;
+
+    let no_off = patch.disable_power_off.unwrap_or(node.disable_power_off);
+    changes.of("power off", &node.disable_power_off, &no_off, |disabled| {
+        if *disabled { "disabled" } else { "enabled" }.into()
+    });
+    node.disable_power_off = no_off;
+    flags(node, patch, now, changes)
+}
+
+/// Each is said only where it can be kept.
+fn flags(node: &mut Node, patch: &Patch, now: Time, changes: &mut Changes) -> Result<(), Rejected> {
+    let refused = |verb: &str, state: String| Rejected::WrongState {
+        verb: verb.into(),
+        state,
+    };
+    let state = node.state.provision_state();
+    let (protected, retired) = (patch.protected.as_deref(), patch.retired.as_deref());
+    check_text("reason", protected, MAX_OWNER)?;
+    check_text("reason", retired, MAX_OWNER)?;
+    if protected.is_some() && !node.serves() {
+        return Err(refused("protect", words(&node.state)));
+    }
+    if retired.is_some() && state == Rest::Available.name() {
+        let state = format!("{state} (manage it first)");
+        return Err(refused("retire", state));
+    }
+    let flagged = |reason: &str, before: &Option<Flagged>| Flagged {
+        since: before.as_ref().map_or(now, |before| before.since),
+        reason: reason.into(),
+    };
+    let show = |flag: &Option<Flagged>| {
+        let reason = flag.as_ref().map(|flag| flag.reason.clone());
+        reason.unwrap_or_else(|| "no".into())
+    };
+    let given = protected.map(|reason| flagged(reason, &node.protected));
+    let flag = after(patch, Clear::Protected, given.as_ref(), &node.protected)?;
+    changes.of("protected", &node.protected, &flag, show);
+    node.protected = flag;
+    let given = retired.map(|reason| flagged(reason, &node.retired));
+    let flag = after(patch, Clear::Retired, given.as_ref(), &node.retired)?;
+    changes.of("retired", &node.retired, &flag, show);
+    node.retired = flag;
     Ok(())
 }
 

@@ -30,14 +30,15 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
         && !fits_a_job(patch)
     {
         return Err(Rejected::WrongState {
-            verb: "change the BMC, what the machine is recognised by (but for further MAC addresses), its boot mode or its disks of"
+            verb: "change the BMC, what the machine is recognised by (but for further MAC addresses), its boot mode, its disks or whether it \
+                   may be switched off of"
                 .into(),
             state: words(&draft.node.state),
         });
     }
     let mut changes = Changes(Vec::new());
     describe(&mut draft.node, patch, &mut changes)?;
-    profile::apply(&mut draft.node, patch, &mut changes)?;
+    profile::apply(&mut draft.node, patch, draft.ctx.now, &mut changes)?;
     if patch.is_of_notes() {
         profile::note(draft, patch, &mut changes)?;
     }
@@ -81,6 +82,10 @@ fn fits_a_job(patch: &Patch) -> bool {
         remove_traits: _,
         properties: _,
         extra: _,
+        protected: _,
+        retired: _,
+        disable_power_off,
+        automated_clean: _,
         clear,
     } = patch;
     let of_machine = macs.is_some()
@@ -106,9 +111,12 @@ fn fits_a_job(patch: &Patch) -> bool {
         | Clear::Lessee
         | Clear::Traits
         | Clear::Properties
-        | Clear::Extra => false,
+        | Clear::Extra
+        | Clear::Protected
+        | Clear::Retired
+        | Clear::AutomatedClean => false,
     };
-    bmc.is_none() && !of_machine && !clear.iter().any(clears)
+    bmc.is_none() && disable_power_off.is_none() && !of_machine && !clear.iter().any(clears)
 }
 
 /// Says what checks the access to a BMC that an operator has changed.
@@ -154,6 +162,10 @@ fn describe(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(),
         remove_traits: _,
         properties: _,
         extra: _,
+        protected: _,
+        retired: _,
+        disable_power_off: _,
+        automated_clean: _,
         clear: _,
     } = patch;
     let name = after(patch, Clear::Name, name.as_ref(), &node.name)?;

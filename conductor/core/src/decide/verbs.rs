@@ -6,6 +6,7 @@ mod tests;
 use super::answer::{Rejected, words};
 use super::confirm;
 use super::draft::Draft;
+use super::flags;
 use super::password;
 use super::power;
 use super::set;
@@ -186,6 +187,7 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::ResetBmc
         | Verb::SetPassword(_) => {}
     }
+    flags::allow(&draft.node, verb)?;
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
         let holds = matches!(verb, Verb::Hold | Verb::Unhold);
@@ -215,7 +217,8 @@ fn rest_there(draft: &mut Draft<'_>, rest: Rest) -> String {
 }
 
 fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Rejected> {
-    let automated_clean = draft.ctx.policy.automated_clean;
+    let policy = draft.ctx.policy;
+    let automated_clean = draft.node.automated_clean.unwrap_or(policy.automated_clean);
     let ramdisk = plan::with_ramdisk;
     let (goal, steps) = match kind {
         JobKind::Verify => (Goal::Rest(Rest::Manageable), vec![Step::Bmc(BmcAct::Check)]),
@@ -254,7 +257,10 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
             (goal, vec![Step::Bmc(BmcAct::PowerOff)])
         }
         JobKind::Bmc => {
-            let steps = bmc_steps(verb, draft.ctx.policy.soft_power_off_secs)?;
+            let steps = match flags::instead_of_off(&draft.node, verb) {
+                Some(act) => vec![Step::Bmc(act)],
+                None => bmc_steps(verb, policy.soft_power_off_secs)?,
+            };
             if let Verb::SetPassword(next) = verb {
                 password::open(draft, next)?;
             }

@@ -86,6 +86,10 @@ pub struct Entry {
     pub lessee: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traits: Vec<Trait>,
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub protected: bool,
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub retired: bool,
 }
 
 /// It is in line, and maintenance keeps its turn from coming.
@@ -148,7 +152,7 @@ impl Entry {
             id: node.id,
             name: node.name.clone(),
             provision_state: node.state.provision_state().into(),
-            target_provision_state: node.state.target_provision_state().map(Into::into),
+            target_provision_state: node.target_provision_state().map(Into::into),
             target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
             rest: node.state.resting(),
             since: node.since,
@@ -177,6 +181,8 @@ impl Entry {
             owner: node.owner.clone(),
             lessee: node.lessee.clone(),
             traits: node.traits.clone(),
+            protected: node.protected.is_some(),
+            retired: node.retired.is_some(),
         }
     }
 }

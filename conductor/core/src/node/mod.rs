@@ -8,6 +8,7 @@ mod cipher;
 mod cleaned;
 mod collisions;
 mod error;
+mod flagged;
 mod hide;
 mod instance;
 mod job;
@@ -39,6 +40,7 @@ pub use cipher::{BadSuite, CipherSuite};
 pub use cleaned::{LeftAlone, LeftDisk, MAX_LEFT_DISKS, WhyLeft};
 pub use collisions::{Collisions, MAX_PLACES};
 pub use error::{During, LastError};
+pub use flagged::Flagged;
 pub use instance::{
     BadSource, Confirm, ConfirmToken, FileName, HttpUrl, Image, ImageSource, Instance,
     InstanceData, NewInstance,
@@ -113,6 +115,18 @@ pub struct Node {
     /// In order, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traits: Vec<Trait>,
+    /// Its instance is not taken away: no undeploy, no rebuild, no delete. Only where there is an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<Flagged>,
+    /// It serves nobody else after its present instance: it is not made available, and not deployed. Never while it is available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Flagged>,
+    /// Nobody switches it off: an operator's reboot is a reset, and jobs that boot the ramdisk do not begin.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub disable_power_off: bool,
+    /// Whether it is cleaned on its way to `available`; none: as the policy has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automated_clean: Option<bool>,
     /// The owner's order; present exactly from deploy to the end of undeploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
@@ -208,6 +222,48 @@ impl Node {
                 | Phase::AwaitingAgent { .. },
             )
             | None => None,
+        }
+    }
+
+    /// Ironic's `target_provision_state`: where a busy or failed node is headed.
+    pub fn target_provision_state(&self) -> Option<&'static str> {
+        match self.state.target_provision_state() {
+            Some(target) if target == Rest::Available.name() => {
+                Some(self.or_retired(Rest::Available).name())
+            }
+            target => target,
+        }
+    }
+
+    /// Where it rests instead, should it be retired.
+    pub(crate) fn or_retired(&self, rest: Rest) -> Rest {
+        match rest == Rest::Available && self.retired.is_some() {
+            true => Rest::Manageable,
+            false => rest,
+        }
+    }
+
+    /// Whether its machine serves somebody, or is on its way back to that.
+    pub fn serves(&self) -> bool {
+        let served = |rest: Rest| matches!(rest, Rest::Active | Rest::ServiceFailed);
+        match &self.state {
+            State::Resting(rest) => served(*rest),
+            State::Busy(job) => match (job.kind, job.goal) {
+                _ if job.instead().is_some() => false,
+                (JobKind::Service, _) => true,
+                (JobKind::Bmc, Goal::Rest(rest)) => served(rest),
+                (
+                    JobKind::Verify
+                    | JobKind::Inspect
+                    | JobKind::Adopt
+                    | JobKind::Deploy
+                    | JobKind::Delete
+                    | JobKind::Clean
+                    | JobKind::ManualClean
+                    | JobKind::Bmc,
+                    _,
+                ) => false,
+            },
         }
     }
 

@@ -204,8 +204,8 @@ fn a_job_under_way_is_not_broken() {
     ] {
         assert_eq!(
             refused(Story::cleaning(), json),
-            "cannot change the BMC, what the machine is recognised by (but for further MAC addresses), its boot mode or its disks of \
-             a node that is clean wait (abort that first)",
+            "cannot change the BMC, what the machine is recognised by (but for further MAC addresses), its boot mode, its disks or \
+             whether it may be switched off of a node that is clean wait (abort that first)",
             "{json}"
         );
     }
