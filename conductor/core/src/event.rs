@@ -1,5 +1,6 @@
 //! All that can happen to a node: an operator asks, a ramdisk speaks, a BMC act ends, time passes.
 //! `decide` says what follows from it.
+use crate::allocation::Wanted;
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
 use crate::manual::Wish;
@@ -12,7 +13,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
-use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::{BootMode, Inventory};
 use ironbeat_common::login::UserKey;
@@ -246,6 +247,13 @@ pub enum Verb {
     /// `None` ends it.
     Maintenance(Option<String>),
     Set(Box<Patch>),
+    /// Give it to this allocation, if it fits.
+    Allocate {
+        allocation: AllocationId,
+        wanted: Box<Wanted>,
+    },
+    /// End this allocation, if it has it.
+    Deallocate(AllocationId),
     /// Forget the node.
     Delete,
     Power(PowerVerb),
@@ -312,6 +320,8 @@ impl Verb {
             Verb::Unhold => "unhold",
             Verb::Maintenance(_) => "maintenance",
             Verb::Set(_) => "set",
+            Verb::Allocate { .. } => "allocate",
+            Verb::Deallocate(_) => "end the allocation of",
             Verb::Delete => "delete",
             Verb::Power(_) => "change the power of",
             Verb::BootDevice { .. } => "set the boot device of",

@@ -90,6 +90,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
     match &node.state {
         State::Resting(rest) => {
             holds(
+                node.allocation.is_none() || node.instance.is_some() || *rest == Rest::Available,
+                "an allocated node is free or serves somebody",
+            )?;
+            holds(
                 *rest != Rest::Available || node.retired.is_none(),
                 "a retired node is not available",
             )?;

@@ -1,9 +1,10 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
-use ironbeat_common::id::NodeId;
+use ironbeat_common::id::{AllocationId, NodeId};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::Inventory;
-use ironbeat_core::id::{Actor, Incarnation, NodeName, WorkerId};
+use ironbeat_core::allocation::Wanted;
+use ironbeat_core::id::{Actor, AllocationName, Incarnation, NodeName, WorkerId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Notes, Power, State, Trait};
 use ironbeat_core::time::Time;
@@ -54,6 +55,8 @@ pub struct Summary {
     pub protected: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retired: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
 }
 
 /// One reply of `node.list`.
@@ -104,6 +107,7 @@ impl Summary {
             traits: node.traits.clone(),
             protected: node.protected,
             retired: node.retired,
+            allocation: node.allocation,
         }
     }
 }
@@ -182,6 +186,30 @@ impl Shown {
             State::Resting(_) => None,
         }
     }
+}
+
+/// Ironic's names; one for which there is no node is refused, and so is not in its third state, `error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum AllocationState {
+    Allocating,
+    Active,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AllocationInfo {
+    pub id: AllocationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<AllocationName>,
+    pub state: AllocationState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<NodeName>,
+    pub created: Time,
+    pub wanted: Wanted,
 }
 
 /// Options by name.

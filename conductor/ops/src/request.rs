@@ -3,13 +3,15 @@
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::LookupEntry;
-use crate::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
-use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use crate::reply::{
+    AllocationInfo, NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo,
+};
+use ironbeat_common::id::{AllocationId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
 use ironbeat_core::explain::Explanation;
 use ironbeat_core::hints::Hints;
-use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::id::{AllocationName, NodeName, RequestId};
 use ironbeat_core::manual::Wish;
 use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, Secret, Trait};
 use serde::de::DeserializeOwned;
@@ -138,6 +140,10 @@ questions! {
     UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
     SetNode: "node.set", Operator, "Change what is said of a node: name, BMC, how its machine is recognised and boots, class, owner, traits, notes, what is kept from it.", Shown;
     DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete or an enrolment that was cut short left; the answer is then 404.", Shown;
+    CreateAllocation: "allocation.create", Operator, "Have any free node of a kind, or one that serves somebody already.", AllocationInfo;
+    ListAllocations: "allocation.list", Observer, "All allocations, and the node that each has.", Vec<AllocationInfo>;
+    ShowAllocation: "allocation.show", Observer, "One allocation.", AllocationInfo;
+    DeleteAllocation: "allocation.delete", Operator, "End an allocation: its node is free for others.", AllocationInfo;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
@@ -169,7 +175,13 @@ macro_rules! empty {
         pub struct $name {}
     )*};
 }
-empty!(ListLookups, ListWorkers, RotateKey, ShowPolicy);
+empty!(
+    ListAllocations,
+    ListLookups,
+    ListWorkers,
+    RotateKey,
+    ShowPolicy
+);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -341,6 +353,49 @@ impl Enroll {
             ..Patch::default()
         }
     }
+}
+
+/// The client chooses `id`, so that a repeated request has one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateAllocation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<AllocationId>,
+    /// A node that has the same name is tried first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<AllocationName>,
+    /// Needed, but for a backfill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    /// The node has all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
+    /// The node is one of these, by id or name; empty: any. At most 500.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub candidate_nodes: Vec<String>,
+    /// The node is theirs, or lent to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Exactly this node, which is active already (a backfill): id or name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShowAllocation {
+    pub allocation: String,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteAllocation {
+    pub allocation: String,
 }
 
 /// A node's BMC, or one that no node has yet: exactly one of the two.

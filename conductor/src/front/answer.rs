@@ -4,7 +4,7 @@ use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
-use super::{bmc, check, login};
+use super::{allocation, bmc, check, login};
 use crate::clock;
 use crate::config::Scripts;
 use crate::confirm;
@@ -134,6 +134,16 @@ pub async fn answer(
         Request::SetNode(ask) => {
             let wanted = Verb::set(ask.patch);
             Reply::SetNode(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::CreateAllocation(ask) => {
+            Reply::CreateAllocation(allocation::create(worker, ask).await?)
+        }
+        Request::ListAllocations(_) => Reply::ListAllocations(allocation::list(worker).await?),
+        Request::ShowAllocation(ask) => {
+            Reply::ShowAllocation(allocation::show(worker, &ask.allocation).await?)
+        }
+        Request::DeleteAllocation(ask) => {
+            Reply::DeleteAllocation(allocation::delete(worker, &ask.allocation).await?)
         }
         Request::ChangePower(ask) => {
             let wanted = Verb::Power(ask.power);

@@ -68,6 +68,8 @@ fn boots_ramdisk(verb: &Verb) -> bool {
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -103,6 +105,8 @@ async fn wanted(
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }

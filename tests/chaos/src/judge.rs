@@ -180,6 +180,7 @@ mod tests {
             traits: vec![],
             protected: false,
             retired: false,
+            allocation: None,
         }
     }
 

@@ -4,6 +4,8 @@ use crate::front::Job;
 use crate::rng::Rng;
 use crate::scene::{endpoint, enrolment, instance, password};
 use crate::{Happens, World};
+use ironbeat_common::id::AllocationId;
+use ironbeat_core::allocation::Wanted;
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
 use ironbeat_core::manual::{ManualStep, Wish};
@@ -155,6 +157,16 @@ impl World {
             then_hard: rng.below(2) == 0,
         };
         let another = password(1 + self.requests);
+        let given = Verb::Allocate {
+            allocation: AllocationId::from_bytes([rng.below(2) as u8; 16]),
+            wanted: Box::new(Wanted {
+                resource_class: "large".into(),
+                traits: vec![],
+                candidates: vec![],
+                owner: None,
+                backfill: rng.below(2) == 0,
+            }),
+        };
         let set = |patch: Patch| Verb::set(patch);
         rng.pick(&[
             Verb::Manage,
@@ -189,6 +201,9 @@ impl World {
                 bmc: Some(endpoint(taken)),
                 ..Patch::default()
             }),
+            given,
+            Verb::Deallocate(AllocationId::from_bytes([0; 16])),
+            said(r#"{ "resource_class": "large" }"#),
             said(r#"{ "retired": "old" }"#),
             said(r#"{ "clear": ["retired", "protected"] }"#),
             said(r#"{ "clear": ["retired", "protected", "automated_clean"] }"#),

@@ -1,5 +1,6 @@
 //! The first and the last event of a node's life: it is enrolled, it is forgotten.
 //! Claims are not decided here: the store finds out whether another node has this name, MAC address or BMC.
+use super::allocate;
 use super::answer::words;
 use super::answer::{Decision, Rejected};
 use super::changes::Changes;
@@ -50,6 +51,7 @@ pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
             reason: protected.reason.clone(),
         });
     }
+    allocate::not_allocated(node, "delete")?;
     let hinted = |hint: &str| Some(format!("{} ({hint})", words(&node.state)));
     let change = node.password_change.as_ref();
     let loses_password = change.is_some_and(|change| change.refused.is_none());
@@ -228,6 +230,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         retired: None,
         disable_power_off: false,
         automated_clean: None,
+        allocation: None,
         instance: None,
         state: State::Resting(Rest::Enroll),
         since: ctx.now,

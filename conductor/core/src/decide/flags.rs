@@ -72,6 +72,8 @@ impl Keeps {
             | Verb::Unhold
             | Verb::Maintenance(_)
             | Verb::Set(_)
+            | Verb::Allocate { .. }
+            | Verb::Deallocate(_)
             | Verb::Power(PowerVerb::On | PowerVerb::Reboot | PowerVerb::Reset | PowerVerb::Diag)
             | Verb::BootDevice { .. }
             | Verb::ResetBmc

@@ -5,6 +5,7 @@ use super::{
     Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Marks, Patch,
     Policy, PowerVerb, Proof, Verb, decide, is_news, needs_inventory,
 };
+use crate::allocation::Wanted;
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
@@ -15,12 +16,13 @@ use crate::node::{
     Phase, Rest, Secret, Sign, State, Step,
 };
 use crate::time::Time;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::collision::{Clash, Collision, Fate};
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Outcome, Progress, Retry, Status, StepError, Written};
-use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, StepId};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
 use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
@@ -455,6 +457,10 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         PowerVerb::Cycle,
     ]));
     let new = Secret::new(format!("new-{}", rng.below(5)));
+    let given = Verb::Allocate {
+        allocation: AllocationId::from_bytes([rng.below(2) as u8; 16]),
+        wanted: anything(rng),
+    };
     rng.pick(&[
         Verb::Manage,
         Verb::Inspect,
@@ -480,6 +486,9 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             clear: vec![Clear::Kg],
             ..Patch::default()
         }),
+        given,
+        Verb::Deallocate(AllocationId::from_bytes([0; 16])),
+        flagged(r#"{ "resource_class": "large" }"#),
         flagged(r#"{ "protected": "payroll" }"#),
         flagged(r#"{ "retired": "old" }"#),
         flagged(r#"{ "clear": ["protected", "retired"] }"#),
@@ -498,6 +507,16 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::SetPassword(new),
         Verb::SetPassword(Secret::new("sixteen-bytes-and-3")),
     ])
+}
+
+fn anything(rng: &mut Rng) -> Box<Wanted> {
+    Box::new(Wanted {
+        resource_class: "large".to_string(),
+        traits: vec![],
+        candidates: vec![],
+        owner: None,
+        backfill: rng.below(2) == 0,
+    })
 }
 
 fn flagged(said: &str) -> Verb {

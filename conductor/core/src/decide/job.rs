@@ -210,7 +210,8 @@ impl Draft<'_> {
                 if kind != JobKind::Bmc && !rest.is_failure() {
                     self.node.last_error = None;
                 }
-                if freed {
+                // A free node whose power was switched is still whose it was.
+                if freed && kind != JobKind::Bmc {
                     self.end_instance();
                 }
             }
@@ -220,6 +221,7 @@ impl Draft<'_> {
     pub(super) fn end_instance(&mut self) {
         self.node.instance = None;
         self.node.protected = None;
+        self.node.allocation = None;
         self.node.collisions = Collisions::default();
         self.node.beside.set(BesideKind::InstanceData, None);
     }

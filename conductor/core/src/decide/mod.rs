@@ -2,6 +2,7 @@
 //! It reads no clock and touches nothing; the conductor loads, calls this, saves by compare-and-swap, and only then acts.
 mod agent;
 mod alarm;
+mod allocate;
 mod answer;
 mod astray;
 mod bmc;

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::allocate;
 use super::answer::{Rejected, words};
 use super::confirm;
 use super::draft::Draft;
@@ -139,7 +140,11 @@ fn rows(verb: &Verb) -> &'static [Row] {
         | Verb::ResetBmc
         | Verb::SetPassword(_) => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
         // These change the record alone, whatever the state, or end it (`enroll`).
-        Verb::Maintenance(_) | Verb::Set(_) | Verb::Delete => &[],
+        Verb::Maintenance(_)
+        | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
+        | Verb::Delete => &[],
     }
 }
 
@@ -169,6 +174,10 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         }
         Verb::Maintenance(reason) => return Ok(maintenance(draft, reason.as_deref())),
         Verb::Set(patch) => return set::set(draft, patch),
+        Verb::Allocate { allocation, wanted } => {
+            return allocate::allocate(draft, *allocation, wanted);
+        }
+        Verb::Deallocate(allocation) => return allocate::deallocate(draft, *allocation),
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide
@@ -188,6 +197,9 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::SetPassword(_) => {}
     }
     flags::allow(&draft.node, verb)?;
+    if matches!(verb, Verb::Manage) {
+        allocate::not_allocated(&draft.node, verb.name())?;
+    }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
         let holds = matches!(verb, Verb::Hold | Verb::Unhold);
@@ -300,6 +312,8 @@ fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Vec<Ste
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -324,6 +338,8 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -392,6 +408,8 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete => unreachable!("no row of this verb begins a job for the BMC alone"),
     }
 }

@@ -10,7 +10,7 @@ use crate::turn::Turn;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
-use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, StepId, SystemUuid};
 use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,8 @@ pub struct Entry {
     pub protected: bool,
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub retired: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
 }
 
 /// It is in line, and maintenance keeps its turn from coming.
@@ -183,6 +185,7 @@ impl Entry {
             traits: node.traits.clone(),
             protected: node.protected.is_some(),
             retired: node.retired.is_some(),
+            allocation: node.allocation,
         }
     }
 }

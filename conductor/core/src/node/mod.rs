@@ -28,7 +28,7 @@ use crate::id::{NodeName, OpId, RequestId};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
-use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, StepId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +127,9 @@ pub struct Node {
     /// Whether it is cleaned on its way to `available`; none: as the policy has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automated_clean: Option<bool>,
+    /// Whose it is, of those who asked for any node of its kind; it ends with the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
     /// The owner's order; present exactly from deploy to the end of undeploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,

@@ -192,6 +192,13 @@ fn others() -> Vec<Vec<u8>> {
             1,
             json!({ "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4": 1_796_009_753 }),
         ),
+        (
+            10,
+            json!({
+                "schema": 1, "id": records::NODE, "name": "job7", "created": "2026-11-30T03:35:53.000Z", "op": "op-1",
+                "wanted": { "resource_class": "large", "traits": ["CUSTOM_GPU"], "candidates": [records::NODE], "owner": "a" },
+            }),
+        ),
         (2, json!({ "id": "x", "made": "2026-11-30T03:35:53.000Z" })),
         (
             3,
