@@ -209,5 +209,22 @@ async fn a_node_is_asked_for_and_given_back() {
     assert_eq!(site.show("box").await["allocation"], Value::Null);
     let all = site.ask("allocation.list", json!({})).await.good();
     assert_eq!(all, json!([]));
+    // A document that is lost leaves no node behind for ever.
+    let id = until("it is given", async || {
+        let ask = json!({ "resource_class": "large" });
+        let made = site.ask("allocation.create", ask).await;
+        made.error().is_none().then(|| made.good()["id"].clone())
+    })
+    .await;
+    let store = store(&site).await;
+    let key = id.as_str().unwrap().parse().unwrap();
+    let (lost, at) = store.allocations.load(key).await.unwrap().unwrap();
+    store.allocations.remove(&lost, at).await.unwrap();
+    until("the node is freed by the id", async || {
+        let gone = json!({ "allocation": id });
+        site.ask("allocation.delete", gone).await.refused(404);
+        site.show("box").await["allocation"].is_null().then_some(())
+    })
+    .await;
     worker.assert_well();
 }

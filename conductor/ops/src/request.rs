@@ -143,7 +143,7 @@ questions! {
     CreateAllocation: "allocation.create", Operator, "Have any free node of a kind, or one that serves somebody already.", AllocationInfo;
     ListAllocations: "allocation.list", Observer, "All allocations, and the node that each has.", Vec<AllocationInfo>;
     ShowAllocation: "allocation.show", Observer, "One allocation.", AllocationInfo;
-    DeleteAllocation: "allocation.delete", Operator, "End an allocation: its node is free for others.", AllocationInfo;
+    DeleteAllocation: "allocation.delete", Operator, "End an allocation: its node is free for others. By the id of one that is gone, frees a node that names it still; the answer is then 404.", AllocationInfo;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;

@@ -208,6 +208,8 @@ async fn keep(
 ) -> Result<Allocation, ApiError> {
     let allocations = &worker.store.allocations;
     let Some((before, at)) = allocations.load(made.id).await? else {
+        // Whoever deleted it did not know of the node yet.
+        free(worker, made.id, node).await?;
         return Err(fail(
             409,
             format!("allocation {} was deleted meanwhile", made.id),
@@ -330,24 +332,40 @@ pub(super) async fn list(worker: &Arc<Worker>) -> Result<Vec<AllocationInfo>, Ap
     Ok(all)
 }
 
-/// Ends it: its node is free, unless it serves somebody.
+/// Ends it: its node is free, unless it serves somebody. A node that names one that is gone is freed as well, by the id.
 ///
 /// # Errors
 /// When there is none, or its node serves somebody.
 pub(super) async fn delete(worker: &Arc<Worker>, text: &str) -> Result<AllocationInfo, ApiError> {
     worker.view.ready().await;
-    let made = find(worker, text).await?;
+    let made = match find(worker, text).await {
+        Ok(made) => made,
+        Err(error) => {
+            if let (404, Ok(id)) = (error.code, text.parse::<AllocationId>()) {
+                let has = |entry: &Arc<Entry>| (entry.allocation == Some(id)).then_some(entry.id);
+                for node in worker.view.pick(has) {
+                    free(worker, id, node).await?;
+                }
+            }
+            return Err(error);
+        }
+    };
     let node = node_of(worker, &made).await?;
     if let Some(node) = &node {
-        let (request, verb) = (fresh(), Verb::Deallocate(made.id));
-        let event = Event::Asked { request, verb };
-        match worker.drive.deliver(node.id, &event).await {
-            Ok(_) | Err(ReconcileError::NoNode(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        free(worker, made.id, node.id).await?;
     }
     if let Some((present, at)) = worker.store.allocations.load(made.id).await? {
         worker.store.allocations.remove(&present, at).await?;
     }
     Ok(info(&made, node.as_ref()))
+}
+
+/// The node has this allocation no longer, if it had it.
+async fn free(worker: &Arc<Worker>, id: AllocationId, node: NodeId) -> Result<(), ApiError> {
+    let (request, verb) = (fresh(), Verb::Deallocate(id));
+    let event = Event::Asked { request, verb };
+    match worker.drive.deliver(node, &event).await {
+        Ok(_) | Err(ReconcileError::NoNode(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
