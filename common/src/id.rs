@@ -75,6 +75,10 @@ uuid_id!(
     NodeId, "node id"
 );
 uuid_id!(
+    /// An allocation: somebody's right to a node. No agent hears of it.
+    AllocationId, "allocation id"
+);
+uuid_id!(
     /// One boot of a ramdisk: random, made by the agent when it starts, gone when the machine reboots.
     BootId, "boot id"
 );

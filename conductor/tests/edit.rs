@@ -278,3 +278,56 @@ async fn stored(site: &Site, id: &str) -> InstanceData {
         .unwrap();
     store.beside.instance_data(&node).await.unwrap().unwrap()
 }
+
+/// What is said of a node travels in JSON and CBOR, lies in two documents, and is shown as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_described_and_shown_with_all_of_it() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", STILL);
+    let bmc =
+        json!({ "protocol": "ipmi", "address": "10.77.0.1", "username": "u", "password": "hush" });
+    let wish = json!({
+        "name": "box", "bmc": bmc, "owner": "team a", "traits": ["CUSTOM_GPU"], "extra": { "rack": "R7", "n": 1.5 },
+    });
+    site.ask("node.enroll", wish).await.good();
+    let set = ["node", "set", "box", "--resource-class", "large"];
+    let said = [
+        "--description",
+        "by the door",
+        "--property",
+        "memory_mb=4096",
+    ];
+    let more = ["--property", "cpu_arch=x86_64", "--extra", "n=null"];
+    site.cli(&[&set[..], &said, &more].concat()).await.good();
+    let said = site.cli(&["node", "trait", "add", "box", "A"]).await.good();
+    assert_eq!(said, "box has A CUSTOM_GPU\n");
+    let node = site.show("box").await;
+    for (field, value) in [
+        ("owner", json!("team a")),
+        ("resource_class", json!("large")),
+        ("traits", json!(["A", "CUSTOM_GPU"])),
+        ("description", json!("by the door")),
+        (
+            "properties",
+            json!({ "memory_mb": 4096, "cpu_arch": "x86_64" }),
+        ),
+        ("extra", json!({ "rack": "R7" })),
+    ] {
+        assert_eq!(node[field], value, "{field}");
+    }
+    until("lists have it", async || {
+        let page = site.ask("node.list", json!({})).await.good().clone();
+        (page["nodes"][0]["traits"] == json!(["A", "CUSTOM_GPU"])).then_some(())
+    })
+    .await;
+    let bad = site.cli(&["node", "trait", "add", "box", "gpu"]).await;
+    assert!(bad.bad().contains("capital letters"));
+    let clear = ["node", "set", "box", "--clear", "extra", "--clear", "owner"];
+    site.cli(&clear).await.good();
+    let node = site.show("box").await;
+    assert_eq!(
+        (&node["extra"], &node["owner"]),
+        (&Value::Null, &Value::Null)
+    );
+    worker.assert_well();
+}

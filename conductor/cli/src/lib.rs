@@ -1,5 +1,6 @@
 //! The operator's command line: its arguments, and the function of each subcommand. `connect` says who asks.
 //! `client` sends requests; the files beside it have the subcommands.
+mod allocation;
 pub mod auth;
 mod bars;
 mod bmc;
@@ -22,6 +23,7 @@ mod parse;
 mod password;
 mod power;
 pub mod private;
+mod profile;
 mod progress;
 mod rescue;
 mod seal;
@@ -45,6 +47,9 @@ pub enum Command {
     /// Enroll, inspect, deploy and watch nodes.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Ask for any node of a kind.
+    #[command(subcommand)]
+    Allocation(allocation::AllocationCommand),
     /// Switch machines on and off.
     #[command(subcommand)]
     Power(power::PowerCommand),
@@ -84,6 +89,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Decode => decode::run(),
         Command::Node(command) => node::run(connect().await?, command).await,
+        Command::Allocation(command) => allocation::run(&connect().await?, command).await,
         Command::Power(command) => power::run(connect().await?, command).await,
         Command::Bmc(command) => bmc::run(connect().await?, command).await,
         Command::Top => top::run(&connect().await?).await,

@@ -8,6 +8,7 @@ use super::login::BmcLogin;
 use super::manual::StepArgs;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
+use super::profile::{ProfileArgs, TraitCommand, change_traits};
 use super::rescue::LoginArgs;
 use super::verb::{Until, Which, about, fresh_request};
 use super::wait::{Says, Success, Wait};
@@ -19,7 +20,7 @@ use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::manual::Wish;
-use ironbeat_core::node::{BmcAddress, BootDevice, Image, ImageSource, NewInstance, Rest};
+use ironbeat_core::node::{BmcAddress, BootDevice, Image, ImageSource, NewInstance, Rest, Trait};
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
     self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
@@ -111,6 +112,9 @@ pub enum NodeCommand {
     },
     #[command(about = about::<SetNode>())]
     Set(Box<super::set::SetArgs>),
+    /// Change what a machine can do, as allocations ask for it.
+    #[command(subcommand)]
+    Trait(TraitCommand),
     /// Begin or end maintenance.
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
@@ -185,6 +189,11 @@ pub struct EnrollArgs {
     /// several times.
     #[arg(long = "skip-disk", value_parser = skip)]
     skip_disks: Vec<Hints>,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    /// What it can do: `CUSTOM_GPU`; may be given several times.
+    #[arg(long = "trait")]
+    traits: Vec<Trait>,
     /// Take MACs, UUID, serial and inventory from a machine that looked up (`ironbeat lookups`).
     #[arg(long)]
     from: Option<String>,
@@ -397,6 +406,7 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             wait.attach().await
         }
         NodeCommand::Set(args) => super::set::run(&client, *args).await,
+        NodeCommand::Trait(command) => change_traits(&client, command).await,
         NodeCommand::Maintenance(MaintenanceCommand::Set { chosen, reason }) => {
             let ask = |node| SetMaintenance {
                 node,
@@ -509,6 +519,15 @@ async fn enroll(client: &Client, args: EnrollArgs) -> anyhow::Result<()> {
         secure_boot: args.secure_boot,
         root_device: hints(args.root_device)?,
         skip_block_devices: args.skip_disks,
+        description: args.profile.description,
+        resource_class: args.profile.resource_class,
+        owner: args.profile.owner,
+        lessee: args.profile.lessee,
+        traits: args.traits,
+        properties: args.profile.properties.into_iter().collect(),
+        extra: args.profile.extra.into_iter().collect(),
+        disable_power_off: args.profile.power_off.map(|on| !on),
+        automated_clean: args.profile.automated_clean,
         from: args.from,
     };
     let shown: serde_json::Value = client.ask_as(&wish).await?;

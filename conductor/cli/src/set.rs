@@ -4,6 +4,7 @@ use super::client::Client;
 use super::login::{read, read_kg};
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
+use super::profile::ProfileArgs;
 use super::verb::fresh_request;
 use clap::Args;
 use ironbeat_common::id::{Mac, SystemUuid};
@@ -53,7 +54,16 @@ pub struct SetArgs {
     /// given several times.
     #[arg(long = "skip-disk", value_parser = skip)]
     skip_disks: Vec<Hints>,
-    /// What it shall have no longer: name, uuid, serial, boot-mode, secure-boot, root-device, skip-disks, cipher-suite or kg.
+    #[command(flatten)]
+    profile: ProfileArgs,
+    /// Its instance is not to be taken away, for this reason: no undeploy, no rebuild, no delete.
+    #[arg(long, value_name = "REASON")]
+    protected: Option<String>,
+    /// It is to serve nobody else, for this reason: it is not made available, and not deployed.
+    #[arg(long, value_name = "REASON")]
+    retired: Option<String>,
+    /// What it shall have no longer: name, uuid, serial, boot-mode, secure-boot, root-device, skip-disks, cipher-suite, kg,
+    /// description, resource-class, owner, lessee, traits, properties, extra, protected, retired or automated-clean.
     #[arg(long, value_parser = clear)]
     clear: Vec<Clear>,
 }
@@ -107,23 +117,34 @@ impl BmcArgs {
     }
 }
 
+/// What can be cleared, as it is typed.
+const CLEARABLE: &[(&str, Clear)] = &[
+    ("name", Clear::Name),
+    ("uuid", Clear::SystemUuid),
+    ("serial", Clear::Serial),
+    ("boot-mode", Clear::BootMode),
+    ("secure-boot", Clear::SecureBoot),
+    ("root-device", Clear::RootDevice),
+    ("skip-disks", Clear::SkipBlockDevices),
+    ("cipher-suite", Clear::CipherSuite),
+    ("kg", Clear::Kg),
+    ("description", Clear::Description),
+    ("resource-class", Clear::ResourceClass),
+    ("owner", Clear::Owner),
+    ("lessee", Clear::Lessee),
+    ("traits", Clear::Traits),
+    ("properties", Clear::Properties),
+    ("extra", Clear::Extra),
+    ("protected", Clear::Protected),
+    ("retired", Clear::Retired),
+    ("automated-clean", Clear::AutomatedClean),
+];
+
 fn clear(text: &str) -> Result<Clear, String> {
-    Ok(match text {
-        "name" => Clear::Name,
-        "uuid" => Clear::SystemUuid,
-        "serial" => Clear::Serial,
-        "boot-mode" => Clear::BootMode,
-        "secure-boot" => Clear::SecureBoot,
-        "root-device" => Clear::RootDevice,
-        "skip-disks" => Clear::SkipBlockDevices,
-        "cipher-suite" => Clear::CipherSuite,
-        "kg" => Clear::Kg,
-        _ => {
-            return Err(
-                "one of name, uuid, serial, boot-mode, secure-boot, root-device, skip-disks, cipher-suite, kg"
-                    .into(),
-            );
-        }
+    let found = CLEARABLE.iter().find(|(word, _)| *word == text);
+    found.map(|(_, clear)| *clear).ok_or_else(|| {
+        let words: Vec<&str> = CLEARABLE.iter().map(|(word, _)| *word).collect();
+        format!("one of {}", words.join(", "))
     })
 }
 
@@ -144,8 +165,12 @@ pub async fn run(client: &Client, args: SetArgs) -> anyhow::Result<()> {
         secure_boot: args.secure_boot,
         root_device: hints,
         skip_block_devices: (!args.skip_disks.is_empty()).then_some(args.skip_disks),
+        protected: args.protected,
+        retired: args.retired,
         clear: args.clear,
+        ..Patch::default()
     };
+    let patch = args.profile.add_to(patch);
     let of_bmc = patch.is_of_bmc();
     let ask = SetNode {
         node: args.node.clone(),
@@ -168,4 +193,18 @@ fn checked(node: &Shown) -> &'static str {
     let maintenance: Option<Maintenance> =
         maintenance.and_then(|maintenance| serde_json::from_value(maintenance).ok());
     bmc_is_checked(node.state.resting(), maintenance.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_can_be_cleared_has_a_word() {
+        for known in Clear::ALL {
+            let words = CLEARABLE.iter().filter(|(_, clear)| *clear == known);
+            assert_eq!(words.count(), 1, "{}", known.name());
+        }
+        assert!(clear("colour").unwrap_err().starts_with("one of name, "));
+    }
 }

@@ -45,7 +45,7 @@ pub(super) fn fresh_request() -> Option<RequestId> {
 }
 
 /// Asks something of a node, which a refusal names.
-async fn ask_of<Q: Question>(
+pub(super) async fn ask_of<Q: Question>(
     client: &Client,
     node: &str,
     question: &Q,

@@ -1,5 +1,6 @@
 //! All that can happen to a node: an operator asks, a ramdisk speaks, a BMC act ends, time passes.
 //! `decide` says what follows from it.
+use crate::allocation::Wanted;
 use crate::hints::Hints;
 use crate::id::{Actor, NodeName, OpId, RequestId};
 use crate::manual::Wish;
@@ -9,10 +10,11 @@ use crate::node::{
 };
 use crate::patch::Patch;
 use crate::time::Time;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
-use ironbeat_common::id::{BootId, Mac, NodeId, SystemUuid};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::{BootMode, Inventory};
 use ironbeat_common::login::UserKey;
@@ -108,6 +110,8 @@ pub struct Enrolment {
     pub secure_boot: Option<bool>,
     pub root_device: Hints,
     pub skip_block_devices: Vec<Hints>,
+    /// What else is said of it, of what belongs to no field here: class, owner, traits, notes.
+    pub further: Box<Patch>,
     /// From its machine's lookup before it was enrolled: fills in what is not given.
     pub inventory: Option<Inventory>,
 }
@@ -141,6 +145,31 @@ impl Event {
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }
             | Event::Turn { .. }
+            | Event::PowerRead { .. } => false,
+        }
+    }
+
+    /// Whether the decision compares with the operator's notes, which lie beside the record.
+    pub fn needs_notes(&self) -> bool {
+        match self {
+            Event::Enrolled(_) => true,
+            Event::Asked {
+                verb: Verb::Set(patch),
+                ..
+            } => patch.is_of_notes(),
+            Event::Asked { .. }
+            | Event::Booted { .. }
+            | Event::Seen { .. }
+            | Event::Script { .. }
+            | Event::LoginsEnded { .. }
+            | Event::Identified { .. }
+            | Event::Confirmed { .. }
+            | Event::Beat { .. }
+            | Event::Bmc { .. }
+            | Event::Alarm { .. }
+            | Event::WorkerLost { .. }
+            | Event::Turn { .. }
+            | Event::PasswordFound { .. }
             | Event::PowerRead { .. } => false,
         }
     }
@@ -222,7 +251,14 @@ pub enum Verb {
     Unhold,
     /// `None` ends it.
     Maintenance(Option<String>),
-    Set(Patch),
+    Set(Box<Patch>),
+    /// Give it to this allocation, if it fits.
+    Allocate {
+        allocation: AllocationId,
+        wanted: Box<Wanted>,
+    },
+    /// End this allocation, if it has it.
+    Deallocate(AllocationId),
     /// Forget the node.
     Delete,
     Power(PowerVerb),
@@ -269,6 +305,10 @@ pub enum PowerVerb {
 }
 
 impl Verb {
+    pub fn set(patch: Patch) -> Self {
+        Self::Set(Box::new(patch))
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Verb::Manage => "manage",
@@ -287,6 +327,8 @@ impl Verb {
             Verb::Unhold => "unhold",
             Verb::Maintenance(_) => "maintenance",
             Verb::Set(_) => "set",
+            Verb::Allocate { .. } => "allocate",
+            Verb::Deallocate(_) => "end the allocation of",
             Verb::Delete => "delete",
             Verb::Power(_) => "change the power of",
             Verb::BootDevice { .. } => "set the boot device of",

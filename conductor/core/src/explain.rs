@@ -477,7 +477,7 @@ fn next(node: &Node, policy: &Policy) -> String {
             Goal::Rest(_) if job.is_tidying() => {
                 "wait for the operator with the failure on record".to_string()
             }
-            Goal::Rest(rest) => format!("become {}", rest.name()),
+            Goal::Rest(rest) => format!("become {}", node.or_retired(rest).name()),
         },
     };
     if let Phase::Held { .. } = job.phase {
@@ -541,7 +541,7 @@ fn verbs(node: &Node, policy: &Policy) -> Vec<&'static str> {
             if node.maintenance.is_some() {
                 verbs.push("node maintenance unset");
             }
-            return verbs;
+            return without_kept(node, verbs);
         }
     };
     let mut verbs = match (&node.maintenance, rest) {
@@ -581,6 +581,24 @@ fn verbs(node: &Node, policy: &Policy) -> Vec<&'static str> {
     }
     if node.bmc_error.is_some() || refused {
         verbs.push("bmc check");
+    }
+    without_kept(node, verbs)
+}
+
+/// What the node's flags keep from it is left out; another `set` leads on then.
+fn without_kept(node: &Node, mut verbs: Vec<&'static str>) -> Vec<&'static str> {
+    let kept = |verb: &&str| match *verb {
+        "node undeploy" | "node rebuild" => node.protected.is_some() || node.disable_power_off,
+        "node provide" | "node deploy" => node.retired.is_some() || node.disable_power_off,
+        "node inspect" | "node clean" | "node service" | "node rescue" | "node unrescue"
+        | "power off" => node.disable_power_off,
+        "node abort" => node.disable_power_off && node.job().is_none(),
+        _ => false,
+    };
+    let before = verbs.len();
+    verbs.retain(|verb| !kept(verb));
+    if verbs.len() < before && node.job().is_none() && !verbs.contains(&"node set") {
+        verbs.push("node set");
     }
     verbs
 }

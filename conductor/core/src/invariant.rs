@@ -3,7 +3,7 @@
 use crate::boot::{Boot, boot_for};
 use crate::node::{
     BmcAct, Goal, Job, JobKind, MAX_ENDED, MAX_LEFT_DISKS, MAX_MACS, MAX_PAST_BOOTS, MAX_PLACES,
-    MAX_REQUESTS, MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
+    MAX_REQUESTS, MAX_TRAITS, MAX_VOID, Node, OnFailure, Phase, Rest, State, Step,
 };
 use alloc::string::String;
 use core::fmt;
@@ -44,6 +44,7 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         "past boots are bounded",
     )?;
     holds(node.macs.len() <= MAX_MACS, "MAC addresses are bounded")?;
+    holds(node.traits.len() <= MAX_TRAITS, "traits are bounded")?;
     holds(
         node.collisions.places.len() <= MAX_PLACES,
         "places on other disks are bounded",
@@ -95,8 +96,20 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         (tickets.open.is_none() && tickets.void.is_empty()) || boot_for(node) == Boot::Ramdisk,
         "a ticket belongs to a wait for the ramdisk",
     )?;
+    holds(
+        node.protected.is_none() || node.instance.is_some(),
+        "what is protected is an instance",
+    )?;
     match &node.state {
         State::Resting(rest) => {
+            holds(
+                node.allocation.is_none() || node.instance.is_some() || *rest == Rest::Available,
+                "an allocated node is free or serves somebody",
+            )?;
+            holds(
+                *rest != Rest::Available || node.retired.is_none(),
+                "a retired node is not available",
+            )?;
             holds(node.boot.is_none(), "a resting node listens to no ramdisk")?;
             holds(
                 !rest.is_failure() || node.last_error.is_some(),
@@ -166,6 +179,11 @@ pub fn check(node: &Node) -> Result<(), Broken> {
             holds(
                 *job.step() != Step::Bmc(BmcAct::SetPassword) || node.password_change.is_some(),
                 "a password that is being set is on record",
+            )?;
+            holds(
+                !node.disable_power_off
+                    || matches!(job.kind, JobKind::Verify | JobKind::Adopt | JobKind::Bmc),
+                "no job that switches the machine off runs where that is disabled",
             )?;
             holds(
                 job.goal != Goal::Clean || job.kind == JobKind::Delete,

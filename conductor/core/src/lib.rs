@@ -5,6 +5,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 extern crate alloc;
 
+pub mod allocation;
 pub mod boot;
 pub mod decide;
 mod disks;

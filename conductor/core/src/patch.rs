@@ -2,12 +2,13 @@
 //! `decide/set.rs` says when, and what follows.
 use crate::hints::Hints;
 use crate::id::NodeName;
-use crate::node::{BmcAccess, BmcAddress, CipherSuite, KgKey, Secret};
+use crate::node::{BmcAccess, BmcAddress, CipherSuite, KgKey, Secret, Trait};
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::id::{Mac, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The changes to a node's description; absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,44 @@ pub struct Patch {
     /// Disks that are neither cleaned nor deployed to: these and no others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_block_devices: Option<Vec<Hints>>,
+    /// For people; at most 4,096 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What kind of machine it is, for those who allocate; at most 80 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    /// Whose machine it is; at most 255 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Who uses it by leave of the owner; at most 255 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessee: Option<String>,
+    /// These and no others; a node has at most 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traits: Option<Vec<Trait>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_traits: Vec<Trait>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_traits: Vec<Trait>,
+    /// What the operator says of its hardware, `cpu_arch` or `memory_mb`: these keys change, null takes one away. In all at most
+    /// 16,384 bytes of JSON.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub properties: Map<String, Value>,
+    /// Whatever else, likewise.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+    /// The reason why its instance is not to be taken away: no undeploy, no rebuild, no delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<String>,
+    /// The reason why it is to serve nobody else: it is not made available, and not deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<String>,
+    /// Whether it is never to be switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_power_off: Option<bool>,
+    /// Whether it is cleaned on its way to `available`, whatever the policy has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automated_clean: Option<bool>,
     /// What the node shall have no longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clear: Vec<Clear>,
@@ -100,10 +139,20 @@ pub enum Clear {
     SkipBlockDevices,
     CipherSuite,
     Kg,
+    Description,
+    ResourceClass,
+    Owner,
+    Lessee,
+    Traits,
+    Properties,
+    Extra,
+    Protected,
+    Retired,
+    AutomatedClean,
 }
 
 impl Clear {
-    pub const ALL: [Clear; 9] = [
+    pub const ALL: [Clear; 19] = [
         Clear::Name,
         Clear::SystemUuid,
         Clear::Serial,
@@ -113,6 +162,16 @@ impl Clear {
         Clear::SkipBlockDevices,
         Clear::CipherSuite,
         Clear::Kg,
+        Clear::Description,
+        Clear::ResourceClass,
+        Clear::Owner,
+        Clear::Lessee,
+        Clear::Traits,
+        Clear::Properties,
+        Clear::Extra,
+        Clear::Protected,
+        Clear::Retired,
+        Clear::AutomatedClean,
     ];
 
     /// In the operator's words.
@@ -127,6 +186,39 @@ impl Clear {
             Clear::SkipBlockDevices => "skip list",
             Clear::CipherSuite => "cipher suite",
             Clear::Kg => "K_g",
+            Clear::Description => "description",
+            Clear::ResourceClass => "resource class",
+            Clear::Owner => "owner",
+            Clear::Lessee => "lessee",
+            Clear::Traits => "traits",
+            Clear::Properties => "properties",
+            Clear::Extra => "extra",
+            Clear::Protected => "protection",
+            Clear::Retired => "retirement",
+            Clear::AutomatedClean => "automated cleaning",
+        }
+    }
+
+    /// It lies beside the record, in the node's [`Notes`](crate::node::Notes).
+    pub fn is_of_notes(self) -> bool {
+        match self {
+            Clear::Description | Clear::Properties | Clear::Extra => true,
+            Clear::Name
+            | Clear::SystemUuid
+            | Clear::Serial
+            | Clear::BootMode
+            | Clear::SecureBoot
+            | Clear::RootDevice
+            | Clear::SkipBlockDevices
+            | Clear::CipherSuite
+            | Clear::Kg
+            | Clear::ResourceClass
+            | Clear::Owner
+            | Clear::Lessee
+            | Clear::Traits
+            | Clear::Protected
+            | Clear::Retired
+            | Clear::AutomatedClean => false,
         }
     }
 
@@ -140,7 +232,17 @@ impl Clear {
             | Clear::BootMode
             | Clear::SecureBoot
             | Clear::RootDevice
-            | Clear::SkipBlockDevices => false,
+            | Clear::SkipBlockDevices
+            | Clear::Description
+            | Clear::ResourceClass
+            | Clear::Owner
+            | Clear::Lessee
+            | Clear::Traits
+            | Clear::Properties
+            | Clear::Extra
+            | Clear::Protected
+            | Clear::Retired
+            | Clear::AutomatedClean => false,
         }
     }
 }
@@ -148,5 +250,13 @@ impl Clear {
 impl Patch {
     pub fn is_of_bmc(&self) -> bool {
         self.bmc.is_some() || self.clear.iter().any(|clear| clear.is_of_bmc())
+    }
+
+    /// Something of it lies beside the record, in the node's [`Notes`](crate::node::Notes).
+    pub fn is_of_notes(&self) -> bool {
+        self.description.is_some()
+            || !self.properties.is_empty()
+            || !self.extra.is_empty()
+            || self.clear.iter().any(|clear| clear.is_of_notes())
     }
 }

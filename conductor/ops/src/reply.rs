@@ -1,11 +1,12 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
-use ironbeat_common::id::NodeId;
+use ironbeat_common::id::{AllocationId, NodeId};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::Inventory;
-use ironbeat_core::id::{Actor, Incarnation, NodeName, WorkerId};
+use ironbeat_core::allocation::Wanted;
+use ironbeat_core::id::{Actor, AllocationName, Incarnation, NodeName, WorkerId};
 use ironbeat_core::index::Entry;
-use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Power, State};
+use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Notes, Power, State, Trait};
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -51,6 +52,20 @@ pub struct Summary {
     pub last_error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc_error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessee: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
 }
 
 /// One reply of `node.list`.
@@ -98,6 +113,13 @@ impl Summary {
             bmc: node.bmc.to_string(),
             last_error: node.last_error.clone(),
             bmc_error: node.bmc_error.clone(),
+            resource_class: node.resource_class.clone(),
+            owner: node.owner.clone(),
+            lessee: node.lessee.clone(),
+            traits: node.traits.clone(),
+            protected: node.protected,
+            retired: node.retired,
+            allocation: node.allocation,
         }
     }
 }
@@ -139,7 +161,7 @@ impl Shown {
         Self {
             id: node.id,
             provision_state: node.state.provision_state().into(),
-            target_provision_state: node.state.target_provision_state().map(Into::into),
+            target_provision_state: node.target_provision_state().map(Into::into),
             state: node.state,
             last_error: node.last_error,
             bmc_error: node.bmc_error,
@@ -159,12 +181,47 @@ impl Shown {
         self
     }
 
+    /// Adds what operators have noted of it.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Option<Notes>) -> Self {
+        let notes = serde_json::to_value(notes.unwrap_or_default());
+        let notes = notes.expect("notes are JSON: their maps have string keys");
+        if let Value::Object(notes) = notes {
+            self.rest.extend(notes);
+        }
+        self
+    }
+
     pub fn job(&self) -> Option<&Job> {
         match &self.state {
             State::Busy(job) => Some(job),
             State::Resting(_) => None,
         }
     }
+}
+
+/// Ironic's names; one for which there is no node is refused, and so is not in its third state, `error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum AllocationState {
+    Allocating,
+    Active,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AllocationInfo {
+    pub id: AllocationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<AllocationName>,
+    pub state: AllocationState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<NodeName>,
+    pub created: Time,
+    pub wanted: Wanted,
 }
 
 /// Options by name.

@@ -3,17 +3,20 @@
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::LookupEntry;
-use crate::reply::{NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo};
-use ironbeat_common::id::{Mac, NodeId, SystemUuid};
+use crate::reply::{
+    AllocationInfo, NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo,
+};
+use ironbeat_common::id::{AllocationId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
 use ironbeat_core::explain::Explanation;
 use ironbeat_core::hints::Hints;
-use ironbeat_core::id::{NodeName, RequestId};
+use ironbeat_core::id::{AllocationName, NodeName, RequestId};
 use ironbeat_core::manual::Wish;
-use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secret};
+use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secret, Trait};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Who may ask. Each role may ask what the one before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -137,8 +140,12 @@ questions! {
     Abort: "node.abort", Operator, "End the job under way.", Shown;
     SetMaintenance: "node.maintenance_set", Operator, "Begin maintenance: no new jobs, and the power is left alone.", Shown;
     UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
-    SetNode: "node.set", Operator, "Change a node's description: name, BMC, how its machine is recognised, how it boots.", Shown;
+    SetNode: "node.set", Operator, "Change what is said of a node: name, BMC, how its machine is recognised and boots, class, owner, traits, notes, what is kept from it.", Shown;
     DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete or an enrolment that was cut short left; the answer is then 404.", Shown;
+    CreateAllocation: "allocation.create", Operator, "Have any free node of a kind, or one that serves somebody already.", AllocationInfo;
+    ListAllocations: "allocation.list", Observer, "All allocations, and the node that each has.", Vec<AllocationInfo>;
+    ShowAllocation: "allocation.show", Observer, "One allocation.", AllocationInfo;
+    DeleteAllocation: "allocation.delete", Operator, "End an allocation: its node is free for others. By the id of one that is gone, frees a node that names it still; the answer is then 404.", AllocationInfo;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
@@ -170,7 +177,13 @@ macro_rules! empty {
         pub struct $name {}
     )*};
 }
-empty!(ListLookups, ListWorkers, RotateKey, ShowPolicy);
+empty!(
+    ListAllocations,
+    ListLookups,
+    ListWorkers,
+    RotateKey,
+    ShowPolicy
+);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -303,9 +316,97 @@ pub struct Enroll {
     /// controller without a driver, too.
     #[serde(default)]
     pub skip_block_devices: Vec<Hints>,
+    /// For people; at most 4,096 characters.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// What kind of machine it is, for those who allocate; at most 80 characters.
+    #[serde(default)]
+    pub resource_class: Option<String>,
+    /// Whose machine it is; at most 255 characters.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Who uses it by leave of the owner; at most 255 characters.
+    #[serde(default)]
+    pub lessee: Option<String>,
+    /// At most 50.
+    #[serde(default)]
+    pub traits: Vec<Trait>,
+    /// What the operator says of its hardware, `cpu_arch` or `memory_mb`; at most 16,384 bytes of JSON.
+    #[serde(default)]
+    pub properties: Map<String, Value>,
+    /// Whatever else, likewise.
+    #[serde(default)]
+    pub extra: Map<String, Value>,
+    /// Whether it is never to be switched off.
+    #[serde(default)]
+    pub disable_power_off: Option<bool>,
+    /// Whether it is cleaned on its way to `available`; default: `policy.automated_clean`.
+    #[serde(default)]
+    pub automated_clean: Option<bool>,
     /// Take MACs, UUID, serial and inventory from what this machine sent: a key of `lookup.list`, or the start of one.
     #[serde(default)]
     pub from: Option<String>,
+}
+
+impl Enroll {
+    /// What is said of the node beyond its machine.
+    pub fn further(&self) -> Patch {
+        Patch {
+            description: self.description.clone(),
+            resource_class: self.resource_class.clone(),
+            owner: self.owner.clone(),
+            lessee: self.lessee.clone(),
+            add_traits: self.traits.clone(),
+            properties: self.properties.clone(),
+            extra: self.extra.clone(),
+            disable_power_off: self.disable_power_off,
+            automated_clean: self.automated_clean,
+            ..Patch::default()
+        }
+    }
+}
+
+/// The client chooses `id`, so that a repeated request has one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateAllocation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<AllocationId>,
+    /// A node that has the same name is tried first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<AllocationName>,
+    /// Needed, but for a backfill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    /// The node has all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
+    /// The node is one of these, by id or name; empty: any. At most 500.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub candidate_nodes: Vec<String>,
+    /// The node is theirs, or lent to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Exactly this node, which is active already (a backfill): id or name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShowAllocation {
+    pub allocation: String,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteAllocation {
+    pub allocation: String,
 }
 
 /// A node's BMC, or one that no node has yet: exactly one of the two.

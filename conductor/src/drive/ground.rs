@@ -5,7 +5,7 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node};
+use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::time::Duration;
@@ -34,6 +34,9 @@ pub trait Records: Send + Sync + 'static {
         &self,
         node: &Node,
     ) -> impl Future<Output = Result<Option<InstanceData>, StoreError>> + Send;
+
+    /// The operator's notes beside a record; what cannot be read counts as none.
+    fn notes(&self, node: &Node) -> impl Future<Output = Result<Option<Notes>, StoreError>> + Send;
 
     /// Compare-and-swap, from the record at its revision (none: it is new) to the next one (none: it is forgotten). Returns
     /// the revision of that.

@@ -16,7 +16,7 @@ use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node};
+use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -45,6 +45,10 @@ impl Records for Store {
 
     async fn instance_data(&self, node: &Node) -> Result<Option<InstanceData>, StoreError> {
         self.beside.instance_data(node).await
+    }
+
+    async fn notes(&self, node: &Node) -> Result<Option<Notes>, StoreError> {
+        self.beside.notes(node).await
     }
 
     async fn write(

@@ -56,7 +56,10 @@ fn is_asked(event: &Event) -> bool {
 }
 
 fn reads_beside(node: &Node, event: &Event) -> bool {
-    needs_inventory(node, event) || event.needs_secrets(node) || event.needs_instance_data(node)
+    needs_inventory(node, event)
+        || event.needs_secrets(node)
+        || event.needs_instance_data(node)
+        || event.needs_notes()
 }
 
 fn is_act(effect: &Effect) -> bool {
@@ -138,6 +141,10 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 }
                 Some(_) | None => None,
             };
+            let notes = match known {
+                Some((node, _)) if event.needs_notes() => self.records.notes(node).await?,
+                Some(_) | None => None,
+            };
             let op = self.fresh_op();
             let ctx = Ctx {
                 now: self.clock.now(),
@@ -148,6 +155,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 inventory: inventory.as_ref(),
                 secrets: secrets.as_ref(),
                 instance_data: instance_data.as_ref(),
+                notes: notes.as_ref(),
             };
             let Decision {
                 node: after,

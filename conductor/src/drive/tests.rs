@@ -47,6 +47,10 @@ impl Records for Memory {
         Ok(None)
     }
 
+    async fn notes(&self, _: &Node) -> Result<Option<ironbeat_core::node::Notes>, StoreError> {
+        Ok(None)
+    }
+
     async fn instance_data(&self, _: &Node) -> Result<Option<InstanceData>, StoreError> {
         Ok(None)
     }

@@ -4,7 +4,7 @@ use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
-use super::{bmc, check, login};
+use super::{allocation, bmc, check, login};
 use crate::clock;
 use crate::config::Scripts;
 use crate::confirm;
@@ -28,8 +28,10 @@ use ironbeat_ops::request::{Enroll, ListNodes, ShowSealKey};
 use ironbeat_ops::{Reply, Request};
 use std::sync::Arc;
 
-/// Nodes in one reply at most; with up to 2 KB each, most of it a long error, they fit a message.
+/// Nodes in one reply at most.
 const MAX_NODES: usize = 500;
+/// Bytes of them: a message of the NATS servers' usual 1 MiB holds them. A node has some 500, one with 50 long traits 15,000.
+const MAX_PAGE_BYTES: usize = 900_000;
 /// Events in one reply at most; with some 400 bytes each they fit a message.
 const MAX_EVENTS: usize = 1000;
 /// A public key of nkeys has 56.
@@ -137,8 +139,18 @@ pub async fn answer(
             Reply::UnsetMaintenance(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::SetNode(ask) => {
-            let wanted = Verb::Set(ask.patch);
+            let wanted = Verb::set(ask.patch);
             Reply::SetNode(verb(worker, &ask.node, ask.request, wanted).await?)
+        }
+        Request::CreateAllocation(ask) => {
+            Reply::CreateAllocation(allocation::create(worker, ask).await?)
+        }
+        Request::ListAllocations(_) => Reply::ListAllocations(allocation::list(worker).await?),
+        Request::ShowAllocation(ask) => {
+            Reply::ShowAllocation(allocation::show(worker, &ask.allocation).await?)
+        }
+        Request::DeleteAllocation(ask) => {
+            Reply::DeleteAllocation(allocation::delete(worker, &ask.allocation).await?)
         }
         Request::ChangePower(ask) => {
             let wanted = Verb::Power(ask.power);
@@ -327,16 +339,33 @@ fn page(worker: &Worker, ask: &ListNodes) -> Result<NodePage, ApiError> {
         })
     };
     let mut page = worker.view.page(ask.after, limit + 1, fits);
-    let more = page.len() > limit;
+    let all = page.len();
     page.truncate(limit);
     let line = |node: &Arc<Entry>| Summary {
         worker: owner(node.id),
         ..Summary::of(node)
     };
+    let mut nodes: Vec<Summary> = page.iter().map(line).collect();
+    nodes.truncate(fitting(&nodes, MAX_PAGE_BYTES));
     Ok(NodePage {
-        next: page.last().filter(|_| more).map(|node| node.id),
-        nodes: page.iter().map(line).collect(),
+        next: nodes
+            .last()
+            .filter(|_| nodes.len() < all)
+            .map(|node| node.id),
+        nodes,
     })
+}
+
+/// How many of these fit into so many bytes; one at least, so that every page has something.
+fn fitting(nodes: &[Summary], bytes: usize) -> usize {
+    let mut left = bytes;
+    let fits = nodes.iter().take_while(|node| {
+        let size = serde_json::to_vec(node).map_or(0, |json| json.len() + 1);
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    });
+    fits.count().max(1)
 }
 
 /// The last lease and the last fetch, as far as they were told: of the job under way, or since the node rests where it is.
@@ -429,10 +458,11 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
     let id = wish
         .id
         .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
-    let entry = match wish.from {
+    let entry = match &wish.from {
         None => None,
-        Some(key) => Some(looked_up(worker, &key).await?),
+        Some(key) => Some(looked_up(worker, key).await?),
     };
+    let further = wish.further();
     let warnings = entry.as_ref().and_then(contested).into_iter().collect();
     let inventory = entry.map(|it| it.lookup.inventory);
     let event = Event::Enrolled(Enrolment {
@@ -446,6 +476,7 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
         secure_boot: wish.secure_boot,
         root_device: wish.root_device,
         skip_block_devices: wish.skip_block_devices,
+        further: Box::new(further),
         inventory,
     });
     let node = worker.drive.deliver(id, &event).await?;
@@ -466,9 +497,27 @@ fn contested(entry: &LookupEntry) -> Option<String> {
     })
 }
 
-/// A node with its inventory, which lies beside the record.
+/// A node with its inventory and its notes, which lie beside the record.
 async fn show(worker: &Worker, node: &str) -> Result<Shown, ApiError> {
     let node = load(worker, node).await?;
     let inventory = worker.store.beside.inventory(&node).await?;
-    Ok(Shown::of(&node).with_inventory(inventory))
+    let notes = worker.store.beside.notes(&node).await?;
+    Ok(Shown::of(&node).with_inventory(inventory).with_notes(notes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::tests::node;
+
+    #[test]
+    fn a_page_ends_where_a_message_would_be_too_large() {
+        let mut node = node(1);
+        node.owner = Some("o".repeat(255));
+        let nodes = vec![Summary::of(&Entry::of(&node)); 10];
+        let one = serde_json::to_vec(&nodes[0]).unwrap().len() + 1;
+        for (bytes, count) in [(usize::MAX, 10), (10 * one, 10), (10 * one - 1, 9), (0, 1)] {
+            assert_eq!(fitting(&nodes, bytes), count, "{bytes}");
+        }
+    }
 }

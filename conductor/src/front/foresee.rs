@@ -26,12 +26,16 @@ pub(super) async fn foresee(
     let Event::Asked { request, verb } = event else {
         return Ok(vec![]);
     };
-    if !boots_ramdisk(worker, verb) {
+    if !boots_ramdisk(verb) {
         return Ok(vec![]);
     }
     let Some((node, _)) = worker.store.nodes.load(id).await? else {
         return Ok(vec![]);
     };
+    let cleans = node.automated_clean;
+    if matches!(verb, Verb::Provide) && !cleans.unwrap_or(worker.policy.automated_clean) {
+        return Ok(vec![]);
+    }
     // What was done before needs no look, and a verb that is not possible now has a better reason to be refused.
     if node.requests.contains(request) || !is_possible(worker, &node, event) {
         return Ok(vec![]);
@@ -61,10 +65,11 @@ pub(super) async fn foresee(
 }
 
 /// An undeploy can always begin: powering off needs no ramdisk, and the cleaning after it can be repeated.
-fn boots_ramdisk(worker: &Worker, verb: &Verb) -> bool {
+fn boots_ramdisk(verb: &Verb) -> bool {
     match verb {
         Verb::Inspect | Verb::Deploy(_) | Verb::Rebuild(_) | Verb::Rescue(_) => true,
-        Verb::Provide => worker.policy.automated_clean,
+        // Whether it is cleaned, its record says.
+        Verb::Provide => true,
         Verb::Clean(wish) | Verb::Service(wish) => !wish.disable_ramdisk,
         Verb::Manage
         | Verb::Undeploy
@@ -75,6 +80,8 @@ fn boots_ramdisk(worker: &Worker, verb: &Verb) -> bool {
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -112,6 +119,8 @@ async fn wanted(
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -140,6 +149,7 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     decide(Some(node), event, ctx).is_ok()
 }

@@ -1,6 +1,7 @@
 //! Where questions come in: NATS today, REST later. A front translates and decides nothing.
 //! `ironbeat_common` and `ironbeat_ops` have what agents and operators say.
 mod agent;
+mod allocation;
 mod answer;
 mod bmc;
 mod body;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node, RescueLogin};
+use ironbeat_core::node::{Beside, BesideKind, BmcSecrets, InstanceData, Node, Notes, RescueLogin};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -23,7 +23,7 @@ pub struct Besides {
 /// Whether documents of this kind are sealed.
 pub(super) fn is_secret(kind: BesideKind) -> bool {
     match kind {
-        BesideKind::Inventory => false,
+        BesideKind::Inventory | BesideKind::Notes => false,
         BesideKind::InstanceData | BesideKind::BmcSecrets | BesideKind::RescueLogin => true,
     }
 }
@@ -50,7 +50,7 @@ impl Besides {
         Self { kv, keys }
     }
 
-    /// Puts a version that no record names yet: an inventory as it is, secrets sealed. Putting it twice does no harm.
+    /// Puts a version that no record names yet: inventory and notes as they are, secrets sealed. Putting it twice does no harm.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -65,6 +65,7 @@ impl Besides {
             Beside::Inventory(inventory) => {
                 Ok(self.kv.put(&key, to_json(inventory).to_vec()).await?)
             }
+            Beside::Notes(notes) => Ok(self.kv.put(&key, to_json(notes).to_vec()).await?),
             Beside::InstanceData(data) => self.keys.put(&key, to_json(data)).await,
             Beside::BmcSecrets(secrets) => self.keys.put(&key, to_json(secrets)).await,
             Beside::RescueLogin(login) => self.keys.put(&key, to_json(login)).await,
@@ -79,6 +80,20 @@ impl Besides {
         match self.read(node, BesideKind::Inventory).await {
             Err(error @ (StoreError::Missing { .. } | StoreError::Corrupt { .. })) => {
                 tracing::warn!(node = %node.id, "the inventory counts as none: {error}");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// What is missing or not understood counts as none: an operator can write it anew, and nothing else must fail for it.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn notes(&self, node: &Node) -> Result<Option<Notes>, StoreError> {
+        match self.read(node, BesideKind::Notes).await {
+            Err(error @ (StoreError::Missing { .. } | StoreError::Corrupt { .. })) => {
+                tracing::warn!(node = %node.id, "the notes count as none: {error}");
                 Ok(None)
             }
             read => read,

@@ -13,9 +13,10 @@ use crate::secrets::Mark;
 use ironbeat_auth::grant::Grants;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
+use ironbeat_core::allocation::Allocation;
 use ironbeat_core::explain::explain;
 use ironbeat_core::index::Entry;
-use ironbeat_core::node::{BmcSecrets, InstanceData, Node};
+use ironbeat_core::node::{BmcSecrets, InstanceData, Node, Notes};
 use ironbeat_core::policy::Policy;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Body, Event};
@@ -51,7 +52,7 @@ pub fn entry(bytes: &[u8]) -> bool {
     read::<Entry>(bytes)
 }
 
-/// What lies beside a record: which of the three, and the document.
+/// What lies beside a record: which of the four, and the document.
 pub fn beside(bytes: &[u8]) -> bool {
     fn of<T: DeserializeOwned + Serialize>(json: &[u8]) -> bool {
         beside::parse::<T>("key", json).is_ok_and(|it| again(&it))
@@ -59,6 +60,7 @@ pub fn beside(bytes: &[u8]) -> bool {
     match bytes {
         [0, json @ ..] => of::<Inventory>(json),
         [1, json @ ..] => of::<InstanceData>(json),
+        [2, json @ ..] => of::<Notes>(json),
         [_, json @ ..] => of::<BmcSecrets>(json),
         [] => false,
     }
@@ -76,6 +78,7 @@ pub fn other(bytes: &[u8]) -> bool {
         [6, json @ ..] => read::<Line>(json),
         [8, json @ ..] => read::<Mark>(json),
         [9, json @ ..] => read::<Grants>(json),
+        [10, json @ ..] => read::<Allocation>(json),
         [_, json @ ..] => serde_json::from_slice::<Body>(json).is_ok_and(|body| {
             let subject = String::new();
             let event = Event { subject, body };

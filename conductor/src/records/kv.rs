@@ -78,7 +78,7 @@ pub(crate) struct Keep {
 impl Keep {
     /// For ever, on disk: node records.
     pub const RECORDS: Keep = Keep {
-        about: "Ironbeat: node.<shard>.<id> is a node's record; inventory.*, instance_data.*, bmc_secrets.* and rescue_login.* lie beside it; ix.* are the names, MACs, UUIDs and BMCs that nodes have claimed",
+        about: "Ironbeat: node.<shard>.<id> is a node's record; inventory.*, instance_data.*, bmc_secrets.*, rescue_login.* and notes.* lie beside it; ix.* are the names, MACs, UUIDs and BMCs that nodes have claimed",
         storage: StorageType::File,
         max_age: Duration::ZERO,
         max_keys: -1,

@@ -1,5 +1,6 @@
 //! Everything kept in NATS: records, claims, what lies beside records, presence, last heartbeats, lookups and events.
 //! The core decides what is written; only `drive` has node records written.
+mod allocations;
 pub mod backup;
 mod beside;
 mod claim;

@@ -12,6 +12,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, Stream};
 use ironbeat_auth::streams;
 use ironbeat_common::id::{Mac, NodeId};
+use ironbeat_core::allocation::Allocation;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
 use ironbeat_core::time::Time;
@@ -157,6 +158,7 @@ pub struct Store {
     pub(crate) js: jetstream::Context,
     pub(crate) names: Names,
     pub nodes: Records<Node>,
+    pub allocations: Records<Allocation>,
     pub beside: Besides,
     pub keys: Keyring,
     pub(super) sweeper: Sweeper,
@@ -189,6 +191,7 @@ impl Store {
         Ok(Self {
             sweeper: Sweeper::start(nodes.clone()),
             nodes,
+            allocations: Records::new(bucket.clone()),
             beside: Besides::new(bucket.clone(), keys.clone()),
             keys,
             js,

@@ -177,6 +177,13 @@ mod tests {
             bmc: String::new(),
             last_error: error.map(Into::into),
             bmc_error: None,
+            resource_class: None,
+            owner: None,
+            lessee: None,
+            traits: vec![],
+            protected: false,
+            retired: false,
+            allocation: None,
         }
     }
 

@@ -226,6 +226,15 @@ pub fn enrolment(n: usize, bmc: &str) -> Enroll {
         secure_boot: None,
         root_device: Default::default(),
         skip_block_devices: Vec::new(),
+        description: None,
+        resource_class: None,
+        owner: None,
+        lessee: None,
+        traits: Vec::new(),
+        properties: Default::default(),
+        extra: Default::default(),
+        disable_power_off: None,
+        automated_clean: None,
         from: None,
     }
 }

@@ -8,7 +8,9 @@ use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
-use ironbeat_core::node::{Beside, BesideKind, BmcAct, BmcSecrets, Ended, InstanceData, Node};
+use ironbeat_core::node::{
+    Beside, BesideKind, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes,
+};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -84,6 +86,13 @@ impl Records for SimRecords {
     async fn instance_data(&self, node: &Node) -> Result<Option<InstanceData>, StoreError> {
         Ok(match self.beside(node, BesideKind::InstanceData).await? {
             Some(Beside::InstanceData(data)) => Some(data),
+            Some(_) | None => None,
+        })
+    }
+
+    async fn notes(&self, node: &Node) -> Result<Option<Notes>, StoreError> {
+        Ok(match self.beside(node, BesideKind::Notes).await? {
+            Some(Beside::Notes(notes)) => Some(notes),
             Some(_) | None => None,
         })
     }

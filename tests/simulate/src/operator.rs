@@ -4,6 +4,8 @@ use crate::front::Job;
 use crate::rng::Rng;
 use crate::scene::{endpoint, enrolment, instance, password};
 use crate::{Happens, World};
+use ironbeat_common::id::AllocationId;
+use ironbeat_core::allocation::Wanted;
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
 use ironbeat_core::manual::{ManualStep, Wish};
@@ -142,7 +144,7 @@ impl World {
             State::Busy(job) if job.hold => rng.pick(&[Verb::Unhold, Verb::Unhold, Verb::Abort]),
             // Mostly they wait.
             State::Busy(job) if rng.below(8) > 0 && job.kind != JobKind::Bmc => {
-                Verb::Set(Patch::default())
+                Verb::set(Patch::default())
             }
             State::Busy(_) => rng.pick(&[
                 Verb::Abort,
@@ -167,7 +169,17 @@ impl World {
             then_hard: rng.below(2) == 0,
         };
         let another = password(1 + self.requests);
-        let set = |patch: Patch| Verb::Set(patch);
+        let given = Verb::Allocate {
+            allocation: AllocationId::from_bytes([rng.below(2) as u8; 16]),
+            wanted: Box::new(Wanted {
+                resource_class: "large".into(),
+                traits: vec![],
+                candidates: vec![],
+                owner: None,
+                backfill: rng.below(2) == 0,
+            }),
+        };
+        let set = |patch: Patch| Verb::set(patch);
         rng.pick(&[
             Verb::Manage,
             Verb::Inspect,
@@ -203,6 +215,14 @@ impl World {
                 bmc: Some(endpoint(taken)),
                 ..Patch::default()
             }),
+            given,
+            Verb::Deallocate(AllocationId::from_bytes([0; 16])),
+            said(r#"{ "resource_class": "large" }"#),
+            said(r#"{ "retired": "old" }"#),
+            said(r#"{ "clear": ["retired", "protected"] }"#),
+            said(r#"{ "clear": ["retired", "protected", "automated_clean"] }"#),
+            said(r#"{ "protected": "payroll" }"#),
+            said(r#"{ "automated_clean": false, "add_traits": ["CUSTOM_GPU"], "extra": { "rack": "R7" } }"#),
             Verb::Power(soft),
             Verb::Power(PowerVerb::On),
             Verb::Power(PowerVerb::Off),
@@ -226,6 +246,11 @@ fn rescue() -> RescueLogin {
         password_hash: Some(Secret::new("$6$salt$hash")),
         ssh_keys: vec![],
     }
+}
+
+/// What an operator says of a node, as JSON.
+fn said(json: &str) -> Verb {
+    Verb::set(serde_json::from_str(json).expect("a patch"))
 }
 
 /// A few steps, of which a service erases nothing.

@@ -106,6 +106,7 @@ pub(crate) fn enrolment(n: usize, with_mac_of: usize) -> Enrolment {
         secure_boot: None,
         root_device: Hints::default(),
         skip_block_devices: Vec::new(),
+        further: Default::default(),
         inventory: None,
     }
 }

@@ -74,6 +74,8 @@ pub fn event_name(event: &Event) -> &'static str {
             Verb::Unhold => "unhold",
             Verb::Maintenance(_) => "maintenance",
             Verb::Set(_) => "set",
+            Verb::Allocate { .. } => "allocate",
+            Verb::Deallocate(_) => "deallocate",
             Verb::Delete => "delete",
             Verb::Power(_) => "power",
             Verb::BootDevice { .. } => "boot-device",

@@ -72,6 +72,7 @@ fn enrolment() -> Enrolment {
         secure_boot: None,
         root_device: Hints::default(),
         skip_block_devices: vec![],
+        further: Default::default(),
         inventory: None,
     }
 }
@@ -223,6 +224,7 @@ fn decided(node: Option<&Node>, event: &Event, now: Time, count: u32) -> Option<
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     decide(node, event, ctx).ok()?.node
 }

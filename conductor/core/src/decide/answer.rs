@@ -50,6 +50,20 @@ pub enum Rejected {
         verb: String,
         reason: String,
     },
+    /// An operator has said that its instance is not to be taken away.
+    Protected {
+        verb: String,
+        reason: String,
+    },
+    /// An operator has said that it is to serve nobody else.
+    Retired {
+        verb: String,
+        reason: String,
+    },
+    /// It must never be switched off, and this would.
+    PowerOffDisabled {
+        verb: String,
+    },
     Invalid {
         why: String,
     },
@@ -123,6 +137,19 @@ impl fmt::Display for Rejected {
             Rejected::InMaintenance { verb, reason } => {
                 write!(f, "cannot {verb}: the node is in maintenance ({reason})")
             }
+            Rejected::Protected { verb, reason } => write!(
+                f,
+                "cannot {verb}: the node is protected ({reason}); `ironbeat node set NODE --clear protected` ends that"
+            ),
+            Rejected::Retired { verb, reason } => write!(
+                f,
+                "cannot {verb}: the node is retired ({reason}); `ironbeat node set NODE --clear retired` ends that"
+            ),
+            Rejected::PowerOffDisabled { verb } => write!(
+                f,
+                "cannot {} the node: its power off is disabled, and this would switch it off",
+                verb.trim_end_matches(" of")
+            ),
             Rejected::Invalid { why } => f.write_str(why),
             Rejected::PasswordOpen { since, until } => write!(
                 f,

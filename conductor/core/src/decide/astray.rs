@@ -38,8 +38,9 @@ pub(super) fn looked_up(draft: &mut Draft<'_>, boot: BootId) -> Result<String, R
         draft.node.astray = Some(astray);
         return Ok(words);
     };
-    // Somebody may work on the machine.
-    if draft.node.maintenance.is_some() || now.since(astray.at) < secs(SURE_SECS) {
+    // Somebody may work on the machine, or it must not be switched off.
+    let hands_off = draft.node.maintenance.is_some() || draft.node.disable_power_off;
+    if hands_off || now.since(astray.at) < secs(SURE_SECS) {
         return Err(refused);
     }
     let mut astray = astray.clone();

@@ -3,7 +3,9 @@
 use super::answer::{Decision, Effect};
 use crate::boot::{Boot, boot_for};
 use crate::id::{Incarnation, OpId, WorkerId};
-use crate::node::{Beside, BmcSecrets, InstanceData, Job, MAX_PAST_BOOTS, Node, Phase, State};
+use crate::node::{
+    Beside, BmcSecrets, InstanceData, Job, MAX_PAST_BOOTS, Node, Notes, Phase, State,
+};
 use crate::policy::Policy;
 use crate::time::{Time, secs};
 use alloc::string::String;
@@ -25,6 +27,8 @@ pub struct Ctx<'a> {
     pub secrets: Option<&'a BmcSecrets>,
     /// The same, for an event that [needs it](crate::event::Event::needs_instance_data).
     pub instance_data: Option<&'a InstanceData>,
+    /// The same, for an event that [needs them](crate::event::Event::needs_notes).
+    pub notes: Option<&'a Notes>,
 }
 
 pub(super) struct Draft<'a> {

@@ -1,13 +1,16 @@
 //! The first and the last event of a node's life: it is enrolled, it is forgotten.
 //! Claims are not decided here: the store finds out whether another node has this name, MAC address or BMC.
+use super::allocate;
 use super::answer::words;
 use super::answer::{Decision, Rejected};
+use super::changes::Changes;
 use super::draft::Ctx;
+use super::profile;
 use crate::disks;
 use crate::event::Enrolment;
 use crate::node::{
-    Beside, BmcSecrets, Collisions, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Rest, SCHEMA,
-    State, Tickets, Versions,
+    Beside, BmcSecrets, Collisions, LeftAlone, MAX_MACS, MAX_SERIAL_BYTES, Node, Notes, Rest,
+    SCHEMA, State, Tickets, Versions,
 };
 use alloc::boxed::Box;
 use alloc::format;
@@ -30,7 +33,7 @@ pub(super) fn enrolled(
             because: "enrolled".to_string(),
         }),
         // The client repeats itself: its node is there, whatever became of it since.
-        Some(present) => match differences(present, &node, ctx.secrets, &beside) {
+        Some(present) => match differences(present, &node, ctx, &beside) {
             differs if differs.is_empty() => {
                 Ok(unchanged(present, "it was enrolled before".to_string()))
             }
@@ -42,6 +45,13 @@ pub(super) fn enrolled(
 }
 
 pub(super) fn forgotten(node: &Node) -> Result<Decision, Rejected> {
+    if let Some(protected) = &node.protected {
+        return Err(Rejected::Protected {
+            verb: "delete".to_string(),
+            reason: protected.reason.clone(),
+        });
+    }
+    allocate::not_allocated(node, "delete")?;
     let hinted = |hint: &str| Some(format!("{} ({hint})", words(&node.state)));
     let change = node.password_change.as_ref();
     let loses_password = change.is_some_and(|change| change.refused.is_none());
@@ -105,13 +115,26 @@ fn unchanged(node: &Node, because: String) -> Decision {
 fn differences(
     present: &Node,
     wanted: &Node,
-    secrets: Option<&BmcSecrets>,
+    ctx: Ctx<'_>,
     beside: &[Beside],
 ) -> Vec<&'static str> {
+    let secrets = ctx.secrets;
     let given = beside.iter().find_map(|document| match document {
         Beside::BmcSecrets(secrets) => Some(secrets),
-        Beside::Inventory(_) | Beside::InstanceData(_) | Beside::RescueLogin(_) => None,
+        Beside::Inventory(_)
+        | Beside::InstanceData(_)
+        | Beside::RescueLogin(_)
+        | Beside::Notes(_) => None,
     });
+    let noted = beside.iter().find_map(|document| match document {
+        Beside::Notes(notes) => Some(notes),
+        Beside::Inventory(_)
+        | Beside::InstanceData(_)
+        | Beside::BmcSecrets(_)
+        | Beside::RescueLogin(_) => None,
+    });
+    let none = Notes::default();
+    let (notes, noted) = (ctx.notes.unwrap_or(&none), noted.unwrap_or(&none));
     let password = |secrets: Option<&BmcSecrets>| secrets.map(|s| s.password.clone());
     let kg = |secrets: Option<&BmcSecrets>| secrets.and_then(|s| s.kg.clone());
     let compared = [
@@ -132,6 +155,24 @@ fn differences(
             "skip list",
             present.skip_block_devices == wanted.skip_block_devices,
         ),
+        (
+            "resource class",
+            present.resource_class == wanted.resource_class,
+        ),
+        ("owner", present.owner == wanted.owner),
+        ("lessee", present.lessee == wanted.lessee),
+        ("traits", present.traits == wanted.traits),
+        (
+            "automated cleaning",
+            present.automated_clean == wanted.automated_clean,
+        ),
+        (
+            "power off",
+            present.disable_power_off == wanted.disable_power_off,
+        ),
+        ("description", notes.description == noted.description),
+        ("properties", notes.properties == noted.properties),
+        ("extra", notes.extra == noted.extra),
     ];
     let differ = compared.iter().filter(|(_, same)| !same);
     differ.map(|(what, _)| *what).collect()
@@ -178,7 +219,9 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
     let found_serial = found_serial.filter(|serial| serial.len() <= MAX_SERIAL_BYTES);
     let (bmc, secrets) = enrolment.bmc.split();
     let version = Some(ctx.op.clone());
-    let node = Node {
+    let notes = profile::noted(&Notes::default(), &enrolment.further)?;
+    let notes = Some(notes).filter(|notes| !notes.is_empty());
+    let mut node = Node {
         schema: SCHEMA,
         id: enrolment.id,
         name: enrolment.name,
@@ -192,6 +235,15 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         secure_boot: enrolment.secure_boot,
         root_device: enrolment.root_device,
         skip_block_devices: enrolment.skip_block_devices,
+        resource_class: None,
+        owner: None,
+        lessee: None,
+        traits: Vec::new(),
+        protected: None,
+        retired: None,
+        disable_power_off: false,
+        automated_clean: None,
+        allocation: None,
         instance: None,
         state: State::Resting(Rest::Enroll),
         since: ctx.now,
@@ -213,16 +265,24 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         beside: Versions {
             inventory: found.as_ref().and(version.clone()),
             instance_data: None,
-            bmc_secrets: version,
+            bmc_secrets: version.clone(),
             rescue_login: None,
+            notes: notes.as_ref().and(version),
         },
         counter: 0,
         requests: vec![],
         op: ctx.op.clone(),
     };
+    profile::apply(
+        &mut node,
+        &enrolment.further,
+        ctx.now,
+        &mut Changes(Vec::new()),
+    )?;
     let inventory = found.map(|inventory| Beside::Inventory(Box::new(inventory)));
     let mut beside = vec![Beside::BmcSecrets(secrets)];
     beside.extend(inventory);
+    beside.extend(notes.map(Beside::Notes));
     Ok((node, beside))
 }
 
@@ -247,6 +307,7 @@ mod tests {
             inventory: None,
             secrets: secrets.as_ref(),
             instance_data: None,
+            notes: None,
         };
         decide(node, &event, ctx)
     }

@@ -5,6 +5,7 @@ use super::{
     Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Marks, Patch,
     Policy, PowerVerb, Proof, Verb, decide, is_news, needs_inventory,
 };
+use crate::allocation::Wanted;
 use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
@@ -15,12 +16,13 @@ use crate::node::{
     Phase, RescueLogin, Rest, Secret, Sign, State, Step,
 };
 use crate::time::Time;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::collision::{Clash, Collision, Fate};
 use ironbeat_common::disk::DiskIdentity;
 use ironbeat_common::heartbeat::{Outcome, Progress, Rescued, Retry, Status, StepError, Written};
-use ironbeat_common::id::{BootId, Mac, NodeId, StepId};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, StepId};
 use ironbeat_common::inventory::{DISKS, DRIVERS, Inventory, Problem};
 use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
@@ -476,6 +478,10 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         PowerVerb::Cycle,
     ]));
     let new = Secret::new(format!("new-{}", rng.below(5)));
+    let given = Verb::Allocate {
+        allocation: AllocationId::from_bytes([rng.below(2) as u8; 16]),
+        wanted: anything(rng),
+    };
     rng.pick(&[
         Verb::Manage,
         Verb::Inspect,
@@ -494,15 +500,25 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::Maintenance(Some("fan".to_string())),
         Verb::Maintenance(None),
         Verb::Maintenance(None),
-        Verb::Set(Patch {
+        Verb::set(Patch {
             macs: Some(vec![]),
             ..Patch::default()
         }),
-        Verb::Set(Patch {
+        Verb::set(Patch {
             bmc: Some(access().into()),
             clear: vec![Clear::Kg],
             ..Patch::default()
         }),
+        given,
+        Verb::Deallocate(AllocationId::from_bytes([0; 16])),
+        flagged(r#"{ "resource_class": "large" }"#),
+        flagged(r#"{ "protected": "payroll" }"#),
+        flagged(r#"{ "retired": "old" }"#),
+        flagged(r#"{ "clear": ["protected", "retired"] }"#),
+        flagged(r#"{ "disable_power_off": true }"#),
+        flagged(r#"{ "disable_power_off": false }"#),
+        flagged(r#"{ "disable_power_off": false, "automated_clean": false }"#),
+        flagged(r#"{ "clear": ["automated_clean"], "add_traits": ["A"] }"#),
         renamed,
         power,
         Verb::Power(PowerVerb::Off),
@@ -516,8 +532,22 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
     ])
 }
 
+fn anything(rng: &mut Rng) -> Box<Wanted> {
+    Box::new(Wanted {
+        resource_class: "large".to_string(),
+        traits: vec![],
+        candidates: vec![],
+        owner: None,
+        backfill: rng.below(2) == 0,
+    })
+}
+
+fn flagged(said: &str) -> Verb {
+    Verb::set(serde_json::from_str(said).expect("a patch"))
+}
+
 fn rename(rng: &mut Rng) -> Verb {
-    Verb::Set(Patch {
+    Verb::set(Patch {
         name: format!("n{}", rng.below(3)).parse().ok(),
         ..Patch::default()
     })
@@ -587,7 +617,10 @@ impl World {
             .iter()
             .filter_map(|document| match document {
                 Beside::BmcSecrets(secrets) => Some(secrets.clone()),
-                Beside::InstanceData(_) | Beside::Inventory(_) | Beside::RescueLogin(_) => None,
+                Beside::InstanceData(_)
+                | Beside::Inventory(_)
+                | Beside::RescueLogin(_)
+                | Beside::Notes(_) => None,
             });
         put.next().unwrap_or_else(|| self.secrets.clone())
     }
@@ -675,9 +708,29 @@ fn lets_us_in(world: &World) -> Result<(), String> {
 fn inventory_after(world: &World, decision: &Decision) -> Option<Inventory> {
     let put = decision.beside.iter().find_map(|document| match document {
         Beside::Inventory(inventory) => Some((**inventory).clone()),
-        Beside::InstanceData(_) | Beside::BmcSecrets(_) | Beside::RescueLogin(_) => None,
+        Beside::InstanceData(_)
+        | Beside::BmcSecrets(_)
+        | Beside::RescueLogin(_)
+        | Beside::Notes(_) => None,
     });
     put.or_else(|| world.inventory.clone())
+}
+
+/// The instance of a protected node is there, and the same, until an operator has ended its protection.
+fn keeps_what_is_protected(before: &Node, after: &Node, event: &Event) -> Result<(), String> {
+    let image = |node: &Node| node.instance.as_ref().map(|it| it.image.clone());
+    let ends = matches!(
+        event,
+        Event::Asked {
+            verb: Verb::Set(_),
+            ..
+        }
+    );
+    match before.protected.is_some() && (image(before) != image(after) || after.protected.is_none())
+    {
+        true if !ends => Err("a protected instance was taken away".into()),
+        _ => Ok(()),
+    }
 }
 
 /// A node that cleaning made available had every disk erased that it is known to have, or says which not.
@@ -768,6 +821,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         inventory: known,
         secrets,
         instance_data: None,
+        notes: None,
     };
     let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
         return Ok(before);
@@ -777,6 +831,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
     let after = after.ok_or("a node was forgotten though nobody asked for it")?;
     invariant::check(after).map_err(|broken| broken.to_string())?;
     is_truly_clean(node, after, inventory.as_ref())?;
+    keeps_what_is_protected(node, after, &moment.event)?;
     has_the_ticket(node, after, &moment.event)?;
     if let Event::Booted { .. } = moment.event {
         misses_no_disk(world.inventory.as_ref(), inventory.as_ref())?;
@@ -1079,6 +1134,7 @@ fn the_node_id_is_only_a_name() {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     let event = Event::Asked {
         request: "r".parse().expect("a token"),

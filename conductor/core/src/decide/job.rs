@@ -211,11 +211,14 @@ impl Draft<'_> {
                 );
             }
             Goal::Rest(rest) => {
+                let freed = rest == Rest::Available;
+                let rest = self.node.or_retired(rest);
                 self.node.state = State::Resting(rest);
                 if kind != JobKind::Bmc && !rest.is_failure() {
                     self.node.last_error = None;
                 }
-                if rest == Rest::Available {
+                // A free node whose power was switched is still whose it was.
+                if freed && kind != JobKind::Bmc {
                     self.end_instance();
                 }
             }
@@ -229,6 +232,8 @@ impl Draft<'_> {
 
     pub(super) fn end_instance(&mut self) {
         self.node.instance = None;
+        self.node.protected = None;
+        self.node.allocation = None;
         self.node.collisions = Collisions::default();
         self.node.beside.set(BesideKind::InstanceData, None);
     }

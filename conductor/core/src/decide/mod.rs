@@ -2,12 +2,15 @@
 //! It reads no clock and touches nothing; the conductor loads, calls this, saves by compare-and-swap, and only then acts.
 mod agent;
 mod alarm;
+mod allocate;
 mod answer;
 mod astray;
 mod bmc;
+mod changes;
 mod confirm;
 mod draft;
 mod enroll;
+mod flags;
 #[cfg(test)]
 mod histories;
 mod identity;
@@ -15,6 +18,7 @@ mod job;
 mod netboot;
 mod password;
 mod power;
+mod profile;
 mod set;
 #[cfg(test)]
 pub(crate) mod tests;

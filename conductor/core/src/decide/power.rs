@@ -126,8 +126,16 @@ pub(super) fn read(
             );
             give_up(draft, troubles, &what)
         }
-        // A rescued machine that is switched on boots its disk: that is the operator's to say.
-        Some(known) if policy.force_power_state_during_sync && !(known.on && rescued) => {
+        // A rescued machine that is switched on boots its disk: that is the operator's to say. One that must not be switched off
+        // is believed when it is on.
+        Some(known)
+            if policy.force_power_state_during_sync
+                && if known.on {
+                    !rescued
+                } else {
+                    !draft.node.disable_power_off
+                } =>
+        {
             let act = if known.on {
                 BmcAct::EnsureOn
             } else {

@@ -5,17 +5,20 @@ mod tests;
 
 use super::answer::Rejected;
 use super::answer::words;
+use super::changes::{Changes, after, invalid, on_off, or_none};
 use super::draft::Draft;
 use super::enroll::{check_serial, tidy_macs};
 use super::password;
 use super::power::power_is_synced;
+use super::profile;
 use crate::disks;
-use crate::node::{Beside, BmcEndpoint, BmcSecrets, During, Maintenance, Node, Rest, State};
+use crate::node::{
+    Beside, BesideKind, BmcEndpoint, BmcSecrets, During, Maintenance, Node, Rest, State,
+};
 use crate::patch::{BmcPatch, Clear, Patch};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Display;
 use ironbeat_common::id::Mac;
 use ironbeat_common::inventory::BootMode;
 
@@ -27,12 +30,18 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
         && !fits_a_job(patch)
     {
         return Err(Rejected::WrongState {
-            verb: "change anything but the name, Secure Boot and further MAC addresses of".into(),
+            verb: "change the BMC, what the machine is recognised by (but for further MAC addresses), its boot mode, its disks or whether it \
+                   may be switched off of"
+                .into(),
             state: words(&draft.node.state),
         });
     }
     let mut changes = Changes(Vec::new());
     describe(&mut draft.node, patch, &mut changes)?;
+    profile::apply(&mut draft.node, patch, draft.ctx.now, &mut changes)?;
+    if patch.is_of_notes() {
+        profile::note(draft, patch, &mut changes)?;
+    }
     if patch.is_of_bmc() {
         reach_bmc(draft, patch, &mut changes)?;
     }
@@ -41,8 +50,9 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
         false => {
             let node = &draft.node;
             let checked = bmc_is_checked(node.state.resting(), node.maintenance.as_ref());
-            let then = draft.beside.iter().map(|_| format!("; {checked}"));
-            let then: String = then.collect();
+            let secrets = |document: &&Beside| document.kind() == BesideKind::BmcSecrets;
+            let then = draft.beside.iter().filter(secrets);
+            let then: String = then.map(|_| format!("; {checked}")).collect();
             format!("the operator changed {}{then}", changes.0.join(", "))
         }
     })
@@ -51,19 +61,62 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
 /// What no step of a job depends on: a machine that is known by more addresses is still the same, and with another loader it
 /// comes to the same ramdisk.
 fn fits_a_job(patch: &Patch) -> bool {
-    let rest = Patch {
-        name: None,
-        secure_boot: None,
-        add_macs: Vec::new(),
-        clear: patch
-            .clear
-            .iter()
-            .copied()
-            .filter(|clear| ![Clear::Name, Clear::SecureBoot].contains(clear))
-            .collect(),
-        ..patch.clone()
+    let Patch {
+        name: _,
+        bmc,
+        macs,
+        add_macs: _,
+        remove_macs,
+        system_uuid,
+        serial,
+        boot_mode,
+        secure_boot: _,
+        root_device,
+        skip_block_devices,
+        description: _,
+        resource_class: _,
+        owner: _,
+        lessee: _,
+        traits: _,
+        add_traits: _,
+        remove_traits: _,
+        properties: _,
+        extra: _,
+        protected: _,
+        retired: _,
+        disable_power_off,
+        automated_clean: _,
+        clear,
+    } = patch;
+    let of_machine = macs.is_some()
+        || !remove_macs.is_empty()
+        || system_uuid.is_some()
+        || serial.is_some()
+        || boot_mode.is_some()
+        || root_device.is_some()
+        || skip_block_devices.is_some();
+    let clears = |clear: &Clear| match clear {
+        Clear::SystemUuid
+        | Clear::Serial
+        | Clear::BootMode
+        | Clear::RootDevice
+        | Clear::SkipBlockDevices
+        | Clear::CipherSuite
+        | Clear::Kg => true,
+        Clear::Name
+        | Clear::SecureBoot
+        | Clear::Description
+        | Clear::ResourceClass
+        | Clear::Owner
+        | Clear::Lessee
+        | Clear::Traits
+        | Clear::Properties
+        | Clear::Extra
+        | Clear::Protected
+        | Clear::Retired
+        | Clear::AutomatedClean => false,
     };
-    rest == Patch::default()
+    bmc.is_none() && disable_power_off.is_none() && !of_machine && !clear.iter().any(clears)
 }
 
 /// Says what checks the access to a BMC that an operator has changed.
@@ -77,38 +130,6 @@ pub fn bmc_is_checked(rest: Option<Rest>, maintenance: Option<&Maintenance>) -> 
     }
 }
 
-/// In words, for the audit: `name (box1 → box2)`.
-struct Changes(Vec<String>);
-
-impl Changes {
-    fn of<T: PartialEq>(&mut self, what: &str, before: &T, after: &T, show: impl Fn(&T) -> String) {
-        if before != after {
-            self.0
-                .push(format!("{what} ({} → {})", show(before), show(after)));
-        }
-    }
-
-    /// What is too long to show, or secret.
-    fn hidden(&mut self, what: &str, differs: bool) {
-        if differs {
-            self.0.push(what.into());
-        }
-    }
-}
-
-fn or_none<T: Display>(value: &Option<T>) -> String {
-    value.as_ref().map_or_else(|| "none".into(), T::to_string)
-}
-
-fn on_off(on: &Option<bool>) -> String {
-    match on {
-        None => "none",
-        Some(true) => "on",
-        Some(false) => "off",
-    }
-    .into()
-}
-
 fn mode(mode: &Option<BootMode>) -> String {
     match mode {
         None => "none",
@@ -116,28 +137,6 @@ fn mode(mode: &Option<BootMode>) -> String {
         Some(BootMode::Uefi) => "uefi",
     }
     .into()
-}
-
-fn invalid(why: impl Into<String>) -> Rejected {
-    Rejected::Invalid { why: why.into() }
-}
-
-/// The value after a patch that may give it or clear it.
-fn after<T: Clone>(
-    patch: &Patch,
-    what: Clear,
-    given: Option<&T>,
-    before: &Option<T>,
-) -> Result<Option<T>, Rejected> {
-    match (patch.clear.contains(&what), given) {
-        (true, Some(_)) => Err(invalid(format!(
-            "the {} is both given and cleared",
-            what.name()
-        ))),
-        (true, None) => Ok(None),
-        (false, Some(given)) => Ok(Some(given.clone())),
-        (false, None) => Ok(before.clone()),
-    }
 }
 
 /// All but the BMC.
@@ -154,6 +153,19 @@ fn describe(node: &mut Node, patch: &Patch, changes: &mut Changes) -> Result<(),
         secure_boot,
         root_device,
         skip_block_devices,
+        description: _,
+        resource_class: _,
+        owner: _,
+        lessee: _,
+        traits: _,
+        add_traits: _,
+        remove_traits: _,
+        properties: _,
+        extra: _,
+        protected: _,
+        retired: _,
+        disable_power_off: _,
+        automated_clean: _,
         clear: _,
     } = patch;
     let name = after(patch, Clear::Name, name.as_ref(), &node.name)?;

@@ -8,7 +8,7 @@ use crate::hints::Hints;
 use crate::id::{Actor, Incarnation, OpId, RequestId};
 use crate::node::{
     AgentStep, Beside, BesideKind, BmcAccess, BmcAct, BmcSecrets, ConfirmToken, HardwareFault,
-    Image, InstanceData, MeasuredBoot, NewInstance, Node, Phase, Secret, Sign, Step,
+    Image, InstanceData, MeasuredBoot, NewInstance, Node, Notes, Phase, Secret, Sign, Step,
 };
 use crate::policy::OnCollision;
 use crate::time::Time;
@@ -44,6 +44,7 @@ pub(super) fn enrolment() -> Enrolment {
         secure_boot: None,
         root_device: Hints::default(),
         skip_block_devices: Vec::new(),
+        further: Default::default(),
         inventory: None,
     }
 }
@@ -66,6 +67,7 @@ pub(crate) fn enrolled() -> Node {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     let decision = decide(None, &Event::Enrolled(enrolment()), ctx);
     decision.unwrap().node.expect("a node begins")
@@ -114,6 +116,7 @@ pub(super) struct Story {
     pub inventory: Option<Inventory>,
     pub data: Option<InstanceData>,
     pub secrets: Option<BmcSecrets>,
+    pub notes: Option<Notes>,
 }
 
 pub(super) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
@@ -134,6 +137,7 @@ impl Story {
             inventory: None,
             data: None,
             secrets: Some(access().split().1),
+            notes: None,
         }
     }
 
@@ -151,6 +155,7 @@ impl Story {
             inventory: self.inventory.as_ref(),
             secrets: self.secrets.as_ref(),
             instance_data: self.data.as_ref(),
+            notes: self.notes.as_ref(),
         };
         let decision = decide(Some(&self.node), &event, ctx)?;
         self.node = decision.node.expect("no story deletes its node");
@@ -165,7 +170,11 @@ impl Story {
                 Beside::InstanceData(data) => self.data = Some(data),
                 Beside::BmcSecrets(secrets) => self.secrets = Some(secrets),
                 Beside::RescueLogin(_) => {}
+                Beside::Notes(notes) => self.notes = Some(notes),
             }
+        }
+        if self.node.beside.notes.is_none() {
+            self.notes = None;
         }
         Ok(())
     }

@@ -3,9 +3,11 @@
 #[cfg(test)]
 mod tests;
 
+use super::allocate;
 use super::answer::{Rejected, words};
 use super::confirm;
 use super::draft::Draft;
+use super::flags;
 use super::password;
 use super::power;
 use super::set;
@@ -173,7 +175,11 @@ fn rows(verb: &Verb) -> &'static [Row] {
         | Verb::ResetBmc
         | Verb::SetPassword(_) => &[Row(Resting(Rest::ALL), Begin(JobKind::Bmc))],
         // These change the record alone, whatever the state, or end it (`enroll`).
-        Verb::Maintenance(_) | Verb::Set(_) | Verb::Delete => &[],
+        Verb::Maintenance(_)
+        | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
+        | Verb::Delete => &[],
     }
 }
 
@@ -203,6 +209,10 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         }
         Verb::Maintenance(reason) => return Ok(maintenance(draft, reason.as_deref())),
         Verb::Set(patch) => return set::set(draft, patch),
+        Verb::Allocate { allocation, wanted } => {
+            return allocate::allocate(draft, *allocation, wanted);
+        }
+        Verb::Deallocate(allocation) => return allocate::deallocate(draft, *allocation),
         Verb::Manage
         | Verb::Inspect
         | Verb::Provide
@@ -222,6 +232,10 @@ fn carry_out(draft: &mut Draft<'_>, verb: &Verb) -> Result<String, Rejected> {
         | Verb::BootDevice { .. }
         | Verb::ResetBmc
         | Verb::SetPassword(_) => {}
+    }
+    flags::allow(&draft.node, verb)?;
+    if matches!(verb, Verb::Manage) {
+        allocate::not_allocated(&draft.node, verb.name())?;
     }
     let state = &draft.node.state;
     let Some(Row(_, then)) = rows(verb).iter().find(|Row(when, _)| when.fits(state)) else {
@@ -254,7 +268,8 @@ fn rest_there(draft: &mut Draft<'_>, rest: Rest) -> String {
 }
 
 fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Rejected> {
-    let automated_clean = draft.ctx.policy.automated_clean;
+    let policy = draft.ctx.policy;
+    let automated_clean = draft.node.automated_clean.unwrap_or(policy.automated_clean);
     let ramdisk = plan::with_ramdisk;
     let (goal, steps) = match kind {
         JobKind::Verify => (Goal::Rest(Rest::Manageable), vec![Step::Bmc(BmcAct::Check)]),
@@ -298,7 +313,10 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
             (goal, vec![Step::Bmc(BmcAct::PowerOff)])
         }
         JobKind::Bmc => {
-            let steps = bmc_steps(verb, draft.ctx.policy.soft_power_off_secs)?;
+            let steps = match flags::instead_of_off(&draft.node, verb) {
+                Some(act) => vec![Step::Bmc(act)],
+                None => bmc_steps(verb, policy.soft_power_off_secs)?,
+            };
             if let Verb::SetPassword(next) = verb {
                 password::open(draft, next)?;
             }
@@ -342,6 +360,8 @@ fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Vec<Ste
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -380,6 +400,8 @@ fn accept_instance(draft: &mut Draft<'_>, verb: &Verb) -> Result<(), Rejected> {
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete
         | Verb::Power(_)
         | Verb::BootDevice { .. }
@@ -450,6 +472,8 @@ fn bmc_steps(verb: &Verb, soft_secs: u32) -> Result<Vec<Step>, Rejected> {
         | Verb::Unhold
         | Verb::Maintenance(_)
         | Verb::Set(_)
+        | Verb::Allocate { .. }
+        | Verb::Deallocate(_)
         | Verb::Delete => unreachable!("no row of this verb begins a job for the BMC alone"),
     }
 }

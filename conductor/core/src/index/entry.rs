@@ -2,13 +2,15 @@
 //! It travels beside the record; every decision reads the record itself.
 use crate::boot::{Boot, boot_for};
 use crate::id::{Actor, NodeName, OpId};
-use crate::node::{BmcAddress, Ended, Job, LastError, Maintenance, Node, Phase, Power, Rest};
+use crate::node::{
+    BmcAddress, Ended, Job, LastError, Maintenance, Node, Phase, Power, Rest, Trait,
+};
 use crate::time::Time;
 use crate::turn::Turn;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ironbeat_common::heartbeat::Status;
-use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, StepId, SystemUuid};
 use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +78,20 @@ pub struct Entry {
     pub system_uuid: Option<SystemUuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessee: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub protected: bool,
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub retired: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
 }
 
 /// It is in line, and maintenance keeps its turn from coming.
@@ -138,7 +154,7 @@ impl Entry {
             id: node.id,
             name: node.name.clone(),
             provision_state: node.state.provision_state().into(),
-            target_provision_state: node.state.target_provision_state().map(Into::into),
+            target_provision_state: node.target_provision_state().map(Into::into),
             target_power_state: node.job().and_then(Job::target_power_state).map(Into::into),
             rest: node.state.resting(),
             since: node.since,
@@ -163,6 +179,13 @@ impl Entry {
             macs: node.macs.clone(),
             system_uuid: node.system_uuid,
             serial: node.serial.clone(),
+            resource_class: node.resource_class.clone(),
+            owner: node.owner.clone(),
+            lessee: node.lessee.clone(),
+            traits: node.traits.clone(),
+            protected: node.protected.is_some(),
+            retired: node.retired.is_some(),
+            allocation: node.allocation,
         }
     }
 }

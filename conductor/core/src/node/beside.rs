@@ -2,6 +2,7 @@
 //! A version is never changed: a new one is put first, then the record names it. The conductor stores them.
 use super::access::BmcSecrets;
 use super::instance::InstanceData;
+use super::notes::Notes;
 use super::rescue::RescueLogin;
 use crate::id::OpId;
 use alloc::boxed::Box;
@@ -19,6 +20,8 @@ pub enum Beside {
     BmcSecrets(BmcSecrets),
     /// Who may log in to the rescue system that is being booted.
     RescueLogin(RescueLogin),
+    /// What an operator has written about the node.
+    Notes(Notes),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,14 +30,16 @@ pub enum BesideKind {
     InstanceData,
     BmcSecrets,
     RescueLogin,
+    Notes,
 }
 
 impl BesideKind {
-    pub const ALL: [BesideKind; 4] = [
+    pub const ALL: [BesideKind; 5] = [
         BesideKind::Inventory,
         BesideKind::InstanceData,
         BesideKind::BmcSecrets,
         BesideKind::RescueLogin,
+        BesideKind::Notes,
     ];
 
     /// The first token of its keys.
@@ -44,6 +49,7 @@ impl BesideKind {
             BesideKind::InstanceData => "instance_data",
             BesideKind::BmcSecrets => "bmc_secrets",
             BesideKind::RescueLogin => "rescue_login",
+            BesideKind::Notes => "notes",
         }
     }
 }
@@ -55,6 +61,7 @@ impl Beside {
             Beside::InstanceData(_) => BesideKind::InstanceData,
             Beside::BmcSecrets(_) => BesideKind::BmcSecrets,
             Beside::RescueLogin(_) => BesideKind::RescueLogin,
+            Beside::Notes(_) => BesideKind::Notes,
         }
     }
 }
@@ -70,6 +77,8 @@ pub struct Versions {
     pub bmc_secrets: Option<OpId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rescue_login: Option<OpId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<OpId>,
 }
 
 impl Versions {
@@ -79,6 +88,7 @@ impl Versions {
             BesideKind::InstanceData => self.instance_data.as_ref(),
             BesideKind::BmcSecrets => self.bmc_secrets.as_ref(),
             BesideKind::RescueLogin => self.rescue_login.as_ref(),
+            BesideKind::Notes => self.notes.as_ref(),
         }
     }
 
@@ -88,6 +98,7 @@ impl Versions {
             BesideKind::InstanceData => &mut self.instance_data,
             BesideKind::BmcSecrets => &mut self.bmc_secrets,
             BesideKind::RescueLogin => &mut self.rescue_login,
+            BesideKind::Notes => &mut self.notes,
         };
         *place = version;
     }

@@ -8,11 +8,13 @@ mod cipher;
 mod cleaned;
 mod collisions;
 mod error;
+mod flagged;
 mod hide;
 mod instance;
 mod job;
 mod kg;
 mod measured;
+mod notes;
 mod password;
 mod power;
 mod rescue;
@@ -20,13 +22,14 @@ mod secret;
 mod spec;
 mod step;
 mod ticket;
+mod traits;
 
 use crate::hints::Hints;
 use crate::id::{NodeName, OpId, RequestId};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
-use ironbeat_common::id::{BootId, Mac, NodeId, StepId, SystemUuid};
+use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, StepId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +41,7 @@ pub use cipher::{BadSuite, CipherSuite};
 pub use cleaned::{LeftAlone, LeftDisk, MAX_LEFT_DISKS, WhyLeft};
 pub use collisions::{Collisions, MAX_PLACES};
 pub use error::{During, LastError};
+pub use flagged::Flagged;
 pub use instance::{
     BadSource, Confirm, ConfirmToken, FileName, HttpUrl, Image, ImageSource, Instance,
     InstanceData, NewInstance,
@@ -46,6 +50,8 @@ pub(crate) use job::deaths;
 pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
 pub use kg::{BadKgKey, KgKey};
 pub use measured::{MeasuredBoot, Part, Unknown};
+pub(crate) use notes::merge;
+pub use notes::{MAX_DESCRIPTION, MAX_OBJECT_BYTES, Notes};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use rescue::{Rescue, RescueLogin};
@@ -56,6 +62,7 @@ pub use step::{
     WriteImage,
 };
 pub use ticket::{Ended, MAX_ENDED, MAX_VOID, Rival, RivalSign, Ticket, Tickets, Used};
+pub use traits::{MAX_TRAIT_BYTES, MAX_TRAITS, Trait};
 
 /// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
 pub const SCHEMA: u32 = 1;
@@ -69,6 +76,10 @@ pub const MAX_SKIPS: usize = 16;
 pub const MAX_MACS: usize = 32;
 /// As SMBIOS bounds nothing, and a record must stay small.
 pub const MAX_SERIAL_BYTES: usize = 255;
+/// Characters of a resource class, as in Ironic.
+pub const MAX_RESOURCE_CLASS: usize = 80;
+/// Characters of an owner and of a lessee, as in Ironic.
+pub const MAX_OWNER: usize = 255;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -95,6 +106,33 @@ pub struct Node {
     /// Disks that are neither cleaned nor deployed to: those that all hints of one entry fit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_block_devices: Vec<Hints>,
+    /// What kind of machine it is, for those who allocate: `baremetal-large`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_class: Option<String>,
+    /// Whose machine it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Who uses it at present, by leave of the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessee: Option<String>,
+    /// In order, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
+    /// Its instance is not taken away: no undeploy, no rebuild, no delete. Only where there is an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<Flagged>,
+    /// It serves nobody else after its present instance: it is not made available, and not deployed. Never while it is available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Flagged>,
+    /// Nobody switches it off: an operator's reboot is a reset, and jobs that boot the ramdisk do not begin.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub disable_power_off: bool,
+    /// Whether it is cleaned on its way to `available`; none: as the policy has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automated_clean: Option<bool>,
+    /// Whose it is, of those who asked for any node of its kind; it ends with the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
     /// The owner's order; present exactly from deploy to the end of undeploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
@@ -193,6 +231,57 @@ impl Node {
                 | Phase::AwaitingAgent { .. },
             )
             | None => None,
+        }
+    }
+
+    /// Ironic's `target_provision_state`: where a busy or failed node is headed.
+    pub fn target_provision_state(&self) -> Option<&'static str> {
+        match self.state.target_provision_state() {
+            Some(target) if target == Rest::Available.name() => {
+                Some(self.or_retired(Rest::Available).name())
+            }
+            target => target,
+        }
+    }
+
+    /// Where it rests instead, should it be retired.
+    pub(crate) fn or_retired(&self, rest: Rest) -> Rest {
+        match rest == Rest::Available && self.retired.is_some() {
+            true => Rest::Manageable,
+            false => rest,
+        }
+    }
+
+    /// Whether its machine serves somebody, or is on its way back to that.
+    pub fn serves(&self) -> bool {
+        let served = |rest: Rest| {
+            matches!(
+                rest,
+                Rest::Active
+                    | Rest::ServiceFailed
+                    | Rest::Rescue
+                    | Rest::RescueFailed
+                    | Rest::UnrescueFailed
+            )
+        };
+        match &self.state {
+            State::Resting(rest) => served(*rest),
+            State::Busy(job) => match (job.kind, job.goal) {
+                _ if job.instead().is_some() => false,
+                (JobKind::Service | JobKind::Rescue | JobKind::Unrescue, _) => true,
+                (JobKind::Bmc, Goal::Rest(rest)) => served(rest),
+                (
+                    JobKind::Verify
+                    | JobKind::Inspect
+                    | JobKind::Adopt
+                    | JobKind::Deploy
+                    | JobKind::Delete
+                    | JobKind::Clean
+                    | JobKind::ManualClean
+                    | JobKind::Bmc,
+                    _,
+                ) => false,
+            },
         }
     }
 

@@ -51,6 +51,7 @@ impl Story {
             inventory: None,
             secrets: None,
             instance_data: None,
+            notes: None,
         };
         let decision = decide(Some(&self.node), event, ctx).unwrap();
         let because = &decision.because;
@@ -146,7 +147,7 @@ fn a_failed_change_of_power_says_why_and_repeats_no_old_error() {
     };
     assert!(change.error.is_some());
     assert_eq!(step.error, change.error);
-    let story = story.ask(Verb::Set(Patch {
+    let story = story.ask(Verb::set(Patch {
         name: "box".parse().ok(),
         ..Patch::default()
     }));

@@ -97,6 +97,7 @@ pub fn enrolment(n: u16) -> Enrolment {
         secure_boot: None,
         root_device: Default::default(),
         skip_block_devices: Vec::new(),
+        further: Default::default(),
         inventory: None,
     }
 }
@@ -113,6 +114,7 @@ pub fn node(n: u16) -> Node {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     let decision = decide(None, &Event::Enrolled(enrolment(n)), ctx);
     decision

@@ -104,6 +104,7 @@ fn nodes() -> Vec<Node> {
         secure_boot: asked.secure_boot,
         root_device: asked.root_device,
         skip_block_devices: asked.skip_block_devices,
+        further: Default::default(),
         inventory: Some(hardware::inventory(7, Ipv4Addr::LOCALHOST.into())),
     };
     let (op, worker) = ("op-1".parse(), "w1".parse());
@@ -117,6 +118,7 @@ fn nodes() -> Vec<Node> {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     };
     let node = decide(None, &Event::Enrolled(first), ctx).ok();
     vec![
@@ -143,6 +145,12 @@ fn beside() -> Vec<Vec<u8>> {
         ),
         behind(
             &[2],
+            bytes(
+                &json!({ "description": "left of the door", "properties": { "memory_mb": 4096 }, "extra": { "a": [1, "b"] } }),
+            ),
+        ),
+        behind(
+            &[3],
             bytes(&json!({ "password": "Rack-pw-1", "kg": "00ff" })),
         ),
     ]
@@ -183,6 +191,13 @@ fn others() -> Vec<Vec<u8>> {
         (
             1,
             json!({ "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4": 1_796_009_753 }),
+        ),
+        (
+            10,
+            json!({
+                "schema": 1, "id": records::NODE, "name": "job7", "created": "2026-11-30T03:35:53.000Z", "op": "op-1",
+                "wanted": { "resource_class": "large", "traits": ["CUSTOM_GPU"], "candidates": [records::NODE], "owner": "a" },
+            }),
         ),
         (2, json!({ "id": "x", "made": "2026-11-30T03:35:53.000Z" })),
         (

@@ -63,7 +63,7 @@ fn left_by_a_dead_worker() -> Story {
 
 /// To another BMC.
 fn moved() -> Verb {
-    Verb::Set(Patch {
+    Verb::set(Patch {
         bmc: Some(BmcPatch::Ipmi {
             address: Some("198.51.100.77".parse().unwrap()),
             username: None,
@@ -216,7 +216,7 @@ fn what_comes_late_is_waited_for_longer_than_a_session_lives() {
 #[test]
 fn no_other_password_is_taken_while_it_is_not_known_which_is_right() {
     let give = |password: &str| {
-        Verb::Set(Patch {
+        Verb::set(Patch {
             bmc: Some(BmcPatch::Ipmi {
                 address: None,
                 username: None,

@@ -31,11 +31,11 @@ fn patch(json: &str) -> Patch {
 }
 
 fn set(story: Story, json: &str) -> Story {
-    story.ask(Verb::Set(patch(json)))
+    story.ask(Verb::set(patch(json)))
 }
 
 fn refused(mut story: Story, json: &str) -> String {
-    let (request, verb) = ("refused".parse().unwrap(), Verb::Set(patch(json)));
+    let (request, verb) = ("refused".parse().unwrap(), Verb::set(patch(json)));
     let refused = story.try_event(Event::Asked { request, verb });
     refused.unwrap_err().to_string()
 }
@@ -157,7 +157,7 @@ fn a_bmc_whose_password_nobody_knows_needs_it_anew() {
     );
     let mut story = Story::new();
     story.secrets = None;
-    let story = story.ask(Verb::Set(Patch {
+    let story = story.ask(Verb::set(Patch {
         bmc: Some(access().into()),
         ..Patch::default()
     }));
@@ -204,8 +204,8 @@ fn a_job_under_way_is_not_broken() {
     ] {
         assert_eq!(
             refused(Story::cleaning(), json),
-            "cannot change anything but the name, Secure Boot and further MAC addresses of a node that is clean wait \
-             (abort that first)",
+            "cannot change the BMC, what the machine is recognised by (but for further MAC addresses), its boot mode, its disks or \
+             whether it may be switched off of a node that is clean wait (abort that first)",
             "{json}"
         );
     }

@@ -54,6 +54,7 @@ fn ctx<'a>(story: &'a Story, op: &'a OpId, worker: &'a WorkerId) -> Ctx<'a> {
         inventory: None,
         secrets: None,
         instance_data: None,
+        notes: None,
     }
 }
 
@@ -355,7 +356,7 @@ fn explain_names_only_verbs_that_are_accepted() {
                 "node hold" => Verb::Hold,
                 "node unhold" => Verb::Unhold,
                 "node maintenance unset" => Verb::Maintenance(None),
-                "node set" => Verb::Set(patch.clone()),
+                "node set" => Verb::set(patch.clone()),
                 // It asks the BMC, whatever the node is at.
                 "bmc check" => continue,
                 "power off" => power(PowerVerb::Off),

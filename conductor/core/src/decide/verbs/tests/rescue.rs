@@ -8,6 +8,7 @@ use crate::explain::explain;
 use crate::node::{AgentStep, BmcAct, RescueLogin, Secret, Step};
 use ironbeat_common::heartbeat::{Outcome, Rescued, Retry, Status, StepError};
 use ironbeat_common::id::BootId;
+use serde_json::json;
 use std::string::{String, ToString};
 use std::vec;
 
@@ -185,4 +186,23 @@ fn a_ramdisk_that_reboots_in_the_middle_lets_people_in_anew() {
         matches!(step, Step::Agent(AgentStep::Rescue(_))),
         "{step:?}"
     );
+}
+
+#[test]
+fn a_machine_that_must_stay_on_is_not_rescued_and_a_rescued_one_can_be_protected() {
+    let say = |said: serde_json::Value| Verb::set(serde_json::from_value(said).unwrap());
+    let stays_on = || say(json!({ "disable_power_off": true }));
+    let mut story = active().ask(stays_on());
+    story.policy = policy();
+    let said = refused(&mut story, Verb::Rescue(login()));
+    assert!(said.contains("power off is disabled"), "{said}");
+    assert!(!words(&story).contains("node rescue"), "{}", words(&story));
+    let mut story = rescued().ask(stays_on());
+    let said = refused(&mut story, Verb::Unrescue);
+    assert!(said.contains("power off is disabled"), "{said}");
+    let story = rescued().ask(say(json!({ "protected": "payroll" })));
+    let mut story = story.is("rescue");
+    let said = refused(&mut story, Verb::Undeploy);
+    assert!(said.contains("protected (payroll)"), "{said}");
+    story.ask(Verb::Unrescue).is("unrescuing");
 }
