@@ -19,7 +19,8 @@ const USUAL: &str = "id,name,state,power,maintenance,bmc,error";
 pub struct ListArgs {
     #[command(flatten)]
     only: Conditions,
-    /// Of id, name, state, target, since, age, job, power, maintenance, worker, bmc and error; `--json` has all.
+    /// Of id, name, state, target, since, age, job, power, maintenance, worker, bmc, class, traits, owner, lessee, flags and error;
+    /// `--json` has all.
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',', value_parser = column, default_value = USUAL)]
     columns: Vec<&'static Column>,
     /// In the order of these columns; with `-` before it, the other way round: `--sort state,-age`.
@@ -112,6 +113,36 @@ const COLUMNS: &[Column] = &[
         compare: None,
     },
     Column {
+        name: "class",
+        head: "CLASS",
+        cell: |node, _| or_dash(node.resource_class.as_ref()),
+        compare: None,
+    },
+    Column {
+        name: "traits",
+        head: "TRAITS",
+        cell: |node, _| listed(node.traits.iter()),
+        compare: None,
+    },
+    Column {
+        name: "owner",
+        head: "OWNER",
+        cell: |node, _| or_dash(node.owner.as_ref()),
+        compare: None,
+    },
+    Column {
+        name: "lessee",
+        head: "LESSEE",
+        cell: |node, _| or_dash(node.lessee.as_ref()),
+        compare: None,
+    },
+    Column {
+        name: "flags",
+        head: "FLAGS",
+        cell: |node, _| listed(flags(node)),
+        compare: None,
+    },
+    Column {
         name: "error",
         head: "LAST ERROR",
         cell: |node, _| node.errors(),
@@ -127,6 +158,24 @@ struct Order {
 
 fn or_dash(value: Option<&impl ToString>) -> String {
     value.map_or("-".into(), ToString::to_string)
+}
+
+fn listed(words: impl Iterator<Item: ToString>) -> String {
+    let words: Vec<String> = words.map(|word| word.to_string()).collect();
+    match words.is_empty() {
+        true => "-".into(),
+        false => words.join(" "),
+    }
+}
+
+fn flags(node: &Summary) -> impl Iterator<Item = &'static str> {
+    let set = [
+        (node.protected, "protected"),
+        (node.retired, "retired"),
+        (node.allocation.is_some(), "allocated"),
+    ];
+    set.into_iter()
+        .filter_map(|(is_set, flag)| is_set.then_some(flag))
 }
 
 fn maintenance(node: &Summary) -> &'static str {

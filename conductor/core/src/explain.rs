@@ -418,7 +418,7 @@ fn attempt(node: &Node, job: &Job, policy: &Policy) -> String {
         job.at + 1,
         steps_of(job, node.found_boot_mode),
         job.tries,
-        policy.max_tries,
+        job.bounds().tries(policy),
         // The one that is being prepared counts for whoever reads this.
         job.boots + u32::from(*job.step() == Step::Bmc(BmcAct::Netboot)),
         policy.max_boots
@@ -486,15 +486,14 @@ fn next(node: &Node, policy: &Policy) -> String {
     if let Phase::Waiting { until, .. } = job.phase {
         return format!("{done}, at {until}");
     }
+    let max_tries = job.bounds().tries(policy);
     let otherwise = match &job.phase {
-        Phase::Acting { .. } | Phase::Backoff { .. } if job.tries < policy.max_tries => {
+        Phase::Acting { .. } | Phase::Backoff { .. } if job.tries < max_tries => {
             "another try".to_string()
         }
         Phase::AwaitingAgent { .. } | Phase::AgentStep { .. } if job.boots < policy.max_boots => {
             let again = match job.step() {
-                Step::Agent(_) if job.tries < policy.max_tries => {
-                    "another try, if that makes sense; "
-                }
+                Step::Agent(_) if job.tries < max_tries => "another try, if that makes sense; ",
                 Step::Agent(_)
                 | Step::Bmc(_)
                 | Step::AwaitAgent

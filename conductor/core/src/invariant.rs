@@ -140,6 +140,12 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         }
         State::Busy(job) => {
             holds(job.at < job.steps.len(), "the current step exists")?;
+            holds(
+                job.bounds
+                    .iter()
+                    .all(|bounded| bounded.follow < job.steps.len()),
+                "what is said of a step is said of one that there is",
+            )?;
             holds(job.tries > 0, "the current step was begun")?;
             let fits = match (&job.phase, job.step()) {
                 (Phase::InLine { .. }, _) => {

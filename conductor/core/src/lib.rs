@@ -17,6 +17,7 @@ pub mod index;
 pub mod invariant;
 pub mod lookup;
 pub mod manual;
+pub mod named;
 pub mod node;
 pub mod patch;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! Steps that an operator names, for a manual cleaning or for a service: what there is, and the plan that it makes.
 //! Plans that need no naming are in `plan`.
-use crate::node::{AgentStep, BmcAct, JobKind, Step};
+use crate::named::{Bounds, NamedStep};
+use crate::node::{AgentStep, BmcAct, Bounded, JobKind, Step, Work};
 use crate::plan;
 use crate::policy::Policy;
 use alloc::format;
@@ -45,7 +46,7 @@ pub enum ManualStep {
 #[serde(deny_unknown_fields)]
 pub struct Wish {
     /// In this order; from 1 to 64.
-    pub steps: Vec<ManualStep>,
+    pub steps: Vec<NamedStep>,
     /// The ramdisk is not booted: only steps that need none, and what was on stays on.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub disable_ramdisk: bool,
@@ -97,7 +98,7 @@ impl ManualStep {
 ///
 /// # Errors
 /// Why the steps cannot be done so, for the operator.
-pub(crate) fn steps(kind: JobKind, wish: &Wish, policy: &Policy) -> Result<Vec<Step>, String> {
+pub(crate) fn steps(kind: JobKind, wish: &Wish, policy: &Policy) -> Result<Work, String> {
     if wish.steps.is_empty() || wish.steps.len() > MAX_STEPS {
         let all: Vec<&str> = ManualStep::ALL.iter().map(ManualStep::name).collect();
         let (count, all) = (wish.steps.len(), all.join(", "));
@@ -110,12 +111,17 @@ pub(crate) fn steps(kind: JobKind, wish: &Wish, policy: &Policy) -> Result<Vec<S
         false => plan::with_ramdisk(),
     };
     let mut is_up = !wish.disable_ramdisk;
-    for (i, step) in wish.steps.iter().enumerate() {
-        check(kind, wish, step).map_err(|why| format!("step {}, {}: {why}", i + 1, step.name()))?;
+    // By its index.
+    let mut said: Vec<(usize, Bounds)> = Vec::new();
+    for (i, NamedStep { step, bounds }) in wish.steps.iter().enumerate() {
+        check(kind, wish, step)
+            .and_then(|()| bounds.check(step))
+            .map_err(|why| format!("step {}, {}: {why}", i + 1, step.name()))?;
         if step.needs_ramdisk() && !is_up {
             plan.extend(plan::with_ramdisk());
             is_up = true;
         }
+        let first = plan.len();
         match step {
             ManualStep::Hold => plan.push(Step::Hold),
             ManualStep::Wait { seconds } => plan.push(Step::Wait { secs: *seconds }),
@@ -144,6 +150,10 @@ pub(crate) fn steps(kind: JobKind, wish: &Wish, policy: &Policy) -> Result<Vec<S
                 plan.push(Step::Agent(AgentStep::EraseMetadata { disks: Vec::new() }));
             }
         }
+        // What takes several steps is bounded in each.
+        if *bounds != Bounds::NONE {
+            said.extend((first..plan.len()).map(|at| (at, *bounds)));
+        }
     }
     match (wish.disable_ramdisk, kind) {
         (false, JobKind::Service) => plan.extend(back_to_work(is_up)),
@@ -152,7 +162,15 @@ pub(crate) fn steps(kind: JobKind, wish: &Wish, policy: &Policy) -> Result<Vec<S
         (true, _) if plan.is_empty() => plan.push(Step::Bmc(BmcAct::Check)),
         (true, _) => {}
     }
-    Ok(plan)
+    let last = plan.len() - 1;
+    let bounded = said.into_iter().map(|(at, bounds)| Bounded {
+        follow: last - at,
+        bounds,
+    });
+    Ok(Work {
+        bounds: bounded.collect(),
+        steps: plan,
+    })
 }
 
 fn check(kind: JobKind, wish: &Wish, step: &ManualStep) -> Result<(), String> {

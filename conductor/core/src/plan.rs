@@ -411,6 +411,8 @@ mod tests {
                 let mut node = enrolled();
                 node.instance = Some(instance().split().0);
                 node.state = State::Busy(Job {
+                    bounds: Vec::new(),
+                    went_on: false,
                     kind,
                     goal: Goal::Rest(Rest::Active),
                     began: now,

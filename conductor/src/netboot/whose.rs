@@ -58,6 +58,8 @@ mod tests {
             goal: Goal::Rest(Rest::Manageable),
             began: now,
             steps: plan::with_ramdisk(),
+            bounds: vec![],
+            went_on: false,
             at: 1,
             tries: 1,
             boots: 1,

@@ -9,6 +9,7 @@ use ironbeat_core::allocation::Wanted;
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
 use ironbeat_core::manual::{ManualStep, Wish};
+use ironbeat_core::named::{Bounds, NamedStep, OnStepFailure};
 use ironbeat_core::node::{BootDevice, JobKind, Node, RescueLogin, Rest, Secret, State};
 
 impl World {
@@ -253,6 +254,33 @@ fn said(json: &str) -> Verb {
     Verb::set(serde_json::from_str(json).expect("a patch"))
 }
 
+/// Now and then a step has little time or few tries, or is not relied on.
+fn bounded(step: ManualStep, rng: &mut Rng) -> NamedStep {
+    let takes_bounds = match step {
+        ManualStep::Hold | ManualStep::Wait { .. } => false,
+        ManualStep::PowerOn
+        | ManualStep::PowerOff
+        | ManualStep::Reboot
+        | ManualStep::ResetBmc
+        | ManualStep::Inspect
+        | ManualStep::EraseDevicesMetadata => true,
+    };
+    let relied_on = !matches!(
+        step,
+        ManualStep::ResetBmc | ManualStep::Inspect | ManualStep::EraseDevicesMetadata
+    );
+    let bounds = Bounds {
+        timeout_secs: rng.pick(&[None, None, Some(120)]),
+        tries: rng.pick(&[None, Some(1), Some(2)]),
+        on_failure: match relied_on || rng.below(2) == 0 {
+            true => OnStepFailure::Fail,
+            false => OnStepFailure::Continue,
+        },
+    };
+    let bounds = if takes_bounds { bounds } else { Bounds::NONE };
+    NamedStep { step, bounds }
+}
+
 /// A few steps, of which a service erases nothing.
 fn wish(rng: &mut Rng, erases: bool) -> Wish {
     let disable_ramdisk = rng.below(4) == 0;
@@ -262,7 +290,9 @@ fn wish(rng: &mut Rng, erases: bool) -> Wish {
     });
     let all: Vec<ManualStep> = all.copied().collect();
     Wish {
-        steps: (0..=rng.below(4)).map(|_| rng.pick(&all)).collect(),
+        steps: (0..=rng.below(4))
+            .map(|_| bounded(rng.pick(&all), rng))
+            .collect(),
         disable_ramdisk,
     }
 }

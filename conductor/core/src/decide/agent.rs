@@ -75,7 +75,7 @@ pub(super) fn booted(
         at: draft.ctx.now,
         source: PowerSource::Agent,
     });
-    let max_tries = draft.ctx.policy.max_tries;
+    let max_tries = draft.max_tries();
     let job = draft.job();
     let phase = job.phase.clone();
     let because = match phase {
@@ -95,7 +95,7 @@ pub(super) fn booted(
                 job.step().name(),
                 job.tries
             );
-            draft.fail(FailureOf::Other, what)
+            draft.step_failed(FailureOf::Other, what)
         }
         Phase::AgentStep { .. } => begin_again(draft, inventory),
         // The next try begins with what this boot shows.
@@ -294,7 +294,7 @@ fn listen(draft: &mut Draft<'_>, status: &Status) -> String {
             let what = said(&error.what, MAX_ERROR);
             match error.retry {
                 Retry::Useful => draft.retry(FailureOf::Other, what),
-                Retry::Useless => draft.fail(FailureOf::Other, what),
+                Retry::Useless => draft.step_failed(FailureOf::Other, what),
             }
         }
         Status::Running { step, .. } if *step == id => return "the step goes on".into(),
@@ -351,7 +351,7 @@ fn done(draft: &mut Draft<'_>, outcome: &Outcome) -> String {
 /// An inspection that finishes has the last word on what disks there are, unless it could not see them.
 fn inspected(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
     if let Some(doubt) = disks::doubt(inventory, None, &draft.node.skip_block_devices) {
-        return draft.fail(
+        return draft.step_failed(
             FailureOf::Other,
             format!("the inspection could not see all disks ({doubt})"),
         );

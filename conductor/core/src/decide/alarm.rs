@@ -100,11 +100,11 @@ pub(super) fn worker_lost(
                 return because;
             }
             if let Some(what) = draft.once_only(&what) {
-                return draft.fail(FailureOf::Bmc, what);
+                return draft.step_failed(FailureOf::Bmc, what);
             }
             let tries = draft.job().tries;
-            if tries >= draft.ctx.policy.max_tries {
-                return draft.fail(FailureOf::Bmc, format!("{what} ({tries} tries)"));
+            if tries >= draft.max_tries() {
+                return draft.step_failed(FailureOf::Bmc, format!("{what} ({tries} tries)"));
             }
             draft.begin();
             format!("{what}: begun again")
@@ -192,13 +192,13 @@ fn step_due(draft: &mut Draft<'_>, last_beat: Option<&LastBeat>) -> String {
         ));
     }
     if over {
-        return draft.fail(
+        return draft.step_failed(
             FailureOf::Other,
             format!("{name} ran for {} s, its whole budget", ran.as_secs()),
         );
     }
     if hung >= secs(policy.step_stall_secs) {
-        return draft.fail(
+        return draft.step_failed(
             FailureOf::Other,
             format!("{name} has made no progress for {} s", hung.as_secs()),
         );

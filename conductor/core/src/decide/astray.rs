@@ -62,6 +62,6 @@ pub(super) fn looked_up(draft: &mut Draft<'_>, boot: BootId) -> Result<String, R
     draft.node.astray = Some(astray);
     let goal = power::goal(draft);
     let steps = [BmcAct::PowerOff, BmcAct::BootDisk].map(Step::Bmc);
-    draft.start(JobKind::Bmc, goal, steps.into());
+    draft.start(JobKind::Bmc, goal, steps.to_vec());
     Ok(format!("{words}: it is booted from the disk by force"))
 }

@@ -11,6 +11,7 @@ use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
 use crate::manual::{ManualStep, Wish};
+use crate::named::{Bounds, NamedStep, OnStepFailure};
 use crate::node::{
     AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, MeasuredBoot, Node,
     Phase, RescueLogin, Rest, Secret, Sign, State, Step,
@@ -403,9 +404,25 @@ fn wish(rng: &mut Rng, erases: bool) -> Wish {
     });
     let all: Vec<ManualStep> = all.copied().collect();
     Wish {
-        steps: (0..=rng.below(4)).map(|_| rng.pick(&all)).collect(),
+        steps: (0..=rng.below(4))
+            .map(|_| bounded(rng.pick(&all), rng))
+            .collect(),
         disable_ramdisk,
     }
+}
+
+/// Now and then a step is short of time or of tries, or is not relied on.
+fn bounded(step: ManualStep, rng: &mut Rng) -> NamedStep {
+    let bounds = Bounds {
+        timeout_secs: rng.pick(&[None, None, Some(60)]),
+        tries: rng.pick(&[None, Some(1), Some(2)]),
+        on_failure: rng.pick(&[OnStepFailure::Fail, OnStepFailure::Continue]),
+    };
+    let bounds = match bounds.check(&step) {
+        Ok(()) => bounds,
+        Err(_) => Bounds::NONE,
+    };
+    NamedStep { step, bounds }
 }
 
 fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {

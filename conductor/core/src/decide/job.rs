@@ -3,9 +3,11 @@
 use super::answer::Effect;
 use super::draft::Draft;
 use super::password;
+use crate::named::OnStepFailure;
 use crate::node::{
     BMC_RESTART_SECS, BesideKind, BmcAct, Collisions, During, Goal, HardwareFault, Instead, Job,
     JobKind, LastError, LeftAlone, Maintenance, Node, OnFailure, Phase, Rest, State, Step, Tickets,
+    Work,
 };
 use crate::plan;
 use crate::policy::Policy;
@@ -39,7 +41,8 @@ fn held(now: Time) -> Phase {
 
 impl Draft<'_> {
     /// Begins a job with its first step, which is never the agent's; so the last boot is retired.
-    pub(super) fn start(&mut self, kind: JobKind, goal: Goal, steps: Vec<Step>) -> String {
+    pub(super) fn start(&mut self, kind: JobKind, goal: Goal, work: impl Into<Work>) -> String {
+        let Work { steps, bounds } = work.into();
         self.retire_boot();
         let ended = core::mem::take(&mut self.node.tickets.ended);
         self.node.tickets = Tickets {
@@ -76,6 +79,8 @@ impl Draft<'_> {
             boots: 0,
             again: None,
             steps,
+            bounds,
+            went_on: false,
             at: 0,
             tries: 1,
             place: None,
@@ -114,7 +119,7 @@ impl Draft<'_> {
 
     /// Sets out on a step: orders it, and returns what it now waits for.
     pub(super) fn enter(&mut self, step: &Step) -> Phase {
-        let (now, policy) = (self.ctx.now, self.ctx.policy);
+        let (now, policy, bounds) = (self.ctx.now, self.ctx.policy, self.job().bounds());
         match step {
             Step::Hold => {
                 self.job().hold = true;
@@ -130,7 +135,7 @@ impl Draft<'_> {
             },
             Step::Bmc(act) => {
                 let (op, act) = (self.ctx.op.clone(), *act);
-                let until = now.after(budget(act, policy));
+                let until = now.after(budget(act, bounds.timeout_secs(policy.bmc_budget_secs)));
                 self.retire_boot();
                 if act == BmcAct::SetPassword {
                     password::begun(self, until);
@@ -154,7 +159,7 @@ impl Draft<'_> {
                 self.job().boots += 1;
                 Phase::AwaitingAgent {
                     since: now,
-                    until: now.after(secs(policy.boot_timeout_secs)),
+                    until: now.after(secs(bounds.timeout_secs(policy.boot_timeout_secs))),
                     sign: None,
                     died: 0,
                 }
@@ -165,7 +170,7 @@ impl Draft<'_> {
                 Phase::AgentStep {
                     id: StepId(self.node.counter),
                     since: now,
-                    until: now.after(secs(policy.step_budget_secs)),
+                    until: now.after(secs(bounds.timeout_secs(policy.step_budget_secs))),
                     seen: now,
                     mark: None,
                     marked: now,
@@ -176,25 +181,35 @@ impl Draft<'_> {
 
     /// The current step is done.
     pub(super) fn advance(&mut self) -> String {
+        let done = self.job().step().name();
+        format!("{done} is done, {}", self.go_on())
+    }
+
+    /// With the next step, or to the job's end.
+    fn go_on(&mut self) -> String {
         let job = self.job();
-        let done = job.step().name();
         job.tries = 0;
         if job.at + 1 < job.steps.len() {
             job.at += 1;
             let next = job.step().name();
+            // This boot was planned: those that nobody planned are counted anew.
+            if *job.step() == Step::Bmc(BmcAct::Netboot) {
+                job.boots = 0;
+            }
             self.begin();
-            return format!("{done} is done, {next} follows");
+            return format!("{next} follows");
         }
         let (kind, goal) = (job.kind, job.goal);
         let cleaned = kind == JobKind::Clean && !job.is_tidying();
+        let last_error = job.went_on.then(|| self.node.last_error.clone());
         self.finish_job(kind, goal);
+        if let Some(Some(last_error)) = last_error {
+            self.node.last_error = Some(last_error);
+        }
         let state = self.node.state.provision_state();
         match cleaned && !self.node.left_alone.is_empty() {
-            true => format!(
-                "{done} is done, the node is {state}; left alone: {}",
-                self.node.left_alone
-            ),
-            false => format!("{done} is done, the node is {state}"),
+            true => format!("the node is {state}; left alone: {}", self.node.left_alone),
+            false => format!("the node is {state}"),
         }
     }
 
@@ -260,7 +275,12 @@ impl Draft<'_> {
 
     fn follow(&mut self, wanted: Instead) -> String {
         match wanted {
-            Instead::Begin { kind, goal, steps } => self.start(kind, goal, steps),
+            Instead::Begin {
+                kind,
+                goal,
+                steps,
+                bounds,
+            } => self.start(kind, goal, Work { steps, bounds }),
             // The machine is as it was, and so is its node.
             Instead::Abort if self.job().kind.is_manual() && self.job().leaves_machine_alone() => {
                 let Goal::Rest(before) = self.job().goal else {
@@ -283,21 +303,35 @@ impl Draft<'_> {
         }
     }
 
+    /// The current step has failed for good: so has the job, unless the step says otherwise.
+    pub(super) fn step_failed(&mut self, failure_of: FailureOf, what: String) -> String {
+        let bounds = self.job().bounds();
+        if bounds.on_failure == OnStepFailure::Fail || self.job().is_tidying() {
+            return self.fail(failure_of, what);
+        }
+        let during = self.during();
+        self.node.last_error = Some(LastError {
+            at: self.ctx.now,
+            during,
+            what: what.clone(),
+        });
+        let job = self.job();
+        job.went_on = true;
+        let name = job.step().name();
+        format!(
+            "{name} failed ({what}), and is not relied on: {}",
+            self.go_on()
+        )
+    }
+
     /// Fails the job. A machine that a failed deploy or inspection left running is turned off first.
     pub(super) fn fail(&mut self, failure_of: FailureOf, what: String) -> String {
-        let state = self.node.state.provision_state();
-        let (now, mode) = (self.ctx.now, self.node.found_boot_mode);
+        let (now, during) = (self.ctx.now, self.during());
         let job = self.job();
         let (kind, goal, tidying) = (job.kind, job.goal, job.is_tidying());
         let spec = kind.spec();
         // Whatever runs on the machine of a job that has only waited is none of the job's.
         let untouched = job.is_untouched();
-        let during = During::Step {
-            provision_state: state.to_string(),
-            name: job.step().name().to_string(),
-            number: job.at + 1,
-            of: plan::steps_of(job, mode),
-        };
         if !tidying {
             let error = match kind {
                 JobKind::Bmc => &mut self.node.bmc_error,
@@ -330,11 +364,25 @@ impl Draft<'_> {
             (job.goal, job.steps, job.at, job.tries) =
                 (Goal::Rest(failed), vec![Step::Bmc(BmcAct::PowerOff)], 0, 0);
             job.hold = false;
+            job.bounds = Vec::new();
             self.begin();
         } else {
             self.node.state = State::Resting(failed);
         }
         what
+    }
+
+    /// The current step, for an error.
+    fn during(&mut self) -> During {
+        let state = self.node.state.provision_state();
+        let mode = self.node.found_boot_mode;
+        let job = self.job();
+        During::Step {
+            provision_state: state.to_string(),
+            name: job.step().name().to_string(),
+            number: job.at + 1,
+            of: plan::steps_of(job, mode),
+        }
     }
 
     /// A machine that failed in the middle of a step of cleaning or of a service is put aside, as Ironic does: in maintenance,
@@ -377,6 +425,9 @@ impl Draft<'_> {
         let can = job.boots < max_boots;
         // What was done of named steps is not done again: a boot more comes before the one that has none.
         if job.kind.is_manual() && can && matches!(job.step(), Step::Agent(_)) {
+            // Nor does the boot take the place of one of them, and what was said of it.
+            let follow = job.steps.len() - job.at - 1;
+            job.bounds.retain(|bounded| bounded.follow <= follow);
             job.steps.splice(job.at..job.at, plan::with_ramdisk());
         }
         let netboot = job.steps[..=job.at]
@@ -403,7 +454,9 @@ impl Draft<'_> {
     /// Maintenance is over: what it held goes on now, and has all its time anew.
     pub(super) fn resume(&mut self) {
         self.postpone();
-        let (now, budget) = (self.ctx.now, secs(self.ctx.policy.step_budget_secs));
+        let otherwise = self.ctx.policy.step_budget_secs;
+        let budget = secs(self.job().bounds().timeout_secs(otherwise));
+        let now = self.ctx.now;
         match &mut self.job().phase {
             Phase::Backoff { until, .. } => *until = now,
             Phase::AgentStep { until, .. } => *until = now.after(budget),
@@ -457,7 +510,7 @@ impl Draft<'_> {
 
     /// No time counts while maintenance holds the job.
     pub(super) fn postpone(&mut self) -> String {
-        let (now, policy) = (self.ctx.now, self.ctx.policy);
+        let (now, whole) = (self.ctx.now, self.boot_time());
         match &mut self.job().phase {
             Phase::InLine { .. }
             | Phase::Held { .. }
@@ -465,7 +518,7 @@ impl Draft<'_> {
             | Phase::Acting { .. } => {}
             Phase::Backoff { until, .. } => *until = now.after(secs(HELD_SECS)),
             Phase::AwaitingAgent { since, until, .. } => {
-                (*since, *until) = (now, now.after(secs(policy.boot_timeout_secs)));
+                (*since, *until) = (now, now.after(whole));
             }
             Phase::AgentStep {
                 until,
@@ -483,13 +536,24 @@ impl Draft<'_> {
     /// Begin the present step again, after a pause, or give up.
     pub(super) fn retry(&mut self, fault: FailureOf, because: String) -> String {
         if let Some(what) = self.once_only(&because) {
-            return self.fail(fault, what);
+            return self.step_failed(fault, what);
         }
-        let (max_tries, tries) = (self.ctx.policy.max_tries, self.job().tries);
-        if tries >= max_tries {
-            return self.fail(fault, format!("{because} ({tries} tries)"));
+        let tries = self.job().tries;
+        if tries >= self.max_tries() {
+            return self.step_failed(fault, format!("{because} ({tries} tries)"));
         }
         self.pause(because, false)
+    }
+
+    /// How often the current step may be tried.
+    pub(super) fn max_tries(&mut self) -> u32 {
+        self.job().bounds().tries(self.ctx.policy)
+    }
+
+    /// How long a whole boot of the ramdisk may take.
+    pub(super) fn boot_time(&mut self) -> core::time::Duration {
+        let otherwise = self.ctx.policy.boot_timeout_secs;
+        secs(self.job().bounds().timeout_secs(otherwise))
     }
 
     /// Begin the present step again, after a pause.
@@ -518,7 +582,7 @@ impl Draft<'_> {
 }
 
 /// The time that a worker has for one act.
-fn budget(act: BmcAct, policy: &Policy) -> core::time::Duration {
+fn budget(act: BmcAct, usual_secs: u32) -> core::time::Duration {
     let patience = match act {
         BmcAct::SoftOff { patience_secs, .. } | BmcAct::LeaveRamdisk { patience_secs } => {
             patience_secs
@@ -535,7 +599,7 @@ fn budget(act: BmcAct, policy: &Policy) -> core::time::Duration {
         | BmcAct::SetBootDevice { .. }
         | BmcAct::SetPassword => 0,
     };
-    secs(policy.bmc_budget_secs.saturating_add(patience))
+    secs(usual_secs.saturating_add(patience))
 }
 
 fn backoff(policy: &Policy, tries: u32) -> core::time::Duration {

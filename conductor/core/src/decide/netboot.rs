@@ -7,21 +7,26 @@ use crate::time::{Time, secs};
 use alloc::format;
 use alloc::string::String;
 
+const NOT_AWAITED: &str = "no ramdisk is waited for";
+
 /// Each sign has to be followed by the next, the lookup being the last, sooner than the whole boot has to be over.
 pub(super) fn seen(draft: &mut Draft<'_>, sign: Sign, at: Time) -> String {
     let (now, policy) = (draft.ctx.now, draft.ctx.policy);
-    let whole = secs(policy.boot_timeout_secs);
     if draft.node.is_held() {
         return format!("{HELD}: its job waits");
     }
-    let Some(Phase::AwaitingAgent {
+    if draft.node.job().is_none() {
+        return NOT_AWAITED.into();
+    }
+    let whole = draft.boot_time();
+    let Phase::AwaitingAgent {
         since,
         until,
         sign: known,
         died,
-    }) = draft.node.job_mut().map(|job| &mut job.phase)
+    } = &mut draft.job().phase
     else {
-        return "no ramdisk is waited for".into();
+        return NOT_AWAITED.into();
     };
     if at < *since {
         return "this was another boot".into();

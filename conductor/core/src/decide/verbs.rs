@@ -16,7 +16,7 @@ use crate::id::RequestId;
 use crate::manual;
 use crate::node::{
     Beside, BesideKind, BmcAct, Goal, Instead, JobKind, MAX_REQUESTS, Maintenance, Rest, State,
-    Step,
+    Step, Work,
 };
 use crate::plan;
 use crate::text::said;
@@ -270,13 +270,19 @@ fn rest_there(draft: &mut Draft<'_>, rest: Rest) -> String {
 fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Rejected> {
     let policy = draft.ctx.policy;
     let automated_clean = draft.node.automated_clean.unwrap_or(policy.automated_clean);
-    let ramdisk = plan::with_ramdisk;
-    let (goal, steps) = match kind {
-        JobKind::Verify => (Goal::Rest(Rest::Manageable), vec![Step::Bmc(BmcAct::Check)]),
+    let ramdisk = || plan::with_ramdisk().into();
+    let (goal, work): (Goal, Work) = match kind {
+        JobKind::Verify => (
+            Goal::Rest(Rest::Manageable),
+            vec![Step::Bmc(BmcAct::Check)].into(),
+        ),
         JobKind::Inspect => (Goal::Rest(Rest::Manageable), ramdisk()),
         JobKind::Adopt => {
             accept_instance(draft, verb)?;
-            (Goal::Rest(Rest::Active), vec![Step::Bmc(BmcAct::Check)])
+            (
+                Goal::Rest(Rest::Active),
+                vec![Step::Bmc(BmcAct::Check)].into(),
+            )
         }
         JobKind::Clean if automated_clean => (Goal::Rest(Rest::Available), ramdisk()),
         JobKind::Clean => return Ok(rest_there(draft, Rest::Available)),
@@ -296,10 +302,10 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
             }
             (Goal::Rest(Rest::Active), manual_steps(draft, kind, verb)?)
         }
-        JobKind::Rescue => (Goal::Rest(Rest::Rescue), rescue_steps(draft, verb)?),
+        JobKind::Rescue => (Goal::Rest(Rest::Rescue), rescue_steps(draft, verb)?.into()),
         JobKind::Unrescue => (
             Goal::Rest(Rest::Active),
-            plan::out_of_a_silent_ramdisk().into(),
+            plan::out_of_a_silent_ramdisk().to_vec().into(),
         ),
         JobKind::Deploy => {
             accept_instance(draft, verb)?;
@@ -310,7 +316,7 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
                 true => Goal::Clean,
                 false => Goal::Rest(Rest::Available),
             };
-            (goal, vec![Step::Bmc(BmcAct::PowerOff)])
+            (goal, vec![Step::Bmc(BmcAct::PowerOff)].into())
         }
         JobKind::Bmc => {
             let steps = match flags::instead_of_off(&draft.node, verb) {
@@ -320,10 +326,16 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
             if let Verb::SetPassword(next) = verb {
                 password::open(draft, next)?;
             }
-            (power::goal(draft), steps)
+            (power::goal(draft), steps.into())
         }
     };
-    let because = draft.instead(Instead::Begin { kind, goal, steps });
+    let Work { steps, bounds } = work;
+    let because = draft.instead(Instead::Begin {
+        kind,
+        goal,
+        steps,
+        bounds,
+    });
     Ok(match kind {
         JobKind::Bmc => format!("the operator wants to {} the node: {because}", verb.name()),
         JobKind::Verify
@@ -340,7 +352,7 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
 }
 
 /// Where none are named, the machine only goes back to its instance.
-fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Vec<Step>, Rejected> {
+fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Work, Rejected> {
     match verb {
         Verb::Clean(wish) | Verb::Service(wish) => {
             let steps = manual::steps(kind, wish, draft.ctx.policy);
@@ -366,7 +378,7 @@ fn manual_steps(draft: &Draft<'_>, kind: JobKind, verb: &Verb) -> Result<Vec<Ste
         | Verb::Power(_)
         | Verb::BootDevice { .. }
         | Verb::ResetBmc
-        | Verb::SetPassword(_) => Ok(plan::out_of_a_silent_ramdisk().into()),
+        | Verb::SetPassword(_) => Ok(plan::out_of_a_silent_ramdisk().to_vec().into()),
     }
 }
 

@@ -55,7 +55,6 @@ enum Values {
     Words(fn() -> Vec<String>),
 }
 
-/// A key of nodes' descriptions (class, trait, owner …) is a row here once `Entry` has it; nothing else need change.
 pub const KEYS: &[Key] = &[
     Key {
         name: "id",
@@ -162,6 +161,48 @@ pub const KEYS: &[Key] = &[
         about: "the machine's serial number",
         values: Values::Text,
         of: |node, say| each(&node.entry.serial, say),
+    },
+    Key {
+        name: "class",
+        about: "its resource class",
+        values: Values::Text,
+        of: |node, say| each(&node.entry.resource_class, say),
+    },
+    Key {
+        name: "trait",
+        about: "a trait that it has",
+        values: Values::Text,
+        of: |node, say| each(&node.entry.traits, say),
+    },
+    Key {
+        name: "owner",
+        about: "whose machine it is",
+        values: Values::Text,
+        of: |node, say| each(&node.entry.owner, say),
+    },
+    Key {
+        name: "lessee",
+        about: "who uses it by leave of the owner",
+        values: Values::Text,
+        of: |node, say| each(&node.entry.lessee, say),
+    },
+    Key {
+        name: "allocation",
+        about: "the id of the allocation that has it: `allocation=*` is any, `allocation!=*` none",
+        values: Values::Text,
+        of: |node, say| each(&node.entry.allocation, say),
+    },
+    Key {
+        name: "protected",
+        about: "whether its instance is protected",
+        values: Values::Words(yes_no),
+        of: |node, say| say(&yes(node.entry.protected)),
+    },
+    Key {
+        name: "retired",
+        about: "whether it is retired",
+        values: Values::Words(yes_no),
+        of: |node, say| say(&yes(node.entry.retired)),
     },
     Key {
         name: "error",

@@ -3,6 +3,7 @@
 use super::spec::{JobKind, OnFailure, Rest};
 use super::step::{BmcAct, Step};
 use crate::id::{Incarnation, OpId, WorkerId};
+use crate::named::Bounds;
 use crate::text::said;
 use crate::time::Time;
 use alloc::format;
@@ -29,11 +30,17 @@ pub struct Job {
     pub goal: Goal,
     pub began: Time,
     pub steps: Vec<Step>,
+    /// What was said of some of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bounds: Vec<Bounded>,
+    /// A step has failed, and the next one followed all the same.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub went_on: bool,
     /// Index of the current step.
     pub at: usize,
     /// How often the current step was begun.
     pub tries: u32,
-    /// How often this job has booted the ramdisk.
+    /// How often this job has booted the ramdisk, since its plan last asked for that.
     pub boots: u32,
     /// Why it boots the ramdisk again, the last time; none: it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +52,30 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub hold: bool,
     pub phase: Phase,
+}
+
+/// What was said of a step. It is known by how many follow it: boots of the ramdisk that come before it, and other disks for
+/// those that are left, change nothing of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Bounded {
+    pub follow: usize,
+    #[serde(flatten)]
+    pub bounds: Bounds,
+}
+
+/// The steps of a job, and what was said of some of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    pub steps: Vec<Step>,
+    pub bounds: Vec<Bounded>,
+}
+
+impl From<Vec<Step>> for Work {
+    fn from(steps: Vec<Step>) -> Self {
+        let bounds = Vec::new();
+        Self { steps, bounds }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +196,8 @@ pub enum Instead {
         kind: JobKind,
         goal: Goal,
         steps: Vec<Step>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        bounds: Vec<Bounded>,
     },
 }
 
@@ -221,6 +254,14 @@ impl State {
 impl Job {
     pub fn step(&self) -> &Step {
         &self.steps[self.at]
+    }
+
+    /// What was said of the current step.
+    pub fn bounds(&self) -> Bounds {
+        let follow = self.steps.len() - self.at - 1;
+        let mut said = self.bounds.iter();
+        let said = said.find(|bounded| bounded.follow == follow);
+        said.map_or(Bounds::NONE, |bounded| bounded.bounds)
     }
 
     /// The BMC act under way, and the worker that does it.

@@ -47,7 +47,7 @@ pub use instance::{
     InstanceData, NewInstance,
 };
 pub(crate) use job::deaths;
-pub use job::{Goal, Instead, Job, Mark, Phase, Sign, State};
+pub use job::{Bounded, Goal, Instead, Job, Mark, Phase, Sign, State, Work};
 pub use kg::{BadKgKey, KgKey};
 pub use measured::{MeasuredBoot, Part, Unknown};
 pub(crate) use notes::merge;

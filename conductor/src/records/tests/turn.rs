@@ -26,6 +26,8 @@ fn cleaned_in(before: &Node, place: Option<u16>, op: &str) -> Node {
         },
     };
     let state = State::Busy(Job {
+        bounds: vec![],
+        went_on: false,
         kind: JobKind::Clean,
         goal: Goal::Rest(Rest::Available),
         began: at,

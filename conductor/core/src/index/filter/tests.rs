@@ -36,6 +36,10 @@ fn a_node_fits_when_it_fits_every_condition() {
     let mut active = entry("active", Some(Rest::Active));
     active.last_error = Some("write the image: no space".into());
     active.target_provision_state = None;
+    active.traits = ["CUSTOM_GPU", "HW_CPU_X86_VMX"]
+        .map(|name| name.parse().unwrap())
+        .into();
+    (active.owner, active.protected) = (Some("Team A".into()), true);
     for (conditions, expected) in [
         ("", true),
         ("state=active", true),
@@ -60,6 +64,12 @@ fn a_node_fits_when_it_fits_every_condition() {
         ("error=*no space*", true),
         ("error!=*", false),
         ("target=*", false),
+        ("trait=custom_gpu,trait=HW_CPU_*", true),
+        ("trait!=CUSTOM_GPU", false),
+        ("trait!=CUSTOM_FPGA,owner=team a,lessee!=*", true),
+        ("class=*", false),
+        ("allocation!=*,protected=yes,retired=no", true),
+        ("retired=yes", false),
         (" state = active ", true),
     ] {
         assert_eq!(fits(&active, conditions), expected, "{conditions}");

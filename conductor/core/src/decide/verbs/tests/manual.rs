@@ -1,9 +1,10 @@
 //! Steps that an operator names: in which order, with which ramdisk, and what a failure leaves.
 use super::super::super::tests::{BOOT, NEXT_BOOT, Story};
-use super::super::super::{Event, Verb};
+use super::super::super::{Event, LastBeat, Verb};
 use super::refused;
 use crate::explain::explain;
 use crate::manual::{ManualStep, Wish};
+use crate::named::{Bounds, NamedStep, OnStepFailure};
 use crate::node::{AgentStep, BmcAct, HardwareFault, JobKind, Phase, Step};
 use crate::turn::Turn;
 use ironbeat_common::heartbeat::{Retry, Status, StepError};
@@ -16,7 +17,7 @@ const LATER: BootId = BootId::from_bytes([0xb2; 16]);
 
 fn wish(steps: &[ManualStep]) -> Wish {
     Wish {
-        steps: steps.to_vec(),
+        steps: steps.iter().copied().map(NamedStep::from).collect(),
         disable_ramdisk: false,
     }
 }
@@ -316,11 +317,126 @@ fn steps_are_said_as_ironic_says_them() {
         ManualStep::Wait { seconds: 5 },
         ManualStep::EraseDevicesMetadata,
     ];
-    assert_eq!(wish.steps, steps);
+    assert_eq!(wish.steps, steps.map(NamedStep::from));
     let unknown: Result<Wish, _> = serde_json::from_str(r#"{"steps":[{"step":"format"}]}"#);
     let unknown: String = unknown.unwrap_err().to_string();
     assert!(
         unknown.contains("unknown variant `format`, expected one of `hold`"),
         "{unknown}"
     );
+}
+
+fn bounded(step: ManualStep, bounds: Bounds) -> Wish {
+    let steps = vec![NamedStep { step, bounds }, ManualStep::Inspect.into()];
+    Wish {
+        steps,
+        disable_ramdisk: false,
+    }
+}
+
+fn failed(story: &Story, retry: Retry) -> Event {
+    let what = "sda: I/O error".into();
+    Event::Beat {
+        boot: story.node.boot.unwrap(),
+        status: Status::Failed {
+            step: story.node.agent_step().unwrap(),
+            error: StepError { what, retry },
+        },
+    }
+}
+
+#[test]
+fn a_step_has_its_own_time_and_its_own_tries() {
+    let bounds = Bounds {
+        timeout_secs: Some(90),
+        tries: Some(2),
+        ..Bounds::NONE
+    };
+    let erase = || {
+        let wish = bounded(ManualStep::EraseDevicesMetadata, bounds);
+        let story = manageable().ask(Verb::Clean(wish)).bmc_did();
+        story.boots(BOOT, &["S1"]).is("clean wait")
+    };
+    let mut story = erase();
+    let Phase::AgentStep { since, until, .. } = story.node.job().unwrap().phase else {
+        panic!("{:?}", story.node.state);
+    };
+    assert_eq!(until.since(since).as_secs(), 90);
+    // Its agent beats to the end.
+    let beat = LastBeat {
+        boot: BOOT,
+        at: until,
+        status: Status::Idle,
+    };
+    story.now = until;
+    let hung = story.event(Event::Alarm {
+        last_beat: Some(beat),
+    });
+    assert!(
+        hung.because.contains("its whole budget"),
+        "{}",
+        hung.because
+    );
+    assert!(hung.node.maintenance.is_some(), "it is put aside");
+    // Twice, not five times as the policy has it.
+    let story = erase();
+    let event = failed(&story, Retry::Useful);
+    let story = story.event(event).is("cleaning").alarm(None);
+    let event = failed(&story, Retry::Useful);
+    let story = story.event(event).is("clean failed");
+    assert!(story.because.contains("(2 tries)"), "{}", story.because);
+    // The next one has the policy's.
+    let story = erase().agent_did();
+    let Phase::AgentStep { since, until, .. } = story.node.job().unwrap().phase else {
+        panic!("{:?}", story.node.state);
+    };
+    let usual = story.policy.step_budget_secs;
+    assert_eq!(until.since(since).as_secs(), u64::from(usual));
+}
+
+#[test]
+fn a_step_that_is_not_relied_on_leaves_its_failure_and_the_next_one_follows() {
+    let bounds = Bounds {
+        on_failure: OnStepFailure::Continue,
+        ..Bounds::NONE
+    };
+    let wish = || bounded(ManualStep::EraseDevicesMetadata, bounds);
+    let story = manageable().ask(Verb::Clean(wish())).bmc_did();
+    let story = story.boots(BOOT, &["S1"]);
+    // A boot more in the middle of it changes nothing of what was said.
+    let story = story.boots(NEXT_BOOT, &["S1"]);
+    let event = failed(&story, Retry::Useless);
+    let story = story.event(event).is("clean wait");
+    assert_eq!(
+        story.because,
+        "erase_devices_metadata failed (sda: I/O error), and is not relied on: inspect follows"
+    );
+    let story = story.agent_did().bmc_did().is("manageable");
+    let last = story.node.last_error.as_ref().unwrap();
+    assert_eq!(last.what, "sda: I/O error");
+    assert!(story.node.maintenance.is_none());
+    // The next job begins afresh.
+    let story = story.ask(Verb::Inspect);
+    assert!(story.node.last_error.is_none());
+}
+
+#[test]
+fn a_boot_that_comes_between_has_not_the_time_of_a_step_that_is_done() {
+    let bounds = Bounds {
+        timeout_secs: Some(60),
+        ..Bounds::NONE
+    };
+    let time = |story: &Story| match story.node.job().unwrap().phase {
+        Phase::AwaitingAgent { since, until, .. } => until.since(since).as_secs(),
+        ref other => panic!("{other:?}"),
+    };
+    let wish = bounded(ManualStep::Reboot, bounds);
+    let story = manageable().ask(Verb::Clean(wish)).bmc_did();
+    let story = story.boots(BOOT, &["S1"]).bmc_did();
+    assert_eq!(time(&story), 60);
+    let story = story.boots(NEXT_BOOT, &["S1"]);
+    // It falls silent in the middle of the inspection. The boot that was named is not one of those that are bounded.
+    let story = story.alarm(None).bmc_did();
+    let usual = story.policy.boot_timeout_secs;
+    assert_eq!(time(&story), u64::from(usual));
 }
