@@ -163,26 +163,30 @@ mod tests {
     /// A line in a list of commands has room for so much.
     const MAX_CHARS: usize = 90;
 
-    fn look(command: &clap::Command, path: &str) {
+    /// What is wrong with the texts of a command and of those below it.
+    fn faults(command: &clap::Command, path: &str) -> Vec<String> {
         let about = command.get_about().map(ToString::to_string);
         let about = about.unwrap_or_default();
-        assert!(!about.is_empty(), "{path} says nothing of itself");
         let chars = about.chars().count();
-        assert!(
-            chars <= MAX_CHARS && !about.contains('\n'),
-            "{path}: {about}"
-        );
+        let mut faults = Vec::new();
+        if about.is_empty() || chars > MAX_CHARS || about.contains('\n') {
+            faults.push(format!("{path}: {chars} characters: {about}"));
+        }
         for arg in command.get_arguments() {
-            let (id, helped) = (arg.get_id(), arg.get_help().is_some());
-            assert!(helped, "{path}: {id} says nothing of itself");
+            if arg.get_help().is_none() {
+                faults.push(format!("{path}: {} says nothing of itself", arg.get_id()));
+            }
         }
         for command in command.get_subcommands() {
-            look(command, &format!("{path} {}", command.get_name()));
+            let below = format!("{path} {}", command.get_name());
+            faults.extend(self::faults(command, &below));
         }
+        faults
     }
 
     #[test]
     fn every_command_says_what_it_does_in_one_line_and_every_argument_what_it_is() {
-        look(&Ironbeat::command(), "ironbeat");
+        let none: Vec<String> = Vec::new();
+        assert_eq!(faults(&Ironbeat::command(), "ironbeat"), none);
     }
 }

@@ -5,7 +5,7 @@ use super::bulk::only_for_one;
 use super::choose::{Chosen, Many};
 use super::client::Client;
 use super::login::BmcLogin;
-use super::manual::StepArgs;
+use super::manual::WishArgs;
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::profile::{ProfileArgs, TraitCommand, change_traits};
@@ -19,7 +19,6 @@ use ironbeat_common::image::Checksum;
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
-use ironbeat_core::manual::Wish;
 use ironbeat_core::node::{BmcAddress, BootDevice, Image, ImageSource, NewInstance, Rest, Trait};
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
@@ -78,14 +77,14 @@ pub enum NodeCommand {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        steps: StepArgs,
+        wish: WishArgs,
     },
     #[command(about = about::<request::Service>())]
     Service {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        steps: StepArgs,
+        wish: WishArgs,
     },
     #[command(about = about::<request::Rescue>())]
     Rescue {
@@ -346,8 +345,8 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             };
             which.ask(&client, Success::At(Rest::Active), ask).await
         }
-        NodeCommand::Clean { which, steps } => {
-            let wish = Wish::from(steps);
+        NodeCommand::Clean { which, wish } => {
+            let wish = wish.wish()?;
             let ask = |node| request::Clean {
                 node,
                 request: fresh_request(),
@@ -355,8 +354,8 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             };
             which.ask(&client, Success::At(Rest::Manageable), ask).await
         }
-        NodeCommand::Service { which, steps } => {
-            let wish = Wish::from(steps);
+        NodeCommand::Service { which, wish } => {
+            let wish = wish.wish()?;
             let ask = |node| request::Service {
                 node,
                 request: fresh_request(),

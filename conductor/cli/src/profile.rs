@@ -70,6 +70,7 @@ pub enum TraitCommand {
     Remove {
         /// Id or name.
         node: String,
+        /// Some that it has.
         #[arg(required = true)]
         traits: Vec<Trait>,
     },
@@ -77,6 +78,7 @@ pub enum TraitCommand {
     Set {
         /// Id or name.
         node: String,
+        /// All that it is to have.
         traits: Vec<Trait>,
     },
 }

@@ -22,6 +22,7 @@ pub mod node;
 pub mod patch;
 pub mod plan;
 pub mod policy;
+pub mod runbook;
 pub mod text;
 pub mod time;
 pub mod turn;

@@ -1,6 +1,7 @@
-//! Steps that an operator names, for a manual cleaning or for a service: what there is, and the plan that it makes.
+//! Steps that an operator names, for a manual cleaning or for a service: the plan that they make. `named` has what there is.
 //! Plans that need no naming are in `plan`.
-use crate::named::{Bounds, NamedStep};
+use crate::id::RunbookName;
+use crate::named::{Bounds, ManualStep, NamedStep};
 use crate::node::{AgentStep, BmcAct, Bounded, JobKind, Step, Work};
 use crate::plan;
 use crate::policy::Policy;
@@ -10,89 +11,24 @@ use alloc::vec;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// A step by name, with Ironic's names where it has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(
-    tag = "step",
-    content = "args",
-    rename_all = "snake_case",
-    deny_unknown_fields
-)]
-pub enum ManualStep {
-    /// Nothing more is done until `node unhold`; a ramdisk that runs stays.
-    Hold,
-    /// Nothing is done for so long; a ramdisk that runs stays.
-    Wait {
-        /// From 1 to 86400.
-        seconds: u32,
-    },
-    /// On, into the ramdisk, unless it is there already.
-    PowerOn,
-    PowerOff,
-    /// Off and on again, into the ramdisk.
-    Reboot,
-    /// The BMC restarts; the machine goes on.
-    ResetBmc,
-    /// Read all hardware anew.
-    Inspect,
-    /// Make old signatures and partition tables of all disks unreadable. Not in a service.
-    EraseDevicesMetadata,
-}
-
 /// What a manual cleaning, or a service, is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Wish {
-    /// In this order; from 1 to 64.
+    /// In this order; from 1 to 64, unless a runbook has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<NamedStep>,
     /// The ramdisk is not booted: only steps that need none, and what was on stays on.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub disable_ramdisk: bool,
+    /// They are those of this runbook, which a worker puts in their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<RunbookName>,
 }
 
 const MAX_STEPS: usize = 64;
 const MAX_WAIT_SECS: u32 = 86_400;
-
-impl ManualStep {
-    /// All that need no argument, and an example of the rest.
-    pub const ALL: &[ManualStep] = &[
-        ManualStep::Hold,
-        ManualStep::Wait { seconds: 60 },
-        ManualStep::PowerOn,
-        ManualStep::PowerOff,
-        ManualStep::Reboot,
-        ManualStep::ResetBmc,
-        ManualStep::Inspect,
-        ManualStep::EraseDevicesMetadata,
-    ];
-
-    pub fn name(&self) -> &'static str {
-        match self {
-            ManualStep::Hold => "hold",
-            ManualStep::Wait { .. } => "wait",
-            ManualStep::PowerOn => "power_on",
-            ManualStep::PowerOff => "power_off",
-            ManualStep::Reboot => "reboot",
-            ManualStep::ResetBmc => "reset_bmc",
-            ManualStep::Inspect => "inspect",
-            ManualStep::EraseDevicesMetadata => "erase_devices_metadata",
-        }
-    }
-
-    fn needs_ramdisk(&self) -> bool {
-        match self {
-            ManualStep::Inspect | ManualStep::EraseDevicesMetadata => true,
-            ManualStep::Hold
-            | ManualStep::Wait { .. }
-            | ManualStep::PowerOn
-            | ManualStep::PowerOff
-            | ManualStep::Reboot
-            | ManualStep::ResetBmc => false,
-        }
-    }
-}
 
 /// The whole plan of a job of this kind; the disks that are erased follow with the lookup (`plan`).
 ///

@@ -1,11 +1,40 @@
-//! A step as somebody names it: what is done, how long it may take, how often it is tried, and what its failure does.
+//! A step as somebody names it: what there is, how long it may take, how often it is tried, and what its failure does.
 //! `manual` makes the plan of such steps; a job keeps their bounds beside its own steps.
-use crate::manual::ManualStep;
 use crate::policy::Policy;
 use alloc::format;
 use alloc::string::String;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
+
+/// A step by name, with Ironic's names where it has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(
+    tag = "step",
+    content = "args",
+    rename_all = "snake_case",
+    deny_unknown_fields
+)]
+pub enum ManualStep {
+    /// Nothing more is done until `node unhold`; a ramdisk that runs stays.
+    Hold,
+    /// Nothing is done for so long; a ramdisk that runs stays.
+    Wait {
+        /// From 1 to 86400.
+        seconds: u32,
+    },
+    /// On, into the ramdisk, unless it is there already.
+    PowerOn,
+    PowerOff,
+    /// Off and on again, into the ramdisk.
+    Reboot,
+    /// The BMC restarts; the machine goes on.
+    ResetBmc,
+    /// Read all hardware anew.
+    Inspect,
+    /// Make old signatures and partition tables of all disks unreadable. Not in a service.
+    EraseDevicesMetadata,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -47,6 +76,45 @@ impl OnStepFailure {
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     fn is_fail(&self) -> bool {
         *self == OnStepFailure::Fail
+    }
+}
+
+impl ManualStep {
+    /// All that need no argument, and an example of the rest.
+    pub const ALL: &[ManualStep] = &[
+        ManualStep::Hold,
+        ManualStep::Wait { seconds: 60 },
+        ManualStep::PowerOn,
+        ManualStep::PowerOff,
+        ManualStep::Reboot,
+        ManualStep::ResetBmc,
+        ManualStep::Inspect,
+        ManualStep::EraseDevicesMetadata,
+    ];
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            ManualStep::Hold => "hold",
+            ManualStep::Wait { .. } => "wait",
+            ManualStep::PowerOn => "power_on",
+            ManualStep::PowerOff => "power_off",
+            ManualStep::Reboot => "reboot",
+            ManualStep::ResetBmc => "reset_bmc",
+            ManualStep::Inspect => "inspect",
+            ManualStep::EraseDevicesMetadata => "erase_devices_metadata",
+        }
+    }
+
+    pub(crate) fn needs_ramdisk(&self) -> bool {
+        match self {
+            ManualStep::Inspect | ManualStep::EraseDevicesMetadata => true,
+            ManualStep::Hold
+            | ManualStep::Wait { .. }
+            | ManualStep::PowerOn
+            | ManualStep::PowerOff
+            | ManualStep::Reboot
+            | ManualStep::ResetBmc => false,
+        }
     }
 }
 

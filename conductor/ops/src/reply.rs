@@ -1,12 +1,13 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
-use ironbeat_common::id::{AllocationId, NodeId};
+use ironbeat_common::id::{AllocationId, NodeId, RunbookId};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::allocation::Wanted;
 use ironbeat_core::id::{Actor, AllocationName, Incarnation, NodeName, WorkerId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Notes, Power, State, Trait};
+use ironbeat_core::runbook::RunbookText;
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -222,6 +223,16 @@ pub struct AllocationInfo {
     pub node_name: Option<NodeName>,
     pub created: Time,
     pub wanted: Wanted,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RunbookInfo {
+    pub id: RunbookId,
+    pub created: Time,
+    pub updated: Time,
+    #[serde(flatten)]
+    pub text: RunbookText,
 }
 
 /// Options by name.

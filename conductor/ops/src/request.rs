@@ -4,9 +4,9 @@ use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::LookupEntry;
 use crate::reply::{
-    AllocationInfo, NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo,
+    AllocationInfo, NodePage, Revoked, Rotated, RunbookInfo, SealKey, Shown, Summary, WorkerInfo,
 };
-use ironbeat_common::id::{AllocationId, Mac, NodeId, SystemUuid};
+use ironbeat_common::id::{AllocationId, Mac, NodeId, RunbookId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
 use ironbeat_core::explain::Explanation;
@@ -14,6 +14,8 @@ use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{AllocationName, NodeName, RequestId};
 use ironbeat_core::manual::Wish;
 use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secret, Trait};
+use ironbeat_core::runbook::RunbookText;
+use ironbeat_core::time::Time;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -140,12 +142,17 @@ questions! {
     Abort: "node.abort", Operator, "End the job under way.", Shown;
     SetMaintenance: "node.maintenance_set", Operator, "Begin maintenance: no new jobs, and the power is left alone.", Shown;
     UnsetMaintenance: "node.maintenance_unset", Operator, "End maintenance.", Shown;
-    SetNode: "node.set", Operator, "Change what is said of a node: name, BMC, how its machine is recognised and boots, class, owner, traits, notes, what is kept from it.", Shown;
+    SetNode: "node.set", Operator, "Change what is said of a node. Name, BMC, how its machine is recognised and boots, class, owner, traits, notes, what is kept from it.", Shown;
     DeleteNode: "node.delete", Operator, "Forget a node. Once more, by id, drops what a delete or an enrolment that was cut short left; the answer is then 404.", Shown;
     CreateAllocation: "allocation.create", Operator, "Have any free node of a kind, or one that serves somebody already.", AllocationInfo;
     ListAllocations: "allocation.list", Observer, "All allocations, and the node that each has.", Vec<AllocationInfo>;
     ShowAllocation: "allocation.show", Observer, "One allocation.", AllocationInfo;
     DeleteAllocation: "allocation.delete", Operator, "End an allocation: its node is free for others. By the id of one that is gone, frees a node that names it still; the answer is then 404.", AllocationInfo;
+    CreateRunbook: "runbook.create", Operator, "Keep named steps, for cleanings and services of the nodes that they are for.", RunbookInfo;
+    ListRunbooks: "runbook.list", Observer, "All runbooks, in the order of their names.", Vec<RunbookInfo>;
+    ShowRunbook: "runbook.show", Observer, "One runbook and its steps.", RunbookInfo;
+    SetRunbook: "runbook.set", Operator, "Put another text in a runbook's place; jobs that have begun keep their steps.", RunbookInfo;
+    DeleteRunbook: "runbook.delete", Operator, "Forget a runbook; jobs that have begun keep their steps.", RunbookInfo;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
@@ -179,6 +186,7 @@ macro_rules! empty {
 }
 empty!(
     ListAllocations,
+    ListRunbooks,
     ListLookups,
     ListWorkers,
     RotateKey,
@@ -407,6 +415,44 @@ pub struct ShowAllocation {
 #[serde(deny_unknown_fields)]
 pub struct DeleteAllocation {
     pub allocation: String,
+}
+
+/// A new runbook. The client chooses `id`, so that a repeated request makes one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateRunbook {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<RunbookId>,
+    pub runbook: RunbookText,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetRunbook {
+    /// Id or name.
+    pub runbook: String,
+    /// Only if it was changed last then, and so is as the client read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated: Option<Time>,
+    pub text: RunbookText,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShowRunbook {
+    pub runbook: String,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRunbook {
+    pub runbook: String,
 }
 
 /// A node's BMC, or one that no node has yet: exactly one of the two.

@@ -315,7 +315,7 @@ pub(super) async fn list(worker: &Arc<Worker>) -> Result<Vec<AllocationInfo>, Ap
     });
     let had: BTreeMap<AllocationId, Arc<Entry>> = entries.into_iter().collect();
     let mut all = Vec::new();
-    for made in worker.store.all_allocations().await? {
+    for made in worker.store.allocations.all().await? {
         let known = had
             .get(&made.id)
             .filter(|entry| made.node == Some(entry.id));

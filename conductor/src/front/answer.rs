@@ -4,7 +4,7 @@ use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
-use super::{allocation, bmc, check, login};
+use super::{allocation, bmc, check, login, runbook};
 use crate::clock;
 use crate::config::Scripts;
 use crate::confirm;
@@ -108,11 +108,11 @@ pub async fn answer(
             Reply::Adopt(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Clean(ask) => {
-            let wanted = Verb::Clean(ask.wish);
+            let wanted = Verb::Clean(runbook::drawn(worker, &ask.node, ask.wish).await?);
             Reply::Clean(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Service(ask) => {
-            let wanted = Verb::Service(ask.wish);
+            let wanted = Verb::Service(runbook::drawn(worker, &ask.node, ask.wish).await?);
             Reply::Service(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Rescue(ask) => {
@@ -151,6 +151,13 @@ pub async fn answer(
         }
         Request::DeleteAllocation(ask) => {
             Reply::DeleteAllocation(allocation::delete(worker, &ask.allocation).await?)
+        }
+        Request::CreateRunbook(ask) => Reply::CreateRunbook(runbook::create(worker, ask).await?),
+        Request::ListRunbooks(_) => Reply::ListRunbooks(runbook::list(worker).await?),
+        Request::ShowRunbook(ask) => Reply::ShowRunbook(runbook::show(worker, &ask.runbook).await?),
+        Request::SetRunbook(ask) => Reply::SetRunbook(runbook::set(worker, ask).await?),
+        Request::DeleteRunbook(ask) => {
+            Reply::DeleteRunbook(runbook::delete(worker, &ask.runbook).await?)
         }
         Request::ChangePower(ask) => {
             let wanted = Verb::Power(ask.power);

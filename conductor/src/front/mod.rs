@@ -18,6 +18,7 @@ pub mod nats;
 mod operator;
 mod owner;
 mod refusal;
+mod runbook;
 mod sealed;
 mod shared;
 mod translate;

@@ -1,9 +1,10 @@
 //! Documents of one kind in JetStream: loaded from the leader, written by compare-and-swap, unique by claim keys.
 //! `document` declares each kind; only `nodes` writes node records, for `drive`.
 use super::StoreError;
-use super::document::{Claims, Document, key, parse, words};
+use super::document::{Claims, Document, id_of, key, parse, words};
 use super::kv::{ENTRY, Kv, KvError, Revision};
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ const WRITES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often a refusal is taken for one that may pass: for half a minute.
 const REFUSALS: u32 = 60;
+
+/// Read at once for a list.
+const AT_ONCE: usize = 32;
 
 pub struct Records<T> {
     pub(crate) kv: Kv,
@@ -45,6 +49,43 @@ impl<T: Document> Records<T> {
         match self.kv.read(&key).await? {
             (None, _) => Ok(None),
             (Some(value), revision) => Ok(Some((parse(&key, &value)?, revision))),
+        }
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn count(&self) -> Result<usize, StoreError> {
+        Ok(self.kv.keys(&format!("{}.>", T::KIND)).await?.len())
+    }
+
+    /// In the order of their keys' ids. One that cannot be read is left out, and told in the log.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn all(&self) -> Result<Vec<T>, StoreError> {
+        let keys = self.kv.keys(&format!("{}.>", T::KIND)).await?;
+        let mut ids: Vec<T::Id> = keys.iter().filter_map(|key| id_of::<T>(key)).collect();
+        ids.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        let reads: Vec<_> = ids
+            .into_iter()
+            .map(|id| self.clone().readable(id))
+            .collect();
+        let read = stream::iter(reads).buffered(AT_ONCE);
+        let found: Vec<Option<T>> = read.try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn readable(self, id: T::Id) -> Result<Option<T>, StoreError> {
+        match self.load(id).await {
+            Ok(found) => Ok(found.map(|(document, _)| document)),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                let document = words::<T>(id);
+                tracing::warn!(document, "it is left out of a list: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -8,8 +8,8 @@ use ironbeat_common::id::AllocationId;
 use ironbeat_core::allocation::Wanted;
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
-use ironbeat_core::manual::{ManualStep, Wish};
-use ironbeat_core::named::{Bounds, NamedStep, OnStepFailure};
+use ironbeat_core::manual::Wish;
+use ironbeat_core::named::{Bounds, ManualStep, NamedStep, OnStepFailure};
 use ironbeat_core::node::{BootDevice, JobKind, Node, RescueLogin, Rest, Secret, State};
 
 impl World {
@@ -294,5 +294,6 @@ fn wish(rng: &mut Rng, erases: bool) -> Wish {
             .map(|_| bounded(rng.pick(&all), rng))
             .collect(),
         disable_ramdisk,
+        runbook: None,
     }
 }

@@ -2,7 +2,8 @@
 //! Why some of it differs from Ironic is in `reasons`.
 use crate::story::{Story, instance};
 use ironbeat_core::decide::Verb;
-use ironbeat_core::manual::{ManualStep, Wish};
+use ironbeat_core::manual::Wish;
+use ironbeat_core::named::ManualStep;
 use ironbeat_core::node::{RescueLogin, Secret};
 
 /// A node in this state of Ironic's, come there as nodes do; none: we have no such state.
@@ -68,8 +69,9 @@ fn login() -> RescueLogin {
 
 fn inspect() -> Wish {
     Wish {
-        steps: vec![ManualStep::Inspect],
+        steps: vec![ManualStep::Inspect.into()],
         disable_ramdisk: false,
+        runbook: None,
     }
 }
 

@@ -10,8 +10,8 @@ use crate::explain::explain;
 use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
-use crate::manual::{ManualStep, Wish};
-use crate::named::{Bounds, NamedStep, OnStepFailure};
+use crate::manual::Wish;
+use crate::named::{Bounds, ManualStep, NamedStep, OnStepFailure};
 use crate::node::{
     AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, MeasuredBoot, Node,
     Phase, RescueLogin, Rest, Secret, Sign, State, Step,
@@ -408,6 +408,7 @@ fn wish(rng: &mut Rng, erases: bool) -> Wish {
             .map(|_| bounded(rng.pick(&all), rng))
             .collect(),
         disable_ramdisk,
+        runbook: None,
     }
 }
 

@@ -336,6 +336,13 @@ fn begin(draft: &mut Draft<'_>, kind: JobKind, verb: &Verb) -> Result<String, Re
         steps,
         bounds,
     });
+    let because = if let Verb::Clean(wish) | Verb::Service(wish) = verb
+        && let Some(runbook) = &wish.runbook
+    {
+        format!("{because}, runbook {runbook}")
+    } else {
+        because
+    };
     Ok(match kind {
         JobKind::Bmc => format!("the operator wants to {} the node: {because}", verb.name()),
         JobKind::Verify

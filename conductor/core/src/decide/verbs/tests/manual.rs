@@ -3,8 +3,8 @@ use super::super::super::tests::{BOOT, NEXT_BOOT, Story};
 use super::super::super::{Event, LastBeat, Verb};
 use super::refused;
 use crate::explain::explain;
-use crate::manual::{ManualStep, Wish};
-use crate::named::{Bounds, NamedStep, OnStepFailure};
+use crate::manual::Wish;
+use crate::named::{Bounds, ManualStep, NamedStep, OnStepFailure};
 use crate::node::{AgentStep, BmcAct, HardwareFault, JobKind, Phase, Step};
 use crate::turn::Turn;
 use ironbeat_common::heartbeat::{Retry, Status, StepError};
@@ -19,6 +19,7 @@ fn wish(steps: &[ManualStep]) -> Wish {
     Wish {
         steps: steps.iter().copied().map(NamedStep::from).collect(),
         disable_ramdisk: false,
+        runbook: None,
     }
 }
 
@@ -331,6 +332,7 @@ fn bounded(step: ManualStep, bounds: Bounds) -> Wish {
     Wish {
         steps,
         disable_ramdisk: false,
+        runbook: None,
     }
 }
 

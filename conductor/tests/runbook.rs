@@ -1,0 +1,105 @@
+//! Steps that are kept under a name: by commands and by JSON, on real workers and a real NATS server. The core tests what steps do.
+mod support;
+
+use serde_json::{Value, json};
+use support::Site;
+use support::bmcs::Bmcs;
+
+const STILL: &str = "power_sync_secs = 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbook_is_kept_changed_and_forgotten() {
+    let site = Site::start().await;
+    let mut worker = site.worker("w1", STILL);
+    let create = ["runbook", "create", "burn-in", "--step"];
+    let step = "inspect,timeout=60,tries=2,continue";
+    let about = ["--trait", "CUSTOM_GPU", "--description", "a night of load"];
+    let create = [&create[..], &[step, "--step", "wait=5"], &about].concat();
+    let said = site.cli(&create).await.good();
+    assert!(said.contains("burn-in is kept: inspect, wait"), "{said}");
+    let taken = site.cli(&create).await.bad();
+    assert!(taken.contains("the name burn-in"), "{taken}");
+    let shown = async || -> Value {
+        let shown = site.cli(&["runbook", "show", "burn-in"]).await.good();
+        serde_json::from_str(&shown).unwrap()
+    };
+    let before = shown().await;
+    let first = json!({
+        "step": "inspect", "timeout_secs": 60, "tries": 2, "on_failure": "continue",
+    });
+    assert_eq!(before["steps"][0], first);
+    // What is not given stays.
+    let set = ["runbook", "set", "burn-in", "--public", "--step", "hold"];
+    site.cli(&set).await.good();
+    let after = shown().await;
+    assert_eq!(after["steps"], json!([{ "step": "hold" }]));
+    assert_eq!(
+        (&after["public"], &after["traits"]),
+        (&json!(true), &json!(["CUSTOM_GPU"]))
+    );
+    // Whoever read it before that is not heard.
+    let mut text = json!({ "name": "burn-in", "steps": [{ "step": "power_off" }] });
+    let stale = json!({ "runbook": "burn-in", "updated": before["updated"], "text": text });
+    let why = site.ask("runbook.set", stale).await.refused(409);
+    assert!(why.contains("changed meanwhile"), "{why}");
+    text["steps"] = json!([{ "step": "format" }]);
+    let unknown = json!({ "runbook": "burn-in", "text": text });
+    let why = site.ask("runbook.set", unknown).await.refused(400);
+    assert!(why.contains("expected one of `hold`"), "{why}");
+    let none = site.cli(&["runbook", "create", "empty"]).await.bad();
+    assert!(none.contains("there are hold, wait, power_on"), "{none}");
+    let list = site.cli(&["runbook", "list"]).await.good();
+    assert!(list.contains("burn-in") && list.contains("hold"), "{list}");
+    site.cli(&["runbook", "set", "burn-in", "--name", "quiet"])
+        .await
+        .good();
+    site.cli(&["runbook", "show", "burn-in"]).await.bad();
+    site.cli(&["runbook", "delete", "quiet"]).await.good();
+    let list = site.ask("runbook.list", json!({})).await.good();
+    assert_eq!(list, json!([]));
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cleaning_and_a_service_take_their_steps_from_a_runbook_that_is_for_the_node() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let mut worker = site.worker("w1", STILL);
+    bmcs.managed(&site, 0, "box").await;
+    for (name, about) in [
+        ("gpu", ["--trait", "CUSTOM_GPU"]),
+        ("theirs", ["--owner", "them"]),
+    ] {
+        let create = [
+            "runbook",
+            "create",
+            name,
+            "--disable-ramdisk",
+            "--step",
+            "power_on",
+        ];
+        site.cli(&[&create[..], &about].concat()).await.good();
+    }
+    let clean = async |runbook: &str| {
+        let clean = ["node", "clean", "box", "--wait", "--runbook", runbook];
+        site.cli(&clean).await
+    };
+    let why = clean("gpu").await.bad();
+    assert!(why.contains("one of the traits CUSTOM_GPU"), "{why}");
+    let why = clean("theirs").await.bad();
+    assert!(why.contains("nodes of the owner them"), "{why}");
+    let why = clean("none").await.bad();
+    assert!(why.contains("there is no runbook none"), "{why}");
+    assert!(!bmcs.is_on(0));
+    site.cli(&["node", "trait", "add", "box", "CUSTOM_GPU"])
+        .await
+        .good();
+    clean("gpu").await.good();
+    assert!(bmcs.is_on(0));
+    let events = site.cli(&["events", "box"]).await.good();
+    assert!(events.contains("cleaning begins, runbook gpu"), "{events}");
+    let both =
+        json!({ "node": "box", "wish": { "runbook": "gpu", "steps": [{ "step": "hold" }] } });
+    let why = site.ask("node.clean", both).await.refused(400);
+    assert!(why.contains("either"), "{why}");
+    worker.assert_well();
+}
