@@ -410,7 +410,7 @@ mod tests {
                 let now = Time::from_unix_ms(0);
                 let mut node = enrolled();
                 node.instance = Some(instance().split().0);
-                node.state = State::Busy(Job {
+                node.state = State::Busy(Box::new(Job {
                     bounds: Vec::new(),
                     went_on: false,
                     kind,
@@ -429,7 +429,7 @@ mod tests {
                         because: String::new(),
                         same_try: false,
                     },
-                });
+                }));
                 let mut inventory = inventory(&["A"]);
                 inventory.boot.mode = mode;
                 let plan = after_lookup(&node, &inventory, None, &Policy::default()).unwrap();

@@ -93,7 +93,7 @@ mod tests {
         let store = store(&server).await;
         create(&store, &node(1)).await.unwrap();
         let mut waits = node(2);
-        waits.state = State::Busy(awaiting());
+        waits.state = State::Busy(Box::new(awaiting()));
         create(&store, &waits).await.unwrap();
         let view = behind(&server).await;
         for discovery in [true, false] {

@@ -12,6 +12,7 @@ use crate::node::{
 use crate::plan;
 use crate::policy::Policy;
 use crate::time::{Time, secs};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -72,7 +73,7 @@ impl Draft<'_> {
         }
         let (now, in_line, first) = (self.ctx.now, self.line_for(kind), steps[0].clone());
         let waits = in_line.is_some();
-        self.node.state = State::Busy(Job {
+        self.node.state = State::Busy(Box::new(Job {
             kind,
             goal,
             began: now,
@@ -86,7 +87,7 @@ impl Draft<'_> {
             place: None,
             hold: false,
             phase: in_line.unwrap_or_else(|| held(now)),
-        });
+        }));
         if !waits && !self.node.is_held() {
             let phase = self.enter(&first);
             self.job().phase = phase;

@@ -6,6 +6,7 @@ use crate::id::{Incarnation, OpId, WorkerId};
 use crate::named::Bounds;
 use crate::text::said;
 use crate::time::Time;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum State {
     Resting(Rest),
-    Busy(Job),
+    Busy(Box<Job>),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ fn cleaned_in(before: &Node, place: Option<u16>, op: &str) -> Node {
             until: at,
         },
     };
-    let state = State::Busy(Job {
+    let state = State::Busy(Box::new(Job {
         bounds: vec![],
         went_on: false,
         kind: JobKind::Clean,
@@ -39,7 +39,7 @@ fn cleaned_in(before: &Node, place: Option<u16>, op: &str) -> Node {
         place,
         hold: false,
         phase,
-    });
+    }));
     Node {
         state,
         wake_at: Some(at),

@@ -428,9 +428,12 @@ fn a_boot_that_comes_between_has_not_the_time_of_a_step_that_is_done() {
         timeout_secs: Some(60),
         ..Bounds::NONE
     };
-    let time = |story: &Story| match story.node.job().unwrap().phase {
-        Phase::AwaitingAgent { since, until, .. } => until.since(since).as_secs(),
-        ref other => panic!("{other:?}"),
+    let time = |story: &Story| {
+        let phase = &story.node.job().unwrap().phase;
+        let Phase::AwaitingAgent { since, until, .. } = phase else {
+            panic!("{phase:?}");
+        };
+        until.since(*since).as_secs()
     };
     let wish = bounded(ManualStep::Reboot, bounds);
     let story = manageable().ask(Verb::Clean(wish)).bmc_did();
