@@ -79,8 +79,8 @@ uuid_id!(
     AllocationId, "allocation id"
 );
 uuid_id!(
-    /// A runbook: steps that are kept. No agent hears of it.
-    RunbookId, "runbook id"
+    /// What an operator keeps: a runbook, a deploy template. No agent hears of it.
+    KeptId, "id of a document"
 );
 uuid_id!(
     /// One boot of a ramdisk: random, made by the agent when it starts, gone when the machine reboots.

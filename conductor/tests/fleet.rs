@@ -35,6 +35,8 @@ async fn a_fleet_is_deployed_and_nothing_is_touched_twice() {
             node: name(n),
             request: None,
             instance: NewInstance {
+                traits: Vec::new(),
+                deploy_steps: Vec::new(),
                 image,
                 hostname: None,
                 user_data: None,

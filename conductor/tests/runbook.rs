@@ -1,4 +1,5 @@
-//! Steps that are kept under a name: by commands and by JSON, on real workers and a real NATS server. The core tests what steps do.
+//! Steps that are kept under a name, in runbooks and deploy templates: by commands and by JSON, on real workers and a real NATS
+//! server. The core tests what steps do.
 mod support;
 
 use serde_json::{Value, json};
@@ -101,5 +102,59 @@ async fn a_cleaning_and_a_service_take_their_steps_from_a_runbook_that_is_for_th
         json!({ "node": "box", "wish": { "runbook": "gpu", "steps": [{ "step": "hold" }] } });
     let why = site.ask("node.clean", both).await.refused(400);
     assert!(why.contains("either"), "{why}");
+    worker.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_takes_the_steps_of_templates_with_the_names_of_its_traits() {
+    let (site, bmcs) = (Site::start().await, Bmcs::start(1));
+    let mut worker = site.worker("w1", &format!("{STILL}\nautomated_clean = false"));
+    bmcs.managed(&site, 0, "box").await;
+    site.cli(&["node", "provide", "box", "--wait"]).await.good();
+    site.file("os.raw", "an operating system");
+    let create = ["template", "create", "CUSTOM_CAREFUL", "--step"];
+    let late = [&create[..], &["70:erase_devices_metadata"]].concat();
+    let why = site.cli(&late).await.bad();
+    assert!(why.contains("it would erase the image"), "{why}");
+    let steps = ["90:erase_devices_metadata,tries=1", "--step", "50:wait=5"];
+    let said = site.cli(&[&create[..], &steps].concat()).await.good();
+    assert!(
+        said.contains("90:erase_devices_metadata, 50:wait"),
+        "{said}"
+    );
+    let sum = format!("sha256:{}", "07".repeat(32));
+    let deploy = [
+        "node",
+        "deploy",
+        "box",
+        "--image",
+        "os.raw",
+        "--checksum",
+        &sum,
+    ];
+    let more = ["--trait", "CUSTOM_CAREFUL", "--deploy-step", "30:reset_bmc"];
+    let deploy = [&deploy[..], &more].concat();
+    let why = site.cli(&deploy).await.bad();
+    assert!(why.contains("asks for: CUSTOM_CAREFUL"), "{why}");
+    site.cli(&["node", "trait", "add", "box", "CUSTOM_CAREFUL"])
+        .await
+        .good();
+    site.cli(&deploy).await.good();
+    let asked = site.show("box").await["instance"]["deploy_steps"].clone();
+    let expected = json!([
+        { "priority": 90, "step": "erase_devices_metadata", "tries": 1 },
+        { "priority": 50, "step": "wait", "args": { "seconds": 5 } },
+        { "priority": 30, "step": "reset_bmc" },
+    ]);
+    assert_eq!(asked, expected);
+    // A template of now is none of what was asked for before.
+    site.cli(&["template", "delete", "CUSTOM_CAREFUL"])
+        .await
+        .good();
+    site.cli(&["node", "abort", "box", "--wait"]).await.good();
+    site.cli(&["node", "rebuild", "box"]).await.good();
+    assert_eq!(site.show("box").await["instance"]["deploy_steps"], expected);
+    let list = site.cli(&["template", "list"]).await.good();
+    assert!(!list.contains("CUSTOM_CAREFUL"), "{list}");
     worker.assert_well();
 }

@@ -30,6 +30,7 @@ mod runbook;
 mod seal;
 pub mod servers;
 mod set;
+mod template;
 mod top;
 mod verb;
 pub mod wait;
@@ -54,6 +55,9 @@ pub enum Command {
     /// Keep steps under a name, for cleanings and services.
     #[command(subcommand)]
     Runbook(runbook::RunbookCommand),
+    /// Keep steps for deploys of instances that ask for a trait.
+    #[command(subcommand)]
+    Template(template::TemplateCommand),
     /// Switch machines on and off.
     #[command(subcommand)]
     Power(power::PowerCommand),
@@ -95,6 +99,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
         Command::Node(command) => node::run(connect().await?, command).await,
         Command::Allocation(command) => allocation::run(&connect().await?, command).await,
         Command::Runbook(command) => runbook::run(&connect().await?, command).await,
+        Command::Template(command) => template::run(&connect().await?, command).await,
         Command::Power(command) => power::run(connect().await?, command).await,
         Command::Bmc(command) => bmc::run(connect().await?, command).await,
         Command::Top => top::run(&connect().await?).await,

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use ironbeat_core::id::RunbookName;
 use ironbeat_core::manual::Wish;
-use ironbeat_core::named::{Bounds, ManualStep, NamedStep, OnStepFailure};
+use ironbeat_core::named::{Bounds, DeployStep, ManualStep, NamedStep, OnStepFailure};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -56,6 +56,17 @@ impl WishArgs {
             runbook: self.runbook,
         })
     }
+}
+
+/// `90:erase_devices_metadata,timeout=600`
+pub fn deploy_step(text: &str) -> Result<DeployStep, String> {
+    let priority = |text: &str| text.parse().ok();
+    let split = text.split_once(':');
+    let split = split.and_then(|(first, step)| Some((priority(first)?, step)));
+    let (priority, text) =
+        split.ok_or_else(|| format!("{text:?}: write PRIORITY:STEP, as in 90:hold"))?;
+    let named = step(text)?;
+    Ok(DeployStep { priority, named })
 }
 
 /// `wait=60`, or `inspect,timeout=60,tries=2,continue`
@@ -142,6 +153,22 @@ mod tests {
             "inspect,retries=2",
         ] {
             assert!(step(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_step_of_a_deploy_has_its_priority_before_it() {
+        let step = deploy_step("90:inspect,tries=2").unwrap();
+        assert_eq!((step.priority, step.named.step), (90, ManualStep::Inspect));
+        for bad in [
+            "inspect",
+            ":inspect",
+            "x:inspect",
+            "-1:inspect",
+            "90:",
+            "90",
+        ] {
+            assert!(deploy_step(bad).is_err(), "{bad}");
         }
     }
 }

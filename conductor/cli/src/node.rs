@@ -5,7 +5,7 @@ use super::bulk::only_for_one;
 use super::choose::{Chosen, Many};
 use super::client::Client;
 use super::login::BmcLogin;
-use super::manual::WishArgs;
+use super::manual::{WishArgs, deploy_step};
 use super::out;
 use super::parse::{boot_mode, hint, hints, on_off, skip};
 use super::profile::{ProfileArgs, TraitCommand, change_traits};
@@ -19,6 +19,7 @@ use ironbeat_common::image::Checksum;
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::hints::Hints;
 use ironbeat_core::id::NodeName;
+use ironbeat_core::named::DeployStep;
 use ironbeat_core::node::{BmcAddress, BootDevice, Image, ImageSource, NewInstance, Rest, Trait};
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
@@ -245,6 +246,12 @@ struct AboutArgs {
     /// Root device hint of this instance; overrides the node's own.
     #[arg(long = "root-device", value_parser = hint, requires = "image")]
     root_device: Vec<(String, String)>,
+    /// A trait of the node's that it must have; a deploy template of that name adds its steps. May be given several times.
+    #[arg(long = "trait", requires = "image")]
+    traits: Vec<Trait>,
+    /// A step beside those of every deploy, by priority: `90:erase_devices_metadata`, `50:hold`; may be given several times.
+    #[arg(long = "deploy-step", value_parser = deploy_step, value_name = "PRIORITY:STEP", requires = "image")]
+    deploy_steps: Vec<DeployStep>,
 }
 
 pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
@@ -500,6 +507,8 @@ fn read_instance(
         token: None,
         ssh_keys: args.ssh_keys,
         root_device: hints(args.root_device)?,
+        traits: args.traits,
+        deploy_steps: args.deploy_steps,
     })
 }
 

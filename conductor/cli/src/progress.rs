@@ -3,7 +3,7 @@
 use super::events;
 use ironbeat_common::heartbeat::{Progress, Status};
 use ironbeat_common::inventory::BootMode;
-use ironbeat_core::node::{Job, Phase};
+use ironbeat_core::node::{Instance, Job, Phase};
 use ironbeat_core::plan::steps_of;
 use ironbeat_ops::happening::{Event, What};
 use ironbeat_ops::reply::Shown;
@@ -100,11 +100,13 @@ fn step_line(node: &Shown) -> String {
     };
     let mode = node.rest.get("found_boot_mode");
     let mode = mode.and_then(|mode| serde_json::from_value::<BootMode>(mode.clone()).ok());
+    let instance = node.rest.get("instance");
+    let instance = instance.and_then(|it| serde_json::from_value::<Instance>(it.clone()).ok());
     let mut line = format!(
         "{state} ({}, step {} of {}",
         job.step().name(),
         job.at + 1,
-        steps_of(job, mode)
+        steps_of(job, mode, instance.as_ref())
     );
     if job.tries > 1 {
         line += &format!(", try {}", job.tries);
@@ -257,7 +259,7 @@ mod tests {
         let mut report = Report::default();
         let node = shown(job(1, acting));
         let first = report.node(&node).unwrap();
-        let of = steps_of(node.job().unwrap(), Some(BootMode::Uefi));
+        let of = steps_of(node.job().unwrap(), Some(BootMode::Uefi), None);
         assert_eq!(first, format!("deploying (boot_ramdisk, step 1 of {of})"));
         assert!(of > 2);
         assert_eq!(report.node(&node), None);

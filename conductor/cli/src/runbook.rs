@@ -5,10 +5,10 @@ use super::manual::StepArgs;
 use super::out;
 use super::verb::about;
 use clap::{Args, Subcommand};
-use ironbeat_common::id::RunbookId;
+use ironbeat_common::id::KeptId;
 use ironbeat_core::id::RunbookName;
 use ironbeat_core::node::Trait;
-use ironbeat_core::runbook::RunbookText;
+use ironbeat_core::runbook::Runbook;
 use ironbeat_ops::reply::RunbookInfo;
 use ironbeat_ops::request::{CreateRunbook, DeleteRunbook, ListRunbooks, SetRunbook, ShowRunbook};
 
@@ -88,7 +88,7 @@ pub async fn run(client: &Client, command: RunbookCommand) -> anyhow::Result<()>
     match command {
         RunbookCommand::Create(args) => {
             let TextArgs { name, steps, about } = *args;
-            let text = RunbookText {
+            let text = Runbook {
                 name,
                 description: about.description,
                 traits: about.traits,
@@ -97,7 +97,7 @@ pub async fn run(client: &Client, command: RunbookCommand) -> anyhow::Result<()>
                 disable_ramdisk: steps.disable_ramdisk,
                 steps: steps.steps()?,
             };
-            let id = RunbookId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
+            let id = KeptId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
             let ask = CreateRunbook {
                 id: Some(id),
                 runbook: text,
@@ -146,7 +146,7 @@ pub async fn run(client: &Client, command: RunbookCommand) -> anyhow::Result<()>
     }
 }
 
-fn changed(mut text: RunbookText, args: SetArgs) -> anyhow::Result<RunbookText> {
+fn changed(mut text: Runbook, args: SetArgs) -> anyhow::Result<Runbook> {
     let disable_ramdisk = args.steps.disable_ramdisk;
     let steps = args.steps.steps()?;
     if !steps.is_empty() {
@@ -163,7 +163,7 @@ fn changed(mut text: RunbookText, args: SetArgs) -> anyhow::Result<RunbookText> 
     if !about.traits.is_empty() {
         text.traits = about.traits;
     }
-    Ok(RunbookText {
+    Ok(Runbook {
         name: args.name.unwrap_or(text.name),
         description: about.description.or(text.description),
         owner: about.owner.or(text.owner),
@@ -172,7 +172,7 @@ fn changed(mut text: RunbookText, args: SetArgs) -> anyhow::Result<RunbookText> 
     })
 }
 
-fn steps(text: &RunbookText) -> String {
+fn steps(text: &Runbook) -> String {
     let names: Vec<&str> = text.steps.iter().map(|step| step.step.name()).collect();
     names.join(", ")
 }

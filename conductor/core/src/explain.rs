@@ -416,7 +416,7 @@ fn attempt(node: &Node, job: &Job, policy: &Policy) -> String {
     format!(
         "step {} of {}, try {} of {}, ramdisk boot {} of {}{again}",
         job.at + 1,
-        steps_of(job, node.found_boot_mode),
+        steps_of(job, node.found_boot_mode, node.instance.as_ref()),
         job.tries,
         job.bounds().tries(policy),
         // The one that is being prepared counts for whoever reads this.

@@ -158,7 +158,9 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                 ) => true,
                 (Phase::Backoff { .. } | Phase::Held { .. }, Step::Agent(_)) => node.boot.is_some(),
                 (Phase::Held { .. }, Step::Hold | Step::Wait { .. })
-                | (Phase::Waiting { .. }, Step::Wait { .. }) => job.kind.is_manual(),
+                | (Phase::Waiting { .. }, Step::Wait { .. }) => {
+                    job.kind.is_manual() || job.kind == JobKind::Deploy
+                }
                 (Phase::AwaitingAgent { .. }, Step::AwaitAgent) => true,
                 (Phase::AgentStep { id, .. }, Step::Agent(_)) => {
                     node.boot.is_some() && id.0 <= node.counter

@@ -45,6 +45,17 @@ pub struct NamedStep {
     pub bounds: Bounds,
 }
 
+/// A step of a deploy, beside the deploy's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DeployStep {
+    /// The highest comes first; 0: it is left out. The deploy's own are write_image 80, prepare_instance_boot 60, tear_down_agent
+    /// 40 and boot_instance 20.
+    pub priority: u32,
+    #[serde(flatten)]
+    pub named: NamedStep,
+}
+
 /// What is said of one step; what is not is as the policy has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -195,25 +206,27 @@ impl From<ManualStep> for NamedStep {
     }
 }
 
-/// Flattened fields cannot refuse unknown ones, and a step that is misspelled must not be done without what was said of it.
-impl<'de> Deserialize<'de> for NamedStep {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Written {
-            step: String,
-            #[serde(default)]
-            args: Option<Value>,
-            #[serde(default)]
-            timeout_secs: Option<u32>,
-            #[serde(default)]
-            tries: Option<u32>,
-            #[serde(default)]
-            on_failure: OnStepFailure,
-        }
-        let written = Written::deserialize(deserializer)?;
+/// As it is written. Flattened fields cannot refuse unknown ones, and a step must not be done without what was said of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    step: String,
+    #[serde(default)]
+    args: Option<Value>,
+    #[serde(default)]
+    timeout_secs: Option<u32>,
+    #[serde(default)]
+    tries: Option<u32>,
+    #[serde(default)]
+    on_failure: OnStepFailure,
+    #[serde(default)]
+    priority: Option<u32>,
+}
+
+impl Written {
+    fn named(self) -> Result<NamedStep, serde_json::Error> {
         // Ironic's clients send `{}` where there is nothing to say.
-        let args = written.args.filter(|args| match args {
+        let args = self.args.filter(|args| match args {
             Value::Object(args) => !args.is_empty(),
             Value::Null
             | Value::Bool(_)
@@ -222,15 +235,38 @@ impl<'de> Deserialize<'de> for NamedStep {
             | Value::Array(_) => true,
         });
         let mut named = Map::new();
-        named.insert("step".into(), written.step.into());
+        named.insert("step".into(), self.step.into());
         named.extend(args.map(|args| ("args".into(), args)));
-        Ok(Self {
-            step: ManualStep::deserialize(Value::Object(named)).map_err(de::Error::custom)?,
+        Ok(NamedStep {
+            step: ManualStep::deserialize(Value::Object(named))?,
             bounds: Bounds {
-                timeout_secs: written.timeout_secs,
-                tries: written.tries,
-                on_failure: written.on_failure,
+                timeout_secs: self.timeout_secs,
+                tries: self.tries,
+                on_failure: self.on_failure,
             },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for NamedStep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        match written.priority {
+            None => written.named().map_err(de::Error::custom),
+            Some(_) => Err(de::Error::custom(
+                "unknown field `priority`: these steps are done in their order",
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DeployStep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        let missing = || de::Error::missing_field("priority");
+        Ok(Self {
+            priority: written.priority.ok_or_else(missing)?,
+            named: written.named().map_err(de::Error::custom)?,
         })
     }
 }

@@ -1,10 +1,11 @@
 //! The plan, made before anything is done: from inventory and wish to a list of steps, with the disk already chosen.
 //! `decide` carries it out; the agent checks the disk again and chooses nothing.
+use crate::deploying::{self, BOOT, LEAVE, PREPARE_BOOT, WRITE_IMAGE};
 use crate::disks;
 use crate::hints::NoDisk;
 use crate::node::{
-    AgentStep, BmcAct, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node,
-    RescueSystem, Step, WriteImage,
+    AgentStep, BmcAct, Bounded, Instance, InstanceData, Job, JobKind, LEAVE_SECS, LeftAlone, Node,
+    RescueSystem, Step, Trait, Work, WriteImage,
 };
 use crate::policy::{OnCollision, Policy};
 use alloc::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub fn with_ramdisk() -> Vec<Step> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub steps: Vec<Step>,
+    /// What is said of them; none: what was said before.
+    pub bounds: Option<Vec<Bounded>>,
     pub left_alone: Option<LeftAlone>,
 }
 
@@ -49,7 +52,7 @@ pub fn after_lookup(
         }
         JobKind::Deploy => {
             all_disks_are_there(node, inventory, known)?;
-            (deploy(node, inventory, policy)?, None)
+            return deploy(node, inventory, policy);
         }
         JobKind::Inspect => {
             let inspect = AgentStep::Inspect {
@@ -73,15 +76,20 @@ pub fn after_lookup(
             (Vec::new(), None)
         }
     };
-    Ok(Plan { steps, left_alone })
+    Ok(Plan {
+        steps,
+        left_alone,
+        bounds: None,
+    })
 }
 
 /// How many steps the job has from its first to its last: before the lookup, as many as its kind usually has. `mode` is how
 /// the machine boots, where that is known.
-pub fn steps_of(job: &Job, mode: Option<BootMode>) -> usize {
+pub fn steps_of(job: &Job, mode: Option<BootMode>, instance: Option<&Instance>) -> usize {
+    let added = instance.map_or(0, |instance| deploying::count(&instance.deploy_steps));
     let follow = match (job.steps.last(), job.kind) {
-        (Some(Step::AwaitAgent), JobKind::Deploy) if mode == Some(BootMode::Bios) => 4,
-        (Some(Step::AwaitAgent), JobKind::Deploy) => 5,
+        (Some(Step::AwaitAgent), JobKind::Deploy) if mode == Some(BootMode::Bios) => 4 + added,
+        (Some(Step::AwaitAgent), JobKind::Deploy) => 5 + added,
         (Some(Step::AwaitAgent), JobKind::Inspect | JobKind::Clean) => 2,
         (
             Some(Step::AwaitAgent),
@@ -140,7 +148,12 @@ fn write_again(
     inventory: &Inventory,
     policy: &Policy,
 ) -> Result<Option<Plan>, String> {
-    let Step::Agent(AgentStep::WriteImage(write)) = job.step() else {
+    let left = &job.steps[job.at..];
+    let mut writes = left.iter().enumerate().filter_map(|(i, step)| match step {
+        Step::Agent(AgentStep::WriteImage(write)) => Some((i, write)),
+        Step::Agent(_) | Step::Bmc(_) | Step::AwaitAgent | Step::Hold | Step::Wait { .. } => None,
+    });
+    let Some((i, write)) = writes.next() else {
         return Ok(None);
     };
     let mut disks = inventory.disks.iter();
@@ -154,13 +167,15 @@ fn write_again(
             write.disk
         ));
     }
-    let mut steps = job.steps[job.at..].to_vec();
-    steps[0] = Step::Agent(AgentStep::WriteImage(WriteImage {
+    let mut steps = left.to_vec();
+    steps[i] = Step::Agent(AgentStep::WriteImage(WriteImage {
         neutralise: to_neutralise(node, disk, inventory, policy),
         ..write.clone()
     }));
-    let left_alone = None;
-    Ok(Some(Plan { steps, left_alone }))
+    Ok(Some(Plan {
+        steps,
+        ..Plan::default()
+    }))
 }
 
 fn to_neutralise(
@@ -206,7 +221,7 @@ fn fill(
     if !steps.iter().any(erases) {
         return Ok(Plan {
             steps,
-            left_alone: None,
+            ..Plan::default()
         });
     }
     all_disks_are_there(node, inventory, known)?;
@@ -220,10 +235,11 @@ fn fill(
     Ok(Plan {
         steps,
         left_alone: Some(LeftAlone::of(left)),
+        bounds: None,
     })
 }
 
-fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Vec<Step>, String> {
+fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Plan, String> {
     let instance = node
         .instance
         .as_ref()
@@ -241,16 +257,26 @@ fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Vec<Ste
         checksum: instance.image.checksum.clone(),
         neutralise,
     });
-    let mut steps = vec![Step::Agent(write)];
+    let mut own = vec![(WRITE_IMAGE, Step::Agent(write))];
     if inventory.boot.mode == BootMode::Uefi {
-        steps.push(Step::Agent(AgentStep::SetBootEntry {
-            disk,
-            label: "ironbeat".into(),
-        }));
+        let label = "ironbeat".into();
+        let entry = Step::Agent(AgentStep::SetBootEntry { disk, label });
+        own.push((PREPARE_BOOT, entry));
     }
-    steps.push(Step::Agent(AgentStep::PowerOff));
-    steps.extend(into_the_disk());
-    Ok(steps)
+    let [leave, boot] = into_the_disk();
+    own.push((LEAVE, Step::Agent(AgentStep::PowerOff)));
+    own.extend([(LEAVE, leave), (BOOT, boot)]);
+    let added = &instance.deploy_steps;
+    let (disks, left) = match deploying::erases(added) {
+        true => disks::for_cleaning(inventory, &node.skip_block_devices),
+        false => (Vec::new(), Vec::new()),
+    };
+    let Work { steps, bounds } = deploying::in_order(own, added, &disks, policy);
+    Ok(Plan {
+        steps,
+        bounds: Some(bounds),
+        left_alone: deploying::erases(added).then(|| LeftAlone::of(left)),
+    })
 }
 
 /// The disk that a deploy of this instance writes to.
@@ -297,6 +323,20 @@ pub(crate) fn into_the_disk() -> [Step; 2] {
 /// # Errors
 /// What is wrong with it.
 pub fn check_instance(node: &Node, instance: &Instance, data: &InstanceData) -> Result<(), String> {
+    deploying::check(&instance.deploy_steps)?;
+    let lacks = |wanted: &&Trait| !node.traits.contains(wanted);
+    let missing: Vec<String> = instance
+        .traits
+        .iter()
+        .filter(lacks)
+        .map(ToString::to_string)
+        .collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        return Err(format!(
+            "the node has not the traits that the instance asks for: {missing}"
+        ));
+    }
     instance
         .root_device
         .check()
@@ -434,10 +474,10 @@ mod tests {
                 inventory.boot.mode = mode;
                 let plan = after_lookup(&node, &inventory, None, &Policy::default()).unwrap();
                 let mut job = node.job().unwrap().clone();
-                let foreseen = steps_of(&job, Some(mode));
+                let foreseen = steps_of(&job, Some(mode), node.instance.as_ref());
                 job.steps.extend(plan.steps);
                 assert_eq!(foreseen, job.steps.len(), "{kind:?} {mode:?}");
-                assert_eq!(steps_of(&job, Some(mode)), foreseen);
+                assert_eq!(steps_of(&job, Some(mode), node.instance.as_ref()), foreseen);
             }
         }
     }

@@ -1,41 +1,24 @@
 //! Runbooks: named steps that are kept, for a manual cleaning or a service of the nodes that they are for.
 //! The conductor stores them and hands a job their steps; `manual` makes the plan.
-use crate::decide::Policy;
-use crate::id::{OpId, RunbookName};
+use crate::id::RunbookName;
+use crate::kept::{Text, check_description, check_length};
 use crate::manual::{self, Wish};
 use crate::named::NamedStep;
 use crate::node::{JobKind, Node, Trait};
-use crate::time::Time;
+use crate::policy::Policy;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use ironbeat_common::id::RunbookId;
 use serde::{Deserialize, Serialize};
 
-/// Version of the document.
-pub const SCHEMA: u32 = 1;
-/// As of a node (Ironic).
-const MAX_DESCRIPTION: usize = 4096;
 const MAX_OWNER: usize = 255;
 const MAX_TRAITS: usize = 50;
 
-/// One runbook as it is stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Runbook {
-    pub schema: u32,
-    pub id: RunbookId,
-    pub text: RunbookText,
-    pub created: Time,
-    pub updated: Time,
-    /// The write that made this revision.
-    pub op: OpId,
-}
-
-/// What its author says.
+/// One runbook, as its author says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct RunbookText {
+pub struct Runbook {
     pub name: RunbookName,
     /// For people; at most 4,096 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,33 +38,13 @@ pub struct RunbookText {
     pub disable_ramdisk: bool,
 }
 
-impl RunbookText {
+impl Runbook {
     pub fn wish(&self) -> Wish {
         Wish {
             steps: self.steps.clone(),
             disable_ramdisk: self.disable_ramdisk,
             runbook: Some(self.name.clone()),
         }
-    }
-
-    /// Whether somebody could use it at all: for a cleaning, if not for a service.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check(&self, policy: &Policy) -> Result<(), String> {
-        let long = |name: &str, text: &Option<String>, most: usize| match text {
-            Some(text) if text.chars().count() > most => {
-                Err(format!("the {name} is longer than {most} characters"))
-            }
-            Some(_) | None => Ok(()),
-        };
-        long("description", &self.description, MAX_DESCRIPTION)?;
-        long("owner", &self.owner, MAX_OWNER)?;
-        if self.traits.len() > MAX_TRAITS {
-            let count = self.traits.len();
-            return Err(format!("{count} traits, at most {MAX_TRAITS}"));
-        }
-        manual::steps(JobKind::ManualClean, &self.wish(), policy).map(|_| ())
     }
 
     /// # Errors
@@ -105,12 +68,32 @@ impl RunbookText {
     }
 }
 
+impl Text for Runbook {
+    const KIND: &'static str = "runbook";
+    type Name = RunbookName;
+
+    fn name(&self) -> &RunbookName {
+        &self.name
+    }
+
+    /// Whether somebody could use it at all: for a cleaning, if not for a service.
+    fn check(&self, policy: &Policy) -> Result<(), String> {
+        check_description(self.description.as_deref())?;
+        check_length("owner", self.owner.as_deref(), MAX_OWNER)?;
+        if self.traits.len() > MAX_TRAITS {
+            let count = self.traits.len();
+            return Err(format!("{count} traits, at most {MAX_TRAITS}"));
+        }
+        manual::steps(JobKind::ManualClean, &self.wish(), policy).map(|_| ())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decide::tests::enrolled;
 
-    fn text(more: &str) -> RunbookText {
+    fn text(more: &str) -> Runbook {
         let json = format!(r#"{{"name":"burn-in","steps":[{{"step":"inspect"}}]{more}}}"#);
         serde_json::from_str(&json).unwrap()
     }

@@ -1,13 +1,14 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
-use ironbeat_common::id::{AllocationId, NodeId, RunbookId};
+use ironbeat_common::id::{AllocationId, KeptId, NodeId};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::allocation::Wanted;
 use ironbeat_core::id::{Actor, AllocationName, Incarnation, NodeName, WorkerId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Notes, Power, State, Trait};
-use ironbeat_core::runbook::RunbookText;
+use ironbeat_core::runbook::Runbook;
+use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -225,15 +226,19 @@ pub struct AllocationInfo {
     pub wanted: Wanted,
 }
 
+/// A runbook or a deploy template, and when it was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RunbookInfo {
-    pub id: RunbookId,
+pub struct KeptInfo<T> {
+    pub id: KeptId,
     pub created: Time,
     pub updated: Time,
     #[serde(flatten)]
-    pub text: RunbookText,
+    pub text: T,
 }
+
+pub type RunbookInfo = KeptInfo<Runbook>;
+pub type TemplateInfo = KeptInfo<DeployTemplate>;
 
 /// Options by name.
 pub type Changed = BTreeMap<String, Value>;

@@ -4,9 +4,10 @@ use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::LookupEntry;
 use crate::reply::{
-    AllocationInfo, NodePage, Revoked, Rotated, RunbookInfo, SealKey, Shown, Summary, WorkerInfo,
+    AllocationInfo, NodePage, Revoked, Rotated, RunbookInfo, SealKey, Shown, Summary, TemplateInfo,
+    WorkerInfo,
 };
-use ironbeat_common::id::{AllocationId, Mac, NodeId, RunbookId, SystemUuid};
+use ironbeat_common::id::{AllocationId, KeptId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
 use ironbeat_core::decide::{Patch, Policy, PowerVerb};
 use ironbeat_core::explain::Explanation;
@@ -14,7 +15,8 @@ use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{AllocationName, NodeName, RequestId};
 use ironbeat_core::manual::Wish;
 use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secret, Trait};
-use ironbeat_core::runbook::RunbookText;
+use ironbeat_core::runbook::Runbook;
+use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -153,6 +155,11 @@ questions! {
     ShowRunbook: "runbook.show", Observer, "One runbook and its steps.", RunbookInfo;
     SetRunbook: "runbook.set", Operator, "Put another text in a runbook's place; jobs that have begun keep their steps.", RunbookInfo;
     DeleteRunbook: "runbook.delete", Operator, "Forget a runbook; jobs that have begun keep their steps.", RunbookInfo;
+    CreateTemplate: "template.create", Operator, "Keep steps for deploys of instances that ask for the trait of the same name.", TemplateInfo;
+    ListTemplates: "template.list", Observer, "All deploy templates, in the order of their names.", Vec<TemplateInfo>;
+    ShowTemplate: "template.show", Observer, "One deploy template and its steps.", TemplateInfo;
+    SetTemplate: "template.set", Operator, "Put another text in a template's place; what was asked for before keeps its steps.", TemplateInfo;
+    DeleteTemplate: "template.delete", Operator, "Forget a deploy template; what was asked for before keeps its steps.", TemplateInfo;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
@@ -187,6 +194,7 @@ macro_rules! empty {
 empty!(
     ListAllocations,
     ListRunbooks,
+    ListTemplates,
     ListLookups,
     ListWorkers,
     RotateKey,
@@ -417,43 +425,64 @@ pub struct DeleteAllocation {
     pub allocation: String,
 }
 
-/// A new runbook. The client chooses `id`, so that a repeated request makes one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct CreateRunbook {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<RunbookId>,
-    pub runbook: RunbookText,
-}
+/// Bodies about documents that are kept under a name.
+macro_rules! kept {
+    ($text:ty, $create:ident, $set:ident, $show:ident, $delete:ident, $which:ident) => {
+        /// A new one. The client chooses `id`, so that a repeated request makes one.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $create {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub id: Option<KeptId>,
+            pub $which: $text,
+        }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct SetRunbook {
-    /// Id or name.
-    pub runbook: String,
-    /// Only if it was changed last then, and so is as the client read it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub updated: Option<Time>,
-    pub text: RunbookText,
-}
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $set {
+            /// Id or name.
+            pub $which: String,
+            /// Only if it was changed last then, and so is as the client read it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub updated: Option<Time>,
+            pub text: $text,
+        }
 
-/// By id or name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ShowRunbook {
-    pub runbook: String,
-}
+        /// By id or name.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $show {
+            pub $which: String,
+        }
 
-/// By id or name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct DeleteRunbook {
-    pub runbook: String,
+        /// By id or name.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[serde(deny_unknown_fields)]
+        pub struct $delete {
+            pub $which: String,
+        }
+    };
 }
+kept!(
+    Runbook,
+    CreateRunbook,
+    SetRunbook,
+    ShowRunbook,
+    DeleteRunbook,
+    runbook
+);
+kept!(
+    DeployTemplate,
+    CreateTemplate,
+    SetTemplate,
+    ShowTemplate,
+    DeleteTemplate,
+    template
+);
 
 /// A node's BMC, or one that no node has yet: exactly one of the two.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
-use super::{allocation, bmc, check, login, runbook};
+use super::{allocation, bmc, check, kept, login};
 use crate::clock;
 use crate::config::Scripts;
 use crate::confirm;
@@ -93,11 +93,16 @@ pub async fn answer(
             Reply::Provide(verb(worker, &ask.node, ask.request, Verb::Provide).await?)
         }
         Request::Deploy(ask) => {
-            let wanted = Verb::Deploy(with_token(ask.instance));
+            let instance = kept::with_templates(worker, ask.instance).await?;
+            let wanted = Verb::Deploy(with_token(instance));
             Reply::Deploy(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Rebuild(ask) => {
-            let wanted = Verb::Rebuild(ask.instance.map(with_token));
+            let instance = match ask.instance {
+                Some(instance) => Some(kept::with_templates(worker, instance).await?),
+                None => None,
+            };
+            let wanted = Verb::Rebuild(instance.map(with_token));
             Reply::Rebuild(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Undeploy(ask) => {
@@ -108,11 +113,11 @@ pub async fn answer(
             Reply::Adopt(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Clean(ask) => {
-            let wanted = Verb::Clean(runbook::drawn(worker, &ask.node, ask.wish).await?);
+            let wanted = Verb::Clean(kept::with_runbook(worker, &ask.node, ask.wish).await?);
             Reply::Clean(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Service(ask) => {
-            let wanted = Verb::Service(runbook::drawn(worker, &ask.node, ask.wish).await?);
+            let wanted = Verb::Service(kept::with_runbook(worker, &ask.node, ask.wish).await?);
             Reply::Service(verb(worker, &ask.node, ask.request, wanted).await?)
         }
         Request::Rescue(ask) => {
@@ -152,12 +157,39 @@ pub async fn answer(
         Request::DeleteAllocation(ask) => {
             Reply::DeleteAllocation(allocation::delete(worker, &ask.allocation).await?)
         }
-        Request::CreateRunbook(ask) => Reply::CreateRunbook(runbook::create(worker, ask).await?),
-        Request::ListRunbooks(_) => Reply::ListRunbooks(runbook::list(worker).await?),
-        Request::ShowRunbook(ask) => Reply::ShowRunbook(runbook::show(worker, &ask.runbook).await?),
-        Request::SetRunbook(ask) => Reply::SetRunbook(runbook::set(worker, ask).await?),
+        Request::CreateRunbook(ask) => {
+            let (runbooks, policy) = (&worker.store.runbooks, &worker.policy);
+            Reply::CreateRunbook(kept::create(runbooks, policy, ask.id, ask.runbook).await?)
+        }
+        Request::ListRunbooks(_) => Reply::ListRunbooks(kept::list(&worker.store.runbooks).await?),
+        Request::ShowRunbook(ask) => {
+            Reply::ShowRunbook(kept::show(&worker.store.runbooks, &ask.runbook).await?)
+        }
+        Request::SetRunbook(ask) => {
+            let (runbooks, policy) = (&worker.store.runbooks, &worker.policy);
+            let set = kept::set(runbooks, policy, &ask.runbook, ask.updated, ask.text);
+            Reply::SetRunbook(set.await?)
+        }
         Request::DeleteRunbook(ask) => {
-            Reply::DeleteRunbook(runbook::delete(worker, &ask.runbook).await?)
+            Reply::DeleteRunbook(kept::delete(&worker.store.runbooks, &ask.runbook).await?)
+        }
+        Request::CreateTemplate(ask) => {
+            let (templates, policy) = (&worker.store.templates, &worker.policy);
+            Reply::CreateTemplate(kept::create(templates, policy, ask.id, ask.template).await?)
+        }
+        Request::ListTemplates(_) => {
+            Reply::ListTemplates(kept::list(&worker.store.templates).await?)
+        }
+        Request::ShowTemplate(ask) => {
+            Reply::ShowTemplate(kept::show(&worker.store.templates, &ask.template).await?)
+        }
+        Request::SetTemplate(ask) => {
+            let (templates, policy) = (&worker.store.templates, &worker.policy);
+            let set = kept::set(templates, policy, &ask.template, ask.updated, ask.text);
+            Reply::SetTemplate(set.await?)
+        }
+        Request::DeleteTemplate(ask) => {
+            Reply::DeleteTemplate(kept::delete(&worker.store.templates, &ask.template).await?)
         }
         Request::ChangePower(ask) => {
             let wanted = Verb::Power(ask.power);

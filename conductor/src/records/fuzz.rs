@@ -16,9 +16,11 @@ use ironbeat_common::inventory::Inventory;
 use ironbeat_core::allocation::Allocation;
 use ironbeat_core::explain::explain;
 use ironbeat_core::index::Entry;
+use ironbeat_core::kept::Kept;
 use ironbeat_core::node::{BmcSecrets, InstanceData, Node, Notes};
 use ironbeat_core::policy::Policy;
 use ironbeat_core::runbook::Runbook;
+use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Body, Event};
 use serde::Serialize;
@@ -80,7 +82,8 @@ pub fn other(bytes: &[u8]) -> bool {
         [8, json @ ..] => read::<Mark>(json),
         [9, json @ ..] => read::<Grants>(json),
         [10, json @ ..] => read::<Allocation>(json),
-        [11, json @ ..] => read::<Runbook>(json),
+        [11, json @ ..] => read::<Kept<Runbook>>(json),
+        [12, json @ ..] => read::<Kept<DeployTemplate>>(json),
         [_, json @ ..] => serde_json::from_slice::<Body>(json).is_ok_and(|body| {
             let subject = String::new();
             let event = Event { subject, body };

@@ -14,8 +14,10 @@ use ironbeat_auth::streams;
 use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::allocation::Allocation;
 use ironbeat_core::id::NodeName;
+use ironbeat_core::kept::Kept;
 use ironbeat_core::node::Node;
 use ironbeat_core::runbook::Runbook;
+use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
 use std::time::Duration;
 
@@ -160,7 +162,8 @@ pub struct Store {
     pub(crate) names: Names,
     pub nodes: Records<Node>,
     pub allocations: Records<Allocation>,
-    pub runbooks: Records<Runbook>,
+    pub runbooks: Records<Kept<Runbook>>,
+    pub templates: Records<Kept<DeployTemplate>>,
     pub beside: Besides,
     pub keys: Keyring,
     pub(super) sweeper: Sweeper,
@@ -195,6 +198,7 @@ impl Store {
             nodes,
             allocations: Records::new(bucket.clone()),
             runbooks: Records::new(bucket.clone()),
+            templates: Records::new(bucket.clone()),
             beside: Besides::new(bucket.clone(), keys.clone()),
             keys,
             js,

@@ -274,6 +274,8 @@ async fn ask(link: &Link, wave: usize, n: usize, wish: Wish) -> Result<(), Unans
 fn instance() -> NewInstance {
     let checksum = format!("sha256:{IMAGE_SHA256}");
     NewInstance {
+        traits: vec![],
+        deploy_steps: vec![],
         image: Image {
             source: IMAGE.parse().expect("a file's name"),
             checksum: checksum.parse().expect("a checksum"),

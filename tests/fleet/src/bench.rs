@@ -413,6 +413,8 @@ impl<'a> Bench<'a> {
                 node: hardware::node_id(n).to_string(),
                 request: fresh_request(),
                 instance: NewInstance {
+                    traits: Vec::new(),
+                    deploy_steps: Vec::new(),
                     image,
                     hostname: None,
                     user_data: Some("#cloud-config\n".into()),

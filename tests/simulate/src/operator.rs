@@ -9,8 +9,10 @@ use ironbeat_core::allocation::Wanted;
 use ironbeat_core::decide::{Patch, PowerVerb, Verb};
 use ironbeat_core::id::RequestId;
 use ironbeat_core::manual::Wish;
-use ironbeat_core::named::{Bounds, ManualStep, NamedStep, OnStepFailure};
-use ironbeat_core::node::{BootDevice, JobKind, Node, RescueLogin, Rest, Secret, State};
+use ironbeat_core::named::{Bounds, DeployStep, ManualStep, NamedStep, OnStepFailure};
+use ironbeat_core::node::{
+    BootDevice, JobKind, NewInstance, Node, RescueLogin, Rest, Secret, State,
+};
 
 impl World {
     pub(crate) fn operates(&mut self, machine: usize) {
@@ -105,6 +107,7 @@ impl World {
         if node.maintenance.is_some() && rng.below(2) == 0 {
             return Verb::Maintenance(None);
         }
+        let deploy = Verb::Deploy(some_instance(rng));
         let cleaning = Verb::Clean(wish(rng, true));
         let service = Verb::Service(wish(rng, false));
         let rescue = Verb::Rescue(rescue());
@@ -118,7 +121,7 @@ impl World {
                 cleaning.clone(),
             ]),
             State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
-            State::Resting(Rest::Available) => Verb::Deploy(instance()),
+            State::Resting(Rest::Available) => deploy.clone(),
             State::Resting(Rest::Active) => rng.pick(&[
                 Verb::Undeploy,
                 Verb::Rebuild(None),
@@ -185,7 +188,7 @@ impl World {
             Verb::Manage,
             Verb::Inspect,
             Verb::Provide,
-            Verb::Deploy(instance()),
+            deploy.clone(),
             Verb::Rebuild(Some(instance())),
             Verb::Undeploy,
             Verb::Adopt(instance()),
@@ -252,6 +255,26 @@ fn rescue() -> RescueLogin {
 /// What an operator says of a node, as JSON.
 fn said(json: &str) -> Verb {
     Verb::set(serde_json::from_str(json).expect("a patch"))
+}
+
+/// Half of them with steps beside the deploy's own.
+fn some_instance(rng: &mut Rng) -> NewInstance {
+    let steps = [
+        (ManualStep::Wait { seconds: 60 }, [90, 70, 50, 30]),
+        (ManualStep::EraseDevicesMetadata, [90, 81, 0, 100]),
+        (ManualStep::Inspect, [90, 70, 50, 0]),
+        (ManualStep::ResetBmc, [30, 25, 0, 21]),
+    ];
+    let mut deploy_steps = Vec::new();
+    for _ in 0..rng.below(4).saturating_sub(1) {
+        let (step, priorities) = rng.pick(&steps);
+        let (priority, named) = (rng.pick(&priorities), bounded(step, rng));
+        deploy_steps.push(DeployStep { priority, named });
+    }
+    NewInstance {
+        deploy_steps,
+        ..instance()
+    }
 }
 
 /// Now and then a step has little time or few tries, or is not relied on.

@@ -113,6 +113,8 @@ pub(crate) fn enrolment(n: usize, with_mac_of: usize) -> Enrolment {
 
 pub(crate) fn instance() -> NewInstance {
     NewInstance {
+        traits: vec![],
+        deploy_steps: vec![],
         image: Image {
             source: "os.zst".parse().expect("a file's name"),
             checksum: Checksum::Sha256(Digest([7; 32])),

@@ -24,6 +24,8 @@ pub struct Story {
 
 pub fn instance() -> NewInstance {
     NewInstance {
+        traits: vec![],
+        deploy_steps: vec![],
         image: Image {
             source: "os.raw".parse().expect("a name"),
             checksum: Checksum::Sha256(Digest([7; 32])),

@@ -145,6 +145,9 @@ fn follow(draft: &mut Draft<'_>, plan: Plan) -> String {
     let job = draft.job();
     job.steps.truncate(job.at + 1);
     job.steps.extend(plan.steps);
+    if let Some(bounds) = plan.bounds {
+        job.bounds = bounds;
+    }
     let because = draft.advance();
     let Some(left) = plan.left_alone else {
         return because;

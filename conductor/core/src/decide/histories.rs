@@ -11,10 +11,10 @@ use crate::id::{Actor, Incarnation, OpId, RequestId, WorkerId};
 use crate::index::Entry;
 use crate::invariant;
 use crate::manual::Wish;
-use crate::named::{Bounds, ManualStep, NamedStep, OnStepFailure};
+use crate::named::{Bounds, DeployStep, ManualStep, NamedStep, OnStepFailure};
 use crate::node::{
-    AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, MeasuredBoot, Node,
-    Phase, RescueLogin, Rest, Secret, Sign, State, Step,
+    AgentStep, Beside, BmcAct, BmcSecrets, BootDevice, Candidate, Job, JobKind, MeasuredBoot,
+    NewInstance, Node, Phase, RescueLogin, Rest, Secret, Sign, State, Step,
 };
 use crate::time::Time;
 use alloc::boxed::Box;
@@ -412,6 +412,27 @@ fn wish(rng: &mut Rng, erases: bool) -> Wish {
     }
 }
 
+/// Half of them with steps beside the deploy's own.
+fn some_instance(rng: &mut Rng) -> NewInstance {
+    let steps = [
+        (ManualStep::Hold, [90, 70, 50, 30, 21]),
+        (ManualStep::Wait { seconds: 60 }, [90, 70, 50, 30, 21]),
+        (ManualStep::EraseDevicesMetadata, [90, 85, 81, 0, 100]),
+        (ManualStep::Inspect, [90, 70, 50, 0, 100]),
+        (ManualStep::ResetBmc, [30, 25, 0, 39, 21]),
+    ];
+    let mut deploy_steps = Vec::new();
+    for _ in 0..rng.below(4).saturating_sub(1) {
+        let (step, priorities) = rng.pick(&steps);
+        let (priority, named) = (rng.pick(&priorities), bounded(step, rng));
+        deploy_steps.push(DeployStep { priority, named });
+    }
+    NewInstance {
+        deploy_steps,
+        ..instance()
+    }
+}
+
 /// Now and then a step is short of time or of tries, or is not relied on.
 fn bounded(step: ManualStep, rng: &mut Rng) -> NamedStep {
     let bounds = Bounds {
@@ -427,6 +448,7 @@ fn bounded(step: ManualStep, rng: &mut Rng) -> NamedStep {
 }
 
 fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
+    let deploy = Verb::Deploy(some_instance(rng));
     let renamed = rename(rng);
     let cleaning = Verb::Clean(wish(rng, true));
     let service = Verb::Service(wish(rng, false));
@@ -444,7 +466,7 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             cleaning.clone(),
         ]),
         State::Resting(Rest::AdoptFailed) => rng.pick(&[Verb::Adopt(instance()), Verb::Manage]),
-        State::Resting(Rest::Available) => Verb::Deploy(instance()),
+        State::Resting(Rest::Available) => deploy.clone(),
         State::Resting(Rest::Active) => rng.pick(&[
             Verb::Undeploy,
             Verb::Rebuild(None),
@@ -466,12 +488,7 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
             | Rest::CleanFailed
             | Rest::ManualCleanFailed
             | Rest::Error,
-        ) => rng.pick(&[
-            Verb::Manage,
-            Verb::Undeploy,
-            Verb::Deploy(instance()),
-            Verb::Inspect,
-        ]),
+        ) => rng.pick(&[Verb::Manage, Verb::Undeploy, deploy.clone(), Verb::Inspect]),
         State::Busy(job) if job.hold => rng.pick(&[Verb::Unhold, Verb::Unhold, Verb::Abort]),
         // Most jobs come far: what ends a deploy just before its end proves most.
         State::Busy(_) if rng.below(3) > 0 => renamed.clone(),
@@ -504,7 +521,7 @@ fn invent_verb(node: &Node, rng: &mut Rng) -> Verb {
         Verb::Manage,
         Verb::Inspect,
         Verb::Provide,
-        Verb::Deploy(instance()),
+        deploy.clone(),
         Verb::Rebuild(Some(instance())),
         Verb::Undeploy,
         Verb::Adopt(instance()),

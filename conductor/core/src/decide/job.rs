@@ -374,15 +374,14 @@ impl Draft<'_> {
     }
 
     /// The current step, for an error.
-    fn during(&mut self) -> During {
-        let state = self.node.state.provision_state();
-        let mode = self.node.found_boot_mode;
-        let job = self.job();
+    fn during(&self) -> During {
+        let state = self.node.state.provision_state().to_string();
+        let job = self.node.job().expect("only a busy node fails");
         During::Step {
-            provision_state: state.to_string(),
+            provision_state: state,
             name: job.step().name().to_string(),
             number: job.at + 1,
-            of: plan::steps_of(job, mode),
+            of: plan::steps_of(job, self.node.found_boot_mode, self.node.instance.as_ref()),
         }
     }
 

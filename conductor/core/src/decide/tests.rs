@@ -75,6 +75,8 @@ pub(crate) fn enrolled() -> Node {
 
 pub(crate) fn instance() -> NewInstance {
     NewInstance {
+        traits: vec![],
+        deploy_steps: vec![],
         image: Image {
             source: "os.zst".parse().unwrap(),
             checksum: Checksum::Sha256(Digest([7; 32])),

@@ -1,7 +1,9 @@
 //! The instance that an owner wants on a node: as asked for, and as kept.
 //! `plan` decides whether a machine can run it.
 use super::secret::{REDACTED, Secret};
+use super::traits::Trait;
 use crate::hints::Hints;
+use crate::named::DeployStep;
 use crate::time::Time;
 use alloc::format;
 use alloc::string::String;
@@ -33,6 +35,12 @@ pub struct NewInstance {
     /// Overrides the node's own hints.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
+    /// What the machine must have of its node's traits. Deploy templates of these names add their steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
+    /// Steps beside those of every deploy, by priority; a worker adds those of templates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deploy_steps: Vec<DeployStep>,
     /// Whether the instance is to say once that it runs; none: as the policy has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<bool>,
@@ -69,6 +77,11 @@ pub struct Instance {
     /// Overrides the node's own hints.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub root_device: Hints,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traits: Vec<Trait>,
+    /// As they were when it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deploy_steps: Vec<DeployStep>,
     /// Of one that is to say that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<Confirm>,
@@ -97,6 +110,12 @@ impl Instance {
     pub fn or(self, other: Instance) -> Self {
         let given = !self.ssh_keys.is_empty();
         let hinted = !self.root_device.is_empty();
+        // Steps come of traits: they go together.
+        let stepped = !self.traits.is_empty() || !self.deploy_steps.is_empty();
+        let (traits, deploy_steps) = match stepped {
+            true => (self.traits, self.deploy_steps),
+            false => (other.traits, other.deploy_steps),
+        };
         Self {
             image: self.image,
             hostname: self.hostname.or(other.hostname),
@@ -106,6 +125,8 @@ impl Instance {
             } else {
                 other.root_device
             },
+            traits,
+            deploy_steps,
             confirm: self.confirm,
         }
     }
@@ -152,6 +173,8 @@ impl NewInstance {
             hostname: self.hostname,
             ssh_keys: self.ssh_keys,
             root_device: self.root_device,
+            traits: self.traits,
+            deploy_steps: self.deploy_steps,
             confirm: None,
         };
         let data = InstanceData {

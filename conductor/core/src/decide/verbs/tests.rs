@@ -1,6 +1,7 @@
 //! An operator is never locked out: what stops a job, what takes its place, and that `explain` names only such verbs.
 //! What the verbs then do is tried in `decide/tests.rs`.
 mod adopt;
+mod deploy;
 mod hold;
 mod manual;
 mod rescue;
