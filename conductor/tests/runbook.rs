@@ -122,6 +122,13 @@ async fn a_deploy_takes_the_steps_of_templates_with_the_names_of_its_traits() {
         said.contains("90:erase_devices_metadata, 50:wait"),
         "{said}"
     );
+    let ready = site.cli(&["node", "validate", "box"]).await.good();
+    let row = |interface: &str| ready.lines().find(|line| line.starts_with(interface));
+    assert!(row("power").unwrap().contains("yes"), "{ready}");
+    assert!(
+        row("rescue").unwrap().contains("policy.rescue_image"),
+        "{ready}"
+    );
     let sum = format!("sha256:{}", "07".repeat(32));
     let deploy = [
         "node",

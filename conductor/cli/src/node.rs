@@ -24,7 +24,7 @@ use ironbeat_core::node::{BmcAddress, BootDevice, Image, ImageSource, NewInstanc
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::request::{
     self, BmcInfo, DeleteNode, Enroll, ExplainNode, ListNodes, SetBootDevice, SetMaintenance,
-    SetNode, ShowNode, UnsetMaintenance,
+    SetNode, ShowNode, UnsetMaintenance, ValidateNode,
 };
 use std::path::PathBuf;
 
@@ -36,6 +36,11 @@ pub enum NodeCommand {
     List(super::list::ListArgs),
     #[command(about = about::<ShowNode>())]
     Show {
+        /// Id or name.
+        node: String,
+    },
+    #[command(about = about::<ValidateNode>())]
+    Validate {
         /// Id or name.
         node: String,
     },
@@ -270,6 +275,21 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
                 return out::json(&explanation);
             }
             out::lines(explanation.to_string().trim_end())
+        }
+        NodeCommand::Validate { node } => {
+            let rows = client.ask(&ValidateNode::of(node)).await?;
+            if client.json {
+                return out::json(&rows);
+            }
+            let rows = rows.into_iter().map(|row| {
+                let result = match row.result {
+                    Some(true) => "yes",
+                    Some(false) => "no",
+                    None => "-",
+                };
+                vec![row.interface, result.into(), row.reason]
+            });
+            out::table(&["INTERFACE", "READY", "REASON"], rows.collect())
         }
         NodeCommand::Manage(which) => {
             let ask = |node| request::Manage {

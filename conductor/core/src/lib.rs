@@ -29,3 +29,4 @@ pub mod template;
 pub mod text;
 pub mod time;
 pub mod turn;
+pub mod validate;

@@ -244,7 +244,7 @@ fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Plan, S
         .instance
         .as_ref()
         .ok_or("the node has no instance to deploy")?;
-    let disk = root_disk(node, instance, inventory).map_err(|why| why.to_string())?;
+    let disk = root_disk(node, Some(instance), inventory).map_err(|why| why.to_string())?;
     let neutralise = to_neutralise(node, &disk, inventory, policy);
     let disk = DiskIdentity::of(&disk);
     let write = AgentStep::WriteImage(WriteImage {
@@ -279,16 +279,18 @@ fn deploy(node: &Node, inventory: &Inventory, policy: &Policy) -> Result<Plan, S
     })
 }
 
-/// The disk that a deploy of this instance writes to.
+/// The disk that a deploy of this instance writes to; none: of one that says nothing of it.
 ///
 /// # Errors
 /// Why there is none.
-pub fn root_disk(node: &Node, instance: &Instance, inventory: &Inventory) -> Result<Disk, NoDisk> {
-    let hints = if instance.root_device.is_empty() {
-        &node.root_device
-    } else {
-        &instance.root_device
-    };
+pub fn root_disk(
+    node: &Node,
+    instance: Option<&Instance>,
+    inventory: &Inventory,
+) -> Result<Disk, NoDisk> {
+    let own = instance.map(|instance| &instance.root_device);
+    let hints = own.filter(|own| !own.is_empty());
+    let hints = hints.unwrap_or(&node.root_device);
     let usable = disks::not_skipped(inventory, &node.skip_block_devices);
     if usable.is_empty() && !inventory.disks.is_empty() {
         return Err(NoDisk::AllSkipped);

@@ -18,6 +18,7 @@ use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secre
 use ironbeat_core::runbook::Runbook;
 use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
+use ironbeat_core::validate::Validation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -128,6 +129,7 @@ questions! {
     ListNodes: "node.list", Observer, "All nodes, or those that fit some conditions, a line each, in pages.", NodePage;
     ShowNode: "node.show", Observer, "One node's record, without its secrets.", Shown;
     ExplainNode: "node.explain", Observer, "What a node waits for, since when, until when, and what comes next.", Explanation;
+    ValidateNode: "node.validate", Observer, "What is missing before a node can do what it may be asked for, by Ironic's interfaces.", Vec<Validation>;
     Manage: "node.manage", Operator, "Check the BMC's address and credentials; or take an available node back.", Shown;
     Inspect: "node.inspect", Operator, "Boot the ramdisk and record the machine's hardware.", Shown;
     Provide: "node.provide", Operator, "Clean a node and make it available.", Shown;
@@ -242,7 +244,7 @@ macro_rules! of_node {
         }
     )*};
 }
-of_node!(ShowNode, ExplainNode, DeleteNode, SyncPower);
+of_node!(ShowNode, ExplainNode, ValidateNode, DeleteNode, SyncPower);
 of_node!(BmcInfo, BmcSensors, BmcFru, ConsoleHistory);
 
 /// Bodies that ask for a verb on a node, named by id or name. Without a request id each request counts; with one, a

@@ -21,6 +21,7 @@ use ironbeat_core::id::{RequestId, WorkerId};
 use ironbeat_core::index::{Entry, Filter, Looked};
 use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
+use ironbeat_core::validate::{Known, validate};
 use ironbeat_ops::happening::What;
 use ironbeat_ops::lookup::LookupEntry;
 use ironbeat_ops::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
@@ -81,6 +82,18 @@ pub async fn answer(
             let dhcp = Dhcp::new(&worker.store).all().await.unwrap_or_default();
             let doubt = dhcp.doubt(&|id| is_live(worker, id));
             Reply::ExplainNode(explained.no_network_boot(&node, doubt.as_deref()))
+        }
+        Request::ValidateNode(ask) => {
+            let node = load(worker, &ask.node).await?;
+            let inventory = worker.store.beside.inventory(&node).await?;
+            let dhcp = Dhcp::new(&worker.store).all().await?;
+            let doubt = dhcp.doubt(&|id| is_live(worker, id));
+            let known = Known {
+                inventory: inventory.as_ref(),
+                no_network_boot: doubt.as_deref(),
+                policy: &worker.policy,
+            };
+            Reply::ValidateNode(validate(&node, known))
         }
         Request::DeleteNode(ask) => Reply::DeleteNode(delete(worker, &ask.node).await?),
         Request::Manage(ask) => {

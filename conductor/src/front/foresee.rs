@@ -181,7 +181,7 @@ fn root_disk(
     let Some(inventory) = inventory.filter(certain) else {
         return Ok(None);
     };
-    match plan::root_disk(node, instance, inventory) {
+    match plan::root_disk(node, Some(instance), inventory) {
         Ok(disk) => Ok(Some(disk)),
         Err(why) => Err(fail(
             400,

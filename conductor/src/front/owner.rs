@@ -108,6 +108,7 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::Enroll(_)
         | Request::ListNodes(_)
         | Request::ShowNode(_)
+        | Request::ValidateNode(_)
         | Request::Manage(_)
         | Request::Inspect(_)
         | Request::Provide(_)
