@@ -100,6 +100,10 @@ pub fn check(node: &Node) -> Result<(), Broken> {
         node.protected.is_none() || node.instance.is_some(),
         "what is protected is an instance",
     )?;
+    holds(
+        node.schema == node.lowest_schema(),
+        "a record has the lowest version that loses nothing of it",
+    )?;
     match &node.state {
         State::Resting(rest) => {
             holds(
@@ -205,6 +209,7 @@ pub fn check(node: &Node) -> Result<(), Broken> {
                 // At the end the node is exactly there.
                 let mut there = node.clone();
                 (there.state, there.wake_at) = (State::Resting(rest), None);
+                there.schema = there.lowest_schema();
                 check(&there)?;
             }
             let serves = matches!(

@@ -576,9 +576,21 @@ fn two_equal_disks_are_refused_and_a_hint_decides() -> Result<()> {
         &good,
         "--root-device",
         "serial=IB-A",
+        "--deploy-step",
+        "90:erase_devices_metadata,timeout=600",
+        "--deploy-step",
+        "50:wait=2",
     ];
     cluster.cli(&args)?;
     cluster.wait_state(1, &["active"], PATIENCE)?;
+    let events = cluster.cli_text(&["events", "node1"])?;
+    for done in [
+        "erase_devices_metadata is done, write_image follows",
+        "write_image is done, wait follows",
+        "wait is done, ",
+    ] {
+        ensure!(events.contains(done), "{done}: {events}");
+    }
     no_secret_was_printed(&cluster)
 }
 

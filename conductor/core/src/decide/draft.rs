@@ -56,6 +56,7 @@ impl<'a> Draft<'a> {
             self.node.tickets.open = None;
             self.node.tickets.void.clear();
         }
+        self.node.schema = self.node.lowest_schema();
         let ended = |node: &Node| node.tickets.ended.clone();
         let (were, are) = (ended(before), ended(&self.node));
         let mut keys = are.iter().filter(|login| !were.contains(login)).peekable();

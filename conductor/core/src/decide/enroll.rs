@@ -279,6 +279,7 @@ fn new_node(enrolment: &Enrolment, ctx: Ctx<'_>) -> Result<(Node, Vec<Beside>), 
         ctx.now,
         &mut Changes(Vec::new()),
     )?;
+    node.schema = node.lowest_schema();
     let inventory = found.map(|inventory| Beside::Inventory(Box::new(inventory)));
     let mut beside = vec![Beside::BmcSecrets(secrets)];
     beside.extend(inventory);

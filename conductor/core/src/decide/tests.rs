@@ -107,7 +107,7 @@ pub(crate) fn inventory(serials: &[&str]) -> Inventory {
 }
 
 /// A node and a clock, driven event by event.
-pub(super) struct Story {
+pub(crate) struct Story {
     pub node: Node,
     pub now: Time,
     count: u32,

@@ -18,6 +18,7 @@ mod notes;
 mod password;
 mod power;
 mod rescue;
+mod schema;
 mod secret;
 mod spec;
 mod step;
@@ -55,6 +56,7 @@ pub use notes::{MAX_DESCRIPTION, MAX_OBJECT_BYTES, Notes};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use rescue::{Rescue, RescueLogin};
+pub use schema::SCHEMA;
 pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
 pub use step::{
@@ -64,8 +66,6 @@ pub use step::{
 pub use ticket::{Ended, MAX_ENDED, MAX_VOID, Rival, RivalSign, Ticket, Tickets, Used};
 pub use traits::{MAX_TRAIT_BYTES, MAX_TRAITS, Trait};
 
-/// Version of the document. A worker refuses a document of a later version rather than lose fields of it.
-pub const SCHEMA: u32 = 1;
 /// Requests remembered, to recognise repetitions. A client repeats within seconds.
 pub const MAX_REQUESTS: usize = 16;
 /// Boots remembered, to refuse late messages of old ones.
@@ -83,6 +83,7 @@ pub const MAX_OWNER: usize = 255;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
+    /// Its version, see [`Node::lowest_schema`]. A worker refuses a record of a later version than it knows rather than lose fields of it.
     pub schema: u32,
     pub id: NodeId,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -274,6 +274,7 @@ fn everywhere() -> Vec<Node> {
             Rest::InspectFailed | Rest::CleanFailed | Rest::ManualCleanFailed => {}
         }
         node.last_error = Some(error.clone());
+        node.schema = node.lowest_schema();
         nodes.push(node.clone());
         if !rest.is_failure() {
             node.last_error = None;
