@@ -21,6 +21,7 @@ pub mod node;
 pub mod patch;
 pub mod plan;
 pub mod policy;
+pub mod rules;
 pub mod text;
 pub mod time;
 pub mod turn;

@@ -15,6 +15,7 @@ use ironbeat_common::id::{Mac, NodeId};
 use ironbeat_core::allocation::Allocation;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::node::Node;
+use ironbeat_core::rules::Rule;
 use ironbeat_core::time::Time;
 use std::time::Duration;
 
@@ -159,6 +160,7 @@ pub struct Store {
     pub(crate) names: Names,
     pub nodes: Records<Node>,
     pub allocations: Records<Allocation>,
+    pub rules: Records<Rule>,
     pub beside: Besides,
     pub keys: Keyring,
     pub(super) sweeper: Sweeper,
@@ -192,6 +194,7 @@ impl Store {
             sweeper: Sweeper::start(nodes.clone()),
             nodes,
             allocations: Records::new(bucket.clone()),
+            rules: Records::new(bucket.clone()),
             beside: Besides::new(bucket.clone(), keys.clone()),
             keys,
             js,

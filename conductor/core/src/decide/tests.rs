@@ -68,6 +68,7 @@ pub(crate) fn enrolled() -> Node {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     let decision = decide(None, &Event::Enrolled(enrolment()), ctx);
     decision.unwrap().node.expect("a node begins")
@@ -156,6 +157,7 @@ impl Story {
             secrets: self.secrets.as_ref(),
             instance_data: self.data.as_ref(),
             notes: self.notes.as_ref(),
+            rules: None,
         };
         let decision = decide(Some(&self.node), &event, ctx)?;
         self.node = decision.node.expect("no story deletes its node");

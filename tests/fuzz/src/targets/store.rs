@@ -119,6 +119,7 @@ fn nodes() -> Vec<Node> {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     let node = decide(None, &Event::Enrolled(first), ctx).ok();
     vec![
