@@ -26,6 +26,7 @@ pub mod private;
 mod profile;
 mod progress;
 mod rescue;
+mod rule;
 mod seal;
 pub mod servers;
 mod set;
@@ -50,6 +51,9 @@ pub enum Command {
     /// Ask for any node of a kind.
     #[command(subcommand)]
     Allocation(allocation::AllocationCommand),
+    /// Say what follows from what inspections find.
+    #[command(subcommand)]
+    Rule(rule::RuleCommand),
     /// Switch machines on and off.
     #[command(subcommand)]
     Power(power::PowerCommand),
@@ -90,6 +94,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
         Command::Decode => decode::run(),
         Command::Node(command) => node::run(connect().await?, command).await,
         Command::Allocation(command) => allocation::run(&connect().await?, command).await,
+        Command::Rule(command) => rule::run(&connect().await?, command).await,
         Command::Power(command) => power::run(connect().await?, command).await,
         Command::Bmc(command) => bmc::run(connect().await?, command).await,
         Command::Top => top::run(&connect().await?).await,

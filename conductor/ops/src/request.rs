@@ -4,7 +4,8 @@ use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::LookupEntry;
 use crate::reply::{
-    AllocationInfo, NodePage, Revoked, Rotated, SealKey, Shown, Summary, WorkerInfo,
+    AllocationInfo, NodePage, Revoked, Rotated, RuleInfo, RuleTrial, SealKey, Shown, Summary,
+    WorkerInfo,
 };
 use ironbeat_common::id::{AllocationId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
@@ -14,6 +15,7 @@ use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{AllocationName, NodeName, RequestId};
 use ironbeat_core::manual::Wish;
 use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secret, Trait};
+use ironbeat_core::rules::RuleSpec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -146,6 +148,12 @@ questions! {
     ListAllocations: "allocation.list", Observer, "All allocations, and the node that each has.", Vec<AllocationInfo>;
     ShowAllocation: "allocation.show", Observer, "One allocation.", AllocationInfo;
     DeleteAllocation: "allocation.delete", Operator, "End an allocation: its node is free for others. By the id of one that is gone, frees a node that names it still; the answer is then 404.", AllocationInfo;
+    CreateRule: "rule.create", Operator, "Say what follows from what an inspection finds.", RuleInfo;
+    SetRule: "rule.set", Operator, "Replace the rule of this name.", RuleInfo;
+    ListRules: "rule.list", Observer, "All inspection rules, in the order in which they apply.", Vec<RuleInfo>;
+    ShowRule: "rule.show", Observer, "One inspection rule.", RuleInfo;
+    DeleteRule: "rule.delete", Operator, "Forget an inspection rule. What it has set stays.", RuleInfo;
+    TestRule: "rule.test", Operator, "Which conditions of a rule hold for a machine, and what it would set. Nothing is changed.", RuleTrial;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
@@ -180,6 +188,7 @@ macro_rules! empty {
 empty!(
     ListAllocations,
     ListLookups,
+    ListRules,
     ListWorkers,
     RotateKey,
     ShowPolicy
@@ -407,6 +416,57 @@ pub struct ShowAllocation {
 #[serde(deny_unknown_fields)]
 pub struct DeleteAllocation {
     pub allocation: String,
+}
+
+/// The same rule again is the same rule; another of its name is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateRule {
+    pub rule: RuleSpec,
+}
+
+/// It keeps its id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetRule {
+    pub rule: RuleSpec,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShowRule {
+    pub rule: String,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRule {
+    pub rule: String,
+}
+
+/// A rule that is stored or one that is given, and a node or a machine that looked up: one of either two.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct TestRule {
+    /// By id or name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// One that is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<RuleSpec>,
+    /// Id or name of a node that has an inventory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// A key of `lookup.list`, or the start of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<String>,
 }
 
 /// A node's BMC, or one that no node has yet: exactly one of the two.

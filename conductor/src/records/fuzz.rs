@@ -14,6 +14,7 @@ use ironbeat_auth::grant::Grants;
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::allocation::Allocation;
+use ironbeat_core::rules::Rule;
 use ironbeat_core::explain::explain;
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{BmcSecrets, InstanceData, Node, Notes};
@@ -79,6 +80,7 @@ pub fn other(bytes: &[u8]) -> bool {
         [8, json @ ..] => read::<Mark>(json),
         [9, json @ ..] => read::<Grants>(json),
         [10, json @ ..] => read::<Allocation>(json),
+        [11, json @ ..] => read::<Rule>(json),
         [_, json @ ..] => serde_json::from_slice::<Body>(json).is_ok_and(|body| {
             let subject = String::new();
             let event = Event { subject, body };

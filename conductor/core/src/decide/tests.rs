@@ -11,6 +11,7 @@ use crate::node::{
     Image, InstanceData, MeasuredBoot, NewInstance, Node, Notes, Phase, Secret, Sign, Step,
 };
 use crate::policy::OnCollision;
+use crate::rules::Rules;
 use crate::time::Time;
 use core::time::Duration;
 use ironbeat_common::collision::{Clash, Collision, Fate};
@@ -118,6 +119,7 @@ pub(super) struct Story {
     pub data: Option<InstanceData>,
     pub secrets: Option<BmcSecrets>,
     pub notes: Option<Notes>,
+    pub rules: Rules,
 }
 
 pub(super) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
@@ -139,6 +141,7 @@ impl Story {
             data: None,
             secrets: Some(access().split().1),
             notes: None,
+            rules: Rules::default(),
         }
     }
 
@@ -157,7 +160,7 @@ impl Story {
             secrets: self.secrets.as_ref(),
             instance_data: self.data.as_ref(),
             notes: self.notes.as_ref(),
-            rules: None,
+            rules: Some(&self.rules),
         };
         let decision = decide(Some(&self.node), &event, ctx)?;
         self.node = decision.node.expect("no story deletes its node");
@@ -252,7 +255,7 @@ impl Story {
         })
     }
 
-    fn step_id(&self) -> StepId {
+    pub fn step_id(&self) -> StepId {
         match self.node.job().map(|job| &job.phase) {
             Some(Phase::AgentStep { id, .. }) => *id,
             other => panic!("no agent step: {other:?}"),

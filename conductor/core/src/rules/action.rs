@@ -327,7 +327,8 @@ pub(super) fn perform(
             Ok((name.clone(), text::fill(value, scene, true)?))
         };
         let filled: Result<Args, String> = args.iter().map(fill).collect();
-        act(deed, &filled?, node, log).map_err(|why| match deed {
+        let filled = filled.map_err(|why| format!("{}: {why}", deed.name()))?;
+        act(deed, &filled, node, log).map_err(|why| match deed {
             Deed::Fail => why,
             Deed::Log
             | Deed::SetAttribute
