@@ -2,6 +2,7 @@
 //! `crate::rules` knows what they say; what a node may be told `set` knows.
 use super::draft::Draft;
 use super::set;
+use crate::node::JobKind;
 use crate::rules::{self, Rules, Scope};
 use alloc::string::{String, ToString};
 use ironbeat_common::inventory::Inventory;
@@ -11,7 +12,9 @@ use ironbeat_common::inventory::Inventory;
 /// # Errors
 /// Why the inspection fails, with the rule's name. Nothing is changed then.
 pub(super) fn rule(draft: &mut Draft<'_>, inventory: &Inventory) -> Result<String, String> {
-    let Some(Rules { all, refused }) = draft.ctx.rules else {
+    // A step of a service or a cleaning reads the hardware anew, and describes nobody's node.
+    let inspects = draft.node.job().map(|job| job.kind) == Some(JobKind::Inspect);
+    let (true, Some(Rules { all, refused })) = (inspects, draft.ctx.rules) else {
         return Ok(String::new());
     };
     let view = rules::node_view(&draft.node, draft.ctx.notes);

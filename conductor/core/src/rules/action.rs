@@ -2,7 +2,7 @@
 //! They change a view of the node; `run` makes a patch of the difference.
 use super::operator::{items, step};
 use super::text::{self, Scene, words};
-use super::{Action, Args, Signature, args_of, check_loop, shown};
+use super::{Action, Args, Signature, args_of, check_loop, depth, shown};
 use crate::node::Trait;
 use crate::patch::Patch;
 use crate::text::said;
@@ -17,6 +17,11 @@ const MAX_SAID: usize = 500;
 const MAX_KEYS: usize = 8;
 /// Things in a list that rules extend.
 const MAX_LIST: usize = 256;
+
+/// Bytes of all that is said of a node, as JSON: more than its notes may have.
+const MAX_NODE_BYTES: usize = 128 * 1024;
+/// More than notes may have, and little enough for any reader.
+const MAX_NODE_DEPTH: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -317,7 +322,6 @@ pub(super) fn perform(
         Some(items) => items.iter().map(Some).collect(),
     };
     for item in items {
-        step(steps)?;
         let scene = Scene {
             inventory,
             node,
@@ -328,6 +332,7 @@ pub(super) fn perform(
         };
         let filled: Result<Args, String> = args.iter().map(fill).collect();
         let filled = filled.map_err(|why| format!("{}: {why}", deed.name()))?;
+        step(steps, &filled)?;
         act(deed, &filled, node, log).map_err(|why| match deed {
             Deed::Fail => why,
             Deed::Log
@@ -339,8 +344,25 @@ pub(super) fn perform(
             | Deed::AddTrait
             | Deed::RemoveTrait => format!("{}: {why}", deed.name()),
         })?;
+        bounded(node).map_err(|why| format!("{}: {why}", deed.name()))?;
     }
     Ok(())
+}
+
+/// What is put into itself doubles with each time.
+fn bounded(node: &Value) -> Result<(), String> {
+    let bytes = serde_json::to_vec(node).map_or(usize::MAX, |json| json.len());
+    if bytes > MAX_NODE_BYTES {
+        return Err(format!(
+            "what is said of the node has {bytes} bytes as JSON, at most {MAX_NODE_BYTES}"
+        ));
+    }
+    match depth(node) > MAX_NODE_DEPTH {
+        true => Err(format!(
+            "more than {MAX_NODE_DEPTH} lists and objects inside each other"
+        )),
+        false => Ok(()),
+    }
 }
 
 fn act(deed: Deed, args: &Args, node: &mut Value, log: &mut Vec<String>) -> Result<(), String> {

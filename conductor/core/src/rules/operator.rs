@@ -218,8 +218,8 @@ pub(super) fn holds(
     let args = args_of(&condition.args, &op.signature())?;
     let regex = expression(op, &args)?;
     let mut one = |scene: Scene<'_>| -> Result<bool, String> {
-        step(steps)?;
         let args = filled(&args, scene)?;
+        step(steps, &args)?;
         Ok(test(op, &args, regex.as_ref(), scene.item.is_some())? != inverted)
     };
     let Some(items) = items(condition.each.as_ref(), scene)? else {
@@ -241,13 +241,27 @@ pub(super) fn holds(
     })
 }
 
+/// Counts one condition or action, and what it looks at if that is much: an inventory may have a thousand things.
+///
 /// # Errors
 /// When all rules together have done too much.
-pub(super) fn step(steps: &mut u32) -> Result<(), String> {
+pub(super) fn step(steps: &mut u32, args: &Args) -> Result<(), String> {
+    let weight: usize = args.values().map(weight).sum();
+    let cost = u32::try_from(1 + weight / 64).unwrap_or(u32::MAX);
     *steps = steps
-        .checked_sub(1)
+        .checked_sub(cost)
         .ok_or_else(|| "the rules go over too many things".to_string())?;
     Ok(())
+}
+
+fn weight(value: &Value) -> usize {
+    let text = value.as_str().map_or(0, str::len) / 64;
+    let list = value.as_array().into_iter().flatten();
+    let object = value
+        .as_object()
+        .into_iter()
+        .flat_map(serde_json::Map::values);
+    1 + text + list.chain(object).map(weight).sum::<usize>()
 }
 
 fn filled(args: &Args, scene: Scene<'_>) -> Result<Args, String> {

@@ -299,6 +299,21 @@ fn what_a_machine_says_makes_no_rule_slow_or_long() {
 }
 
 #[test]
+fn what_is_put_into_itself_has_an_end() {
+    let both = json!([
+        { "op": "set-attribute", "args": ["extra/{item}", "{node.extra}"], "loop": vec!["x"; 40] },
+        { "op": "extend-attribute", "args": ["extra/y", "{node.extra}"], "loop": vec!["x"; 40] },
+    ]);
+    let node = json!({ "traits": [], "properties": {}, "extra": { "a": "b" } });
+    let why = done(&node, both).unwrap_err();
+    assert!(why.contains("inside each other"), "{why}");
+    let wide = json!([{ "op": "extend-attribute", "args": ["extra/l", "{inventory}"], "loop": vec![1; 64] },
+        { "op": "extend-attribute", "args": ["extra/m", "{node.extra.l}"], "loop": vec![1; 64] }]);
+    let why = done(&node, wide).unwrap_err();
+    assert!(why.contains("at most 131072"), "{why}");
+}
+
+#[test]
 fn a_network_has_its_addresses() {
     for (network, address, inside) in [
         ("10.0.0.0/8", "10.255.0.1", true),
