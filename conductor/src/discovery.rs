@@ -131,7 +131,9 @@ impl Enroller {
     /// # Errors
     /// Why none of them is one that the operator allows.
     pub fn access(&self, claimed: &[&str]) -> Result<BmcAccess, String> {
-        let read = claimed.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+        let read = claimed
+            .iter()
+            .filter_map(|text| text.parse::<IpAddr>().ok());
         let addresses: Vec<IpAddr> = read.filter(|address| !address.is_unspecified()).collect();
         let allowed = addresses
             .iter()

@@ -200,7 +200,10 @@ async fn rules_are_made_shown_tried_replaced_and_forgotten() {
     );
     let wish = json!({ "name": "seven", "bmc": idle_bmc(7), "from": key });
     site.enroll(wish).await;
-    let one = site.file("one.json", r#"{ "name": "one", "actions": [{ "op": "fail", "args": ["no {node.name}"] }] }"#);
+    let one = site.file(
+        "one.json",
+        r#"{ "name": "one", "actions": [{ "op": "fail", "args": ["no {node.name}"] }] }"#,
+    );
     let tried = site.cli(&["rule", "test", &one, "--node", "seven"]).await;
     assert_eq!(
         tried.good(),
@@ -214,7 +217,10 @@ async fn rules_are_made_shown_tried_replaced_and_forgotten() {
     let why = site.cli(&["rule", "create", &changed]).await.bad();
     assert!(why.contains("a rule named exists"), "{why}");
     site.cli(&["rule", "set", &changed]).await.good();
-    let shown = site.ask("rule.show", json!({ "rule": "named" })).await.good();
+    let shown = site
+        .ask("rule.show", json!({ "rule": "named" }))
+        .await
+        .good();
     assert_eq!(shown["rule"]["actions"][0]["op"], "log");
     let wrong = site.file(
         "wrong.json",

@@ -130,7 +130,10 @@ async fn test(client: &Client, args: TestArgs) -> anyhow::Result<()> {
     }
     for (at, condition) in tried.conditions.iter().enumerate() {
         let (number, op) = (at + 1, &condition.op);
-        out::line(format_args!("condition {number}, {op}: {}", held(condition)))?;
+        out::line(format_args!(
+            "condition {number}, {op}: {}",
+            held(condition)
+        ))?;
     }
     let Some(patch) = changes(&tried)? else {
         return out::line(format_args!("{} does not apply", tried.rule));

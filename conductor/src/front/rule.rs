@@ -35,7 +35,10 @@ pub(super) async fn create(worker: &Arc<Worker>, spec: RuleSpec) -> Result<RuleI
     }
     let (rules, unreadable) = worker.store.all_rules().await?;
     if rules.len() + unreadable.len() >= MAX_RULES {
-        return Err(fail(409, format!("there are {MAX_RULES} rules, which is the bound")));
+        return Err(fail(
+            409,
+            format!("there are {MAX_RULES} rules, which is the bound"),
+        ));
     }
     let made = Rule {
         schema: SCHEMA,

@@ -72,9 +72,7 @@ impl Deed {
                 "`msg` is told with the end of the inspection: in the node's events and in the worker's log."
             }
             Deed::SetAttribute => "The attribute `path` is `value` from now on.",
-            Deed::ExtendAttribute => {
-                "The list at `path` has `value` too; with `unique` only once."
-            }
+            Deed::ExtendAttribute => "The list at `path` has `value` too; with `unique` only once.",
             Deed::DelAttribute => "The node has no `path` any longer.",
             Deed::SetCapability => "`name:value` among the node's `properties/capabilities`.",
             Deed::UnsetCapability => "The capability goes.",
@@ -131,7 +129,11 @@ const ABSENT: &[(&str, &str)] = &[
 
 /// What a path can name: its first key, whether keys of an operator's follow, and what it is.
 pub const ATTRIBUTES: &[(&str, bool, &str)] = &[
-    ("name", false, "Letters, digits, `-` and `_`; each name once."),
+    (
+        "name",
+        false,
+        "Letters, digits, `-` and `_`; each name once.",
+    ),
     ("description", false, "For people."),
     ("resource_class", false, "What kind of machine it is."),
     ("owner", false, "Whose machine it is."),
@@ -195,7 +197,10 @@ pub(super) fn check(action: &Action) -> Result<(), String> {
             sound(attribute, &value_for(attribute, value)).map_err(of_deed)?;
         }
     }
-    if args.get("unique").is_some_and(|unique| !unique.is_boolean()) {
+    if args
+        .get("unique")
+        .is_some_and(|unique| !unique.is_boolean())
+    {
         return Err(of_deed("\"unique\" is neither true nor false".to_string()));
     }
     if let Some(level) = plain("level")
@@ -327,9 +332,8 @@ pub(super) fn perform(
             node,
             item,
         };
-        let fill = |(name, value): (&String, &Value)| {
-            Ok((name.clone(), text::fill(value, scene, true)?))
-        };
+        let fill =
+            |(name, value): (&String, &Value)| Ok((name.clone(), text::fill(value, scene, true)?));
         let filled: Result<Args, String> = args.iter().map(fill).collect();
         let filled = filled.map_err(|why| format!("{}: {why}", deed.name()))?;
         step(steps, &filled)?;

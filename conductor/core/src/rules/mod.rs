@@ -281,9 +281,9 @@ fn check_loop(each: Option<&Value>) -> Result<(), String> {
     if let Some(text) = each.as_str() {
         return match text::is_reference(text) {
             true => text::check(each, false),
-            false => Err(
-                "\"loop\" is a list, or a reference to one: \"{inventory[disks]}\"".to_string(),
-            ),
+            false => {
+                Err("\"loop\" is a list, or a reference to one: \"{inventory[disks]}\"".to_string())
+            }
         };
     }
     let count = each

@@ -84,9 +84,7 @@ impl Operator {
             Operator::Le => "Less or the same.",
             Operator::Gt => "Greater.",
             Operator::Ge => "Greater or the same.",
-            Operator::IsEmpty => {
-                "`value` is not there, or is an empty text, list or object."
-            }
+            Operator::IsEmpty => "`value` is not there, or is an empty text, list or object.",
             Operator::IsNone => "`value` is not there.",
             Operator::IsTrue => "`value` is true, a number but 0, `yes` or `true`.",
             Operator::IsFalse => "`value` is not there, false, 0, `no` or `false`.",
@@ -379,9 +377,7 @@ fn truth(value: &Value) -> Option<bool> {
         "no" | "false" => Some(false),
         _ => None,
     };
-    value
-        .as_bool()
-        .or_else(|| value.as_str().and_then(of_text))
+    value.as_bool().or_else(|| value.as_str().and_then(of_text))
 }
 
 fn number(value: &Value) -> Option<f64> {

@@ -201,7 +201,9 @@ fn keys_that_differ(was: &Value, is: &Value) -> Map<String, Value> {
     let is = is.as_object().unwrap_or(&empty);
     let gone = was.keys().filter(|key| !is.contains_key(*key));
     let gone = gone.map(|key| (key.clone(), Value::Null));
-    let changed = is.iter().filter(|(key, value)| was.get(*key) != Some(value));
+    let changed = is
+        .iter()
+        .filter(|(key, value)| was.get(*key) != Some(value));
     let changed = changed.map(|(key, value)| (key.clone(), value.clone()));
     gone.chain(changed).collect()
 }

@@ -1,7 +1,6 @@
 //! Each operator and each action by itself, and what is refused before it is stored.
 use super::{
-    ATTRIBUTES, Deed, MAX_PARTS, Network, Operator, Outcome, RuleSpec, Scope,
-    apply, nobody, trial,
+    ATTRIBUTES, Deed, MAX_PARTS, Network, Operator, Outcome, RuleSpec, Scope, apply, nobody, trial,
 };
 use ironbeat_common::inventory::{BmcAddress, Disk, Inventory};
 use serde_json::{Value, json};
@@ -52,8 +51,16 @@ fn each_operator_holds_for_what_it_is_for_and_its_inverse_for_the_rest() {
     for (expected, op, args) in [
         (true, "eq", json!({ "values": [product, "PowerEdge R640"] })),
         (false, "eq", json!({ "values": [product, "other"] })),
-        (true, "eq", json!({ "values": ["{inventory.cpu.count}", 64] })),
-        (true, "eq", json!({ "values": ["{inventory.cpu.count}", "64"] })),
+        (
+            true,
+            "eq",
+            json!({ "values": ["{inventory.cpu.count}", 64] }),
+        ),
+        (
+            true,
+            "eq",
+            json!({ "values": ["{inventory.cpu.count}", "64"] }),
+        ),
         (true, "eq", json!([["{node.extra.rack}", 7, 7]])),
         (false, "eq", json!([["{node.extra.rack}", 7, 8]])),
         (false, "eq", json!({ "values": ["{node.extra.none}", ""] })),
@@ -63,12 +70,28 @@ fn each_operator_holds_for_what_it_is_for_and_its_inverse_for_the_rest() {
         (true, "lt", json!({ "values": ["a", "b"] })),
         (false, "lt", json!({ "values": ["{node.none}", 1] })),
         (false, "lt", json!({ "values": [1, "b"] })),
-        (true, "lt", json!({ "values": [1, "b"], "force_strings": true })),
+        (
+            true,
+            "lt",
+            json!({ "values": [1, "b"], "force_strings": true }),
+        ),
         (true, "le", json!({ "values": [1, 1, 2] })),
         (false, "le", json!({ "values": [1, 3, 2] })),
-        (true, "gt", json!({ "values": ["{inventory[memory][physical_mb]}", 65535] })),
-        (false, "gt", json!({ "values": ["{inventory[memory][physical_mb]}", 65536] })),
-        (true, "ge", json!({ "values": ["{inventory[memory][physical_mb]}", 65536] })),
+        (
+            true,
+            "gt",
+            json!({ "values": ["{inventory[memory][physical_mb]}", 65535] }),
+        ),
+        (
+            false,
+            "gt",
+            json!({ "values": ["{inventory[memory][physical_mb]}", 65536] }),
+        ),
+        (
+            true,
+            "ge",
+            json!({ "values": ["{inventory[memory][physical_mb]}", 65536] }),
+        ),
         (false, "ge", json!({ "values": [1, 2] })),
         (true, "is-empty", json!({ "value": "{inventory[nics]}" })),
         (true, "is-empty", json!({ "value": "{node.none}" })),
@@ -81,9 +104,17 @@ fn each_operator_holds_for_what_it_is_for_and_its_inverse_for_the_rest() {
         (true, "is-false", json!(["{node.none}"])),
         (true, "is-false", json!([0])),
         (false, "is-false", json!(["maybe"])),
-        (true, "in-net", json!(["{inventory[bmc_address]}", "10.0.0.0/16"])),
+        (
+            true,
+            "in-net",
+            json!(["{inventory[bmc_address]}", "10.0.0.0/16"]),
+        ),
         (true, "in-net", json!(["10.0.7.9/24", "10.0.7.9"])),
-        (false, "in-net", json!(["{inventory[bmc_address]}", "10.1.0.0/16"])),
+        (
+            false,
+            "in-net",
+            json!(["{inventory[bmc_address]}", "10.1.0.0/16"]),
+        ),
         (false, "in-net", json!(["{inventory[bmc_address]}", "::/0"])),
         (false, "in-net", json!(["{node.none}", "0.0.0.0/0"])),
         (true, "matches", json!([product, "PowerEdge R6[0-9]+"])),
@@ -96,10 +127,22 @@ fn each_operator_holds_for_what_it_is_for_and_its_inverse_for_the_rest() {
         (true, "one-of", json!([product, ["x", "PowerEdge R640"]])),
         (false, "one-of", json!([product, []])),
         (true, "eq", json!({ "values": ["{{x}}", "{{x}}"] })),
-        (true, "eq", json!({ "values": ["r-{node.extra.rack}{node.none}", "r-7"] })),
+        (
+            true,
+            "eq",
+            json!({ "values": ["r-{node.extra.rack}{node.none}", "r-7"] }),
+        ),
         // Ironic's names for what we call otherwise.
-        (true, "eq", json!({ "values": ["{inventory[system_vendor][serial_number]}", "SN7"] })),
-        (true, "eq", json!({ "values": ["{inventory.disks[0].size}", 107_374_182_400u64] })),
+        (
+            true,
+            "eq",
+            json!({ "values": ["{inventory[system_vendor][serial_number]}", "SN7"] }),
+        ),
+        (
+            true,
+            "eq",
+            json!({ "values": ["{inventory.disks[0].size}", 107_374_182_400u64] }),
+        ),
     ] {
         let condition = json!({ "op": op, "args": args });
         assert_eq!(holds(&condition), expected, "{condition}");
@@ -108,8 +151,13 @@ fn each_operator_holds_for_what_it_is_for_and_its_inverse_for_the_rest() {
             assert_eq!(holds(&inverse), !expected, "{inverse}");
         }
     }
-    for (expected, multiple) in [("any", true), ("all", false), ("first", false), ("last", true)]
-        .map(|(multiple, expected)| (expected, multiple))
+    for (expected, multiple) in [
+        ("any", true),
+        ("all", false),
+        ("first", false),
+        ("last", true),
+    ]
+    .map(|(multiple, expected)| (expected, multiple))
     {
         let args = json!({ "values": [size, 200u64 << 30] });
         let over = json!({ "op": "gt", "args": args, "loop": disks, "multiple": multiple });
@@ -134,24 +182,78 @@ fn each_action_changes_what_it_says() {
     });
     let act = |op: &str, args: Value| json!([{ "op": op, "args": args }]);
     for (actions, patch) in [
-        (act("set-attribute", json!(["name", "web-{inventory.system.serial}"])), json!({ "name": "web-SN7" })),
-        (act("set-attribute", json!(["resource_class", 7])), json!({ "resource_class": "7" })),
-        (act("set-attribute", json!(["/automated_clean", false])), json!({ "automated_clean": false })),
-        (act("set-attribute", json!(["extra/a/b", "{inventory.cpu.count}"])), json!({ "extra": { "a": { "b": 64 } } })),
-        (act("set-attribute", json!(["properties.deep.x", 3])), json!({ "properties": { "deep": { "x": 3, "y": 2 } } })),
-        (act("set-attribute", json!(["properties/root_device", { "serial": "S" }])), json!({ "root_device": { "serial": "S" } })),
+        (
+            act(
+                "set-attribute",
+                json!(["name", "web-{inventory.system.serial}"]),
+            ),
+            json!({ "name": "web-SN7" }),
+        ),
+        (
+            act("set-attribute", json!(["resource_class", 7])),
+            json!({ "resource_class": "7" }),
+        ),
+        (
+            act("set-attribute", json!(["/automated_clean", false])),
+            json!({ "automated_clean": false }),
+        ),
+        (
+            act(
+                "set-attribute",
+                json!(["extra/a/b", "{inventory.cpu.count}"]),
+            ),
+            json!({ "extra": { "a": { "b": 64 } } }),
+        ),
+        (
+            act("set-attribute", json!(["properties.deep.x", 3])),
+            json!({ "properties": { "deep": { "x": 3, "y": 2 } } }),
+        ),
+        (
+            act(
+                "set-attribute",
+                json!(["properties/root_device", { "serial": "S" }]),
+            ),
+            json!({ "root_device": { "serial": "S" } }),
+        ),
         (act("set-attribute", json!(["owner", "us"])), json!({})),
-        (act("extend-attribute", json!(["extra/list", 2])), json!({ "extra": { "list": [1, 2] } })),
-        (act("extend-attribute", json!(["extra/list", 1, true])), json!({})),
-        (act("extend-attribute", json!(["extra/new", 1])), json!({ "extra": { "new": [1] } })),
-        (act("del-attribute", json!(["owner"])), json!({ "clear": ["owner"] })),
-        (act("del-attribute", json!(["extra/list"])), json!({ "extra": { "list": null } })),
+        (
+            act("extend-attribute", json!(["extra/list", 2])),
+            json!({ "extra": { "list": [1, 2] } }),
+        ),
+        (
+            act("extend-attribute", json!(["extra/list", 1, true])),
+            json!({}),
+        ),
+        (
+            act("extend-attribute", json!(["extra/new", 1])),
+            json!({ "extra": { "new": [1] } }),
+        ),
+        (
+            act("del-attribute", json!(["owner"])),
+            json!({ "clear": ["owner"] }),
+        ),
+        (
+            act("del-attribute", json!(["extra/list"])),
+            json!({ "extra": { "list": null } }),
+        ),
         (act("del-attribute", json!(["extra/none/x"])), json!({})),
-        (act("set-capability", json!(["a", "x"])), json!({ "properties": { "capabilities": "b:2,a:x" } })),
-        (act("unset-capability", json!(["b"])), json!({ "properties": { "capabilities": "a:1" } })),
-        (act("add-trait", json!(["CUSTOM_B"])), json!({ "traits": ["CUSTOM_A", "CUSTOM_B"] })),
+        (
+            act("set-capability", json!(["a", "x"])),
+            json!({ "properties": { "capabilities": "b:2,a:x" } }),
+        ),
+        (
+            act("unset-capability", json!(["b"])),
+            json!({ "properties": { "capabilities": "a:1" } }),
+        ),
+        (
+            act("add-trait", json!(["CUSTOM_B"])),
+            json!({ "traits": ["CUSTOM_A", "CUSTOM_B"] }),
+        ),
         (act("add-trait", json!(["CUSTOM_A"])), json!({})),
-        (act("remove-trait", json!(["CUSTOM_A"])), json!({ "traits": [] })),
+        (
+            act("remove-trait", json!(["CUSTOM_A"])),
+            json!({ "traits": [] }),
+        ),
         (act("remove-trait", json!(["CUSTOM_NONE"])), json!({})),
         (
             json!([{ "op": "set-attribute", "args": ["extra/{item[k]}", "{item[v]}"],
@@ -160,21 +262,35 @@ fn each_action_changes_what_it_says() {
         ),
     ] {
         let outcome = done(&node, actions.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&outcome.patch).unwrap(), patch, "{actions}");
+        assert_eq!(
+            serde_json::to_value(&outcome.patch).unwrap(),
+            patch,
+            "{actions}"
+        );
         let changes = patch != json!({});
         assert_eq!(outcome.changing.len(), usize::from(changes), "{actions}");
     }
-    let said = done(&node, act("log", json!(["{node.name} has {inventory.cpu.count}"]))).unwrap();
+    let said = done(
+        &node,
+        act("log", json!(["{node.name} has {inventory.cpu.count}"])),
+    )
+    .unwrap();
     assert_eq!(said.log, ["r: old has 64"]);
     assert_eq!(said.words(&[]), "inspection rule r applied; r: old has 64");
     for (actions, why) in [
-        (act("fail", json!(["no {node.name}\u{7}"])), "inspection rule r: no old\u{fffd}"),
+        (
+            act("fail", json!(["no {node.name}\u{7}"])),
+            "inspection rule r: no old\u{fffd}",
+        ),
         (
             act("set-attribute", json!(["extra/x", "{node.none}"])),
             "inspection rule r: set-attribute: \"{node.none}\" is not there",
         ),
         (
-            act("set-attribute", json!(["name", "{inventory.system.product}"])),
+            act(
+                "set-attribute",
+                json!(["name", "{inventory.system.product}"]),
+            ),
             "inspection rule r: set-attribute: name: \"PowerEdge R640\" is not a node name (letters, digits, '-' and '_', at most 63)",
         ),
         (
@@ -215,46 +331,143 @@ fn rules_apply_by_priority_and_name_and_each_sees_what_others_set() {
 #[test]
 fn what_cannot_be_done_is_refused_with_what_there_is() {
     let log = json!({ "op": "log", "args": ["x"] });
-    let condition = |condition: Value| json!({ "name": "r", "conditions": [condition], "actions": [log] });
+    let condition =
+        |condition: Value| json!({ "name": "r", "conditions": [condition], "actions": [log] });
     let action = |action: Value| json!({ "name": "r", "actions": [action] });
     let over = |each: Value| condition(json!({ "op": "eq", "args": [[1, 1]], "loop": each }));
     for (rule, why) in [
         (json!({ "name": "r", "actions": [] }), "has no actions"),
-        (json!({ "name": "r", "priority": 10_000, "actions": [log] }), "priority is 10000, at most 9999"),
-        (json!({ "name": "r", "actions": vec![log.clone(); MAX_PARTS + 1] }), "33 actions, at most 32"),
-        (json!({ "name": "r", "description": "x".repeat(256), "actions": [log] }), "more than 255"),
-        (action(json!({ "op": "log", "args": ["x".repeat(17_000)] })), "at most 16384"),
-        (condition(json!({ "op": "like", "args": [1] })), "condition 1: there is no operator \"like\": there are eq, ne, "),
-        (condition(json!({ "op": "eq" })), "eq: its argument \"values\" is missing"),
-        (condition(json!({ "op": "eq", "args": [[1]] })), "fewer than two"),
-        (condition(json!({ "op": "eq", "args": 7 })), "neither a list nor an object"),
-        (condition(json!({ "op": "eq", "args": { "values": [1, 2], "x": 1 } })), "no argument \"x\": there are values"),
-        (condition(json!({ "op": "is-none", "args": [1, 2] })), "2 arguments, at most 1"),
-        (condition(json!({ "op": "is-none", "args": ["{plugin_data[x]}"] })), "{plugin_data} is nothing here"),
-        (condition(json!({ "op": "is-none", "args": ["{item}"] })), "nothing outside of a loop"),
-        (condition(json!({ "op": "is-none", "args": ["{system.product}"] })), "there are {inventory}"),
-        (condition(json!({ "op": "is-none", "args": ["{inventory!r}"] })), "braces that hold no reference"),
-        (condition(json!({ "op": "is-none", "args": ["{inventory"] })), "braces that hold no reference"),
-        (condition(json!({ "op": "matches", "args": ["x", "("] })), "regular expression: error: unclosed group"),
-        (condition(json!({ "op": "matches", "args": ["x", "(?:a{1000}){1000}"] })), "regular expression: "),
-        (condition(json!({ "op": "matches", "args": ["x", "x".repeat(1025)] })), "1025 bytes, at most 1024"),
-        (condition(json!({ "op": "in-net", "args": ["x", "10.0.0.0/33"] })), "is no network"),
+        (
+            json!({ "name": "r", "priority": 10_000, "actions": [log] }),
+            "priority is 10000, at most 9999",
+        ),
+        (
+            json!({ "name": "r", "actions": vec![log.clone(); MAX_PARTS + 1] }),
+            "33 actions, at most 32",
+        ),
+        (
+            json!({ "name": "r", "description": "x".repeat(256), "actions": [log] }),
+            "more than 255",
+        ),
+        (
+            action(json!({ "op": "log", "args": ["x".repeat(17_000)] })),
+            "at most 16384",
+        ),
+        (
+            condition(json!({ "op": "like", "args": [1] })),
+            "condition 1: there is no operator \"like\": there are eq, ne, ",
+        ),
+        (
+            condition(json!({ "op": "eq" })),
+            "eq: its argument \"values\" is missing",
+        ),
+        (
+            condition(json!({ "op": "eq", "args": [[1]] })),
+            "fewer than two",
+        ),
+        (
+            condition(json!({ "op": "eq", "args": 7 })),
+            "neither a list nor an object",
+        ),
+        (
+            condition(json!({ "op": "eq", "args": { "values": [1, 2], "x": 1 } })),
+            "no argument \"x\": there are values",
+        ),
+        (
+            condition(json!({ "op": "is-none", "args": [1, 2] })),
+            "2 arguments, at most 1",
+        ),
+        (
+            condition(json!({ "op": "is-none", "args": ["{plugin_data[x]}"] })),
+            "{plugin_data} is nothing here",
+        ),
+        (
+            condition(json!({ "op": "is-none", "args": ["{item}"] })),
+            "nothing outside of a loop",
+        ),
+        (
+            condition(json!({ "op": "is-none", "args": ["{system.product}"] })),
+            "there are {inventory}",
+        ),
+        (
+            condition(json!({ "op": "is-none", "args": ["{inventory!r}"] })),
+            "braces that hold no reference",
+        ),
+        (
+            condition(json!({ "op": "is-none", "args": ["{inventory"] })),
+            "braces that hold no reference",
+        ),
+        (
+            condition(json!({ "op": "matches", "args": ["x", "("] })),
+            "regular expression: error: unclosed group",
+        ),
+        (
+            condition(json!({ "op": "matches", "args": ["x", "(?:a{1000}){1000}"] })),
+            "regular expression: ",
+        ),
+        (
+            condition(json!({ "op": "matches", "args": ["x", "x".repeat(1025)] })),
+            "1025 bytes, at most 1024",
+        ),
+        (
+            condition(json!({ "op": "in-net", "args": ["x", "10.0.0.0/33"] })),
+            "is no network",
+        ),
         (over(json!([])), "nothing to go over"),
         (over(json!(vec![1; 65])), "65 things, at most 64"),
         (over(json!("disks")), "\"loop\" is a list, or a reference"),
-        (action(json!({ "op": "api-call", "args": ["http://x"] })), "action 1: there is no api-call, as workers call nobody"),
-        (action(json!({ "op": "set-port-attribute", "args": [] })), "ports are no things of their own here: there are fail, log"),
-        (action(json!({ "op": "run", "args": [] })), "there is no action \"run\": there are fail, log"),
-        (action(json!({ "op": "set-attribute", "args": ["driver_info/ipmi_password", "x"] })), "rules cannot change \"driver_info/ipmi_password\""),
-        (action(json!({ "op": "set-attribute", "args": ["protected", true] })), "rules cannot change"),
-        (action(json!({ "op": "set-attribute", "args": ["extra", {}] })), "extra needs a key"),
-        (action(json!({ "op": "set-attribute", "args": ["name/x", 1] })), "name has no parts"),
-        (action(json!({ "op": "set-attribute", "args": ["boot_mode", "fast"] })), "boot_mode: unknown variant"),
-        (action(json!({ "op": "set-attribute", "args": ["name", "a b"] })), "is not a node name"),
-        (action(json!({ "op": "add-trait", "args": ["gpu"] })), "is not a trait"),
-        (action(json!({ "op": "set-capability", "args": ["a:b", 1] })), "no name of a capability"),
-        (action(json!({ "op": "log", "args": ["x", "loud"] })), "there is no level \"loud\""),
-        (action(json!({ "op": "log", "args": [7] })), "\"msg\" is not a text"),
+        (
+            action(json!({ "op": "api-call", "args": ["http://x"] })),
+            "action 1: there is no api-call, as workers call nobody",
+        ),
+        (
+            action(json!({ "op": "set-port-attribute", "args": [] })),
+            "ports are no things of their own here: there are fail, log",
+        ),
+        (
+            action(json!({ "op": "run", "args": [] })),
+            "there is no action \"run\": there are fail, log",
+        ),
+        (
+            action(json!({ "op": "set-attribute", "args": ["driver_info/ipmi_password", "x"] })),
+            "rules cannot change \"driver_info/ipmi_password\"",
+        ),
+        (
+            action(json!({ "op": "set-attribute", "args": ["protected", true] })),
+            "rules cannot change",
+        ),
+        (
+            action(json!({ "op": "set-attribute", "args": ["extra", {}] })),
+            "extra needs a key",
+        ),
+        (
+            action(json!({ "op": "set-attribute", "args": ["name/x", 1] })),
+            "name has no parts",
+        ),
+        (
+            action(json!({ "op": "set-attribute", "args": ["boot_mode", "fast"] })),
+            "boot_mode: unknown variant",
+        ),
+        (
+            action(json!({ "op": "set-attribute", "args": ["name", "a b"] })),
+            "is not a node name",
+        ),
+        (
+            action(json!({ "op": "add-trait", "args": ["gpu"] })),
+            "is not a trait",
+        ),
+        (
+            action(json!({ "op": "set-capability", "args": ["a:b", 1] })),
+            "no name of a capability",
+        ),
+        (
+            action(json!({ "op": "log", "args": ["x", "loud"] })),
+            "there is no level \"loud\"",
+        ),
+        (
+            action(json!({ "op": "log", "args": [7] })),
+            "\"msg\" is not a text",
+        ),
     ] {
         let read: RuleSpec = serde_json::from_value(rule.clone()).unwrap();
         let refused = read.check().expect_err(&rule.to_string());
@@ -266,7 +479,10 @@ fn what_cannot_be_done_is_refused_with_what_there_is() {
         json!({ "name": "a b", "actions": [] }),
         json!({ "name": "r", "actions": [], "uuid": "x" }),
     ] {
-        assert!(serde_json::from_value::<RuleSpec>(wrong.clone()).is_err(), "{wrong}");
+        assert!(
+            serde_json::from_value::<RuleSpec>(wrong.clone()).is_err(),
+            "{wrong}"
+        );
     }
 }
 
@@ -326,7 +542,11 @@ fn a_network_has_its_addresses() {
         ("::/0", "fd00::2", true),
     ] {
         let network: Network = network.parse().unwrap();
-        assert_eq!(network.contains(address.parse().unwrap()), inside, "{address}");
+        assert_eq!(
+            network.contains(address.parse().unwrap()),
+            inside,
+            "{address}"
+        );
     }
 }
 
@@ -380,4 +600,3 @@ fn broken_rules_are_refused_or_harmless() {
     }
     assert!(applied > 100, "{applied}");
 }
-

@@ -106,15 +106,17 @@ fn fill_text(text: &str, scene: Scene<'_>, strict: bool) -> Result<Value, String
     for part in parts {
         match part {
             Part::Text(text) => filled.push_str(&text),
-            Part::Reference(keys) => {
-                match find(scene, &keys).filter(|found| !found.is_null()) {
-                    Some(found) => filled.push_str(&words(found)?),
-                    None if strict => {
-                        return Err(format!("of {} {} is not there", shown(text), keys.join(".")));
-                    }
-                    None => {}
+            Part::Reference(keys) => match find(scene, &keys).filter(|found| !found.is_null()) {
+                Some(found) => filled.push_str(&words(found)?),
+                None if strict => {
+                    return Err(format!(
+                        "of {} {} is not there",
+                        shown(text),
+                        keys.join(".")
+                    ));
                 }
-            }
+                None => {}
+            },
         }
         if filled.len() > MAX_TEXT {
             return Err(too_long(text));

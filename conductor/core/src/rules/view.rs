@@ -117,7 +117,11 @@ pub fn node_view(node: &Node, notes: Option<&Notes>) -> Value {
         add(&mut view, "root_device", plain(&node.root_device));
     }
     if !node.skip_block_devices.is_empty() {
-        add(&mut view, "skip_block_devices", plain(&node.skip_block_devices));
+        add(
+            &mut view,
+            "skip_block_devices",
+            plain(&node.skip_block_devices),
+        );
     }
     view
 }

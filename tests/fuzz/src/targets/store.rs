@@ -295,8 +295,7 @@ fn rules() -> Vec<Vec<u8>> {
         { "op": "del-attribute", "args": ["properties.x"] },
         { "op": "log", "args": ["{inventory.system.serial}", "info"] },
     ]);
-    let rule =
-        json!({ "name": "r", "priority": 7, "conditions": conditions, "actions": actions });
+    let rule = json!({ "name": "r", "priority": 7, "conditions": conditions, "actions": actions });
     vec![bytes(&json!({ "rule": rule, "inventory": inventory }))]
 }
 

@@ -90,7 +90,11 @@ fn a_rule_that_says_no_fails_the_inspection_by_its_name_and_nothing_else_is_chan
         assert_eq!(story.node.lessee, None);
         assert_eq!(story.notes, None);
         let seen = story.inventory.as_ref().unwrap();
-        assert_eq!(seen.system.serial.as_deref(), Some("SN7"), "it is to be seen");
+        assert_eq!(
+            seen.system.serial.as_deref(),
+            Some("SN7"),
+            "it is to be seen"
+        );
     }
 }
 
