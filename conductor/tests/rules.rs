@@ -82,7 +82,7 @@ const RULES: &str = r#"[
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_machine_becomes_a_node_that_is_named_and_traited() {
     let site = Site::start().await;
-    let mut worker = enrolling(&site, "max_waiting = 2");
+    let mut worker = enrolling(&site, "max_waiting = 3");
     let file = site.file("rules.json", RULES);
     site.cli(&["rule", "create", &file]).await.good();
     looks_up(&site, 7, "127.0.9.7").await;
@@ -128,15 +128,25 @@ async fn an_unknown_machine_becomes_a_node_that_is_named_and_traited() {
     outcome(&site, 8, why).await;
     let _: LookupReply = site.agent(LOOKUP, &lookup(boot(9), machine(9))).await;
     outcome(&site, 9, "not enrolled: it does not know the address").await;
-    // The BMC of another node.
+    // By its BMC it is a machine that is known.
     looks_up(&site, 10, "127.0.9.7").await;
-    outcome(&site, 10, "not enrolled: inspection rule named: ").await;
+    outcome(&site, 10, "refused, by BMC address: ").await;
     assert_eq!(nodes(&site).await, 1);
+    site.enroll(json!({ "name": "box-SN-13", "bmc": idle_bmc(99) }))
+        .await;
+    looks_up(&site, 13, "127.0.9.13").await;
+    let why = "not enrolled: inspection rule named: the name box-SN-13 belongs to node ";
+    outcome(&site, 13, why).await;
     looks_up(&site, 11, "127.0.9.11").await;
     outcome(&site, 11, "enrolled as box-SN-11").await;
+    until("the worker knows all of them", async || {
+        (nodes(&site).await == 3).then_some(())
+    })
+    .await;
     looks_up(&site, 12, "127.0.9.12").await;
-    outcome(&site, 12, "not enrolled: 2 nodes are in enroll already").await;
-    assert_eq!(nodes(&site).await, 2);
+    let why = "not enrolled: 3 nodes are in enroll already";
+    outcome(&site, 12, why).await;
+    assert_eq!(nodes(&site).await, 3);
     worker.assert_well();
 }
 
