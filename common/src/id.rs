@@ -83,6 +83,10 @@ uuid_id!(
     KeptId, "id of a document"
 );
 uuid_id!(
+    /// An inspection rule. No agent hears of it.
+    RuleId, "rule id"
+);
+uuid_id!(
     /// One boot of a ramdisk: random, made by the agent when it starts, gone when the machine reboots.
     BootId, "boot id"
 );

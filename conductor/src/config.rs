@@ -1,5 +1,6 @@
 //! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
 //! `ironbeat_core::decide::Policy` has limits and timeouts.
+use crate::discovery::AutoDiscovery;
 use anyhow::Context;
 use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::decide::Policy;
@@ -31,6 +32,8 @@ pub struct Config {
     /// told to wait and leave no trace.
     #[serde(default = "yes")]
     pub discovery: bool,
+    #[serde(default)]
+    pub auto_discovery: AutoDiscovery,
     #[serde(default)]
     #[cfg_attr(test, schemars(skip))]
     pub policy: Policy,
@@ -396,6 +399,7 @@ impl Config {
         config.nats.check()?;
         config.http.check()?;
         config.secrets.check()?;
+        config.auto_discovery.check(config.discovery)?;
         config.check_images()?;
         Ok(config)
     }
@@ -481,6 +485,7 @@ mod tests {
             ("bmc", rows::<BmcOptions>("bmc.")),
             ("console", rows::<ConsoleOptions>("console.")),
             ("secrets", rows::<Secrets>("secrets.")),
+            ("auto_discovery", rows::<AutoDiscovery>("auto_discovery.")),
             // It has a table of its own, beside the type.
             ("policy", vec![]),
         ];

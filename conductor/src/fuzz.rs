@@ -10,10 +10,13 @@ use crate::measured::{authenticode, compare, event_log};
 use crate::netboot::script::{Facts, Workers, check_command_line, script_for};
 use crate::secrets::{DataKey, Envelope, MasterKeys, Wrapped};
 use ironbeat_common::image::Digest;
+use ironbeat_common::inventory::Inventory;
 use ironbeat_common::measured::{EventLog, Measurements, PCRS, Pcr};
 use ironbeat_core::boot::Boot;
 use ironbeat_core::node::MeasuredBoot;
+use ironbeat_core::rules::{RuleSpec, Scope, apply, nobody, trial};
 use ironbeat_ops::sealed::SealedText;
+use serde::Deserialize;
 use std::sync::LazyLock;
 
 /// A worker's configuration.
@@ -33,6 +36,30 @@ pub fn master_keys(bytes: &[u8]) -> bool {
         );
         true
     })
+}
+
+/// An inspection rule, and a machine that it meets.
+pub fn rule(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Meeting {
+        rule: RuleSpec,
+        inventory: Inventory,
+    }
+    let Ok(Meeting { rule, inventory }) = serde_json::from_slice(bytes) else {
+        return false;
+    };
+    if rule.check().is_err() {
+        return false;
+    }
+    let tried = trial(&rule, &inventory, &nobody());
+    let scope = rule.scope.unwrap_or(Scope::Inspection);
+    let applied = apply(&[rule], scope, &inventory, &nobody());
+    match (&tried.outcome, &applied) {
+        (Some(tried), applied) => assert_eq!(tried, applied, "a trial says what will be"),
+        (None, Ok(outcome)) => assert!(outcome.applied.is_empty(), "it does not apply"),
+        (None, Err(_)) => {}
+    }
+    true
 }
 
 /// Where the sealed documents of these targets lie.

@@ -6,6 +6,7 @@ mod bucket;
 pub mod clock;
 pub mod config;
 mod confirm;
+pub mod discovery;
 pub mod drive;
 mod fnv;
 pub mod front;

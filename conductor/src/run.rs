@@ -4,6 +4,7 @@ use crate::bmc::{Bmcs, Found};
 use crate::clock;
 use crate::config::{Config, HttpTls, Images, Nats};
 use crate::confirm;
+use crate::discovery::Enroller;
 use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
 use crate::front::nats;
 use crate::login::{Connector, Login, Part, Refusals, watch};
@@ -101,6 +102,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         Images::Open => None,
         Images::Private => ImageTokens::of(&masters),
     };
+    let enroller = Enroller::of(&config.auto_discovery)?;
     let login = Login::of(&config.nats, i_know)?.map(Arc::new);
     let refusals = Refusals::default();
     let (client, front) = connect(&config.nats, &id, login.as_deref(), &refusals).await?;
@@ -204,6 +206,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         drive: Arc::new(drive),
         policy: config.policy.clone(),
         discovery: config.discovery,
+        enroller,
         tickets,
         strangers: Strangers::default(),
         refusals: Seldom::default(),

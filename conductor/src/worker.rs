@@ -2,6 +2,7 @@
 //! `front`, `loops` and `drive` use it.
 use crate::bmc::Bmcs;
 use crate::config::Scripts;
+use crate::discovery::Enroller;
 use crate::drive::RealDrive;
 use crate::login::Login;
 use crate::records::Store;
@@ -49,6 +50,8 @@ pub struct Worker {
     pub policy: Policy,
     /// Lookups of machines that belong to no node are remembered.
     pub discovery: bool,
+    /// None: they are not enrolled.
+    pub enroller: Option<Enroller>,
     /// None: nobody needs a login.
     pub tickets: Option<Arc<Tickets>>,
     pub strangers: Strangers,

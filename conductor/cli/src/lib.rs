@@ -26,6 +26,7 @@ pub mod private;
 mod profile;
 mod progress;
 mod rescue;
+mod rule;
 mod runbook;
 mod seal;
 pub mod servers;
@@ -58,6 +59,9 @@ pub enum Command {
     /// Keep steps for deploys of instances that ask for a trait.
     #[command(subcommand)]
     Template(template::TemplateCommand),
+    /// Say what follows from what inspections find.
+    #[command(subcommand)]
+    Rule(rule::RuleCommand),
     /// Switch machines on and off.
     #[command(subcommand)]
     Power(power::PowerCommand),
@@ -100,6 +104,7 @@ pub async fn run(to: &Connect, command: Command) -> anyhow::Result<()> {
         Command::Allocation(command) => allocation::run(&connect().await?, command).await,
         Command::Runbook(command) => runbook::run(&connect().await?, command).await,
         Command::Template(command) => template::run(&connect().await?, command).await,
+        Command::Rule(command) => rule::run(&connect().await?, command).await,
         Command::Power(command) => power::run(connect().await?, command).await,
         Command::Bmc(command) => bmc::run(connect().await?, command).await,
         Command::Top => top::run(&connect().await?).await,

@@ -13,7 +13,7 @@ use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use ironbeat_common::heartbeat::Status;
+use ironbeat_common::heartbeat::{Outcome, Status};
 use ironbeat_common::id::{AllocationId, BootId, Mac, NodeId, SystemUuid};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::{BootMode, Inventory};
@@ -149,10 +149,25 @@ impl Event {
         }
     }
 
+    /// Whether an inspection says that it is done: rules say what follows from what it found.
+    pub fn needs_rules(&self) -> bool {
+        matches!(
+            self,
+            Event::Beat {
+                status: Status::Done {
+                    outcome: Outcome::Inventory(_),
+                    ..
+                },
+                ..
+            }
+        )
+    }
+
     /// Whether the decision compares with the operator's notes, which lie beside the record.
     pub fn needs_notes(&self) -> bool {
         match self {
             Event::Enrolled(_) => true,
+            Event::Beat { .. } => self.needs_rules(),
             Event::Asked {
                 verb: Verb::Set(patch),
                 ..
@@ -164,7 +179,6 @@ impl Event {
             | Event::LoginsEnded { .. }
             | Event::Identified { .. }
             | Event::Confirmed { .. }
-            | Event::Beat { .. }
             | Event::Bmc { .. }
             | Event::Alarm { .. }
             | Event::WorkerLost { .. }

@@ -52,6 +52,10 @@ token_id!(
     RunbookName, "runbook name (letters, digits, '-' and '_', at most 63)"
 );
 token_id!(
+    /// An operator's name for an inspection rule.
+    RuleName, "rule name (letters, digits, '-' and '_', at most 63)"
+);
+token_id!(
     /// One request of an operator: the same id sent twice counts once.
     RequestId, "request id"
 );

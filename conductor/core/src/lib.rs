@@ -24,6 +24,7 @@ pub mod node;
 pub mod patch;
 pub mod plan;
 pub mod policy;
+pub mod rules;
 pub mod runbook;
 pub mod template;
 pub mod text;

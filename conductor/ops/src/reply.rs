@@ -1,12 +1,14 @@
 //! Answers about nodes and workers.
 //! `request` has the questions; `bmc`, `lookup` and `happening` have the other answers.
-use ironbeat_common::id::{AllocationId, KeptId, NodeId};
+use ironbeat_common::id::{AllocationId, KeptId, NodeId, RuleId};
 use ironbeat_common::image::Digest;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::allocation::Wanted;
-use ironbeat_core::id::{Actor, AllocationName, Incarnation, NodeName, WorkerId};
+use ironbeat_core::decide::Patch;
+use ironbeat_core::id::{Actor, AllocationName, Incarnation, NodeName, RuleName, WorkerId};
 use ironbeat_core::index::Entry;
 use ironbeat_core::node::{HardwareFault, Job, LastError, Node, Notes, Power, State, Trait};
+use ironbeat_core::rules::RuleSpec;
 use ironbeat_core::runbook::Runbook;
 use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
@@ -239,6 +241,45 @@ pub struct KeptInfo<T> {
 
 pub type RunbookInfo = KeptInfo<Runbook>;
 pub type TemplateInfo = KeptInfo<DeployTemplate>;
+/// One inspection rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RuleInfo {
+    pub id: RuleId,
+    pub created: Time,
+    /// Of a sensitive one without conditions and actions.
+    pub rule: RuleSpec,
+}
+
+/// What a rule would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RuleTrial {
+    pub rule: RuleName,
+    pub conditions: Vec<ConditionTrial>,
+    /// All conditions hold.
+    pub applies: bool,
+    /// Why the inspection would fail by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fails: Option<String>,
+    /// What it would change of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Patch>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// One condition of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ConditionTrial {
+    pub op: String,
+    /// None: that cannot be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
 
 /// Options by name.
 pub type Changed = BTreeMap<String, Value>;

@@ -4,8 +4,8 @@ use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
 use crate::lookup::LookupEntry;
 use crate::reply::{
-    AllocationInfo, NodePage, Revoked, Rotated, RunbookInfo, SealKey, Shown, Summary, TemplateInfo,
-    WorkerInfo,
+    AllocationInfo, NodePage, Revoked, Rotated, RuleInfo, RuleTrial, RunbookInfo, SealKey, Shown,
+    Summary, TemplateInfo, WorkerInfo,
 };
 use ironbeat_common::id::{AllocationId, KeptId, Mac, NodeId, SystemUuid};
 use ironbeat_common::inventory::BootMode;
@@ -15,6 +15,7 @@ use ironbeat_core::hints::Hints;
 use ironbeat_core::id::{AllocationName, NodeName, RequestId};
 use ironbeat_core::manual::Wish;
 use ironbeat_core::node::{BmcAccess, BootDevice, NewInstance, RescueLogin, Secret, Trait};
+use ironbeat_core::rules::RuleSpec;
 use ironbeat_core::runbook::Runbook;
 use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
@@ -162,6 +163,12 @@ questions! {
     ShowTemplate: "template.show", Observer, "One deploy template and its steps.", TemplateInfo;
     SetTemplate: "template.set", Operator, "Put another text in a template's place; what was asked for before keeps its steps.", TemplateInfo;
     DeleteTemplate: "template.delete", Operator, "Forget a deploy template; what was asked for before keeps its steps.", TemplateInfo;
+    CreateRule: "rule.create", Operator, "Say what follows from what an inspection finds.", RuleInfo;
+    SetRule: "rule.set", Operator, "Replace the rule of this name.", RuleInfo;
+    ListRules: "rule.list", Observer, "All inspection rules, in the order in which they apply.", Vec<RuleInfo>;
+    ShowRule: "rule.show", Observer, "One inspection rule.", RuleInfo;
+    DeleteRule: "rule.delete", Operator, "Forget an inspection rule. What it has set stays.", RuleInfo;
+    TestRule: "rule.test", Operator, "Which conditions of a rule hold for a machine, and what it would set. Nothing is changed.", RuleTrial;
     ChangePower: "node.power", Operator, "Switch the machine on or off, reboot or reset it.", Shown;
     SetBootDevice: "node.boot_device", Operator, "Choose what the machine boots next, or always.", Shown;
     SyncPower: "power.sync", Operator, "Ask the BMC now whether the machine is on.", Summary;
@@ -198,6 +205,7 @@ empty!(
     ListRunbooks,
     ListTemplates,
     ListLookups,
+    ListRules,
     ListWorkers,
     RotateKey,
     ShowPolicy
@@ -485,6 +493,57 @@ kept!(
     DeleteTemplate,
     template
 );
+
+/// The same rule again is the same rule; another of its name is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateRule {
+    pub rule: RuleSpec,
+}
+
+/// It keeps its id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetRule {
+    pub rule: RuleSpec,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShowRule {
+    pub rule: String,
+}
+
+/// By id or name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRule {
+    pub rule: String,
+}
+
+/// A rule that is stored or one that is given, and a node or a machine that looked up: one of either two.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct TestRule {
+    /// By id or name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// One that is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<RuleSpec>,
+    /// Id or name of a node that has an inventory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// A key of `lookup.list`, or the start of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<String>,
+}
 
 /// A node's BMC, or one that no node has yet: exactly one of the two.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

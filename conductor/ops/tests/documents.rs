@@ -2,6 +2,7 @@
 //! `src` has the types; the documents keep their own words around the tables.
 use ironbeat_core::decide::Policy;
 use ironbeat_core::index::{KEYS, Key};
+use ironbeat_core::rules::{ATTRIBUTES, Deed, Operator, Signature};
 use ironbeat_document as document;
 use ironbeat_ops::ENDPOINTS;
 use ironbeat_ops::happening::Happening;
@@ -130,4 +131,45 @@ fn the_operators_guide_has_every_key_of_a_filter() {
     let rows: Vec<_> = KEYS.iter().map(row).collect();
     let table = document::table(&["key", "what it is", "values"], &rows);
     document::holds("docs/operator.md", "filters", &table).unwrap();
+}
+
+#[test]
+fn what_rules_can_say_is_written_from_the_code() {
+    let code = |text: &str| format!("`{text}`");
+    let arguments = |signature: &Signature| {
+        let required = signature.required.iter().map(|name| code(name));
+        let optional = signature
+            .optional
+            .iter()
+            .map(|name| format!("`{name}` (optional)"));
+        required.chain(optional).collect::<Vec<_>>().join(", ")
+    };
+    let operators = Operator::ALL.map(|one| {
+        vec![
+            code(one.name()),
+            arguments(&one.signature()),
+            one.about().into(),
+        ]
+    });
+    let table = document::table(&["condition", "arguments", "it holds when"], &operators);
+    document::holds("docs/rules.md", "operators", &table).unwrap();
+    let deeds = Deed::ALL.map(|one| {
+        vec![
+            code(one.name()),
+            arguments(&one.signature()),
+            one.about().into(),
+        ]
+    });
+    let table = document::table(&["action", "arguments", "what it does"], &deeds);
+    document::holds("docs/rules.md", "actions", &table).unwrap();
+    let paths = ATTRIBUTES.iter().map(|(name, deep, about)| {
+        let path = match deep {
+            true => format!("`{name}/KEY…`"),
+            false => code(name),
+        };
+        vec![path, about.to_string()]
+    });
+    let paths: Vec<Vec<String>> = paths.collect();
+    let table = document::table(&["path", "what it is"], &paths);
+    document::holds("docs/rules.md", "attributes", &table).unwrap();
 }

@@ -6,6 +6,7 @@ use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes};
+use ironbeat_core::rules::Rules;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::time::Duration;
@@ -37,6 +38,11 @@ pub trait Records: Send + Sync + 'static {
 
     /// The operator's notes beside a record; what cannot be read counts as none.
     fn notes(&self, node: &Node) -> impl Future<Output = Result<Option<Notes>, StoreError>> + Send;
+
+    /// The inspection rules, all of them. Where there can be none: none.
+    fn rules(&self) -> impl Future<Output = Result<Rules, StoreError>> + Send {
+        std::future::ready(Ok(Rules::default()))
+    }
 
     /// Compare-and-swap, from the record at its revision (none: it is new) to the next one (none: it is forgotten). Returns
     /// the revision of that.

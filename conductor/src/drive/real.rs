@@ -17,6 +17,7 @@ use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes};
+use ironbeat_core::rules::Rules;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::Happening;
 use std::sync::Arc;
@@ -49,6 +50,10 @@ impl Records for Store {
 
     async fn notes(&self, node: &Node) -> Result<Option<Notes>, StoreError> {
         self.beside.notes(node).await
+    }
+
+    async fn rules(&self) -> Result<Rules, StoreError> {
+        self.rules_to_apply().await
     }
 
     async fn write(

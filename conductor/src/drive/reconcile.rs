@@ -9,6 +9,7 @@ use ironbeat_core::id::{OpId, WorkerId};
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
 use ironbeat_core::node::{Node, Phase};
+use ironbeat_core::rules::Rules;
 use ironbeat_core::time::Time;
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ fn reads_beside(node: &Node, event: &Event) -> bool {
         || event.needs_secrets(node)
         || event.needs_instance_data(node)
         || event.needs_notes()
+        || event.needs_rules()
 }
 
 fn is_act(effect: &Effect) -> bool {
@@ -106,6 +108,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             Some((Arc::new(node), at))
         });
         let mut lost: Option<Lost> = None;
+        let mut claimed = None;
         for _ in 0..MAX_RACES {
             let saved = recent.take().filter(|(node, _)| !reads_beside(node, event));
             // What is decided on it counts only if it can be saved: then it was the record.
@@ -145,6 +148,10 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 Some((node, _)) if event.needs_notes() => self.records.notes(node).await?,
                 Some(_) | None => None,
             };
+            let rules = match event.needs_rules() {
+                true => Some(self.rules(claimed.as_deref()).await?),
+                false => None,
+            };
             let op = self.fresh_op();
             let ctx = Ctx {
                 now: self.clock.now(),
@@ -156,6 +163,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 secrets: secrets.as_ref(),
                 instance_data: instance_data.as_ref(),
                 notes: notes.as_ref(),
+                rules: rules.as_ref(),
             };
             let Decision {
                 node: after,
@@ -211,10 +219,24 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                         at,
                     });
                 }
+                // A rule has set what is another node's: the inspection fails, rather than be told again for ever.
+                Err(error @ StoreError::Claimed { .. })
+                    if event.needs_rules() && claimed.is_none() =>
+                {
+                    claimed = Some(error.to_string());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         Err(ReconcileError::Races(id))
+    }
+
+    async fn rules(&self, claimed: Option<&str>) -> Result<Rules, StoreError> {
+        let mut rules = self.records.rules().await?;
+        if let Some(claimed) = claimed {
+            rules.refused = Some(claimed.into());
+        }
+        Ok(rules)
     }
 
     /// One log line per transition, and its events.

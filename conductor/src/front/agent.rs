@@ -1,5 +1,6 @@
 //! Messages of agents: a lookup finds its node, a heartbeat is an event, and the reply follows from the record.
 //! The core says what either means for a node; `nats` carries the bytes.
+use super::discover::discover;
 use super::identify::identify;
 use super::refusal::{ApiError, fail};
 use crate::clock;
@@ -116,7 +117,10 @@ pub(super) async fn lookup(worker: &Arc<Worker>, payload: &[u8]) -> Result<Vec<u
     // It asks again when it has lost its login or the answer: that is no boot.
     let mut is_news = true;
     let (outcome, welcome) = match &matched {
-        Match::None => ("unknown machine: discovered".to_string(), None),
+        Match::None => match &worker.enroller {
+            None => ("unknown machine: discovered".to_string(), None),
+            Some(enroller) => (discover(worker, enroller, &lookup.inventory).await, None),
+        },
         Match::Ambiguous { nodes } => {
             let more = if nodes.len() < MAX_NAMED {
                 ""

@@ -4,7 +4,7 @@ use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
-use super::{allocation, bmc, check, kept, login};
+use super::{allocation, bmc, check, kept, login, rule};
 use crate::clock;
 use crate::config::Scripts;
 use crate::confirm;
@@ -204,6 +204,12 @@ pub async fn answer(
         Request::DeleteTemplate(ask) => {
             Reply::DeleteTemplate(kept::delete(&worker.store.templates, &ask.template).await?)
         }
+        Request::CreateRule(ask) => Reply::CreateRule(rule::create(worker, ask.rule).await?),
+        Request::SetRule(ask) => Reply::SetRule(rule::set(worker, ask.rule).await?),
+        Request::ListRules(_) => Reply::ListRules(rule::list(worker).await?),
+        Request::ShowRule(ask) => Reply::ShowRule(rule::show(worker, &ask.rule).await?),
+        Request::DeleteRule(ask) => Reply::DeleteRule(rule::delete(worker, &ask.rule).await?),
+        Request::TestRule(ask) => Reply::TestRule(rule::test(worker, ask).await?),
         Request::ChangePower(ask) => {
             let wanted = Verb::Power(ask.power);
             Reply::ChangePower(verb(worker, &ask.node, ask.request, wanted).await?)

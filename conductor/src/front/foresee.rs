@@ -150,6 +150,7 @@ fn is_possible(worker: &Worker, node: &Node, event: &Event) -> bool {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     decide(Some(node), event, ctx).is_ok()
 }

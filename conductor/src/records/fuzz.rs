@@ -19,6 +19,7 @@ use ironbeat_core::index::Entry;
 use ironbeat_core::kept::Kept;
 use ironbeat_core::node::{BmcSecrets, InstanceData, Node, Notes};
 use ironbeat_core::policy::Policy;
+use ironbeat_core::rules::Rule;
 use ironbeat_core::runbook::Runbook;
 use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
@@ -84,6 +85,7 @@ pub fn other(bytes: &[u8]) -> bool {
         [10, json @ ..] => read::<Allocation>(json),
         [11, json @ ..] => read::<Kept<Runbook>>(json),
         [12, json @ ..] => read::<Kept<DeployTemplate>>(json),
+        [13, json @ ..] => read::<Rule>(json),
         [_, json @ ..] => serde_json::from_slice::<Body>(json).is_ok_and(|body| {
             let subject = String::new();
             let event = Event { subject, body };

@@ -22,6 +22,7 @@ pub mod origin;
 pub mod presence;
 pub mod revoked;
 pub mod rotate;
+mod rules;
 pub mod seen;
 pub mod signed;
 mod store;

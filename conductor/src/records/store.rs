@@ -16,6 +16,7 @@ use ironbeat_core::allocation::Allocation;
 use ironbeat_core::id::NodeName;
 use ironbeat_core::kept::Kept;
 use ironbeat_core::node::Node;
+use ironbeat_core::rules::Rule;
 use ironbeat_core::runbook::Runbook;
 use ironbeat_core::template::DeployTemplate;
 use ironbeat_core::time::Time;
@@ -164,6 +165,7 @@ pub struct Store {
     pub allocations: Records<Allocation>,
     pub runbooks: Records<Kept<Runbook>>,
     pub templates: Records<Kept<DeployTemplate>>,
+    pub rules: Records<Rule>,
     pub beside: Besides,
     pub keys: Keyring,
     pub(super) sweeper: Sweeper,
@@ -199,6 +201,7 @@ impl Store {
             allocations: Records::new(bucket.clone()),
             runbooks: Records::new(bucket.clone()),
             templates: Records::new(bucket.clone()),
+            rules: Records::new(bucket.clone()),
             beside: Besides::new(bucket.clone(), keys.clone()),
             keys,
             js,

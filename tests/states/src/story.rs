@@ -227,6 +227,7 @@ fn decided(node: Option<&Node>, event: &Event, now: Time, count: u32) -> Option<
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     decide(node, event, ctx).ok()?.node
 }

@@ -5,6 +5,7 @@ use super::astray;
 use super::draft::Draft;
 use super::job::{FailureOf, HELD};
 use super::power;
+use super::rules;
 use super::ticket::{self, Admitted};
 use crate::disks;
 use crate::event::Proof;
@@ -360,8 +361,14 @@ fn inspected(draft: &mut Draft<'_>, inventory: &Inventory) -> String {
         );
     }
     let inventory = completed(inventory, draft.ctx.inventory);
+    let ruled = rules::rule(draft, &inventory);
+    // What a rule does not like is to be seen.
     draft.put(Beside::Inventory(Box::new(inventory)));
-    draft.advance()
+    match ruled {
+        Ok(said) if said.is_empty() => draft.advance(),
+        Ok(said) => format!("{}; {said}", draft.advance()),
+        Err(why) => draft.fail(FailureOf::Other, why),
+    }
 }
 
 /// The image is on its disk; what other disks have follows by policy.

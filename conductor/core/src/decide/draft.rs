@@ -7,6 +7,7 @@ use crate::node::{
     Beside, BmcSecrets, InstanceData, Job, MAX_PAST_BOOTS, Node, Notes, Phase, State,
 };
 use crate::policy::Policy;
+use crate::rules::Rules;
 use crate::time::{Time, secs};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,6 +30,8 @@ pub struct Ctx<'a> {
     pub instance_data: Option<&'a InstanceData>,
     /// The same, for an event that [needs them](crate::event::Event::needs_notes).
     pub notes: Option<&'a Notes>,
+    /// For an event that [needs them](crate::event::Event::needs_rules).
+    pub rules: Option<&'a Rules>,
 }
 
 pub(super) struct Draft<'a> {

@@ -309,6 +309,7 @@ mod tests {
             secrets: secrets.as_ref(),
             instance_data: None,
             notes: None,
+            rules: None,
         };
         decide(node, &event, ctx)
     }

@@ -857,6 +857,7 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         secrets,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
         return Ok(before);
@@ -1170,6 +1171,7 @@ fn the_node_id_is_only_a_name() {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     let event = Event::Asked {
         request: "r".parse().expect("a token"),

@@ -19,6 +19,7 @@ mod netboot;
 mod password;
 mod power;
 mod profile;
+mod rules;
 mod set;
 #[cfg(test)]
 pub(crate) mod tests;

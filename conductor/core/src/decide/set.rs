@@ -36,12 +36,7 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
             state: words(&draft.node.state),
         });
     }
-    let mut changes = Changes(Vec::new());
-    describe(&mut draft.node, patch, &mut changes)?;
-    profile::apply(&mut draft.node, patch, draft.ctx.now, &mut changes)?;
-    if patch.is_of_notes() {
-        profile::note(draft, patch, &mut changes)?;
-    }
+    let mut changes = describe_all(draft, patch)?;
     if patch.is_of_bmc() {
         reach_bmc(draft, patch, &mut changes)?;
     }
@@ -56,6 +51,17 @@ pub(super) fn set(draft: &mut Draft<'_>, patch: &Patch) -> Result<String, Reject
             format!("the operator changed {}{then}", changes.0.join(", "))
         }
     })
+}
+
+/// All but the BMC, whatever the state.
+pub(super) fn describe_all(draft: &mut Draft<'_>, patch: &Patch) -> Result<Changes, Rejected> {
+    let mut changes = Changes(Vec::new());
+    describe(&mut draft.node, patch, &mut changes)?;
+    profile::apply(&mut draft.node, patch, draft.ctx.now, &mut changes)?;
+    if patch.is_of_notes() {
+        profile::note(draft, patch, &mut changes)?;
+    }
+    Ok(changes)
 }
 
 /// What no step of a job depends on: a machine that is known by more addresses is still the same, and with another loader it

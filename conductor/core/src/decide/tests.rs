@@ -11,6 +11,7 @@ use crate::node::{
     Image, InstanceData, MeasuredBoot, NewInstance, Node, Notes, Phase, Secret, Sign, Step,
 };
 use crate::policy::OnCollision;
+use crate::rules::Rules;
 use crate::time::Time;
 use core::time::Duration;
 use ironbeat_common::collision::{Clash, Collision, Fate};
@@ -68,6 +69,7 @@ pub(crate) fn enrolled() -> Node {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     let decision = decide(None, &Event::Enrolled(enrolment()), ctx);
     decision.unwrap().node.expect("a node begins")
@@ -119,6 +121,7 @@ pub(crate) struct Story {
     pub data: Option<InstanceData>,
     pub secrets: Option<BmcSecrets>,
     pub notes: Option<Notes>,
+    pub rules: Rules,
 }
 
 pub(super) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
@@ -140,6 +143,7 @@ impl Story {
             data: None,
             secrets: Some(access().split().1),
             notes: None,
+            rules: Rules::default(),
         }
     }
 
@@ -158,6 +162,7 @@ impl Story {
             secrets: self.secrets.as_ref(),
             instance_data: self.data.as_ref(),
             notes: self.notes.as_ref(),
+            rules: Some(&self.rules),
         };
         let decision = decide(Some(&self.node), &event, ctx)?;
         self.node = decision.node.expect("no story deletes its node");
@@ -252,7 +257,7 @@ impl Story {
         })
     }
 
-    fn step_id(&self) -> StepId {
+    pub fn step_id(&self) -> StepId {
         match self.node.job().map(|job| &job.phase) {
             Some(Phase::AgentStep { id, .. }) => *id,
             other => panic!("no agent step: {other:?}"),

@@ -52,6 +52,7 @@ impl Story {
             secrets: None,
             instance_data: None,
             notes: None,
+            rules: None,
         };
         let decision = decide(Some(&self.node), event, ctx).unwrap();
         let because = &decision.because;

@@ -115,6 +115,7 @@ pub fn node(n: u16) -> Node {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     let decision = decide(None, &Event::Enrolled(enrolment(n)), ctx);
     decision

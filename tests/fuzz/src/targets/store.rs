@@ -119,6 +119,7 @@ fn nodes() -> Vec<Node> {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     };
     let node = decide(None, &Event::Enrolled(first), ctx).ok();
     vec![
@@ -199,6 +200,13 @@ fn others() -> Vec<Vec<u8>> {
                 "wanted": { "resource_class": "large", "traits": ["CUSTOM_GPU"], "candidates": [records::NODE], "owner": "a" },
             }),
         ),
+        (
+            11,
+            json!({
+                "schema": 1, "id": records::NODE, "created": "2026-11-30T03:35:53.000Z", "op": "op-1",
+                "rule": { "name": "r", "actions": [{ "op": "log", "args": ["x"], "loop": [1] }], "scope": "discovery" },
+            }),
+        ),
         (2, json!({ "id": "x", "made": "2026-11-30T03:35:53.000Z" })),
         (
             3,
@@ -249,6 +257,48 @@ fn others() -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Words of rules, beside those of JSON.
+const RULE: &[&str] = &[
+    "{inventory",
+    "{node.",
+    "{item}",
+    "[0]",
+    "{{",
+    "}}",
+    "!",
+    "\"op\":\"matches\"",
+    "\"loop\":",
+    "\"{inventory}\"",
+    "\"{node}\"",
+    "properties/capabilities",
+    "extra/",
+    "(a+)+",
+    "\\\\p{L}{9}",
+    "::/0",
+    "1e308",
+];
+
+/// With a machine.
+fn rules() -> Vec<Vec<u8>> {
+    let inventory = hardware::inventory(7, Ipv4Addr::LOCALHOST.into());
+    let conditions = json!([
+        { "op": "!matches", "args": { "value": "{inventory[disks][0][name]}", "regex": "sdx[a-z]+" } },
+        { "op": "ge", "args": { "values": ["{item[size]}", 7] }, "loop": "{inventory[disks]}", "multiple": "all" },
+        { "op": "in-net", "args": ["127.0.0.1", "127.0.0.0/8"] },
+        { "op": "one-of", "args": ["{inventory.boot.mode}", ["bios", "uefi"]] },
+    ]);
+    let actions = json!([
+        { "op": "set-attribute", "args": ["extra/{inventory.cpu.architecture}", "{{}} {inventory.cpu}"] },
+        { "op": "extend-attribute", "args": { "path": "extra/l", "value": "{node.extra}" }, "loop": [1, 2] },
+        { "op": "set-capability", "args": { "name": "a", "value": "{inventory.cpu.count}" } },
+        { "op": "add-trait", "args": ["CUSTOM_{item}"], "loop": ["A", "B"] },
+        { "op": "del-attribute", "args": ["properties.x"] },
+        { "op": "log", "args": ["{inventory.system.serial}", "info"] },
+    ]);
+    let rule = json!({ "name": "r", "priority": 7, "conditions": conditions, "actions": actions });
+    vec![bytes(&json!({ "rule": rule, "inventory": inventory }))]
+}
+
 /// A secret as the command line seals it to the workers.
 fn letter() -> String {
     let letter = Letter {
@@ -296,6 +346,14 @@ pub fn targets() -> Vec<Target> {
         )
         .seeds(others())
         .words(RECORD),
+        Target::new(
+            "inspection-rule",
+            "inspection rules, and what they do with an inventory",
+            "conductor/core/src/rules/run.rs",
+            worker::rule,
+        )
+        .seeds(rules())
+        .words(RULE),
         Target::new(
             "envelope",
             "sealed documents and wrapped keys",

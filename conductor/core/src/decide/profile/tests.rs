@@ -175,6 +175,7 @@ fn enrolls(
         secrets: Some(&secrets),
         instance_data: None,
         notes,
+        rules: None,
     };
     let mut wish = enrolment();
     wish.further = further.into();

@@ -56,6 +56,7 @@ fn ctx<'a>(story: &'a Story, op: &'a OpId, worker: &'a WorkerId) -> Ctx<'a> {
         secrets: None,
         instance_data: None,
         notes: None,
+        rules: None,
     }
 }
 
