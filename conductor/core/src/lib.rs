@@ -11,6 +11,7 @@ pub mod decide;
 mod disks;
 pub mod event;
 pub mod explain;
+pub mod flight;
 pub mod hints;
 pub mod id;
 pub mod index;

@@ -32,7 +32,7 @@ pub(super) fn access() -> BmcAccess {
     }
 }
 
-pub(super) fn enrolment() -> Enrolment {
+pub(crate) fn enrolment() -> Enrolment {
     Enrolment {
         id: NodeId::from_bytes([1; 16]),
         name: None,
@@ -105,7 +105,7 @@ pub(crate) fn inventory(serials: &[&str]) -> Inventory {
 }
 
 /// A node and a clock, driven event by event.
-pub(super) struct Story {
+pub(crate) struct Story {
     pub node: Node,
     pub now: Time,
     count: u32,
@@ -119,7 +119,7 @@ pub(super) struct Story {
     pub notes: Option<Notes>,
 }
 
-pub(super) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
+pub(crate) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
 /// Ends a deploy's ramdisk.
 const LEAVES: BmcAct = BmcAct::LeaveRamdisk { patience_secs: 30 };
 pub(super) const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);

@@ -55,6 +55,7 @@ pub use notes::{MAX_DESCRIPTION, MAX_OBJECT_BYTES, Notes};
 pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, check_password};
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use rescue::{Rescue, RescueLogin};
+pub(crate) use secret::KEPT_BACK;
 pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
 pub use step::{
