@@ -20,6 +20,7 @@ mod manual;
 mod node;
 pub mod out;
 mod parse;
+mod past;
 mod password;
 mod power;
 pub mod private;

@@ -17,6 +17,7 @@ mod named;
 pub mod nats;
 mod operator;
 mod owner;
+mod past;
 mod refusal;
 mod sealed;
 mod shared;

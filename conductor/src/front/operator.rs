@@ -8,7 +8,10 @@ use crate::loops::power::PowerSync;
 use crate::worker::Worker;
 use async_nats::Message;
 use bytes::Bytes;
+use ironbeat_auth::roles::INBOXES;
 use ironbeat_common::codec;
+use ironbeat_core::text::said;
+use ironbeat_ops::happening::{ASKER, Asker};
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::{Decode, Reply, Request};
 use serde::de::DeserializeOwned;
@@ -27,6 +30,8 @@ pub(super) struct Asked {
     pub endpoint: String,
     encoding: Encoding,
     pub bytes: Bytes,
+    /// None: nobody says.
+    asker: Option<Asker>,
 }
 
 impl Asked {
@@ -35,6 +40,7 @@ impl Asked {
             endpoint,
             encoding: encoding(message),
             bytes: message.payload.clone(),
+            asker: asker(message),
         }
     }
 
@@ -85,7 +91,7 @@ impl Asked {
         if let (true, Some(why)) = (needs_records, worker.view.lost()) {
             return Err(fail(503, why));
         }
-        let mut reply = answer(worker, power, request).await?;
+        let mut reply = answer(worker, power, request, self.asker.as_ref()).await?;
         if let Some(shown) = shown(&mut reply) {
             let warnings = plain.iter().map(|field| {
                 format!("{field} came in the clear: whoever can listen on NATS has seen it")
@@ -120,6 +126,23 @@ fn shown(reply: &mut Reply) -> Option<&mut Shown> {
         return Some(shown);
     }
     None
+}
+
+/// Of a name that somebody gives himself.
+const MAX_NAME: usize = 64;
+/// Characters of a public key of nkeys.
+const KEY: usize = 56;
+
+/// The login is the one that hears the answer: servers let nobody else listen in its inbox. The name is the asker's own word.
+fn asker(message: &Message) -> Option<Asker> {
+    let headers = message.headers.as_ref();
+    let name = headers.and_then(|headers| headers.get(ASKER));
+    let name = name.map(|name| said(name.as_str(), MAX_NAME));
+    let inbox = message.reply.as_ref().map(|reply| reply.as_str());
+    let inbox = inbox.and_then(|inbox| inbox.strip_prefix(INBOXES)?.split('.').next());
+    let login = inbox.filter(|key| key.len() == KEY && key.starts_with('U'));
+    let login = login.map(|key| said(key, KEY));
+    (name.is_some() || login.is_some()).then_some(Asker { login, name })
 }
 
 /// Read once.

@@ -20,6 +20,7 @@ fn of(node: u16, what: What) -> Happening {
         name: None,
         at: Time::from_unix_ms(0),
         worker: "w1".parse().unwrap(),
+        asked: None,
         what,
     }
 }

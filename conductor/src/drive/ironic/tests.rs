@@ -1,0 +1,1 @@
+//! Names of whole stories, as Ironic would tell them.
