@@ -192,7 +192,10 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
         if self.believed.is_some() {
-            let name = self.who.rsplit_once(", ").map_or(&*self.who, |(name, _)| name);
+            let name = self
+                .who
+                .rsplit_once(", ")
+                .map_or(&*self.who, |(name, _)| name);
             let plain = name.chars().filter(|c| !c.is_control());
             headers.insert(ASKER, plain.collect::<String>().as_str());
         }

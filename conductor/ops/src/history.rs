@@ -68,7 +68,9 @@ impl HistoryEntry {
                 change.because,
                 change.error,
             ),
-            What::Refused { state, because } => (Some(state.clone()), Some(state), None, because, None),
+            What::Refused { state, because } => {
+                (Some(state.clone()), Some(state), None, because, None)
+            }
             What::PowerSetStart(change)
             | What::PowerSetEnd(change)
             | What::PowerSetError(change)

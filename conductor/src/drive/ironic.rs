@@ -2,7 +2,7 @@
 //! It reads no clock and touches nothing. Ironic: `conductor/task_manager.py`, `objects/node.py` (NodePayload 1.16), `objects/notification.py`.
 use ironbeat_core::decide::{Event, Verb};
 use ironbeat_core::id::WorkerId;
-use ironbeat_core::node::{BmcEndpoint, Node, Rest, State};
+use ironbeat_core::node::{BmcEndpoint, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{PowerChange, What};
 use serde_json::{Map, Value, json};
@@ -32,6 +32,9 @@ const UNSTABLE: [&str; 14] = [
     "servicing",
     "service wait",
 ];
+
+/// How the core begins the error of a job that an operator has ended.
+const ABORTED: &str = "aborted by the operator";
 
 /// A change of a node's record.
 #[derive(Clone, Copy)]
@@ -109,9 +112,14 @@ impl Change<'_> {
                 ..
             }
         );
-        let rests_failed = matches!(&after.state, State::Resting(rest) if rest.is_failure() || *rest == Rest::Error);
-        let is_new = after.last_error.is_some() && after.last_error != before.last_error;
-        let failed = !aborted && UNSTABLE.contains(&from) && (rests_failed || is_new);
+        let error = after.last_error.as_ref();
+        let is_new = error.is_some() && after.last_error != before.last_error;
+        let rests_failed = matches!(&after.state, State::Resting(rest) if rest.is_failure());
+        // While it tidies up, it has not failed yet.
+        let ends = UNSTABLE.contains(&from) && !UNSTABLE.contains(&to);
+        // The error of an abort says so, and stays while the job tidies up.
+        let aborted = aborted || error.is_some_and(|error| error.what.contains(ABORTED));
+        let failed = !aborted && ends && (is_new || rests_failed);
         let (status, event) = match (UNSTABLE.contains(&from), UNSTABLE.contains(&to)) {
             _ if failed => ("error", "fail"),
             (false, true) => ("start", self.verb().unwrap_or("resume")),

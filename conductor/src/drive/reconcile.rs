@@ -278,8 +278,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         for happening in &mut all {
             happening.asked = asked(told.event, told.asker);
             // Once: with the first of them.
-            self.hands
-                .report(happening, told.op.as_str(), entry.take());
+            self.hands.report(happening, told.op.as_str(), entry.take());
         }
         if self.hands.tells_as_ironic() {
             let change = Change {

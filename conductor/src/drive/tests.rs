@@ -1,6 +1,6 @@
 //! Driving without sockets: records in memory that can be in trouble, a clock that is set, hands that take notes.
 //! The core tests decisions; `records` tests how NATS takes them.
-use super::{Clock, Drive, Hands, ReconcileError, Records};
+use super::{Clock, Drive, Hands, Notification, ReconcileError, Records};
 use crate::records::tests::{enrolment, id};
 use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;

@@ -361,7 +361,8 @@ pub(super) async fn heartbeat(
             name,
             at: clock::now(),
             worker: worker.id.clone(),
-            asked: None,            what: What::Nudge(latency),
+            asked: None,
+            what: What::Nudge(latency),
         };
         let once = latency.step.to_string();
         worker.events.publish(&happening, &once);

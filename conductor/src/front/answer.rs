@@ -135,9 +135,7 @@ pub async fn answer(
         Request::Unhold(ask) => {
             Reply::Unhold(verb(by, &ask.node, ask.request, Verb::Unhold).await?)
         }
-        Request::Abort(ask) => {
-            Reply::Abort(verb(by, &ask.node, ask.request, Verb::Abort).await?)
-        }
+        Request::Abort(ask) => Reply::Abort(verb(by, &ask.node, ask.request, Verb::Abort).await?),
         Request::SetMaintenance(ask) => {
             let reason = ask.reason.unwrap_or_else(|| "no reason given".into());
             let wanted = Verb::Maintenance(Some(reason));

@@ -172,7 +172,8 @@ impl Boots {
             name: node.name.clone(),
             at: now,
             worker: self.worker.clone(),
-            asked: None,            what,
+            asked: None,
+            what,
         };
         self.events.publish(&happening, &now.unix_ms().to_string());
     }

@@ -66,7 +66,10 @@ pub struct Events {
 enum Queued {
     Event(Outgoing),
     /// Nobody stores it.
-    Told { subject: String, body: Bytes },
+    Told {
+        subject: String,
+        body: Bytes,
+    },
     /// Answered when everything before it has been stored or dropped.
     Flush(oneshot::Sender<()>),
 }

@@ -264,10 +264,7 @@ fn difference(
             ("subjects", config.subjects.join(" ")),
             ("storage", format!("{:?}", config.storage)),
             ("retention", format!("{:?}", config.retention)),
-            (
-                "max_msgs_per_subject",
-                per_subject(config),
-            ),
+            ("max_msgs_per_subject", per_subject(config)),
             ("discard", format!("{:?}", config.discard)),
             ("no_ack", config.no_ack.to_string()),
             ("deny_delete", config.deny_delete.to_string()),
