@@ -1,5 +1,8 @@
 //! An exported flight record, read line by line and decided again by the core that is compiled in.
 //! `ironbeat_core::flight` decides and compares; a worker has written the file, and anybody may have damaged it since.
+#[doc(hidden)]
+pub mod example;
+
 use ironbeat_common::id::NodeId;
 use ironbeat_core::flight::{self, Entry, Replay, Verdict};
 use ironbeat_core::node;

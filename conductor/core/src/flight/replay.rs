@@ -3,6 +3,7 @@
 use super::{Entry, Fields, difference, fields, json, redact};
 use crate::decide::{Ctx, Decision, Event, Policy, Rejected, decide, needs_inventory};
 use crate::id::OpId;
+use crate::invariant;
 use crate::node::{Beside, Node, Notes};
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -66,6 +67,12 @@ impl Replay {
             Ok(after) => after,
             Err(error) => return Verdict::Skipped(format!("read the record afterwards: {error}")),
         };
+        // Whoever decides relies on that, and the file may be damaged.
+        let broken = [&before, &after].into_iter().flatten();
+        let mut broken = broken.filter_map(|node| invariant::check(node).err());
+        if let Some(broken) = broken.next() {
+            return Verdict::Skipped(format!("such a record cannot be: {broken}"));
+        }
         let decided = self.decide_again(before.as_ref(), entry, policy);
         self.node.clone_from(&after);
         let decided = match decided {
