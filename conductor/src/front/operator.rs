@@ -168,3 +168,41 @@ fn encoding(message: &Message) -> Encoding {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::HeaderMap;
+
+    #[test]
+    fn who_asks_is_the_login_that_hears_the_answer_and_a_name_of_its_own_choice() {
+        let key = format!("U{}", "A".repeat(KEY - 1));
+        let check = |reply: Option<String>, name: Option<&str>, expected: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(name) = name {
+                headers.insert(ASKER, name);
+            }
+            let message = Message {
+                subject: "ib.v1.api.node.deploy".into(),
+                reply: reply.map(Into::into),
+                payload: Bytes::new(),
+                headers: Some(headers),
+                status: None,
+                description: None,
+                length: 0,
+            };
+            let said = asker(&message).map(|asker| asker.to_string());
+            assert_eq!(said.as_deref(), expected);
+        };
+        let inbox = Some(format!("_INBOX.{key}.7.8"));
+        check(inbox.clone(), None, Some(&key));
+        check(inbox.clone(), Some("anna"), Some(&format!("anna ({key})")));
+        check(Some("_INBOX.boot.x".into()), None, None);
+        check(Some(format!("elsewhere.{key}.7")), None, None);
+        check(None, Some("anna"), Some("anna"));
+        // What a terminal would obey, and what is too long.
+        check(None, Some("a\u{1b}[2J"), Some("a\u{fffd}[2J"));
+        let long = "n".repeat(MAX_NAME + 1);
+        check(None, Some(&long), Some(&long[..MAX_NAME]));
+    }
+}
