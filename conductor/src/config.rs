@@ -1,6 +1,7 @@
 //! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
 //! `ironbeat_core::decide::Policy` has limits and timeouts.
 use crate::discovery::AutoDiscovery;
+use crate::records::events::Bounds;
 use anyhow::Context;
 use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::decide::Policy;
@@ -26,6 +27,10 @@ pub struct Config {
     pub bmc: BmcOptions,
     #[serde(default)]
     pub console: ConsoleOptions,
+    #[serde(default)]
+    pub records: RecordOptions,
+    #[serde(default)]
+    pub events: EventOptions,
     #[serde(default)]
     pub secrets: Secrets,
     /// Machines that belong to no node boot the ramdisk and are remembered. `false`: they boot their disk, and their lookups are
@@ -152,6 +157,82 @@ impl Default for ConsoleOptions {
             record_mib: 256,
         }
     }
+}
+
+/// What is kept of what happens to nodes. How much is said to the NATS servers once, when the stream is made: see operator.md for
+/// how to change it.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordOptions {
+    /// `on`, the default: each change of a node is kept with what was decided and on what, without secrets, so that
+    /// `ironbeat node record` can export it and `cargo xtask replay` decide it again. `off`: only what happened.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub flight: Flight,
+    /// Events of each kind and node; the oldest goes first.
+    pub per_node: u32,
+    /// For how long.
+    pub days: u32,
+    /// How much of it in all; the NATS server sets that much aside.
+    pub mib: u32,
+}
+
+impl Default for RecordOptions {
+    fn default() -> Self {
+        let Bounds {
+            per_node,
+            days,
+            mib,
+        } = Bounds::default();
+        Self {
+            flight: Flight::On,
+            per_node,
+            days,
+            mib,
+        }
+    }
+}
+
+impl RecordOptions {
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            per_node: self.per_node,
+            days: self.days,
+            mib: self.mib,
+        }
+    }
+
+    /// One is what a key has, and no history; none is no bound.
+    fn check(&self) -> anyhow::Result<()> {
+        for (option, has, least) in [
+            ("per_node", self.per_node, 2),
+            ("days", self.days, 1),
+            ("mib", self.mib, 1),
+        ] {
+            anyhow::ensure!(
+                has >= least,
+                "records.{option} is {has}: it must be {least} at least"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flight {
+    #[default]
+    On,
+    Off,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct EventOptions {
+    /// Tell of changes as Ironic would, too: `baremetal.node.provision_set.start` and others, with Ironic's payloads, on
+    /// `<prefix>.ironic.<node>.<name>`. Nobody keeps these.
+    pub ironic: bool,
 }
 
 impl ConsoleOptions {
@@ -400,6 +481,7 @@ impl Config {
         config.http.check()?;
         config.secrets.check()?;
         config.auto_discovery.check(config.discovery)?;
+        config.records.check()?;
         config.check_images()?;
         Ok(config)
     }
@@ -484,6 +566,8 @@ mod tests {
             ("dnsmasq", rows::<DnsmasqConfig>("dnsmasq.")),
             ("bmc", rows::<BmcOptions>("bmc.")),
             ("console", rows::<ConsoleOptions>("console.")),
+            ("records", rows::<RecordOptions>("records.")),
+            ("events", rows::<EventOptions>("events.")),
             ("secrets", rows::<Secrets>("secrets.")),
             ("auto_discovery", rows::<AutoDiscovery>("auto_discovery.")),
             // It has a table of its own, beside the type.
@@ -540,6 +624,8 @@ mod tests {
         }
         let said = error(format!("{SMALLEST}[nats]\nreplicas = 7\n"));
         assert_eq!(said, "nats.replicas is 7: it must be from 1 to 5");
+        let said = error(format!("{SMALLEST}[records]\nper_node = 1\n"));
+        assert_eq!(said, "records.per_node is 1: it must be 2 at least");
     }
 
     #[test]

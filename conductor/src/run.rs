@@ -2,7 +2,7 @@
 //! The parts do the work.
 use crate::bmc::{Bmcs, Found};
 use crate::clock;
-use crate::config::{Config, HttpTls, Images, Nats};
+use crate::config::{Config, Flight, HttpTls, Images, Nats};
 use crate::confirm;
 use crate::discovery::Enroller;
 use crate::drive::{Drive, RealDrive, RealHands, ReconcileError, ServersClock};
@@ -151,7 +151,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let seen = elected(async || Seen::open(&store).await)
         .await
         .context("open the stream of last heartbeats")?;
-    let events = elected(async || Events::open(&store).await)
+    let bounds = config.records.bounds();
+    let events = elected(async || Events::open_with(&store, bounds).await)
         .await
         .context("open the event stream")?;
     let lookups = elected(async || Lookups::open(&store).await)
@@ -178,6 +179,8 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
         bmcs: Arc::clone(&bmcs),
         tickets: tickets.clone(),
         tasks: tasks.clone(),
+        flight: config.records.flight == Flight::On,
+        ironic: config.events.ironic,
     };
     let drive = Drive::new(
         store.clone(),

@@ -173,6 +173,15 @@ pub fn states() -> Result<PathBuf> {
     Ok(debug().join("ironbeat-states"))
 }
 
+/// What decides a flight record again.
+///
+/// # Errors
+/// When it cannot be compiled.
+pub fn replay() -> Result<PathBuf> {
+    tested(Programs::Needed, &["ironbeat-replay"])?;
+    Ok(debug().join("ironbeat-replay"))
+}
+
 /// The simulation of workers.
 ///
 /// # Errors

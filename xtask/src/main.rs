@@ -11,6 +11,7 @@ mod ipxe;
 mod neighbours;
 mod packages;
 mod rack;
+mod replay;
 mod simulate;
 mod states;
 mod tidy;
@@ -71,6 +72,11 @@ enum Command {
     Rack(rack::Args),
     /// Provision states: where a node goes from each by each event, with us and with Ironic; JSON lines on standard output.
     States,
+    /// Decides again what a node's flight record says was decided; 1 if something is decided otherwise now, which is printed.
+    Replay {
+        /// What `ironbeat node record NODE > FILE` has written.
+        file: PathBuf,
+    },
     /// Many simulated fleets, each from its seed; figures are JSON lines on standard output. A failing one is printed with
     /// its last steps.
     Simulate(simulate::Args),
@@ -113,6 +119,7 @@ fn main() -> ExitCode {
         }
         Command::Rack(args) => rack::run(&args),
         Command::States => states::run(),
+        Command::Replay { file } => return replay::run(&file),
         Command::Simulate(args) => simulate::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Neighbours(args) => neighbours::run(&args),

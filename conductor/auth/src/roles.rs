@@ -95,6 +95,7 @@ impl Role {
             Self::Worker => {
                 let mut publish = of(&[
                     "P.event.>",
+                    "P.ironic.>",
                     "P.nudge.*",
                     "P.console.*.out",
                     "P.worker.>",

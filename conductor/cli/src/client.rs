@@ -10,7 +10,7 @@ use ironbeat_auth::sealing::{self, Unproven};
 use ironbeat_common::codec;
 use ironbeat_common::heartbeat::Status;
 use ironbeat_common::id::NodeId;
-use ironbeat_ops::happening::Event;
+use ironbeat_ops::happening::{ASKER, Event};
 use ironbeat_ops::reply::{SealKey, Summary};
 use ironbeat_ops::request::{ListNodes, ShowSealKey};
 use ironbeat_ops::{ASK_ANOTHER, Question};
@@ -191,6 +191,14 @@ impl Client {
         let subject = ironbeat_ops::subject::api(&self.prefix, Q::ENDPOINT);
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
+        if self.believed.is_some() {
+            let name = self
+                .who
+                .rsplit_once(", ")
+                .map_or(&*self.who, |(name, _)| name);
+            let plain = name.chars().filter(|c| !c.is_control());
+            headers.insert(ASKER, plain.collect::<String>().as_str());
+        }
         let body = bytes::Bytes::from(serde_json::to_vec(body)?);
         let patience = match Q::ENDPOINT {
             "power.sync" => BMC_PATIENCE,

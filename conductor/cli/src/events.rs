@@ -67,6 +67,7 @@ pub fn words(what: &What) -> String {
     match what {
         What::Enrolled | What::Deleted => String::new(),
         What::State(change) => format!("{} -> {}: {}", change.from, change.to, change.because),
+        What::Refused { state, because } => format!("{state}: {because}"),
         What::Step(step) => format!("{}: {}", step.from, step.because),
         What::PowerStateCorrected(power) => power.because.clone(),
         What::PowerSetStart(power) | What::PowerSetEnd(power) | What::PowerSetError(power) => {

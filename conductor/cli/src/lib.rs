@@ -21,6 +21,7 @@ mod node;
 pub mod out;
 mod parse;
 mod password;
+mod past;
 mod power;
 pub mod private;
 mod profile;

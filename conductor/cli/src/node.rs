@@ -49,6 +49,13 @@ pub enum NodeCommand {
         /// Id or name.
         node: String,
     },
+    #[command(about = about::<request::NodeHistory>())]
+    History(super::past::HistoryArgs),
+    #[command(about = about::<request::NodeRecord>())]
+    Record {
+        /// Id or name; also of a node that is gone.
+        node: String,
+    },
     #[command(about = about::<request::Manage>())]
     Manage(Which),
     #[command(about = about::<request::Inspect>())]
@@ -291,6 +298,8 @@ pub async fn run(client: Client, command: NodeCommand) -> anyhow::Result<()> {
             });
             out::table(&["INTERFACE", "READY", "REASON"], rows.collect())
         }
+        NodeCommand::History(args) => super::past::history(&client, args).await,
+        NodeCommand::Record { node } => super::past::record(&client, node).await,
         NodeCommand::Manage(which) => {
             let ask = |node| request::Manage {
                 node,

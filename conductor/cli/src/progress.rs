@@ -49,6 +49,7 @@ impl Report {
             | What::Deleted
             | What::State(_)
             | What::Step(_)
+            | What::Refused { .. }
             | What::PowerSetStart(_)
             | What::PowerSetEnd(_)
             | What::PowerSetError(_)

@@ -12,6 +12,7 @@ mod deploying;
 mod disks;
 pub mod event;
 pub mod explain;
+pub mod flight;
 pub mod hints;
 pub mod id;
 pub mod index;

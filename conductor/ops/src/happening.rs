@@ -3,11 +3,12 @@
 use ironbeat_common::heartbeat::NudgeLatency;
 use ironbeat_common::id::{BootId, Mac, NodeId};
 use ironbeat_common::lookup::BootTimings;
-use ironbeat_core::id::{NodeName, WorkerId};
+use ironbeat_core::id::{NodeName, RequestId, WorkerId};
 use ironbeat_core::node::{LastError, Node};
 use ironbeat_core::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::fmt;
 use std::net::IpAddr;
 
 /// One thing that happened to one node.
@@ -19,8 +20,49 @@ pub struct Happening {
     pub at: Time,
     /// The worker that reports it.
     pub worker: WorkerId,
+    /// What somebody asked for, when it follows from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     #[serde(flatten)]
     pub what: What,
+}
+
+/// A request, and who made it as far as that is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Asked {
+    pub verb: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Asker>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Asker {
+    /// The public key of the login in whose inbox the answer went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// As they call themselves: nobody has looked whether it is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// The header of a request in which whoever asks says a name.
+pub const ASKER: &str = "Ironbeat-Asker";
+/// The header of an event with what was decided, and on what (`ironbeat_core::flight`).
+pub const FLIGHT: &str = "Ironbeat-Flight";
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, &self.login) {
+            (Some(name), Some(login)) => write!(f, "{name} ({login})"),
+            (Some(who), None) | (None, Some(who)) => f.write_str(who),
+            (None, None) => f.write_str("somebody"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +81,13 @@ pub enum What {
     /// The record changed, but not the provision state.
     #[serde(rename = "step")]
     Step(Transition),
+    /// Somebody asked for something that is not possible now; nothing changed.
+    #[serde(rename = "refused")]
+    Refused {
+        /// Ironic's name for the state that the node is in.
+        state: String,
+        because: String,
+    },
     /// A change of power begins, ordered by an operator or by the power sync.
     #[serde(rename = "power_set.start")]
     PowerSetStart(PowerChange),
@@ -109,6 +158,7 @@ impl Happening {
             name: node.name.clone(),
             at,
             worker: worker.clone(),
+            asked: None,
             what,
         }
     }
@@ -120,6 +170,7 @@ impl Happening {
             What::Deleted => "deleted",
             What::State(_) => "state",
             What::Step(_) => "step",
+            What::Refused { .. } => "refused",
             What::PowerSetStart(_) => "power_set.start",
             What::PowerSetEnd(_) => "power_set.end",
             What::PowerSetError(_) => "power_set.error",

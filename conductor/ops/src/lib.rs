@@ -4,6 +4,7 @@ pub mod bmc;
 pub mod console;
 pub mod handover;
 pub mod happening;
+pub mod history;
 pub mod lookup;
 pub mod policy;
 pub mod reply;

@@ -2,6 +2,7 @@
 //! Fronts carry them; endpoint names, the service's index and the command line follow from here.
 use crate::bmc::{BmcFacts, Check, FruInventory, LogEntry, RawAnswer, SensorRow};
 use crate::happening::Event;
+use crate::history::{HistoryEntry, RecordPage};
 use crate::lookup::LookupEntry;
 use crate::reply::{
     AllocationInfo, NodePage, Revoked, Rotated, RuleInfo, RuleTrial, RunbookInfo, SealKey, Shown,
@@ -185,6 +186,8 @@ questions! {
     ShowLookup: "lookup.show", Observer, "One machine that looked up, in full.", LookupEntry;
     ListWorkers: "worker.list", Observer, "Workers with a presence, and why one does nothing for nodes.", Vec<WorkerInfo>;
     ListEvents: "event.list", Observer, "What happened, oldest first.", Vec<Event>;
+    NodeHistory: "node.history", Observer, "What happened to a node and who asked for it, oldest first.", Vec<HistoryEntry>;
+    NodeRecord: "node.record", Observer, "A node's flight record: what was decided, on what. In pages.", RecordPage;
     ShowSealKey: "secrets.key", Observer, "The public key that secrets are sealed to on their way to a worker.", SealKey;
     RotateKey: "secrets.rotate", Admin, "Encrypt all secrets in the store with a new data key, while all runs.", Rotated;
     RevokeLogin: "auth.revoke", Admin, "By the operator's order: end a login before its time, and the NATS servers drop it; or a key that signs logins; or have one more such key.", Revoked;
@@ -606,4 +609,30 @@ pub struct ListEvents {
     pub node: Option<String>,
     /// How many, counted from the end; 100 by default.
     pub last: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NodeHistory {
+    /// Id or name; also of a node that is gone.
+    pub node: String,
+    /// Only what has happened since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// How many, counted from the end; 100 by default, at most 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// One page of a flight record, in the order in which it was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NodeRecord {
+    /// Id or name; also of a node that is gone.
+    pub node: String,
+    /// The page after this one; none: the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }

@@ -1,9 +1,11 @@
 //! The ground on which a node is driven: records, a clock, hands. Three traits, so that the same code runs without sockets.
 //! `real` has the real ones; `reconcile` and `act` use them.
+use super::ironic::Notification;
 use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::flight::Entry;
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes};
 use ironbeat_core::rules::Rules;
@@ -94,8 +96,18 @@ pub trait Hands: Send + Sync + 'static {
         logins: Vec<Ended>,
     ) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// `write` names the change: however often it is reported, it counts once.
-    fn report(&self, happening: &Happening, write: &str);
+    /// `write` names the change: however often it is reported, it counts once. `entry`: what was decided, on what, where that
+    /// is kept.
+    fn report(&self, happening: &Happening, write: &str, entry: Option<&Entry>);
+
+    /// Whether flight records are kept.
+    fn keeps_flight(&self) -> bool;
+
+    /// Whether somebody is to hear of changes as Ironic would tell of them.
+    fn tells_as_ironic(&self) -> bool;
+
+    /// Tells whoever listens now.
+    fn notify(&self, node: NodeId, notification: &Notification);
 
     /// Goes on in the background, and is waited for when the worker stops.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);

@@ -3,6 +3,7 @@
 mod act;
 mod announce;
 mod ground;
+mod ironic;
 mod real;
 mod recent;
 mod reconcile;
@@ -10,14 +11,18 @@ mod reconcile;
 mod tests;
 
 pub use ground::{Clock, Hands, Records};
+pub use ironic::Notification;
 pub use real::{RealHands, ServersClock};
 pub use reconcile::ReconcileError;
 
 use crate::records::Store;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Event, Policy};
+use ironbeat_core::flight::Decider;
 use ironbeat_core::id::{Incarnation, OpId, WorkerId};
 use ironbeat_core::node::Node;
+use ironbeat_ops::happening::Asker;
+use ironbeat_ops::policy::changed;
 use recent::Recent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +41,8 @@ pub struct Drive<R, C, H> {
     /// Writes named so far.
     ops: AtomicU64,
     recent: Recent,
+    /// What each entry of a flight record says of this worker.
+    decider: Decider,
 }
 
 impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
@@ -47,6 +54,10 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         incarnation: Incarnation,
         policy: Policy,
     ) -> Self {
+        let decider = Decider {
+            version: env!("CARGO_PKG_VERSION"),
+            policy: changed(&policy).into_iter().collect(),
+        };
         Self {
             records,
             clock,
@@ -56,6 +67,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             incarnation,
             ops: AtomicU64::new(0),
             recent: Recent::default(),
+            decider,
         }
     }
 
@@ -69,7 +81,20 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         id: NodeId,
         event: &Event,
     ) -> Result<Arc<Node>, ReconcileError> {
-        let (node, effects) = self.reconcile(id, event).await?;
+        self.deliver_for(None, id, event).await
+    }
+
+    /// As [`Self::deliver`], for somebody whose name is kept with what follows.
+    ///
+    /// # Errors
+    /// As of [`Self::deliver`].
+    pub async fn deliver_for(
+        self: &Arc<Self>,
+        asker: Option<&Asker>,
+        id: NodeId,
+        event: &Event,
+    ) -> Result<Arc<Node>, ReconcileError> {
+        let (node, effects) = self.reconcile(id, event, asker).await?;
         for effect in effects {
             self.act(&node, effect);
         }

@@ -1,6 +1,7 @@
 //! The real ground: records in NATS, the time of its servers, BMCs over the network.
 //! `ground` says what is asked of them.
 use super::ground::{Clock, Hands, Records};
+use super::ironic::Notification;
 use crate::bmc::{Bmcs, BootWish, Halt};
 use crate::clock::{self, Moment};
 use crate::records::events::Events;
@@ -15,6 +16,7 @@ use ironbeat_common::inventory::Inventory;
 use ironbeat_common::subject;
 use ironbeat_core::boot::firmware_mode;
 use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::flight::Entry;
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes};
 use ironbeat_core::rules::Rules;
@@ -112,6 +114,10 @@ pub struct RealHands {
     /// None: nobody needs a login.
     pub tickets: Option<Arc<Tickets>>,
     pub tasks: TaskTracker,
+    /// Whether flight records are kept.
+    pub flight: bool,
+    /// Whether changes are told as Ironic would tell of them.
+    pub ironic: bool,
 }
 
 /// A store that is away is waited for with this part of an act's budget: the BMC needs the rest, and the node another try.
@@ -207,8 +213,21 @@ impl Hands for RealHands {
         ended.map_err(|error| format!("{error:#}"))
     }
 
-    fn report(&self, happening: &Happening, write: &str) {
-        self.events.publish(happening, write);
+    fn report(&self, happening: &Happening, write: &str, entry: Option<&Entry>) {
+        self.events.publish_with(happening, write, entry);
+    }
+
+    fn keeps_flight(&self) -> bool {
+        self.flight
+    }
+
+    fn tells_as_ironic(&self) -> bool {
+        self.ironic
+    }
+
+    fn notify(&self, node: NodeId, notification: &Notification) {
+        let Notification { event_type, body } = notification;
+        self.events.notify(node, event_type, body);
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -315,6 +334,8 @@ mod tests {
             bmcs: Arc::new(Bmcs::new(Duration::ZERO, mpsc::channel(1).0)),
             tickets: None,
             tasks: TaskTracker::new(),
+            flight: true,
+            ironic: false,
         }
     }
 

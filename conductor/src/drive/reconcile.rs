@@ -1,16 +1,19 @@
 //! Load, decide, save: the only place that writes a node record. A lost race is one more decision.
 //! `ironbeat_core::decide` decides, `act` carries effects out, `announce` chooses the events.
 use super::announce::announce;
+use super::ironic::{Change, notifications};
 use super::{Clock, Drive, Hands, Records};
 use crate::records::StoreError;
 use ironbeat_common::id::NodeId;
 use ironbeat_core::decide::{Ctx, Decision, Effect, Event, Rejected, decide, needs_inventory};
+use ironbeat_core::flight::{Decided, Entry};
 use ironbeat_core::id::{OpId, WorkerId};
 use ironbeat_core::invariant;
 use ironbeat_core::invariant::Broken;
 use ironbeat_core::node::{Node, Phase};
 use ironbeat_core::rules::Rules;
 use ironbeat_core::time::Time;
+use ironbeat_ops::happening::{Asked, Asker, Happening, What};
 use std::sync::Arc;
 
 /// Races lost in a row before an event is given up: each means that another worker made progress on this node.
@@ -79,6 +82,7 @@ struct Lost {
     because: String,
     op: OpId,
     at: Time,
+    entry: Option<Entry>,
 }
 
 impl Lost {
@@ -102,6 +106,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
         &self,
         id: NodeId,
         event: &Event,
+        asker: Option<&Asker>,
     ) -> Result<(Arc<Node>, Vec<Effect>), ReconcileError> {
         let mut recent = self.recent.take(id, self.hands.heard(id)).or_else(|| {
             let (node, at) = self.hands.followed(id)?;
@@ -124,8 +129,17 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             if let (Some(lost), Some((node, _))) = (lost.take(), &before)
                 && lost.landed(node)
             {
-                let (was, after) = (lost.before.as_deref(), lost.after.as_deref());
-                self.publish(was, after, &lost.because, &lost.op, lost.at);
+                let told = Told {
+                    before: lost.before.as_deref(),
+                    after: lost.after.as_deref(),
+                    event,
+                    asker,
+                    because: &lost.because,
+                    op: &lost.op,
+                    at: lost.at,
+                    entry: lost.entry.as_ref(),
+                };
+                self.publish(&told);
                 return Ok((Arc::clone(node), lost.effects));
             }
             let inventory = match known {
@@ -174,7 +188,12 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                 Ok(decision) => decision,
                 Err(_) if is_recent => continue,
                 Err(Rejected::NoNode) => return Err(ReconcileError::NoNode(id)),
-                Err(why) => return Err(ReconcileError::Rejected(why)),
+                Err(why) => {
+                    if let Some((node, _)) = known {
+                        self.tell_refused(node, event, asker, ctx, &why);
+                    }
+                    return Err(ReconcileError::Rejected(why));
+                }
             };
             if is_asked(event)
                 && effects.iter().any(is_act)
@@ -198,18 +217,38 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
             let after = after.map(Arc::new);
             let written = self.records.write(known, after.as_deref(), &beside).await;
             let before = before.map(|(node, _)| node);
+            let entry = |revision| {
+                let decided = Decided::To {
+                    after: after.as_deref(),
+                    effects: &effects,
+                    because: &because,
+                    revision,
+                };
+                let keeps = self.hands.keeps_flight();
+                keeps.then(|| Entry::of(before.as_deref(), event, ctx, decided, &self.decider))
+            };
             match written {
                 Ok(at) => {
                     if let Some(after) = &after {
                         self.recent.put(after, at);
                     }
-                    let (was, now) = (before.as_deref(), after.as_deref());
-                    self.publish(was, now, &because, &op, ctx.now);
+                    let entry = entry(Some(at));
+                    let told = Told {
+                        before: before.as_deref(),
+                        after: after.as_deref(),
+                        event,
+                        asker,
+                        because: &because,
+                        op: &op,
+                        at: ctx.now,
+                        entry: entry.as_ref(),
+                    };
+                    self.publish(&told);
                     let node = after.or(before).ok_or(ReconcileError::NoNode(id))?;
                     return Ok((node, effects));
                 }
                 Err(StoreError::Conflict { .. }) => {
-                    let at = ctx.now;
+                    let (at, entry) = (ctx.now, entry(None));
                     lost = Some(Lost {
                         before,
                         after,
@@ -217,6 +256,7 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
                         because,
                         op,
                         at,
+                        entry,
                     });
                 }
                 // A rule has set what is another node's: the inspection fails, rather than be told again for ever.
@@ -240,27 +280,103 @@ impl<R: Records, C: Clock, H: Hands> Drive<R, C, H> {
     }
 
     /// One log line per transition, and its events.
-    fn publish(
-        &self,
-        before: Option<&Node>,
-        after: Option<&Node>,
-        because: &str,
-        op: &OpId,
-        at: Time,
-    ) {
-        let Some(node) = after.or(before) else { return };
+    fn publish(&self, told: &Told<'_>) {
+        let Some(node) = told.after.or(told.before) else {
+            return;
+        };
         let state = |node: &Node| node.state.provision_state();
         tracing::info!(
             node = %node.id,
             name = node.name.as_ref().map(|name| name.as_str()),
-            from = before.map(state),
-            to = after.map(state),
-            step = after.and_then(Node::job).map(|job| job.step().name()),
-            because,
+            from = told.before.map(state),
+            to = told.after.map(state),
+            step = told.after.and_then(Node::job).map(|job| job.step().name()),
+            because = told.because,
             "node"
         );
-        for happening in announce(before, after, because, at, &self.worker) {
-            self.hands.report(&happening, op.as_str());
+        let (before, after) = (told.before, told.after);
+        let mut all = announce(before, after, told.because, told.at, &self.worker);
+        let mut entry = told.entry;
+        for happening in &mut all {
+            happening.asked = asked(told.event, told.asker);
+            // Once: with the first of them.
+            self.hands.report(happening, told.op.as_str(), entry.take());
+        }
+        if self.hands.tells_as_ironic() {
+            let change = Change {
+                before,
+                after,
+                event: told.event,
+                at: told.at,
+                worker: &self.worker,
+            };
+            let whats = all.iter().map(|happening| &happening.what);
+            for notification in notifications(change, whats) {
+                self.hands.notify(node.id, &notification);
+            }
         }
     }
+
+    /// An operator who looks later is to find that somebody has asked. Machines that are refused are as many as like to knock.
+    fn tell_refused(
+        &self,
+        node: &Node,
+        event: &Event,
+        asker: Option<&Asker>,
+        ctx: Ctx<'_>,
+        why: &Rejected,
+    ) {
+        if !is_asked(event) {
+            return;
+        }
+        let what = What::Refused {
+            state: node.state.provision_state().into(),
+            because: why.to_string(),
+        };
+        let mut happening = Happening::of(node, ctx.now, &self.worker, what);
+        happening.asked = asked(event, asker);
+        let decided = Decided::Refused(why);
+        let keeps = self.hands.keeps_flight();
+        let entry = keeps.then(|| Entry::of(Some(node), event, ctx, decided, &self.decider));
+        self.hands
+            .report(&happening, ctx.op.as_str(), entry.as_ref());
+    }
+}
+
+/// A change that is saved.
+struct Told<'a> {
+    before: Option<&'a Node>,
+    after: Option<&'a Node>,
+    event: &'a Event,
+    asker: Option<&'a Asker>,
+    because: &'a str,
+    op: &'a OpId,
+    at: Time,
+    entry: Option<&'a Entry>,
+}
+
+/// What somebody asked for. None: nobody has.
+fn asked(event: &Event, asker: Option<&Asker>) -> Option<Asked> {
+    let (verb, request) = match event {
+        Event::Asked { request, verb } => (verb.name(), Some(request.clone())),
+        Event::Enrolled(_) => ("enroll", None),
+        Event::Booted { .. }
+        | Event::Beat { .. }
+        | Event::Bmc { .. }
+        | Event::Seen { .. }
+        | Event::Script { .. }
+        | Event::LoginsEnded { .. }
+        | Event::Alarm { .. }
+        | Event::WorkerLost { .. }
+        | Event::Turn { .. }
+        | Event::Identified { .. }
+        | Event::Confirmed { .. }
+        | Event::PasswordFound { .. }
+        | Event::PowerRead { .. } => return None,
+    };
+    Some(Asked {
+        verb: verb.trim_end_matches(" of").into(),
+        request,
+        by: asker.cloned(),
+    })
 }

@@ -1,11 +1,12 @@
 //! Driving without sockets: records in memory that can be in trouble, a clock that is set, hands that take notes.
 //! The core tests decisions; `records` tests how NATS takes them.
-use super::{Clock, Drive, Hands, ReconcileError, Records};
+use super::{Clock, Drive, Hands, Notification, ReconcileError, Records};
 use crate::records::tests::{enrolment, id};
 use crate::records::{Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport, Event, Policy, PowerVerb, Verb};
+use ironbeat_core::flight::Entry;
 use ironbeat_core::id::{Incarnation, OpId};
 use ironbeat_core::node::{Beside, BmcAct, BmcSecrets, Ended, InstanceData, Node, Rest, State};
 use ironbeat_core::time::Time;
@@ -152,9 +153,19 @@ impl Hands for Notes {
         Ok(())
     }
 
-    fn report(&self, happening: &Happening, _: &str) {
+    fn report(&self, happening: &Happening, _: &str, _: Option<&Entry>) {
         self.told.lock().unwrap().push(happening.kind());
     }
+
+    fn keeps_flight(&self) -> bool {
+        false
+    }
+
+    fn tells_as_ironic(&self) -> bool {
+        false
+    }
+
+    fn notify(&self, _: NodeId, _: &Notification) {}
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.lock().unwrap().push(Box::pin(task));

@@ -365,6 +365,7 @@ pub(super) async fn heartbeat(
             name,
             at: clock::now(),
             worker: worker.id.clone(),
+            asked: None,
             what: What::Nudge(latency),
         };
         let once = latency.step.to_string();

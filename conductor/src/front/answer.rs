@@ -4,7 +4,7 @@ use super::foresee::foresee;
 use super::named::{load, looked_up, resolve, resolve_past};
 use super::refusal::{ApiError, fail};
 use super::shared::shared_password;
-use super::{allocation, bmc, check, kept, login, rule};
+use super::{allocation, bmc, check, kept, login, past, rule};
 use crate::clock;
 use crate::config::Scripts;
 use crate::confirm;
@@ -22,7 +22,7 @@ use ironbeat_core::index::{Entry, Filter, Looked};
 use ironbeat_core::node::{NewInstance, Node, State};
 use ironbeat_core::time::Time;
 use ironbeat_core::validate::{Known, validate};
-use ironbeat_ops::happening::What;
+use ironbeat_ops::happening::{Asker, What};
 use ironbeat_ops::lookup::LookupEntry;
 use ironbeat_ops::reply::{NodePage, Rotated, SealKey, Shown, Summary, WorkerInfo};
 use ironbeat_ops::request::{Enroll, ListNodes, ShowSealKey};
@@ -40,15 +40,24 @@ const MAX_NONCE: usize = 64;
 /// Events in a reply when the request does not say how many.
 const USUAL_EVENTS: usize = 100;
 
+/// On whose behalf a worker does something.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    worker: &'a Arc<Worker>,
+    asker: Option<&'a Asker>,
+}
+
 /// # Errors
 /// What was wrong with the request, or why it could not be carried out.
 pub async fn answer(
     worker: &Arc<Worker>,
     power: &PowerSync,
     request: Request,
+    asker: Option<&Asker>,
 ) -> Result<Reply, ApiError> {
+    let by = Caller { worker, asker };
     Ok(match request {
-        Request::Enroll(wish) => Reply::Enroll(enroll(worker, wish).await?),
+        Request::Enroll(wish) => Reply::Enroll(enroll(by, wish).await?),
         Request::ListNodes(ask) => {
             worker.view.ready().await;
             Reply::ListNodes(page(worker, &ask)?)
@@ -95,20 +104,20 @@ pub async fn answer(
             };
             Reply::ValidateNode(validate(&node, known))
         }
-        Request::DeleteNode(ask) => Reply::DeleteNode(delete(worker, &ask.node).await?),
+        Request::DeleteNode(ask) => Reply::DeleteNode(delete(by, &ask.node).await?),
         Request::Manage(ask) => {
-            Reply::Manage(verb(worker, &ask.node, ask.request, Verb::Manage).await?)
+            Reply::Manage(verb(by, &ask.node, ask.request, Verb::Manage).await?)
         }
         Request::Inspect(ask) => {
-            Reply::Inspect(verb(worker, &ask.node, ask.request, Verb::Inspect).await?)
+            Reply::Inspect(verb(by, &ask.node, ask.request, Verb::Inspect).await?)
         }
         Request::Provide(ask) => {
-            Reply::Provide(verb(worker, &ask.node, ask.request, Verb::Provide).await?)
+            Reply::Provide(verb(by, &ask.node, ask.request, Verb::Provide).await?)
         }
         Request::Deploy(ask) => {
             let instance = kept::with_templates(worker, ask.instance).await?;
             let wanted = Verb::Deploy(with_token(instance));
-            Reply::Deploy(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::Deploy(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::Rebuild(ask) => {
             let instance = match ask.instance {
@@ -116,49 +125,47 @@ pub async fn answer(
                 None => None,
             };
             let wanted = Verb::Rebuild(instance.map(with_token));
-            Reply::Rebuild(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::Rebuild(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::Undeploy(ask) => {
-            Reply::Undeploy(verb(worker, &ask.node, ask.request, Verb::Undeploy).await?)
+            Reply::Undeploy(verb(by, &ask.node, ask.request, Verb::Undeploy).await?)
         }
         Request::Adopt(ask) => {
             let wanted = Verb::Adopt(ask.instance);
-            Reply::Adopt(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::Adopt(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::Clean(ask) => {
             let wanted = Verb::Clean(kept::with_runbook(worker, &ask.node, ask.wish).await?);
-            Reply::Clean(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::Clean(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::Service(ask) => {
             let wanted = Verb::Service(kept::with_runbook(worker, &ask.node, ask.wish).await?);
-            Reply::Service(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::Service(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::Rescue(ask) => {
             let wanted = Verb::Rescue(ask.login);
-            Reply::Rescue(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::Rescue(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::Unrescue(ask) => {
-            Reply::Unrescue(verb(worker, &ask.node, ask.request, Verb::Unrescue).await?)
+            Reply::Unrescue(verb(by, &ask.node, ask.request, Verb::Unrescue).await?)
         }
-        Request::Hold(ask) => Reply::Hold(verb(worker, &ask.node, ask.request, Verb::Hold).await?),
+        Request::Hold(ask) => Reply::Hold(verb(by, &ask.node, ask.request, Verb::Hold).await?),
         Request::Unhold(ask) => {
-            Reply::Unhold(verb(worker, &ask.node, ask.request, Verb::Unhold).await?)
+            Reply::Unhold(verb(by, &ask.node, ask.request, Verb::Unhold).await?)
         }
-        Request::Abort(ask) => {
-            Reply::Abort(verb(worker, &ask.node, ask.request, Verb::Abort).await?)
-        }
+        Request::Abort(ask) => Reply::Abort(verb(by, &ask.node, ask.request, Verb::Abort).await?),
         Request::SetMaintenance(ask) => {
             let reason = ask.reason.unwrap_or_else(|| "no reason given".into());
             let wanted = Verb::Maintenance(Some(reason));
-            Reply::SetMaintenance(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::SetMaintenance(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::UnsetMaintenance(ask) => {
             let wanted = Verb::Maintenance(None);
-            Reply::UnsetMaintenance(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::UnsetMaintenance(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::SetNode(ask) => {
             let wanted = Verb::set(ask.patch);
-            Reply::SetNode(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::SetNode(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::CreateAllocation(ask) => {
             Reply::CreateAllocation(allocation::create(worker, ask).await?)
@@ -212,14 +219,14 @@ pub async fn answer(
         Request::TestRule(ask) => Reply::TestRule(rule::test(worker, ask).await?),
         Request::ChangePower(ask) => {
             let wanted = Verb::Power(ask.power);
-            Reply::ChangePower(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::ChangePower(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::SetBootDevice(ask) => {
             let wanted = Verb::BootDevice {
                 device: ask.boot_device,
                 persistent: ask.persistent,
             };
-            Reply::SetBootDevice(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::SetBootDevice(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::SyncPower(ask) => {
             let node = load(worker, &ask.node).await?;
@@ -261,12 +268,12 @@ pub async fn answer(
         Request::BmcSel(ask) => Reply::BmcSel(bmc::sel(worker, &ask.node, ask.clear).await?),
         Request::BmcFru(ask) => Reply::BmcFru(bmc::fru(worker, &ask.node).await?),
         Request::ResetBmc(ask) => {
-            Reply::ResetBmc(verb(worker, &ask.node, ask.request, Verb::ResetBmc).await?)
+            Reply::ResetBmc(verb(by, &ask.node, ask.request, Verb::ResetBmc).await?)
         }
         Request::SetBmcPassword(ask) => {
             settle_password(worker, &ask.node).await?;
             let wanted = Verb::SetPassword(ask.password);
-            Reply::SetBmcPassword(verb(worker, &ask.node, ask.request, wanted).await?)
+            Reply::SetBmcPassword(verb(by, &ask.node, ask.request, wanted).await?)
         }
         Request::RawBmc(ask) => Reply::RawBmc(bmc::raw(worker, &ask.node, &ask.raw).await?),
         Request::ConsoleHistory(ask) => {
@@ -285,6 +292,8 @@ pub async fn answer(
             let last = ask.last.unwrap_or(USUAL_EVENTS).min(MAX_EVENTS);
             Reply::ListEvents(worker.events.read(id, last).await?)
         }
+        Request::NodeHistory(ask) => Reply::NodeHistory(past::history(worker, ask).await?),
+        Request::NodeRecord(ask) => Reply::NodeRecord(past::record(worker, ask).await?),
         Request::ShowSealKey(ask) => Reply::ShowSealKey(seal_key(worker, ask).await?),
         Request::RotateKey(_) => Reply::RotateKey(rotate(worker).await?),
         Request::ShowPolicy(_) => Reply::ShowPolicy(worker.policy.clone()),
@@ -457,16 +466,17 @@ async fn netboot(worker: &Worker, node: &Node, now: Time) -> Result<Option<Strin
 
 /// A verb is an event for one node; the answer is the node as it is then.
 async fn verb(
-    worker: &Arc<Worker>,
+    by: Caller<'_>,
     node: &str,
     request: Option<RequestId>,
     verb: Verb,
 ) -> Result<Shown, ApiError> {
+    let worker = by.worker;
     let id = resolve(worker, node).await?;
     let request = request.unwrap_or_else(fresh_request);
     let event = Event::Asked { request, verb };
     let warnings = foresee(worker, id, &event).await?;
-    let node = worker.drive.deliver(id, &event).await?;
+    let node = worker.drive.deliver_for(by.asker, id, &event).await?;
     Ok(Shown {
         warnings,
         ..Shown::of(&node)
@@ -488,10 +498,10 @@ async fn settle_password(worker: &Arc<Worker>, node: &str) -> Result<(), ApiErro
 }
 
 /// A node that is gone is not found, and what a delete that was cut short has left of it goes.
-async fn delete(worker: &Arc<Worker>, node: &str) -> Result<Shown, ApiError> {
-    let deleted = verb(worker, node, None, Verb::Delete).await;
+async fn delete(by: Caller<'_>, node: &str) -> Result<Shown, ApiError> {
+    let deleted = verb(by, node, None, Verb::Delete).await;
     if let (Err(ApiError { code: 404, .. }), Ok(id)) = (&deleted, node.parse()) {
-        worker.store.finish_delete(id);
+        by.worker.store.finish_delete(id);
     }
     deleted
 }
@@ -512,7 +522,8 @@ fn fresh_request() -> RequestId {
         .expect("a UUID is hex digits and hyphens")
 }
 
-async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
+async fn enroll(by: Caller<'_>, wish: Enroll) -> Result<Shown, ApiError> {
+    let worker = by.worker;
     let id = wish
         .id
         .unwrap_or_else(|| NodeId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
@@ -537,7 +548,7 @@ async fn enroll(worker: &Worker, wish: Enroll) -> Result<Shown, ApiError> {
         further: Box::new(further),
         inventory,
     });
-    let node = worker.drive.deliver(id, &event).await?;
+    let node = worker.drive.deliver_for(by.asker, id, &event).await?;
     Ok(Shown {
         warnings,
         ..Shown::of(&node)

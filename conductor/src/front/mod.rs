@@ -19,6 +19,7 @@ mod named;
 pub mod nats;
 mod operator;
 mod owner;
+mod past;
 mod refusal;
 mod rule;
 mod sealed;

@@ -8,7 +8,10 @@ use crate::loops::power::PowerSync;
 use crate::worker::Worker;
 use async_nats::Message;
 use bytes::Bytes;
+use ironbeat_auth::roles::INBOXES;
 use ironbeat_common::codec;
+use ironbeat_core::text::said;
+use ironbeat_ops::happening::{ASKER, Asker};
 use ironbeat_ops::reply::Shown;
 use ironbeat_ops::{Decode, Reply, Request};
 use serde::de::DeserializeOwned;
@@ -27,6 +30,8 @@ pub(super) struct Asked {
     pub endpoint: String,
     encoding: Encoding,
     pub bytes: Bytes,
+    /// None: nobody says.
+    asker: Option<Asker>,
 }
 
 impl Asked {
@@ -35,6 +40,7 @@ impl Asked {
             endpoint,
             encoding: encoding(message),
             bytes: message.payload.clone(),
+            asker: asker(message),
         }
     }
 
@@ -85,7 +91,7 @@ impl Asked {
         if let (true, Some(why)) = (needs_records, worker.view.lost()) {
             return Err(fail(503, why));
         }
-        let mut reply = answer(worker, power, request).await?;
+        let mut reply = answer(worker, power, request, self.asker.as_ref()).await?;
         if let Some(shown) = shown(&mut reply) {
             let warnings = plain.iter().map(|field| {
                 format!("{field} came in the clear: whoever can listen on NATS has seen it")
@@ -122,6 +128,23 @@ fn shown(reply: &mut Reply) -> Option<&mut Shown> {
     None
 }
 
+/// Of a name that somebody gives himself.
+const MAX_NAME: usize = 64;
+/// Characters of a public key of nkeys.
+const KEY: usize = 56;
+
+/// The login is the one that hears the answer: servers let nobody else listen in its inbox. The name is the asker's own word.
+fn asker(message: &Message) -> Option<Asker> {
+    let headers = message.headers.as_ref();
+    let name = headers.and_then(|headers| headers.get(ASKER));
+    let name = name.map(|name| said(name.as_str(), MAX_NAME));
+    let inbox = message.reply.as_ref().map(|reply| reply.as_str());
+    let inbox = inbox.and_then(|inbox| inbox.strip_prefix(INBOXES)?.split('.').next());
+    let login = inbox.filter(|key| key.len() == KEY && key.starts_with('U'));
+    let login = login.map(|key| said(key, KEY));
+    (name.is_some() || login.is_some()).then_some(Asker { login, name })
+}
+
 /// Read once.
 pub(super) struct Parsed(pub(super) Cell<Option<Value>>);
 
@@ -143,5 +166,43 @@ fn encoding(message: &Message) -> Encoding {
             None | Some(b'{' | b'[' | b'"' | b' ' | b'\n' | b'\r' | b'\t') => Encoding::Json,
             Some(_) => Encoding::Cbor,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::HeaderMap;
+
+    #[test]
+    fn who_asks_is_the_login_that_hears_the_answer_and_a_name_of_its_own_choice() {
+        let key = format!("U{}", "A".repeat(KEY - 1));
+        let check = |reply: Option<String>, name: Option<&str>, expected: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(name) = name {
+                headers.insert(ASKER, name);
+            }
+            let message = Message {
+                subject: "ib.v1.api.node.deploy".into(),
+                reply: reply.map(Into::into),
+                payload: Bytes::new(),
+                headers: Some(headers),
+                status: None,
+                description: None,
+                length: 0,
+            };
+            let said = asker(&message).map(|asker| asker.to_string());
+            assert_eq!(said.as_deref(), expected);
+        };
+        let inbox = Some(format!("_INBOX.{key}.7.8"));
+        check(inbox.clone(), None, Some(&key));
+        check(inbox.clone(), Some("anna"), Some(&format!("anna ({key})")));
+        check(Some("_INBOX.boot.x".into()), None, None);
+        check(Some(format!("elsewhere.{key}.7")), None, None);
+        check(None, Some("anna"), Some("anna"));
+        // What a terminal would obey, and what is too long.
+        check(None, Some("a\u{1b}[2J"), Some("a\u{fffd}[2J"));
+        let long = "n".repeat(MAX_NAME + 1);
+        check(None, Some(&long), Some(&long[..MAX_NAME]));
     }
 }

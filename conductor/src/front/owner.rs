@@ -156,6 +156,8 @@ fn whose_bmc(request: &Request) -> Option<&str> {
         | Request::ShowLookup(_)
         | Request::ListWorkers(_)
         | Request::ListEvents(_)
+        | Request::NodeHistory(_)
+        | Request::NodeRecord(_)
         | Request::ShowSealKey(_)
         | Request::RotateKey(_)
         | Request::RevokeLogin(_)

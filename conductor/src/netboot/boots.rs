@@ -172,6 +172,7 @@ impl Boots {
             name: node.name.clone(),
             at: now,
             worker: self.worker.clone(),
+            asked: None,
             what,
         };
         self.events.publish(&happening, &now.unix_ms().to_string());

@@ -40,4 +40,4 @@ pub(crate) use kv::{Keep, Kv, is_final};
 pub use kv::{KvError, Revision};
 pub use store::{Cause, Names, Store, StoreError};
 pub use stream::Replicas;
-pub(crate) use stream::read_stream;
+pub(crate) use stream::{read_stream, read_stream_while};

@@ -199,6 +199,22 @@ pub(crate) async fn read_stream(
     config: OrderedConfig,
     mut each: impl FnMut(jetstream::Message),
 ) -> Result<(), StoreError> {
+    let each = |message| {
+        each(message);
+        true
+    };
+    read_stream_while(stream, config, each).await
+}
+
+/// As [`read_stream`], until `each` has enough.
+///
+/// # Errors
+/// As of [`read_stream`].
+pub(crate) async fn read_stream_while(
+    stream: &stream::Stream,
+    config: OrderedConfig,
+    mut each: impl FnMut(jetstream::Message) -> bool,
+) -> Result<(), StoreError> {
     let fail = |source: Cause| StoreError::Stream {
         what: format!("read stream {}", stream.cached_info().config.name),
         source,
@@ -215,7 +231,9 @@ pub(crate) async fn read_stream(
             Ok(None) | Err(_) => return Err(fail("it stops in the middle".into())),
         };
         pending = message.info().map_or(0, |info| info.pending);
-        each(message);
+        if !each(message) {
+            break;
+        }
     }
     Ok(())
 }
@@ -229,16 +247,24 @@ fn difference(
         limited if wanted.max_age.is_zero() => format!("{limited:?}"),
         _ => "limited".to_string(),
     };
+    // Whether only the last one counts is what a stream means; how many more, a size. The server writes "no limit" as -1, the
+    // client as 0.
+    let per_subject = |config: &stream::Config| {
+        let (has, needs) = (
+            config.max_messages_per_subject,
+            wanted.max_messages_per_subject,
+        );
+        match (needs == 1) == (has == 1) {
+            true => "as wanted".to_string(),
+            false => has.max(0).to_string(),
+        }
+    };
     let fields = |config: &stream::Config| {
         [
             ("subjects", config.subjects.join(" ")),
             ("storage", format!("{:?}", config.storage)),
             ("retention", format!("{:?}", config.retention)),
-            (
-                "max_msgs_per_subject",
-                // The server writes "no limit" as -1, the client as 0.
-                config.max_messages_per_subject.max(0).to_string(),
-            ),
+            ("max_msgs_per_subject", per_subject(config)),
             ("discard", format!("{:?}", config.discard)),
             ("no_ack", config.no_ack.to_string()),
             ("deny_delete", config.deny_delete.to_string()),
@@ -364,6 +390,16 @@ mod tests {
             &|c| c.max_messages_per_subject = 5,
             Some("max_msgs_per_subject"),
         );
+        let many = stream::Config {
+            max_messages_per_subject: 300,
+            ..wanted.clone()
+        };
+        for (has, expected) in [(-1, None), (7, None), (1, Some("max_msgs_per_subject"))] {
+            let mut found = many.clone();
+            found.max_messages_per_subject = has;
+            let field = difference(&found, &many).map(|(field, _, _)| field);
+            assert_eq!(field, expected, "{has}");
+        }
         check(&|c| c.no_ack = true, Some("no_ack"));
         check(&|c| c.max_age = Duration::from_secs(9), Some("max_age"));
     }

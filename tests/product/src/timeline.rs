@@ -89,6 +89,7 @@ impl Timeline {
             }
             What::Enrolled
             | What::Deleted
+            | What::Refused { .. }
             | What::PowerSetStart(_)
             | What::PowerSetEnd(_)
             | What::PowerSetError(_)

@@ -2,11 +2,12 @@
 //! After a write without an answer it looks what became of it, as the conductor's `records/documents.rs` does.
 use crate::asks::{Answer, Ask, ask, sleep};
 use crate::{Happens, OfMachine, Shared, lock};
-use ironbeat::drive::{Clock, Drive, Hands, Records};
+use ironbeat::drive::{Clock, Drive, Hands, Notification, Records};
 use ironbeat::records::{KvError, Revision, StoreError};
 use ironbeat_common::id::NodeId;
 use ironbeat_common::inventory::Inventory;
 use ironbeat_core::decide::{BmcFault, BmcReport};
+use ironbeat_core::flight::Entry;
 use ironbeat_core::id::OpId;
 use ironbeat_core::node::{
     Beside, BesideKind, BmcAct, BmcSecrets, Ended, InstanceData, Node, Notes,
@@ -229,7 +230,17 @@ impl Hands for SimHands {
         taken.then_some(()).ok_or_else(|| "no answer".into())
     }
 
-    fn report(&self, _: &Happening, _: &str) {}
+    fn report(&self, _: &Happening, _: &str, _: Option<&Entry>) {}
+
+    fn keeps_flight(&self) -> bool {
+        false
+    }
+
+    fn tells_as_ironic(&self) -> bool {
+        false
+    }
+
+    fn notify(&self, _: NodeId, _: &Notification) {}
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut world = lock(&self.world);

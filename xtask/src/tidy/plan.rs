@@ -265,6 +265,16 @@ pub const CRATES: &[Crate] = &[
         rooms: &[],
     },
     Crate {
+        name: "ironbeat-replay",
+        dir: "tests/replay",
+        owns: "an exported flight record, decided again by the core: all the same, or the first difference",
+        lacks: "a decision: the core is asked, which is under test",
+        may: &["ironbeat-ops", "ironbeat-core", "ironbeat-common"],
+        no_std: false,
+        never: &["ironbeat"],
+        rooms: &[],
+    },
+    Crate {
         name: "ironbeat-simulate",
         dir: "tests/simulate",
         owns: "whole fleets in one thread and virtual time: the worker's drive on stores, clocks, BMCs, machines and operators that fail, from a seed",
@@ -330,6 +340,7 @@ pub const CRATES: &[Crate] = &[
             "ironbeat-ipmi",
             "ironbeat-mutate",
             "ironbeat-ops",
+            "ironbeat-replay",
         ],
         no_std: false,
         never: &[],
@@ -338,7 +349,7 @@ pub const CRATES: &[Crate] = &[
     Crate {
         name: "xtask",
         dir: "xtask",
-        owns: "`demo`, `ci`, `tidy`, `image`, `ipxe`, `rack`, `states`, `simulate`, `chaos`, `neighbours`, `fuzz`, `bench`",
+        owns: "`demo`, `ci`, `tidy`, `image`, `ipxe`, `rack`, `replay`, `states`, `simulate`, `chaos`, `neighbours`, `fuzz`, `bench`",
         lacks: "logic that a test would want: that is in `tests/`",
         may: &[
             "ironbeat-image",

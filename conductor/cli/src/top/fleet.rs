@@ -176,6 +176,7 @@ impl Fleet {
                 }
             }
             What::Step(_)
+            | What::Refused { .. }
             | What::PowerSetStart(_)
             | What::PowerSetEnd(_)
             | What::PowerSetError(_)

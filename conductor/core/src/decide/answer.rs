@@ -11,7 +11,8 @@ use ironbeat_common::login::UserKey;
 use serde::{Deserialize, Serialize};
 
 /// What the winner of the save does next; nobody else does it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Do it by `until` of your own clock, or stop; report as `Event::Bmc` with this `op`.
     Bmc { op: OpId, act: BmcAct, until: Time },

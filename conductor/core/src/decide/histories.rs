@@ -3,7 +3,7 @@
 use super::tests::{access, enrolled, instance, inventory};
 use super::{
     Accepted, BmcFault, BmcReport, Clear, Ctx, Decision, Effect, Event, LastBeat, Marks, Patch,
-    Policy, PowerVerb, Proof, Verb, decide, is_news, needs_inventory,
+    Policy, PowerVerb, Proof, Rejected, Verb, decide, is_news, needs_inventory,
 };
 use crate::allocation::Wanted;
 use crate::explain::explain;
@@ -76,7 +76,7 @@ impl Rng {
     }
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         rescue_image: "rescue.cpio.zst".into(),
         rescue_checksum: "0".repeat(64),
@@ -271,6 +271,36 @@ fn invent(node: &Node, now: Time, rng: &mut Rng, count: usize) -> Event {
             request,
             verb: invent_verb(node, rng),
         },
+    }
+}
+
+fn next_moment(world: &World, now: &mut Time, rng: &mut Rng, count: usize) -> Moment {
+    let step = if rng.below(12) == 0 {
+        rng.below(2_000_000)
+    } else {
+        rng.below(5_000)
+    };
+    *now = Time::from_unix_ms(now.unix_ms() + step);
+    let event = invent_found(world, rng);
+    let event = event.unwrap_or_else(|| invent(&world.node, *now, rng, count));
+    let op = format!("op{count}").parse().expect("a token");
+    Moment {
+        now: *now,
+        op,
+        worker: worker(rng.below(3)),
+        event,
+        metal: invent_metal(world, rng),
+    }
+}
+
+/// One random history, and every decision of it.
+pub(crate) fn history(seed: u64, ear: &mut Ear<'_>) {
+    let mut rng = Rng(seed | 1);
+    let (mut world, mut now) = (World::new(), Time::from_unix_ms(1_800_000_000_000));
+    for count in 0..EVENTS {
+        let moment = next_moment(&world, &mut now, &mut rng, count);
+        let after = live_heard(&world, &moment, ear);
+        world = after.expect("`ten_thousand_random_histories` looks for what breaks");
     }
 }
 
@@ -814,8 +844,15 @@ fn misses_no_disk(before: Option<&Inventory>, after: Option<&Inventory>) -> Resu
     }
 }
 
+/// Hears of every decision: the event, what it was decided on, and what was decided.
+type Ear<'a> = dyn FnMut(&Node, &Event, Ctx<'_>, &Result<Decision, Rejected>) + 'a;
+
 /// Applies one moment and judges the result.
 fn live(world: &World, moment: &Moment) -> Result<World, String> {
+    live_heard(world, moment, &mut |_, _, _, _| {})
+}
+
+fn live_heard(world: &World, moment: &Moment, ear: &mut Ear<'_>) -> Result<World, String> {
     let policy = policy();
     let node = &world.node;
     let known = world.inventory.as_ref();
@@ -859,7 +896,9 @@ fn live(world: &World, moment: &Moment) -> Result<World, String> {
         notes: None,
         rules: None,
     };
-    let Ok(decision) = decide(Some(node), &moment.event, ctx(&moment.op)) else {
+    let decided = decide(Some(node), &moment.event, ctx(&moment.op));
+    ear(node, &moment.event, ctx(&moment.op), &decided);
+    let Ok(decision) = decided else {
         return Ok(before);
     };
     let inventory = inventory_after(world, &decision);
@@ -1065,22 +1104,7 @@ fn ten_thousand_random_histories() {
         let mut history = Vec::new();
         let mut now = Time::from_unix_ms(1_800_000_000_000);
         for count in 0..EVENTS {
-            let step = if rng.below(12) == 0 {
-                rng.below(2_000_000)
-            } else {
-                rng.below(5_000)
-            };
-            now = Time::from_unix_ms(now.unix_ms() + step);
-            let event = invent_found(&world, &mut rng);
-            let event = event.unwrap_or_else(|| invent(&world.node, now, &mut rng, count));
-            let op = format!("op{count}").parse().expect("a token");
-            history.push(Moment {
-                now,
-                op,
-                worker: worker(rng.below(3)),
-                event,
-                metal: invent_metal(&world, &mut rng),
-            });
+            history.push(next_moment(&world, &mut now, &mut rng, count));
             let outcome = live(&world, &history[count]).and_then(|after| {
                 if count % 10 == 9 {
                     rests(&after)?;

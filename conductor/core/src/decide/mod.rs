@@ -12,7 +12,7 @@ mod draft;
 mod enroll;
 mod flags;
 #[cfg(test)]
-mod histories;
+pub(crate) mod histories;
 mod identity;
 mod job;
 mod netboot;

@@ -33,7 +33,7 @@ pub(super) fn access() -> BmcAccess {
     }
 }
 
-pub(super) fn enrolment() -> Enrolment {
+pub(crate) fn enrolment() -> Enrolment {
     Enrolment {
         id: NodeId::from_bytes([1; 16]),
         name: None,
@@ -124,7 +124,7 @@ pub(crate) struct Story {
     pub rules: Rules,
 }
 
-pub(super) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
+pub(crate) const BOOT: BootId = BootId::from_bytes([0xb0; 16]);
 /// Ends a deploy's ramdisk.
 const LEAVES: BmcAct = BmcAct::LeaveRamdisk { patience_secs: 30 };
 pub(super) const NEXT_BOOT: BootId = BootId::from_bytes([0xb1; 16]);

@@ -5,6 +5,24 @@ use super::step::{AgentStep, Step};
 use super::{Node, State};
 
 impl Node {
+    /// Whether [`Self::without_queries`] would change it: only a record of before.
+    pub fn has_queries(&self) -> bool {
+        let instance = self.instance.as_ref().map(|it| &it.image.source);
+        let steps = self
+            .job()
+            .map(|job| job.steps.as_slice())
+            .unwrap_or_default();
+        let sources = steps.iter().filter_map(|step| match step {
+            Step::Agent(AgentStep::WriteImage(write)) => Some(&write.source),
+            Step::Agent(AgentStep::Rescue(system)) => Some(&system.source),
+            Step::Bmc(_) | Step::AwaitAgent | Step::Agent(_) | Step::Hold | Step::Wait { .. } => {
+                None
+            }
+        });
+        let mut sources = instance.into_iter().chain(sources);
+        sources.any(|source| *source != source.without_query())
+    }
+
     #[must_use]
     pub fn without_queries(mut self) -> Self {
         if let Some(instance) = &mut self.instance {

@@ -1,6 +1,6 @@
 //! The instance that an owner wants on a node: as asked for, and as kept.
 //! `plan` decides whether a machine can run it.
-use super::secret::{REDACTED, Secret};
+use super::secret::{KEPT_BACK, REDACTED, Secret};
 use super::traits::Trait;
 use crate::hints::Hints;
 use crate::named::DeployStep;
@@ -235,6 +235,20 @@ impl ImageSource {
     pub fn is_masked(&self) -> bool {
         let query = self.as_str().split_once('?').map(|(_, query)| query);
         query == Some(REDACTED)
+    }
+
+    /// As [`Self::without_query`], but one that was not masked still is not: `?kept-back`, which a decision takes for a query.
+    #[must_use]
+    pub(crate) fn kept_back(&self) -> Self {
+        match self {
+            ImageSource::Http(url) if !self.is_masked() => {
+                ImageSource::Http(HttpUrl(url.0.split_once('?').map_or_else(
+                    || url.0.clone(),
+                    |(before, _)| format!("{before}?{KEPT_BACK}"),
+                )))
+            }
+            ImageSource::Http(_) | ImageSource::Served(_) => self.clone(),
+        }
     }
 
     /// The mask stands for the query.

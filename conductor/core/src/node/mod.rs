@@ -57,6 +57,7 @@ pub use password::{Candidate, MAX_PASSWORD, PasswordChange, SHORT_PASSWORD, chec
 pub use power::{HardwareFault, Maintenance, Power, PowerSource};
 pub use rescue::{Rescue, RescueLogin};
 pub use schema::SCHEMA;
+pub(crate) use secret::KEPT_BACK;
 pub use secret::Secret;
 pub use spec::{JobKind, Names, OnFailure, Rest, Spec};
 pub use step::{

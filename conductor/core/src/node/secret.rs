@@ -13,6 +13,8 @@ pub struct Secret(String);
 
 /// Shown instead of a secret.
 pub const REDACTED: &str = "******";
+/// Kept instead of a secret where a decision is kept, to be decided again: it does for a password.
+pub const KEPT_BACK: &str = "kept-back";
 
 impl Secret {
     pub fn new(secret: impl Into<String>) -> Self {

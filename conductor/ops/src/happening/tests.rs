@@ -18,6 +18,7 @@ fn happening(what: What) -> Happening {
         name: Some("box".parse().unwrap()),
         at: at(),
         worker: "w1".parse().unwrap(),
+        asked: None,
         what,
     }
 }
@@ -66,6 +67,13 @@ fn all() -> Vec<(What, Value)> {
             }),
             json!({ "kind": "step", "from": "active", "to": "active", "step": null, "because": "asked to deploy",
                     "error": { "at": "2026-11-21T04:51:16.123Z", "during": "power_sync", "what": "no answer" } }),
+        ),
+        (
+            What::Refused {
+                state: "active".into(),
+                because: "cannot deploy a node that is active".into(),
+            },
+            json!({ "kind": "refused", "state": "active", "because": "cannot deploy a node that is active" }),
         ),
         (
             What::PowerSetStart(power(None, Some(false))),

@@ -1,9 +1,11 @@
 //! Events in order, once, through a server that goes away, and counted when they are dropped.
 //! The source of an event tests what is worth one.
-use super::{Event, Events, QUEUE};
+use super::{Bounds, Event, Events, QUEUE, other_bounds};
 use crate::records::tests::{DEADLINE, id, server, store};
+use async_nats::jetstream::stream;
 use ironbeat_common::heartbeat::NudgeLatency;
 use ironbeat_common::id::StepId;
+use ironbeat_core::flight::Entry;
 use ironbeat_core::time::Time;
 use ironbeat_ops::happening::{Happening, What};
 use std::sync::atomic::Ordering;
@@ -20,6 +22,7 @@ fn of(node: u16, what: What) -> Happening {
         name: None,
         at: Time::from_unix_ms(0),
         worker: "w1".parse().unwrap(),
+        asked: None,
         what,
     }
 }
@@ -158,4 +161,82 @@ async fn an_unknown_event_is_read_unchanged() {
         assert_eq!(last.known(), None);
         assert_eq!(serde_json::to_string(&last.body).unwrap(), expected);
     }
+}
+
+/// An entry that is told from others by its number, and has so many bytes more.
+fn entry(n: u64, bytes: usize) -> Entry {
+    let json = serde_json::json!({
+        "at": "2026-11-21T04:51:16.123Z", "op": format!("op{n}"), "worker": "w1", "version": "0.1.0",
+        "event": { "alarm": { "last_beat": null } }, "because": "x".repeat(bytes),
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+#[tokio::test]
+async fn entries_of_a_flight_record_are_read_in_pages_and_only_of_their_node() {
+    let server = server();
+    let events = Events::open(&store(&server).await).await.unwrap();
+    for n in 0..10 {
+        events.publish_with(&numbered(1, n), &format!("{n}"), Some(&entry(n, 1000)));
+        events.publish(&numbered(1, n), &format!("{n}-without"));
+        events.publish_with(&numbered(2, n), &format!("{n}"), Some(&entry(77, 1)));
+    }
+    // One that no message could hold goes without, and its event is stored.
+    events.publish_with(&numbered(1, 10), "10", Some(&entry(10, 2 << 20)));
+    flushed(&events).await;
+    let (mut after, mut pages, mut ops) = (0, 0, vec![]);
+    loop {
+        let (entries, next) = events.entries(id(1), after, 3500).await.unwrap();
+        pages += 1;
+        ops.extend(
+            entries
+                .iter()
+                .map(|it| it["op"].as_str().unwrap().to_owned()),
+        );
+        match next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (0..10).map(|n| format!("op{n}")).collect();
+    assert_eq!((pages, ops), (4, expected));
+    assert_eq!(events.happened(id(1), None).await.unwrap().len(), 21);
+    assert_eq!(events.dropped(), 0);
+    assert_eq!(events.entries(id(7), 0, 100).await.unwrap(), (vec![], None));
+}
+
+#[tokio::test]
+async fn a_node_has_so_many_events_of_a_kind_and_another_node_its_own() {
+    let server = server();
+    let bounds = Bounds {
+        per_node: 3,
+        ..Bounds::default()
+    };
+    let store = store(&server).await;
+    let events = Events::open_with(&store, bounds).await.unwrap();
+    for n in 0..50 {
+        events.publish(&numbered(1, n), &format!("event-{n}"));
+    }
+    events.publish(&of(1, What::Enrolled), "enrolled");
+    events.publish(&numbered(2, 7), "event");
+    flushed(&events).await;
+    let all = events.read(None, 100).await.unwrap();
+    assert_eq!(all.len(), 5);
+    let kept = events.happened(id(1), None).await.unwrap();
+    assert_eq!(kept.len(), 4);
+    let since = Some(Time::from_unix_ms(1));
+    assert_eq!(events.happened(id(1), since).await.unwrap(), []);
+    // What is there stays as it is, and how to change it is said.
+    let other = Events::open(&store).await.unwrap();
+    drop(other);
+    let stream = store.js.get_stream("IB_EVENTS").await.unwrap();
+    let found = &stream.cached_info().config;
+    assert_eq!(found.max_messages_per_subject, 3);
+    let wanted = stream::Config {
+        max_messages_per_subject: 300,
+        ..found.clone()
+    };
+    let change = other_bounds(found, &wanted);
+    assert_eq!(change.as_deref(), Some("--max-msgs-per-subject 300"));
+    assert_eq!(other_bounds(found, found), None);
 }

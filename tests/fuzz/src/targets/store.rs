@@ -13,6 +13,7 @@ use ironbeat_core::time::Time;
 use ironbeat_fleet::{enrolment, hardware};
 use ironbeat_ops::lookup::LookupRecord;
 use ironbeat_ops::sealed::{Bound, Letter};
+use ironbeat_replay::example::file;
 use nkeys::XKey;
 use serde::Serialize;
 use serde_json::json;
@@ -354,6 +355,14 @@ pub fn targets() -> Vec<Target> {
         )
         .seeds(rules())
         .words(RULE),
+        Target::new(
+            "flight-record",
+            "exported flight records",
+            "tests/replay/src/lib.rs",
+            ironbeat_replay::is_read,
+        )
+        .seeds([file(&Policy::default()).join("\n")])
+        .words(RECORD),
         Target::new(
             "envelope",
             "sealed documents and wrapped keys",
