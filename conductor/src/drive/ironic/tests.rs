@@ -66,6 +66,7 @@ impl Story {
             secrets: None,
             instance_data: None,
             notes: None,
+            rules: None,
         };
         let decision = decide(self.node.as_ref(), event, ctx).unwrap();
         let (before, after) = (self.node.as_ref(), decision.node.as_ref());
