@@ -479,9 +479,9 @@ impl Config {
         config.policy.check().map_err(anyhow::Error::msg)?;
         config.nats.check()?;
         config.http.check()?;
+        config.records.check()?;
         config.secrets.check()?;
         config.auto_discovery.check(config.discovery)?;
-        config.records.check()?;
         config.check_images()?;
         Ok(config)
     }
