@@ -1,7 +1,6 @@
 //! The worker's configuration file (TOML). Unknown fields are refused: a misspelt option must not be silent.
 //! `ironbeat_core::decide::Policy` has limits and timeouts.
 use crate::discovery::AutoDiscovery;
-use crate::records::events::Bounds;
 use anyhow::Context;
 use ironbeat_common::subject::DEFAULT_PREFIX;
 use ironbeat_core::decide::Policy;
@@ -178,30 +177,18 @@ pub struct RecordOptions {
 }
 
 impl Default for RecordOptions {
+    /// As many of a node as Ironic keeps, for a year, in 256 MiB: some half a million events, or 150,000 with flight records.
     fn default() -> Self {
-        let Bounds {
-            per_node,
-            days,
-            mib,
-        } = Bounds::default();
         Self {
             flight: Flight::On,
-            per_node,
-            days,
-            mib,
+            per_node: 300,
+            days: 365,
+            mib: 256,
         }
     }
 }
 
 impl RecordOptions {
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
-            per_node: self.per_node,
-            days: self.days,
-            mib: self.mib,
-        }
-    }
-
     /// One is what a key has, and no history; none is no bound.
     fn check(&self) -> anyhow::Result<()> {
         for (option, has, least) in [

@@ -151,7 +151,7 @@ pub async fn run(config: Config, i_know: bool) -> anyhow::Result<()> {
     let seen = elected(async || Seen::open(&store).await)
         .await
         .context("open the stream of last heartbeats")?;
-    let bounds = config.records.bounds();
+    let bounds = &config.records;
     let events = elected(async || Events::open_with(&store, bounds).await)
         .await
         .context("open the event stream")?;

@@ -1,5 +1,6 @@
 //! Events, as a stream that operators and other programs follow: JSON, one subject per node and kind.
 //! The source of an event decides that it is worth one; publishing never holds up a decision.
+use crate::config::RecordOptions;
 use crate::records::{Cause, Store, StoreError, is_final, read_stream, read_stream_while};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError};
@@ -19,26 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How much is kept. The NATS server keeps what it was told when the stream was made.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Events of one kind of one node.
-    pub per_node: u32,
-    pub days: u32,
-    /// The server sets that much aside at once.
-    pub mib: u32,
-}
-
-impl Default for Bounds {
-    /// As many of a node as Ironic keeps, for a year, in 256 MiB: some half a million events, or 150,000 with flight records.
-    fn default() -> Self {
-        Self {
-            per_node: 300,
-            days: 365,
-            mib: 256,
-        }
-    }
-}
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A repeated publish of the same event within this time counts once. Longer than all tries together.
 const DUPLICATES: Duration = Duration::from_secs(600);
@@ -86,12 +67,12 @@ impl Events {
     /// # Errors
     /// When the stream cannot be made, or the one that is there is another kind of stream.
     pub async fn open(store: &Store) -> Result<Self, StoreError> {
-        Self::open_with(store, Bounds::default()).await
+        Self::open_with(store, &RecordOptions::default()).await
     }
 
     /// # Errors
     /// As of [`Self::open`].
-    pub async fn open_with(store: &Store, bounds: Bounds) -> Result<Self, StoreError> {
+    pub async fn open_with(store: &Store, bounds: &RecordOptions) -> Result<Self, StoreError> {
         let (name, prefix) = (store.names.events.clone(), store.names.prefix.clone());
         let config = stream::Config {
             name: name.clone(),

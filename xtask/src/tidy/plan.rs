@@ -73,7 +73,12 @@ pub const FOR_TESTS: &[&str] = &[
 pub const TESTS_MAY: &[(&str, &[&str])] = &[
     (
         "ironbeat",
-        &["ironbeat-agent", "ironbeat-fleet", "ironbeat-image"],
+        &[
+            "ironbeat-agent",
+            "ironbeat-fleet",
+            "ironbeat-image",
+            "ironbeat-replay",
+        ],
     ),
     ("ironbeat-agent", &["ironbeat-auth"]),
     ("ironbeat-bmc-sim", &["ironbeat-ipmi"]),

@@ -1,6 +1,7 @@
 //! Events in order, once, through a server that goes away, and counted when they are dropped.
 //! The source of an event tests what is worth one.
-use super::{Bounds, Event, Events, QUEUE, other_bounds};
+use super::{Event, Events, QUEUE, other_bounds};
+use crate::config::RecordOptions;
 use crate::records::tests::{DEADLINE, id, server, store};
 use async_nats::jetstream::stream;
 use ironbeat_common::heartbeat::NudgeLatency;
@@ -208,12 +209,12 @@ async fn entries_of_a_flight_record_are_read_in_pages_and_only_of_their_node() {
 #[tokio::test]
 async fn a_node_has_so_many_events_of_a_kind_and_another_node_its_own() {
     let server = server();
-    let bounds = Bounds {
+    let bounds = RecordOptions {
         per_node: 3,
-        ..Bounds::default()
+        ..RecordOptions::default()
     };
     let store = store(&server).await;
-    let events = Events::open_with(&store, bounds).await.unwrap();
+    let events = Events::open_with(&store, &bounds).await.unwrap();
     for n in 0..50 {
         events.publish(&numbered(1, n), &format!("event-{n}"));
     }

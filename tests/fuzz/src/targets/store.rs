@@ -204,6 +204,25 @@ fn others() -> Vec<Vec<u8>> {
         (
             11,
             json!({
+                "schema": 1, "id": records::NODE, "created": "2026-11-30T03:35:53.000Z", "updated": "2026-11-30T03:35:53.000Z",
+                "op": "op-1",
+                "text": { "name": "burn-in", "traits": ["CUSTOM_GPU"], "owner": "a", "steps": [
+                    { "step": "wait", "args": { "seconds": 5 } },
+                    { "step": "inspect", "timeout_secs": 60, "tries": 2, "on_failure": "continue" },
+                ] },
+            }),
+        ),
+        (
+            12,
+            json!({
+                "schema": 1, "id": records::NODE, "created": "2026-11-30T03:35:53.000Z", "updated": "2026-11-30T03:35:53.000Z",
+                "op": "op-1",
+                "text": { "name": "CUSTOM_WIPE", "steps": [{ "priority": 90, "step": "erase_devices_metadata", "tries": 1 }] },
+            }),
+        ),
+        (
+            13,
+            json!({
                 "schema": 1, "id": records::NODE, "created": "2026-11-30T03:35:53.000Z", "op": "op-1",
                 "rule": { "name": "r", "actions": [{ "op": "log", "args": ["x"], "loop": [1] }], "scope": "discovery" },
             }),
