@@ -8,6 +8,8 @@ use support::bmcs::Bmcs;
 use support::{Said, Site, connect_as};
 
 const QUIET: &str = "power_sync_secs = 0";
+const RULE: &str =
+    r#"{"name":"row7","actions":[{"op":"add-trait","args":{"name":"CUSTOM_ROW7"}}]}"#;
 
 async fn as_worker(site: &Site, args: &[&str]) -> Said {
     let creds = site.auth().join("worker/worker.creds");
@@ -22,6 +24,10 @@ async fn a_site_that_lost_its_servers_store_is_restored_with_a_workers_login() {
         let bmcs = Bmcs::start(1);
         let mut worker = site.worker("w1", QUIET);
         bmcs.managed(&site, 0, "box").await;
+        let keep = ["runbook", "create", "burn-in", "--step", "inspect"];
+        site.cli(&keep).await.good();
+        let rule = site.file("rule.json", RULE);
+        site.cli(&["rule", "create", &rule]).await.good();
         let file = site.file("site", "") + ".backup";
         as_worker(&site, &["backup", &file]).await.good();
         let why = as_worker(&site, &["restore", &file]).await.bad();
@@ -46,6 +52,12 @@ async fn a_site_that_lost_its_servers_store_is_restored_with_a_workers_login() {
         assert!(reason.contains("restored from a backup"), "{maintenance}");
         let unset = ["node", "maintenance", "unset", "box"];
         site.cli(&unset).await.good();
+        for kept in [["runbook", "show", "burn-in"], ["rule", "show", "row7"]] {
+            site.cli(&kept).await.good();
+        }
+        // So has it its name.
+        let why = site.cli(&keep).await.bad();
+        assert!(why.contains("the name burn-in"), "{why}");
         // With the password that was in the file.
         let on = ["power", "on", "box", "--wait"];
         site.cli(&on).await.good();
