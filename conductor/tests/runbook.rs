@@ -51,6 +51,19 @@ async fn a_runbook_is_kept_changed_and_forgotten() {
     assert!(none.contains("there are hold, wait, power_on"), "{none}");
     let list = site.cli(&["runbook", "list"]).await.good();
     assert!(list.contains("burn-in") && list.contains("hold"), "{list}");
+    // Of what it does without the ramdisk, too.
+    let without = ["runbook", "set", "burn-in", "--disable-ramdisk"];
+    site.cli(&[&without[..], &["--step", "power_off"]].concat())
+        .await
+        .good();
+    site.cli(&["runbook", "set", "burn-in", "--step", "reset_bmc"])
+        .await
+        .good();
+    assert_eq!(shown().await["disable_ramdisk"], true);
+    site.cli(&["runbook", "set", "burn-in", "--clear", "disable-ramdisk"])
+        .await
+        .good();
+    assert_eq!(shown().await.get("disable_ramdisk"), None);
     site.cli(&["runbook", "set", "burn-in", "--name", "quiet"])
         .await
         .good();

@@ -72,7 +72,7 @@ pub struct SetArgs {
     /// For nodes of its owner alone from now on.
     #[arg(long, conflicts_with = "public")]
     private: bool,
-    /// Take away what was said: description, traits, owner; may be given several times.
+    /// Take away what was said: description, traits, owner, disable-ramdisk; may be given several times.
     #[arg(long, value_name = "WHAT")]
     clear: Vec<Clear>,
 }
@@ -82,6 +82,7 @@ enum Clear {
     Description,
     Traits,
     Owner,
+    DisableRamdisk,
 }
 
 pub async fn run(client: &Client, command: RunbookCommand) -> anyhow::Result<()> {
@@ -150,13 +151,14 @@ fn changed(mut text: Runbook, args: SetArgs) -> anyhow::Result<Runbook> {
     let disable_ramdisk = args.steps.disable_ramdisk;
     let steps = args.steps.steps()?;
     if !steps.is_empty() {
-        (text.steps, text.disable_ramdisk) = (steps, disable_ramdisk);
+        text.steps = steps;
     }
     for clear in args.clear {
         match clear {
             Clear::Description => text.description = None,
             Clear::Traits => text.traits.clear(),
             Clear::Owner => text.owner = None,
+            Clear::DisableRamdisk => text.disable_ramdisk = false,
         }
     }
     let about = args.about;
@@ -167,6 +169,7 @@ fn changed(mut text: Runbook, args: SetArgs) -> anyhow::Result<Runbook> {
         name: args.name.unwrap_or(text.name),
         description: about.description.or(text.description),
         owner: about.owner.or(text.owner),
+        disable_ramdisk: disable_ramdisk || text.disable_ramdisk,
         public: about.public || (text.public && !args.private),
         ..text
     })

@@ -77,6 +77,14 @@ pub(crate) fn count(steps: &[DeployStep]) -> usize {
     steps.iter().filter(|step| step.priority > 0).count()
 }
 
+/// The name of what is done first, where that is not to write the image.
+pub(crate) fn before_write(steps: &[DeployStep]) -> Option<&'static str> {
+    let before = steps.iter().filter(|step| step.priority > WRITE_IMAGE);
+    // Of the same priority the first: `max_by_key` would take the last.
+    let first = before.min_by_key(|step| core::cmp::Reverse(step.priority));
+    first.map(|step| step.named.step.name())
+}
+
 pub(crate) fn erases(steps: &[DeployStep]) -> bool {
     let erases = |step: &DeployStep| step.named.step == ManualStep::EraseDevicesMetadata;
     steps.iter().any(|step| step.priority > 0 && erases(step))

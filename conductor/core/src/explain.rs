@@ -2,6 +2,7 @@
 //! It reads the record alone, so it answers even when everything else is down.
 use crate::boot;
 use crate::decide::{ANSWER_SECS, LastBeat, wake_at};
+use crate::deploying;
 use crate::lookup::weak_identity;
 use crate::node::{
     AgentStep, BmcAct, Goal, HardwareFault, Instead, Job, JobKind, LastError, MeasuredBoot, Node,
@@ -462,7 +463,16 @@ fn next(node: &Node, policy: &Policy) -> String {
     let done = match (job.steps.get(job.at + 1), job.kind) {
         (Some(step), _) => step_words(step),
         // The lookup says which steps follow.
-        (None, JobKind::Deploy) if *job.step() == Step::AwaitAgent => "write the image".to_string(),
+        (None, JobKind::Deploy) if *job.step() == Step::AwaitAgent => {
+            let added = node
+                .instance
+                .as_ref()
+                .and_then(|it| deploying::before_write(&it.deploy_steps));
+            added.map_or_else(
+                || "write the image".to_string(),
+                |step| step.replace('_', " "),
+            )
+        }
         (None, JobKind::Inspect) if *job.step() == Step::AwaitAgent => {
             "read the hardware".to_string()
         }

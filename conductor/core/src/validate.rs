@@ -45,9 +45,9 @@ pub fn validate(node: &Node, known: Known<'_>) -> Vec<Validation> {
         ("bios", none("settings of the firmware are not changed")),
         ("boot", boot.clone()),
         ("console", bmc.clone()),
-        ("deploy", deploy(node, known)),
+        ("deploy", both(&kept_from(node, true), &deploy(node, known))),
         ("firmware", none("firmware is not written")),
-        ("inspect", both(&boot, &bmc)),
+        ("inspect", both(&kept_from(node, false), &both(&boot, &bmc))),
         ("management", bmc.clone()),
         (
             "network",
@@ -55,7 +55,10 @@ pub fn validate(node: &Node, known: Known<'_>) -> Vec<Validation> {
         ),
         ("power", bmc.clone()),
         ("raid", none("arrays are not made")),
-        ("rescue", rescue(known.policy, &boot)),
+        (
+            "rescue",
+            both(&kept_from(node, false), &rescue(known.policy, &boot)),
+        ),
         ("storage", none("machines boot from their own disks")),
         ("vendor", bmc),
     ];
@@ -87,6 +90,18 @@ fn boot(node: &Node, known: Known<'_>) -> Found {
         (Some(why), _) => (Some(false), why),
         (None, Some(why)) => (Some(false), why.into()),
         (None, None) => (Some(true), String::new()),
+    }
+}
+
+/// What a flag of the node keeps from it: `serves` where somebody would be served.
+fn kept_from(node: &Node, serves: bool) -> Found {
+    match &node.retired {
+        Some(flag) if serves => (Some(false), format!("the node is retired: {}", flag.reason)),
+        Some(_) | None if node.disable_power_off => {
+            let why = "its power off is disabled: node set NODE --power-off on";
+            (Some(false), why.into())
+        }
+        Some(_) | None => (Some(true), String::new()),
     }
 }
 
@@ -171,6 +186,13 @@ mod tests {
         let (result, reason) = of(&bare, known, "power");
         assert_eq!(result, Some(false));
         assert!(reason.contains("--bmc-password-file"), "{reason}");
+        let mut stays_on = enrolled();
+        stays_on.disable_power_off = true;
+        for interface in ["deploy", "inspect", "rescue"] {
+            let (result, reason) = of(&stays_on, known, interface);
+            assert_eq!(result, Some(false), "{interface}");
+            assert!(reason.contains("power off is disabled"), "{reason}");
+        }
         let two = inventory(&["S1", "S2"]);
         let mut same = two.clone();
         for disk in &mut same.disks {

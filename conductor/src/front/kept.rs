@@ -46,7 +46,7 @@ pub(super) async fn create<T: Text>(
     text: T,
 ) -> Result<KeptInfo<T>, ApiError> {
     check(policy, &text)?;
-    if records.count().await? >= MOST {
+    if !records.has_room(MOST).await? {
         let kind = T::KIND;
         let why = format!("there are {MOST} of the kind {kind} already, the most that are kept");
         return Err(fail(409, why));

@@ -52,12 +52,14 @@ impl<T: Document> Records<T> {
         }
     }
 
-    /// How many there are.
+    /// Whether there are fewer than so many. The keys of those that were deleted are there still, and looked at only where they
+    /// may matter.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn count(&self) -> Result<usize, StoreError> {
-        Ok(self.kv.keys(&format!("{}.>", T::KIND)).await?.len())
+    pub async fn has_room(&self, most: usize) -> Result<bool, StoreError> {
+        let keys = self.kv.keys(&format!("{}.>", T::KIND)).await?.len();
+        Ok(keys < most || self.all().await?.len() < most)
     }
 
     /// In the order of their keys' ids. One that cannot be read is left out, and told in the log.

@@ -5,6 +5,7 @@ mod beside;
 mod claims;
 mod described;
 mod dhcp;
+mod kept;
 mod keys;
 mod origin;
 mod proxy;

@@ -2,6 +2,7 @@
 use super::super::super::tests::{BOOT, NEXT_BOOT, Story, instance};
 use super::super::super::{Event, Verb};
 use super::refused;
+use crate::explain::explain;
 use crate::named::DeployStep;
 use crate::node::{AgentStep, NewInstance, Phase, Step};
 use ironbeat_common::heartbeat::{Retry, Status, StepError};
@@ -44,6 +45,12 @@ fn a_deploy_does_what_was_added_where_its_priority_says() {
     let story = Story::available().ask(Verb::Deploy(added)).bmc_did();
     let job = story.node.job().unwrap();
     let foreseen = crate::plan::steps_of(job, None, story.node.instance.as_ref());
+    let words = explain(&story.node, story.now, &story.policy);
+    assert!(
+        words.next.starts_with("erase devices metadata;"),
+        "{}",
+        words.next
+    );
     let story = story.boots(BOOT, &["S1", "S2"]).is("wait call-back");
     let all = [
         "erase_devices_metadata",
